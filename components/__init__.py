@@ -1,0 +1,25 @@
+"""The components of the suite.
+
+The classes are loaded on first use (PEP 562), so that a plain module such as
+``tfx_feeder.components.feeder_trainer.schedule`` can be imported without TFX.
+"""
+
+from importlib import import_module
+from typing import Any
+
+_CLASSES = {
+    "FeederTrainer": "tfx_feeder.components.feeder_trainer.component",
+    "ImageExampleGen": "tfx_feeder.components.image_example_gen.component",
+}
+
+__all__ = sorted(_CLASSES)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _CLASSES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_CLASSES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

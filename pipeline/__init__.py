@@ -1,0 +1,1 @@
+"""The reference pipeline, its settings, and the commands around it."""

@@ -1,0 +1,1 @@
+"""Artifact types, versioned file formats, and curated schemas of the reference data."""

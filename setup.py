@@ -1,0 +1,32 @@
+"""Packaging of tfx-feeder.
+
+The rooms (components/, pipeline/, schemas/) stand at the top level of the repository and are
+links below tfx_feeder/, so that one import name holds them all.
+"""
+
+import re
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+ROOT = Path(__file__).parent
+VERSION = re.search(r'__version__ = "(.+)"', (ROOT / "tfx_feeder/__init__.py").read_text()).group(1)
+
+setup(
+    name="tfx-feeder",
+    version=VERSION,
+    description="TFX components for training and deploying models",
+    long_description=(ROOT / "README.md").read_text() if (ROOT / "README.md").exists() else "",
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    packages=find_packages(include=["tfx_feeder", "tfx_feeder.*"]),
+    package_data={"tfx_feeder": ["schemas/**/*.pbtxt"]},
+    python_requires=">=3.10,<3.14",
+    install_requires=[
+        "tfx>=1.16,<1.22",
+        "tensorboard",
+        "click>=8.1",
+        "rich>=13",
+    ],
+    entry_points={"console_scripts": ["tfx-feeder = tfx_feeder.pipeline.cli:main"]},
+)

@@ -1,0 +1,3 @@
+"""tfx-feeder: TFX components for training and deploying models."""
+
+__version__ = "0.1.0"
