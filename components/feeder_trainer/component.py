@@ -1,0 +1,142 @@
+"""The FeederTrainer component: its inputs, outputs, and what is checked when it is declared."""
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from tfx import v1 as tfx
+from tfx.dsl.components.base import base_component, executor_spec
+from tfx.types import Channel, component_spec
+
+from tfx_feeder.components.common.errors import ConfigError
+from tfx_feeder.components.feeder_trainer import executor
+from tfx_feeder.components.feeder_trainer.options import Feed, Strategy, to_json
+from tfx_feeder.components.feeder_trainer.schedule import Schedule
+from tfx_feeder.components.feeder_trainer.user_code import UserCode
+from tfx_feeder.schemas.artifacts import TrainingHistory
+
+_artifacts = tfx.types.standard_artifacts
+
+
+class FeederTrainerSpec(component_spec.ComponentSpec):
+    """Inputs and outputs as in the stock Trainer, and ``training_history`` besides."""
+
+    PARAMETERS = {
+        "model_fn": component_spec.ExecutionParameter(type=str, optional=True),
+        "module_file": component_spec.ExecutionParameter(type=str, optional=True),
+        "code_fingerprint": component_spec.ExecutionParameter(type=str),
+        "schedule": component_spec.ExecutionParameter(type=str),
+        "strategy": component_spec.ExecutionParameter(type=str),
+        "feed": component_spec.ExecutionParameter(type=str),
+        "warm_start": component_spec.ExecutionParameter(type=str),
+        "custom_config": component_spec.ExecutionParameter(type=str),
+    }
+    INPUTS = {
+        "examples": component_spec.ChannelParameter(type=_artifacts.Examples),
+        "transform_graph": component_spec.ChannelParameter(
+            type=_artifacts.TransformGraph, optional=True
+        ),
+        "schema": component_spec.ChannelParameter(type=_artifacts.Schema, optional=True),
+        "base_model": component_spec.ChannelParameter(type=_artifacts.Model, optional=True),
+        "hyperparameters": component_spec.ChannelParameter(
+            type=_artifacts.HyperParameters, optional=True
+        ),
+    }
+    OUTPUTS = {
+        "model": component_spec.ChannelParameter(type=_artifacts.Model),
+        "model_run": component_spec.ChannelParameter(type=_artifacts.ModelRun),
+        "training_history": component_spec.ChannelParameter(type=TrainingHistory),
+    }
+    TYPE_ANNOTATION = tfx.dsl.standard_annotations.Train
+
+
+class FeederTrainer(base_component.BaseComponent):
+    """Trains a Keras model by a schedule of learning rates and batch sizes.
+
+    Component outputs:
+
+    - ``model``: the trained model; ``Format-Serving`` is a SavedModel whose signatures take raw
+      Examples, ``Format-Keras`` a ``.keras`` file for warm starts.
+    - ``model_run``: TensorBoard logs.
+    - ``training_history``: what happened, epoch by epoch and phase by phase.
+
+    Args:
+        examples: Examples to train on, transformed or raw.
+        schedule: A ``Schedule``, or whatever ``Schedule.of`` reads.
+        model_fn: Importable path of a function ``(ModelContext) -> keras.Model`` that returns a
+            compiled model. Its module may define ``callbacks_fn(ModelContext)`` as well, which
+            returns Keras callbacks. Exactly one of ``model_fn`` and ``module_file`` is needed.
+        module_file: Path of a Python file that defines ``model_fn``.
+        transform_graph: The graph that made ``examples`` out of raw ones; it becomes part of the
+            serving signature.
+        schema: Schema of the raw Examples; needed without ``transform_graph``.
+        base_model: A model to start from; may be absent in a first run.
+        hyperparameters: The best ones that a Tuner found; they reach ``model_fn``.
+        strategy: Where the training runs.
+        feed: How examples become batches.
+        warm_start: ``"strict"`` refuses a ``base_model`` of another architecture, ``"compatible"``
+            starts afresh then and says so in the history.
+        custom_config: Passed on to ``model_fn``; JSON.
+
+    Raises:
+        ConfigError: An argument is out of range, or ``model_fn`` does not import.
+    """
+
+    SPEC_CLASS = FeederTrainerSpec
+    EXECUTOR_SPEC = executor_spec.ExecutorClassSpec(executor.Executor)
+
+    def __init__(
+        self,
+        *,
+        examples: tfx.types.BaseChannel,
+        schedule: Schedule | str | Sequence[Any] | Mapping[str, Any],
+        model_fn: str | None = None,
+        module_file: str | None = None,
+        transform_graph: tfx.types.BaseChannel | None = None,
+        schema: tfx.types.BaseChannel | None = None,
+        base_model: tfx.types.BaseChannel | None = None,
+        hyperparameters: tfx.types.BaseChannel | None = None,
+        strategy: Strategy | None = None,
+        feed: Feed | None = None,
+        warm_start: str = "strict",
+        custom_config: Mapping[str, Any] | None = None,
+    ) -> None:
+        code = UserCode(model_fn=model_fn, module_file=module_file)
+        code.load_model_fn()
+        if transform_graph is None and schema is None:
+            raise ConfigError(
+                "schema",
+                received=None,
+                expected="the schema of the Examples, where there is no transform_graph",
+                fix='Pass schema=schema_gen.outputs["schema"].',
+            )
+        if warm_start not in ("strict", "compatible"):
+            raise ConfigError("warm_start", received=warm_start, expected="strict or compatible")
+        spec = FeederTrainerSpec(
+            examples=examples,
+            transform_graph=transform_graph,
+            schema=schema,
+            base_model=base_model,
+            hyperparameters=hyperparameters,
+            model_fn=model_fn,
+            module_file=module_file,
+            code_fingerprint=code.fingerprint(),
+            schedule=json.dumps(Schedule.of(schedule).to_dict()),
+            strategy=to_json(strategy or Strategy.sequential()),
+            feed=to_json(feed or Feed()),
+            warm_start=warm_start,
+            custom_config=_to_json(custom_config),
+            model=Channel(type=_artifacts.Model),
+            model_run=Channel(type=_artifacts.ModelRun),
+            training_history=Channel(type=TrainingHistory),
+        )
+        super().__init__(spec=spec)
+
+
+def _to_json(custom_config: Mapping[str, Any] | None) -> str:
+    try:
+        return json.dumps(dict(custom_config or {}), sort_keys=True)
+    except TypeError as error:
+        raise ConfigError(
+            "custom_config", received=custom_config, expected="values that JSON can hold"
+        ) from error

@@ -1,0 +1,136 @@
+"""What a pipeline says about feeding and placing a training: plain values, checked when made."""
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from tfx_feeder.components.common.errors import ConfigError
+from tfx_feeder.components.feeder_trainer.units import is_integer
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """How a bytes feature holds an image.
+
+    Args:
+        height: Pixels.
+        width: Pixels.
+        channels: 1 (grey) or 3 (red, green, blue).
+        encoding: ``"raw"``: height x width x channels bytes, row by row. ``"file"``: a PNG or JPEG
+            file, resized bilinearly where its size differs.
+    """
+
+    height: int
+    width: int
+    channels: int
+    encoding: str = "raw"
+
+    def __post_init__(self) -> None:
+        for name in ("height", "width"):
+            _check_at_least(f"image {name}", getattr(self, name), 1)
+        if self.channels not in (1, 3):
+            raise ConfigError("image channels", received=self.channels, expected="1 or 3")
+        _check_among("image encoding", self.encoding, ("raw", "file"))
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """``(height, width, channels)``."""
+        return (self.height, self.width, self.channels)
+
+
+@dataclass(frozen=True, slots=True)
+class Feed:
+    """How Examples become batches.
+
+    Args:
+        label_key: Feature that holds the target.
+        weight_key: Feature that holds the weight of each example; optional.
+        images: Bytes features that hold images; they reach the model as uint8
+            ``[batch, height, width, channels]``.
+        train_splits: Splits to train on.
+        eval_splits: Splits to validate on after each epoch; empty: no validation.
+        eval_batch_size: Examples in a batch of validation.
+        shuffle_buffer: Examples among which a streamed feed shuffles; 0 keeps the files' order. A
+            cached feed always shuffles over the whole split, unless this is 0.
+        cache: ``"memory"`` holds the decoded examples, ``"none"`` reads the files again in every
+            pass, ``"auto"`` chooses memory where they fit into ``memory_budget_mb``.
+        memory_budget_mb: Upper bound for ``"auto"``, in MiB.
+        drop_remainder: Leave out the last partial batch of an epoch.
+        prefetch: Batches prepared ahead of the training step; 0 lets tf.data choose.
+        seed: Everything random about the order derives from it.
+
+    Raises:
+        ConfigError: A value is out of range.
+    """
+
+    label_key: str = "label"
+    weight_key: str | None = None
+    images: Mapping[str, Image] = field(default_factory=dict)
+    train_splits: tuple[str, ...] = ("train",)
+    eval_splits: tuple[str, ...] = ("eval",)
+    eval_batch_size: int = 256
+    shuffle_buffer: int = 10_000
+    cache: str = "auto"
+    memory_budget_mb: int = 2048
+    drop_remainder: bool = False
+    prefetch: int = 4
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not self.label_key:
+            raise ConfigError("feed label_key", received=self.label_key, expected="a feature name")
+        if not self.train_splits:
+            raise ConfigError("feed train_splits", received=(), expected="at least one split")
+        _check_among("feed cache", self.cache, ("auto", "memory", "none"))
+        _check_at_least("feed eval_batch_size", self.eval_batch_size, 1)
+        for name in ("shuffle_buffer", "prefetch", "seed"):
+            _check_at_least(f"feed {name}", getattr(self, name), 0)
+        _check_at_least("feed memory_budget_mb", self.memory_budget_mb, 1)
+        images = {k: v if isinstance(v, Image) else Image(**v) for k, v in self.images.items()}
+        object.__setattr__(self, "images", images)
+        object.__setattr__(self, "train_splits", tuple(self.train_splits))
+        object.__setattr__(self, "eval_splits", tuple(self.eval_splits))
+
+
+@dataclass(frozen=True, slots=True)
+class Strategy:
+    """Where the training runs. Made by the named constructors.
+
+    Example:
+        >>> Strategy.sequential().name
+        'sequential'
+    """
+
+    name: str = "sequential"
+
+    def __post_init__(self) -> None:
+        _check_among("strategy", self.name, ("sequential",))
+
+    @classmethod
+    def sequential(cls) -> "Strategy":
+        """One device, one batch after another: the cheapest whenever it ends in time."""
+        return cls("sequential")
+
+
+def to_json(options: Any) -> str:
+    """Writes an options dataclass so that an execution property can hold it."""
+    return json.dumps(dataclasses.asdict(options), sort_keys=True)
+
+
+def from_json(kind: type[T], text: str) -> T:
+    """Reads back what ``to_json`` wrote."""
+    return kind(**json.loads(text))
+
+
+def _check_at_least(argument: str, value: Any, least: int) -> None:
+    if not is_integer(value) or value < least:
+        raise ConfigError(argument, received=value, expected=f"an integer of {least} or more")
+
+
+def _check_among(argument: str, value: Any, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        raise ConfigError(argument, received=value, expected=f"one of {', '.join(choices)}")

@@ -1,0 +1,240 @@
+"""A training schedule: phases of (learning rate, global batch size, length).
+
+A schedule is a stateless pure function of progress. Progress is counted in examples, never in
+batches, so that a position means the same before and after a change of batch size.
+"""
+
+import json
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from tfx_feeder.components.common.errors import ConfigError
+from tfx_feeder.components.feeder_trainer.schedule_text import parse_schedule_text
+from tfx_feeder.components.feeder_trainer.units import Length, is_integer
+
+
+@dataclass(frozen=True, slots=True)
+class Phase:
+    """A stretch of training at one learning rate and one global batch size.
+
+    Args:
+        learning_rate: Assigned to the optimizer when the phase begins; above 0.
+        batch_size: Global batch size in examples; 1 or more.
+        length: How long the phase lasts: a ``Length``, its text (``"10ep"``, ``"2000steps"``,
+            ``"50000ex"``), or a number of epochs.
+
+    Raises:
+        ConfigError: A value is out of range.
+    """
+
+    learning_rate: float
+    batch_size: int
+    length: Length
+
+    def __post_init__(self) -> None:
+        rate, batch = self.learning_rate, self.batch_size
+        if not _is_number(rate) or not (0 < rate < math.inf):
+            raise ConfigError("learning_rate", received=rate, expected="a number above 0")
+        if not is_integer(batch) or batch < 1:
+            raise ConfigError("batch_size", received=batch, expected="an integer of 1 or more")
+        object.__setattr__(self, "learning_rate", float(rate))
+        object.__setattr__(self, "batch_size", int(batch))
+        object.__setattr__(self, "length", Length.of(self.length))
+
+    def __str__(self) -> str:
+        return f"{self.learning_rate!r}:{self.batch_size}x{self.length}"
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """One epoch of a phase as it will be executed.
+
+    Args:
+        phase: Index of the phase, from 0.
+        epoch: Index of the epoch over the whole training, from 0.
+        learning_rate: Learning rate at which the phase began.
+        batch_size: Global batch size in examples.
+        start: Position of the first example in the endless stream of examples.
+        examples: Number of examples in this epoch; the last batch may be partial.
+    """
+
+    phase: int
+    epoch: int
+    learning_rate: float
+    batch_size: int
+    start: int
+    examples: int
+
+    @property
+    def stop(self) -> int:
+        """Position after the last example."""
+        return self.start + self.examples
+
+    @property
+    def steps(self) -> int:
+        """Number of batches, a partial one included."""
+        return math.ceil(self.examples / self.batch_size)
+
+
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    """Phases in the order in which they are trained.
+
+    Args:
+        phases: At least one ``Phase``, or ``(learning_rate, batch_size, length)`` for each.
+        steps_per_epoch: Steps in an epoch, in every phase. ``None``: an epoch is one pass over
+            the training examples, its last batch partial where the split does not divide.
+
+    Raises:
+        ConfigError: There is no phase, or a value is out of range.
+
+    Example:
+        >>> schedule = Schedule([(0.01, 32, 10), (0.005, 64, 10)], steps_per_epoch=200)
+        >>> str(schedule)
+        '0.01:32x10ep, 0.005:64x10ep @200'
+        >>> sum(segment.steps for segment in schedule.segments(num_examples=50_000))
+        4000
+    """
+
+    phases: Sequence[Phase]
+    steps_per_epoch: int | None = None
+
+    def __post_init__(self) -> None:
+        phases = tuple(_as_phase(phase) for phase in self.phases)
+        if not phases:
+            raise ConfigError("schedule", received=[], expected="at least one phase")
+        steps = self.steps_per_epoch
+        if steps is not None and (not is_integer(steps) or steps < 1):
+            raise ConfigError(
+                "steps_per_epoch", received=steps, expected="an integer of 1 or more, or None"
+            )
+        object.__setattr__(self, "phases", phases)
+
+    @classmethod
+    def of(cls, value: Any) -> "Schedule":
+        """Reads a schedule from whatever notation it comes in.
+
+        Args:
+            value: A ``Schedule``; a list of ``(learning_rate, batch_size, length)``; text such as
+                ``"0.01:32x10, 0.005:64x2000steps @200"`` (see ``schedule_text.py``); or a mapping,
+                its JSON included, as ``to_dict`` writes it.
+
+        Raises:
+            ConfigError: The value is none of these, or is out of range.
+        """
+        if isinstance(value, str):
+            if value.lstrip().startswith("{"):
+                value = json.loads(value)
+            else:
+                return cls(*parse_schedule_text(value))
+        if isinstance(value, Schedule):
+            return value
+        if isinstance(value, Mapping):
+            return _from_dict(value)
+        if isinstance(value, Sequence):
+            return cls(tuple(value))
+        raise ConfigError(
+            "schedule",
+            received=value,
+            expected="a Schedule, a list of (learning_rate, batch_size, epochs), or text",
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns the schedule as JSON and YAML can hold it; ``Schedule.of`` reads it back."""
+        phases = [
+            {"learning_rate": p.learning_rate, "batch_size": p.batch_size, "length": str(p.length)}
+            for p in self.phases
+        ]
+        return {"phases": phases, "steps_per_epoch": self.steps_per_epoch}
+
+    def __str__(self) -> str:
+        text = ", ".join(str(phase) for phase in self.phases)
+        return text if self.steps_per_epoch is None else f"{text} @{self.steps_per_epoch}"
+
+    def epoch_examples(self, batch_size: int, num_examples: int) -> int:
+        """Returns the number of examples in a full epoch at ``batch_size``."""
+        return num_examples if self.steps_per_epoch is None else self.steps_per_epoch * batch_size
+
+    def segments(self, num_examples: int) -> Iterator[Segment]:
+        """Yields every epoch of every phase, in order.
+
+        Args:
+            num_examples: Examples in one pass over the training splits.
+
+        Raises:
+            ConfigError: The schedule does not fit ``num_examples``.
+        """
+        self.validate(num_examples)
+        epoch = position = 0
+        for index, phase in enumerate(self.phases):
+            full = self.epoch_examples(phase.batch_size, num_examples)
+            left = phase.length.in_examples(batch_size=phase.batch_size, epoch_examples=full)
+            while left > 0:
+                examples = min(full, left)
+                yield Segment(
+                    index, epoch, phase.learning_rate, phase.batch_size, position, examples
+                )
+                epoch, position, left = epoch + 1, position + examples, left - examples
+
+    def validate(self, num_examples: int, replicas: int = 1) -> None:
+        """Raises what would fail later.
+
+        Args:
+            num_examples: Examples in one pass over the training splits.
+            replicas: Devices among which a global batch is split.
+
+        Raises:
+            ConfigError: A batch holds more than the data, or less than one example a replica.
+        """
+        for index, phase in enumerate(self.phases):
+            name = f"schedule phase {index + 1} ({phase}): batch_size"
+            if phase.batch_size > num_examples:
+                raise ConfigError(
+                    name,
+                    received=phase.batch_size,
+                    expected=f"at most the {num_examples} examples of the training splits",
+                    fix="Lower the batch size or bring more data.",
+                )
+            if phase.batch_size < replicas:
+                raise ConfigError(
+                    name,
+                    received=phase.batch_size,
+                    expected=f"at least one example for each of {replicas} replicas",
+                    fix="Raise the batch size or use fewer devices.",
+                )
+
+
+def _as_phase(value: Any) -> Phase:
+    if isinstance(value, Phase):
+        return value
+    if isinstance(value, Mapping):
+        unknown = set(value) - {"learning_rate", "batch_size", "length"}
+        if unknown or len(value) != 3:
+            raise ConfigError(
+                "schedule phase",
+                received=dict(value),
+                expected="the keys learning_rate, batch_size and length",
+            )
+        return Phase(**value)
+    if isinstance(value, Iterable) and not isinstance(value, str):
+        parts = tuple(value)
+        if len(parts) == 3:
+            return Phase(*parts)
+    raise ConfigError(
+        "schedule phase", received=value, expected="(learning_rate, batch_size, epochs)"
+    )
+
+
+def _from_dict(value: Mapping[str, Any]) -> Schedule:
+    unknown = set(value) - {"phases", "steps_per_epoch"}
+    if unknown or "phases" not in value:
+        raise ConfigError(
+            "schedule", received=sorted(value), expected="the keys phases and steps_per_epoch"
+        )
+    return Schedule(tuple(value["phases"]), value.get("steps_per_epoch"))
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)

@@ -1,0 +1,74 @@
+"""Lengths of training in epochs, steps or examples."""
+
+import re
+from dataclasses import dataclass
+
+from tfx_feeder.components.common.errors import ConfigError
+
+_UNITS = ("ep", "steps", "ex")
+_TEXT = re.compile(rf"(\d+)({'|'.join(_UNITS)})?")
+
+
+@dataclass(frozen=True, slots=True)
+class Length:
+    """An amount of training with its unit.
+
+    Args:
+        amount: 1 or more.
+        unit: ``"ep"`` (epochs), ``"steps"`` (optimizer updates) or ``"ex"`` (examples).
+
+    Raises:
+        ConfigError: The amount or the unit is out of range.
+
+    Example:
+        >>> str(Length.of("2000steps")), str(Length.of(10))
+        ('2000steps', '10ep')
+    """
+
+    amount: int
+    unit: str
+
+    def __post_init__(self) -> None:
+        if self.unit not in _UNITS:
+            raise ConfigError("length", received=self.unit, expected=f"a unit among {_UNITS}")
+        if not is_integer(self.amount) or self.amount < 1:
+            raise ConfigError(
+                "length", received=f"{self.amount}{self.unit}", expected="an amount of 1 or more"
+            )
+
+    @classmethod
+    def of(cls, value: "Length | int | str") -> "Length":
+        """Reads a length: a ``Length``, its text, or a number of epochs.
+
+        Raises:
+            ConfigError: The value is none of these.
+        """
+        if isinstance(value, Length):
+            return value
+        if is_integer(value):
+            return cls(int(value), "ep")
+        match = _TEXT.fullmatch(value) if isinstance(value, str) else None
+        if match is None:
+            raise ConfigError(
+                "length",
+                received=value,
+                expected='a number of epochs, or text such as "10ep", "2000steps" or "50000ex"',
+            )
+        return cls(int(match[1]), match[2] or "ep")
+
+    def in_examples(self, *, batch_size: int, epoch_examples: int) -> int:
+        """Converts to examples.
+
+        Args:
+            batch_size: Global batch size in examples.
+            epoch_examples: Examples in a full epoch.
+        """
+        return self.amount * {"ep": epoch_examples, "steps": batch_size, "ex": 1}[self.unit]
+
+    def __str__(self) -> str:
+        return f"{self.amount}{self.unit}"
+
+
+def is_integer(value: object) -> bool:
+    """Says whether a value is a whole number; ``True`` and ``False`` are not."""
+    return isinstance(value, int) and not isinstance(value, bool)

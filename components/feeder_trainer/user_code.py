@@ -1,0 +1,138 @@
+"""The user's functions: found by an importable path or in a module file, and fingerprinted.
+
+The fingerprint goes into the execution properties, because TFX's cache does not see an edit of
+code that is named by an importable path.
+"""
+
+import ast
+import hashlib
+import importlib
+import importlib.util
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from tfx_feeder.components.common.errors import ConfigError
+
+
+@dataclass(frozen=True, slots=True)
+class UserCode:
+    """Where the user's functions are.
+
+    Args:
+        model_fn: Importable path of the function that makes the model, as in
+            ``"my_package.models.create_model"``. Its module is searched for the optional
+            functions as well.
+        module_file: Path of a Python file that defines ``model_fn``, instead of the former.
+
+    Raises:
+        ConfigError: Both or neither are given.
+    """
+
+    model_fn: str | None = None
+    module_file: str | None = None
+
+    def __post_init__(self) -> None:
+        if bool(self.model_fn) == bool(self.module_file):
+            raise ConfigError(
+                "model_fn, module_file",
+                received=(self.model_fn, self.module_file),
+                expected="exactly one of the two",
+            )
+
+    def load_model_fn(self) -> Callable[..., Any]:
+        """Imports the function that makes the model.
+
+        Raises:
+            ConfigError: It does not import, is not there, or cannot be called.
+        """
+        name = self.model_fn.rpartition(".")[2] if self.model_fn else "model_fn"
+        function = getattr(self._module(), name, None)
+        if not callable(function):
+            raise ConfigError(
+                self._argument, received=self._where, expected=f"a module with a function {name}"
+            )
+        return function
+
+    def load_optional(self, name: str) -> Callable[..., Any] | None:
+        """Returns another function of the same module, or ``None`` where it defines none."""
+        return getattr(self._module(), name, None)
+
+    def fingerprint(self) -> str:
+        """Hashes the module's source and that of the modules it imports from its own package.
+
+        Returns:
+            The first 16 hexadecimal digits of a SHA-256.
+        """
+        digest = hashlib.sha256()
+        for path in sorted(_sources(self._source_path())):
+            digest.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
+        return digest.hexdigest()[:16]
+
+    @property
+    def _argument(self) -> str:
+        return "model_fn" if self.model_fn else "module_file"
+
+    @property
+    def _where(self) -> str:
+        return self.model_fn or self.module_file or ""
+
+    def _module(self) -> ModuleType:
+        try:
+            if self.module_file:
+                return _load_file(Path(self.module_file))
+            module = self._where.rpartition(".")[0]
+            if not module:
+                raise ImportError("the path has no module part")
+            return importlib.import_module(module)
+        except Exception as error:
+            raise ConfigError(
+                self._argument,
+                received=self._where,
+                expected="code that imports",
+                fix=f"The import failed with {type(error).__name__}: {error}",
+            ) from error
+
+    def _source_path(self) -> Path:
+        if self.module_file:
+            return Path(self.module_file)
+        source = self._module().__file__
+        if source is None:
+            raise ConfigError("model_fn", received=self._where, expected="a module with a source")
+        return Path(source)
+
+
+def _load_file(path: Path) -> ModuleType:
+    # The name carries the path's hash, so that two files called model.py do not meet.
+    name = f"tfx_feeder_user_{hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:12]}"
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None or not path.is_file():
+        raise FileNotFoundError(f"{path} is not a Python file")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module  # Keras looks classes up by their module when it saves them.
+    spec.loader.exec_module(module)
+    return module
+
+
+def _sources(path: Path, seen: set[Path] | None = None) -> set[Path]:
+    """Collects a source file and, in turn, the files beside it that it imports."""
+    seen = set() if seen is None else seen
+    path = path.resolve()
+    if path in seen:
+        return seen
+    seen.add(path)
+    for node in ast.walk(ast.parse(path.read_bytes())):
+        if isinstance(node, ast.ImportFrom):
+            names = [node.module or "", *(alias.name for alias in node.names)]
+        elif isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        else:
+            continue
+        for name in names:
+            sibling = path.parent / f"{name.rpartition('.')[2]}.py"
+            if sibling.is_file():
+                _sources(sibling, seen)
+    return seen
