@@ -1,0 +1,192 @@
+"""The file format of a training history: one JSON document, versioned.
+
+The file is the record of a training; ML Metadata holds its summary as an index.
+"""
+
+import dataclasses
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tfx_feeder.components.common.errors import DataError
+
+FORMAT = "tfx_feeder.training_history"
+VERSION = 1
+FILE_NAME = "history.json"
+
+
+@dataclass(frozen=True, slots=True)
+class EpochRow:
+    """What one epoch did.
+
+    Args:
+        epoch: Index over the whole training, from 0.
+        phase: Index of the schedule's phase, from 0.
+        learning_rate: Rate at the epoch's end.
+        global_batch_size: Examples in an optimizer update, over all replicas.
+        replicas: Devices that shared a batch.
+        steps: Optimizer updates.
+        examples: Examples consumed in this epoch.
+        examples_seen: Examples consumed since the training began, this epoch included.
+        seconds: Time in training steps, waits for input included; validation is not.
+        examples_per_s: ``examples / seconds``.
+        step_ms_p50: Median duration of a step.
+        step_ms_p95: 95th percentile of the duration of a step.
+        input_wait_pct: Share of ``seconds`` in which the step waited for its batch, in percent.
+        first_step_s: Duration of the first step where it had to be compiled, else ``None``.
+        metrics: Loss and metrics; those of the validation begin with ``val_``.
+    """
+
+    epoch: int
+    phase: int
+    learning_rate: float
+    global_batch_size: int
+    replicas: int
+    steps: int
+    examples: int
+    examples_seen: int
+    seconds: float
+    examples_per_s: float
+    step_ms_p50: float
+    step_ms_p95: float
+    input_wait_pct: float
+    first_step_s: float | None
+    metrics: Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class PhaseRow:
+    """What one phase of the schedule did.
+
+    Args:
+        phase: Index of the phase, from 0.
+        learning_rate: Rate at which the phase began.
+        global_batch_size: Examples in an optimizer update.
+        epochs: Epochs that were trained.
+        steps: Optimizer updates.
+        examples: Examples consumed.
+        seconds: Time in training steps.
+        examples_per_s: ``examples / seconds``.
+        input_wait_pct: Share of ``seconds`` spent waiting for input, in percent.
+        reason: Why the phase began: what the schedule or the policy said.
+        metrics: Loss and metrics at the end of the phase.
+    """
+
+    phase: int
+    learning_rate: float
+    global_batch_size: int
+    epochs: int
+    steps: int
+    examples: int
+    seconds: float
+    examples_per_s: float
+    input_wait_pct: float
+    reason: str
+    metrics: Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Something worth knowing that happened once.
+
+    Args:
+        kind: A short name, such as ``warm_start`` or ``early_stop``.
+        examples_seen: Position in the training, in examples.
+        message: One sentence.
+    """
+
+    kind: str
+    examples_seen: int
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """A whole training.
+
+    Args:
+        schedule: As ``Schedule.to_dict`` writes it.
+        strategy: Name of the distribution strategy.
+        feed: The feed's options, and what ``auto`` options came to.
+        num_examples: Examples in one pass over the training splits.
+        code_fingerprint: Hash of the user's code.
+        environment: Versions of Python, TensorFlow, Keras and this package.
+        started_at: ISO 8601, UTC.
+        seconds: Wall time of the training, validation and set-up included.
+        epochs: One row an epoch.
+        phases: One row a phase.
+        events: In the order in which they happened.
+    """
+
+    schedule: Mapping[str, Any]
+    strategy: str
+    feed: Mapping[str, Any]
+    num_examples: int
+    code_fingerprint: str
+    environment: Mapping[str, str]
+    started_at: str
+    seconds: float
+    epochs: tuple[EpochRow, ...] = ()
+    phases: tuple[PhaseRow, ...] = ()
+    events: tuple[Event, ...] = field(default=())
+
+    def summary(self) -> dict[str, int | float | str]:
+        """Returns the headline figures, flat, for custom properties in ML Metadata."""
+        summary: dict[str, int | float | str] = {
+            "strategy": self.strategy,
+            "num_examples": self.num_examples,
+            "examples_seen": self.epochs[-1].examples_seen if self.epochs else 0,
+            "epochs": len(self.epochs),
+            "phases": len(self.phases),
+            "seconds": self.seconds,
+            "code_fingerprint": self.code_fingerprint,
+        }
+        if self.epochs:
+            trained = sum(row.seconds for row in self.epochs)
+            waited = sum(row.seconds * row.input_wait_pct for row in self.epochs)
+            summary["examples_per_s"] = summary["examples_seen"] / trained if trained else 0.0
+            summary["input_wait_pct"] = waited / trained if trained else 0.0
+            summary |= {f"final_{name}": value for name, value in self.epochs[-1].metrics.items()}
+        return summary
+
+
+def write(history: History, folder: str | Path) -> Path:
+    """Writes ``history.json`` into a folder, whole or not at all.
+
+    Returns:
+        The path of the file.
+    """
+    path = Path(folder) / FILE_NAME
+    path.parent.mkdir(parents=True, exist_ok=True)
+    document = {"format": FORMAT, "version": VERSION, **dataclasses.asdict(history)}
+    partial = path.with_suffix(".partial")
+    partial.write_text(json.dumps(document, indent=1), encoding="utf-8")
+    os.replace(partial, path)
+    return path
+
+
+def read(folder: str | Path) -> History:
+    """Reads ``history.json`` from a folder.
+
+    Raises:
+        DataError: There is none, it is damaged, or of a newer version.
+    """
+    path = Path(folder) / FILE_NAME
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise DataError(f"No training history can be read from {path}: {error}") from error
+    if document.pop("format", None) != FORMAT:
+        raise DataError(f"{path} is not a training history: its format is not {FORMAT!r}.")
+    version = document.pop("version", None)
+    if version != VERSION:
+        raise DataError(
+            f"{path} has version {version}; this release reads version {VERSION}. Upgrade tfx-feeder."
+        )
+    document["epochs"] = tuple(EpochRow(**row) for row in document["epochs"])
+    document["phases"] = tuple(PhaseRow(**row) for row in document["phases"])
+    document["events"] = tuple(Event(**row) for row in document["events"])
+    return History(**document)
