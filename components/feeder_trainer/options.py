@@ -54,8 +54,8 @@ class Feed:
         train_splits: Splits to train on.
         eval_splits: Splits to validate on after each epoch; empty: no validation.
         eval_batch_size: Examples in a batch of validation.
-        shuffle_buffer: Examples among which a streamed feed shuffles; 0 keeps the files' order. A
-            cached feed always shuffles over the whole split, unless this is 0.
+        shuffle_buffer: Examples among which a streamed feed shuffles; it holds two such blocks. A
+            feed in memory shuffles over the whole split. 0 keeps the files' order.
         cache: ``"memory"`` holds the decoded examples, ``"none"`` reads the files again in every
             pass, ``"auto"`` chooses memory where they fit into ``memory_budget_mb``.
         memory_budget_mb: Upper bound for ``"auto"``, in MiB.

@@ -1,0 +1,150 @@
+"""Making the model: the user's function called in the right place, and its result checked."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from tfx_feeder.components.common.errors import ConfigError
+from tfx_feeder.components.feeder_trainer.options import Feed
+
+
+@dataclass(frozen=True, slots=True)
+class ModelContext:
+    """What ``model_fn`` gets to know.
+
+    Args:
+        feature_spec: Name of each feature of the training examples to its ``tf.io`` spec.
+        feed: How examples become batches; names label and images.
+        hyperparameters: What a Tuner found, if it is wired.
+        custom_config: As given to FeederTrainer.
+        schema: ``schema_pb2.Schema`` of the raw Examples, if it is wired.
+        transform_graph_path: Folder of the transform graph, if it is wired.
+        base_model_path: Folder of the base model's artifact, if there is one.
+    """
+
+    feature_spec: Mapping[str, Any]
+    feed: Feed
+    hyperparameters: Mapping[str, Any] | None = None
+    custom_config: Mapping[str, Any] | None = None
+    schema: Any = None
+    transform_graph_path: str | None = None
+    base_model_path: str | None = None
+
+
+def make_model(model_fn: Callable[[ModelContext], Any], context: ModelContext) -> keras.Model:
+    """Calls ``model_fn``. Must run inside the scope of the distribution strategy.
+
+    Raises:
+        ConfigError: The result is not a compiled Keras 3 model with a learning rate that can be
+            assigned, or it was built before this call and so outside the scope.
+    """
+    created: set[int] = set()
+
+    def record(next_creator: Callable[..., Any], **kwargs: Any) -> Any:
+        variable = next_creator(**kwargs)
+        created.add(id(variable))
+        return variable
+
+    with tf.variable_creator_scope(record):
+        model = model_fn(context)
+    if not isinstance(model, keras.Model):
+        raise ConfigError(
+            "model_fn",
+            received=f"{type(model).__module__}.{type(model).__qualname__}",
+            expected="a function that returns a keras.Model of Keras 3",
+            fix="Build it with `import keras`; a model of tf_keras (TF_USE_LEGACY_KERAS=1) "
+            "cannot be trained here.",
+        )
+    outside = [v.path for v in model.variables if id(v.value) not in created]
+    if outside:
+        raise ConfigError(
+            "model_fn",
+            received=f"a model whose variables existed before the call: {', '.join(outside[:3])}",
+            expected="a model that is built inside model_fn",
+            fix="Move the construction (or keras.models.load_model) into the function, because "
+            "variables belong to the distribution strategy in whose scope they are made.",
+        )
+    if not model.compiled:
+        raise ConfigError(
+            "model_fn",
+            received="a model that is not compiled",
+            expected="a compiled model",
+            fix="Call model.compile(optimizer=..., loss=..., metrics=[...]) before returning it.",
+        )
+    try:
+        set_learning_rate(model, float(keras.ops.convert_to_numpy(model.optimizer.learning_rate)))
+    except TypeError as error:
+        raise ConfigError(
+            "model_fn",
+            received="an optimizer with a LearningRateSchedule",
+            expected="an optimizer with a plain learning rate",
+            fix="The schedule of FeederTrainer sets the rate: pass a float to the optimizer.",
+        ) from error
+    return model
+
+
+def set_learning_rate(model: keras.Model, learning_rate: float) -> None:
+    """Assigns the rate; nothing is recompiled and optimizer slots stay."""
+    model.optimizer.learning_rate = learning_rate
+
+
+def learning_rate(model: keras.Model) -> float:
+    """Reads the rate that is in force."""
+    return float(keras.ops.convert_to_numpy(model.optimizer.learning_rate))
+
+
+def input_names(model: keras.Model) -> list[str] | None:
+    """Returns the names of a model's inputs; ``None`` for a model that does not declare them."""
+    structure = _input_structure(model)
+    if isinstance(structure, dict):
+        return list(structure)
+    return None if structure is None else [tensor.name for tensor in structure]
+
+
+def _input_structure(model: keras.Model) -> dict[str, Any] | list[Any] | None:
+    inputs = getattr(model, "inputs", None)
+    if not inputs:
+        return None
+    structure = getattr(model, "input", None)
+    return structure if isinstance(structure, dict) else list(inputs)
+
+
+def feature_adapter(
+    model: keras.Model, feature_names: list[str]
+) -> Callable[[Mapping[str, Any]], Any]:
+    """Returns the function that turns a dict of features into what the model is called with.
+
+    A functional model gets its inputs by name, in the structure in which they were declared; a
+    single input takes a single feature whatever the names. A subclassed model gets the tensor
+    where there is one feature, else the dict.
+
+    Raises:
+        ConfigError: An input's name is not among the features.
+    """
+    structure = _input_structure(model)
+    names = input_names(model)
+    if names is None:
+        if len(feature_names) > 1:
+            return dict
+        names = feature_names
+    elif len(names) == 1 and len(feature_names) == 1:
+        renamed = dict(zip(names, feature_names, strict=True))
+        if isinstance(structure, dict):
+            return lambda features: {name: features[key] for name, key in renamed.items()}
+        names = feature_names
+    missing = sorted(set(names) - set(feature_names))
+    if missing:
+        raise ConfigError(
+            "model_fn",
+            received=f"a model with the inputs {missing}",
+            expected=f"inputs among the features {feature_names}",
+            fix="Name each keras.Input after its feature.",
+        )
+    if isinstance(structure, dict):
+        return lambda features: {name: features[name] for name in names}
+    if len(names) == 1:
+        return lambda features: features[names[0]]
+    return lambda features: [features[name] for name in names]

@@ -1,0 +1,112 @@
+"""From serialized Examples to tensors, a whole batch at a time."""
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import tensorflow as tf
+
+from tfx_feeder.components.common.errors import ConfigError
+from tfx_feeder.components.feeder_trainer.options import Feed, Image
+
+Batch = tuple[dict[str, Any], Any] | tuple[dict[str, Any], Any, Any]
+"""``(features, label)`` or ``(features, label, weight)``."""
+
+
+@dataclass(frozen=True)
+class BatchParser:
+    """Parses a batch of serialized Examples into features, label and, if there is one, weight.
+
+    Args:
+        feature_spec: Name of each feature to its ``tf.io`` spec.
+        feed: Names label, weight and images.
+        wanted: Features that the model takes; ``None``: all but label and weight.
+
+    Raises:
+        ConfigError: A feature that ``feed`` or the model names is not in the data.
+    """
+
+    feature_spec: Mapping[str, Any]
+    feed: Feed
+    wanted: Collection[str] | None = None
+
+    def __post_init__(self) -> None:
+        named = {
+            "feed label_key": [self.feed.label_key],
+            "feed weight_key": [self.feed.weight_key] if self.feed.weight_key else [],
+            "feed images": list(self.feed.images),
+            "model inputs": list(self.wanted or []),
+        }
+        for argument, keys in named.items():
+            for key in keys:
+                if key not in self.feature_spec:
+                    raise ConfigError(
+                        argument,
+                        received=key,
+                        expected=f"one of the features {sorted(self.feature_spec)}",
+                    )
+        if not isinstance(self.feature_spec[self.feed.label_key], tf.io.FixedLenFeature):
+            raise ConfigError(
+                "feed label_key",
+                received=self.feature_spec[self.feed.label_key],
+                expected=f"a feature of fixed shape for the label {self.feed.label_key!r}",
+                fix="Give it a shape in the schema, or make it dense in Transform.",
+            )
+
+    def __call__(self, serialized: tf.Tensor) -> Batch:
+        """Parses strings ``[batch]``; every tensor that comes out begins with ``batch``."""
+        keys = {self.feed.label_key, *self.feature_names}
+        if self.feed.weight_key:
+            keys.add(self.feed.weight_key)
+        parsed = tf.io.parse_example(serialized, {key: self.feature_spec[key] for key in keys})
+        features = self.decode({key: parsed[key] for key in self.feature_names})
+        label = parsed[self.feed.label_key]
+        if self.feed.weight_key is None:
+            return features, label
+        return features, label, tf.reshape(parsed[self.feed.weight_key], [-1])
+
+    @property
+    def feature_names(self) -> list[str]:
+        """The features that reach the model."""
+        if self.wanted is not None:
+            return sorted(self.wanted)
+        special = {self.feed.label_key, self.feed.weight_key}
+        return sorted(key for key in self.feature_spec if key not in special)
+
+    def decode(self, features: Mapping[str, Any]) -> dict[str, Any]:
+        """Decodes the images among parsed features; the others pass through."""
+        return {
+            key: decode_images(value, self.feed.images[key]) if key in self.feed.images else value
+            for key, value in features.items()
+        }
+
+    @property
+    def is_dense(self) -> bool:
+        """Whether every feature has the same shape in each example."""
+        specs = (self.feature_spec[key] for key in self.feature_names)
+        return all(isinstance(spec, tf.io.FixedLenFeature) for spec in specs)
+
+
+def decode_images(contents: tf.Tensor, image: Image) -> tf.Tensor:
+    """Decodes a batch of images.
+
+    Args:
+        contents: Strings ``[batch]`` or ``[batch, 1]``.
+        image: How they are encoded.
+
+    Returns:
+        uint8 ``[batch, height, width, channels]``.
+    """
+    contents = tf.reshape(contents, [-1])
+    if image.encoding == "raw":
+        pixels = tf.io.decode_raw(contents, tf.uint8)
+        return tf.reshape(pixels, [-1, *image.shape])
+
+    def decode(content: tf.Tensor) -> tf.Tensor:
+        pixels = tf.io.decode_image(content, image.channels, expand_animations=False)
+        resized = tf.image.resize(pixels, image.shape[:2])
+        return tf.cast(tf.round(resized), tf.uint8)
+
+    spec = tf.TensorSpec(image.shape, tf.uint8)
+    decoded = tf.map_fn(decode, contents, fn_output_signature=spec)
+    return tf.ensure_shape(decoded, [None, *image.shape])
