@@ -184,7 +184,7 @@ def read(folder: str | Path) -> History:
     version = document.pop("version", None)
     if version != VERSION:
         raise DataError(
-            f"{path} has version {version}; this release reads version {VERSION}. Upgrade tfx-feeder."
+            f"{path} has version {version}; this release reads {VERSION}. Upgrade tfx-feeder."
         )
     document["epochs"] = tuple(EpochRow(**row) for row in document["epochs"])
     document["phases"] = tuple(PhaseRow(**row) for row in document["phases"])

@@ -1,0 +1,114 @@
+"""The executor of FeederTrainer: artifacts in, plain modules called, artifacts out."""
+
+import json
+import os
+from typing import Any
+
+import tensorflow as tf
+import tensorflow_transform as tft
+from tensorflow_transform.tf_metadata import schema_utils
+from tfx import types
+from tfx.dsl.components.base import base_executor
+from tfx.types import artifact_utils
+from tfx.utils import io_utils, path_utils
+
+from tfx_feeder.components.feeder_trainer.model_source import ModelContext
+from tfx_feeder.components.feeder_trainer.options import Feed, Strategy, from_json
+from tfx_feeder.components.feeder_trainer.schedule import Schedule
+from tfx_feeder.components.feeder_trainer.training import TrainingJob, train
+from tfx_feeder.components.feeder_trainer.user_code import UserCode
+from tfx_feeder.schemas import training_history
+
+KERAS_FORMAT_DIR = "Format-Keras"
+"""Folder in a Model artifact, beside TFX's own ``Format-Serving``."""
+
+_Artifacts = dict[str, list[types.Artifact]]
+
+
+class Executor(base_executor.BaseExecutor):
+    """Trains, exports and records; see ``FeederTrainer``."""
+
+    def Do(
+        self, input_dict: _Artifacts, output_dict: _Artifacts, exec_properties: dict[str, Any]
+    ) -> None:
+        """Runs one training.
+
+        Raises:
+            ConfigError: Schedule, feed or model do not fit the data.
+            DataError: The Examples cannot be read.
+        """
+        self._log_startup(input_dict, output_dict, exec_properties)
+        feed = from_json(Feed, exec_properties["feed"])
+        custom_config = json.loads(exec_properties["custom_config"])
+        graph_path = _optional_uri(input_dict, "transform_graph")
+        graph = tft.TFTransformOutput(graph_path) if graph_path else None
+        schema_path = _optional_uri(input_dict, "schema")
+        schema = None
+        if schema_path:
+            schema = io_utils.SchemaReader().read(io_utils.get_only_uri_in_dir(schema_path))
+        if graph is not None:
+            raw_spec, feature_spec = graph.raw_feature_spec(), graph.transformed_feature_spec()
+        else:
+            feature_spec = raw_spec = schema_utils.schema_as_feature_spec(schema).feature_spec
+        layer = graph.transform_features_layer() if graph else None
+        base_path = _optional_uri(input_dict, "base_model")
+        model_path = artifact_utils.get_single_uri(output_dict["model"])
+        run_path = artifact_utils.get_single_uri(output_dict["model_run"])
+
+        history = train(
+            TrainingJob(
+                code=UserCode(exec_properties.get("model_fn"), exec_properties.get("module_file")),
+                context=ModelContext(
+                    feature_spec=feature_spec,
+                    feed=feed,
+                    hyperparameters=_hyperparameters(input_dict),
+                    custom_config=custom_config,
+                    schema=schema,
+                    transform_graph_path=graph_path,
+                    base_model_path=base_path,
+                ),
+                schedule=Schedule.of(exec_properties["schedule"]),
+                strategy=from_json(Strategy, exec_properties["strategy"]),
+                train_files=_files(input_dict["examples"], feed.train_splits),
+                eval_files=_files(input_dict["examples"], feed.eval_splits),
+                raw_feature_spec=raw_spec,
+                transform=layer,
+                start_from=os.path.join(base_path, KERAS_FORMAT_DIR) if base_path else None,
+                strict_start=exec_properties["warm_start"] == "strict",
+                serving_dir=path_utils.serving_model_dir(model_path),
+                keras_dir=os.path.join(model_path, KERAS_FORMAT_DIR),
+                log_dir=run_path,
+            )
+        )
+        history = dataclasses.replace(history, code_fingerprint=exec_properties["code_fingerprint"])
+        record = artifact_utils.get_single_instance(output_dict["training_history"])
+        training_history.write(history, record.uri)
+        for name, value in history.summary().items():
+            _set_custom_property(record, name, value)
+
+
+def _optional_uri(input_dict: _Artifacts, key: str) -> str | None:
+    artifacts = input_dict.get(key)
+    return artifact_utils.get_single_uri(artifacts) if artifacts else None
+
+
+def _hyperparameters(input_dict: _Artifacts) -> dict[str, Any] | None:
+    uri = _optional_uri(input_dict, "hyperparameters")
+    if uri is None:
+        return None
+    return json.loads(io_utils.read_string_file(io_utils.get_only_uri_in_dir(uri)))
+
+
+def _files(examples: list[types.Artifact], splits: tuple[str, ...]) -> list[str]:
+    """Lists the files of some splits over all Examples artifacts, such as several spans."""
+    folders = [uri for split in splits for uri in artifact_utils.get_split_uris(examples, split)]
+    return [path for folder in folders for path in tf.io.gfile.glob(os.path.join(folder, "*"))]
+
+
+def _set_custom_property(artifact: types.Artifact, name: str, value: int | float | str) -> None:
+    if isinstance(value, str):
+        artifact.set_string_custom_property(name, value)
+    elif isinstance(value, float):
+        artifact.set_float_custom_property(name, value)
+    else:
+        artifact.set_int_custom_property(name, value)

@@ -1,0 +1,96 @@
+"""Writing a trained model: a SavedModel that takes raw Examples, and a Keras file to go on from."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+KERAS_FILE = "model.keras"
+WEIGHTS_FILE = "model.weights.h5"
+
+
+def export_serving(
+    model: keras.Model,
+    to_inputs: Callable[[tf.Tensor], Any],
+    folder: str,
+    *,
+    track: tuple[Any, ...] = (),
+) -> None:
+    """Writes a SavedModel with two signatures.
+
+    - ``serving_default``: serialized raw Examples, strings ``[batch]``, in an input ``examples``.
+    - ``predict``: the model's own inputs, by their names, for clients that hold tensors.
+
+    Args:
+        model: Built and trained.
+        to_inputs: Turns serialized raw Examples into what the model is called with.
+        folder: Of the SavedModel; made.
+        track: Objects whose resources ``to_inputs`` uses, such as a Transform layer.
+    """
+    archive = keras.export.ExportArchive()
+    archive.track(model)
+    for resource in track:
+        archive.track(resource)
+
+    def serve_examples(examples: tf.Tensor) -> Any:
+        return model(to_inputs(examples), training=False)
+
+    examples = tf.TensorSpec([None], tf.string, name="examples")
+    archive.add_endpoint("serving_default", serve_examples, [examples])
+    specs = _input_specs(model)
+    if specs is not None:
+        archive.add_endpoint("predict", lambda inputs: model(inputs, training=False), [specs])
+    archive.write_out(folder, verbose=False)
+
+
+def save_for_warm_start(model: keras.Model, folder: str | Path) -> Path:
+    """Writes the model so that ``start_from`` can read it.
+
+    Returns:
+        Path of a ``.keras`` file, or of the weights alone where the model's class has no
+        ``get_config``.
+    """
+    path = Path(folder)
+    path.mkdir(parents=True, exist_ok=True)
+    try:
+        model.save(path / KERAS_FILE)
+        return path / KERAS_FILE
+    except NotImplementedError:
+        (path / KERAS_FILE).unlink(missing_ok=True)
+        model.save_weights(path / WEIGHTS_FILE)
+        return path / WEIGHTS_FILE
+
+
+def start_from(model: keras.Model, folder: str | Path) -> str | None:
+    """Loads the weights that ``save_for_warm_start`` wrote.
+
+    Returns:
+        ``None`` if they were loaded, else why they could not be; the model is as it was then.
+    """
+    for name in (KERAS_FILE, WEIGHTS_FILE):
+        path = Path(folder) / name
+        if path.exists():
+            break
+    else:
+        return f"it holds neither {KERAS_FILE} nor {WEIGHTS_FILE}; FeederTrainer writes them"
+    before = model.get_weights()
+    try:
+        model.load_weights(path)
+    except (ValueError, KeyError) as error:
+        model.set_weights(before)
+        return f"its architecture is another: {str(error).splitlines()[0]}"
+    return None
+
+
+def _input_specs(model: keras.Model) -> Any:
+    """Returns what the model takes, its batch dimension open; ``None`` if it does not say."""
+    inputs = getattr(model, "inputs", None)
+    if not inputs:
+        return None
+    specs = {t.name: tf.TensorSpec((None, *t.shape[1:]), t.dtype, name=t.name) for t in inputs}
+    structure = getattr(model, "input", None)
+    if isinstance(structure, Mapping):
+        return specs
+    return list(specs.values()) if len(specs) > 1 else next(iter(specs.values()))

@@ -1,0 +1,36 @@
+"""Scalars for TensorBoard out of a training history."""
+
+import os
+
+import tensorflow as tf
+
+from tfx_feeder.schemas.training_history import EpochRow, History
+
+_FIGURES = ("learning_rate", "global_batch_size", "examples_per_s", "step_ms_p50", "input_wait_pct")
+
+
+def write_scalars(history: History, log_dir: str) -> None:
+    """Writes one point an epoch, training and validation as two runs, over examples seen.
+
+    Args:
+        history: A whole training.
+        log_dir: Folder to point TensorBoard at.
+    """
+    train = tf.summary.create_file_writer(os.path.join(log_dir, "train"))
+    validation = tf.summary.create_file_writer(os.path.join(log_dir, "validation"))
+    for row in history.epochs:
+        for name, value in _training_scalars(row).items():
+            with train.as_default(step=row.examples_seen):
+                tf.summary.scalar(name, value)
+        for name, value in row.metrics.items():
+            if name.startswith("val_"):
+                with validation.as_default(step=row.examples_seen):
+                    tf.summary.scalar(f"epoch_{name.removeprefix('val_')}", value)
+    train.close()
+    validation.close()
+
+
+def _training_scalars(row: EpochRow) -> dict[str, float]:
+    figures = {f"feeder/{name}": getattr(row, name) for name in _FIGURES}
+    metrics = {k: v for k, v in row.metrics.items() if not k.startswith("val_")}
+    return figures | {f"epoch_{name}": value for name, value in metrics.items()}

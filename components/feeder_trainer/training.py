@@ -1,0 +1,158 @@
+"""One training from files to exported model, without TFX."""
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from tfx_feeder.components.common.errors import ConfigError
+from tfx_feeder.components.feeder_trainer.export import (
+    export_serving,
+    save_for_warm_start,
+    start_from,
+)
+from tfx_feeder.components.feeder_trainer.feed import open_feed
+from tfx_feeder.components.feeder_trainer.history import Recorder
+from tfx_feeder.components.feeder_trainer.loop import TrainingLoop
+from tfx_feeder.components.feeder_trainer.model_source import (
+    ModelContext,
+    feature_adapter,
+    input_names,
+    make_model,
+)
+from tfx_feeder.components.feeder_trainer.options import Strategy
+from tfx_feeder.components.feeder_trainer.parsing import BatchParser
+from tfx_feeder.components.feeder_trainer.schedule import Schedule
+from tfx_feeder.components.feeder_trainer.step import CompiledSteps
+from tfx_feeder.components.feeder_trainer.tensorboard import write_scalars
+from tfx_feeder.components.feeder_trainer.user_code import UserCode
+from tfx_feeder.schemas.training_history import History
+
+
+@dataclass(frozen=True)
+class TrainingJob:
+    """What one training needs to know.
+
+    Args:
+        code: The user's functions.
+        context: Passed to them; its ``feature_spec`` is that of the files.
+        schedule: Learning rates, batch sizes and lengths.
+        strategy: Where to train.
+        train_files: TFRecord files to train on.
+        eval_files: TFRecord files to validate on; may be empty.
+        raw_feature_spec: Features of the raw Examples that the served model takes.
+        transform: Turns parsed raw features into training features; ``None`` if they are the same.
+        start_from: Folder that ``save_for_warm_start`` wrote; optional.
+        strict_start: Whether a start from another architecture is an error.
+        serving_dir: Where the SavedModel goes.
+        keras_dir: Where the Keras file goes.
+        log_dir: Where the TensorBoard logs go.
+    """
+
+    code: UserCode
+    context: ModelContext
+    schedule: Schedule
+    strategy: Strategy
+    train_files: Sequence[str]
+    eval_files: Sequence[str]
+    raw_feature_spec: Mapping[str, Any]
+    transform: Callable[[dict[str, Any]], dict[str, Any]] | None
+    start_from: str | None
+    strict_start: bool
+    serving_dir: str
+    keras_dir: str
+    log_dir: str
+
+
+def train(job: TrainingJob) -> History:
+    """Trains, exports, and returns the record.
+
+    Raises:
+        ConfigError: Schedule, feed or model do not fit the data.
+        DataError: The files cannot be read.
+    """
+    recorder = Recorder()
+    options = job.context.feed
+    model = make_model(job.code.load_model_fn(), job.context)
+    parser = BatchParser(job.context.feature_spec, options, _wanted(model, job.context))
+    feed = open_feed(job.train_files, parser, options, shuffle=True)
+    validation = None
+    if job.eval_files:
+        validation = open_feed(job.eval_files, parser, options, shuffle=False)
+
+    adapt = feature_adapter(model, parser.feature_names)
+    steps = CompiledSteps(model, adapt)
+    job.schedule.validate(feed.num_examples)
+    steps.build_from(next(iter(feed.batches([range(1)], 1))))
+    if job.start_from is not None:
+        _warm_start(model, job, recorder)
+    callbacks_fn = job.code.load_optional("callbacks_fn")
+    TrainingLoop(
+        steps,
+        feed,
+        job.schedule,
+        recorder,
+        validation=validation,
+        validation_batch_size=options.eval_batch_size,
+        callbacks=callbacks_fn(job.context) if callbacks_fn else (),
+        drop_remainder=options.drop_remainder,
+    ).run()
+
+    history = recorder.finish(
+        schedule=job.schedule.to_dict(),
+        strategy=job.strategy.name,
+        feed={**dataclasses.asdict(options), "cache_chosen": feed.description},
+        num_examples=feed.num_examples,
+        code_fingerprint=job.code.fingerprint(),
+    )
+    write_scalars(history, job.log_dir)
+    export_serving(
+        model,
+        _raw_examples_to_inputs(job, parser, adapt),
+        job.serving_dir,
+        track=() if job.transform is None else (job.transform,),
+    )
+    save_for_warm_start(model, job.keras_dir)
+    return history
+
+
+def _wanted(model: keras.Model, context: ModelContext) -> list[str] | None:
+    """Returns the features to parse: the model's inputs, where they can be told by name."""
+    names = input_names(model)
+    if names is None or not set(names) <= set(context.feature_spec):
+        return None  # One unnamed input, or a model that takes a dict.
+    return names
+
+
+def _warm_start(model: keras.Model, job: TrainingJob, recorder: Recorder) -> None:
+    assert job.start_from is not None
+    obstacle = start_from(model, job.start_from)
+    if obstacle is None:
+        recorder.event("warm_start", "The weights of the base model were loaded.")
+    elif job.strict_start:
+        raise ConfigError(
+            "base_model",
+            received=job.start_from,
+            expected=f"a model with the same variables, but {obstacle}",
+            fix='Unwire base_model, or say warm_start="compatible" to start afresh in this case.',
+        )
+    else:
+        recorder.event("cold_start", f"The base model was not used, because {obstacle}.")
+
+
+def _raw_examples_to_inputs(
+    job: TrainingJob, parser: BatchParser, adapt: Callable[[Any], Any]
+) -> Callable[[tf.Tensor], Any]:
+    special = {job.context.feed.label_key, job.context.feed.weight_key}
+    spec = {key: value for key, value in job.raw_feature_spec.items() if key not in special}
+
+    def to_inputs(serialized: tf.Tensor) -> Any:
+        features = tf.io.parse_example(serialized, spec)
+        if job.transform is not None:
+            features = job.transform(features)
+        return adapt(parser.decode({key: features[key] for key in parser.feature_names}))
+
+    return to_inputs
