@@ -1,0 +1,90 @@
+"""The classes: from a label, a name or a number, to a stable index."""
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+from tfx_feeder.components.common.errors import DataError
+
+FILE_NAME = "classes.json"
+_MOST_CLASSES = 100_000
+
+
+@dataclass(frozen=True, slots=True)
+class ClassTable:
+    """Class names in index order.
+
+    Args:
+        names: One name per class.
+
+    Raises:
+        DataError: Fewer than two classes: nothing to tell apart.
+
+    Example:
+        >>> ClassTable(("cat", "dog")).index("dog")
+        1
+    """
+
+    names: tuple[str, ...]
+    _positions: dict[str, int] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        if len(self.names) < 2:
+            found = ", ".join(self.names) or "none"
+            raise DataError(f"A classifier needs two classes or more. Found: {found}.")
+        object.__setattr__(self, "_positions", {name: i for i, name in enumerate(self.names)})
+
+    def index(self, label: int | str) -> int:
+        """Finds the index of a label: by its name, or by its number.
+
+        Raises:
+            KeyError: The label is none of the classes.
+        """
+        if isinstance(label, str):
+            if label in self._positions:
+                return self._positions[label]
+            if not _is_integer(label):
+                raise KeyError(label)
+            label = int(label)
+        if not 0 <= label < len(self.names):
+            raise KeyError(label)
+        return label
+
+    def to_json(self) -> str:
+        """Returns the list of names as JSON, the content of ``classes.json``."""
+        return json.dumps(list(self.names), ensure_ascii=False) + "\n"
+
+
+def names_of(labels: Iterable[int | str]) -> tuple[str, ...]:
+    """Derives class names from the labels of a data set.
+
+    Integers are indices already: the classes are ``"0"`` up to the largest. Anything else is a
+    name: the classes are the sorted names.
+
+    Raises:
+        DataError: An integer so large that it can hardly be a class.
+    """
+    found = {str(label) for label in labels}
+    if not found or not all(map(_is_integer, found)):
+        return tuple(sorted(found))
+    largest = max(map(int, found))
+    if largest >= _MOST_CLASSES:
+        raise DataError(f"Label {largest} cannot be a class index. Name the classes explicitly.")
+    return tuple(map(str, range(largest + 1)))
+
+
+def merge_names(parts: Sequence[tuple[str, ...]]) -> tuple[str, ...]:
+    """Unites the class names of several splits.
+
+    Example:
+        >>> merge_names([("cat", "dog"), ("ant", "dog")])
+        ('ant', 'cat', 'dog')
+    """
+    if all(part == parts[0] for part in parts):
+        return parts[0]
+    return names_of({name for part in parts for name in part})
+
+
+def _is_integer(text: str) -> bool:
+    digits = text[1:] if text.startswith("-") else text
+    return digits.isascii() and digits.isdigit()

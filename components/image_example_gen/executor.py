@@ -1,0 +1,129 @@
+"""The executor: runs the ingestion in Beam and files its results in the artifact."""
+
+import os
+from typing import Any
+
+import apache_beam as beam
+import tensorflow as tf
+from tfx import types
+from tfx.components.example_gen import base_example_gen_executor, write_split
+from tfx.components.util import examples_utils
+from tfx.proto import example_gen_pb2
+from tfx.types import artifact_utils
+from tfx.types import standard_component_specs as specs
+
+from tfx_feeder.components.common.errors import DataError
+from tfx_feeder.components.image_example_gen import classes, parameters, rejections
+from tfx_feeder.components.image_example_gen.ingest import ReadImages
+from tfx_feeder.components.image_example_gen.sources import open_sources
+
+_METRICS = "tfx_feeder.ImageExampleGen"
+
+
+class Executor(base_example_gen_executor.BaseExampleGenExecutor):
+    """Stock input and output splits; the images come from `ReadImages`."""
+
+    def GetInputSourceToExamplePTransform(self) -> Any:
+        """Returns the transform of the only input split, in the form that stock calls."""
+        (split,) = self._reading
+        return lambda exec_properties, pattern: self._reading[split]
+
+    def GenerateExamplesByBeam(
+        self, pipeline: beam.Pipeline, exec_properties: dict[str, Any]
+    ) -> dict[str, beam.PCollection]:
+        """Partitions one input split by hash, as stock does; named ones stay as they are."""
+        if len(self._reading) == 1:
+            return super().GenerateExamplesByBeam(pipeline, exec_properties)
+        return {
+            split: pipeline | f"InputToRecord[{split}]" >> transform
+            for split, transform in self._reading.items()
+        }
+
+    def Do(
+        self,
+        input_dict: dict[str, list[types.Artifact]],
+        output_dict: dict[str, list[types.Artifact]],
+        exec_properties: dict[str, Any],
+    ) -> None:
+        """Writes the splits, ``classes.json`` and ``rejected.jsonl``.
+
+        Records are not shuffled on the way out, unlike in the stock ExampleGen: Beam's local
+        runner would hold all of them in memory for it.
+
+        Raises:
+            DataError: Too much was rejected, or a split stayed empty.
+        """
+        self._log_startup(input_dict, output_dict, exec_properties)
+        examples = artifact_utils.get_single_instance(output_dict[specs.EXAMPLES_KEY])
+        options = parameters.unpack(exec_properties)
+        sources = open_sources(
+            exec_properties[specs.INPUT_BASE_KEY],
+            parameters.input_patterns(exec_properties),
+            options.source,
+        )
+        table = classes.ClassTable(
+            options.classes
+            or classes.merge_names([source.class_names() for source in sources.values()])
+        )
+        parts = os.path.join(examples.uri, "rejected-")
+        self._reading = {
+            split: ReadImages(source, table, f"{parts}{split}") for split, source in sources.items()
+        }
+        pipeline = self._make_beam_pipeline()
+        with pipeline:
+            splits = self.GenerateExamplesByBeam(pipeline, exec_properties)
+            examples.split_names = artifact_utils.encode_split_names(list(splits))
+            for split, records in splits.items():
+                _write(records, split, artifact_utils.get_split_uri([examples], split))
+        listed = os.path.join(examples.uri, rejections.FILE_NAME)
+        rejected = rejections.gather(parts, listed)
+        accepted = {split: _count(pipeline.result, split) for split in splits}
+        try:
+            rejections.check(
+                rejected, sum(accepted.values()), options.max_rejected_fraction, listed
+            )
+        except DataError as error:
+            kept = rejections.keep(listed, examples.uri)
+            raise DataError(str(error).replace(listed, kept)) from None
+        for split, count in accepted.items():
+            if not count:
+                raise DataError(f"The split {split!r} has no image. Images by split: {accepted}.")
+        with tf.io.gfile.GFile(os.path.join(examples.uri, classes.FILE_NAME), "w") as file:
+            file.write(table.to_json())
+        _describe(examples, accepted, rejected, len(table.names))
+
+
+def _write(records: beam.PCollection, split: str, folder: str) -> None:
+    counter = beam.metrics.Metrics.counter(_METRICS, split)
+
+    def serialize(example: tf.train.Example) -> bytes:
+        counter.inc()
+        return example.SerializeToString(deterministic=True)
+
+    _ = (
+        records
+        | f"Serialize[{split}]" >> beam.Map(serialize)
+        | f"WriteSplit[{split}]"
+        >> beam.io.WriteToTFRecord(
+            os.path.join(folder, write_split.DEFAULT_TF_RECORD_FILE_NAME), file_name_suffix=".gz"
+        )
+    )
+
+
+def _count(result: Any, split: str) -> int:
+    metric = beam.metrics.MetricsFilter().with_namespace(_METRICS).with_name(split)
+    return sum(counter.result for counter in result.metrics().query(metric)["counters"])
+
+
+def _describe(
+    examples: types.Artifact, accepted: dict[str, int], rejected: dict[str, int], classes: int
+) -> None:
+    examples_utils.set_payload_format(examples, example_gen_pb2.FORMAT_TF_EXAMPLE)
+    examples_utils.set_file_format(
+        examples, write_split.to_file_format_str(example_gen_pb2.FORMAT_TFRECORDS_GZIP)
+    )
+    examples.set_int_custom_property("num_classes", classes)
+    for split, count in accepted.items():
+        examples.set_int_custom_property(f"num_examples_{split}", count)
+    for reason, count in rejected.items():
+        examples.set_int_custom_property(f"rejected_{reason}", count)

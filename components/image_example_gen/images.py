@@ -1,0 +1,64 @@
+"""Encoded images: checked by the decoder that the training will use, and made from arrays."""
+
+import re
+
+import numpy as np
+import tensorflow as tf
+
+from tfx_feeder.components.image_example_gen.rejections import Reason
+
+_PNG = b"\x89PNG\r\n\x1a\n"
+_JPEG = b"\xff\xd8\xff"
+_OTHERS = {b"GIF8": "GIF", b"BM": "BMP", b"RIFF": "WebP", b"II*\0": "TIFF", b"MM\0*": "TIFF"}
+_TF_FRAME = re.compile(r"\{\{.*?\}\}\s*|\s*\[Op:.*?\].*$", re.DOTALL)
+
+
+class ImageError(ValueError):
+    """An image cannot be used; ``reason`` is the word for it in the list of rejections."""
+
+    def __init__(self, reason: Reason, cause: str) -> None:
+        self.reason: Reason = reason
+        super().__init__(cause)
+
+
+def size_of(data: bytes) -> tuple[int, int]:
+    """Decodes a PNG or JPEG completely and returns its size.
+
+    Args:
+        data: The encoded image.
+
+    Returns:
+        Height and width in pixels.
+
+    Raises:
+        ImageError: Another format, damaged, or cut short.
+    """
+    if data.startswith(_PNG):
+        decode = tf.io.decode_png
+    elif data.startswith(_JPEG):
+        decode = tf.io.decode_jpeg
+    elif not data:
+        raise ImageError("corrupt_image", "empty file")
+    else:
+        known = next((name for head, name in _OTHERS.items() if data.startswith(head)), None)
+        if known:
+            raise ImageError("unsupported_format", f"{known} content; PNG and JPEG are supported")
+        raise ImageError("corrupt_image", f"neither PNG nor JPEG: starts with {data[:8].hex(' ')}")
+    try:
+        height, width, _ = decode(data).shape
+    except tf.errors.OpError as error:
+        cause = _TF_FRAME.sub("", error.message).strip()
+        raise ImageError("corrupt_image", cause or type(error).__name__) from error
+    return height, width
+
+
+def encode_png(pixels: np.ndarray) -> list[bytes]:
+    """Encodes a batch of images.
+
+    Args:
+        pixels: uint8 ``[n, height, width, channels]`` with 1 to 4 channels.
+
+    Returns:
+        One PNG per image.
+    """
+    return tf.io.encode_png(pixels).numpy().tolist() if len(pixels) else []

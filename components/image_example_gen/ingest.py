@@ -1,0 +1,113 @@
+"""The Beam transform from a source to Examples, with what was left out beside them."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import apache_beam as beam
+import tensorflow as tf
+from apache_beam import pvalue
+
+from tfx_feeder.components.image_example_gen import images
+from tfx_feeder.components.image_example_gen.classes import ClassTable
+from tfx_feeder.components.image_example_gen.examples import to_example
+from tfx_feeder.components.image_example_gen.rejections import Rejection
+from tfx_feeder.components.image_example_gen.sources.base import ImageBatch, ImageFile, Source
+
+_REJECTED = "rejected"
+
+
+class ReadImages(beam.PTransform):
+    """Reads, checks and encodes the images of a source.
+
+    Only references are shuffled between workers; an image lives from its file to its Example.
+
+    Args:
+        source: The data set.
+        classes: The classes that count.
+        rejected_prefix: Where the lists of rejections go, a prefix of their paths.
+    """
+
+    def __init__(self, source: Source, classes: ClassTable, rejected_prefix: str) -> None:
+        super().__init__()
+        self._source = source
+        self._classes = classes
+        self._rejected_prefix = rejected_prefix
+
+    def expand(self, pbegin: beam.Pipeline) -> beam.PCollection:
+        outputs = (
+            pbegin
+            | "Source" >> beam.Create([None])
+            | "References" >> beam.FlatMap(_References(self._source))
+            | "Distribute" >> beam.Reshuffle()
+            | "ToExamples"
+            >> beam.ParDo(_ToExamples(self._source, self._classes)).with_outputs(
+                _REJECTED, main="examples"
+            )
+        )
+        _ = (
+            outputs[_REJECTED]
+            | "ToJson" >> beam.Map(Rejection.to_json)
+            | "WriteRejected" >> beam.io.WriteToText(self._rejected_prefix)
+        )
+        return outputs["examples"]
+
+
+class _References:
+    """A named callable: a bound method of an unknown source would not be typed by Beam."""
+
+    def __init__(self, source: Source) -> None:
+        self._source = source
+
+    def __call__(self, _: None) -> Iterator[Any]:
+        return self._source.chunks()
+
+
+@beam.typehints.with_input_types(Any)
+class _ToExamples(beam.DoFn):
+    def __init__(self, source: Source, classes: ClassTable) -> None:
+        self._source = source
+        self._classes = classes
+
+    def process(self, chunk: Any) -> Iterator[Any]:
+        for item in self._source.read(chunk):
+            results: Iterator[tf.train.Example | Rejection]
+            if isinstance(item, ImageFile):
+                results = iter([self._from_file(item)])
+            elif isinstance(item, ImageBatch):
+                results = self._from_batch(item)
+            else:
+                results = iter([item])
+            for result in results:
+                if isinstance(result, Rejection):
+                    yield pvalue.TaggedOutput(_REJECTED, result)
+                else:
+                    yield result
+
+    def _from_file(self, file: ImageFile) -> tf.train.Example | Rejection:
+        try:
+            label = self._classes.index(file.label)
+        except KeyError:
+            return Rejection(file.path, "label_outside_set", f"label {file.label!r}")
+        try:
+            with tf.io.gfile.GFile(file.path, "rb") as stream:
+                data = stream.read()
+            return to_example(data, label, images.size_of(data), file.features)
+        except images.ImageError as error:
+            return Rejection(file.path, error.reason, str(error))
+        except tf.errors.NotFoundError:
+            return Rejection(file.path, "missing_file", "no such file")
+        except tf.errors.OpError as error:
+            return Rejection(file.path, "unreadable_file", error.message)
+
+    def _from_batch(self, batch: ImageBatch) -> Iterator[tf.train.Example | Rejection]:
+        size = (batch.pixels.shape[1], batch.pixels.shape[2])
+        encoded = images.encode_png(batch.pixels)
+        for row, (image, label) in enumerate(zip(encoded, batch.labels.tolist(), strict=True)):
+            try:
+                index = self._classes.index(label)
+            except KeyError:
+                cause = f"label {label!r}"
+                yield Rejection(batch.path, "label_outside_set", cause, batch.start + row)
+                continue
+            features = {name: column[row] for name, column in batch.features.items()}
+            yield to_example(image, index, size, features)

@@ -1,0 +1,75 @@
+"""The kinds of sources, and which one a folder is."""
+
+import posixpath
+from collections.abc import Callable, Mapping
+from typing import Any, cast
+
+from tfx_feeder.components.common.errors import DataError
+from tfx_feeder.components.image_example_gen.files import Location, locate
+from tfx_feeder.components.image_example_gen.sources import cifar10, idx, manifest
+from tfx_feeder.components.image_example_gen.sources.arrays import open_arrays
+from tfx_feeder.components.image_example_gen.sources.base import Source
+from tfx_feeder.components.image_example_gen.sources.class_folders import ClassFolders
+
+_OPENERS: dict[str, Callable[[Location, str | None], Source]] = {
+    "class_folders": ClassFolders.open,
+    "manifest": manifest.Manifest.open,
+    "arrays": open_arrays,
+    "idx": idx.open_idx,
+    "cifar10": cifar10.Cifar10.open,
+}
+
+
+def open_sources(base: str, patterns: Mapping[str, str], kind: str = "auto") -> dict[str, Source]:
+    """Opens the source of each input split.
+
+    Args:
+        base: Local or remote folder.
+        patterns: Glob pattern by name of the split, relative to ``base``.
+        kind: Kind of the source, or ``auto`` to recognise it.
+
+    Returns:
+        The sources by split; further columns have the same type in all of them.
+
+    Raises:
+        DataError: Nothing matches, the kind cannot be told, or the source cannot be read.
+    """
+    sources: dict[str, Any] = {}
+    for split, pattern in patterns.items():
+        location = locate(base, pattern)
+        opener = _OPENERS[recognise(location) if kind == "auto" else kind]
+        sources[split] = opener(location, split if len(patterns) > 1 else None)
+    if all(isinstance(source, manifest.Manifest) for source in sources.values()):
+        return cast(dict[str, Source], manifest.align(sources))
+    return sources
+
+
+def recognise(location: Location) -> str:
+    """Tells the kind of a source by the names of its files.
+
+    Raises:
+        DataError: It fits no kind, or more than one.
+    """
+    names = [posixpath.basename(path) for path in location.files]
+    inner = any("/" in location.relative(path) for path in location.files)
+    found = {
+        "manifest": any(map(manifest.has_header, _ending(location, ".csv"))),
+        "arrays": any(name.endswith(".npz") or name == "images.npy" for name in names),
+        "idx": any(map(idx.NAME.fullmatch, names)),
+        "cifar10": any(map(cifar10.NAME.fullmatch, names)),
+    }
+    kinds = [kind for kind, fits in found.items() if fits]
+    if len(kinds) == 1:
+        return kinds[0]
+    if kinds:
+        raise DataError(f"{location.root}: {' or '.join(kinds)}? Say which: source={kinds[0]!r}.")
+    if location.folders or inner:
+        return "class_folders"
+    raise DataError(
+        f"{location.root}: no class folders, CSV manifest with path and label, .npz or .npy "
+        f"arrays, IDX files or CIFAR-10 batches. Found: {', '.join(names[:5])}."
+    )
+
+
+def _ending(location: Location, suffix: str) -> list[str]:
+    return [path for path in location.files if path.endswith(suffix)]

@@ -1,0 +1,63 @@
+"""NumPy arrays: ``.npz`` archives, or ``.npy`` files side by side."""
+
+import posixpath
+
+from tfx_feeder.components.common.errors import DataError
+from tfx_feeder.components.image_example_gen.files import Location
+from tfx_feeder.components.image_example_gen.sources.archives import Archive, ArrayArchives
+from tfx_feeder.components.image_example_gen.sources.streams import Member, npz_names
+
+_KERAS_PARTS = {"train": ("train",), "eval": ("test",), "test": ("test",)}
+
+
+def open_arrays(location: Location, split: str | None = None) -> ArrayArchives:
+    """Opens every ``.npz`` file, and the ``.npy`` files as one more archive.
+
+    Arrays ``images`` and ``labels`` are needed; others of the same length become columns. The
+    layout of Keras's own files, ``x_train``, ``y_train``, ``x_test``, ``y_test``, is understood
+    too; its halves are put together unless splits are named.
+
+    Args:
+        location: What the pattern matched.
+        split: Name of the split when several are read, else None: ``train`` takes the training
+            half of a Keras file, ``eval`` or ``test`` the other one.
+
+    Raises:
+        DataError: An archive is incomplete, or its arrays do not fit each other.
+    """
+    found = [
+        archive
+        for path in location.files
+        if path.endswith(".npz")
+        for archive in _open_npz(path, split)
+    ]
+    loose = [path for path in location.files if path.endswith(".npy")]
+    if loose:
+        members = {posixpath.basename(path).removesuffix(".npy"): Member(path) for path in loose}
+        found.append(_pair(members, posixpath.dirname(loose[0])))
+    if not found:
+        raise DataError(f"{location.root}: no .npz or .npy file.")
+    return ArrayArchives(tuple(found))
+
+
+def _open_npz(path: str, split: str | None) -> list[Archive]:
+    names = npz_names(path)
+    members = {name: Member(path, name) for name in names}
+    if not {"x_train", "y_train", "x_test", "y_test"} <= members.keys():
+        return [_pair(members, path)]
+    if split is not None and split not in _KERAS_PARTS:
+        known = ", ".join(_KERAS_PARTS)
+        raise DataError(f"{path}: which half is split {split!r}? Name the splits {known}.")
+    parts = _KERAS_PARTS[split] if split is not None else ("train", "test")
+    return [Archive(members[f"x_{part}"], members[f"y_{part}"]) for part in parts]
+
+
+def _pair(members: dict[str, Member], where: str) -> Archive:
+    if missing := {"images", "labels"} - members.keys():
+        raise DataError(
+            f"{where}: no array {min(missing)!r}. Found: {', '.join(sorted(members)) or 'nothing'}."
+        )
+    images, labels = members.pop("images"), members.pop("labels")
+    length = images.open().shape[0]
+    columns = {name: m for name, m in members.items() if m.open().shape[0] == length}
+    return Archive(images, labels, columns)

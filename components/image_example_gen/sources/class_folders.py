@@ -1,0 +1,87 @@
+"""A folder with one sub-folder of PNG and JPEG files per class."""
+
+import posixpath
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import islice
+
+from tfx_feeder.components.common.errors import DataError
+from tfx_feeder.components.image_example_gen import files
+from tfx_feeder.components.image_example_gen.rejections import Rejection
+from tfx_feeder.components.image_example_gen.sources.base import ImageFile, Item
+
+_SUFFIXES = frozenset({".png", ".jpg", ".jpeg"})
+_OTHER_SUFFIXES = frozenset({".bmp", ".gif", ".heic", ".tif", ".tiff", ".webp"})
+_PATHS_PER_CHUNK = 64
+
+Chunk = tuple[str, tuple[str, ...]]
+
+
+@dataclass(frozen=True, slots=True)
+class ClassFolders:
+    """The sorted names of the folders are the classes; images may lie deeper inside.
+
+    Args:
+        location: The folders, or the files in them, that the pattern matched.
+    """
+
+    location: files.Location
+
+    @classmethod
+    def open(cls, location: files.Location, split: str | None = None) -> "ClassFolders":
+        """Makes sure that there is an image to read.
+
+        Raises:
+            DataError: No file in any class folder has the suffix of an image.
+        """
+        source = cls(location)
+        if not any(
+            _suffix(path) in _SUFFIXES and source._class_of(path) for path in source.files()
+        ):
+            raise DataError(f"{location.root}: no PNG or JPEG file in any class folder.")
+        return source
+
+    def class_names(self) -> tuple[str, ...]:
+        """Returns the sorted names of the class folders."""
+        names = {self.location.relative(folder).split("/")[0] for folder in self.location.folders}
+        names.update(self._class_of(path) for path in self.location.files)
+        return tuple(sorted(names - {""}))
+
+    def files(self) -> Iterator[str]:
+        """Yields the visible files, images or not."""
+        yield from self.location.files
+        for folder in self.location.folders:
+            yield from files.walk(folder)
+
+    def chunks(self) -> Iterator[Chunk]:
+        """Yields a few dozen paths at a time, as (class name, paths)."""
+        if self.location.files:
+            for path in self.location.files:
+                yield self._class_of(path), (path,)
+        for folder in self.location.folders:
+            paths = files.walk(folder)
+            while some := tuple(islice(paths, _PATHS_PER_CHUNK)):
+                yield self._class_of(some[0]), some
+
+    def read(self, chunk: Chunk) -> Iterator[Item]:
+        """Yields the images of a chunk, and rejects what cannot be one."""
+        label, paths = chunk
+        for path in paths:
+            suffix = _suffix(path)
+            if suffix in _OTHER_SUFFIXES:
+                cause = f"{suffix} file; PNG and JPEG are supported"
+                yield Rejection(path, "unsupported_format", cause)
+            elif suffix not in _SUFFIXES:
+                yield Rejection(path, "not_an_image", "not named .png, .jpg or .jpeg")
+            elif not label:
+                yield Rejection(path, "no_class", "the image lies beside the class folders")
+            else:
+                yield ImageFile(path, label)
+
+    def _class_of(self, path: str) -> str:
+        parts = self.location.relative(path).split("/")
+        return parts[0] if len(parts) > 1 else ""
+
+
+def _suffix(path: str) -> str:
+    return posixpath.splitext(path)[1].lower()

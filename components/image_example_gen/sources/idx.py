@@ -1,0 +1,35 @@
+"""IDX files: MNIST and the data sets that share its format, gzipped or not."""
+
+import posixpath
+import re
+
+from tfx_feeder.components.common.errors import DataError
+from tfx_feeder.components.image_example_gen.files import Location
+from tfx_feeder.components.image_example_gen.sources.archives import Archive, ArrayArchives
+from tfx_feeder.components.image_example_gen.sources.streams import Member
+
+NAME = re.compile(r"(?P<set>.*?)-?(?P<part>images|labels)[-.]idx[134]-ubyte(?:\.gz)?")
+
+
+def open_idx(location: Location, split: str | None = None) -> ArrayArchives:
+    """Pairs ``*-images-idx3-ubyte`` with ``*-labels-idx1-ubyte``.
+
+    Args:
+        location: What the pattern matched; of a file that is there gzipped too, the plain one is
+            read.
+        split: Not used: the pattern tells ``train-*`` from ``t10k-*``.
+
+    Raises:
+        DataError: One half of a pair is missing or unreadable.
+    """
+    pairs: dict[str, dict[str, Member]] = {}
+    for path in location.files:
+        if match := NAME.fullmatch(posixpath.basename(path)):
+            pairs.setdefault(match["set"], {}).setdefault(match["part"], Member(path))
+    if not pairs:
+        raise DataError(f"{location.root}: no file named like train-images-idx3-ubyte.")
+    for name, pair in pairs.items():
+        if missing := {"images", "labels"} - pair.keys():
+            have = next(iter(pair.values()))
+            raise DataError(f"{have}: the {min(missing)} of {name or 'this set'} are missing.")
+    return ArrayArchives(tuple(Archive(p["images"], p["labels"]) for p in pairs.values()))
