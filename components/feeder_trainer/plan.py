@@ -1,0 +1,178 @@
+"""What to train next: a schedule or a policy, asked epoch by epoch.
+
+The training loop asks ``upcoming``, trains an epoch, and tells ``advance`` what it showed. A plan
+does not know the loop, the model or the data; all that it remembers is in ``state``.
+"""
+
+import itertools
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
+
+from tfx_feeder.components.feeder_trainer.schedule import Schedule, Segment
+
+
+@dataclass(frozen=True, slots=True)
+class Feedback:
+    """What an epoch showed.
+
+    Args:
+        segment: The epoch.
+        learning_rate: In force at its end; a Keras callback may have changed it.
+        metrics: Loss and metrics by name, those of the validation as ``val_…``.
+        input_bound: The step waited for its input too much.
+        noise_scale: Gradient noise scale in examples; ``None`` where it was not estimated.
+    """
+
+    segment: Segment
+    learning_rate: float
+    metrics: Mapping[str, float]
+    input_bound: bool = False
+    noise_scale: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """Why a phase begins, or why it does not.
+
+    Args:
+        kind: ``"phase"``: the next epoch begins a phase. ``"kept"``: it would have, but for the
+            reason given. ``"advice"``: the user may want to change something.
+        reason: One sentence with the figures that led to it.
+    """
+
+    kind: Literal["phase", "kept", "advice"]
+    reason: str
+
+
+class Plan(Protocol):
+    """The epochs of a training, decided as it goes."""
+
+    @property
+    def policy(self) -> str:
+        """Name of the policy in force: ``"schedule"``, ``"on_plateau"`` and so on."""
+        ...
+
+    @property
+    def total_epochs(self) -> int | None:
+        """Number of epochs of the whole training; ``None`` where it depends on decisions."""
+        ...
+
+    @property
+    def wants_noise_scale(self) -> bool:
+        """Whether decisions need an estimate of the gradient noise scale."""
+        ...
+
+    def upcoming(self) -> list[Segment]:
+        """Returns the next epochs that are certain: consecutive, in one phase; empty at the end."""
+        ...
+
+    def advance(self, feedback: Feedback) -> list[Decision]:
+        """Takes note of an epoch that is done.
+
+        Args:
+            feedback: What the first of the ``upcoming`` epochs showed.
+
+        Returns:
+            What was decided.
+
+        Raises:
+            ValueError: Another epoch was due.
+        """
+        ...
+
+    def state(self) -> dict[str, Any]:
+        """Returns all that the plan remembers, as JSON can hold it."""
+        ...
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Goes back to what ``state`` returned."""
+        ...
+
+
+class Policy(Protocol):
+    """A rule that makes phases; a frozen value, like a ``Schedule``."""
+
+    def plan(self, num_examples: int) -> Plan:
+        """Returns a fresh plan for ``num_examples`` in one pass over the training splits."""
+        ...
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns the policy as JSON and YAML can hold it."""
+        ...
+
+
+def make_plan(schedule: Schedule | Policy, num_examples: int) -> Plan:
+    """Makes a schedule or a policy ready to be executed.
+
+    Args:
+        schedule: The phases, or the rule that makes them.
+        num_examples: Examples in one pass over the training splits.
+
+    Raises:
+        ConfigError: The schedule does not fit ``num_examples``.
+
+    Example:
+        >>> plan = make_plan(Schedule.of("0.01:32x2, 0.005:64x1"), num_examples=1000)
+        >>> [segment.epoch for segment in plan.upcoming()]
+        [0, 1]
+    """
+    if isinstance(schedule, Schedule):
+        return StaticPlan(schedule, num_examples)
+    return schedule.plan(num_examples)
+
+
+class StaticPlan:
+    """The epochs of a schedule, known from the start.
+
+    Args:
+        schedule: The phases.
+        num_examples: Examples in one pass over the training splits.
+        policy: Name of the rule that made the phases.
+
+    Raises:
+        ConfigError: The schedule does not fit ``num_examples``.
+    """
+
+    wants_noise_scale = False
+
+    def __init__(self, schedule: Schedule, num_examples: int, policy: str = "schedule") -> None:
+        self.policy = policy
+        self._segments = list(schedule.segments(num_examples))
+        self._done = 0
+
+    @property
+    def total_epochs(self) -> int:
+        """Number of epochs of the whole training."""
+        return len(self._segments)
+
+    def upcoming(self) -> list[Segment]:
+        """Returns what is left of the current phase."""
+        left = self._segments[self._done :]
+        return list(itertools.takewhile(lambda segment: segment.phase == left[0].phase, left))
+
+    def advance(self, feedback: Feedback) -> list[Decision]:
+        """Takes note of an epoch; see ``Plan``."""
+        check_turn(self.upcoming(), feedback.segment)
+        self._done += 1
+        following = self.upcoming()
+        if not following or following[0].phase == feedback.segment.phase:
+            return []
+        phase, phases = following[0].phase + 1, self._segments[-1].phase + 1
+        return [
+            Decision("phase", f"phase {phase} of {phases}, due after {following[0].start} examples")
+        ]
+
+    def state(self) -> dict[str, Any]:
+        """Returns the number of epochs done."""
+        return {"epochs_done": self._done}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Goes back to what ``state`` returned."""
+        self._done = state["epochs_done"]
+
+
+def check_turn(upcoming: list[Segment], segment: Segment) -> None:
+    """Raises a ``ValueError`` unless ``segment`` is the first of the ``upcoming`` ones."""
+    if upcoming[:1] != [segment]:
+        raise ValueError(f"{segment} is done, but due was {upcoming[:1] or 'none: it is the end'}")
