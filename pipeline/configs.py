@@ -1,0 +1,89 @@
+"""The settings of the reference pipeline: the one home of each."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tfx_feeder.components.common.errors import ConfigError
+from tfx_feeder.components.feeder_trainer.options import Feed, Image, Strategy
+from tfx_feeder.components.feeder_trainer.schedule import Schedule
+from tfx_feeder.pipeline.data_sets import DataSet
+from tfx_feeder.pipeline.gates import Gates
+from tfx_feeder.pipeline.workspace import Workspace
+
+SHORT_SCHEDULE = Schedule([(0.01, 16, 4), (0.005, 32, 3), (0.0025, 64, 3)], steps_per_epoch=40)
+FULL_SCHEDULE = Schedule([(0.01, 32, 10), (0.005, 64, 10), (0.0025, 128, 10)], steps_per_epoch=200)
+IMAGE = Image(height=32, width=32, channels=3)
+BEAM_ARGS = (
+    # Without it, any Beam argument makes TFX pack itself into a source distribution, every time.
+    "--sdk_container_image=none",
+    # Newer Beam would look for a runner to download; this keeps it on the one in this process.
+    "--allow_unsafe_triggers",
+    "--pickle_library=cloudpickle",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class PipelineConfig:
+    """Everything that one run depends on.
+
+    Args:
+        data: The images.
+        root: Folder of everything that the pipeline writes.
+        span: Span of ``data`` to train on; needed where it has spans.
+        image: Size to which images are brought; the model sees them so.
+        schedule: Learning rates, batch sizes and lengths.
+        strategy: Where the training runs.
+        seed: Initial weights and order of examples derive from it.
+        gates: What a model has to reach before it is pushed.
+        max_rejected_fraction: Largest tolerated share of images left out, 0 to 1.
+        model_fn: Importable path of the function that makes the model.
+        preprocessing_fn: Importable path of the function that Transform runs.
+        beam_args: Passed to every Beam component.
+        enable_cache: Take over the outputs of an earlier execution with the same inputs.
+
+    Raises:
+        ConfigError: A value is out of range.
+    """
+
+    data: DataSet
+    root: Path
+    span: int | None = None
+    image: Image = IMAGE
+    schedule: Schedule = SHORT_SCHEDULE
+    strategy: Strategy = field(default_factory=Strategy.sequential)
+    seed: int = 0
+    gates: Gates = field(default_factory=Gates)
+    max_rejected_fraction: float = 0.01
+    model_fn: str = "tfx_feeder.pipeline.cifar10.create_model"
+    preprocessing_fn: str = "tfx_feeder.pipeline.transform.preprocessing_fn"
+    beam_args: tuple[str, ...] = BEAM_ARGS
+    enable_cache: bool = True
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "root", Path(self.root).absolute())
+        if self.span is None and self.data.spans:
+            raise ConfigError(
+                "span", received=None, expected=f"one of {self.data.spans}, for this data has spans"
+            )
+        if self.span is not None and self.span not in self.data.spans:
+            spans = ", ".join(map(str, self.data.spans))
+            raise ConfigError(
+                "span",
+                received=self.span,
+                expected=f"one of {spans}" if spans else "none, for this data has no spans",
+            )
+
+    @property
+    def name(self) -> str:
+        """Name of the pipeline in ML Metadata."""
+        return self.data.name
+
+    @property
+    def workspace(self) -> Workspace:
+        """Where everything lies."""
+        return Workspace(self.root, self.name)
+
+    @property
+    def feed(self) -> Feed:
+        """How the transformed examples become batches."""
+        return Feed(images={"image": self.image}, seed=self.seed)

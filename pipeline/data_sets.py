@@ -1,0 +1,169 @@
+"""What a pipeline has to know about its images, and where they come from."""
+
+import os
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from tfx_feeder.components.common.errors import ConfigError, DataError
+from tfx_feeder.components.image_example_gen.classes import ClassTable, merge_names
+from tfx_feeder.components.image_example_gen.sources import open_sources
+from tfx_feeder.pipeline.gates import Gates
+
+SCHEMAS = Path(__file__).resolve().parent.parent / "schemas"
+SPAN_PATTERN = "span-{SPAN}/*"
+_SPAN_FOLDER = re.compile(r"span-(\d+)")
+# Rows of scikit-learn's digits are 14 sheets of handwriting, one after another.
+_DIGITS_FORMS = (0, 130, 256, 386, 516, 646, 776, 915, 1029, 1157, 1287, 1415, 1545, 1667, 1797)
+_DIGITS_SPANS = (range(0, 5), range(5, 10), range(10, 14))
+
+
+@dataclass(frozen=True, slots=True)
+class DataSet:
+    """Labelled images on disk, in a form that ImageExampleGen reads.
+
+    Args:
+        name: Names the pipeline as well.
+        folder: Where they are.
+        classes: Class names in index order.
+        spans: Numbers of the folders ``span-<number>``; empty where there is one set only.
+        patterns: Pattern by name of the split, where the splits are given; else the images are
+            split by their hash.
+        slice_keys: Columns by whose values models are judged.
+        schema: Folder of the curated schema; ``None``: it is inferred.
+        gates: What a model of these images has to reach.
+    """
+
+    name: str
+    folder: Path
+    classes: tuple[str, ...]
+    spans: tuple[int, ...] = ()
+    patterns: Mapping[str, str] = field(default_factory=dict)
+    slice_keys: tuple[str, ...] = ("label",)
+    schema: Path | None = None
+    gates: Gates = field(default_factory=Gates)
+
+
+def open_data_set(name_or_path: str, download_to: Path) -> DataSet:
+    """Makes, fetches or finds a data set.
+
+    Args:
+        name_or_path: One of the names of the built-in sets, or a folder of the user's.
+        download_to: Folder for the built-in sets.
+
+    Raises:
+        ConfigError: There is no such set or folder.
+        DataError: The folder holds nothing usable, or the set cannot be downloaded.
+    """
+    if name_or_path in BUILT_IN:
+        return BUILT_IN[name_or_path](download_to / name_or_path)
+    folder = Path(name_or_path).expanduser()
+    if not folder.is_dir():
+        raise ConfigError(
+            "data",
+            received=name_or_path,
+            expected=f"{', '.join(BUILT_IN)}, or a folder that exists",
+        )
+    return own_folder(folder.resolve())
+
+
+def digits(folder: Path) -> DataSet:
+    """Handwritten digits of scikit-learn, 8 x 8 grey, in three spans by sheet."""
+    for span, forms in enumerate(_DIGITS_SPANS, start=1):
+        target = folder / f"span-{span}" / "digits.npz"
+        if not target.exists():
+            _save(target, **_digits_of(forms))
+    return DataSet(
+        name="digits",
+        folder=folder,
+        classes=tuple(map(str, range(10))),
+        spans=tuple(range(1, len(_DIGITS_SPANS) + 1)),
+        slice_keys=("label", "form"),
+        schema=SCHEMAS / "digits",
+    )
+
+
+def cifar10(folder: Path) -> DataSet:
+    """The CIFAR-10 images, 32 x 32 colour, through ``keras.datasets``."""
+    names = "airplane automobile bird cat deer dog frog horse ship truck"
+    return _from_keras("cifar10", folder, names.split(), Gates(0.5, 0.2))
+
+
+def fashion_mnist(folder: Path) -> DataSet:
+    """The Fashion-MNIST images, 28 x 28 grey, through ``keras.datasets``."""
+    names = "t-shirt trouser pullover dress coat sandal shirt sneaker bag ankle-boot"
+    return _from_keras("fashion_mnist", folder, names.split(), Gates(0.75, 0.3))
+
+
+BUILT_IN: dict[str, Callable[[Path], DataSet]] = {
+    "digits": digits,
+    "cifar10": cifar10,
+    "fashion_mnist": fashion_mnist,
+}
+
+
+def own_folder(folder: Path) -> DataSet:
+    """A folder of the user's: any source of ImageExampleGen, or ``span-<number>`` folders of them.
+
+    Raises:
+        DataError: It holds nothing usable, or a single class.
+    """
+    spans = tuple(
+        sorted(
+            int(match[1])
+            for entry in folder.iterdir()
+            if entry.is_dir() and (match := _SPAN_FOLDER.fullmatch(entry.name))
+        )
+    )
+    patterns = [f"span-{span}/*" for span in spans] or ["*"]
+    sources = open_sources(str(folder), {pattern: pattern for pattern in patterns})
+    table = ClassTable(merge_names([source.class_names() for source in sources.values()]))
+    name = re.sub(r"[^a-z0-9]+", "-", folder.name.lower()).strip("-") or "data"
+    return DataSet(
+        name=name,
+        folder=folder,
+        classes=table.names,
+        spans=spans,
+        gates=Gates.for_classes(len(table.names)),
+    )
+
+
+def _digits_of(forms: range) -> dict[str, np.ndarray]:
+    from sklearn.datasets import load_digits  # Two seconds that other data sets need not pay.
+
+    bunch = load_digits()
+    rows = slice(_DIGITS_FORMS[forms.start], _DIGITS_FORMS[forms.stop])
+    return {
+        "images": np.round(bunch.images[rows] * (255 / 16)).astype(np.uint8),
+        "labels": bunch.target[rows].astype(np.int64),
+        "form": np.repeat(forms, np.diff(_DIGITS_FORMS[forms.start : forms.stop + 1])),
+    }
+
+
+def _from_keras(name: str, folder: Path, classes: list[str], gates: Gates) -> DataSet:
+    patterns = {"train": "train.npz", "eval": "eval.npz"}
+    if not all((folder / file).exists() for file in patterns.values()):
+        import keras
+
+        try:
+            parts = getattr(keras.datasets, name).load_data()
+        except Exception as error:
+            raise DataError(
+                f"{name} could not be downloaded: {error}. It needs the internet once; without "
+                "it, run on digits, or on a folder of yours: --data FOLDER."
+            ) from error
+        for file, (images, labels) in zip(patterns.values(), parts, strict=True):
+            _save(folder / file, images=images, labels=labels.reshape(-1).astype(np.int64))
+    return DataSet(name, folder, tuple(classes), patterns=patterns, gates=gates)
+
+
+def _save(target: Path, **arrays: np.ndarray) -> None:
+    """Writes an ``.npz`` file, whole or not at all."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    partial = target.with_suffix(".partial")
+    with partial.open("wb") as file:
+        np.savez(file, **arrays)
+    os.replace(partial, target)

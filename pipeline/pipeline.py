@@ -1,0 +1,128 @@
+"""The reference pipeline: images in, a judged and pushed model out."""
+
+from tfx import v1 as tfx
+from tfx.components import Transform
+
+from tfx_feeder.components import FeederTrainer, ImageExampleGen
+from tfx_feeder.components.feeder_trainer.user_code import UserCode
+from tfx_feeder.pipeline.configs import PipelineConfig
+from tfx_feeder.pipeline.data_sets import SPAN_PATTERN
+from tfx_feeder.pipeline.evaluation_config import eval_config
+from tfx_feeder.pipeline.resolvers import BlessedBefore
+
+
+def create_pipeline(config: PipelineConfig) -> tfx.dsl.Pipeline:
+    """Wires the components.
+
+    Args:
+        config: All settings.
+
+    Raises:
+        ConfigError: A setting cannot work.
+        DataError: The images cannot be used.
+    """
+    example_gen = _example_gen(config)
+    examples = example_gen.outputs["examples"]
+    statistics_gen = tfx.components.StatisticsGen(examples=examples)
+    statistics = statistics_gen.outputs["statistics"]
+    if config.data.schema:
+        schema_gen = tfx.components.ImportSchemaGen(
+            schema_file=str(config.data.schema / "schema.pbtxt")
+        )
+    else:
+        schema_gen = tfx.components.SchemaGen(statistics=statistics, infer_feature_shape=True)
+    schema = schema_gen.outputs["schema"]
+    example_validator = tfx.components.ExampleValidator(statistics=statistics, schema=schema)
+    transform = Transform(
+        examples=examples,
+        schema=schema,
+        preprocessing_fn=config.preprocessing_fn,
+        custom_config={
+            "height": config.image.height,
+            "width": config.image.width,
+            "channels": config.image.channels,
+            # The cache compares this, not the code that an importable path names.
+            "code_fingerprint": UserCode(model_fn=config.preprocessing_fn).fingerprint(),
+        },
+        disable_statistics=True,
+    )
+    base_model = _blessed_before(transform.outputs["transformed_examples"], "base_model")
+    trainer = FeederTrainer(
+        examples=transform.outputs["transformed_examples"],
+        transform_graph=transform.outputs["transform_graph"],
+        schema=schema,
+        base_model=base_model.outputs["model"],
+        warm_start="compatible",
+        model_fn=config.model_fn,
+        schedule=config.schedule,
+        strategy=config.strategy,
+        feed=config.feed,
+        custom_config={"num_classes": len(config.data.classes), "seed": config.seed},
+    )
+    model = trainer.outputs["model"]
+    baseline = _blessed_before(model, "baseline")
+    evaluator = tfx.components.Evaluator(
+        examples=examples,
+        model=model,
+        baseline_model=baseline.outputs["model"],
+        eval_config=eval_config(config.data.slice_keys, config.gates),
+        example_splits=["eval"],
+    )
+    pusher = tfx.components.Pusher(
+        model=model,
+        model_blessing=evaluator.outputs["blessing"],
+        push_destination=tfx.proto.PushDestination(
+            filesystem=tfx.proto.PushDestination.Filesystem(
+                base_directory=str(config.workspace.serving)
+            )
+        ),
+    )
+    return tfx.dsl.Pipeline(
+        pipeline_name=config.name,
+        pipeline_root=str(config.workspace.artifacts),
+        metadata_connection_config=tfx.orchestration.metadata.sqlite_metadata_connection_config(
+            str(config.workspace.metadata)
+        ),
+        components=[
+            example_gen,
+            statistics_gen,
+            schema_gen,
+            example_validator,
+            transform,
+            base_model,
+            trainer,
+            baseline,
+            evaluator,
+            pusher,
+        ],
+        beam_pipeline_args=list(config.beam_args),
+        enable_cache=config.enable_cache,
+    )
+
+
+def _example_gen(config: PipelineConfig) -> ImageExampleGen:
+    data, span = config.data, config.span
+    patterns = {"all": SPAN_PATTERN} if data.spans else data.patterns
+    splits = [
+        tfx.proto.Input.Split(name=name, pattern=pattern) for name, pattern in patterns.items()
+    ]
+    range_config = None
+    if span is not None:
+        static_range = tfx.proto.StaticRange(start_span_number=span, end_span_number=span)
+        range_config = tfx.proto.RangeConfig(static_range=static_range)
+    return ImageExampleGen(
+        input_base=str(data.folder),
+        input_config=tfx.proto.Input(splits=splits) if splits else None,
+        range_config=range_config,
+        classes=data.classes,
+        max_rejected_fraction=config.max_rejected_fraction,
+    )
+
+
+def _blessed_before(channel: tfx.types.BaseChannel, node_id: str) -> tfx.dsl.Resolver:
+    return tfx.dsl.Resolver(
+        strategy_class=BlessedBefore,
+        before=channel,
+        model=tfx.dsl.Channel(type=tfx.types.standard_artifacts.Model),
+        blessing=tfx.dsl.Channel(type=tfx.types.standard_artifacts.ModelBlessing),
+    ).with_id(node_id)

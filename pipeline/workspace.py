@@ -1,0 +1,75 @@
+"""Where a pipeline keeps its files."""
+
+import shutil
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from tfx_feeder.components.common.errors import ConfigError
+
+LEAST_FREE_BYTES = 64 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Workspace:
+    """The folders below one root.
+
+    Args:
+        root: Holds everything.
+        pipeline: Name of the pipeline.
+    """
+
+    root: Path
+    pipeline: str
+
+    @property
+    def data(self) -> Path:
+        """Data sets that were fetched or made here."""
+        return self.root / "data"
+
+    @property
+    def metadata(self) -> Path:
+        """The ML Metadata store of all pipelines of this root: an SQLite file."""
+        return self.root / "metadata.sqlite"
+
+    @property
+    def artifacts(self) -> Path:
+        """Artifacts, one folder per component."""
+        return self.root / "artifacts" / self.pipeline
+
+    @property
+    def serving(self) -> Path:
+        """Pushed models, one folder per version."""
+        return self.root / "serving" / self.pipeline
+
+    @property
+    def logs(self) -> Path:
+        """One log per run."""
+        return self.root / "logs"
+
+    def prepare(self) -> None:
+        """Makes the folders, and sees that they can be written.
+
+        Raises:
+            ConfigError: The root cannot be written, or the disk is full.
+        """
+        try:
+            for folder in (self.data, self.artifacts, self.serving, self.logs):
+                folder.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=self.root):
+                pass
+        except OSError as error:
+            raise ConfigError(
+                "root",
+                received=str(self.root),
+                expected="a folder that can be written",
+                fix=f"{error.strerror}. Choose another folder with --root.",
+            ) from error
+        free = shutil.disk_usage(self.root).free
+        if free < LEAST_FREE_BYTES:
+            raise ConfigError(
+                "root",
+                received=f"{self.root}, {free >> 20} MiB free",
+                expected=f"at least {LEAST_FREE_BYTES >> 20} MiB free",
+                fix="Make room, or choose another folder with --root.",
+            )
