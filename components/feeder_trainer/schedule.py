@@ -126,7 +126,7 @@ class Schedule:
         """
         if isinstance(value, str):
             if value.lstrip().startswith("{"):
-                value = json.loads(value)
+                value = _from_json(value)
             else:
                 return cls(*parse_schedule_text(value))
         if isinstance(value, Schedule):
@@ -233,7 +233,18 @@ def _from_dict(value: Mapping[str, Any]) -> Schedule:
         raise ConfigError(
             "schedule", received=sorted(value), expected="the keys phases and steps_per_epoch"
         )
+    if isinstance(value["phases"], str) or not isinstance(value["phases"], Iterable):
+        raise ConfigError("schedule", received=value["phases"], expected="a list of phases")
     return Schedule(tuple(value["phases"]), value.get("steps_per_epoch"))
+
+
+def _from_json(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise ConfigError(
+            "schedule", received=text, expected="JSON as to_dict writes it", fix=f"{error}."
+        ) from error
 
 
 def _is_number(value: Any) -> bool:

@@ -80,12 +80,14 @@ class _Reader:
         self.take(re.compile(re.escape(literal)), expected)
 
     def fail(self, expected: str) -> NoReturn:
-        pointer = " " * self._position + "^"
+        begin = self._text.rfind("\n", 0, self._position) + 1
+        line = self._text[begin:].partition("\n")[0]
+        pointer = " " * (self._position - begin) + "^"
         raise ConfigError(
             "schedule",
             received=self._text,
             expected=f"{expected} at character {self._position + 1}",
-            fix=f"\n  {self._text}\n  {pointer}",
+            fix=f"\n  {line}\n  {pointer}",
         )
 
     def _skip_blanks(self) -> None:
