@@ -5,6 +5,7 @@ The file is the record of a training; ML Metadata holds its summary as an index.
 
 import dataclasses
 import json
+import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -38,6 +39,7 @@ class EpochRow:
         input_wait_pct: Share of ``seconds`` in which the step waited for its batch, in percent.
         first_step_s: Duration of the first step where it had to be compiled, else ``None``.
         metrics: Loss and metrics; those of the validation begin with ``val_``.
+        noise_scale: Gradient noise scale in examples; ``None`` where it was not estimated.
     """
 
     epoch: int
@@ -55,6 +57,7 @@ class EpochRow:
     input_wait_pct: float
     first_step_s: float | None
     metrics: Mapping[str, float]
+    noise_scale: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +76,11 @@ class PhaseRow:
         input_wait_pct: Share of ``seconds`` spent waiting for input, in percent.
         reason: Why the phase began: what the schedule or the policy said.
         metrics: Loss and metrics at the end of the phase.
+        verdict: ``"input-bound"``, ``"device-bound"`` or ``"sync-bound"``.
+        advice: What to try next, in words.
+        device_ceiling: Examples/s of the model on a batch that is always there; ``None`` where
+            the phase was too short to measure it.
+        input_ceiling: Examples/s of the feed alone; ``None`` likewise.
     """
 
     phase: int
@@ -86,6 +94,15 @@ class PhaseRow:
     input_wait_pct: float
     reason: str
     metrics: Mapping[str, float]
+    verdict: str = ""
+    advice: str = ""
+    device_ceiling: float | None = None
+    input_ceiling: float | None = None
+
+    @property
+    def utilisation_pct(self) -> float | None:
+        """What was reached of the device's ceiling, in percent."""
+        return 100 * self.examples_per_s / self.device_ceiling if self.device_ceiling else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +136,8 @@ class History:
         epochs: One row an epoch.
         phases: One row a phase.
         events: In the order in which they happened.
+        policy: Name of the policy that was in force; ``"schedule"`` for a fixed one.
+        policy_state: What the policy remembered at the end.
     """
 
     schedule: Mapping[str, Any]
@@ -131,10 +150,15 @@ class History:
     seconds: float
     epochs: tuple[EpochRow, ...] = ()
     phases: tuple[PhaseRow, ...] = ()
-    events: tuple[Event, ...] = field(default=())
+    events: tuple[Event, ...] = ()
+    policy: str = "schedule"
+    policy_state: Mapping[str, Any] = field(default_factory=dict)
 
     def summary(self) -> dict[str, int | float | str]:
-        """Returns the headline figures, flat, for custom properties in ML Metadata."""
+        """Returns the headline figures, flat, for custom properties in ML Metadata.
+
+        A metric that is not finite is given as text.
+        """
         summary: dict[str, int | float | str] = {
             "strategy": self.strategy,
             "num_examples": self.num_examples,
@@ -143,13 +167,15 @@ class History:
             "phases": len(self.phases),
             "seconds": self.seconds,
             "code_fingerprint": self.code_fingerprint,
+            "policy": self.policy,
         }
         if self.epochs:
             trained = sum(row.seconds for row in self.epochs)
             waited = sum(row.seconds * row.input_wait_pct for row in self.epochs)
             summary["examples_per_s"] = summary["examples_seen"] / trained if trained else 0.0
             summary["input_wait_pct"] = waited / trained if trained else 0.0
-            summary |= {f"final_{name}": value for name, value in self.epochs[-1].metrics.items()}
+            final = _storable(self.epochs[-1].metrics)
+            summary |= {f"final_{name}": value for name, value in final.items()}
         return summary
 
 
@@ -162,6 +188,8 @@ def write(history: History, folder: str | Path) -> Path:
     path = Path(folder) / FILE_NAME
     path.parent.mkdir(parents=True, exist_ok=True)
     document = {"format": FORMAT, "version": VERSION, **dataclasses.asdict(history)}
+    for row in (*document["epochs"], *document["phases"]):
+        row["metrics"] = _storable(row["metrics"])
     partial = path.with_suffix(".partial")
     partial.write_text(json.dumps(document, indent=1), encoding="utf-8")
     os.replace(partial, path)
@@ -179,14 +207,31 @@ def read(folder: str | Path) -> History:
         document = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise DataError(f"No training history can be read from {path}: {error}") from error
-    if document.pop("format", None) != FORMAT:
+    if not isinstance(document, dict) or document.pop("format", None) != FORMAT:
         raise DataError(f"{path} is not a training history: its format is not {FORMAT!r}.")
     version = document.pop("version", None)
     if version != VERSION:
         raise DataError(
             f"{path} has version {version}; this release reads {VERSION}. Upgrade tfx-feeder."
         )
+    try:
+        return _from_document(document)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise DataError(f"{path} is damaged: {type(error).__name__}: {error}.") from error
+
+
+def _from_document(document: dict[str, Any]) -> History:
+    for row in (*document["epochs"], *document["phases"]):
+        row["metrics"] = {name: float(value) for name, value in row["metrics"].items()}
     document["epochs"] = tuple(EpochRow(**row) for row in document["epochs"])
     document["phases"] = tuple(PhaseRow(**row) for row in document["phases"])
     document["events"] = tuple(Event(**row) for row in document["events"])
     return History(**document)
+
+
+def _storable(metrics: Mapping[str, float]) -> dict[str, float | str]:
+    """Writes infinities and NaN as text: neither JSON nor ML Metadata takes them as numbers."""
+    return {
+        name: value if math.isfinite(value) else str(float(value))
+        for name, value in metrics.items()
+    }

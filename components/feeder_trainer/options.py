@@ -83,6 +83,10 @@ class Feed:
     def __post_init__(self) -> None:
         if not self.label_key:
             raise ConfigError("feed label_key", received=self.label_key, expected="a feature name")
+        for name in ("train_splits", "eval_splits"):
+            value = getattr(self, name)
+            if isinstance(value, str):  # Its letters would pass for names.
+                raise ConfigError(f"feed {name}", received=value, expected=f"({value!r},)")
         if not self.train_splits:
             raise ConfigError("feed train_splits", received=(), expected="at least one split")
         _check_among("feed cache", self.cache, ("auto", "memory", "none"))
@@ -90,7 +94,7 @@ class Feed:
         for name in ("shuffle_buffer", "prefetch", "seed"):
             _check_at_least(f"feed {name}", getattr(self, name), 0)
         _check_at_least("feed memory_budget_mb", self.memory_budget_mb, 1)
-        images = {k: v if isinstance(v, Image) else Image(**v) for k, v in self.images.items()}
+        images = {key: _as_image(value) for key, value in self.images.items()}
         object.__setattr__(self, "images", images)
         object.__setattr__(self, "train_splits", tuple(self.train_splits))
         object.__setattr__(self, "eval_splits", tuple(self.eval_splits))
@@ -124,6 +128,14 @@ def to_json(options: Any) -> str:
 def from_json(kind: type[T], text: str) -> T:
     """Reads back what ``to_json`` wrote."""
     return kind(**json.loads(text))
+
+
+def _as_image(value: Any) -> Image:
+    if isinstance(value, Image):
+        return value
+    if isinstance(value, Mapping):
+        return Image(**value)
+    raise ConfigError("feed images", received=value, expected="an Image for each feature")
 
 
 def _check_at_least(argument: str, value: Any, least: int) -> None:

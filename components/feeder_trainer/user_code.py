@@ -4,7 +4,6 @@ The fingerprint goes into the execution properties, because TFX's cache does not
 code that is named by an importable path.
 """
 
-import ast
 import hashlib
 import importlib
 import importlib.util
@@ -16,6 +15,7 @@ from types import ModuleType
 from typing import Any
 
 from tfx_feeder.components.common.errors import ConfigError
+from tfx_feeder.components.feeder_trainer.source_files import source_files
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,14 +62,14 @@ class UserCode:
         return getattr(self._module(), name, None)
 
     def fingerprint(self) -> str:
-        """Hashes the module's source and that of the modules it imports from its own package.
+        """Hashes the module's source and that of the user's modules which it imports, in turn.
 
         Returns:
             The first 16 hexadecimal digits of a SHA-256.
         """
         digest = hashlib.sha256()
-        for path in sorted(_sources(self._source_path())):
-            digest.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
+        for name, path in sorted(self._sources().items()):
+            digest.update(name.encode() + b"\0" + path.read_bytes() + b"\0")
         return digest.hexdigest()[:16]
 
     @property
@@ -96,43 +96,36 @@ class UserCode:
                 fix=f"The import failed with {type(error).__name__}: {error}",
             ) from error
 
-    def _source_path(self) -> Path:
+    def _sources(self) -> dict[str, Path]:
         if self.module_file:
-            return Path(self.module_file)
-        source = self._module().__file__
-        if source is None:
+            path = Path(self.module_file)
+            return source_files(path.stem, path)
+        module = self._module()
+        if module.__file__ is None:
             raise ConfigError("model_fn", received=self._where, expected="a module with a source")
-        return Path(source)
+        return source_files(module.__name__, Path(module.__file__))
 
 
 def _load_file(path: Path) -> ModuleType:
-    # The name carries the path's hash, so that two files called model.py do not meet.
-    name = f"tfx_feeder_user_{hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:12]}"
-    spec = importlib.util.spec_from_file_location(name, path)
-    if spec is None or spec.loader is None or not path.is_file():
+    if not path.is_file():
         raise FileNotFoundError(f"{path} is not a Python file")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module  # Keras looks classes up by their module when it saves them.
-    spec.loader.exec_module(module)
-    return module
-
-
-def _sources(path: Path, seen: set[Path] | None = None) -> set[Path]:
-    """Collects a source file and, in turn, the files beside it that it imports."""
-    seen = set() if seen is None else seen
     path = path.resolve()
-    if path in seen:
-        return seen
-    seen.add(path)
-    for node in ast.walk(ast.parse(path.read_bytes())):
-        if isinstance(node, ast.ImportFrom):
-            names = [node.module or "", *(alias.name for alias in node.names)]
-        elif isinstance(node, ast.Import):
-            names = [alias.name for alias in node.names]
-        else:
-            continue
-        for name in names:
-            sibling = path.parent / f"{name.rpartition('.')[2]}.py"
-            if sibling.is_file():
-                _sources(sibling, seen)
-    return seen
+    # The name tells path and contents, so that two files called model.py do not meet, an edited
+    # one is loaded anew, and one that is loaded already is not run again.
+    digest = hashlib.sha256(str(path).encode() + b"\0" + path.read_bytes())
+    name = f"tfx_feeder_user_{digest.hexdigest()[:12]}"
+    if name in sys.modules:
+        return sys.modules[name]
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise ImportError(f"{path} does not end in .py")
+    module = importlib.util.module_from_spec(spec)
+    if str(path.parent) not in sys.path:
+        sys.path.insert(0, str(path.parent))  # As for a script, so that it can import siblings.
+    sys.modules[name] = module  # Keras looks classes up by their module when it saves them.
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[name]
+        raise
+    return module

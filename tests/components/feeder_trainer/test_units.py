@@ -34,7 +34,7 @@ def test_examples_of_each_unit(length: Length, batch_size: int, epoch_examples: 
     "value", [0, -1, "0ep", "-5ep", "10 ep", "10epochs", "ep", "", "1.5ep", 1.5, True, None, [10]]
 )
 def test_what_is_no_length_is_refused(value: object) -> None:
-    with pytest.raises(ConfigError, match="^length: expected") as caught:
+    with pytest.raises(ConfigError, match=r"^length: expected") as caught:
         Length.of(value)  # type: ignore[arg-type]
 
     assert "Received: " in str(caught.value)

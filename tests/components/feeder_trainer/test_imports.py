@@ -1,0 +1,47 @@
+"""What the plain modules may load: tools must read schedules and histories in milliseconds."""
+
+import subprocess
+import sys
+
+WITHOUT_TENSORFLOW = [
+    "tfx_feeder.components.common.errors",
+    *(
+        f"tfx_feeder.components.feeder_trainer.{name}"
+        for name in (
+            "options",
+            "order",
+            "progress",
+            "schedule",
+            "schedule_text",
+            "source_files",
+            "units",
+            "user_code",
+        )
+    ),
+    "tfx_feeder.schemas.training_history",
+]
+
+PROGRAM = f"""
+import importlib, pathlib, sys
+import tfx_feeder.components.feeder_trainer as room
+
+def load(names, forbidden):
+    for name in names:
+        importlib.import_module(name)
+        found = sorted({{module.partition(".")[0] for module in sys.modules}} & set(forbidden))
+        assert not found, f"{{name}} imports {{', '.join(found)}}"
+
+load({WITHOUT_TENSORFLOW}, ["tfx", "tensorflow", "keras"])
+folder = pathlib.Path(room.__file__).parent
+names = sorted(path.stem for path in folder.glob("*.py"))
+with_tfx = {{"component", "executor", "driver", "__init__"}}
+load([f"{{room.__name__}}.{{name}}" for name in names if name not in with_tfx], ["tfx"])
+print(len(names))
+"""
+
+
+def test_plain_modules_import_neither_tfx_nor_more_than_they_need() -> None:
+    result = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True)
+
+    assert result.returncode == 0, result.stderr
+    assert int(result.stdout) > len(WITHOUT_TENSORFLOW)

@@ -1,0 +1,216 @@
+"""The training history's file: exact, versioned, whole or not at all."""
+
+import dataclasses
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tfx_feeder.components.common.errors import DataError
+from tfx_feeder.schemas.training_history import (
+    FILE_NAME,
+    VERSION,
+    EpochRow,
+    Event,
+    History,
+    PhaseRow,
+    read,
+    write,
+)
+
+
+def _epoch(epoch: int = 0, **changes: Any) -> EpochRow:
+    row = EpochRow(
+        epoch=epoch,
+        phase=0,
+        learning_rate=0.01,
+        global_batch_size=32,
+        replicas=1,
+        steps=4,
+        examples=100,
+        examples_seen=100 * (epoch + 1),
+        seconds=2.0,
+        examples_per_s=50.0,
+        step_ms_p50=10.0,
+        step_ms_p95=12.5,
+        input_wait_pct=25.0,
+        first_step_s=1.5 if epoch == 0 else None,
+        metrics={"loss": 0.1 + epoch, "val_loss": 0.3},
+    )
+    return dataclasses.replace(row, **changes)
+
+
+def _history(**changes: Any) -> History:
+    history = History(
+        schedule={"phases": [], "steps_per_epoch": None},
+        strategy="sequential",
+        feed={"label_key": "label", "cache_chosen": "memory (0.1 MiB)"},
+        num_examples=100,
+        code_fingerprint="0123456789abcdef",
+        environment={"keras": "3"},
+        started_at="2026-01-01T00:00:00+00:00",
+        seconds=5.0,
+        epochs=(_epoch(0), _epoch(1, seconds=6.0, input_wait_pct=5.0)),
+        phases=(
+            PhaseRow(
+                phase=0,
+                learning_rate=0.01,
+                global_batch_size=32,
+                epochs=2,
+                steps=8,
+                examples=200,
+                seconds=8.0,
+                examples_per_s=25.0,
+                input_wait_pct=10.0,
+                reason="start",
+                metrics={"loss": 1.1},
+            ),
+        ),
+        events=(Event("warm_start", 0, "Größe 3 × 3."),),
+    )
+    return dataclasses.replace(history, **changes)
+
+
+def test_round_trip_is_exact(tmp_path: Path) -> None:
+    path = write(_history(), tmp_path / "new" / "folder")
+
+    assert path == tmp_path / "new" / "folder" / FILE_NAME
+    assert read(path.parent) == _history()
+
+
+@given(value=st.floats(allow_nan=False))
+def test_metrics_round_trip_to_the_last_bit(
+    tmp_path_factory: pytest.TempPathFactory, value: float
+) -> None:
+    history = _history(epochs=(_epoch(metrics={"loss": value}),))
+    folder = tmp_path_factory.getbasetemp()
+    write(history, folder)
+
+    assert read(folder).epochs == history.epochs
+
+
+def test_a_diverged_training_is_still_strict_json(tmp_path: Path) -> None:
+    metrics = {"loss": math.nan, "mse": math.inf, "accuracy": 0.1}
+    path = write(_history(epochs=(_epoch(metrics=metrics),)), tmp_path)
+
+    def refuse(constant: str) -> None:
+        raise AssertionError(f"{constant} is not JSON")
+
+    json.loads(path.read_text(), parse_constant=refuse)
+    restored = read(tmp_path).epochs[0].metrics
+    assert math.isnan(restored["loss"])
+    assert restored["mse"] == math.inf
+    assert restored["accuracy"] == 0.1
+
+
+def test_summary_weighs_epochs_by_their_time() -> None:
+    assert (
+        _history().summary().items()
+        >= {
+            "strategy": "sequential",
+            "num_examples": 100,
+            "examples_seen": 200,
+            "epochs": 2,
+            "phases": 1,
+            "seconds": 5.0,
+            "code_fingerprint": "0123456789abcdef",
+            "examples_per_s": 25.0,
+            "input_wait_pct": 10.0,
+            "final_loss": 1.1,
+            "final_val_loss": 0.3,
+        }.items()
+    )
+
+
+def test_summary_of_a_diverged_training_holds_no_number_that_ml_metadata_refuses() -> None:
+    summary = _history(epochs=(_epoch(metrics={"loss": math.nan, "mse": math.inf}),)).summary()
+
+    assert (summary["final_loss"], summary["final_mse"]) == ("nan", "inf")
+    assert all(math.isfinite(v) for v in summary.values() if isinstance(v, float))
+
+
+def test_summary_without_epochs() -> None:
+    summary = _history(epochs=(), phases=()).summary()
+
+    assert (summary["epochs"], summary["examples_seen"]) == (0, 0)
+    assert "examples_per_s" not in summary
+
+
+def test_no_folder_and_no_file(tmp_path: Path) -> None:
+    for folder in (tmp_path, tmp_path / "nowhere"):
+        with pytest.raises(DataError, match=FILE_NAME):
+            read(folder)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "3", "{}", '{"format": "other"}', "\x00"])
+def test_another_file_is_refused(tmp_path: Path, text: str) -> None:
+    (tmp_path / FILE_NAME).write_text(text)
+
+    with pytest.raises(DataError, match=FILE_NAME):
+        read(tmp_path)
+
+
+def _change(document: dict[str, Any], key: str, value: Any) -> None:
+    if value is KeyError:
+        del document[key]
+    else:
+        document[key] = value
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("epochs", KeyError),
+        ("seconds", KeyError),
+        ("epochs", None),
+        ("epochs", [{"epoch": 0}]),
+        ("phases", [3]),
+        ("unknown", 1),
+    ],
+)
+def test_a_damaged_file_is_refused(tmp_path: Path, key: str, value: Any) -> None:
+    path = write(_history(), tmp_path)
+    document = json.loads(path.read_text())
+    _change(document, key, value)
+    path.write_text(json.dumps(document))
+
+    with pytest.raises(DataError, match="is damaged"):
+        read(tmp_path)
+
+
+def test_a_newer_version_asks_for_an_upgrade(tmp_path: Path) -> None:
+    path = write(_history(), tmp_path)
+    path.write_text(path.read_text().replace(f'"version": {VERSION}', f'"version": {VERSION + 1}'))
+
+    with pytest.raises(DataError, match=f"has version {VERSION + 1}.* Upgrade"):
+        read(tmp_path)
+
+
+def test_a_failed_write_leaves_the_older_file_whole(tmp_path: Path) -> None:
+    write(_history(), tmp_path)
+    unwritable = _history(feed={"options": object()})
+
+    with pytest.raises(TypeError):
+        write(unwritable, tmp_path)
+
+    assert read(tmp_path) == _history()
+
+
+def test_a_disk_that_is_full_leaves_the_older_file_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(_history(), tmp_path)
+
+    def half(path: Path, text: str, **kwargs: Any) -> None:
+        path.write_bytes(text[: len(text) // 2].encode())
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_text", half)
+    with pytest.raises(OSError, match="No space"):
+        write(_history(num_examples=7), tmp_path)
+
+    assert read(tmp_path) == _history()
