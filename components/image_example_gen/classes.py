@@ -80,9 +80,10 @@ def merge_names(parts: Sequence[tuple[str, ...]]) -> tuple[str, ...]:
         >>> merge_names([("cat", "dog"), ("ant", "dog")])
         ('ant', 'cat', 'dog')
     """
-    if all(part == parts[0] for part in parts):
-        return parts[0]
-    return names_of({name for part in parts for name in part})
+    numbers = all(part == tuple(map(str, range(len(part)))) for part in parts)
+    if numbers or all(part == parts[0] for part in parts):
+        return max(parts, key=len)
+    return tuple(sorted({name for part in parts for name in part}))
 
 
 def _is_integer(text: str) -> bool:

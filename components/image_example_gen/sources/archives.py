@@ -129,4 +129,4 @@ def _distinct(member: Member) -> set[int | str]:
 
 def _as_labels(rows: np.ndarray) -> np.ndarray:
     flat = rows.reshape(-1)
-    return np.char.decode(flat, "utf-8") if flat.dtype.kind == "S" else flat
+    return np.char.decode(flat, "utf-8", "replace") if flat.dtype.kind == "S" else flat

@@ -1,5 +1,6 @@
 """The CIFAR-10 batches, in the binary and in the Python version."""
 
+import codecs
 import io
 import pickle
 import posixpath
@@ -24,24 +25,23 @@ CLASSES = (
 _RECORD = np.dtype([("label", "u1"), ("pixels", "u1", (3, 32, 32))])
 _RECORDS_PER_SLICE = 256
 _RECORDS_PER_PICKLE = 10_000
+_RECONSTRUCT = np.empty(0).__reduce__()[0]  # The module that it lives in changed with NumPy 2.
 # A pickle may name any function to call; these are the ones that NumPy arrays are made of.
 _ALLOWED = {
     ("numpy", "ndarray"): np.ndarray,
     ("numpy", "dtype"): np.dtype,
-    ("_codecs", "encode"): lambda text, encoding: text.encode(encoding),
+    ("_codecs", "encode"): codecs.encode,
+    ("numpy.core.multiarray", "_reconstruct"): _RECONSTRUCT,
+    ("numpy._core.multiarray", "_reconstruct"): _RECONSTRUCT,
 }
 
 
 class _ArrayUnpickler(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
-        if (module, name) in _ALLOWED:
+        try:
             return _ALLOWED[module, name]
-        if name == "_reconstruct" and module in (
-            "numpy.core.multiarray",
-            "numpy._core.multiarray",
-        ):
-            return np.ndarray.__reduce__(np.empty(0))[0]
-        raise pickle.UnpicklingError(f"{module}.{name} is not part of an array")
+        except KeyError:
+            raise pickle.UnpicklingError(f"{module}.{name} is not part of an array") from None
 
 
 @dataclass(frozen=True, slots=True)

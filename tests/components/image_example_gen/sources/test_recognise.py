@@ -1,0 +1,59 @@
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tfx_feeder.components.common.errors import DataError
+from tfx_feeder.components.image_example_gen.files import locate
+from tfx_feeder.components.image_example_gen.sources import open_sources, recognise
+
+
+@pytest.mark.parametrize(
+    ("names", "kind"),
+    [
+        (["digits.npz"], "arrays"),
+        (["images.npy", "labels.npy", "form.npy"], "arrays"),
+        (["train-images-idx3-ubyte.gz", "train-labels-idx1-ubyte.gz"], "idx"),
+        (["t10k-images.idx3-ubyte", "t10k-labels.idx1-ubyte"], "idx"),
+        (["data_batch_1.bin", "readme.html", "batches.meta.txt"], "cifar10"),
+        (["data_batch_1", "test_batch", "batches.meta"], "cifar10"),
+        (["cat/0.png", "dog/0.png", "README.txt"], "class_folders"),
+        (["cat/0.png", "dog/0.png", "sizes.csv"], "class_folders"),
+        (["images/0.png", "list.csv"], "manifest"),
+    ],
+)
+def test_names_tell_the_kind(tmp_path: Path, names: list[str], kind: str) -> None:
+    for name in names:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("path,label\n" if name == "list.csv" else "x,y\n")
+    assert recognise(locate(str(tmp_path), "*")) == kind
+
+
+def test_two_kinds_at_once_are_not_guessed(tmp_path: Path) -> None:
+    (tmp_path / "a.npz").touch()
+    (tmp_path / "data_batch_1.bin").touch()
+    with pytest.raises(DataError, match="arrays or cifar10"):
+        recognise(locate(str(tmp_path), "*"))
+
+
+def test_an_unknown_folder_says_what_was_found(tmp_path: Path) -> None:
+    (tmp_path / "thesis.pdf").touch()
+    with pytest.raises(DataError, match=r"no class folders.*Found: thesis\.pdf"):
+        recognise(locate(str(tmp_path), "*"))
+
+
+@pytest.mark.parametrize("kind", ["class_folders", "manifest", "arrays", "idx", "cifar10"])
+def test_a_named_kind_that_is_not_there(tmp_path: Path, kind: str) -> None:
+    (tmp_path / "thesis.pdf").touch()
+    with pytest.raises(DataError, match=str(tmp_path)):
+        open_sources(str(tmp_path), {"all": "*"}, kind)
+
+
+def test_each_split_has_its_source(make_folders: Callable[..., Path]) -> None:
+    make_folders("cat", "dog", under="data/train")
+    root = make_folders("cat", under="data/eval").parent
+    sources = open_sources(str(root), {"train": "train/*", "eval": "eval/*"})
+    assert {split: source.class_names() for split, source in sources.items()} == {
+        "train": ("cat", "dog"),
+        "eval": ("cat",),
+    }
