@@ -10,6 +10,7 @@ from tfx.types import Channel, component_spec
 
 from tfx_feeder.components.common.errors import ConfigError
 from tfx_feeder.components.feeder_trainer import executor
+from tfx_feeder.components.feeder_trainer.loop_options import Loop
 from tfx_feeder.components.feeder_trainer.options import Feed, Strategy, to_json
 from tfx_feeder.components.feeder_trainer.schedule import Schedule
 from tfx_feeder.components.feeder_trainer.user_code import UserCode
@@ -28,6 +29,7 @@ class FeederTrainerSpec(component_spec.ComponentSpec):
         "schedule": component_spec.ExecutionParameter(type=str),
         "strategy": component_spec.ExecutionParameter(type=str),
         "feed": component_spec.ExecutionParameter(type=str),
+        "loop": component_spec.ExecutionParameter(type=str),
         "warm_start": component_spec.ExecutionParameter(type=str),
         "custom_config": component_spec.ExecutionParameter(type=str),
     }
@@ -74,6 +76,7 @@ class FeederTrainer(base_component.BaseComponent):
         hyperparameters: The best ones that a Tuner found; they reach ``model_fn``.
         strategy: Where the training runs.
         feed: How examples become batches.
+        loop: How the training runs: micro-batches, class weights, checkpoints and so on.
         warm_start: ``"strict"`` refuses a ``base_model`` of another architecture, ``"compatible"``
             starts afresh then and says so in the history.
         custom_config: Passed on to ``model_fn``; JSON.
@@ -98,6 +101,7 @@ class FeederTrainer(base_component.BaseComponent):
         hyperparameters: tfx.types.BaseChannel | None = None,
         strategy: Strategy | None = None,
         feed: Feed | None = None,
+        loop: Loop | None = None,
         warm_start: str = "strict",
         custom_config: Mapping[str, Any] | None = None,
     ) -> None:
@@ -124,6 +128,7 @@ class FeederTrainer(base_component.BaseComponent):
             schedule=json.dumps(Schedule.of(schedule).to_dict()),
             strategy=to_json(strategy or Strategy.sequential()),
             feed=to_json(feed or Feed()),
+            loop=to_json(loop or Loop()),
             warm_start=warm_start,
             custom_config=_to_json(custom_config),
             model=Channel(type=_artifacts.Model),

@@ -1,5 +1,6 @@
 """The executor of FeederTrainer: artifacts in, plain modules called, artifacts out."""
 
+import hashlib
 import json
 import os
 from typing import Any
@@ -12,6 +13,7 @@ from tfx.dsl.components.base import base_executor
 from tfx.types import artifact_utils
 from tfx.utils import io_utils, path_utils
 
+from tfx_feeder.components.feeder_trainer.loop_options import Loop
 from tfx_feeder.components.feeder_trainer.model_source import ModelContext
 from tfx_feeder.components.feeder_trainer.options import Feed, Strategy, from_json
 from tfx_feeder.components.feeder_trainer.schedule import Schedule
@@ -78,9 +80,10 @@ class Executor(base_executor.BaseExecutor):
                 serving_dir=path_utils.serving_model_dir(model_path),
                 keras_dir=os.path.join(model_path, KERAS_FORMAT_DIR),
                 log_dir=run_path,
+                checkpoint_dir=_checkpoint_dir(model_path, input_dict, exec_properties),
+                loop=from_json(Loop, exec_properties["loop"]),
             )
         )
-        history = dataclasses.replace(history, code_fingerprint=exec_properties["code_fingerprint"])
         record = artifact_utils.get_single_instance(output_dict["training_history"])
         training_history.write(history, record.uri)
         for name, value in history.summary().items():
@@ -103,6 +106,20 @@ def _files(examples: list[types.Artifact], splits: tuple[str, ...]) -> list[str]
     """Lists the files of some splits over all Examples artifacts, such as several spans."""
     folders = [uri for split in splits for uri in artifact_utils.get_split_uris(examples, split)]
     return [path for folder in folders for path in tf.io.gfile.glob(os.path.join(folder, "*"))]
+
+
+def _checkpoint_dir(
+    model_path: str, input_dict: _Artifacts, exec_properties: dict[str, Any]
+) -> str:
+    """Returns a folder that every attempt at the same training finds again.
+
+    TFX gives each attempt another output folder, so the name is made of what goes in: inputs and
+    properties. It lies beside the outputs of the component.
+    """
+    inputs = {key: sorted(a.uri for a in artifacts) for key, artifacts in input_dict.items()}
+    document = json.dumps([inputs, exec_properties], sort_keys=True, default=str)
+    key = hashlib.sha256(document.encode()).hexdigest()[:16]
+    return os.path.join(os.path.dirname(os.path.dirname(model_path)), "checkpoints", key)
 
 
 def _set_custom_property(artifact: types.Artifact, name: str, value: int | float | str) -> None:

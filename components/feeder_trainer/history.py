@@ -1,5 +1,6 @@
 """Taking down a training as it happens."""
 
+import dataclasses
 import datetime
 import platform
 import time
@@ -11,7 +12,16 @@ import numpy as np
 import tensorflow as tf
 
 from tfx_feeder import __version__
+from tfx_feeder.components.feeder_trainer.gradients import noise_scale
+from tfx_feeder.components.feeder_trainer.monitor import Ceilings, Verdict
 from tfx_feeder.components.feeder_trainer.schedule import Segment
+from tfx_feeder.components.feeder_trainer.step import (
+    BIG_SQUARE,
+    SMALL_SIZE,
+    SMALL_SQUARE,
+    STEP_S,
+    WAIT_S,
+)
 from tfx_feeder.schemas.training_history import EpochRow, Event, History, PhaseRow
 
 
@@ -29,27 +39,29 @@ class Recorder:
         self._epochs: list[EpochRow] = []
         self._phases: list[PhaseRow] = []
         self._events: list[Event] = []
-        self._phase: tuple[Segment, str] | None = None
 
     @property
     def examples_seen(self) -> int:
-        """Examples consumed so far."""
+        """Examples consumed in epochs that are over."""
         return self._epochs[-1].examples_seen if self._epochs else 0
 
-    def event(self, kind: str, message: str) -> None:
-        """Takes down something that happened once."""
-        self._events.append(Event(kind, self.examples_seen, message))
+    @property
+    def trained_s(self) -> float:
+        """Seconds in training steps so far."""
+        return sum(row.seconds for row in self._epochs)
 
-    def begin_phase(self, first: Segment, *, reason: str) -> None:
-        """Opens a phase of the schedule with its first epoch."""
-        self._phase = (first, reason)
+    def event(self, kind: str, message: str, examples_seen: int | None = None) -> None:
+        """Takes down something that happened once."""
+        position = self.examples_seen if examples_seen is None else examples_seen
+        self._events.append(Event(kind, position, message))
 
     def epoch(
         self,
         segment: Segment,
         learning_rate: float,
-        times: np.ndarray,
+        steps: np.ndarray,
         *,
+        seconds: float,
         examples: int,
         first_step_s: float | None,
         metrics: Mapping[str, float],
@@ -59,44 +71,68 @@ class Recorder:
         Args:
             segment: The epoch as planned.
             learning_rate: Rate at its end.
-            times: Seconds of each step, float64 ``[steps, 2]``: wait for the batch, and the step.
+            steps: What ``CompiledSteps.train`` returned for each step, float64 ``[steps, 6]``.
+            seconds: Time of all steps, compilation left out.
             examples: Examples that it consumed.
-            first_step_s: Duration of a first step that was compiled, tracing included.
+            first_step_s: Duration of a call that was compiled, compilation included.
             metrics: Loss and metrics.
         """
-        waits, works = times[:, 0], times[:, 1]
-        seconds = float(times.sum())
+        works = steps[:, STEP_S]
         # A step that was compiled would hide what a step costs.
         usual = works[1:] if first_step_s is not None and len(works) > 1 else works
         p50, p95 = np.percentile(usual * 1e3, [50, 95])
+        sizes = np.full(len(steps), float(segment.batch_size))
         row = EpochRow(
             epoch=segment.epoch,
             phase=segment.phase,
             learning_rate=learning_rate,
             global_batch_size=segment.batch_size,
             replicas=self._replicas,
-            steps=len(times),
+            steps=len(steps),
             examples=examples,
             examples_seen=self.examples_seen + examples,
             seconds=seconds,
             examples_per_s=examples / seconds if seconds else 0.0,
             step_ms_p50=float(p50),
             step_ms_p95=float(p95),
-            input_wait_pct=float(100 * waits.sum() / seconds) if seconds else 0.0,
+            input_wait_pct=float(100 * steps[:, WAIT_S].sum() / seconds) if seconds else 0.0,
             first_step_s=first_step_s,
             metrics=dict(metrics),
+            noise_scale=noise_scale(
+                steps[:, SMALL_SQUARE], steps[:, BIG_SQUARE], steps[:, SMALL_SIZE], sizes
+            ),
         )
         self._epochs.append(row)
         return row
 
-    def end_phase(self, metrics: Mapping[str, float]) -> None:
-        """Closes the phase that is open."""
-        assert self._phase is not None
-        first, reason = self._phase
-        rows = [row for row in self._epochs if row.phase == first.phase]
+    def phase_figures(self, phase: int) -> tuple[float, float]:
+        """Returns examples/s and the share of waiting, in percent, of a phase so far."""
+        rows = [row for row in self._epochs if row.phase == phase]
         seconds = sum(row.seconds for row in rows)
-        examples = sum(row.examples for row in rows)
         waited = sum(row.seconds * row.input_wait_pct for row in rows)
+        examples = sum(row.examples for row in rows)
+        return (examples / seconds, waited / seconds) if seconds else (0.0, 0.0)
+
+    def phase(
+        self,
+        first: Segment,
+        *,
+        reason: str,
+        metrics: Mapping[str, float],
+        verdict: Verdict,
+        ceilings: Ceilings | None,
+    ) -> None:
+        """Takes down a phase that is over.
+
+        Args:
+            first: Its first epoch as planned.
+            reason: Why it began.
+            metrics: Loss and metrics at its end.
+            verdict: What held it back.
+            ceilings: What was measured of both sides alone.
+        """
+        rows = [row for row in self._epochs if row.phase == first.phase]
+        examples_per_s, input_wait_pct = self.phase_figures(first.phase)
         self._phases.append(
             PhaseRow(
                 phase=first.phase,
@@ -104,14 +140,36 @@ class Recorder:
                 global_batch_size=first.batch_size,
                 epochs=len(rows),
                 steps=sum(row.steps for row in rows),
-                examples=examples,
-                seconds=seconds,
-                examples_per_s=examples / seconds if seconds else 0.0,
-                input_wait_pct=waited / seconds if seconds else 0.0,
+                examples=sum(row.examples for row in rows),
+                seconds=sum(row.seconds for row in rows),
+                examples_per_s=examples_per_s,
+                input_wait_pct=input_wait_pct,
                 reason=reason,
                 metrics=dict(metrics),
+                verdict=verdict.kind,
+                advice=verdict.advice,
+                device_ceiling=ceilings.device_examples_per_s if ceilings else None,
+                input_ceiling=ceilings.input_examples_per_s if ceilings else None,
             )
         )
+
+    def state(self) -> dict[str, Any]:
+        """Returns all that was taken down, as JSON can hold it."""
+        return {
+            "started_at": self._started_at,
+            "seconds": time.perf_counter() - self._began,
+            "epochs": [dataclasses.asdict(row) for row in self._epochs],
+            "phases": [dataclasses.asdict(row) for row in self._phases],
+            "events": [dataclasses.asdict(event) for event in self._events],
+        }
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Puts what ``state`` returned before anything taken down since."""
+        self._started_at = state["started_at"]
+        self._began -= state["seconds"]
+        self._epochs[:0] = [EpochRow(**row) for row in state["epochs"]]
+        self._phases[:0] = [PhaseRow(**row) for row in state["phases"]]
+        self._events[:0] = [Event(**event) for event in state["events"]]
 
     def finish(
         self,
@@ -121,6 +179,8 @@ class Recorder:
         feed: Mapping[str, Any],
         num_examples: int,
         code_fingerprint: str,
+        policy: str = "schedule",
+        policy_state: Mapping[str, Any] | None = None,
     ) -> History:
         """Returns the whole record; see ``History`` for the arguments."""
         return History(
@@ -140,4 +200,6 @@ class Recorder:
             epochs=tuple(self._epochs),
             phases=tuple(self._phases),
             events=tuple(self._events),
+            policy=policy,
+            policy_state=dict(policy_state or {}),
         )

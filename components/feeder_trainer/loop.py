@@ -1,6 +1,5 @@
-"""The training loop: phase after phase of a schedule, through one compiled step."""
+"""The training loop: epoch after epoch of a plan, through one compiled step."""
 
-import itertools
 import math
 import time
 from collections.abc import Iterator, Sequence
@@ -10,136 +9,275 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from tfx_feeder.components.common.errors import FeederError
 from tfx_feeder.components.feeder_trainer import progress
 from tfx_feeder.components.feeder_trainer.callbacks import (
     TEST_BATCH_HOOKS,
     TRAIN_BATCH_HOOKS,
     needs_every_batch,
 )
+from tfx_feeder.components.feeder_trainer.checkpoint import CheckpointFolder
 from tfx_feeder.components.feeder_trainer.feed import ExampleFeed
 from tfx_feeder.components.feeder_trainer.history import Recorder
 from tfx_feeder.components.feeder_trainer.model_source import learning_rate, set_learning_rate
-from tfx_feeder.components.feeder_trainer.schedule import Schedule, Segment
-from tfx_feeder.components.feeder_trainer.step import CompiledSteps
+from tfx_feeder.components.feeder_trainer.model_state import capture, restore
+from tfx_feeder.components.feeder_trainer.monitor import Monitor
+from tfx_feeder.components.feeder_trainer.plan import Feedback, Plan
+from tfx_feeder.components.feeder_trainer.resume import LoopState, load, save
+from tfx_feeder.components.feeder_trainer.schedule import Segment
+from tfx_feeder.components.feeder_trainer.step import LOSS, CompiledSteps
 
 _CALL_S = 0.5
 """Aim for the duration of one compiled call: long enough to cost nothing, short enough to watch."""
 
 
+class TrainingDivergedError(FeederError):
+    """The loss is not a number any more."""
+
+
 class TrainingLoop:
-    """Trains a model by a schedule.
+    """Trains a model by a plan.
 
     Args:
         steps: The compiled steps of the model; their variables are built.
         feed: Training examples.
-        schedule: Learning rates, batch sizes and lengths.
+        plan: Learning rates, batch sizes and lengths, epoch by epoch.
         recorder: Takes down what happens.
         validation: Examples to evaluate on after each epoch; optional.
         validation_batch_size: Examples in a batch of validation.
         callbacks: Keras callbacks; they behave as with ``fit()``.
         drop_remainder: Leave out the last partial batch of an epoch.
-
-    Raises:
-        ConfigError: The schedule does not fit the data.
+        steps_per_execution: Steps in a compiled call; ``None``: about half a second of them.
+        probe: Measure what feed and model could do alone.
+        checkpoints: Where to save the state now and then, and to go on from; optional.
     """
 
     def __init__(
         self,
         steps: CompiledSteps,
         feed: ExampleFeed,
-        schedule: Schedule,
+        plan: Plan,
         recorder: Recorder,
         *,
         validation: ExampleFeed | None = None,
         validation_batch_size: int = 256,
         callbacks: Sequence[keras.callbacks.Callback] = (),
         drop_remainder: bool = False,
+        steps_per_execution: int | None = None,
+        probe: bool = True,
+        checkpoints: CheckpointFolder | None = None,
     ) -> None:
         self._steps = steps
         self._model = steps.model
         self._feed = feed
+        self._plan = plan
         self._recorder = recorder
         self._validation = validation
         self._validation_batch_size = validation_batch_size
         self._drop_remainder = drop_remainder
-        self._segments = list(schedule.segments(feed.num_examples))
+        self._steps_per_execution = steps_per_execution
+        self._monitor = Monitor(steps, feed, enabled=probe)
+        self._checkpoints = checkpoints
         self._every_train_batch = needs_every_batch(callbacks, TRAIN_BATCH_HOOKS)
         self._every_test_batch = needs_every_batch(callbacks, TEST_BATCH_HOOKS)
         self._callbacks = keras.callbacks.CallbackList(
-            list(callbacks), model=self._model, epochs=len(self._segments), verbose=0
+            list(callbacks), model=self._model, epochs=plan.total_epochs, verbose=0
         )
+        self._state = LoopState()
+        self._batches: Iterator[Any] | None = None
+        self._epochs_open = 0
 
     def run(self) -> None:
-        """Trains to the end of the schedule, or until a callback stops it."""
+        """Trains to the end of the plan, or until a callback stops it.
+
+        Raises:
+            TrainingDivergedError: The loss of a step is not finite.
+        """
         self._model.stop_training = False
+        saved = load(self._checkpoints, self._model, self._plan, self._recorder)
         self._callbacks.on_train_begin()
+        if saved is not None:
+            self._state = saved
         logs: dict[str, float] = {}
-        for _, group in itertools.groupby(self._segments, key=lambda segment: segment.phase):
-            logs = self._run_phase(list(group))
-            if self._model.stop_training:
-                break
+        while (upcoming := self._plan.upcoming()) and not self._model.stop_training:
+            segment = upcoming[0]
+            if self._state.phase is None:
+                self._begin_phase(segment)
+            if not self._epochs_open:
+                self._open(upcoming)
+            logs = self._run_epoch(segment)
+            following = self._plan.upcoming()
+            if not following or following[0].phase != segment.phase or self._model.stop_training:
+                self._end_phase(logs)
+            self._save_if_due()
         self._callbacks.on_train_end(logs)
 
-    def _run_phase(self, segments: list[Segment]) -> dict[str, float]:
-        first = segments[0]
-        set_learning_rate(self._model, first.learning_rate)
-        self._recorder.begin_phase(first, reason="schedule" if first.epoch else "start")
-        epochs = [range(segment.start, self._stop(segment)) for segment in segments]
-        batches = iter(self._feed.batches(epochs, first.batch_size))
-        logs: dict[str, float] = {}
-        for segment in segments:
-            logs = self._run_epoch(segment, batches)
-            if self._model.stop_training:
-                break
-        self._recorder.end_phase(logs)
-        return logs
+    def _begin_phase(self, segment: Segment) -> None:
+        self._state.phase = segment
+        self._state.phase_fits = False
+        self._monitor.begin_phase()
+        set_learning_rate(self._model, segment.learning_rate)
+
+    def _end_phase(self, logs: dict[str, float]) -> None:
+        first = self._state.phase
+        assert first is not None
+        speed, wait_pct = self._recorder.phase_figures(first.phase)
+        self._recorder.phase(
+            first,
+            reason=self._state.reason,
+            metrics=logs,
+            verdict=self._monitor.judge(wait_pct, speed),
+            ceilings=self._monitor.ceilings,
+        )
+        self._state.phase = None
+        self._epochs_open = 0
+
+    def _open(self, upcoming: Sequence[Segment]) -> None:
+        """Opens the stream for epochs to come, where the training stands in the first of them."""
+        done = self._state.steps_done * upcoming[0].batch_size
+        epochs = [range(segment.start, self._stop(segment)) for segment in upcoming]
+        epochs[0] = epochs[0][done:]
+        self._batches = iter(self._feed.batches(epochs, upcoming[0].batch_size))
+        self._epochs_open = len(epochs)
 
     def _stop(self, segment: Segment) -> int:
         whole = segment.examples // segment.batch_size * segment.batch_size
         return segment.start + whole if self._drop_remainder else segment.stop
 
-    def _run_epoch(self, segment: Segment, batches: Iterator[Any]) -> dict[str, float]:
+    def _run_epoch(self, segment: Segment) -> dict[str, float]:
+        state = self._state
         self._callbacks.on_epoch_begin(segment.epoch)
-        self._model.reset_metrics()
+        state.restore_callbacks(self._callbacks.callbacks)
+        if not state.steps_done:
+            self._model.reset_metrics()
         planned = self._stop(segment) - segment.start
         steps = math.ceil(planned / segment.batch_size)
-        times, first_step_s = self._train(segment, batches, steps)
-        examples = min(len(times) * segment.batch_size, planned)
+        self._train(segment, steps)
         logs = self._steps.results()
         if self._validation is not None:
             logs |= {f"val_{name}": value for name, value in self._evaluate().items()}
-        rate = learning_rate(self._model)
         row = self._recorder.epoch(
-            segment, rate, times, examples=examples, first_step_s=first_step_s, metrics=logs
+            segment,
+            learning_rate(self._model),
+            state.rows,
+            seconds=state.seconds,
+            examples=min(len(state.rows) * segment.batch_size, planned),
+            first_step_s=state.first_step_s,
+            metrics=logs,
         )
         self._tell(segment, steps, steps, row.examples_per_s, logs)
         self._callbacks.on_epoch_end(segment.epoch, logs)
+        self._monitor.probe(segment.batch_size, row.step_ms_p50 / 1e3, self._recorder.trained_s)
+        feedback = Feedback(
+            segment,
+            learning_rate(self._model),
+            logs,
+            input_bound=self._monitor.is_input_bound(row.input_wait_pct),
+            noise_scale=row.noise_scale,
+        )
+        for decision in self._plan.advance(feedback):
+            if decision.kind == "phase":
+                state.reason = decision.reason
+            self._recorder.event(decision.kind, decision.reason)
+        state.end_epoch()
+        self._epochs_open -= 1
         return logs
 
-    def _train(
-        self, segment: Segment, batches: Iterator[Any], steps: int
-    ) -> tuple[np.ndarray, float | None]:
-        """Trains one epoch; returns the times of its steps, and of a first one that compiled."""
-        pieces: list[np.ndarray] = []
-        first_step_s = None
-        done, count = 0, 1
-        while done < steps and not self._model.stop_training:
+    def _train(self, segment: Segment, steps: int) -> None:
+        """Trains what is left of an epoch."""
+        state = self._state
+        count = 1
+        while state.steps_done < steps and not self._model.stop_training:
             if self._every_train_batch:
-                self._callbacks.on_train_batch_begin(done)
+                self._callbacks.on_train_batch_begin(state.steps_done)
             traces, begin = self._steps.traces, time.perf_counter()
-            pieces.append(self._steps.train(batches, tf.constant(count)).numpy())
+            rows = self._call(segment, count)
             elapsed = time.perf_counter() - begin
-            done += count
             if self._steps.traces > traces:
-                first_step_s = elapsed
+                state.first_step_s = elapsed
+                elapsed = float(rows[:, :2].sum())
+            self._check_loss(segment, rows)
+            state.add(rows, elapsed)
+            left = steps - state.steps_done
             if self._every_train_batch:
-                self._callbacks.on_train_batch_end(done - 1, self._steps.results())
+                self._callbacks.on_train_batch_end(state.steps_done - 1, self._steps.results())
+                count = 1
+            else:
+                wanted = self._steps_per_execution or min(
+                    max(1, round(count * _CALL_S / elapsed)), 16 * count
+                )
+                count = min(wanted, left)
+            if left:
+                speed = state.steps_done * segment.batch_size / state.seconds
+                self._tell(segment, state.steps_done, steps, speed, {})
+                count = self._save_if_due(segment, count)
+
+    def _call(self, segment: Segment, count: int) -> np.ndarray:
+        """Runs one compiled call; the first of a phase may find that the batch does not fit."""
+        state = self._state
+        if state.phase_fits or segment.batch_size == 1:
+            return self._steps.train(self._batches, count)
+        before = capture(self._model)
+        while True:
+            try:
+                rows = self._steps.train(self._batches, count)
+            except tf.errors.ResourceExhaustedError:
+                if self._steps.max_micro_batch_size == 1:
+                    raise
+                size = self._steps.halve_micro_batches(segment.batch_size)
+                self._recorder.event(
+                    "out_of_memory",
+                    f"A batch of {segment.batch_size} did not fit: micro-batches of {size} now.",
+                    segment.start,
+                )
+                restore(self._model, before)
+                self._open(self._plan.upcoming())
                 continue
-            if done < steps:
-                speed = done * segment.batch_size / np.concatenate(pieces).sum()
-                self._tell(segment, done, steps, speed, {})
-            count = min(max(1, round(count * _CALL_S / elapsed)), 16 * count, steps - done)
-        return np.concatenate(pieces), first_step_s
+            state.phase_fits = True
+            return rows
+
+    def _check_loss(self, segment: Segment, rows: np.ndarray) -> None:
+        bad = np.flatnonzero(~np.isfinite(rows[:, LOSS]))
+        if not len(bad):
+            return
+        step = self._state.steps_done + int(bad[0])
+        first = segment.start + step * segment.batch_size
+        last = min(first + segment.batch_size, segment.stop)
+        checkpoint = self._checkpoints.last_path() if self._checkpoints else None
+        raise TrainingDivergedError(
+            f"The loss was {rows[bad[0], LOSS]} at step {step + 1} of epoch {segment.epoch + 1} "
+            f"(learning rate {learning_rate(self._model):.3g}, batch {segment.batch_size}), on the "
+            f"examples at positions {first} to {last - 1}{self._ids(range(first, last))}. Last "
+            f"good checkpoint: {checkpoint or 'none'}. Lower the learning rate, clip the "
+            "gradients, or look at these examples."
+        )
+
+    def _ids(self, positions: range) -> str:
+        """Names the examples at some positions, where they have a feature ``id``."""
+        features = next(iter(self._feed.batches([positions], len(positions))))[0]
+        if "id" not in features:
+            return ""
+        return f", ids {[str(value) for value in features['id'].numpy().ravel()[:10]]}"
+
+    def _save_if_due(self, segment: Segment | None = None, count: int = 1) -> int:
+        """Saves the state if it is time; returns how many steps to run until the next time."""
+        if self._checkpoints is None:
+            return count
+        batch_size = segment.batch_size if segment else 1
+        seen = self._recorder.examples_seen + self._state.steps_done * batch_size
+        if self._checkpoints.is_due(seen):
+            callbacks = self._callbacks.callbacks
+            save(
+                self._checkpoints,
+                self._state,
+                seen,
+                self._model,
+                self._plan,
+                self._recorder,
+                callbacks,
+            )
+        left = self._checkpoints.examples_until_due(seen)
+        return count if left is None else min(count, math.ceil(left / batch_size))
 
     def _evaluate(self) -> dict[str, float]:
         assert self._validation is not None
@@ -151,10 +289,10 @@ class TrainingLoop:
         if self._every_test_batch:
             for step in range(steps):
                 self._callbacks.on_test_batch_begin(step)
-                self._steps.evaluate(batches, tf.constant(1))
+                self._steps.evaluate(batches, 1)
                 self._callbacks.on_test_batch_end(step, self._steps.results())
         else:
-            self._steps.evaluate(batches, tf.constant(steps))
+            self._steps.evaluate(batches, steps)
         logs = self._steps.results()
         self._callbacks.on_test_end(logs)
         return logs
@@ -165,7 +303,7 @@ class TrainingLoop:
         progress.tell(
             progress.Progress(
                 epoch=segment.epoch,
-                epochs=len(self._segments),
+                epochs=self._plan.total_epochs,
                 phase=segment.phase,
                 step=step,
                 steps=steps,

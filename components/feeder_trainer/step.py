@@ -1,14 +1,20 @@
 """The compiled training and evaluation steps: many per call, one trace for every batch size."""
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 
+from tfx_feeder.components.common.errors import ConfigError
+from tfx_feeder.components.feeder_trainer.gradients import Gradients, accumulate
+
 Adapter = Callable[[Any], Any]
+
+WAIT_S, STEP_S, LOSS, SMALL_SQUARE, BIG_SQUARE, SMALL_SIZE = range(6)
+"""Columns of what ``CompiledSteps.train`` returns."""
 
 
 class CompiledSteps:
@@ -20,77 +26,145 @@ class CompiledSteps:
     Args:
         model: Compiled; built by ``build_from``.
         adapt: Turns a dict of features into what the model is called with.
+        class_weight: Weight of each class in the training loss, by its integer label.
+        max_micro_batch_size: Examples that go through the model at once; ``None``: the whole batch.
+        noise_scale: Cut every batch in two at least and return the squared norms from which the
+            gradient noise scale is estimated.
+
+    Raises:
+        ConfigError: Micro-batches are asked for, but the model brings its own ``train_step``.
     """
 
-    def __init__(self, model: keras.Model, adapt: Adapter) -> None:
+    def __init__(
+        self,
+        model: keras.Model,
+        adapt: Adapter,
+        *,
+        class_weight: Mapping[int, float] | None = None,
+        max_micro_batch_size: int | None = None,
+        noise_scale: bool = False,
+    ) -> None:
         self.model = model
         self.traces = 0
+        self.max_micro_batch_size = max_micro_batch_size
         self._adapt = adapt
+        self._class_weight = _weight_table(class_weight)
+        self._noise_scale = noise_scale
         self._own_train_step = _overrides(model, "train_step")
         self._own_test_step = _overrides(model, "test_step")
         self._loss_takes_training = "training" in inspect.signature(model.compute_loss).parameters
+        if self._own_train_step and (max_micro_batch_size or noise_scale):
+            raise ConfigError(
+                "max_micro_batch_size" if max_micro_batch_size else "schedule",
+                received=max_micro_batch_size or "noise_scale",
+                expected="none of it for a model with a train_step of its own",
+                fix="Such a step takes the whole batch; override compute_loss instead.",
+            )
+        self._compile()
+
+    def halve_micro_batches(self, batch_size: int) -> int:
+        """Allows half as many examples at once as before, for a device short of memory.
+
+        Args:
+            batch_size: Global batch size that did not fit.
+
+        Returns:
+            The new ``max_micro_batch_size``.
+        """
+        self.max_micro_batch_size = max(1, (self.max_micro_batch_size or batch_size) // 2)
+        self._compile()
+        return self.max_micro_batch_size
 
     def build_from(self, batch: tuple) -> None:
         """Creates every variable of model, optimizer and metrics; trains nothing.
 
         Args:
-            batch: one element of a feed, of at least one example.
+            batch: One element of a feed, of at least one example.
         """
         self._evaluate_batch(tf.nest.map_structure(lambda tensor: tensor[:1], batch))
         self.model.optimizer.build(self.model.trainable_variables)
         self.model.reset_metrics()
-
-    @tf.function(reduce_retracing=True)
-    def train(self, iterator: Any, steps: tf.Tensor) -> tf.Tensor:
-        """Takes ``steps`` batches from the iterator and trains on each.
-
-        Args:
-            iterator: Over the elements of a feed.
-            steps: int32 ``[]``.
-
-        Returns:
-            float64 ``[steps, 2]``: seconds in which the step waited for its batch, and seconds of
-            the step itself.
-        """
-        self.traces += 1  # Runs when tracing, not when training.
-        times = tf.TensorArray(tf.float64, size=steps)
-        begin = tf.timestamp()
-        for step in tf.range(steps):
-            # The iterator may run ahead of the step before: only the time counts as a wait in
-            # which that step was over and the batch was not there.
-            batch = next(iterator)
-            fed = tf.maximum(_now_after(tf.nest.flatten(batch)), begin)
-            self._train_batch(batch)
-            end = _now_after([v.value.value() for v in self.model.trainable_variables])
-            times = times.write(step, tf.stack([fed - begin, end - fed]))
-            begin = end
-        return times.stack()
-
-    @tf.function(reduce_retracing=True)
-    def evaluate(self, iterator: Any, steps: tf.Tensor) -> None:
-        """Takes ``steps`` batches from the iterator and updates the metrics with each."""
-        for _ in tf.range(steps):
-            self._evaluate_batch(next(iterator))
 
     def results(self) -> dict[str, float]:
         """Returns loss and metrics since the last reset, as ``fit()`` names them."""
         results = self.model.get_metrics_result()
         return {name: float(np.mean(value)) for name, value in _flat(results).items()}
 
-    def _train_batch(self, batch: tuple) -> None:
-        model, optimizer = self.model, self.model.optimizer
+    def train(self, iterator: Any, steps: int) -> np.ndarray:
+        """Takes ``steps`` batches from the iterator and trains on each.
+
+        Args:
+            iterator: Over the elements of a feed.
+            steps: 1 or more.
+
+        Returns:
+            float64 ``[steps, 6]``, a row a step: seconds in which it waited for its batch
+            (``WAIT_S``), seconds of the step itself (``STEP_S``), its loss (``LOSS``), and, for
+            the noise scale, the mean squared norm of the gradients of its micro-batches
+            (``SMALL_SQUARE``), that of the whole gradient (``BIG_SQUARE``), and the size of the
+            micro-batches (``SMALL_SIZE``); 0 where it is not estimated.
+        """
+        return self._train(iterator, tf.constant(steps)).numpy()
+
+    def evaluate(self, iterator: Any, steps: int) -> None:
+        """Takes ``steps`` batches from the iterator and updates the metrics with each."""
+        self._evaluate(iterator, tf.constant(steps))
+
+    def _compile(self) -> None:
+        self._train = tf.function(self._train_many, reduce_retracing=True)
+        self._evaluate = tf.function(self._evaluate_many, reduce_retracing=True)
+
+    def _train_many(self, iterator: Any, steps: tf.Tensor) -> tf.Tensor:
+        self.traces += 1  # Runs when tracing, not when training.
+        rows = tf.TensorArray(tf.float64, size=steps)
+        begin = tf.timestamp()
+        for step in tf.range(steps):
+            # The iterator may run ahead of the step before: only the time counts as a wait in
+            # which that step was over and the batch was not there.
+            batch = next(iterator)
+            fed = tf.maximum(_now_after(tf.nest.flatten(batch)), begin)
+            figures = self._train_batch(batch)
+            end = _now_after([v.value.value() for v in self.model.trainable_variables])
+            rows = rows.write(step, tf.concat([[fed - begin, end - fed], figures], axis=0))
+            begin = end
+        return rows.stack()
+
+    def _evaluate_many(self, iterator: Any, steps: tf.Tensor) -> None:
+        for _ in tf.range(steps):
+            self._evaluate_batch(next(iterator))
+
+    def _train_batch(self, batch: tuple) -> tf.Tensor:
+        """Trains on one batch; returns float64 ``[4]``, the columns from ``LOSS`` on."""
         x, y, weight = self._unpack(batch)
+        weight = self._with_class_weight(y, weight)
         if self._own_train_step:
-            model.train_step(keras.utils.pack_x_y_sample_weight(x, y, weight))
-            return
+            logs = self.model.train_step(keras.utils.pack_x_y_sample_weight(x, y, weight))
+            return tf.stack([tf.cast(logs.get("loss", 0.0), tf.float64), 0.0, 0.0, 0.0])
+        if self.max_micro_batch_size or self._noise_scale:
+            result = accumulate(
+                self._gradients,
+                (x, y, weight),
+                self.model.trainable_weights,
+                limit=self.max_micro_batch_size,
+                at_least_two=self._noise_scale,
+            )
+        else:
+            result = self._gradients(x, y, weight)
+        weights = self.model.trainable_weights
+        self.model.optimizer.apply_gradients(zip(result.values, weights, strict=True))
+        return tf.cast(
+            tf.stack([result.loss, result.small_square, result.big_square, result.small_size]),
+            tf.float64,
+        )
+
+    def _gradients(self, x: Any, y: Any, weight: Any) -> Gradients:
+        model = self.model
         with tf.GradientTape() as tape:
             y_pred = model(x, training=True)
             loss = self._loss(x, y, y_pred, weight, training=True)
-            scaled = optimizer.scale_loss(loss)
-        weights = model.trainable_weights
-        gradients = tape.gradient(scaled, weights)
-        optimizer.apply_gradients(zip(gradients, weights, strict=True))
+            scaled = model.optimizer.scale_loss(loss)
         self._update_metrics(x, y, y_pred, weight, loss)
+        return Gradients(tape.gradient(scaled, model.trainable_weights), tf.cast(loss, tf.float32))
 
     def _evaluate_batch(self, batch: tuple) -> None:
         x, y, weight = self._unpack(batch)
@@ -104,6 +178,13 @@ class CompiledSteps:
     def _unpack(self, batch: tuple) -> tuple:
         features, label, weight = keras.utils.unpack_x_y_sample_weight(batch)
         return self._adapt(features), label, weight
+
+    def _with_class_weight(self, y: Any, weight: Any) -> Any:
+        if self._class_weight is None:
+            return weight
+        labels = tf.argmax(y, axis=-1) if y.shape.rank > 1 and y.shape[-1] != 1 else y
+        of_class = tf.gather(self._class_weight, tf.reshape(tf.cast(labels, tf.int64), [-1]))
+        return of_class if weight is None else of_class * tf.cast(weight, tf.float32)
 
     def _loss(self, x: Any, y: Any, y_pred: Any, weight: Any, *, training: bool) -> tf.Tensor:
         extra = {"training": training} if self._loss_takes_training else {}
@@ -122,6 +203,16 @@ def _now_after(tensors: list[tf.Tensor]) -> tf.Tensor:
     """Returns the time at which all of the tensors were there, in seconds."""
     with tf.control_dependencies(tensors):
         return tf.timestamp()
+
+
+def _weight_table(class_weight: Mapping[int, float] | None) -> tf.Tensor | None:
+    """Returns float32 ``[classes]``; classes without a weight count once, as in ``fit()``."""
+    if class_weight is None:
+        return None
+    table = np.ones(max(class_weight) + 1, np.float32)
+    for label, weight in class_weight.items():
+        table[label] = weight
+    return tf.constant(table)
 
 
 def _overrides(model: keras.Model, name: str) -> bool:

@@ -2,13 +2,14 @@
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import keras
 import tensorflow as tf
 
 from tfx_feeder.components.common.errors import ConfigError
+from tfx_feeder.components.feeder_trainer.checkpoint import CheckpointFolder
 from tfx_feeder.components.feeder_trainer.export import (
     export_serving,
     save_for_warm_start,
@@ -17,6 +18,7 @@ from tfx_feeder.components.feeder_trainer.export import (
 from tfx_feeder.components.feeder_trainer.feed import open_feed
 from tfx_feeder.components.feeder_trainer.history import Recorder
 from tfx_feeder.components.feeder_trainer.loop import TrainingLoop
+from tfx_feeder.components.feeder_trainer.loop_options import Loop
 from tfx_feeder.components.feeder_trainer.model_source import (
     ModelContext,
     feature_adapter,
@@ -25,6 +27,7 @@ from tfx_feeder.components.feeder_trainer.model_source import (
 )
 from tfx_feeder.components.feeder_trainer.options import Strategy
 from tfx_feeder.components.feeder_trainer.parsing import BatchParser
+from tfx_feeder.components.feeder_trainer.plan import Policy, make_plan
 from tfx_feeder.components.feeder_trainer.schedule import Schedule
 from tfx_feeder.components.feeder_trainer.step import CompiledSteps
 from tfx_feeder.components.feeder_trainer.tensorboard import write_scalars
@@ -39,7 +42,7 @@ class TrainingJob:
     Args:
         code: The user's functions.
         context: Passed to them; its ``feature_spec`` is that of the files.
-        schedule: Learning rates, batch sizes and lengths.
+        schedule: Learning rates, batch sizes and lengths, or the policy that decides them.
         strategy: Where to train.
         train_files: TFRecord files to train on.
         eval_files: TFRecord files to validate on; may be empty.
@@ -50,11 +53,14 @@ class TrainingJob:
         serving_dir: Where the SavedModel goes.
         keras_dir: Where the Keras file goes.
         log_dir: Where the TensorBoard logs go.
+        checkpoint_dir: Where the checkpoints go, unless ``loop`` names a folder; the same for
+            every attempt at this training, and removed at its end.
+        loop: How to run.
     """
 
     code: UserCode
     context: ModelContext
-    schedule: Schedule
+    schedule: Schedule | Policy
     strategy: Strategy
     train_files: Sequence[str]
     eval_files: Sequence[str]
@@ -65,6 +71,8 @@ class TrainingJob:
     serving_dir: str
     keras_dir: str
     log_dir: str
+    checkpoint_dir: str
+    loop: Loop = field(default_factory=Loop)
 
 
 def train(job: TrainingJob) -> History:
@@ -76,6 +84,9 @@ def train(job: TrainingJob) -> History:
     """
     recorder = Recorder()
     options = job.context.feed
+    keras.utils.set_random_seed(options.seed)
+    if job.loop.deterministic:
+        tf.config.experimental.enable_op_determinism()
     model = make_model(job.code.load_model_fn(), job.context)
     parser = BatchParser(job.context.feature_spec, options, _wanted(model, job.context))
     feed = open_feed(job.train_files, parser, options, shuffle=True)
@@ -84,21 +95,36 @@ def train(job: TrainingJob) -> History:
         validation = open_feed(job.eval_files, parser, options, shuffle=False)
 
     adapt = feature_adapter(model, parser.feature_names)
-    steps = CompiledSteps(model, adapt)
-    job.schedule.validate(feed.num_examples)
+    plan = make_plan(job.schedule, feed.num_examples)
+    steps = CompiledSteps(
+        model,
+        adapt,
+        class_weight=job.loop.class_weight,
+        max_micro_batch_size=job.loop.max_micro_batch_size,
+        noise_scale=plan.wants_noise_scale,
+    )
     steps.build_from(next(iter(feed.batches([range(1)], 1))))
     if job.start_from is not None:
         _warm_start(model, job, recorder)
     callbacks_fn = job.code.load_optional("callbacks_fn")
+    checkpoints = CheckpointFolder(
+        job.loop.checkpoint_dir or job.checkpoint_dir,
+        every_s=job.loop.checkpoint_every_s,
+        every_examples=job.loop.checkpoint_every_examples,
+        keep=job.loop.keep_checkpoints,
+    )
     TrainingLoop(
         steps,
         feed,
-        job.schedule,
+        plan,
         recorder,
         validation=validation,
         validation_batch_size=options.eval_batch_size,
         callbacks=callbacks_fn(job.context) if callbacks_fn else (),
         drop_remainder=options.drop_remainder,
+        steps_per_execution=job.loop.steps_per_execution,
+        probe=job.loop.probe,
+        checkpoints=checkpoints,
     ).run()
 
     history = recorder.finish(
@@ -107,6 +133,8 @@ def train(job: TrainingJob) -> History:
         feed={**dataclasses.asdict(options), "cache_chosen": feed.description},
         num_examples=feed.num_examples,
         code_fingerprint=job.code.fingerprint(),
+        policy=plan.policy,
+        policy_state=plan.state(),
     )
     write_scalars(history, job.log_dir)
     export_serving(
@@ -116,6 +144,7 @@ def train(job: TrainingJob) -> History:
         track=() if job.transform is None else (job.transform,),
     )
     save_for_warm_start(model, job.keras_dir)
+    checkpoints.remove()
     return history
 
 

@@ -1,0 +1,117 @@
+"""Gradients of a large batch, added up over micro-batches, and the noise that they show."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+
+class Gradients(NamedTuple):
+    """Gradients of one batch.
+
+    Args:
+        values: One for each trainable weight; ``None`` where the loss does not depend on it.
+        loss: float32 ``[]``.
+        small_square: Mean squared norm of the micro-batches' gradients, float32 ``[]``; 0 if not
+            estimated.
+        big_square: Squared norm of the whole gradient.
+        small_size: Examples in a micro-batch.
+    """
+
+    values: list[Any]
+    loss: tf.Tensor
+    small_square: Any = 0.0
+    big_square: Any = 0.0
+    small_size: Any = 0.0
+
+
+def accumulate(
+    gradients: Callable[..., Gradients],
+    batch: Any,
+    weights: Sequence[Any],
+    *,
+    limit: int | None,
+    at_least_two: bool,
+) -> Gradients:
+    """Computes the gradients of a batch micro-batch by micro-batch.
+
+    Each micro-batch counts by its share of the examples, so that the sum is the gradient of the
+    whole batch for any loss that is a mean over examples; penalties on weights come out once.
+
+    Args:
+        gradients: Computes those of one micro-batch, called with the elements of ``batch``.
+        batch: Nested tensors ``[batch, ...]``; ``None`` among them is passed through.
+        weights: What the gradients are of.
+        limit: Largest number of examples in a micro-batch; ``None``: no limit.
+        at_least_two: Cut the batch even where the limit would not.
+    """
+    flat = [tensor for tensor in tf.nest.flatten(batch) if tensor is not None]
+    total = tf.shape(flat[0])[0]
+    size = total if limit is None else tf.minimum(total, limit)
+    if at_least_two:
+        size = tf.minimum(size, tf.maximum(1, (total + 1) // 2))
+    count = (total + size - 1) // size
+
+    def part(index: tf.Tensor) -> Any:
+        rows = slice(index * size, tf.minimum((index + 1) * size, total))
+        return tf.nest.map_structure(lambda t: None if t is None else t[rows], batch)
+
+    def more(index: tf.Tensor, *_: Any) -> tf.Tensor:
+        return index < count
+
+    def add(index: tf.Tensor, sums: list[tf.Tensor], loss: tf.Tensor, squares: tf.Tensor) -> Any:
+        result = gradients(*part(index))
+        # A loop cannot carry the slices that embeddings give, nor a missing gradient.
+        values = [
+            tf.zeros_like(total) if value is None else tf.convert_to_tensor(value)
+            for value, total in zip(result.values, sums, strict=True)
+        ]
+        examples = tf.minimum((index + 1) * size, total) - index * size
+        share = tf.cast(examples / total, tf.float32)
+        sums = [a + b * tf.cast(share, b.dtype) for a, b in zip(sums, values, strict=True)]
+        return index + 1, sums, loss + result.loss * share, squares + _square(values)
+
+    zeros = [tf.zeros(weight.shape, weight.dtype) for weight in weights]
+    state = (tf.constant(0), zeros, tf.constant(0.0), tf.constant(0.0))
+    _, sums, loss, squares = tf.while_loop(more, add, state, parallel_iterations=1)
+    # The two norms say something about the noise only if all micro-batches are equally large.
+    equal = tf.logical_and(count > 1, count * size == total)
+    return Gradients(
+        sums,
+        loss,
+        small_square=squares / tf.cast(count, tf.float32),
+        big_square=_square(sums),
+        small_size=tf.where(equal, tf.cast(size, tf.float32), 0.0),
+    )
+
+
+def noise_scale(
+    small_square: np.ndarray, big_square: np.ndarray, small: np.ndarray, big: np.ndarray
+) -> float | None:
+    """Estimates the gradient noise scale, the batch size beyond which larger ones pay less.
+
+    McCandlish et al. 2018, "An Empirical Model of Large-Batch Training", appendix A.1: from the
+    squared norms at two batch sizes, unbiased estimates of the true gradient's squared norm and of
+    the trace of its covariance; both are averaged before the ratio is taken.
+
+    Args:
+        small_square: Mean squared norms of the small batches' gradients, ``[steps]``.
+        big_square: Squared norms of the large batches' gradients, ``[steps]``.
+        small: Examples in a small batch, ``[steps]``; steps with 0 are left out.
+        big: Examples in a large batch, ``[steps]``.
+
+    Returns:
+        Examples, or ``None`` where the steps are too few or too noisy to tell.
+    """
+    usable = (small > 0) & (big > small)
+    if not usable.any():
+        return None
+    g_small, g_big, small, big = (a[usable] for a in (small_square, big_square, small, big))
+    square = np.mean((big * g_big - small * g_small) / (big - small))
+    trace = np.mean((g_small - g_big) / (1 / small - 1 / big))
+    return float(trace / square) if square > 0 and trace > 0 else None
+
+
+def _square(values: list[tf.Tensor]) -> tf.Tensor:
+    return tf.add_n([tf.reduce_sum(tf.square(tf.cast(value, tf.float32))) for value in values])

@@ -1,0 +1,145 @@
+"""What holds a training back: the feed or the device, and what to do about it."""
+
+import time
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import tensorflow as tf
+
+from tfx_feeder.components.feeder_trainer.feed import ExampleFeed
+from tfx_feeder.components.feeder_trainer.model_state import capture, restore
+from tfx_feeder.components.feeder_trainer.step import CompiledSteps
+
+INPUT_BOUND_WAIT_PCT = 5.0
+"""Share of waiting from which on a training counts as input-bound, in percent."""
+
+_FEED_ADVICE = (
+    'Hold the decoded examples with Feed(cache="memory") or "disk", move work out of the feed into '
+    'Transform, or feed from other processes with Feed(service="local:2").'
+)
+_SHARE_OF_TIME = 0.05
+_LONGEST_S = 2.0
+_FEWEST_STEPS = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Ceilings:
+    """What each side could do alone, at one batch size.
+
+    Args:
+        device_examples_per_s: The model on one batch that is always there.
+        input_examples_per_s: The feed with nobody to wait for.
+    """
+
+    device_examples_per_s: float
+    input_examples_per_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """Which side holds the training back.
+
+    Args:
+        kind: ``"input-bound"``, ``"device-bound"`` or ``"sync-bound"``.
+        advice: What to try; one or two sentences.
+    """
+
+    kind: Literal["input-bound", "device-bound", "sync-bound"]
+    advice: str
+
+
+class Monitor:
+    """Probes both ceilings now and then and judges phases.
+
+    Args:
+        steps: Those that train; the probe runs them and undoes what they did.
+        feed: The feed of the training.
+        enabled: ``False``: never probe; judge by the waits alone.
+    """
+
+    def __init__(self, steps: CompiledSteps, feed: ExampleFeed, *, enabled: bool = True) -> None:
+        self._steps = steps
+        self._feed = feed
+        self._enabled = enabled
+        self._spent_s = 0.0
+        self.ceilings: Ceilings | None = None
+
+    def begin_phase(self) -> None:
+        """Forgets the ceilings of another batch size."""
+        self.ceilings = None
+
+    def probe(self, batch_size: int, step_s: float, trained_s: float) -> None:
+        """Measures both ceilings, if this fits into 5 % of the time trained so far.
+
+        Args:
+            batch_size: Of the phase.
+            step_s: Duration of a step, as measured.
+            trained_s: Time trained so far.
+        """
+        if not self._enabled or self.ceilings is not None:
+            return
+        budget_s = min(_LONGEST_S, _SHARE_OF_TIME * trained_s - self._spent_s)
+        count = int(budget_s / 2 / max(step_s, 1e-6))
+        if count < _FEWEST_STEPS:
+            return
+        begin = time.perf_counter()
+        device = self._device_ceiling(batch_size, count)
+        feed = self._input_ceiling(batch_size, budget_s / 2)
+        self.ceilings = Ceilings(device, feed)
+        self._spent_s += time.perf_counter() - begin
+
+    def is_input_bound(self, input_wait_pct: float) -> bool:
+        """Says whether the step waited for its input too much."""
+        if input_wait_pct >= INPUT_BOUND_WAIT_PCT:
+            return True
+        ceilings = self.ceilings
+        return (
+            ceilings is not None and ceilings.input_examples_per_s < ceilings.device_examples_per_s
+        )
+
+    def judge(self, input_wait_pct: float, examples_per_s: float) -> Verdict:
+        """Judges a phase.
+
+        Args:
+            input_wait_pct: Share of the time in which the step waited for its batch.
+            examples_per_s: What the training reached.
+        """
+        if self.is_input_bound(input_wait_pct):
+            advice = (
+                f"The step waited for its batch {input_wait_pct:.0f} % of the time; the feed "
+                f"(cache: {self._feed.description}) cannot keep up. "
+            )
+            return Verdict("input-bound", advice + _FEED_ADVICE)
+        ceilings = self.ceilings
+        if ceilings and examples_per_s < 0.85 * ceilings.device_examples_per_s:
+            share = 100 * examples_per_s / ceilings.device_examples_per_s
+            return Verdict(
+                "device-bound",
+                f"The model reached {share:.0f} % of what it does on a resident batch: feed or "
+                "callbacks compete with it for the processor. Feed from memory, or move the work "
+                "of callbacks to the end of the epoch.",
+            )
+        return Verdict(
+            "device-bound",
+            "The feed keeps up. A faster device, a larger batch or mixed precision is what would "
+            "speed this up.",
+        )
+
+    def _device_ceiling(self, batch_size: int, count: int) -> float:
+        batch = next(iter(self._feed.batches([range(batch_size)], batch_size)))
+        resident = iter(tf.data.Dataset.from_tensors(batch).repeat())
+        before = capture(self._steps.model)
+        rows = self._steps.train(resident, count)
+        restore(self._steps.model, before)
+        return batch_size / float(np.median(rows[:, :2].sum(axis=1)))
+
+    def _input_ceiling(self, batch_size: int, seconds: float) -> float:
+        endless = range(1 << 40)
+        batches = iter(self._feed.batches([endless], batch_size))
+        next(batches)
+        begin, count = time.perf_counter(), 0
+        while (elapsed := time.perf_counter() - begin) < seconds or count < 2:
+            next(batches)
+            count += 1
+        return batch_size * count / elapsed
