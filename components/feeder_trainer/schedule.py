@@ -43,6 +43,39 @@ class Phase:
         object.__setattr__(self, "batch_size", int(batch))
         object.__setattr__(self, "length", Length.of(self.length))
 
+    @classmethod
+    def of(cls, value: Any) -> "Phase":
+        """Reads a phase: a ``Phase``, ``(learning_rate, batch_size, length)``, or a mapping.
+
+        Raises:
+            ConfigError: The value is none of these, or is out of range.
+        """
+        if isinstance(value, Phase):
+            return value
+        if isinstance(value, Mapping):
+            if set(value) != {"learning_rate", "batch_size", "length"}:
+                raise ConfigError(
+                    "schedule phase",
+                    received=dict(value),
+                    expected="the keys learning_rate, batch_size and length",
+                )
+            return cls(**value)
+        if isinstance(value, Iterable) and not isinstance(value, str):
+            parts = tuple(value)
+            if len(parts) == 3:
+                return cls(*parts)
+        raise ConfigError(
+            "schedule phase", received=value, expected="(learning_rate, batch_size, epochs)"
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns the phase as JSON and YAML can hold it; ``of`` reads it back."""
+        return {
+            "learning_rate": self.learning_rate,
+            "batch_size": self.batch_size,
+            "length": str(self.length),
+        }
+
     def __str__(self) -> str:
         return f"{self.learning_rate!r}:{self.batch_size}x{self.length}"
 
@@ -102,14 +135,10 @@ class Schedule:
     steps_per_epoch: int | None = None
 
     def __post_init__(self) -> None:
-        phases = tuple(_as_phase(phase) for phase in self.phases)
+        phases = tuple(Phase.of(phase) for phase in self.phases)
         if not phases:
             raise ConfigError("schedule", received=[], expected="at least one phase")
-        steps = self.steps_per_epoch
-        if steps is not None and (not is_integer(steps) or steps < 1):
-            raise ConfigError(
-                "steps_per_epoch", received=steps, expected="an integer of 1 or more, or None"
-            )
+        check_steps_per_epoch(self.steps_per_epoch)
         object.__setattr__(self, "phases", phases)
 
     @classmethod
@@ -128,7 +157,8 @@ class Schedule:
             if value.lstrip().startswith("{"):
                 value = _from_json(value)
             else:
-                return cls(*parse_schedule_text(value))
+                parsed = parse_schedule_text(value)
+                return cls([Phase.of(phase) for phase in parsed.phases], parsed.steps_per_epoch)
         if isinstance(value, Schedule):
             return value
         if isinstance(value, Mapping):
@@ -143,10 +173,7 @@ class Schedule:
 
     def to_dict(self) -> dict[str, Any]:
         """Returns the schedule as JSON and YAML can hold it; ``Schedule.of`` reads it back."""
-        phases = [
-            {"learning_rate": p.learning_rate, "batch_size": p.batch_size, "length": str(p.length)}
-            for p in self.phases
-        ]
+        phases = [phase.to_dict() for phase in self.phases]
         return {"phases": phases, "steps_per_epoch": self.steps_per_epoch}
 
     def __str__(self) -> str:
@@ -206,25 +233,12 @@ class Schedule:
                 )
 
 
-def _as_phase(value: Any) -> Phase:
-    if isinstance(value, Phase):
-        return value
-    if isinstance(value, Mapping):
-        unknown = set(value) - {"learning_rate", "batch_size", "length"}
-        if unknown or len(value) != 3:
-            raise ConfigError(
-                "schedule phase",
-                received=dict(value),
-                expected="the keys learning_rate, batch_size and length",
-            )
-        return Phase(**value)
-    if isinstance(value, Iterable) and not isinstance(value, str):
-        parts = tuple(value)
-        if len(parts) == 3:
-            return Phase(*parts)
-    raise ConfigError(
-        "schedule phase", received=value, expected="(learning_rate, batch_size, epochs)"
-    )
+def check_steps_per_epoch(steps: Any) -> None:
+    """Raises a ``ConfigError`` unless ``steps`` is an integer of 1 or more, or ``None``."""
+    if steps is not None and (not is_integer(steps) or steps < 1):
+        raise ConfigError(
+            "steps_per_epoch", received=steps, expected="an integer of 1 or more, or None"
+        )
 
 
 def _from_dict(value: Mapping[str, Any]) -> Schedule:

@@ -1,10 +1,15 @@
-"""The one-line notation of a schedule: ``0.01:32x10, 0.005:64x2000steps @200``.
+"""The one-line notation of schedules and policies.
 
-Each phase is ``learning_rate:batch_size x length``; a length without a unit is in epochs. An
-``@`` at the end gives the steps per epoch.
+A schedule is a list of phases: ``0.01:32x10, 0.005:64x2000steps @200``. Each phase is
+``learning_rate:batch_size x length``; a length without a unit is in epochs. An ``@`` at the end
+gives the steps per epoch.
+
+A policy is its name, the phase with which it starts, and its options:
+``on_plateau 0.01:32x30 max=512 patience=5 @200``.
 """
 
 import re
+from collections.abc import Collection, Mapping
 from typing import NamedTuple, NoReturn
 
 from tfx_feeder.components.common.errors import ConfigError
@@ -12,12 +17,28 @@ from tfx_feeder.components.common.errors import ConfigError
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.IGNORECASE)
 _INTEGER = re.compile(r"[+-]?\d+")
 _UNIT = re.compile(r"ep|steps|ex")
+_COMMA = re.compile(",")
+_AT = re.compile("@")
+_NAME = re.compile(r"[A-Za-z_]\w*")
+_VALUE = re.compile(r"[^\s@]+")
+
+ParsedPhase = tuple[float, int, str]
+"""Learning rate, batch size, and length with its unit."""
 
 
 class ParsedSchedule(NamedTuple):
     """What the text says, not yet checked against ranges."""
 
-    phases: list[tuple[float, int, str]]
+    phases: list[ParsedPhase]
+    steps_per_epoch: int | None
+
+
+class ParsedPolicy(NamedTuple):
+    """What the text says, not yet checked against ranges."""
+
+    name: str
+    start: ParsedPhase
+    options: dict[str, int | float | str]
     steps_per_epoch: int | None
 
 
@@ -32,23 +53,62 @@ def parse_schedule_text(text: str) -> ParsedSchedule:
         [(0.01, 32, '10ep'), (0.005, 64, '2000steps')]
     """
     reader = _Reader(text)
-    phases = []
+    phases = [_take_phase(reader)]
+    while reader.take_if(_COMMA) is not None:
+        phases.append(_take_phase(reader))
+    steps_per_epoch = _take_end(reader, "',' and another phase")
+    return ParsedSchedule(phases, steps_per_epoch)
+
+
+def parse_policy_text(text: str, options: Mapping[str, Collection[str]]) -> ParsedPolicy:
+    """Parses the one-line notation of a policy.
+
+    Args:
+        text: The text.
+        options: Names of the policies, and of the options of each.
+
+    Raises:
+        ConfigError: The text does not follow the notation; the message points at the character.
+
+    Example:
+        >>> parse_policy_text("on_plateau 0.01:32x30 max=512 @200", {"on_plateau": ["max"]})
+        ParsedPolicy(name='on_plateau', start=(0.01, 32, '30ep'), options={'max': 512}, \
+steps_per_epoch=200)
+    """
+    reader = _Reader(text)
+    name = reader.take_among(options, "a learning rate or a policy")
+    start = _take_phase(reader)
+    given: dict[str, int | float | str] = {}
+    while not reader.at_end() and not reader.sees("@"):
+        left = [option for option in options[name] if option not in given]
+        option = reader.take_among(left, "'@' and the steps per epoch, or an option")
+        reader.expect("=", f"'=' after {option}")
+        given[option] = _number_or_word(reader.take(_VALUE, f"the value of {option}"))
+    return ParsedPolicy(name, start, given, _take_end(reader, "an option"))
+
+
+def _take_phase(reader: "_Reader") -> ParsedPhase:
+    rate = float(reader.take(_NUMBER, "a learning rate such as 0.01"))
+    reader.expect(":", "':' between learning rate and batch size")
+    batch = int(reader.take(_INTEGER, "a batch size such as 32"))
+    reader.expect("x", "'x' between batch size and length")
+    amount = reader.take(_INTEGER, "a length such as 10, 10ep, 2000steps or 50000ex")
+    return rate, batch, amount + (reader.take_if(_UNIT) or "ep")
+
+
+def _take_end(reader: "_Reader", otherwise: str) -> int | None:
     steps_per_epoch = None
-    while True:
-        rate = float(reader.take(_NUMBER, "a learning rate such as 0.01"))
-        reader.expect(":", "':' between learning rate and batch size")
-        batch = int(reader.take(_INTEGER, "a batch size such as 32"))
-        reader.expect("x", "'x' between batch size and length")
-        amount = reader.take(_INTEGER, "a length such as 10, 10ep, 2000steps or 50000ex")
-        unit = reader.take_if(_UNIT) or "ep"
-        phases.append((rate, batch, f"{amount}{unit}"))
-        if reader.take_if(re.compile(",")) is None:
-            break
-    if reader.take_if(re.compile("@")) is not None:
+    if reader.take_if(_AT) is not None:
         steps_per_epoch = int(reader.take(_INTEGER, "the steps per epoch, such as 200"))
     if not reader.at_end():
-        reader.fail("',' and another phase, '@' and the steps per epoch, or the end")
-    return ParsedSchedule(phases, steps_per_epoch)
+        reader.fail(f"{otherwise}, '@' and the steps per epoch, or the end")
+    return steps_per_epoch
+
+
+def _number_or_word(token: str) -> int | float | str:
+    if _INTEGER.fullmatch(token):
+        return int(token)
+    return float(token) if _NUMBER.fullmatch(token) else token
 
 
 class _Reader:
@@ -78,6 +138,19 @@ class _Reader:
 
     def expect(self, literal: str, expected: str) -> None:
         self.take(re.compile(re.escape(literal)), expected)
+
+    def sees(self, literal: str) -> bool:
+        self._skip_blanks()
+        return self._text.startswith(literal, self._position)
+
+    def take_among(self, names: Collection[str], what: str) -> str:
+        self._skip_blanks()
+        begin = self._position
+        token = self.take_if(_NAME)
+        if token is None or token not in names:
+            self._position = begin
+            self.fail(f"{what}: {', '.join(names)}" if names else what)
+        return token
 
     def fail(self, expected: str) -> NoReturn:
         begin = self._text.rfind("\n", 0, self._position) + 1

@@ -15,7 +15,7 @@ class Length:
 
     Args:
         amount: 1 or more.
-        unit: ``"ep"`` (epochs), ``"steps"`` (optimizer updates) or ``"ex"`` (examples).
+        unit: ``"ep"`` (epochs), ``"steps"`` (full batches) or ``"ex"`` (examples).
 
     Raises:
         ConfigError: The amount or the unit is out of range.

@@ -1,0 +1,126 @@
+"""What all policies share: their form as plain values, and their checks."""
+
+import abc
+import dataclasses
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from typing_extensions import Self
+
+from tfx_feeder.components.common.errors import ConfigError
+from tfx_feeder.components.feeder_trainer.plan import Plan
+from tfx_feeder.components.feeder_trainer.schedule import Phase, Schedule
+from tfx_feeder.components.feeder_trainer.units import Length, is_integer
+
+
+@dataclass(frozen=True, slots=True)
+class BasePolicy(abc.ABC):
+    """A policy as a frozen value that JSON, YAML and one line of text can hold."""
+
+    NAME: ClassVar[str]
+    """Name in text, in JSON and in the history."""
+    TEXT_OPTIONS: ClassVar[Mapping[str, str]]
+    """Name of each option in the one-line notation, and its name in Python."""
+
+    @abc.abstractmethod
+    def schedule(self, num_examples: int) -> Schedule:
+        """Returns the phases that are known beforehand.
+
+        Args:
+            num_examples: Examples in one pass over the training splits.
+        """
+
+    @abc.abstractmethod
+    def plan(self, num_examples: int) -> Plan:
+        """Returns a fresh plan.
+
+        Args:
+            num_examples: Examples in one pass over the training splits.
+
+        Raises:
+            ConfigError: The policy does not fit ``num_examples``.
+        """
+
+    def outlook(self) -> str:
+        """Says what is decided while training; empty where all is known beforehand."""
+        return ""
+
+    def validate(self, num_examples: int, replicas: int = 1) -> None:
+        """Raises what would fail later; see ``Schedule.validate``."""
+        self.schedule(num_examples).validate(num_examples, replicas)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns the policy as JSON and YAML can hold it; ``from_dict`` reads it back."""
+        values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        return {"policy": self.NAME} | {name: _plain(value) for name, value in values.items()}
+
+    @classmethod
+    def from_dict(cls, value: Mapping[str, Any]) -> Self:
+        """Reads back what ``to_dict`` wrote.
+
+        Raises:
+            ConfigError: A key is unknown or missing, or a value is out of range.
+        """
+        given = {name: part for name, part in value.items() if name != "policy"}
+        names, required = [field.name for field in dataclasses.fields(cls)], cls._required()
+        if not set(required) <= set(given) <= set(names):
+            raise ConfigError(
+                cls.NAME,
+                received=sorted(given),
+                expected=f"{', '.join(required)}, and any of {', '.join(names)}",
+            )
+        return cls(**given)
+
+    @classmethod
+    def from_text(
+        cls, start: Phase, options: Mapping[str, Any], steps_per_epoch: int | None
+    ) -> Self:
+        """Makes the policy of the parts of its one-line notation.
+
+        Args:
+            start: The first phase.
+            options: Values by the names of ``TEXT_OPTIONS``.
+            steps_per_epoch: Steps in an epoch, or ``None``.
+
+        Raises:
+            ConfigError: An option is missing or out of range.
+        """
+        for text_name, name in cls.TEXT_OPTIONS.items():
+            if name in cls._required() and text_name not in options:
+                raise ConfigError(cls.NAME, received=sorted(options), expected=f"{text_name}=…")
+        named = {cls.TEXT_OPTIONS[name]: value for name, value in options.items()}
+        return cls._from_parts(start, {**named, "steps_per_epoch": steps_per_epoch})
+
+    @classmethod
+    def _from_parts(cls, start: Phase, named: dict[str, Any]) -> Self:
+        return cls.from_dict({"start": start, **named})
+
+    @classmethod
+    def _required(cls) -> list[str]:
+        fields = dataclasses.fields(cls)
+        return [field.name for field in fields if field.default is dataclasses.MISSING]
+
+
+def check_among(argument: str, value: Any, choices: Collection[str]) -> None:
+    """Raises a ``ConfigError`` unless ``value`` is one of ``choices``."""
+    if value not in choices:
+        raise ConfigError(argument, received=value, expected=f"one of {', '.join(choices)}")
+
+
+def check_at_least(argument: str, value: Any, least: int) -> None:
+    """Raises a ``ConfigError`` unless ``value`` is an integer of ``least`` or more."""
+    if not is_integer(value) or value < least:
+        raise ConfigError(argument, received=value, expected=f"an integer of {least} or more")
+
+
+def check_number_at_least_0(argument: str, value: Any) -> None:
+    """Raises a ``ConfigError`` unless ``value`` is a number of 0 or more."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not value >= 0:
+        raise ConfigError(argument, received=value, expected="a number of 0 or more")
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Length):
+        return str(value)
+    return value.to_dict() if hasattr(value, "to_dict") else value

@@ -1,0 +1,199 @@
+"""A batch that grows where the learning rate would decay."""
+
+import bisect
+import math
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from typing_extensions import Self
+
+from tfx_feeder.components.common.errors import ConfigError
+from tfx_feeder.components.feeder_trainer.plan import Plan, StaticPlan
+from tfx_feeder.components.feeder_trainer.policies.base import (
+    BasePolicy,
+    check_among,
+    check_at_least,
+)
+from tfx_feeder.components.feeder_trainer.policies.decays import Decay, RateTable, decay_of
+from tfx_feeder.components.feeder_trainer.policies.scaling import EXPONENT_OF_OPTIMIZER
+from tfx_feeder.components.feeder_trainer.schedule import Phase, Schedule, check_steps_per_epoch
+from tfx_feeder.components.feeder_trainer.units import Length
+
+_SHORTEST_PHASE = 0.01
+"""As a fraction of the training: a decay towards 0 would otherwise end in phases of a step each."""
+
+_TOLERANCE = 1e-5
+"""Of the logarithm of a rate: schedules that compute in float32 miss their round figures."""
+
+
+@dataclass(frozen=True, slots=True)
+class DecayToBatch(BasePolicy):
+    """Turns a decaying learning rate into phases of growing batches.
+
+    A phase begins each time that the decay has divided the rate by another ``factor``. There the
+    batch grows to ``batch_size * factor**k``, and the rate becomes that of the decay times
+    ``growth`` (SGD) or ``sqrt(growth)`` (Adam), where ``growth`` is that of the batch so far. So
+    for SGD the rate stays and rate / batch size falls as the decay says (Smith et al. 2018, "Don't
+    Decay the Learning Rate, Increase the Batch Size"); for Adam, with a factor of 2, each halving
+    becomes a rate of 1/sqrt(2) and a batch of twice the size (Meterez et al. 2025, "Seesaw"). From
+    ``max_batch_size`` on the rate decays again.
+
+    Args:
+        lr_schedule: A ``Decay``, a ``RateTable``, or any function of the step that never rises,
+            Keras's ``LearningRateSchedule`` included. A function is called when the policy is
+            made, where phases begin, and only the results are kept.
+        batch_size: Global batch size of the first phase, in examples. A step of ``lr_schedule``
+            is that many examples.
+        length: Length of the training at ``batch_size``; it takes as many examples with the
+            growing batch, in fewer steps.
+        max_batch_size: The batch grows no further, nor beyond the examples of the split.
+        optimizer: ``"sgd"`` or ``"adam"``: the kind of update, with or without normalisation.
+        factor: By which the rate falls and the batch grows; 2 or more.
+        steps_per_epoch: Steps in an epoch; ``None``: an epoch is one pass.
+
+    Raises:
+        ConfigError: A value is out of range, the rate rises, or ``lr_schedule`` is a function and
+            the number of steps is not known.
+
+    Example:
+        >>> policy = DecayToBatch(
+        ...     Decay("exponential", 0.1, final=0.25), 32, "9ep", max_batch_size=64
+        ... )
+        >>> str(policy.schedule(num_examples=3200))
+        '0.1:32x14400ex, 0.1:64x14400ex'
+    """
+
+    NAME: ClassVar[str] = "decay_to_batch"
+    TEXT_OPTIONS: ClassVar[Mapping[str, str]] = {
+        "max": "max_batch_size",
+        "optimizer": "optimizer",
+        "factor": "factor",
+        "decay": "kind",
+        "final": "final",
+    }
+
+    lr_schedule: Decay | RateTable | Callable[[int], Any]
+    batch_size: int
+    length: Length
+    max_batch_size: int
+    optimizer: str = "sgd"
+    factor: int = 2
+    steps_per_epoch: int | None = None
+
+    def __post_init__(self) -> None:
+        check_at_least("batch_size", self.batch_size, 1)
+        check_at_least("max_batch_size", self.max_batch_size, self.batch_size)
+        check_among("optimizer", self.optimizer, EXPONENT_OF_OPTIMIZER)
+        check_at_least("factor", self.factor, 2)
+        check_steps_per_epoch(self.steps_per_epoch)
+        object.__setattr__(self, "length", Length.of(self.length))
+        decay = self.lr_schedule
+        if isinstance(decay, Mapping):
+            decay = decay_of(decay)
+        elif callable(decay):
+            decay = self._tabulate(decay)
+        if not isinstance(decay, (Decay, RateTable)):
+            raise ConfigError(
+                "lr_schedule",
+                received=decay,
+                expected="a Decay, a RateTable, or a function of the step",
+            )
+        object.__setattr__(self, "lr_schedule", decay)
+
+    @classmethod
+    def _from_parts(cls, start: Phase, named: dict[str, Any]) -> Self:
+        kind = named.pop("kind", "cosine")
+        final = {"final": named.pop("final")} if "final" in named else {}
+        decay = Decay(kind, start.learning_rate, **final)
+        return cls(decay, start.batch_size, start.length, **named)
+
+    def schedule(self, num_examples: int) -> Schedule:
+        """Returns the phases; see ``BasePolicy``."""
+        decay = self.lr_schedule
+        assert isinstance(decay, (Decay, RateTable))
+        total = self._total_examples(num_examples)
+        total_steps = math.ceil(total / self.batch_size)
+        starts = list(self._starts(lambda step: decay.rate(step, total_steps), total_steps))
+        stops = [step * self.batch_size for step, _ in starts[1:]] + [total]
+        phases = []
+        for (step, rate), stop in zip(starts, stops, strict=True):
+            batch = self._batch_size(starts[0][1] / rate, num_examples)
+            growth = batch / self.batch_size
+            compensated = rate * growth ** EXPONENT_OF_OPTIMIZER[self.optimizer]
+            phases.append(Phase(compensated, batch, Length(stop - step * self.batch_size, "ex")))
+        return Schedule(phases, self.steps_per_epoch)
+
+    def plan(self, num_examples: int) -> Plan:
+        """Returns a fresh plan; see ``BasePolicy``."""
+        return StaticPlan(self.schedule(num_examples), num_examples, self.NAME)
+
+    def _total_examples(self, num_examples: int) -> int:
+        steps = self.steps_per_epoch
+        epoch_examples = num_examples if steps is None else steps * self.batch_size
+        return self.length.in_examples(batch_size=self.batch_size, epoch_examples=epoch_examples)
+
+    def _tabulate(self, function: Callable[[int], Any]) -> RateTable:
+        if self.length.unit == "ep" and self.steps_per_epoch is None:
+            raise ConfigError(
+                "length",
+                received=str(self.length),
+                expected="a number of steps or examples, because lr_schedule is a function",
+                fix="Give steps_per_epoch, or a length such as 2000steps, or a Decay.",
+            )
+        steps = math.ceil(self._total_examples(0) / self.batch_size)
+        return RateTable(
+            *zip(*self._starts(lambda step: float(function(step)), steps), strict=True)
+        )
+
+    def _starts(
+        self, rate: Callable[[int], float], total_steps: int
+    ) -> Iterator[tuple[int, float]]:
+        """Yields the step at which each phase begins, and the decay's rate there."""
+        first = _positive(rate, 0)
+        previous = first
+        for step in range(0, total_steps, max(1, total_steps // 100)):
+            current = rate(step)
+            if current > previous * (1 + _TOLERANCE):
+                raise ConfigError(
+                    "lr_schedule",
+                    received=f"a rate that rises to {current:g} at step {step}",
+                    expected="a rate that never rises",
+                    fix="Write a warm-up as phases of their own.",
+                )
+            previous = current
+
+        def level(step: int) -> int:
+            current = rate(step)
+            return self._level(first / current) if current > 0 else sys.maxsize
+
+        shortest = max(1, math.ceil(total_steps * _SHORTEST_PHASE))
+        step = 0
+        while step < total_steps:
+            yield step, _positive(rate, step)
+            reached = level(step)
+            batch_steps = self._batch_size(first / rate(step), sys.maxsize) // self.batch_size
+            following = bisect.bisect_right(
+                range(total_steps), reached, lo=min(step + shortest, total_steps), key=level
+            )
+            # Whole batches: a phase ends with the update in which the rate would have fallen.
+            step += math.ceil((following - step) / batch_steps) * batch_steps
+
+    def _level(self, decayed: float) -> int:
+        return math.floor(math.log(decayed, self.factor) + _TOLERANCE)
+
+    def _batch_size(self, decayed: float, num_examples: int) -> int:
+        grown = self.batch_size * self.factor ** self._level(decayed)
+        return min(grown, self.max_batch_size, num_examples)
+
+
+def _positive(rate: Callable[[int], float], step: int) -> float:
+    value = rate(step)
+    if not 0 < value < math.inf:
+        raise ConfigError(
+            "lr_schedule",
+            received=f"{value:g} at step {step}",
+            expected="a learning rate above 0 until the end",
+        )
+    return value
