@@ -19,14 +19,28 @@ setup(
     long_description=(ROOT / "README.md").read_text() if (ROOT / "README.md").exists() else "",
     long_description_content_type="text/markdown",
     license="Apache-2.0",
+    license_files=["LICENSE"],
+    classifiers=[
+        "Development Status :: 3 - Alpha",
+        "Intended Audience :: Developers",
+        "Operating System :: MacOS",
+        "Operating System :: POSIX :: Linux",
+        "Programming Language :: Python :: 3 :: Only",
+        "Topic :: Scientific/Engineering :: Artificial Intelligence",
+    ],
     packages=find_packages(include=["tfx_feeder", "tfx_feeder.*"]),
     package_data={"tfx_feeder": ["schemas/**/*.pbtxt"]},
     python_requires=">=3.10,<3.14",
+    # What TFX itself needs held differs between its lines; requirements/*.txt say it exactly.
     install_requires=[
         "tfx>=1.16,<1.22",
         "tensorboard",
         "click>=8.1",
         "rich>=13",
     ],
+    extras_require={
+        "dev": ["build", "hypothesis", "pre-commit", "pyright[nodejs]", "pytest", "pytest-timeout"]
+        + ["ruff", "uv"],
+    },
     entry_points={"console_scripts": ["tfx-feeder = tfx_feeder.pipeline.cli:main"]},
 )
