@@ -7,10 +7,9 @@ from tfx_feeder.components.common.errors import ConfigError
 from tfx_feeder.components.feeder_trainer.options import Feed, Image, Strategy
 from tfx_feeder.components.feeder_trainer.schedule import Schedule
 from tfx_feeder.pipeline.data_sets import DataSet
-from tfx_feeder.pipeline.gates import Gates
 from tfx_feeder.pipeline.workspace import Workspace
 
-SHORT_SCHEDULE = Schedule([(0.01, 16, 4), (0.005, 32, 3), (0.0025, 64, 3)], steps_per_epoch=40)
+SHORT_SCHEDULE = Schedule([(0.01, 16, 3), (0.005, 32, 2), (0.0025, 64, 2)], steps_per_epoch=40)
 FULL_SCHEDULE = Schedule([(0.01, 32, 10), (0.005, 64, 10), (0.0025, 128, 10)], steps_per_epoch=200)
 IMAGE = Image(height=32, width=32, channels=3)
 BEAM_ARGS = (
@@ -27,14 +26,13 @@ class PipelineConfig:
     """Everything that one run depends on.
 
     Args:
-        data: The images.
+        data: The images, the slices by which models are judged, and the gates.
         root: Folder of everything that the pipeline writes.
         span: Span of ``data`` to train on; needed where it has spans.
         image: Size to which images are brought; the model sees them so.
         schedule: Learning rates, batch sizes and lengths.
         strategy: Where the training runs.
         seed: Initial weights and order of examples derive from it.
-        gates: What a model has to reach before it is pushed.
         max_rejected_fraction: Largest tolerated share of images left out, 0 to 1.
         model_fn: Importable path of the function that makes the model.
         preprocessing_fn: Importable path of the function that Transform runs.
@@ -52,7 +50,6 @@ class PipelineConfig:
     schedule: Schedule = SHORT_SCHEDULE
     strategy: Strategy = field(default_factory=Strategy.sequential)
     seed: int = 0
-    gates: Gates = field(default_factory=Gates)
     max_rejected_fraction: float = 0.01
     model_fn: str = "tfx_feeder.pipeline.cifar10.create_model"
     preprocessing_fn: str = "tfx_feeder.pipeline.transform.preprocessing_fn"

@@ -15,6 +15,7 @@ from tfx_feeder.pipeline.gates import Gates
 
 SCHEMAS = Path(__file__).resolve().parent.parent / "schemas"
 SPAN_PATTERN = "span-{SPAN}/*"
+DEFAULT = "digits"
 _SPAN_FOLDER = re.compile(r"span-(\d+)")
 # Rows of scikit-learn's digits are 14 sheets of handwriting, one after another.
 _DIGITS_FORMS = (0, 130, 256, 386, 516, 646, 776, 915, 1029, 1157, 1287, 1415, 1545, 1667, 1797)

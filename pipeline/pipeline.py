@@ -65,7 +65,7 @@ def create_pipeline(config: PipelineConfig) -> tfx.dsl.Pipeline:
         examples=examples,
         model=model,
         baseline_model=baseline.outputs["model"],
-        eval_config=eval_config(config.data.slice_keys, config.gates),
+        eval_config=eval_config(config.data.slice_keys, config.data.gates),
         example_splits=["eval"],
     )
     pusher = tfx.components.Pusher(

@@ -42,34 +42,34 @@ class Workspace:
         """Pushed models, one folder per version."""
         return self.root / "serving" / self.pipeline
 
-    @property
-    def logs(self) -> Path:
-        """One log per run."""
-        return self.root / "logs"
-
     def prepare(self) -> None:
-        """Makes the folders, and sees that they can be written.
+        """Makes the folders."""
+        for folder in (self.artifacts, self.serving):
+            folder.mkdir(parents=True, exist_ok=True)
 
-        Raises:
-            ConfigError: The root cannot be written, or the disk is full.
-        """
-        try:
-            for folder in (self.data, self.artifacts, self.serving, self.logs):
-                folder.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryFile(dir=self.root):
-                pass
-        except OSError as error:
-            raise ConfigError(
-                "root",
-                received=str(self.root),
-                expected="a folder that can be written",
-                fix=f"{error.strerror}. Choose another folder with --root.",
-            ) from error
-        free = shutil.disk_usage(self.root).free
-        if free < LEAST_FREE_BYTES:
-            raise ConfigError(
-                "root",
-                received=f"{self.root}, {free >> 20} MiB free",
-                expected=f"at least {LEAST_FREE_BYTES >> 20} MiB free",
-                fix="Make room, or choose another folder with --root.",
-            )
+
+def prepare_root(root: Path) -> None:
+    """Makes the root, and sees that it can be written.
+
+    Raises:
+        ConfigError: It cannot be written, or the disk is full.
+    """
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=root) as probe:
+            probe.write(b"\0" * 4096)
+    except OSError as error:
+        raise ConfigError(
+            "root",
+            received=str(root),
+            expected="a folder that can be written",
+            fix=f"{error.strerror}. Choose another folder with --root.",
+        ) from error
+    free = shutil.disk_usage(root).free
+    if free < LEAST_FREE_BYTES:
+        raise ConfigError(
+            "root",
+            received=f"{root} with {free >> 20} MiB free",
+            expected=f"at least {LEAST_FREE_BYTES >> 20} MiB free",
+            fix="Make room, or choose another folder with --root.",
+        )

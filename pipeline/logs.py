@@ -1,0 +1,62 @@
+"""What libraries say goes into a file; the screen is left to the run's own report."""
+
+import logging
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TextIO
+
+_FALSE_ALARMS = ("ArtifactQuery.property_predicate is not supported",)
+
+
+@contextmanager
+def to_file(path: Path, *, verbose: bool = False) -> Iterator[TextIO]:
+    """Sends standard output, standard error and all logs to a file.
+
+    The file descriptors are redirected, so that what C++ code writes goes there as well.
+
+    Args:
+        path: The log; appended to.
+        verbose: Leave the descriptors alone, and show the logs on standard error too.
+
+    Yields:
+        A stream that still reaches the screen.
+    """
+    sys.stdout.flush()
+    sys.stderr.flush()
+    handlers: list[logging.Handler] = [logging.FileHandler(path, encoding="utf-8")]
+    saved = [os.dup(descriptor) for descriptor in (1, 2)]
+    screen = os.fdopen(os.dup(1), "w", encoding="utf-8", errors="replace")
+    if verbose:
+        handlers.append(logging.StreamHandler(os.fdopen(os.dup(2), "w")))
+    else:
+        with path.open("ab") as file:
+            for descriptor in (1, 2):
+                os.dup2(file.fileno(), descriptor)
+    for handler in handlers:
+        handler.addFilter(_is_worth_telling)
+        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    root = logging.getLogger()
+    before = root.handlers[:], root.level
+    root.handlers[:] = handlers
+    root.setLevel(logging.INFO)
+    logging.captureWarnings(True)
+    try:
+        yield screen
+    finally:
+        logging.captureWarnings(False)
+        root.handlers[:], root.level = before
+        for stream in (sys.stdout, sys.stderr, screen):
+            stream.flush()
+        for descriptor, copy in enumerate(saved, start=1):
+            os.dup2(copy, descriptor)
+            os.close(copy)
+        screen.close()
+        for handler in handlers:
+            handler.close()
+
+
+def _is_worth_telling(record: logging.LogRecord) -> bool:
+    return not record.getMessage().startswith(_FALSE_ALARMS)

@@ -1,0 +1,88 @@
+"""What a run came to, gathered from its records."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from tfx_feeder.pipeline import blessing
+from tfx_feeder.pipeline.blessing import Judgement
+from tfx_feeder.pipeline.configs import PipelineConfig
+from tfx_feeder.pipeline.evaluation_config import METRIC
+from tfx_feeder.pipeline.lineage import Artifact, Lineage, NodeExecution
+from tfx_feeder.schemas import training_history
+from tfx_feeder.schemas.training_history import History
+
+_REJECTED = "rejected_"
+_ACCEPTED = "num_examples_"
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """A finished run.
+
+    Args:
+        config: Its settings.
+        executions: Its nodes, in order; those of resolvers are left out.
+        examples: Number of examples by split.
+        rejected: Number of images left out, by reason.
+        rejected_list: The file that lists them.
+        history: The training; of an earlier run where it came from the cache.
+        judgement: Whether the model was blessed, and why.
+        pushed: Folder of the version that was pushed for this model; ``None``: none was.
+        tensorboard: Folder of the TensorBoard logs.
+    """
+
+    config: PipelineConfig
+    executions: tuple[NodeExecution, ...]
+    examples: Mapping[str, int]
+    rejected: Mapping[str, int]
+    rejected_list: Path
+    history: History
+    judgement: Judgement
+    pushed: Path | None
+    tensorboard: Path
+
+    @property
+    def from_cache(self) -> bool:
+        """Whether nothing had to run."""
+        return all(execution.state == "CACHED" for execution in self.executions)
+
+
+def gather(config: PipelineConfig, lineage: Lineage, run_id: str) -> Outcome:
+    """Reads the records of a finished run.
+
+    Args:
+        config: Its settings.
+        lineage: Of the store that it wrote to.
+        run_id: Its id.
+    """
+    executions = [e for e in lineage.executions(run_id) if e.node not in ("base_model", "baseline")]
+    outputs = {
+        key: artifacts[0] for e in executions for key, artifacts in e.outputs.items() if artifacts
+    }
+    examples = outputs["examples"]
+    return Outcome(
+        config=config,
+        executions=tuple(executions),
+        examples=_counts(examples, _ACCEPTED),
+        rejected=_counts(examples, _REJECTED),
+        rejected_list=examples.path / "rejected.jsonl",
+        history=training_history.read(outputs["training_history"].path),
+        judgement=blessing.read(outputs["evaluation"].path, METRIC),
+        pushed=_pushed_to(outputs["pushed_model"]),
+        tensorboard=outputs["model_run"].path,
+    )
+
+
+def _counts(examples: Artifact, prefix: str) -> dict[str, int]:
+    return {
+        name.removeprefix(prefix): count
+        for name, count in examples.properties.items()
+        if name.startswith(prefix) and isinstance(count, int) and count
+    }
+
+
+def _pushed_to(pushed_model: Artifact) -> Path | None:
+    if not pushed_model.properties.get("pushed"):
+        return None
+    return Path(pushed_model.properties["pushed_destination"])

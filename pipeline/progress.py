@@ -1,0 +1,123 @@
+"""A run as it goes: which component, since when, from cache or not, and how the training goes."""
+
+import logging
+import time
+from dataclasses import dataclass
+from types import TracebackType
+
+from rich.console import Console, RenderableType
+from rich.live import Live
+from rich.spinner import Spinner
+from rich.table import Table
+
+from tfx_feeder.components.feeder_trainer import progress as training
+
+# How TFX's local runner and launcher word what they do.
+_STARTS, _ENDS = "Component %s is running.", "Component %s is finished."
+_CACHED = "A cached execution %d is used."
+
+
+@dataclass(slots=True)
+class Node:
+    """One component of the run.
+
+    Args:
+        name: Such as ``Transform``.
+        started: On the clock of ``time.monotonic``.
+        seconds: How long it took; ``None`` while it runs.
+        cached: Whether its outputs come from an earlier run.
+        note: The latest that there is to say about it.
+    """
+
+    name: str
+    started: float
+    seconds: float | None = None
+    cached: bool = False
+    note: str = ""
+
+    @property
+    def state(self) -> str:
+        """``cached``, or the time it took."""
+        return "cached" if self.cached else f"{self.seconds or 0:.1f} s"
+
+
+class RunProgress(logging.Handler):
+    """Follows a run through its log records, and shows it on a console.
+
+    A terminal gets a table that changes in place, anything else one line per event.
+
+    Args:
+        console: Where to show it.
+    """
+
+    def __init__(self, console: Console) -> None:
+        super().__init__(logging.DEBUG)
+        self.nodes: list[Node] = []
+        self._console = console
+        self._live = Live(console=console, get_renderable=self._render, refresh_per_second=4)
+        self._spinner = Spinner("dots")
+        self._listened = [logging.getLogger("absl"), training.LOGGER]
+
+    @property
+    def current(self) -> str | None:
+        """Name of the component that runs now, or that failed."""
+        return self.nodes[-1].name if self.nodes and self.nodes[-1].seconds is None else None
+
+    def __enter__(self) -> "RunProgress":
+        self._level = training.LOGGER.level
+        training.LOGGER.setLevel(logging.DEBUG)
+        for logger in self._listened:
+            logger.addHandler(self)
+        if self._console.is_terminal:
+            self._live.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        for logger in self._listened:
+            logger.removeHandler(self)
+        training.LOGGER.setLevel(self._level)
+        if self._console.is_terminal:
+            self._live.stop()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Takes note of a record, if it is one about progress."""
+        progress = getattr(record, "progress", None)
+        if progress is not None:
+            self._train(progress)
+        elif record.msg == _STARTS:
+            self.nodes.append(Node(_name(record), time.monotonic()))
+        elif record.msg == _CACHED and self.nodes:
+            self.nodes[-1].cached = True
+        elif record.msg == _ENDS and self.nodes:
+            node = self.nodes[-1]
+            node.seconds = time.monotonic() - node.started
+            self._say(f"{node.name:<18}{node.state}")
+
+    def _train(self, progress: training.Progress) -> None:
+        if self.nodes:
+            self.nodes[-1].note = str(progress)
+        if progress.done:
+            self._say(f"  {progress}")
+
+    def _say(self, line: str) -> None:
+        if not self._console.is_terminal:
+            self._console.print(line, highlight=False, soft_wrap=True)
+
+    def _render(self) -> RenderableType:
+        table = Table.grid(padding=(0, 2))
+        for node in list(self.nodes):
+            if node.seconds is None:
+                elapsed = time.monotonic() - node.started
+                table.add_row(self._spinner, node.name, f"{elapsed:.0f} s", node.note)
+            else:
+                table.add_row("[green]✓[/]", node.name, node.state, node.note)
+        return table
+
+
+def _name(record: logging.LogRecord) -> str:
+    return str(record.args[0]) if isinstance(record.args, tuple) and record.args else ""
