@@ -93,6 +93,18 @@ class Plan(Protocol):
 class Policy(Protocol):
     """A rule that makes phases; a frozen value, like a ``Schedule``."""
 
+    def schedule(self, num_examples: int) -> Schedule:
+        """Returns the phases that are known beforehand: all of them, or the first."""
+        ...
+
+    def outlook(self) -> str:
+        """Says what is decided while training; empty where all is known beforehand."""
+        ...
+
+    def validate(self, num_examples: int, replicas: int = 1) -> None:
+        """Raises what would fail later; see ``Schedule.validate``."""
+        ...
+
     def plan(self, num_examples: int) -> Plan:
         """Returns a fresh plan for ``num_examples`` in one pass over the training splits."""
         ...
