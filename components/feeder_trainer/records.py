@@ -8,7 +8,11 @@ from tfx_feeder.components.common.errors import DataError
 
 _shuffled = tf.random.experimental.stateless_shuffle
 _fold_in = tf.random.experimental.stateless_fold_in
-_GZIP_MAGIC = b"\x1f\x8b"
+_GZIP_MAGIC = b"\x1f\x8b\x08"  # Two bytes alone may be the length of a plain first record.
+_FRAME_BYTES = 16  # Length and checksums that TFRecord puts around a record.
+UNREADABLE = (tf.errors.OpError, UnicodeDecodeError)
+"""What reading or parsing a bad record raises; TensorFlow quotes it, and not all of it is text."""
+
 _OPEN_FILES = 8
 _BLOCK = 16
 
@@ -17,23 +21,24 @@ class RecordFiles:
     """The records of one or several splits.
 
     Args:
-        paths: TFRecord files, gzipped or not.
+        paths: TFRecord files, gzipped or not, in the order in which they count.
 
     Raises:
-        DataError: There is no file, or a record cannot be read.
+        DataError: There is no file.
+        tf.errors.OpError: A file cannot be read.
     """
 
     def __init__(self, paths: Sequence[str]) -> None:
         if not paths:
             raise DataError("The splits hold no files.")
-        self.paths = sorted(paths)
-        self._compressions = [_compression(path) for path in self.paths]
-        self.num_examples = self._count()
+        self.paths = list(paths)
+        self._compressions = [compression_of(path) for path in self.paths]
+        self.num_examples = sum(map(count_records, self.paths, self._compressions))
 
     def in_order(self) -> tf.data.Dataset:
         """Returns the records in the files' order: strings ``[]``."""
         files = tf.data.Dataset.from_tensor_slices((self.paths, self._compressions))
-        return files.flat_map(_open)
+        return files.flat_map(open_records)
 
     def stream(self, start: tf.Tensor | int, *, seed: int, shuffle_buffer: int) -> tf.data.Dataset:
         """Returns the endless stream of records from a position on: strings ``[]``.
@@ -59,7 +64,7 @@ class RecordFiles:
                 (tf.gather(self.paths, order), tf.gather(self._compressions, order))
             )
             records = files.interleave(
-                _open,
+                open_records,
                 cycle_length=min(len(self.paths), _OPEN_FILES),
                 block_length=_BLOCK,
                 num_parallel_calls=tf.data.AUTOTUNE,
@@ -72,21 +77,47 @@ class RecordFiles:
         passes = tf.data.Dataset.counter(start // self.num_examples)
         return passes.flat_map(one_pass).skip(skipped)
 
-    def _count(self) -> int:
-        ones = self.in_order().batch(1024).map(lambda batch: tf.size(batch, tf.int64))
-        try:
-            return int(ones.reduce(tf.constant(0, tf.int64), lambda total, n: total + n))
-        except tf.errors.OpError as error:
-            raise DataError(
-                f"A record among {self.paths} cannot be read: {error.message}"
-            ) from error
 
-
-def _open(path: tf.Tensor, compression: tf.Tensor) -> tf.data.Dataset:
+def open_records(path: tf.Tensor | str, compression: tf.Tensor | str) -> tf.data.Dataset:
+    """Opens one TFRecord file: strings ``[]``."""
     return tf.data.TFRecordDataset(path, compression_type=compression)
 
 
-def _compression(path: str) -> str:
-    """Looks into the file, because names do not always tell."""
+def compression_of(path: str) -> str:
+    """Returns ``"GZIP"`` or ``""``; looks into the file, because names do not always tell."""
     with tf.io.gfile.GFile(path, "rb") as file:
-        return "GZIP" if file.read(2) == _GZIP_MAGIC else ""
+        return "GZIP" if file.read(len(_GZIP_MAGIC)) == _GZIP_MAGIC else ""
+
+
+def count_records(path: str, compression: str) -> int:
+    """Reads a file to its end and returns the number of its records.
+
+    Raises:
+        tf.errors.OpError: It cannot be read, or ends too early.
+    """
+    count, size = _measure(tf.constant(path), tf.constant(compression)).numpy().tolist()
+    # TensorFlow takes some breaks, in a record's header or a gzip stream, for the end of the file.
+    if (size - _contents_bytes(path, compression)) % (1 << 32):
+        raise tf.errors.DataLossError(None, None, f"{path} ends before its last record")
+    return count
+
+
+@tf.function
+def _measure(path: tf.Tensor, compression: tf.Tensor) -> tf.Tensor:
+    """Returns int64 ``[2]``: the number of records, and their bytes in the uncompressed file."""
+
+    def add(total: tf.Tensor, batch: tf.Tensor) -> tf.Tensor:
+        count = tf.size(batch, tf.int64)
+        size = tf.reduce_sum(tf.strings.length(batch))
+        return total + tf.stack([count, tf.cast(size, tf.int64) + count * _FRAME_BYTES])
+
+    return open_records(path, compression).batch(1024).reduce(tf.zeros(2, tf.int64), add)
+
+
+def _contents_bytes(path: str, compression: str) -> int:
+    """Returns the length of the uncompressed contents, modulo 2^32 as a gzip file tells it."""
+    with tf.io.gfile.GFile(path, "rb") as file:
+        if not compression:
+            return file.size()
+        file.seek(max(0, file.size() - 4))
+        return int.from_bytes(file.read(4), "little")
