@@ -56,9 +56,15 @@ class Feed:
         eval_batch_size: Examples in a batch of validation.
         shuffle_buffer: Examples among which a streamed feed shuffles; it holds two such blocks. A
             feed in memory shuffles over the whole split. 0 keeps the files' order.
-        cache: ``"memory"`` holds the decoded examples, ``"none"`` reads the files again in every
-            pass, ``"auto"`` chooses memory where they fit into ``memory_budget_mb``.
+        cache: ``"memory"`` holds the decoded examples in memory, ``"disk"`` in memory-mapped files,
+            ``"none"`` reads the files again in every pass. ``"auto"`` chooses memory where they fit
+            into ``memory_budget_mb``, else disk where ``cache_dir`` is named, else none.
         memory_budget_mb: Upper bound for ``"auto"``, in MiB.
+        cache_dir: Local folder for ``"disk"`` and for rewritten files; ``None``: the system's
+            folder for temporary files. What is put there is gone when the process ends.
+        on_bad_record: ``"fail"`` stops at the first record that cannot be used; ``"skip"`` leaves
+            it out, counts it by reason, and goes on with the good ones around it.
+        max_bad_records: With ``"skip"``: more than these are an error all the same.
         drop_remainder: Leave out the last partial batch of an epoch.
         prefetch: Batches prepared ahead of the training step; 0 lets tf.data choose.
         seed: Everything random about the order derives from it.
@@ -76,6 +82,9 @@ class Feed:
     shuffle_buffer: int = 10_000
     cache: str = "auto"
     memory_budget_mb: int = 2048
+    cache_dir: str | None = None
+    on_bad_record: str = "fail"
+    max_bad_records: int = 100
     drop_remainder: bool = False
     prefetch: int = 4
     seed: int = 0
@@ -89,9 +98,10 @@ class Feed:
                 raise ConfigError(f"feed {name}", received=value, expected=f"({value!r},)")
         if not self.train_splits:
             raise ConfigError("feed train_splits", received=(), expected="at least one split")
-        _check_among("feed cache", self.cache, ("auto", "memory", "none"))
+        _check_among("feed cache", self.cache, ("auto", "memory", "disk", "none"))
+        _check_among("feed on_bad_record", self.on_bad_record, ("fail", "skip"))
         _check_at_least("feed eval_batch_size", self.eval_batch_size, 1)
-        for name in ("shuffle_buffer", "prefetch", "seed"):
+        for name in ("shuffle_buffer", "prefetch", "seed", "max_bad_records"):
             _check_at_least(f"feed {name}", getattr(self, name), 0)
         _check_at_least("feed memory_budget_mb", self.memory_budget_mb, 1)
         images = {key: _as_image(value) for key, value in self.images.items()}

@@ -9,6 +9,9 @@ import tensorflow as tf
 from tfx_feeder.components.common.errors import ConfigError
 from tfx_feeder.components.feeder_trainer.options import Feed, Image
 
+CHUNK = 1024
+"""Records that are parsed together where no batch size is given."""
+
 Batch = tuple[dict[str, Any], Any] | tuple[dict[str, Any], Any, Any]
 """``(features, label)`` or ``(features, label, weight)``."""
 
@@ -45,25 +48,30 @@ class BatchParser:
                         received=key,
                         expected=f"one of the features {sorted(self.feature_spec)}",
                     )
-        if not isinstance(self.feature_spec[self.feed.label_key], tf.io.FixedLenFeature):
-            raise ConfigError(
-                "feed label_key",
-                received=self.feature_spec[self.feed.label_key],
-                expected=f"a feature of fixed shape for the label {self.feed.label_key!r}",
-                fix="Give it a shape in the schema, or make it dense in Transform.",
-            )
+                spec = self.feature_spec[key]
+                if argument != "model inputs" and not isinstance(spec, tf.io.FixedLenFeature):
+                    raise ConfigError(
+                        argument,
+                        received=spec,
+                        expected=f"a feature of fixed shape for {key!r}",
+                        fix="Give it a shape in the schema, or make it dense in Transform.",
+                    )
 
     def __call__(self, serialized: tf.Tensor) -> Batch:
         """Parses strings ``[batch]``; every tensor that comes out begins with ``batch``."""
-        keys = {self.feed.label_key, *self.feature_names}
-        if self.feed.weight_key:
-            keys.add(self.feed.weight_key)
-        parsed = tf.io.parse_example(serialized, {key: self.feature_spec[key] for key in keys})
+        spec = {key: self.feature_spec[key] for key in self.parsed_keys}
+        parsed = tf.io.parse_example(serialized, spec)
         features = self.decode({key: parsed[key] for key in self.feature_names})
         label = parsed[self.feed.label_key]
         if self.feed.weight_key is None:
             return features, label
         return features, label, tf.reshape(parsed[self.feed.weight_key], [-1])
+
+    @property
+    def parsed_keys(self) -> set[str]:
+        """Everything that is read of an Example: features, label and weight."""
+        keys = {self.feed.label_key, *self.feature_names}
+        return keys | {self.feed.weight_key} if self.feed.weight_key else keys
 
     @property
     def feature_names(self) -> list[str]:
@@ -81,10 +89,22 @@ class BatchParser:
         }
 
     @property
+    def has_strings(self) -> bool:
+        """Whether a string reaches the model, as feature or label."""
+        keys = {self.feed.label_key, *self.feature_names} - set(self.feed.images)
+        return any(self.feature_spec[key].dtype == tf.string for key in keys)
+
+    @property
     def is_dense(self) -> bool:
         """Whether every feature has the same shape in each example."""
         specs = (self.feature_spec[key] for key in self.feature_names)
         return all(isinstance(spec, tf.io.FixedLenFeature) for spec in specs)
+
+
+def parsed_batches(records: tf.data.Dataset, parser: BatchParser) -> tf.data.Dataset:
+    """Parses all of some records, strings ``[]``, in their order; batches of a handy size."""
+    batches = records.batch(CHUNK)
+    return batches.map(parser, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
 
 
 def decode_images(contents: tf.Tensor, image: Image) -> tf.Tensor:
@@ -100,7 +120,8 @@ def decode_images(contents: tf.Tensor, image: Image) -> tf.Tensor:
     contents = tf.reshape(contents, [-1])
     if image.encoding == "raw":
         pixels = tf.io.decode_raw(contents, tf.uint8)
-        return tf.reshape(pixels, [-1, *image.shape])
+        # Not -1: a batch whose images are all twice as large must fail, not become two batches.
+        return tf.reshape(pixels, [tf.size(contents), *image.shape])
 
     def decode(content: tf.Tensor) -> tf.Tensor:
         pixels = tf.io.decode_image(content, image.channels, expand_animations=False)

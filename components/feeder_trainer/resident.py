@@ -1,0 +1,53 @@
+"""The feed that decodes once: examples in memory or on disk, each batch one gather."""
+
+from collections.abc import Sequence
+
+import tensorflow as tf
+
+from tfx_feeder.components.feeder_trainer.arrays import load_arrays
+from tfx_feeder.components.feeder_trainer.options import Feed
+from tfx_feeder.components.feeder_trainer.order import ExampleOrder, batch_blocks
+from tfx_feeder.components.feeder_trainer.parsing import BatchParser, parsed_batches
+from tfx_feeder.components.feeder_trainer.records import RecordFiles
+
+
+class ResidentFeed:
+    """Holds the decoded examples; see ``ExampleFeed``.
+
+    Args:
+        records: The files; read once, now.
+        parser: Makes tensors of them; all features must be dense.
+        options: Seed, shuffling and prefetching.
+        shuffle: ``False`` keeps the files' order.
+        folder: Holds the examples in files there; ``None``: in memory.
+    """
+
+    def __init__(
+        self,
+        records: RecordFiles,
+        parser: BatchParser,
+        options: Feed,
+        *,
+        shuffle: bool,
+        folder: str | None = None,
+    ) -> None:
+        self.num_examples = records.num_examples
+        self.description = "memory" if folder is None else "disk"
+        self._options = options
+        self._shuffle = shuffle and options.shuffle_buffer > 0
+        batches = parsed_batches(records.in_order(), parser)
+        self._examples = load_arrays(batches, self.num_examples, folder)
+
+    def batches(self, epochs: Sequence[range], batch_size: int) -> tf.data.Dataset:
+        """See ``ExampleFeed``."""
+        order = ExampleOrder(self.num_examples, self._options.seed, shuffle=self._shuffle)
+        blocks = tf.data.Dataset.from_generator(
+            lambda: batch_blocks(order, epochs, batch_size),
+            output_signature=tf.TensorSpec([None, None], tf.int64),
+        )
+        rows = blocks.flat_map(tf.data.Dataset.from_tensor_slices)
+        batches = rows.map(self._gather)
+        return batches.prefetch(self._options.prefetch or tf.data.AUTOTUNE)
+
+    def _gather(self, indices: tf.Tensor) -> tuple:
+        return tf.nest.map_structure(lambda tensor: tf.gather(tensor, indices), self._examples)

@@ -1,0 +1,217 @@
+"""Bad records: found, counted by reason, and left out by copying the good ones of their file.
+
+Done when a feed opens, so that everything after it (the count, the order, the positions) knows
+good records only. Files that read well are not touched.
+"""
+
+import gzip
+import itertools
+import os
+import struct
+import zlib
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, BinaryIO
+
+import google_crc32c
+import numpy as np
+import tensorflow as tf
+
+from tfx_feeder.components.common.errors import DataError
+from tfx_feeder.components.feeder_trainer.options import Feed
+from tfx_feeder.components.feeder_trainer.parsing import CHUNK, BatchParser, parsed_batches
+from tfx_feeder.components.feeder_trainer.records import (
+    UNREADABLE,
+    compression_of,
+    count_records,
+    open_records,
+)
+
+_HEADER = struct.Struct("<QI")
+_FOOTER = struct.Struct("<I")
+
+
+@dataclass(frozen=True, slots=True)
+class Defect:
+    """Stands where a record should have been.
+
+    Args:
+        reason: What is wrong with it, in a few words.
+    """
+
+    reason: str
+
+
+@dataclass(slots=True)
+class Rejections:
+    """Counts what is left out.
+
+    Args:
+        limit: Largest number that is still accepted.
+        counts: Reason to number.
+    """
+
+    limit: int
+    counts: Counter[str] = field(default_factory=Counter)
+
+    @classmethod
+    def of(cls, options: Feed) -> "Rejections":
+        """Starts a count with the limit that the options set."""
+        return cls(options.max_bad_records if options.on_bad_record == "skip" else 0)
+
+    def add(self, defect: Defect, where: str) -> None:
+        """Counts one record.
+
+        Raises:
+            DataError: It is one too many.
+        """
+        self.counts[defect.reason] += 1
+        if self.counts.total() <= self.limit:
+            return
+        if not self.limit:
+            raise DataError(
+                f"{where}: {defect.reason}. Mend the data, or set on_bad_record='skip' to leave "
+                "bad records out and count them."
+            )
+        raise DataError(
+            f"More than max_bad_records={self.limit} records cannot be used: {dict(self.counts)}. "
+            f"The last of them: {where}."
+        )
+
+
+def salvage(
+    paths: Sequence[str], parser: BatchParser, rejections: Rejections, folder: str
+) -> list[str]:
+    """Copies the good records of damaged files.
+
+    Args:
+        paths: TFRecord files.
+        parser: Every good record goes through it.
+        rejections: Counts the others.
+        folder: Where the copies go.
+
+    Returns:
+        The same files, a damaged one replaced by its copy.
+
+    Raises:
+        DataError: There are more bad records than the limit.
+    """
+    usable = []
+    for path in paths:
+        if not _reads_well(path, parser):
+            copy = os.path.join(folder, f"{len(os.listdir(folder)):05d}-{os.path.basename(path)}")
+            _copy_good(path, copy, parser, rejections)
+            path = copy
+        usable.append(path)
+    return usable
+
+
+def _reads_well(path: str, parser: BatchParser) -> bool:
+    compression = compression_of(path)
+    try:
+        count_records(path, compression)
+        for _ in parsed_batches(open_records(path, compression), parser):
+            pass
+    except UNREADABLE:
+        return False
+    return True
+
+
+def _copy_good(path: str, copy: str, parser: BatchParser, rejections: Rejections) -> None:
+    parse = _compiled(parser)
+    with tf.io.gfile.GFile(path, "rb") as raw, tf.io.TFRecordWriter(copy) as writer:
+        zipped = compression_of(path) == "GZIP"
+        records = _records(gzip.GzipFile(fileobj=raw) if zipped else raw)
+        number = 0
+        while chunk := list(itertools.islice(records, CHUNK)):
+            good = [record for record in chunk if isinstance(record, bytes)]
+            all_parse = _parses(parse, good)
+            for record in chunk:
+                if isinstance(record, bytes) and not (all_parse or _parses(parse, [record])):
+                    record = Defect(_reason(record, parser))
+                if isinstance(record, Defect):
+                    rejections.add(record, f"{path}, record {number}")
+                else:
+                    writer.write(record)
+                number += 1
+
+
+def _compiled(parser: BatchParser) -> Callable[[tf.Tensor], Any]:
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string)])
+    def parse(serialized: tf.Tensor) -> Any:
+        return parser(serialized)
+
+    return parse
+
+
+def _parses(parse: Callable[[tf.Tensor], Any], records: list[bytes]) -> bool:
+    try:
+        parse(tf.constant(records, tf.string, shape=[len(records)]))
+    except UNREADABLE:
+        return False
+    return True
+
+
+def _records(file: BinaryIO) -> Iterator[bytes | Defect]:
+    """Reads a TFRecord file frame by frame, past records whose checksum is wrong."""
+    first = True
+    try:
+        while header := file.read(_HEADER.size):
+            if len(header) < _HEADER.size:
+                yield Defect("truncated file")
+                return
+            length, checksum = _HEADER.unpack(header)
+            if _masked_crc(header[:8]) != checksum:
+                # Without a length there is no way to the next record.
+                yield Defect("not a TFRecord file" if first else "broken file")
+                return
+            record = file.read(length)
+            footer = file.read(_FOOTER.size)
+            if len(footer) < _FOOTER.size:
+                yield Defect("truncated file")
+                return
+            good = _masked_crc(record) == _FOOTER.unpack(footer)[0]
+            yield record if good else Defect("wrong checksum")
+            first = False
+    except EOFError:
+        yield Defect("truncated file")
+    except (gzip.BadGzipFile, zlib.error):
+        yield Defect("broken compression")
+
+
+def _masked_crc(contents: bytes) -> int:
+    crc = google_crc32c.value(contents)
+    return (((crc >> 15) | (crc << 17)) + 0xA282EAD8) & 0xFFFFFFFF
+
+
+def _reason(record: bytes, parser: BatchParser) -> str:
+    """Finds out why a record does not parse."""
+    try:
+        example = tf.train.Example.FromString(record)
+    except Exception:  # The protobuf runtimes raise different classes.
+        return "not an Example"
+    for key in sorted(parser.parsed_keys):
+        spec = parser.feature_spec[key]
+        kind = example.features.feature[key].WhichOneof("kind")
+        if kind is None:
+            if isinstance(spec, tf.io.FixedLenFeature) and spec.default_value is None:
+                return f"no feature {key!r}"
+            continue
+        if kind != _kind(spec.dtype):
+            return f"feature {key!r} of another type"
+        values = getattr(example.features.feature[key], kind).value
+        if isinstance(spec, tf.io.FixedLenFeature) and len(values) != np.prod(spec.shape):
+            return f"feature {key!r} of another shape"
+        if key in parser.feed.images:
+            image = parser.feed.images[key]
+            if image.encoding == "raw" and len(values[0]) != np.prod(image.shape):
+                return f"image {key!r} of another size"
+    images = ", ".join(repr(key) for key in sorted(parser.feed.images))
+    return f"image {images} does not decode" if images else "does not parse"
+
+
+def _kind(dtype: tf.DType) -> str:
+    if dtype == tf.string:
+        return "bytes_list"
+    return "float_list" if dtype.is_floating else "int64_list"

@@ -1,0 +1,48 @@
+"""The feed that reads the files in every pass: for examples that do not fit elsewhere."""
+
+from collections.abc import Sequence
+
+import tensorflow as tf
+
+from tfx_feeder.components.feeder_trainer.options import Feed
+from tfx_feeder.components.feeder_trainer.parsing import BatchParser
+from tfx_feeder.components.feeder_trainer.records import RecordFiles
+
+
+class StreamedFeed:
+    """Reads, shuffles and decodes while the training runs; see ``ExampleFeed``.
+
+    Args:
+        records: The files.
+        parser: Makes tensors of a batch of records.
+        options: Seed, shuffle buffer and prefetching.
+        shuffle: ``False`` keeps the files' order.
+    """
+
+    def __init__(
+        self, records: RecordFiles, parser: BatchParser, options: Feed, *, shuffle: bool
+    ) -> None:
+        self.num_examples = records.num_examples
+        self.description = "none"
+        self._records = records
+        self._parser = parser
+        self._options = options
+        self._buffer = options.shuffle_buffer if shuffle else 0
+
+    def batches(self, epochs: Sequence[range], batch_size: int) -> tf.data.Dataset:
+        """See ``ExampleFeed``."""
+        if all(len(epoch) % batch_size == 0 for epoch in epochs[:-1]):
+            # Contiguous epochs without partial batches are one stretch: the files stay open.
+            epochs = [range(epochs[0].start, epochs[-1].stop)]
+        starts = tf.constant([epoch.start for epoch in epochs], tf.int64)
+        counts = tf.constant([len(epoch) for epoch in epochs], tf.int64)
+        stretches = tf.data.Dataset.from_tensor_slices((starts, counts))
+        records = stretches.flat_map(
+            lambda start, count: (
+                self._records.stream(start, seed=self._options.seed, shuffle_buffer=self._buffer)
+                .take(count)
+                .batch(batch_size)
+            )
+        )
+        batches = records.map(self._parser, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+        return batches.prefetch(self._options.prefetch or tf.data.AUTOTUNE)
