@@ -165,14 +165,14 @@ class StaticPlan:
 
     def advance(self, feedback: Feedback) -> list[Decision]:
         """Takes note of an epoch; see ``Plan``."""
-        check_turn(self.upcoming(), feedback.segment)
+        due, following = [*self._segments[self._done : self._done + 2], None, None][:2]
+        check_turn(due, feedback.segment)
         self._done += 1
-        following = self.upcoming()
-        if not following or following[0].phase == feedback.segment.phase:
+        if following is None or following.phase == feedback.segment.phase:
             return []
-        phase, phases = following[0].phase + 1, self._segments[-1].phase + 1
+        phase, phases = following.phase + 1, self._segments[-1].phase + 1
         return [
-            Decision("phase", f"phase {phase} of {phases}, due after {following[0].start} examples")
+            Decision("phase", f"phase {phase} of {phases}, due after {following.start} examples")
         ]
 
     def state(self) -> dict[str, Any]:
@@ -184,7 +184,7 @@ class StaticPlan:
         self._done = state["epochs_done"]
 
 
-def check_turn(upcoming: list[Segment], segment: Segment) -> None:
-    """Raises a ``ValueError`` unless ``segment`` is the first of the ``upcoming`` ones."""
-    if upcoming[:1] != [segment]:
-        raise ValueError(f"{segment} is done, but due was {upcoming[:1] or 'none: it is the end'}")
+def check_turn(due: Segment | None, segment: Segment) -> None:
+    """Raises a ``ValueError`` unless ``segment`` is the one that is ``due``."""
+    if segment != due:
+        raise ValueError(f"{segment} is done, but due was {due or 'none: it is the end'}")

@@ -69,9 +69,8 @@ class Preview:
             yield f"\n{self.outlook}"
 
     def _table(self) -> Table:
-        table = Table(
-            box=None, header_style="bold", padding=(0, 2), pad_edge=False, show_footer=True
-        )
+        table = Table(box=None, header_style="bold", pad_edge=False, collapse_padding=True)
+        table.padding, table.show_footer = (0, 2), True
         rows = self.rows
         columns = {
             "phase": (str(row.phase + 1) for row in rows),

@@ -98,7 +98,7 @@ class AdaptivePlan:
 
     def advance(self, feedback: Feedback) -> list[Decision]:
         """Takes note of an epoch; see ``Plan``."""
-        check_turn(self.upcoming(), feedback.segment)
+        check_turn(next(self._segments(), None), feedback.segment)
         self._epoch += 1
         self._position += feedback.segment.examples
         self._left -= feedback.segment.examples

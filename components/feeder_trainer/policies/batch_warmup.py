@@ -78,12 +78,14 @@ class BatchWarmup(BasePolicy):
         total, over = (
             self._examples(part, num_examples) for part in (self.start.length, self.over)
         )
-        steps = max(1, round(over / sum(warmup)))
-        left = total - steps * sum(warmup)
-        if over >= total or left <= 0:
+        if over >= total or sum(warmup) >= total:
             raise ConfigError(
-                "over", received=str(self.over), expected=f"less than {self.start.length}"
+                "over",
+                received=str(self.over),
+                expected=f"a warm-up that ends within {self.start.length} ({total} examples)",
             )
+        steps = max(1, over // sum(warmup))
+        left = total - steps * sum(warmup)
         lengths = [steps * size for size in warmup] + [left]
         return Schedule(
             [

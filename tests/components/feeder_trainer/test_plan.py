@@ -1,0 +1,80 @@
+"""A static plan: the epochs of a schedule, in turn, across a restart."""
+
+import json
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tfx_feeder.components.common.errors import ConfigError
+from tfx_feeder.components.feeder_trainer.plan import Feedback, Plan, StaticPlan, make_plan
+from tfx_feeder.components.feeder_trainer.schedule import Schedule, Segment
+
+NUM_EXAMPLES = 100
+SCHEDULE = Schedule.of("0.01:32x2, 0.005:64x150ex, 0.0025:100x1")
+
+
+def run(plan: Plan) -> list[tuple[Segment, list[str]]]:
+    """Trains to the end; returns each epoch and the kinds of what was decided after it."""
+    seen = []
+    while upcoming := plan.upcoming():
+        segment = upcoming[0]
+        decisions = plan.advance(Feedback(segment, segment.learning_rate, {"loss": 1.0}))
+        seen.append((segment, [decision.kind for decision in decisions]))
+    return seen
+
+
+def test_executes_the_segments_of_the_schedule() -> None:
+    plan = make_plan(SCHEDULE, NUM_EXAMPLES)
+
+    assert [segment for segment, _ in run(plan)] == list(SCHEDULE.segments(NUM_EXAMPLES))
+    assert plan.total_epochs == 5
+    assert (plan.policy, plan.wants_noise_scale) == ("schedule", False)
+
+
+def test_upcoming_is_what_is_left_of_the_phase() -> None:
+    plan = make_plan(SCHEDULE, NUM_EXAMPLES)
+
+    lengths = []
+    while upcoming := plan.upcoming():
+        lengths.append([segment.epoch for segment in upcoming])
+        plan.advance(Feedback(upcoming[0], 0.01, {}))
+    assert lengths == [[0, 1], [1], [2, 3], [3], [4]]
+
+
+def test_says_when_a_phase_begins() -> None:
+    kinds = [kinds for _, kinds in run(make_plan(SCHEDULE, NUM_EXAMPLES))]
+
+    assert kinds == [[], ["phase"], [], ["phase"], []]
+
+
+@given(done=st.integers(0, 5))
+def test_goes_on_from_its_state(done: int) -> None:
+    whole = run(make_plan(SCHEDULE, NUM_EXAMPLES))
+    plan = make_plan(SCHEDULE, NUM_EXAMPLES)
+    for segment, _ in whole[:done]:
+        plan.advance(Feedback(segment, 0.01, {}))
+
+    resumed = make_plan(SCHEDULE, NUM_EXAMPLES)
+    resumed.restore(json.loads(json.dumps(plan.state())))
+
+    assert run(resumed) == whole[done:]
+
+
+def test_refuses_an_epoch_out_of_turn() -> None:
+    plan = StaticPlan(SCHEDULE, NUM_EXAMPLES)
+    second = plan.upcoming()[1]
+
+    with pytest.raises(ValueError, match="due was"):
+        plan.advance(Feedback(second, 0.01, {}))
+    with pytest.raises(ValueError, match="due was"):
+        plan.advance(Feedback(replace(second, epoch=0), 0.01, {}))
+    run(plan)
+    with pytest.raises(ValueError, match="it is the end"):
+        plan.advance(Feedback(second, 0.01, {}))
+
+
+def test_refuses_a_batch_larger_than_the_data() -> None:
+    with pytest.raises(ConfigError, match="at most the 99 examples"):
+        make_plan(SCHEDULE, 99)
