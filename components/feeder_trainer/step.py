@@ -1,6 +1,7 @@
 """The compiled training and evaluation steps: many per call, one trace for every batch size."""
 
 import inspect
+import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -30,6 +31,7 @@ class CompiledSteps:
         max_micro_batch_size: Examples that go through the model at once; ``None``: the whole batch.
         noise_scale: Cut every batch in two at least and return the squared norms from which the
             gradient noise scale is estimated.
+        deterministic: TensorFlow runs deterministic operations only; reading the clock is none.
 
     Raises:
         ConfigError: Micro-batches are asked for, but the model brings its own ``train_step``.
@@ -43,6 +45,7 @@ class CompiledSteps:
         class_weight: Mapping[int, float] | None = None,
         max_micro_batch_size: int | None = None,
         noise_scale: bool = False,
+        deterministic: bool = False,
     ) -> None:
         self.model = model
         self.traces = 0
@@ -50,6 +53,7 @@ class CompiledSteps:
         self._adapt = adapt
         self._class_weight = _weight_table(class_weight)
         self._noise_scale = noise_scale
+        self._deterministic = deterministic
         self._own_train_step = _overrides(model, "train_step")
         self._own_test_step = _overrides(model, "test_step")
         self._loss_takes_training = "training" in inspect.signature(model.compute_loss).parameters
@@ -102,9 +106,14 @@ class CompiledSteps:
             (``WAIT_S``), seconds of the step itself (``STEP_S``), its loss (``LOSS``), and, for
             the noise scale, the mean squared norm of the gradients of its micro-batches
             (``SMALL_SQUARE``), that of the whole gradient (``BIG_SQUARE``), and the size of the
-            micro-batches (``SMALL_SIZE``); 0 where it is not estimated.
+            micro-batches (``SMALL_SIZE``); 0 where it is not estimated. With deterministic
+            operations the waits are 0 and the seconds of a call are shared out evenly.
         """
-        return self._train(iterator, tf.constant(steps)).numpy()
+        begin = time.perf_counter()
+        rows = self._train(iterator, tf.constant(steps)).numpy()
+        if self._deterministic:
+            rows[:, STEP_S] = (time.perf_counter() - begin) / steps
+        return rows
 
     def evaluate(self, iterator: Any, steps: int) -> None:
         """Takes ``steps`` batches from the iterator and updates the metrics with each."""
@@ -117,17 +126,22 @@ class CompiledSteps:
     def _train_many(self, iterator: Any, steps: tf.Tensor) -> tf.Tensor:
         self.traces += 1  # Runs when tracing, not when training.
         rows = tf.TensorArray(tf.float64, size=steps)
-        begin = tf.timestamp()
+        begin = self._now_after([])
         for step in tf.range(steps):
             # The iterator may run ahead of the step before: only the time counts as a wait in
             # which that step was over and the batch was not there.
             batch = next(iterator)
-            fed = tf.maximum(_now_after(tf.nest.flatten(batch)), begin)
+            fed = tf.maximum(self._now_after(tf.nest.flatten(batch)), begin)
             figures = self._train_batch(batch)
-            end = _now_after([v.value.value() for v in self.model.trainable_variables])
+            end = self._now_after([v.value.value() for v in self.model.trainable_variables])
             rows = rows.write(step, tf.concat([[fed - begin, end - fed], figures], axis=0))
             begin = end
         return rows.stack()
+
+    def _now_after(self, tensors: list[tf.Tensor]) -> tf.Tensor:
+        """Returns the time at which all of the tensors were there, in seconds."""
+        with tf.control_dependencies(tensors):
+            return tf.constant(0.0, tf.float64) if self._deterministic else tf.timestamp()
 
     def _evaluate_many(self, iterator: Any, steps: tf.Tensor) -> None:
         for _ in tf.range(steps):
@@ -197,12 +211,6 @@ class CompiledSteps:
                 metric.update_state(loss, sample_weight=tf.shape(tf.nest.flatten(x)[0])[0])
         # Its result is dropped, and with it the graph that computes it.
         self.model.compute_metrics(x, y, y_pred, sample_weight=weight)
-
-
-def _now_after(tensors: list[tf.Tensor]) -> tf.Tensor:
-    """Returns the time at which all of the tensors were there, in seconds."""
-    with tf.control_dependencies(tensors):
-        return tf.timestamp()
 
 
 def _weight_table(class_weight: Mapping[int, float] | None) -> tf.Tensor | None:

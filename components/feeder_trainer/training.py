@@ -89,7 +89,8 @@ def train(job: TrainingJob) -> History:
         tf.config.experimental.enable_op_determinism()
     model = make_model(job.code.load_model_fn(), job.context)
     parser = BatchParser(job.context.feature_spec, options, _wanted(model, job.context))
-    feed = open_feed(job.train_files, parser, options, shuffle=True)
+    augment_fn = job.code.load_optional("augment_fn")
+    feed = open_feed(job.train_files, parser, options, shuffle=True, augment_fn=augment_fn)
     validation = None
     if job.eval_files:
         validation = open_feed(job.eval_files, parser, options, shuffle=False)
@@ -102,6 +103,7 @@ def train(job: TrainingJob) -> History:
         class_weight=job.loop.class_weight,
         max_micro_batch_size=job.loop.max_micro_batch_size,
         noise_scale=plan.wants_noise_scale,
+        deterministic=job.loop.deterministic,
     )
     steps.build_from(next(iter(feed.batches([range(1)], 1))))
     if job.start_from is not None:
@@ -130,7 +132,11 @@ def train(job: TrainingJob) -> History:
     history = recorder.finish(
         schedule=job.schedule.to_dict(),
         strategy=job.strategy.name,
-        feed={**dataclasses.asdict(options), "cache_chosen": feed.description},
+        feed={
+            **dataclasses.asdict(options),
+            "cache_chosen": feed.description,
+            "rejections": dict(feed.rejections),
+        },
         num_examples=feed.num_examples,
         code_fingerprint=job.code.fingerprint(),
         policy=plan.policy,

@@ -1,0 +1,45 @@
+"""Which callbacks need every batch, and what they remember across a restart."""
+
+import keras
+import numpy as np
+import pytest
+
+from tfx_feeder.components.feeder_trainer.callbacks import (
+    TRAIN_BATCH_HOOKS,
+    capture_callbacks,
+    needs_every_batch,
+    restore_callbacks,
+)
+
+
+class EveryBatch(keras.callbacks.Callback):
+    def on_batch_end(self, batch, logs=None):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("callback", "expected"),
+    [
+        (keras.callbacks.EarlyStopping("loss"), False),
+        (keras.callbacks.ReduceLROnPlateau("loss"), False),
+        (keras.callbacks.ModelCheckpoint("x.keras"), False),
+        (keras.callbacks.ModelCheckpoint("x.keras", save_freq=10), True),
+        (keras.callbacks.TensorBoard("logs"), True),
+        (EveryBatch(), True),
+    ],
+)
+def test_only_callbacks_that_act_on_batches_cost_a_round_trip(callback, expected):
+    assert needs_every_batch([callback], TRAIN_BATCH_HOOKS) is expected
+
+
+def test_patience_and_best_weights_survive():
+    old = [keras.callbacks.EarlyStopping("loss", patience=5), keras.callbacks.Callback()]
+    old[0].wait, old[0].best = 3, np.float32(0.25)
+    old[0].best_weights = [np.arange(12.0), np.ones((2, 2))]
+    states, arrays = capture_callbacks(old)
+
+    new = [keras.callbacks.EarlyStopping("loss", patience=5), keras.callbacks.Callback()]
+    restore_callbacks(new, states, arrays)
+    assert (new[0].wait, new[0].best) == (3, 0.25)
+    for got, expected in zip(new[0].best_weights, old[0].best_weights, strict=True):
+        np.testing.assert_array_equal(got, expected)

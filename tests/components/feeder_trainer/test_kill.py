@@ -1,0 +1,82 @@
+"""A training that is killed again and again ends as if nothing had happened."""
+
+import multiprocessing
+import os
+import random
+import signal
+import sys
+import time
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))  # So that a child process finds the job as well.
+
+import kill_job
+
+KILLS = 20
+
+
+@pytest.fixture(scope="module")
+def processes():
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["tensorflow", "keras", "kill_job"])
+    return context
+
+
+def run(processes, folder: Path, **options):
+    folder.mkdir(exist_ok=True)
+    process = processes.Process(target=kill_job.run, args=(str(folder),), kwargs=options)
+    process.start()
+    return process
+
+
+def result(folder: Path) -> tuple[dict, list[np.ndarray]]:
+    with np.load(folder / "result.npz") as file:
+        figures = {name: file[name] for name in file.files}
+    return figures, keras.models.load_model(folder / "keras" / "model.keras").get_weights()
+
+
+@pytest.mark.slow
+def test_a_training_killed_at_random_moments_ends_like_an_uninterrupted_one(processes, tmp_path):
+    kill_job.write_data(tmp_path / "data")
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    process = run(processes, whole)
+    process.join(300)
+    assert process.exitcode == 0
+
+    dice = random.Random(1)
+    kills = 0
+    while kills < KILLS:
+        process = run(processes, killed)
+        before = _newest(killed)
+        while _newest(killed) == before and process.is_alive():
+            time.sleep(0.01)
+        time.sleep(dice.uniform(0, 0.4))
+        if not process.is_alive():
+            break
+        os.kill(process.pid, signal.SIGKILL)
+        process.join()
+        kills += 1
+    assert kills == KILLS, "the training is too short to be killed that often"
+    process = run(processes, killed)
+    process.join(300)
+    assert process.exitcode == 0
+
+    expected, expected_weights = result(whole)
+    got, got_weights = result(killed)
+    assert expected["resumes"] == 0
+    assert got["resumes"] == KILLS
+    for name in ("losses", "rates", "examples"):
+        np.testing.assert_array_equal(got[name], expected[name])
+    for weight, expected_weight in zip(got_weights, expected_weights, strict=True):
+        np.testing.assert_array_equal(weight, expected_weight)
+    counts = next(w for w in got_weights if w.shape == (kill_job.NUM_EXAMPLES,))
+    np.testing.assert_array_equal(counts, len(got["examples"]))
+    assert not (killed / "checkpoints").exists()
+
+
+def _newest(folder: Path) -> str:
+    return max((p.name for p in (folder / "checkpoints").glob("at-*")), default="")

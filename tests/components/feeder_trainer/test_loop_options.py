@@ -1,0 +1,31 @@
+"""Options of the loop are checked when they are made."""
+
+import pytest
+
+from tfx_feeder.components.common.errors import ConfigError
+from tfx_feeder.components.feeder_trainer.loop_options import Loop
+from tfx_feeder.components.feeder_trainer.options import from_json, to_json
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("max_micro_batch_size", 0),
+        ("max_micro_batch_size", 1.5),
+        ("steps_per_execution", -1),
+        ("checkpoint_every_examples", True),
+        ("checkpoint_every_s", 0),
+        ("keep_checkpoints", 0),
+        ("class_weight", {}),
+        ("class_weight", {0: -1.0}),
+        ("class_weight", {-1: 1.0}),
+    ],
+)
+def test_a_value_out_of_range_is_named(name, value):
+    with pytest.raises(ConfigError, match=f"loop {name}: expected"):
+        Loop(**{name: value})
+
+
+def test_they_go_through_json():
+    options = Loop(max_micro_batch_size=64, class_weight={0: 1.0, 3: 2.5}, deterministic=True)
+    assert from_json(Loop, to_json(options)) == options
