@@ -11,7 +11,9 @@ from tfx.types import Channel, component_spec
 from tfx_feeder.components.common.errors import ConfigError
 from tfx_feeder.components.feeder_trainer import executor
 from tfx_feeder.components.feeder_trainer.loop_options import Loop
+from tfx_feeder.components.feeder_trainer.notation import write_schedule
 from tfx_feeder.components.feeder_trainer.options import Feed, Strategy, to_json
+from tfx_feeder.components.feeder_trainer.plan import Policy
 from tfx_feeder.components.feeder_trainer.schedule import Schedule
 from tfx_feeder.components.feeder_trainer.user_code import UserCode
 from tfx_feeder.schemas.artifacts import TrainingHistory
@@ -64,7 +66,7 @@ class FeederTrainer(base_component.BaseComponent):
 
     Args:
         examples: Examples to train on, transformed or raw.
-        schedule: A ``Schedule``, or whatever ``Schedule.of`` reads.
+        schedule: A ``Schedule``, a policy, or whatever ``read_schedule`` reads.
         model_fn: Importable path of a function ``(ModelContext) -> keras.Model`` that returns a
             compiled model. Its module may define ``callbacks_fn(ModelContext)`` as well, which
             returns Keras callbacks. Exactly one of ``model_fn`` and ``module_file`` is needed.
@@ -92,7 +94,7 @@ class FeederTrainer(base_component.BaseComponent):
         self,
         *,
         examples: tfx.types.BaseChannel,
-        schedule: Schedule | str | Sequence[Any] | Mapping[str, Any],
+        schedule: Schedule | Policy | str | Sequence[Any] | Mapping[str, Any],
         model_fn: str | None = None,
         module_file: str | None = None,
         transform_graph: tfx.types.BaseChannel | None = None,
@@ -125,7 +127,7 @@ class FeederTrainer(base_component.BaseComponent):
             model_fn=model_fn,
             module_file=module_file,
             code_fingerprint=code.fingerprint(),
-            schedule=json.dumps(Schedule.of(schedule).to_dict()),
+            schedule=write_schedule(schedule),
             strategy=to_json(strategy or Strategy.sequential()),
             feed=to_json(feed or Feed()),
             loop=to_json(loop or Loop()),

@@ -15,8 +15,8 @@ from tfx.utils import io_utils, path_utils
 
 from tfx_feeder.components.feeder_trainer.loop_options import Loop
 from tfx_feeder.components.feeder_trainer.model_source import ModelContext
+from tfx_feeder.components.feeder_trainer.notation import read_schedule
 from tfx_feeder.components.feeder_trainer.options import Feed, Strategy, from_json
-from tfx_feeder.components.feeder_trainer.schedule import Schedule
 from tfx_feeder.components.feeder_trainer.training import TrainingJob, train
 from tfx_feeder.components.feeder_trainer.user_code import UserCode
 from tfx_feeder.schemas import training_history
@@ -69,7 +69,7 @@ class Executor(base_executor.BaseExecutor):
                     transform_graph_path=graph_path,
                     base_model_path=base_path,
                 ),
-                schedule=Schedule.of(exec_properties["schedule"]),
+                schedule=read_schedule(exec_properties["schedule"]),
                 strategy=from_json(Strategy, exec_properties["strategy"]),
                 train_files=_files(input_dict["examples"], feed.train_splits),
                 eval_files=_files(input_dict["examples"], feed.eval_splits),
