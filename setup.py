@@ -39,8 +39,16 @@ setup(
         "rich>=13",
     ],
     extras_require={
-        "dev": ["build", "hypothesis", "pre-commit", "pyright[nodejs]", "pytest", "pytest-timeout"]
-        + ["ruff", "uv"],
+        "dev": [
+            "build",
+            "hypothesis",
+            "pre-commit",
+            "pyright[nodejs]",
+            "pytest",
+            "pytest-timeout",
+            "ruff",
+            "uv",
+        ],
     },
     entry_points={"console_scripts": ["tfx-feeder = tfx_feeder.pipeline.cli:main"]},
 )

@@ -92,7 +92,7 @@ def is_current(stamp: dict[str, str], line_name: str | None, python_path: str | 
 
 
 def run(command: list[str]) -> None:
-    """Runs an installer.
+    """Runs an installer and shows what it says, without its closing list of packages.
 
     Raises:
         SetupError: It failed; the message holds the command.
@@ -100,14 +100,19 @@ def run(command: list[str]) -> None:
     env = {key: value for key, value in os.environ.items() if key != "PYTHONHOME"}
     env.setdefault("UV_HTTP_TIMEOUT", "300")  # TensorFlow alone is 0.6 GB
     try:
-        status = subprocess.run(command, env=env, cwd=str(ROOT)).returncode
+        with subprocess.Popen(
+            command, env=env, cwd=str(ROOT), stderr=subprocess.PIPE, text=True
+        ) as process:
+            for line in process.stderr or ():
+                if not line.startswith((" + ", " - ", " ~ ")):
+                    sys.stderr.write(line)
     except OSError as error:
         raise SetupError(f"{command[0]}: {error}") from error
-    if status:
+    if process.returncode:
         raise SetupError(
             "This command failed with exit status {}:\n  {}\nIts own message stands above. "
             "Nothing counts as installed; the same call starts over.".format(
-                status, " ".join(command)
+                process.returncode, " ".join(command)
             )
         )
 
@@ -133,9 +138,11 @@ def install(choice: Any, keep: bool) -> None:
             run([*pip, "--require-hashes", "-r", str(only_uv)])
     uv = [str(VENV / "bin" / "uv"), "pip", "install", "--python", str(PYTHON)]
     step(f"installing {lock.relative_to(ROOT)}")
-    # Compiled now, for where PYTHONDONTWRITEBYTECODE is set each import would compile it again.
+    # The lock is complete, so nothing has to be resolved. Bytecode is compiled now, for where
+    # PYTHONDONTWRITEBYTECODE is set each import would compile it again.
+    how = ["--no-deps", "--require-hashes", "--compile-bytecode"]
     build = ["--build-constraints", str(REQUIREMENTS / "build.txt")]
-    run([*uv, "--compile-bytecode", "--require-hashes", *build, "-r", str(lock)])
+    run([*uv, *how, *build, "-r", str(lock)])
     step("installing tfx-feeder itself, editable")
     run([*uv, "--quiet", "--no-deps", "--no-build-isolation", "--editable", str(ROOT)])
     stamp = {
