@@ -1,0 +1,149 @@
+"""Every notation of schedules and policies leads to the same values."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tfx_feeder.components.common.errors import ConfigError
+from tfx_feeder.components.feeder_trainer.notation import (
+    POLICIES,
+    PRESETS,
+    read_schedule,
+    write_schedule,
+)
+from tfx_feeder.components.feeder_trainer.policies import (
+    BatchWarmup,
+    Decay,
+    DecayToBatch,
+    NoiseScale,
+    OnPlateau,
+    RateTable,
+)
+from tfx_feeder.components.feeder_trainer.preview import preview
+from tfx_feeder.components.feeder_trainer.schedule import Schedule
+
+TEXTS = [
+    (
+        "0.01:32x10, 5e-3:64x2000steps @200",
+        Schedule([(0.01, 32, 10), (0.005, 64, "2000steps")], steps_per_epoch=200),
+    ),
+    ("on_plateau 0.01:32x30 max=512", OnPlateau((0.01, 32, 30), 512)),
+    (
+        "on_plateau 1e-2:32x900ex monitor=val_auc max=512 factor=4 patience=5 min_delta=1e-3 "
+        "mode=max min_lr=1e-5 optimizer=adam @ 20",
+        OnPlateau((0.01, 32, "900ex"), 512, "val_auc", 4, 5, 1e-3, "max", 1e-5, "adam", 20),
+    ),
+    ("noise_scale 0.01:32x30 min=16 max=512", NoiseScale((0.01, 32, 30), 16, 512)),
+    (
+        "noise_scale 0.01 : 32 x 30 max = 512 min=16 mode=act factor=4 patience=3 lr_rule=linear@5",
+        NoiseScale((0.01, 32, 30), 16, 512, "act", 4, 3, "linear", 5),
+    ),
+    (
+        "decay_to_batch 0.1:32x30 max=512",
+        DecayToBatch(Decay("cosine", 0.1), 32, 30, max_batch_size=512),
+    ),
+    (
+        "decay_to_batch 0.1:32x30 max=512 decay=exponential final=0.5 optimizer=adam factor=4 @9",
+        DecayToBatch(Decay("exponential", 0.1, 0.5), 32, 30, 512, "adam", 4, 9),
+    ),
+    (
+        "batch_warmup 0.01:32x30 end=256 over=2000steps",
+        BatchWarmup((0.01, 32, 30), 256, "2000steps"),
+    ),
+    (
+        "batch_warmup 0.01:32x30 end=256 over=2 factor=4 lr_rule=none @9",
+        BatchWarmup((0.01, 32, 30), 256, 2, 4, "none", 9),
+    ),
+]
+VALUES = [value for _, value in TEXTS] + [
+    DecayToBatch(RateTable([0, 50], [0.1, 0.01]), 32, "100steps", max_batch_size=512)
+]
+
+
+@pytest.mark.parametrize(("text", "value"), TEXTS)
+def test_text(text: str, value: Any) -> None:
+    assert read_schedule(text) == value
+
+
+@pytest.mark.parametrize("value", VALUES, ids=lambda value: type(value).__name__)
+def test_every_form_reads_back(value: Any, tmp_path: Path) -> None:
+    as_yaml, as_json = tmp_path / "schedule.yaml", tmp_path / "schedule.json"
+    as_yaml.write_text(yaml.safe_dump(value.to_dict()))
+    as_json.write_text(json.dumps(value.to_dict(), indent=2))
+
+    assert read_schedule(value) is value
+    assert read_schedule(value.to_dict()) == value
+    assert read_schedule(write_schedule(value)) == value
+    assert read_schedule(str(as_yaml)) == value
+    assert read_schedule(str(as_json)) == value
+
+
+def test_a_list_of_phases() -> None:
+    phases = [(0.01, 32, 10), (0.005, 64, "100steps")]
+
+    assert read_schedule(phases) == read_schedule(json.dumps(phases)) == Schedule(phases)
+
+
+def test_yaml_may_hold_text_and_short_numbers(tmp_path: Path) -> None:
+    file = tmp_path / "schedule.yml"
+    file.write_text("phases:\n- [1e-2, 32, 10]\n- [5e-3, 64, 10ep]\n")
+    assert read_schedule(str(file)) == Schedule([(0.01, 32, 10), (0.005, 64, 10)])
+
+    file.write_text("on_plateau 0.01:32x30 max=512\n")
+    assert read_schedule(str(file)) == OnPlateau((0.01, 32, 30), 512)
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_presets_fit_ordinary_data(name: str) -> None:
+    assert preview(read_schedule(name), num_examples=1000).rows
+
+
+def test_every_policy_has_a_preset() -> None:
+    assert set(POLICIES) < set(PRESETS)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected", "character"),
+    [
+        ("on_platau 0.01:32x30 max=512", "a learning rate or a policy: decay_to_batch", 1),
+        ("on_plateau 0.01;32x30 max=512", "':' between", 16),
+        ("on_plateau 0.01:32x30 maxi=512", "an option: max, monitor", 23),
+        ("on_plateau 0.01:32x30 max=512 max=64", "an option: monitor, factor", 31),
+        ("on_plateau 0.01:32x30 max 512", "'=' after max", 27),
+        ("on_plateau 0.01:32x30 max=", "the value of max", 27),
+        ("on_plateau 0.01:32x30, 0.1:64x30", "an option", 22),
+        ("on_plateau 0.01:32x30 max=512 @", "the steps per epoch", 32),
+        ("on_plateau 0.01:32x30 @20 max=512", "the end", 27),
+    ],
+)
+def test_errors_point_at_the_character(text: str, expected: str, character: int) -> None:
+    with pytest.raises(ConfigError) as raised:
+        read_schedule(text)
+
+    message, shown, pointer = str(raised.value).splitlines()
+    assert expected in message
+    assert f"at character {character}" in message
+    assert shown == f"  {text}"
+    assert pointer == " " * (character + 1) + "^"
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        ("on_plateau 0.01:32x30", "max=…"),
+        ("on_plateau 0.01:32x30 max=many", "an integer of 32 or more"),
+        ("batch_warmup 0.01:32x30 end=512 over=5days", "a number of epochs, or text"),
+        ("nowhere.yaml", "No such file"),
+        ("{", "YAML or JSON"),
+        ({"policy": "cosine"}, "one of decay_to_batch"),
+        ({"policy": "on_plateau", "start": [0.01, 32, 30]}, "start, max_batch_size, and any of"),
+        ({"policy": "noise_scale", "start": [1, 2, 3], "min": 1, "max": 9, "x": 0}, "any of start"),
+        (7, "a Schedule, a list"),
+    ],
+)
+def test_refuses(value: Any, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        read_schedule(value)
