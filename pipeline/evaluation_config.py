@@ -6,9 +6,8 @@ from collections.abc import Sequence
 import tensorflow_model_analysis as tfma
 from tensorflow_model_analysis.proto import config_pb2
 
-from tfx_feeder.pipeline.gates import Gates
+from tfx_feeder.pipeline.gates import METRIC, Gates
 
-METRIC = "accuracy"
 SIGNATURE = "serving_default"
 
 

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 
 from tfx_feeder.components.common.errors import ConfigError
 
+METRIC = "accuracy"
+
 
 @dataclass(frozen=True, slots=True)
 class Gates:

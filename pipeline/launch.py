@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import TextIO
 
 from rich.console import Console
 
@@ -18,6 +19,7 @@ from tfx_feeder.components.common.errors import FeederError
 from tfx_feeder.pipeline import logs
 from tfx_feeder.pipeline.workspace import prepare_root
 
+_PLAIN_WIDTH = 110  # Columns; tables in a file or a pipe need not be squeezed.
 DONE, FAILED, NOT_BLESSED, INTERRUPTED = 0, 1, 3, 130
 
 
@@ -68,10 +70,10 @@ def launch(request: Request) -> int:
         prepare_root(root)
         log.parent.mkdir(exist_ok=True)
     except FeederError as error:
-        Console(stderr=True).print(f"Failed: {error}", highlight=False, markup=False)
+        _say(Console(stderr=True), f"Failed: {error}")
         return FAILED
     with logs.to_file(log, verbose=request.verbose) as screen:
-        console = Console(file=screen, force_terminal=False if request.verbose else None)
+        console = _console(screen, plain=request.verbose)
         try:
             with console.status("Loading TensorFlow and TFX"):
                 run = importlib.import_module("tfx_feeder.pipeline.run")
@@ -108,6 +110,13 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
 
 def _where(error: BaseException) -> str:
     return f" in {error.component}" if isinstance(error, ComponentError) else ""
+
+
+def _console(screen: TextIO, *, plain: bool) -> Console:
+    console = Console(file=screen, force_terminal=False if plain else None)
+    if not console.is_terminal:
+        console.width = max(console.width, _PLAIN_WIDTH)
+    return console
 
 
 def _say(console: Console, text: str) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from tfx_feeder.pipeline import blessing
 from tfx_feeder.pipeline.blessing import Judgement
 from tfx_feeder.pipeline.configs import PipelineConfig
-from tfx_feeder.pipeline.evaluation_config import METRIC
+from tfx_feeder.pipeline.gates import METRIC
 from tfx_feeder.pipeline.lineage import Artifact, Lineage, NodeExecution
 from tfx_feeder.schemas import training_history
 from tfx_feeder.schemas.training_history import History

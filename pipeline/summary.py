@@ -3,6 +3,7 @@
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
+from rich import box
 from rich.console import RenderableType
 from rich.markup import escape
 from rich.table import Table
@@ -56,7 +57,7 @@ def closing(outcome: Outcome, done: Collection[int], log: Path) -> Iterator[Rend
 
 def components_table(outcome: Outcome) -> Table:
     """Returns the components with their states and times."""
-    table = Table(title="Components", title_justify="left")
+    table = _table("Components")
     table.add_column("component")
     table.add_column("state")
     table.add_column("seconds", justify="right")
@@ -70,7 +71,7 @@ def components_table(outcome: Outcome) -> Table:
 def schedule_table(history: History) -> Table:
     """Returns the phases of the training with what each came to."""
     metrics = list(history.phases[-1].metrics) if history.phases else []
-    table = Table(title="Schedule", title_justify="left")
+    table = _table("Schedule")
     for heading in ("phase", "rate", "batch", "epochs", "steps", "examples/s", *metrics):
         table.add_column(heading, justify="right")
     for row in history.phases:
@@ -90,7 +91,7 @@ def slices_table(judgement: Judgement) -> Table:
     """Returns the slices with candidate and baseline."""
     metric = judgement.slices[0].metric if judgement.slices else "metric"
     missed = {cause.slice for cause in judgement.causes}
-    table = Table(title=f"Slices: {metric}", title_justify="left")
+    table = _table(f"Slices: {metric}")
     table.add_column("slice")
     for heading in ("examples", "candidate", "baseline", "change"):
         table.add_column(heading, justify="right")
@@ -141,3 +142,7 @@ def advice_lines(outcome: Outcome, done: Collection[int]) -> Iterator[str]:
     if left:
         yield f"  the same command again: it trains on span {left[0]}"
     yield f"  the curves: tensorboard --logdir {escape(str(outcome.tensorboard))}"
+
+
+def _table(title: str) -> Table:
+    return Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)

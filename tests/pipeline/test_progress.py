@@ -1,0 +1,65 @@
+"""A run is followed through its log records."""
+
+import io
+import logging
+
+from rich.console import Console
+
+from tfx_feeder.components.feeder_trainer.progress import Progress, tell
+from tfx_feeder.pipeline.progress import RunProgress
+
+ABSL = logging.getLogger("absl")
+
+
+def _progress(step):
+    return Progress(0, 3, 0, step, 40, 0.01, 32, 1234.0, {"loss": 0.5})
+
+
+def _follow(events, *, terminal):
+    screen = io.StringIO()
+    level = ABSL.level
+    ABSL.setLevel(logging.INFO)
+    try:
+        with RunProgress(Console(file=screen, force_terminal=terminal, width=200)) as progress:
+            events()
+        return progress, screen.getvalue()
+    finally:
+        ABSL.setLevel(level)
+
+
+def _one_of_each():
+    ABSL.info("Component %s is running.", "Transform")
+    ABSL.info("A cached execution %d is used.", 3)
+    ABSL.info("Component %s is finished.", "Transform")
+    ABSL.info("Component %s is running.", "FeederTrainer")
+    tell(_progress(20))
+    tell(_progress(40))
+
+
+def test_components_are_told_as_run_or_cached():
+    progress, text = _follow(_one_of_each, terminal=False)
+    assert [node.name for node in progress.nodes] == ["Transform", "FeederTrainer"]
+    assert "Transform         cached" in text
+    assert progress.current == "FeederTrainer"
+
+
+def test_plain_output_has_a_line_per_epoch_not_per_step():
+    _, text = _follow(_one_of_each, terminal=False)
+    assert "epoch 1/3 step 40/40 lr 0.01 batch 32 1,234 examples/s loss 0.5000" in text
+    assert "step 20/40" not in text
+    assert "\x1b" not in text
+
+
+def test_terminal_shows_the_running_component_with_its_epoch():
+    _, text = _follow(_one_of_each, terminal=True)
+    assert "FeederTrainer" in text
+    assert "epoch 1/3 step 40/40" in text
+
+
+def test_nothing_runs_between_components():
+    def one():
+        ABSL.info("Component %s is running.", "Pusher")
+        ABSL.info("Component %s is finished.", "Pusher")
+
+    progress, _ = _follow(one, terminal=False)
+    assert progress.current is None

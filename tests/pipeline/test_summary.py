@@ -1,0 +1,110 @@
+"""What a run says about itself."""
+
+import io
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from tfx_feeder.pipeline import summary
+from tfx_feeder.pipeline.blessing import Cause, Judgement, SliceRow
+from tfx_feeder.pipeline.configs import PipelineConfig
+from tfx_feeder.pipeline.data_sets import DataSet
+from tfx_feeder.pipeline.lineage import NodeExecution
+from tfx_feeder.pipeline.outcome import Outcome
+from tfx_feeder.schemas.training_history import History, PhaseRow
+
+ROWS = (
+    SliceRow("all examples", 222, "accuracy", 0.95, 0.97),
+    SliceRow("label 3", 20, "accuracy", 0.5, None),
+)
+MISSED = Cause("accuracy", "label 3", 0.5, "at least 0.6")
+
+
+def _config(root, span=1):
+    data = DataSet("digits", Path("/data"), ("0", "1"), spans=(1, 2), slice_keys=("label",))
+    return PipelineConfig(data=data, root=root, span=span)
+
+
+def _outcome(root, *, blessed=True, state="COMPLETE", rejected=None):
+    phase = PhaseRow(0, 0.01, 32, 3, 120, 3840, 2.0, 1920.0, 0.5, "schedule", {"accuracy": 0.99})
+    return Outcome(
+        config=_config(root),
+        executions=(
+            NodeExecution(1, "Transform", state, 5.04),
+            NodeExecution(2, "Pusher", "CACHED", 0.01),
+        ),
+        examples={"train": 442, "eval": 204},
+        rejected=rejected or {},
+        rejected_list=root / "rejected.jsonl",
+        history=History({}, "sequential", {}, 442, "f", {}, "now", 3.0, phases=(phase,)),
+        judgement=Judgement(blessed, () if blessed else (MISSED,), ROWS),
+        pushed=root / "serving" / "digits" / "17" if blessed else None,
+        tensorboard=root / "tensorboard",
+    )
+
+
+@pytest.fixture
+def text(tmp_path):
+    def render(outcome, done):
+        screen = io.StringIO()
+        console = Console(file=screen, width=200)
+        for part in summary.closing(outcome, done, tmp_path / "run.log"):
+            console.print(part, highlight=False)
+        return [" ".join(line.split()) for line in screen.getvalue().splitlines()]
+
+    return render
+
+
+def test_blessed_run(tmp_path, text):
+    lines = text(_outcome(tmp_path), {1})
+    assert "Transform run 5.0" in lines
+    assert "Pusher cached" in lines
+    assert "1 0.01 32 3 120 1,920 0.9900" in lines
+    assert "all examples 222 0.9500 0.9700 -0.0200" in lines
+    assert "label 3 20 0.5000 none" in lines
+    assert "Images: train 442, eval 204; rejected 0" in lines
+    assert f"Pushed: version 17 in {tmp_path}/serving/digits/17" in lines
+    assert "the same command again: it trains on span 2" in lines
+    assert f"Log: {tmp_path}/run.log" in lines
+
+
+def test_refused_run_says_why_and_what_to_try(tmp_path, text):
+    lines = text(_outcome(tmp_path, blessed=False), {1, 2})
+    assert (
+        "Not blessed: accuracy on label 3: 0.5000; threshold: at least 0.6; baseline: none" in lines
+    )
+    assert "Pushed: nothing" in lines
+    assert any("--full" in line for line in lines)
+    assert not any("the same command again" in line for line in lines)
+
+
+def test_rejected_images_are_counted_by_reason(tmp_path, text):
+    lines = text(_outcome(tmp_path, rejected={"corrupt_image": 2, "not_an_image": 1}), {1})
+    assert "Images: train 442, eval 204; rejected 3" in lines
+    assert (
+        f"Rejected: corrupt_image 2, not_an_image 1; listed in {tmp_path}/rejected.jsonl" in lines
+    )
+
+
+def test_cached_run_did_not_push_again(tmp_path, text):
+    lines = text(_outcome(tmp_path, state="CACHED"), {1, 2})
+    assert any("version 17 (by an earlier run)" in line for line in lines)
+
+
+def test_opening_of_a_new_span(tmp_path):
+    lines = list(summary.opening(_config(tmp_path, span=2), {1}, chosen=False))
+    assert lines[0].startswith("[bold]digits[/], span 2 of 2: 2 classes")
+    assert "Nothing is new" not in "".join(lines)
+
+
+def test_opening_when_nothing_is_new_says_how_to_start_over(tmp_path):
+    lines = "".join(summary.opening(_config(tmp_path, span=2), {1, 2}, chosen=False))
+    assert "Nothing is new" in lines
+    assert f"remove {tmp_path}" in lines
+    assert "--span" in lines
+
+
+def test_chosen_span_is_not_commented(tmp_path):
+    lines = "".join(summary.opening(_config(tmp_path, span=2), {1, 2}, chosen=True))
+    assert "Nothing is new" not in lines
