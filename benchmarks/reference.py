@@ -54,6 +54,14 @@ def write_records(data: str, folder: Path, *, encoding: str = "raw") -> None:
                     writer.write(_example(image, int(label), encoding))
 
 
+def example(image: bytes, **integers: int) -> bytes:
+    """Returns a serialized tf.Example with the contents of an image and further features."""
+    features = {"image": tf.train.Feature(bytes_list=tf.train.BytesList(value=[image]))}
+    for name, value in integers.items():
+        features[name] = tf.train.Feature(int64_list=tf.train.Int64List(value=[value]))
+    return tf.train.Example(features=tf.train.Features(feature=features)).SerializeToString()
+
+
 def files(folder: Path, split: str) -> list[str]:
     """Returns the paths of a split that ``write_records`` wrote."""
     return sorted(str(path) for path in folder.glob(f"{split}-*.gz"))
@@ -111,8 +119,4 @@ def _fashion_mnist() -> dict[str, Arrays]:
 
 def _example(image: np.ndarray, label: int, encoding: str) -> bytes:
     content = image.tobytes() if encoding == "raw" else tf.io.encode_png(image).numpy()
-    features = {
-        "image": tf.train.Feature(bytes_list=tf.train.BytesList(value=[content])),
-        "label": tf.train.Feature(int64_list=tf.train.Int64List(value=[label])),
-    }
-    return tf.train.Example(features=tf.train.Features(feature=features)).SerializeToString()
+    return example(content, label=label)

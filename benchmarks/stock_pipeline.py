@@ -1,0 +1,93 @@
+"""The rival of the reference pipeline: the same work, wired from stock TFX components alone."""
+
+import json
+from pathlib import Path
+
+from tfx import v1 as tfx
+from tfx.components import Transform
+
+from tfx_feeder.components.feeder_trainer.schedule import Schedule
+from tfx_feeder.pipeline.data_sets import DataSet
+from tfx_feeder.pipeline.evaluation_config import eval_config
+
+
+def create_pipeline(
+    data: DataSet,
+    records: Path,
+    root: Path,
+    schedule: Schedule,
+    *,
+    beam_args: list[str],
+    transform_statistics: bool,
+) -> tfx.dsl.Pipeline:
+    """Wires the components.
+
+    Args:
+        data: Schema, slices and gates are those of the reference pipeline.
+        records: Folder of TFRecord files with the images as PNG.
+        root: Folder of everything that is written.
+        schedule: Trained phase by phase.
+        beam_args: For every Beam component.
+        transform_statistics: Let Transform compute statistics before and after, its default.
+    """
+    example_gen = tfx.components.ImportExampleGen(input_base=str(records))
+    examples = example_gen.outputs["examples"]
+    statistics_gen = tfx.components.StatisticsGen(examples=examples)
+    schema_gen = tfx.components.ImportSchemaGen(schema_file=str(data.schema / "schema.pbtxt"))
+    schema = schema_gen.outputs["schema"]
+    validator = tfx.components.ExampleValidator(
+        statistics=statistics_gen.outputs["statistics"], schema=schema
+    )
+    transform = Transform(
+        examples=examples,
+        schema=schema,
+        preprocessing_fn="stock_training.preprocessing_fn",
+        disable_statistics=not transform_statistics,
+    )
+    trainer = tfx.components.Trainer(
+        run_fn="stock_training.run_fn",
+        examples=transform.outputs["transformed_examples"],
+        transform_graph=transform.outputs["transform_graph"],
+        schema=schema,
+        custom_config={"schedule": json.dumps(schedule.to_dict())},
+    )
+    model = trainer.outputs["model"]
+    baseline = tfx.dsl.Resolver(
+        strategy_class=tfx.dsl.experimental.LatestBlessedModelStrategy,
+        model=tfx.dsl.Channel(type=tfx.types.standard_artifacts.Model),
+        model_blessing=tfx.dsl.Channel(type=tfx.types.standard_artifacts.ModelBlessing),
+    ).with_id("baseline")
+    evaluator = tfx.components.Evaluator(
+        examples=examples,
+        model=model,
+        baseline_model=baseline.outputs["model"],
+        eval_config=eval_config(data.slice_keys, data.gates),
+        example_splits=["eval"],
+    )
+    pusher = tfx.components.Pusher(
+        model=model,
+        model_blessing=evaluator.outputs["blessing"],
+        push_destination=tfx.proto.PushDestination(
+            filesystem=tfx.proto.PushDestination.Filesystem(base_directory=str(root / "serving"))
+        ),
+    )
+    metadata = tfx.orchestration.metadata.sqlite_metadata_connection_config(
+        str(root / "metadata.sqlite")
+    )
+    return tfx.dsl.Pipeline(
+        pipeline_name=data.name,
+        pipeline_root=str(root / "artifacts"),
+        metadata_connection_config=metadata,
+        components=[
+            example_gen,
+            statistics_gen,
+            schema_gen,
+            validator,
+            transform,
+            trainer,
+            baseline,
+            evaluator,
+            pusher,
+        ],
+        beam_pipeline_args=beam_args,
+    )
