@@ -1,0 +1,222 @@
+"""``tfx-feeder doctor``: whether a pipeline can run here, and what to do when not."""
+
+import dataclasses
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Literal
+
+import click
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from tfx_feeder.pipeline.environment import LINES, Line, this_machine
+from tfx_feeder.pipeline.workspace import LEAST_FREE_BYTES
+
+Verdict = Literal["ok", "warning", "error"]
+
+_PACKAGES = ("tensorflow", "keras", "apache-beam", "ml-metadata", "tensorflow-model-analysis")
+_WARN_BYTES = 5 << 30  # a few spans with their models and logs fit into this
+_DEVICES_TIMEOUT_S = 180  # TensorFlow's first import, on a slow disk without bytecode
+_DEVICES_CODE = """
+import tensorflow as tf
+print([f"{d.device_type} {d.name.rsplit(':', 1)[-1]}" for d in tf.config.list_physical_devices()
+       if d.device_type != "CPU"])
+"""
+_VARIABLES: Mapping[str, tuple[Callable[[str], bool], Verdict, str]] = {
+    "TF_USE_LEGACY_KERAS": (
+        lambda value: value.lower() in ("1", "true"),
+        "error",
+        "Keras 3 is needed: unset it.",
+    ),
+    "KERAS_BACKEND": (
+        lambda value: value not in ("", "tensorflow"),
+        "error",
+        "The backend must be tensorflow: unset it.",
+    ),
+    "TF_CONFIG": (
+        bool,
+        "warning",
+        "Names a cluster: a multi-worker strategy waits for its members. Unset it to run alone.",
+    ),
+    "CUDA_VISIBLE_DEVICES": (
+        lambda value: value in ("", "-1"),
+        "warning",
+        "Hides every GPU.",
+    ),
+    "TF_CPP_MIN_LOG_LEVEL": (
+        lambda value: value == "0",
+        "warning",
+        "TensorFlow's banners are shown.",
+    ),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One line of the diagnosis.
+
+    Args:
+        name: What was looked at.
+        found: What was seen.
+        verdict: ``error`` when it would stop a run.
+        advice: What to do; empty when all is well.
+    """
+
+    name: str
+    found: str
+    verdict: Verdict = "ok"
+    advice: str = ""
+
+
+def diagnose(root: Path, *, devices: bool = True) -> Iterator[Check]:
+    """Yields the checks, one after the other.
+
+    Args:
+        root: Folder that runs would write to; it need not exist.
+        devices: Look for accelerators too, which imports TensorFlow in a process of its own.
+    """
+    machine = this_machine()
+    yield Check("Machine", str(machine))
+    yield _check_python()
+    fitting = [line for line in LINES if not line.refusal(machine)]
+    yield _check_tfx(fitting)
+    for package in _PACKAGES:
+        yield _check_package(package)
+    if devices:
+        yield _check_devices()
+    yield from _check_variables(os.environ)
+    yield _check_folder("Folder of runs", root)
+    yield _check_folder("Temporary folder", Path(tempfile.gettempdir()))
+
+
+def _check_python() -> Check:
+    found = "{}.{}.{}".format(*sys.version_info) + f" ({sys.executable})"
+    supported = {minor for line in LINES for minor in line.pythons}
+    if "{}.{}".format(*sys.version_info) in supported:
+        return Check("Python", found)
+    return Check("Python", found, "error", f"Use one of {', '.join(sorted(supported))}.")
+
+
+def _check_tfx(fitting: list[Line]) -> Check:
+    names = [line.name for line in fitting]
+    try:
+        found = version("tfx")
+    except PackageNotFoundError:
+        fix = "Run `make setup`." if names else "No TFX has wheels for this machine."
+        return Check("TFX", "not installed", "error", fix)
+    installed = found.rsplit(".", 1)[0]
+    if installed not in [line.name for line in LINES]:
+        known = " or ".join(line.name for line in LINES)
+        return Check("TFX", found, "error", f"Supported: {known}. Run `make setup`.")
+    if not names:
+        return Check("TFX", found, "warning", "This machine is not one that it is tested on.")
+    skipped = [line for line in LINES if line not in fitting]
+    why = "".join(f"; not {line.name}: {line.refusal(this_machine())}" for line in skipped)
+    if installed != names[0]:
+        fix = f"This machine can run {names[0]}: `make setup` brings it where a Python fits."
+        return Check("TFX", found + why, "warning", fix)
+    return Check("TFX", f"{found}, the newest line for this machine{why}")
+
+
+def _check_package(package: str) -> Check:
+    try:
+        found = version(package)
+    except PackageNotFoundError:
+        return Check(package, "not installed", "error", "Run `make setup`.")
+    if package == "keras" and not found.startswith("3."):
+        return Check(package, found, "error", "Keras 3 is needed: run `make setup`.")
+    return Check(package, found)
+
+
+def _check_devices() -> Check:
+    name = "Accelerators"
+    env = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
+    try:
+        done = subprocess.run(
+            [sys.executable, "-c", _DEVICES_CODE],
+            capture_output=True,
+            text=True,
+            timeout=_DEVICES_TIMEOUT_S,
+            env=env,
+        )
+    except subprocess.TimeoutExpired:
+        found = f"TensorFlow was not loaded within {_DEVICES_TIMEOUT_S} s"
+        return Check(name, found, "warning", "The disk may be slow; try again.")
+    if done.returncode:
+        last = (done.stderr.strip().splitlines() or ["no message"])[-1]
+        return Check(name, f"TensorFlow cannot be imported: {last}", "error", "Run `make setup`.")
+    found = ", ".join(json.loads(done.stdout.strip().splitlines()[-1].replace("'", '"')))
+    return Check(name, found or f"none; training runs on {os.cpu_count()} CPU cores")
+
+
+def _check_variables(environ: Mapping[str, str]) -> Iterator[Check]:
+    for name, (hurts, verdict, advice) in _VARIABLES.items():
+        value = environ.get(name)
+        if value is not None and hurts(value):
+            yield Check(f"Variable {name}", value, verdict, advice)
+
+
+def _check_folder(name: str, folder: Path) -> Check:
+    folder = folder.absolute()
+    existing = next(parent for parent in (folder, *folder.parents) if parent.exists())
+    try:
+        with tempfile.TemporaryFile(dir=existing) as file:
+            file.write(b"1")
+            file.flush()
+        free = shutil.disk_usage(existing).free
+    except OSError as error:
+        fix = "Choose another one with --root." if name == "Folder of runs" else "Set TMPDIR."
+        return Check(name, f"{folder}: {error.strerror}", "error", fix)
+    found = f"{folder}: {free / (1 << 30):.1f} GiB free"
+    if free < LEAST_FREE_BYTES:
+        return Check(name, found, "error", "Make room.")
+    if free < _WARN_BYTES:
+        return Check(name, found, "warning", "Enough to start, but not for long.")
+    return Check(name, found)
+
+
+@click.command()
+@click.option(
+    "--root",
+    type=click.Path(path_type=Path),
+    default=Path("runs"),
+    show_default=True,
+    help="Folder that runs would write to.",
+)
+@click.option("--quick", is_flag=True, help="Leave out accelerators, which takes some seconds.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def doctor(root: Path, quick: bool, as_json: bool) -> None:
+    """Check whether a pipeline can run here; exit with 1 when it cannot."""
+    console = Console(highlight=False)
+    with console.status("Looking at this machine"):  # shows on a terminal only
+        checks = list(diagnose(root, devices=not quick))
+    failed = sum(check.verdict == "error" for check in checks)
+    if as_json:
+        click.echo(json.dumps([dataclasses.asdict(check) for check in checks], indent=2))
+    else:
+        console.print(_table(checks))
+        console.print(f"{failed} would stop a run." if failed else "A pipeline can run here.")
+    raise SystemExit(bool(failed))
+
+
+def _table(checks: list[Check]) -> Table:
+    table = Table(box=None, pad_edge=False)
+    table.add_column("")
+    table.add_column("", no_wrap=True)
+    table.add_column("found", overflow="fold")
+    if any(check.advice for check in checks):
+        table.add_column("advice", overflow="fold")
+    signs = {"ok": "[green]✓[/]", "warning": "[yellow]![/]", "error": "[red]✗[/]"}
+    for check in checks:
+        cells = (check.name, check.found, check.advice)[: len(table.columns) - 1]
+        table.add_row(signs[check.verdict], *map(escape, cells))
+    return table
