@@ -9,7 +9,7 @@ import tensorflow as tf
 from tfx_feeder.components.common.errors import ConfigError
 from tfx_feeder.components.feeder_trainer.options import Feed
 from tfx_feeder.components.feeder_trainer.parsing import BatchParser, parsed_batches
-from tfx_feeder.components.feeder_trainer.records import RecordFiles
+from tfx_feeder.components.feeder_trainer.records import Records
 
 _MIB = 1 << 20
 _STRING_BYTES = 24  # What TensorFlow spends on a string besides its characters.
@@ -31,7 +31,7 @@ class CacheChoice:
         return f"{self.kind}: {self.why}"
 
 
-def choose_cache(records: RecordFiles, parser: BatchParser, options: Feed) -> CacheChoice:
+def choose_cache(records: Records, parser: BatchParser, options: Feed) -> CacheChoice:
     """Follows ``options.cache``, and chooses where it says ``auto``.
 
     Raises:
@@ -69,7 +69,7 @@ def cache_folder(options: Feed) -> str:
     return folder
 
 
-def decoded_bytes(records: RecordFiles, parser: BatchParser) -> float:
+def decoded_bytes(records: Records, parser: BatchParser) -> float:
     """Estimates the decoded size of all examples from the first batch, in bytes."""
     for batch in parsed_batches(records.in_order(), parser).take(1):
         tensors = tf.nest.flatten(batch)

@@ -1,15 +1,17 @@
 """The model feeder: from the splits of an Examples artifact to batches, always one ahead."""
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from tfx_feeder.components.common.errors import DataError
 from tfx_feeder.components.feeder_trainer.augmenting import AugmentedFeed, AugmentFn
 from tfx_feeder.components.feeder_trainer.caching import cache_folder, choose_cache
 from tfx_feeder.components.feeder_trainer.example_feed import ExampleFeed
+from tfx_feeder.components.feeder_trainer.mixed_records import MixedRecords
+from tfx_feeder.components.feeder_trainer.mixing import shares
 from tfx_feeder.components.feeder_trainer.options import Feed
 from tfx_feeder.components.feeder_trainer.parsing import BatchParser, parsed_batches
-from tfx_feeder.components.feeder_trainer.records import UNREADABLE, RecordFiles
+from tfx_feeder.components.feeder_trainer.records import UNREADABLE, RecordFiles, Records
 from tfx_feeder.components.feeder_trainer.resident import ResidentFeed
 from tfx_feeder.components.feeder_trainer.salvage import Rejections, salvage
 from tfx_feeder.components.feeder_trainer.streamed import StreamedFeed
@@ -17,8 +19,12 @@ from tfx_feeder.components.feeder_trainer.streamed import StreamedFeed
 __all__ = ["AugmentFn", "ExampleFeed", "open_feed"]
 
 
+Files = Sequence[str] | Mapping[str, Sequence[str]]
+"""TFRecord files; for a mixture, source to its files."""
+
+
 def open_feed(
-    paths: Sequence[str],
+    paths: Files,
     parser: BatchParser,
     options: Feed,
     *,
@@ -28,7 +34,7 @@ def open_feed(
     """Opens the feed that the options ask for. Every record has been through the parser then.
 
     Args:
-        paths: TFRecord files of the splits.
+        paths: Files of the splits; by source where ``options.mix`` weighs them.
         parser: Makes tensors of a batch of records.
         options: How to feed.
         shuffle: ``False`` keeps the files' order, for validation.
@@ -38,29 +44,31 @@ def open_feed(
         ConfigError: The options do not fit the features.
         DataError: The files are missing or empty, or hold more bad records than the options allow.
     """
+    sources = paths if isinstance(paths, Mapping) else {"": paths}
+    sources = {name: sorted(sources[name]) for name in sorted(sources)}
     rejections = Rejections.of(options)
     workspace = tempfile.TemporaryDirectory(prefix="tfx-feeder-", dir=cache_folder(options))
-    paths = sorted(paths)
     try:
-        feed = _open(paths, parser, options, shuffle)
+        feed = _open(sources, parser, options, shuffle)
     except UNREADABLE:
         # Only now one by one: where nothing is bad, looking for it costs nothing.
         try:
-            usable = salvage(paths, parser, rejections, workspace.name)
+            usable = {
+                name: salvage(files, parser, rejections, workspace.name)
+                for name, files in sources.items()
+            }
             feed = _open(usable, parser, options, shuffle)
         except UNREADABLE as error:
-            raise DataError(f"The files {paths} cannot be read: {error}") from error
+            raise DataError(f"The files {sources} cannot be read: {error}") from error
     feed.rejections = dict(rejections.counts)
     feed.workspace = workspace  # Lives, and is removed, with the feed.
     return feed if augment_fn is None else AugmentedFeed(feed, augment_fn, options.seed)
 
 
 def _open(
-    paths: Sequence[str], parser: BatchParser, options: Feed, shuffle: bool
+    sources: Mapping[str, Sequence[str]], parser: BatchParser, options: Feed, shuffle: bool
 ) -> ResidentFeed | StreamedFeed:
-    records = RecordFiles(paths)
-    if not records.num_examples:
-        raise DataError(f"The splits hold no examples: {records.paths}.")
+    records = _records(sources, options)
     choice = choose_cache(records, parser, options)
     if choice.kind == "none":
         for _ in parsed_batches(records.in_order(), parser):
@@ -71,3 +79,14 @@ def _open(
         feed = ResidentFeed(records, parser, options, shuffle=shuffle, folder=folder)
     feed.description = str(choice)
     return feed
+
+
+def _records(sources: Mapping[str, Sequence[str]], options: Feed) -> Records:
+    records = {name: RecordFiles(paths) for name, paths in sources.items()}
+    for source in records.values():
+        if not source.num_examples:
+            raise DataError(f"The splits hold no examples: {source.paths}.")
+    if len(records) == 1:
+        return next(iter(records.values()))
+    parts = shares({name: options.mix[name] for name in records})
+    return MixedRecords(list(records.values()), list(parts.values()))

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from tfx_feeder.components.common.errors import ConfigError
+from tfx_feeder.components.feeder_trainer.mixing import shares
+from tfx_feeder.components.feeder_trainer.sources import check_sources
 from tfx_feeder.components.feeder_trainer.units import is_integer
 
 T = TypeVar("T")
@@ -52,6 +54,11 @@ class Feed:
         images: Bytes features that hold images; they reach the model as uint8
             ``[batch, height, width, channels]``.
         train_splits: Splits to train on.
+        mix: Weight of each source of training examples: of the splits, as in
+            ``{"train": 3, "extra": 1}``, or of spans, ``{"span:newest": 0.7, "span:others": 0.3}``
+            (``"span:3"`` names one; there may be no others). Exact in every 100 examples; a source
+            smaller than its share repeats. Empty: all examples alike. The length of an epoch is
+            that of all sources together either way.
         eval_splits: Splits to validate on after each epoch; empty: no validation.
         eval_batch_size: Examples in a batch of validation.
         shuffle_buffer: Examples among which a streamed feed shuffles; it holds two such blocks. A
@@ -77,6 +84,7 @@ class Feed:
     weight_key: str | None = None
     images: Mapping[str, Image] = field(default_factory=dict)
     train_splits: tuple[str, ...] = ("train",)
+    mix: Mapping[str, float] = field(default_factory=dict)
     eval_splits: tuple[str, ...] = ("eval",)
     eval_batch_size: int = 256
     shuffle_buffer: int = 10_000
@@ -98,6 +106,9 @@ class Feed:
                 raise ConfigError(f"feed {name}", received=value, expected=f"({value!r},)")
         if not self.train_splits:
             raise ConfigError("feed train_splits", received=(), expected="at least one split")
+        check_sources(self.mix, self.train_splits)
+        if self.mix:
+            shares(self.mix)
         _check_among("feed cache", self.cache, ("auto", "memory", "disk", "none"))
         _check_among("feed on_bad_record", self.on_bad_record, ("fail", "skip"))
         _check_at_least("feed eval_batch_size", self.eval_batch_size, 1)

@@ -6,8 +6,17 @@ with the same examples.
 """
 
 from collections.abc import Iterator, Sequence
+from typing import Protocol
 
 import numpy as np
+
+
+class Order(Protocol):
+    """Says which example stands at which position of an endless stream."""
+
+    def indices(self, positions: range) -> np.ndarray:
+        """Returns the indices of the examples at consecutive positions: int64 ``[positions]``."""
+        ...
 
 
 class ExampleOrder:
@@ -58,7 +67,7 @@ class ExampleOrder:
 
 
 def batch_blocks(
-    order: ExampleOrder, epochs: Sequence[range], batch_size: int, *, limit: int = 1 << 20
+    order: Order, epochs: Sequence[range], batch_size: int, *, limit: int = 1 << 20
 ) -> Iterator[np.ndarray]:
     """Cuts epochs into batches and yields them in blocks of equally large ones.
 

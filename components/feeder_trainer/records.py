@@ -1,10 +1,12 @@
 """TFRecord files of an Examples artifact: compression, count, and a seekable stream of records."""
 
 from collections.abc import Sequence
+from typing import Protocol
 
 import tensorflow as tf
 
 from tfx_feeder.components.common.errors import DataError
+from tfx_feeder.components.feeder_trainer.order import ExampleOrder, Order
 
 _shuffled = tf.random.experimental.stateless_shuffle
 _fold_in = tf.random.experimental.stateless_fold_in
@@ -15,6 +17,20 @@ UNREADABLE = (tf.errors.OpError, UnicodeDecodeError)
 
 _OPEN_FILES = 8
 _BLOCK = 16
+
+
+class Records(Protocol):
+    """What a feed asks of its records; see ``RecordFiles``."""
+
+    num_examples: int
+
+    def in_order(self) -> tf.data.Dataset: ...
+
+    def order(self, seed: int, *, shuffle: bool) -> Order: ...
+
+    def stream(
+        self, start: tf.Tensor | int, *, seed: int, shuffle_buffer: int
+    ) -> tf.data.Dataset: ...
 
 
 class RecordFiles:
@@ -39,6 +55,10 @@ class RecordFiles:
         """Returns the records in the files' order: strings ``[]``."""
         files = tf.data.Dataset.from_tensor_slices((self.paths, self._compressions))
         return files.flat_map(open_records)
+
+    def order(self, seed: int, *, shuffle: bool) -> ExampleOrder:
+        """Returns the order of an endless stream over the records of ``in_order``."""
+        return ExampleOrder(self.num_examples, seed, shuffle=shuffle)
 
     def stream(self, start: tf.Tensor | int, *, seed: int, shuffle_buffer: int) -> tf.data.Dataset:
         """Returns the endless stream of records from a position on: strings ``[]``.

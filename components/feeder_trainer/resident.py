@@ -6,9 +6,9 @@ import tensorflow as tf
 
 from tfx_feeder.components.feeder_trainer.arrays import load_arrays
 from tfx_feeder.components.feeder_trainer.options import Feed
-from tfx_feeder.components.feeder_trainer.order import ExampleOrder, batch_blocks
+from tfx_feeder.components.feeder_trainer.order import batch_blocks
 from tfx_feeder.components.feeder_trainer.parsing import BatchParser, parsed_batches
-from tfx_feeder.components.feeder_trainer.records import RecordFiles
+from tfx_feeder.components.feeder_trainer.records import Records
 
 
 class ResidentFeed:
@@ -24,7 +24,7 @@ class ResidentFeed:
 
     def __init__(
         self,
-        records: RecordFiles,
+        records: Records,
         parser: BatchParser,
         options: Feed,
         *,
@@ -33,6 +33,7 @@ class ResidentFeed:
     ) -> None:
         self.num_examples = records.num_examples
         self.description = "memory" if folder is None else "disk"
+        self._records = records
         self._options = options
         self._shuffle = shuffle and options.shuffle_buffer > 0
         batches = parsed_batches(records.in_order(), parser)
@@ -40,7 +41,7 @@ class ResidentFeed:
 
     def batches(self, epochs: Sequence[range], batch_size: int) -> tf.data.Dataset:
         """See ``ExampleFeed``."""
-        order = ExampleOrder(self.num_examples, self._options.seed, shuffle=self._shuffle)
+        order = self._records.order(self._options.seed, shuffle=self._shuffle)
         blocks = tf.data.Dataset.from_generator(
             lambda: batch_blocks(order, epochs, batch_size),
             output_signature=tf.TensorSpec([None, None], tf.int64),

@@ -6,7 +6,7 @@ import tensorflow as tf
 
 from tfx_feeder.components.feeder_trainer.options import Feed
 from tfx_feeder.components.feeder_trainer.parsing import BatchParser
-from tfx_feeder.components.feeder_trainer.records import RecordFiles
+from tfx_feeder.components.feeder_trainer.records import Records
 
 
 class StreamedFeed:
@@ -20,7 +20,7 @@ class StreamedFeed:
     """
 
     def __init__(
-        self, records: RecordFiles, parser: BatchParser, options: Feed, *, shuffle: bool
+        self, records: Records, parser: BatchParser, options: Feed, *, shuffle: bool
     ) -> None:
         self.num_examples = records.num_examples
         self.description = "none"
