@@ -41,7 +41,7 @@ class BatchWarmup(BasePolicy):
     Example:
         >>> policy = BatchWarmup((0.01, 32, "10ep"), end=128, over="3ep")
         >>> str(policy.schedule(num_examples=3200))
-        '0.01:32x3200ex, 0.01414213562373095:64x6400ex, 0.02:128x22400ex'
+        '0.01:32x3200ex, 0.014142135623730952:64x6400ex, 0.02:128x22400ex'
     """
 
     NAME: ClassVar[str] = "batch_warmup"
