@@ -96,13 +96,14 @@ def slices_table(judgement: Judgement) -> Table:
     for heading in ("examples", "candidate", "baseline", "change"):
         table.add_column(heading, justify="right")
     for row in judgement.slices:
-        compared = row.baseline is not None
+        compared = ("none", "")
+        if row.baseline is not None:
+            compared = (f"{row.baseline:.4f}", f"{row.candidate - row.baseline:+.4f}")
         table.add_row(
             escape(row.slice),
             str(row.examples),
             f"{row.candidate:.4f}",
-            f"{row.baseline:.4f}" if compared else "none",
-            f"{row.candidate - row.baseline:+.4f}" if compared else "",
+            *compared,
             style="red" if row.slice in missed else None,
         )
     return table
