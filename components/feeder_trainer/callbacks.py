@@ -22,7 +22,9 @@ def needs_every_batch(callbacks: Sequence[keras.callbacks.Callback], hooks: Sequ
         hooks: Names of the hooks in question.
     """
     return any(
-        getattr(type(callback), hook) is not getattr(keras.callbacks.Callback, hook)
+        # Of the object, not of its class: a LambdaCallback holds its functions as attributes.
+        getattr(getattr(callback, hook), "__func__", None)
+        is not getattr(keras.callbacks.Callback, hook)
         for callback in callbacks
         for hook in hooks
         if not _saves_by_epoch(callback)

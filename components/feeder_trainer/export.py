@@ -1,5 +1,6 @@
 """Writing a trained model: a SavedModel that takes raw Examples, and a Keras file to go on from."""
 
+import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -78,6 +79,8 @@ def start_from(model: keras.Model, folder: str | Path) -> str | None:
     before = model.get_weights()
     try:
         model.load_weights(path)
+    except (OSError, zipfile.BadZipFile) as error:
+        return f"{path.name} cannot be read: {error}"
     except (ValueError, KeyError) as error:
         model.set_weights(before)
         return f"its architecture is another: {str(error).splitlines()[0]}"
@@ -89,8 +92,12 @@ def _input_specs(model: keras.Model) -> Any:
     inputs = getattr(model, "inputs", None)
     if not inputs:
         return None
-    specs = {t.name: tf.TensorSpec((None, *t.shape[1:]), t.dtype, name=t.name) for t in inputs}
     structure = getattr(model, "input", None)
     if isinstance(structure, Mapping):
-        return specs
-    return list(specs.values()) if len(specs) > 1 else next(iter(specs.values()))
+        return {name: _open_spec(tensor, name) for name, tensor in structure.items()}
+    specs = [_open_spec(tensor, tensor.name) for tensor in inputs]
+    return specs if len(specs) > 1 else specs[0]
+
+
+def _open_spec(tensor: Any, name: str) -> tf.TensorSpec:
+    return tf.TensorSpec((None, *tensor.shape[1:]), tensor.dtype, name=name)

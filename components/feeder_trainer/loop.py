@@ -81,7 +81,7 @@ class TrainingLoop:
         self._every_train_batch = needs_every_batch(callbacks, TRAIN_BATCH_HOOKS)
         self._every_test_batch = needs_every_batch(callbacks, TEST_BATCH_HOOKS)
         self._callbacks = keras.callbacks.CallbackList(
-            list(callbacks), model=self._model, epochs=plan.total_epochs, verbose=0
+            list(callbacks), model=self._model, epochs=plan.total_epochs, steps=None, verbose=0
         )
         self._state = LoopState()
         self._batches: Iterator[Any] | None = None
@@ -110,6 +110,8 @@ class TrainingLoop:
             if not following or following[0].phase != segment.phase or self._model.stop_training:
                 self._end_phase(logs)
             self._save_if_due()
+        # Of an optimizer with use_ema the averaged weights are the result, as in fit().
+        self._model.optimizer.finalize_variable_values(self._model.trainable_weights)
         self._callbacks.on_train_end(logs)
 
     def _begin_phase(self, segment: Segment) -> None:
@@ -146,12 +148,13 @@ class TrainingLoop:
 
     def _run_epoch(self, segment: Segment) -> dict[str, float]:
         state = self._state
+        planned = self._stop(segment) - segment.start
+        steps = math.ceil(planned / segment.batch_size)
+        self._callbacks.params["steps"] = steps
         self._callbacks.on_epoch_begin(segment.epoch)
         state.restore_callbacks(self._callbacks.callbacks)
         if not state.steps_done:
             self._model.reset_metrics()
-        planned = self._stop(segment) - segment.start
-        steps = math.ceil(planned / segment.batch_size)
         self._train(segment, steps)
         logs = self._steps.results()
         if self._validation is not None:
