@@ -6,6 +6,9 @@ from typing import Any
 import apache_beam as beam
 import tensorflow as tf
 from apache_beam import pvalue
+from apache_beam.io import WriteToText
+from apache_beam.pipeline import Pipeline
+from apache_beam.typehints import with_input_types
 
 from tfx_feeder.components.image_example_gen import images
 from tfx_feeder.components.image_example_gen.classes import ClassTable
@@ -33,9 +36,9 @@ class ReadImages(beam.PTransform):
         self._classes = classes
         self._rejected_prefix = rejected_prefix
 
-    def expand(self, pbegin: beam.Pipeline) -> beam.PCollection:
+    def expand(self, input_or_inputs: Pipeline) -> pvalue.PCollection:
         outputs = (
-            pbegin
+            input_or_inputs
             | "Source" >> beam.Create([None])
             | "References" >> beam.FlatMap(_References(self._source))
             | "Distribute" >> beam.Reshuffle()
@@ -47,7 +50,7 @@ class ReadImages(beam.PTransform):
         _ = (
             outputs[_REJECTED]
             | "ToJson" >> beam.Map(Rejection.to_json)
-            | "WriteRejected" >> beam.io.WriteToText(self._rejected_prefix)
+            | "WriteRejected" >> WriteToText(self._rejected_prefix)
         )
         return outputs["examples"]
 
@@ -62,7 +65,7 @@ class _References:
         return self._source.chunks()
 
 
-@beam.typehints.with_input_types(Any)
+@with_input_types(Any)
 class _ToExamples(beam.DoFn):
     def __init__(self, source: Source, classes: ClassTable) -> None:
         self._source = source
