@@ -3,26 +3,32 @@
 import hashlib
 import json
 import os
+from collections.abc import Sequence
 from typing import Any
 
 import tensorflow as tf
 import tensorflow_transform as tft
 from tensorflow_transform.tf_metadata import schema_utils
 from tfx import types
+from tfx.components.util import examples_utils
 from tfx.dsl.components.base import base_executor
 from tfx.types import artifact_utils
 from tfx.utils import io_utils, path_utils
 
+from tfx_feeder.components.common.errors import ConfigError
 from tfx_feeder.components.feeder_trainer.loop_options import Loop
 from tfx_feeder.components.feeder_trainer.model_source import ModelContext
 from tfx_feeder.components.feeder_trainer.notation import read_schedule
 from tfx_feeder.components.feeder_trainer.options import Feed, Strategy, from_json
+from tfx_feeder.components.feeder_trainer.sources import Split, all_paths, by_source
 from tfx_feeder.components.feeder_trainer.training import TrainingJob, train
 from tfx_feeder.components.feeder_trainer.user_code import UserCode
 from tfx_feeder.schemas import training_history
 
 KERAS_FORMAT_DIR = "Format-Keras"
 """Folder in a Model artifact, beside TFX's own ``Format-Serving``."""
+
+_PAYLOADS = ("FORMAT_TF_EXAMPLE", "FORMAT_PARQUET")
 
 _Artifacts = dict[str, list[types.Artifact]]
 
@@ -71,8 +77,10 @@ class Executor(base_executor.BaseExecutor):
                 ),
                 schedule=read_schedule(exec_properties["schedule"]),
                 strategy=from_json(Strategy, exec_properties["strategy"]),
-                train_files=_files(input_dict["examples"], feed.train_splits),
-                eval_files=_files(input_dict["examples"], feed.eval_splits),
+                train_files=by_source(
+                    read_splits(input_dict["examples"], feed.train_splits), feed.mix
+                ),
+                eval_files=all_paths(read_splits(input_dict["examples"], feed.eval_splits)),
                 raw_feature_spec=raw_spec,
                 transform=layer,
                 start_from=os.path.join(base_path, KERAS_FORMAT_DIR) if base_path else None,
@@ -102,10 +110,33 @@ def _hyperparameters(input_dict: _Artifacts) -> dict[str, Any] | None:
     return json.loads(io_utils.read_string_file(io_utils.get_only_uri_in_dir(uri)))
 
 
-def _files(examples: list[types.Artifact], splits: tuple[str, ...]) -> list[str]:
-    """Lists the files of some splits over all Examples artifacts, such as several spans."""
-    folders = [uri for split in splits for uri in artifact_utils.get_split_uris(examples, split)]
-    return [path for folder in folders for path in tf.io.gfile.glob(os.path.join(folder, "*"))]
+def read_splits(examples: Sequence[types.Artifact], names: Sequence[str]) -> list[Split]:
+    """Lists the files of some splits over all Examples artifacts, such as several spans.
+
+    Raises:
+        ConfigError: The payload of an artifact is neither tf.Example nor Parquet.
+    """
+    for artifact in examples:
+        payload = examples_utils.get_payload_format_string(artifact)
+        if payload not in _PAYLOADS:
+            raise ConfigError(
+                "examples",
+                received=f"{payload} at {artifact.uri}",
+                expected=f"Examples with a payload among {', '.join(_PAYLOADS)}",
+                fix="Let Transform or a custom ExampleGen turn them into tf.Example.",
+            )
+    return [
+        Split(name, _span(artifact), tf.io.gfile.glob(pattern))
+        for name in names
+        for artifact in examples
+        for pattern in examples_utils.get_split_file_patterns([artifact], name)
+    ]
+
+
+def _span(artifact: types.Artifact) -> int | None:
+    # ExampleGen writes a custom property; the declared one stays 0.
+    value = artifact.get_custom_property("span")
+    return None if value is None else int(value)
 
 
 def _checkpoint_dir(

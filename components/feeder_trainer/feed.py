@@ -11,16 +11,18 @@ from tfx_feeder.components.feeder_trainer.mixed_records import MixedRecords
 from tfx_feeder.components.feeder_trainer.mixing import shares
 from tfx_feeder.components.feeder_trainer.options import Feed
 from tfx_feeder.components.feeder_trainer.parsing import BatchParser, parsed_batches
-from tfx_feeder.components.feeder_trainer.records import UNREADABLE, RecordFiles, Records
+from tfx_feeder.components.feeder_trainer.records import (
+    UNREADABLE,
+    RecordFiles,
+    Records,
+    is_parquet,
+)
 from tfx_feeder.components.feeder_trainer.resident import ResidentFeed
 from tfx_feeder.components.feeder_trainer.salvage import Rejections, salvage
+from tfx_feeder.components.feeder_trainer.sources import Files
 from tfx_feeder.components.feeder_trainer.streamed import StreamedFeed
 
 __all__ = ["AugmentFn", "ExampleFeed", "open_feed"]
-
-
-Files = Sequence[str] | Mapping[str, Sequence[str]]
-"""TFRecord files; for a mixture, source to its files."""
 
 
 def open_feed(
@@ -48,6 +50,7 @@ def open_feed(
     sources = {name: sorted(sources[name]) for name in sorted(sources)}
     rejections = Rejections.of(options)
     workspace = tempfile.TemporaryDirectory(prefix="tfx-feeder-", dir=cache_folder(options))
+    sources = {name: _readable(files, workspace.name) for name, files in sources.items()}
     try:
         feed = _open(sources, parser, options, shuffle)
     except UNREADABLE:
@@ -63,6 +66,15 @@ def open_feed(
     feed.rejections = dict(rejections.counts)
     feed.workspace = workspace  # Lives, and is removed, with the feed.
     return feed if augment_fn is None else AugmentedFeed(feed, augment_fn, options.seed)
+
+
+def _readable(paths: Sequence[str], folder: str) -> Sequence[str]:
+    if not any(is_parquet(path) for path in paths):
+        return paths
+    # Not at the top: it takes TFX's codecs, which the other formats do without.
+    from tfx_feeder.components.feeder_trainer.parquet import as_tfrecords
+
+    return as_tfrecords(paths, folder)
 
 
 def _open(

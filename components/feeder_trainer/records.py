@@ -11,6 +11,7 @@ from tfx_feeder.components.feeder_trainer.order import ExampleOrder, Order
 _shuffled = tf.random.experimental.stateless_shuffle
 _fold_in = tf.random.experimental.stateless_fold_in
 _GZIP_MAGIC = b"\x1f\x8b\x08"  # Two bytes alone may be the length of a plain first record.
+_PARQUET_MAGIC = b"PAR1"
 _FRAME_BYTES = 16  # Length and checksums that TFRecord puts around a record.
 UNREADABLE = (tf.errors.OpError, UnicodeDecodeError)
 """What reading or parsing a bad record raises; TensorFlow quotes it, and not all of it is text."""
@@ -107,6 +108,15 @@ def compression_of(path: str) -> str:
     """Returns ``"GZIP"`` or ``""``; looks into the file, because names do not always tell."""
     with tf.io.gfile.GFile(path, "rb") as file:
         return "GZIP" if file.read(len(_GZIP_MAGIC)) == _GZIP_MAGIC else ""
+
+
+def is_parquet(path: str) -> bool:
+    """Looks into a file for Parquet; ``False`` where it cannot be read."""
+    try:
+        with tf.io.gfile.GFile(path, "rb") as file:
+            return file.read(len(_PARQUET_MAGIC)) == _PARQUET_MAGIC
+    except tf.errors.OpError:
+        return False
 
 
 def count_records(path: str, compression: str) -> int:

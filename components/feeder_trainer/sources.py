@@ -46,20 +46,31 @@ def check_sources(mix: Iterable[str], train_splits: Sequence[str]) -> None:
     )
 
 
-def by_source(splits: Sequence[Split], mix: Mapping[str, float]) -> dict[str, list[str]]:
+Files = Sequence[str] | Mapping[str, Sequence[str]]
+"""Paths; for a mixture, source to its paths."""
+
+
+def all_paths(splits: Sequence[Split]) -> list[str]:
+    """Returns the files of all splits."""
+    return [path for split in splits for path in split.paths]
+
+
+def by_source(splits: Sequence[Split], mix: Mapping[str, float]) -> Files:
     """Sorts the files of splits by the sources of a mixture.
 
     Args:
         splits: All splits to train on.
-        mix: ``Feed.mix``; not empty.
+        mix: ``Feed.mix``.
 
     Returns:
-        Source to its files. A span that no source stands for is left out, and so is
-        ``span:others`` where there are none.
+        Source to its files; all of them where nothing is mixed. A span that no source stands for
+        is left out, and so is ``span:others`` where there are none.
 
     Raises:
         ConfigError: A source has no files, or an artifact has no span.
     """
+    if not mix:
+        return all_paths(splits)
     spans = {split.span for split in splits}
     named = any(name.startswith("span:") for name in mix)
     if named and None in spans:

@@ -29,6 +29,7 @@ from tfx_feeder.components.feeder_trainer.options import Strategy
 from tfx_feeder.components.feeder_trainer.parsing import BatchParser
 from tfx_feeder.components.feeder_trainer.plan import Policy, make_plan
 from tfx_feeder.components.feeder_trainer.schedule import Schedule
+from tfx_feeder.components.feeder_trainer.sources import Files
 from tfx_feeder.components.feeder_trainer.step import CompiledSteps
 from tfx_feeder.components.feeder_trainer.tensorboard import write_scalars
 from tfx_feeder.components.feeder_trainer.user_code import UserCode
@@ -44,7 +45,7 @@ class TrainingJob:
         context: Passed to them; its ``feature_spec`` is that of the files.
         schedule: Learning rates, batch sizes and lengths, or the policy that decides them.
         strategy: Where to train.
-        train_files: TFRecord files to train on.
+        train_files: Files to train on; by source where ``Feed.mix`` weighs them.
         eval_files: TFRecord files to validate on; may be empty.
         raw_feature_spec: Features of the raw Examples that the served model takes.
         transform: Turns parsed raw features into training features; ``None`` if they are the same.
@@ -62,7 +63,7 @@ class TrainingJob:
     context: ModelContext
     schedule: Schedule | Policy
     strategy: Strategy
-    train_files: Sequence[str]
+    train_files: Files
     eval_files: Sequence[str]
     raw_feature_spec: Mapping[str, Any]
     transform: Callable[[dict[str, Any]], dict[str, Any]] | None

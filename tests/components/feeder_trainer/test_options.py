@@ -38,7 +38,7 @@ def test_json_round_trip_is_exact(options: Any) -> None:
         ({"train_splits": ()}, "feed train_splits"),
         ({"train_splits": "train"}, "feed train_splits"),
         ({"eval_splits": "eval"}, "feed eval_splits"),
-        ({"cache": "disk"}, "feed cache"),
+        ({"cache": "tape"}, "feed cache"),
         ({"eval_batch_size": 0}, "feed eval_batch_size"),
         ({"shuffle_buffer": -1}, "feed shuffle_buffer"),
         ({"shuffle_buffer": 1e4}, "feed shuffle_buffer"),
