@@ -9,8 +9,8 @@ from tfx_feeder.components.feeder_trainer.schedule import Schedule
 from tfx_feeder.pipeline.data_sets import DataSet
 from tfx_feeder.pipeline.workspace import Workspace
 
-SHORT_SCHEDULE = Schedule([(0.01, 16, 3), (0.005, 32, 2), (0.0025, 64, 2)], steps_per_epoch=40)
-FULL_SCHEDULE = Schedule([(0.01, 32, 10), (0.005, 64, 10), (0.0025, 128, 10)], steps_per_epoch=200)
+SHORT_SCHEDULE = Schedule.of("0.01:16x3, 0.005:32x2, 0.0025:64x1 @40")
+FULL_SCHEDULE = Schedule.of("0.01:32x10, 0.005:64x10, 0.0025:128x10 @200")
 IMAGE = Image(height=32, width=32, channels=3)
 BEAM_ARGS = (
     # Without it, any Beam argument makes TFX pack itself into a source distribution, every time.

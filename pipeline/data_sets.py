@@ -2,9 +2,10 @@
 
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -135,7 +136,7 @@ def own_folder(folder: Path) -> DataSet:
 def _digits_of(forms: range) -> dict[str, np.ndarray]:
     from sklearn.datasets import load_digits  # Two seconds that other data sets need not pay.
 
-    bunch = load_digits()
+    bunch: Any = load_digits()
     rows = slice(_DIGITS_FORMS[forms.start], _DIGITS_FORMS[forms.stop])
     return {
         "images": np.round(bunch.images[rows] * (255 / 16)).astype(np.uint8),
@@ -144,7 +145,7 @@ def _digits_of(forms: range) -> dict[str, np.ndarray]:
     }
 
 
-def _from_keras(name: str, folder: Path, classes: list[str], gates: Gates) -> DataSet:
+def _from_keras(name: str, folder: Path, classes: Sequence[str], gates: Gates) -> DataSet:
     patterns = {"train": "train.npz", "eval": "eval.npz"}
     if not all((folder / file).exists() for file in patterns.values()):
         import keras

@@ -1,5 +1,8 @@
 """What the Evaluator measures, on which slices, and what it takes to be blessed."""
 
+# Generated protobuf modules name their messages at run time only.
+# pyright: reportAttributeAccessIssue=false
+
 import json
 from collections.abc import Sequence
 

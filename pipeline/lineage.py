@@ -3,6 +3,8 @@
 Reads with the ML Metadata client alone. It walks from event to event, because the store's own
 lineage queries are not available in every release.
 """
+# The client names its messages at run time only.
+# pyright: reportAttributeAccessIssue=false, reportPrivateImportUsage=false
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -89,9 +91,10 @@ class Lineage:
 
     def run_ids(self) -> list[str]:
         """Returns the ids of the runs, oldest first."""
-        if not self._exists():
+        pipeline = self._pipeline_id()
+        if pipeline is None:
             return []
-        contexts = self._store.get_children_contexts_by_context(self._context("pipeline"))
+        contexts = self._store.get_children_contexts_by_context(pipeline)
         runs = [context for context in contexts if context.type == "pipeline_run"]
         return [context.name for context in sorted(runs, key=lambda context: context.id)]
 
@@ -121,11 +124,12 @@ class Lineage:
             last_node: Node whose completion is the end of a run.
             path: Input keys from that node back to the Examples with the span.
         """
-        if not self._exists():
+        pipeline = self._pipeline_id()
+        if pipeline is None:
             return set()
         executions = {
             execution.id
-            for execution in self._store.get_executions_by_context(self._context("pipeline"))
+            for execution in self._store.get_executions_by_context(pipeline)
             if _state(execution) == COMPLETE and self._node(execution.id) == last_node
         }
         artifacts: set[int] = set()
@@ -137,9 +141,10 @@ class Lineage:
 
     def latest_pushed(self) -> Artifact | None:
         """Returns the ``PushedModel`` that was pushed last."""
-        if not self._exists():
+        pipeline = self._pipeline_id()
+        if pipeline is None:
             return None
-        artifacts = self._store.get_artifacts_by_context(self._context("pipeline"))
+        artifacts = self._store.get_artifacts_by_context(pipeline)
         pushed = [a for a in artifacts if a.type == "PushedModel" and _properties(a).get("pushed")]
         return _artifact(max(pushed, key=lambda a: a.id)) if pushed else None
 
@@ -157,11 +162,9 @@ class Lineage:
             execution.last_known_state = pb.Execution.CANCELED
         self._store.put_executions(left_open)
 
-    def _exists(self) -> bool:
-        return self._store.get_context_by_type_and_name("pipeline", self._pipeline) is not None
-
-    def _context(self, type_name: str) -> int:
-        return self._store.get_context_by_type_and_name(type_name, self._pipeline).id
+    def _pipeline_id(self) -> int | None:
+        context = self._store.get_context_by_type_and_name("pipeline", self._pipeline)
+        return None if context is None else context.id
 
     def _node(self, execution_id: int) -> str:
         contexts = self._store.get_contexts_by_execution(execution_id)

@@ -1,5 +1,8 @@
 """The reference pipeline: images in, a judged and pushed model out."""
 
+# TFX declares no exports in its public modules.
+# pyright: reportPrivateImportUsage=false
+
 from tfx import v1 as tfx
 from tfx.components import Transform
 

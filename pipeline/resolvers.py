@@ -1,5 +1,9 @@
 """Which earlier model a training starts from, and which one a candidate has to beat."""
 
+# TFX declares no exports in its public modules.
+# pyright: reportPrivateImportUsage=false
+
+import ml_metadata as mlmd
 from tfx import types
 from tfx import v1 as tfx
 
@@ -14,7 +18,7 @@ class BlessedBefore(tfx.dsl.experimental.LatestBlessedModelStrategy):
     """
 
     def resolve_artifacts(
-        self, store: object, input_dict: dict[str, list[types.Artifact]]
+        self, store: mlmd.MetadataStore, input_dict: dict[str, list[types.Artifact]]
     ) -> dict[str, list[types.Artifact]] | None:
         """Returns the input with at most one artifact in each of ``model`` and ``blessing``."""
         subject = input_dict["before"]

@@ -1,5 +1,8 @@
 """One run of the reference pipeline: settings, span, execution, outcome."""
 
+# TFX declares no exports in its public modules.
+# pyright: reportPrivateImportUsage=false
+
 from collections.abc import Collection
 from pathlib import Path
 

@@ -43,7 +43,7 @@ def test_root_that_cannot_be_written_is_one_line(tmp_path, capfd):
     [
         ({"schedule": "0.01:0x3"}, "batch_size: expected an integer of 1 or more"),
         ({"schedule": "nonsense"}, "schedule: expected a learning rate"),
-        ({"schedule": "0.01:32x3", "full": True}, "either --schedule or --full"),
+        ({"schedule": "0.01:32x3", "full": True}, "schedule: expected either --schedule or --full"),
         ({"span": 9}, "span: expected one of 1, 2, 3. Received: 9"),
         ({"data": "nowhere"}, "data: expected digits, cifar10, fashion_mnist, or a folder"),
     ],
