@@ -7,6 +7,7 @@ from typing import Any
 from tfx import v1 as tfx
 from tfx.dsl.components.base import base_component, executor_spec
 from tfx.types import Channel, component_spec
+from tfx.v1.dsl import standard_annotations
 
 from tfx_feeder.components.common.errors import ConfigError
 from tfx_feeder.components.feeder_trainer import executor
@@ -51,7 +52,7 @@ class FeederTrainerSpec(component_spec.ComponentSpec):
         "model_run": component_spec.ChannelParameter(type=_artifacts.ModelRun),
         "training_history": component_spec.ChannelParameter(type=TrainingHistory),
     }
-    TYPE_ANNOTATION = tfx.dsl.standard_annotations.Train
+    TYPE_ANNOTATION = standard_annotations.Train
 
 
 class FeederTrainer(base_component.BaseComponent):
