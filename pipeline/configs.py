@@ -5,6 +5,7 @@ from pathlib import Path
 
 from tfx_feeder.components.common.errors import ConfigError
 from tfx_feeder.components.feeder_trainer.options import Feed, Image, Strategy
+from tfx_feeder.components.feeder_trainer.plan import Policy
 from tfx_feeder.components.feeder_trainer.schedule import Schedule
 from tfx_feeder.pipeline.data_sets import DataSet
 from tfx_feeder.pipeline.workspace import Workspace
@@ -30,7 +31,7 @@ class PipelineConfig:
         root: Folder of everything that the pipeline writes.
         span: Span of ``data`` to train on; needed where it has spans.
         image: Size to which images are brought; the model sees them so.
-        schedule: Learning rates, batch sizes and lengths.
+        schedule: Learning rates, batch sizes and lengths, or the policy that decides them.
         strategy: Where the training runs.
         seed: Initial weights and order of examples derive from it.
         max_rejected_fraction: Largest tolerated share of images left out, 0 to 1.
@@ -47,7 +48,7 @@ class PipelineConfig:
     root: Path
     span: int | None = None
     image: Image = IMAGE
-    schedule: Schedule = SHORT_SCHEDULE
+    schedule: Schedule | Policy = SHORT_SCHEDULE
     strategy: Strategy = field(default_factory=Strategy.sequential)
     seed: int = 0
     max_rejected_fraction: float = 0.01

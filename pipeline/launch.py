@@ -30,7 +30,7 @@ class Request:
     Args:
         data: Name of a built-in data set, or a folder.
         span: Span to train on; ``None``: the next one.
-        schedule: In the notation of ``Schedule.of``; ``None``: the short one.
+        schedule: In a notation that ``read_schedule`` reads; ``None``: the short one.
         full: Train by the long schedule of the reference.
         root: Folder of everything that is written.
         cache: Take over what earlier runs made.

@@ -11,6 +11,8 @@ from rich.console import Console
 from tfx import v1 as tfx
 
 from tfx_feeder.components.common.errors import ConfigError
+from tfx_feeder.components.feeder_trainer.notation import read_schedule
+from tfx_feeder.components.feeder_trainer.plan import Policy
 from tfx_feeder.components.feeder_trainer.schedule import Schedule
 from tfx_feeder.pipeline import outcome as outcomes
 from tfx_feeder.pipeline import summary
@@ -62,8 +64,8 @@ def run(request: Request, console: Console, log: Path) -> int:
     return DONE if outcome.judgement.blessed else NOT_BLESSED
 
 
-def choose_schedule(text: str | None, *, full: bool) -> Schedule:
-    """Returns the schedule that was asked for; the short one by default.
+def choose_schedule(text: str | None, *, full: bool) -> Schedule | Policy:
+    """Returns the schedule or policy that was asked for; the short one by default.
 
     Raises:
         ConfigError: The text cannot be read, or both are given.
@@ -72,7 +74,7 @@ def choose_schedule(text: str | None, *, full: bool) -> Schedule:
         return FULL_SCHEDULE if full else SHORT_SCHEDULE
     if full:
         raise ConfigError("schedule", received=text, expected="either --schedule or --full")
-    return Schedule.of(text)
+    return read_schedule(text)
 
 
 def choose_span(data: DataSet, wanted: int | None, done: Collection[int]) -> int | None:

@@ -115,8 +115,7 @@ class TrainingLoop:
         self._callbacks.on_train_end(logs)
 
     def _begin_phase(self, segment: Segment) -> None:
-        self._state.phase = segment
-        self._state.phase_fits = False
+        self._state.begin_phase(segment)
         self._monitor.begin_phase()
         set_learning_rate(self._model, segment.learning_rate)
 
@@ -180,7 +179,7 @@ class TrainingLoop:
         )
         for decision in self._plan.advance(feedback):
             if decision.kind == "phase":
-                state.reason = decision.reason
+                state.next_reason = decision.reason
             self._recorder.event(decision.kind, decision.reason)
         state.end_epoch()
         self._epochs_open -= 1

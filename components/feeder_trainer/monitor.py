@@ -11,8 +11,9 @@ from tfx_feeder.components.feeder_trainer.feed import ExampleFeed
 from tfx_feeder.components.feeder_trainer.model_state import capture, restore
 from tfx_feeder.components.feeder_trainer.step import CompiledSteps
 
-INPUT_BOUND_WAIT_PCT = 5.0
-"""Share of waiting from which on a training counts as input-bound, in percent."""
+INPUT_BOUND_WAIT_PCT = 10.0
+"""Share of waiting from which on a training counts as input-bound, in percent, where the ceilings
+of feed and device are not known."""
 
 _FEED_ADVICE = (
     'Hold the decoded examples with Feed(cache="memory") or "disk", move work out of the feed into '
@@ -91,12 +92,10 @@ class Monitor:
 
     def is_input_bound(self, input_wait_pct: float) -> bool:
         """Says whether the step waited for its input too much."""
-        if input_wait_pct >= INPUT_BOUND_WAIT_PCT:
-            return True
-        ceilings = self.ceilings
-        return (
-            ceilings is not None and ceilings.input_examples_per_s < ceilings.device_examples_per_s
-        )
+        if self.ceilings is None:
+            return input_wait_pct >= INPUT_BOUND_WAIT_PCT
+        # Fetching a batch that is there costs a little as well, which is much of a short step.
+        return self.ceilings.input_examples_per_s < self.ceilings.device_examples_per_s
 
     def judge(self, input_wait_pct: float, examples_per_s: float) -> Verdict:
         """Judges a phase.

@@ -25,7 +25,8 @@ class LoopState:
 
     Args:
         phase: First epoch of the phase that is open; ``None`` between two phases.
-        reason: Why that phase, or the one to come, begins.
+        reason: Why that phase began.
+        next_reason: Why the next one begins.
         phase_fits: Whether a batch of this phase has fitted into memory.
         rows: What the steps of this epoch returned so far, ``[steps, 6]``.
         seconds: Time of these steps.
@@ -33,7 +34,8 @@ class LoopState:
     """
 
     phase: Segment | None = None
-    reason: str = "start"
+    reason: str = ""
+    next_reason: str = "start"
     phase_fits: bool = False
     rows: np.ndarray = field(default_factory=lambda: _NO_ROWS)
     seconds: float = 0.0
@@ -44,6 +46,10 @@ class LoopState:
     def steps_done(self) -> int:
         """Steps of this epoch that are done."""
         return len(self.rows)
+
+    def begin_phase(self, first: Segment) -> None:
+        """Opens a phase with its first epoch."""
+        self.phase, self.reason, self.phase_fits = first, self.next_reason, False
 
     def add(self, rows: np.ndarray, seconds: float) -> None:
         """Counts the steps of one call."""
@@ -83,6 +89,7 @@ def save(
             state={
                 "phase": None if state.phase is None else dataclasses.asdict(state.phase),
                 "reason": state.reason,
+                "next_reason": state.next_reason,
                 "seconds": state.seconds,
                 "first_step_s": state.first_step_s,
                 "callbacks": remembered,
@@ -121,6 +128,7 @@ def load(
     return LoopState(
         phase=None if saved["phase"] is None else Segment(**saved["phase"]),
         reason=saved["reason"],
+        next_reason=saved["next_reason"],
         rows=arrays[_ROWS],
         seconds=saved["seconds"],
         first_step_s=saved["first_step_s"],
