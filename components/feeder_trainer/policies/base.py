@@ -50,6 +50,10 @@ class BasePolicy(abc.ABC):
         """Raises what would fail later; see ``Schedule.validate``."""
         self.schedule(num_examples).validate(num_examples, replicas)
 
+    def __str__(self) -> str:
+        values = ((field.name, getattr(self, field.name)) for field in dataclasses.fields(self))
+        return f"{self.NAME}: " + ", ".join(f"{n} {v}" for n, v in values if v is not None)
+
     def to_dict(self) -> dict[str, Any]:
         """Returns the policy as JSON and YAML can hold it; ``from_dict`` reads it back."""
         values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
