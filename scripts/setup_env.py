@@ -99,6 +99,7 @@ def run(command: list[str]) -> None:
     """
     env = {key: value for key, value in os.environ.items() if key != "PYTHONHOME"}
     env.setdefault("UV_HTTP_TIMEOUT", "300")  # TensorFlow alone is 0.6 GB
+    env.setdefault("UV_SYSTEM_CERTS", "true")  # a company's own authority, as pip accepts it
     try:
         with subprocess.Popen(
             command, env=env, cwd=str(ROOT), stderr=subprocess.PIPE, text=True

@@ -1,0 +1,39 @@
+"""The command line as a user meets it, in a process of its own."""
+
+import subprocess
+import sys
+
+import pytest
+
+from tfx_feeder import __version__
+
+
+def tfx_feeder(*arguments: str, before: str = "pass") -> subprocess.CompletedProcess[str]:
+    code = f"import sys; {before}; from tfx_feeder.pipeline.cli import main; main({arguments!r})"
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+
+
+HEAVY = ("tensorflow", "tfx", "keras", "apache_beam", "ml_metadata")
+BLOCK = f"sys.modules.update(dict.fromkeys({HEAVY}))"  # importing one raises then
+
+
+def test_help_lists_the_commands_without_importing_them() -> None:
+    done = tfx_feeder("--help", before=BLOCK)
+    assert done.returncode == 0
+    assert "doctor" in done.stdout
+
+
+@pytest.mark.parametrize("command", ["doctor", "schedule"])
+def test_light_commands_import_nothing_heavy(command: str) -> None:
+    done = tfx_feeder(command, "--help", before=BLOCK)
+    assert done.returncode == 0, done.stderr
+
+
+def test_an_unknown_command_is_refused_by_name() -> None:
+    done = tfx_feeder("heal")
+    assert done.returncode == 2
+    assert "heal" in done.stderr
+
+
+def test_version_is_told() -> None:
+    assert __version__ in tfx_feeder("--version").stdout
