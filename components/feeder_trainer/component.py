@@ -13,7 +13,7 @@ from tfx_feeder.components.common.errors import ConfigError
 from tfx_feeder.components.feeder_trainer import executor
 from tfx_feeder.components.feeder_trainer.loop_options import Loop
 from tfx_feeder.components.feeder_trainer.notation import write_schedule
-from tfx_feeder.components.feeder_trainer.options import Feed, Strategy, to_json
+from tfx_feeder.components.feeder_trainer.options import Feed, Strategy, checked, to_json
 from tfx_feeder.components.feeder_trainer.plan import Policy
 from tfx_feeder.components.feeder_trainer.schedule import Schedule
 from tfx_feeder.components.feeder_trainer.user_code import UserCode
@@ -129,9 +129,9 @@ class FeederTrainer(base_component.BaseComponent):
             module_file=module_file,
             code_fingerprint=code.fingerprint(),
             schedule=write_schedule(schedule),
-            strategy=to_json(strategy or Strategy.sequential()),
-            feed=to_json(feed or Feed()),
-            loop=to_json(loop or Loop()),
+            strategy=to_json(checked("strategy", strategy, Strategy)),
+            feed=to_json(checked("feed", feed, Feed)),
+            loop=to_json(checked("loop", loop, Loop)),
             warm_start=warm_start,
             custom_config=_to_json(custom_config),
             model=Channel(type=_artifacts.Model),

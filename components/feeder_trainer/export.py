@@ -1,7 +1,7 @@
 """Writing a trained model: a SavedModel that takes raw Examples, and a Keras file to go on from."""
 
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +44,34 @@ def export_serving(
     if specs is not None:
         archive.add_endpoint("predict", lambda inputs: model(inputs, training=False), [specs])
     archive.write_out(folder, verbose=False)
+
+
+def needed_features(
+    spec: Mapping[str, Any],
+    transform: Callable[[dict[str, Any]], Mapping[str, Any]],
+    wanted: Collection[str],
+) -> dict[str, Any]:
+    """Leaves out raw features that no model input depends on.
+
+    Such as those of which Transform makes the label: who asks for a prediction has none.
+
+    Args:
+        spec: Raw features.
+        transform: Given some raw features, returns those features that depend on no others.
+        wanted: Features that reach the model.
+    """
+    needed = dict(spec)
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string)])
+    def leave_out(serialized: tf.Tensor) -> None:
+        parsed = tf.io.parse_example(serialized, spec)
+        for left_out in spec:
+            rest = {key: parsed[key] for key in needed if key != left_out}
+            if rest and set(wanted) <= set(transform(rest)):
+                del needed[left_out]
+
+    leave_out.get_concrete_function()  # Tracing is enough: nothing is computed.
+    return needed
 
 
 def save_for_warm_start(model: keras.Model, folder: str | Path) -> Path:

@@ -141,6 +141,19 @@ class Strategy:
         return cls("sequential")
 
 
+def checked(argument: str, value: Any, kind: type[T]) -> T:
+    """Returns the value, or its default for ``None``.
+
+    Raises:
+        ConfigError: It is of another type.
+    """
+    if value is None:
+        return kind()
+    if not isinstance(value, kind):
+        raise ConfigError(argument, received=value, expected=f"a {kind.__name__}")
+    return value
+
+
 def to_json(options: Any) -> str:
     """Writes an options dataclass so that an execution property can hold it."""
     return json.dumps(dataclasses.asdict(options), sort_keys=True)

@@ -12,6 +12,7 @@ from tfx_feeder.components.common.errors import ConfigError
 from tfx_feeder.components.feeder_trainer.checkpoint import CheckpointFolder
 from tfx_feeder.components.feeder_trainer.export import (
     export_serving,
+    needed_features,
     save_for_warm_start,
     start_from,
 )
@@ -184,6 +185,8 @@ def _raw_examples_to_inputs(
 ) -> Callable[[tf.Tensor], Any]:
     special = {job.context.feed.label_key, job.context.feed.weight_key}
     spec = {key: value for key, value in job.raw_feature_spec.items() if key not in special}
+    if job.transform is not None:
+        spec = needed_features(spec, job.transform, parser.feature_names)
 
     def to_inputs(serialized: tf.Tensor) -> Any:
         features = tf.io.parse_example(serialized, spec)
