@@ -1,6 +1,7 @@
 """The feed that reads the files in every pass: for examples that do not fit elsewhere."""
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import tensorflow as tf
 
@@ -31,7 +32,10 @@ class StreamedFeed:
 
     def batches(self, epochs: Sequence[range], batch_size: int) -> tf.data.Dataset:
         """See ``ExampleFeed``."""
-        if all(len(epoch) % batch_size == 0 for epoch in epochs[:-1]):
+        if all(
+            before.stop == after.start and len(before) % batch_size == 0
+            for before, after in pairwise(epochs)
+        ):
             # Contiguous epochs without partial batches are one stretch: the files stay open.
             epochs = [range(epochs[0].start, epochs[-1].stop)]
         starts = tf.constant([epoch.start for epoch in epochs], tf.int64)

@@ -1,0 +1,172 @@
+"""Both feeds: each example once a pass, the same sequence from any position, clear errors."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tfx_feeder.components.common.errors import ConfigError, DataError
+from tfx_feeder.components.feeder_trainer.feed import ExampleFeed, open_feed
+from tfx_feeder.components.feeder_trainer.options import Feed, Image
+from tfx_feeder.components.feeder_trainer.parsing import BatchParser
+
+N = 200
+IMAGES = {"image": Image(8, 8, 1)}
+KINDS = {
+    "resident": {"cache": "memory"},
+    "streamed": {"cache": "none", "shuffle_buffer": 30},
+    "in order": {"cache": "none", "shuffle_buffer": 0},
+}
+
+
+@pytest.fixture(scope="module")
+def feeds(digit_files: list[str], digits_spec: dict) -> dict[str, ExampleFeed]:
+    opened = {}
+    for kind, options in KINDS.items():
+        feed = Feed(images=IMAGES, weight_key="weight", **options)
+        opened[kind] = open_feed(digit_files, BatchParser(digits_spec, feed), feed, shuffle=True)
+    return opened
+
+
+def _ids(feed: ExampleFeed, epochs: Sequence[range], batch_size: int) -> list[list[int]]:
+    return [b[0]["id"].numpy().tolist() for b in feed.batches(epochs, batch_size)]
+
+
+def _flat(batches: list[list[int]]) -> list[int]:
+    return [index for batch in batches for index in batch]
+
+
+def _passes(count: int, first: int = 0) -> list[range]:
+    return [range(i * N, (i + 1) * N) for i in range(first, first + count)]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("batch_size", [1, 32, 200])
+def test_each_pass_holds_each_example_once(feeds: dict, kind: str, batch_size: int) -> None:
+    batches = _ids(feeds[kind], _passes(2), batch_size)
+
+    sizes = [len(batch) for batch in batches]
+    assert sizes == 2 * ([batch_size] * (N // batch_size) + [N % batch_size] * (N % batch_size > 0))
+    for one_pass in np.reshape(_flat(batches), (2, N)):
+        assert sorted(one_pass) == list(range(N))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_sequence_goes_on_from_any_position_and_at_any_batch_size(
+    feeds: dict, kind: str
+) -> None:
+    whole = _flat(_ids(feeds[kind], _passes(3), 32))
+
+    for start, batch_size in ((1, 32), (96, 64), (250, 7), (400, 200)):
+        epochs = [range(start, 400), range(400, 600)] if start < 400 else [range(400, 600)]
+        assert _flat(_ids(feeds[kind], epochs, batch_size)) == whole[start:]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_an_epoch_leaves_out_is_skipped(feeds: dict, kind: str) -> None:
+    whole = _flat(_ids(feeds[kind], _passes(2), 50))
+
+    batches = _ids(feeds[kind], [range(0, 192), range(200, 392)], 64)
+
+    assert [len(batch) for batch in batches] == [64] * 6
+    assert _flat(batches) == whole[:192] + whole[200:392]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_features_labels_and_weights_stay_together(feeds: dict, kind: str, digits: Any) -> None:
+    for features, label, weight in feeds[kind].batches(_passes(1), 64):
+        ids = features["id"].numpy()
+        np.testing.assert_array_equal(features["image"], digits.images[ids])
+        np.testing.assert_array_equal(label, digits.labels[ids])
+        np.testing.assert_array_equal(weight, digits.weights[ids])
+
+
+def test_shuffled_passes_differ_and_validation_keeps_the_order(
+    feeds: dict, digit_files: list[str], digits_spec: dict
+) -> None:
+    for kind in ("resident", "streamed"):
+        first, second = np.reshape(_flat(_ids(feeds[kind], _passes(2), 50)), (2, N)).tolist()
+        assert first != second
+    in_order = _flat(_ids(feeds["in order"], _passes(1), 50))
+    for options in (Feed(cache="memory"), Feed(cache="none")):
+        feed = open_feed(digit_files, BatchParser(digits_spec, options), options, shuffle=False)
+        assert _flat(_ids(feed, _passes(1), 50)) == in_order
+
+
+def test_png_images(digits: Any, digits_spec: dict, write_files: Callable) -> None:
+    rows = [
+        {**row, "image": tf.io.encode_png(image).numpy()}
+        for row, image in zip(digits.rows(), digits.images, strict=True)
+    ]
+    options = Feed(images={"image": Image(8, 8, 1, "file")})
+    feed = open_feed(write_files(rows), BatchParser(digits_spec, options), options, shuffle=True)
+
+    features, _ = next(iter(feed.batches([range(32)], 32)))
+
+    np.testing.assert_array_equal(features["image"], digits.images[features["id"].numpy()])
+
+
+def test_auto_holds_in_memory_what_fits(digit_files: list[str], digits_spec: dict) -> None:
+    options = Feed(images=IMAGES)
+    feed = open_feed(digit_files, BatchParser(digits_spec, options), options, shuffle=True)
+
+    assert feed.description.startswith("memory")
+
+
+def test_features_of_varying_length_are_streamed(write_files: Callable) -> None:
+    spec = {
+        "tags": tf.io.VarLenFeature(tf.int64),
+        "label": tf.io.FixedLenFeature([], tf.int64),
+    }
+    paths = write_files([{"tags": [1] * (i % 3), "label": i} for i in range(20)])
+    auto, memory = Feed(), Feed(cache="memory")
+
+    feed = open_feed(paths, BatchParser(spec, auto), auto, shuffle=True)
+
+    assert feed.description.startswith("none")
+    labels = [label for _, batch in feed.batches([range(20)], 8) for label in batch.numpy()]
+    assert sorted(labels) == list(range(20))
+    with pytest.raises(ConfigError, match="vary in length"):
+        open_feed(paths, BatchParser(spec, memory), memory, shuffle=True)
+
+
+def test_empty_splits_are_refused(write_files: Callable, digits_spec: dict) -> None:
+    options = Feed()
+    parser = BatchParser(digits_spec, options)
+
+    for paths, cause in ((write_files([], files=2), "no examples"), ([], "no files")):
+        with pytest.raises(DataError, match=cause):
+            open_feed(paths, parser, options, shuffle=True)
+
+
+@pytest.mark.parametrize("cache", ["memory", "none"])
+@pytest.mark.parametrize("gzip", [True, False])
+def test_a_truncated_file_is_refused_by_name(
+    digits: Any, digits_spec: dict, write_files: Callable, cache: str, gzip: bool
+) -> None:
+    paths = write_files(digits.rows(), files=2, gzip=gzip)
+    contents = Path(paths[1]).read_bytes()
+    Path(paths[1]).write_bytes(contents[: len(contents) // 2])
+    options = Feed(cache=cache)
+
+    with pytest.raises(DataError, match=Path(paths[1]).name):
+        open_feed(paths, BatchParser(digits_spec, options), options, shuffle=True)
+
+
+@pytest.mark.parametrize("cache", ["memory", "none"])
+@pytest.mark.parametrize(
+    ("changes", "cause"),
+    [({"label": None}, "label"), ({"image": bytes(63)}, "image"), ({"image": bytes(256)}, "image")],
+)
+def test_an_example_that_does_not_fit_is_refused_by_its_feature(
+    digits: Any, digits_spec: dict, write_files: Callable, cache: str, changes: dict, cause: str
+) -> None:
+    rows = digits.rows()[:50]
+    rows[30] = {k: v for k, v in {**rows[30], **changes}.items() if v is not None}
+    options = Feed(images=IMAGES, cache=cache)
+
+    with pytest.raises(DataError, match=cause):
+        open_feed(write_files(rows), BatchParser(digits_spec, options), options, shuffle=True)

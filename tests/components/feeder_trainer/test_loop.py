@@ -1,0 +1,113 @@
+"""The loop over phases: one trace, the optimizer lives on, rates and batches as scheduled."""
+
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import pytest
+
+from tfx_feeder.components.common.errors import ConfigError
+from tfx_feeder.components.feeder_trainer.feed import ExampleFeed, open_feed
+from tfx_feeder.components.feeder_trainer.history import Recorder
+from tfx_feeder.components.feeder_trainer.loop import TrainingLoop
+from tfx_feeder.components.feeder_trainer.model_source import feature_adapter
+from tfx_feeder.components.feeder_trainer.options import Feed, Image
+from tfx_feeder.components.feeder_trainer.parsing import BatchParser
+from tfx_feeder.components.feeder_trainer.plan import make_plan
+from tfx_feeder.components.feeder_trainer.schedule import Schedule
+from tfx_feeder.components.feeder_trainer.step import CompiledSteps
+from tfx_feeder.schemas.training_history import History
+
+N = 200
+Run = tuple[CompiledSteps, History]
+
+
+class Watch(keras.callbacks.Callback):
+    """Takes down the rate at each batch."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rates: list[float] = []
+
+    def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
+        self.rates.append(round(float(self.model.optimizer.learning_rate.numpy()), 6))
+
+
+@pytest.fixture(scope="module")
+def train(digit_files: list[str], digits_spec: dict) -> Callable[..., Run]:
+    options = Feed(images={"image": Image(8, 8, 1)}, cache="memory")
+    parser = BatchParser(digits_spec, options, ["image"])
+    feed: ExampleFeed = open_feed(digit_files, parser, options, shuffle=True)
+
+    def run(schedule: str, **arguments: Any) -> Run:
+        model = keras.Sequential(
+            [
+                keras.Input((8, 8, 1), dtype="uint8"),
+                keras.layers.Rescaling(1 / 255),
+                keras.layers.Flatten(),
+                keras.layers.Dense(10),
+            ]
+        )
+        loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+        model.compile("adam", loss, metrics=["accuracy"])
+        steps = CompiledSteps(model, feature_adapter(model, ["image"]))
+        steps.build_from(next(iter(feed.batches([range(1)], 1))))
+        recorder = Recorder()
+        plan = make_plan(Schedule.of(schedule), feed.num_examples)
+        TrainingLoop(steps, feed, plan, recorder, probe=False, **arguments).run()
+        return steps, recorder.finish(
+            schedule={}, strategy="", feed={}, num_examples=N, code_fingerprint=""
+        )
+
+    return run
+
+
+def test_phases_share_one_trace_and_one_optimizer(train: Callable[..., Run]) -> None:
+    steps, history = train("0.01:16x2, 0.005:32x2, 0.0025:64x1")
+
+    assert steps.traces == 1
+    assert int(steps.model.optimizer.iterations.numpy()) == 2 * 13 + 2 * 7 + 4
+    assert [row.steps for row in history.epochs] == [13, 13, 7, 7, 4]
+    assert [row.examples for row in history.epochs] == [N] * 5
+    assert [row.examples_seen for row in history.epochs] == [N * i for i in range(1, 6)]
+    assert [(row.steps, row.examples) for row in history.phases] == [(26, 400), (14, 400), (4, 200)]
+
+
+def test_each_step_has_the_rate_of_its_phase(train: Callable[..., Run]) -> None:
+    watch = Watch()
+
+    _, history = train("0.01:50x1, 0.005:100x2", callbacks=[watch])
+
+    assert watch.rates == [0.01] * 4 + [0.005] * 4
+    assert [row.learning_rate for row in history.epochs] == pytest.approx([0.01, 0.005, 0.005])
+
+
+def test_an_epoch_of_given_steps_goes_through_passes(train: Callable[..., Run]) -> None:
+    _, history = train("0.01:64x2 @5")
+
+    assert [(row.steps, row.examples) for row in history.epochs] == [(5, 320), (5, 320)]
+
+
+def test_a_partial_batch_counts_by_its_examples(train: Callable[..., Run]) -> None:
+    _, history = train("0.01:32x45ex")
+
+    assert [(row.steps, row.examples) for row in history.epochs] == [(2, 45)]
+
+
+def test_the_remainder_can_be_dropped(train: Callable[..., Run]) -> None:
+    _, history = train("0.01:64x2", drop_remainder=True)
+
+    assert [(row.steps, row.examples) for row in history.epochs] == [(3, 192), (3, 192)]
+
+
+def test_the_metrics_are_those_of_the_epoch(train: Callable[..., Run]) -> None:
+    _, history = train("0.01:32x8")
+
+    losses = [row.metrics["loss"] for row in history.epochs]
+    assert losses[-1] < losses[0]
+    assert history.phases[0].metrics == history.epochs[-1].metrics
+
+
+def test_a_batch_larger_than_the_data_is_refused(train: Callable[..., Run]) -> None:
+    with pytest.raises(ConfigError, match="at most the 200 examples"):
+        train("0.01:256x1")
