@@ -70,7 +70,7 @@ def _history(**changes: Any) -> History:
                 metrics={"loss": 1.1},
             ),
         ),
-        events=(Event("warm_start", 0, "Größe 3 × 3."),),
+        events=(Event("warm_start", 0, "Größe 3 x 3."),),
     )
     return dataclasses.replace(history, **changes)
 
