@@ -159,10 +159,11 @@ class History:
 
         A metric that is not finite is given as text.
         """
+        examples_seen = self.epochs[-1].examples_seen if self.epochs else 0
         summary: dict[str, int | float | str] = {
             "strategy": self.strategy,
             "num_examples": self.num_examples,
-            "examples_seen": self.epochs[-1].examples_seen if self.epochs else 0,
+            "examples_seen": examples_seen,
             "epochs": len(self.epochs),
             "phases": len(self.phases),
             "seconds": self.seconds,
@@ -172,7 +173,7 @@ class History:
         if self.epochs:
             trained = sum(row.seconds for row in self.epochs)
             waited = sum(row.seconds * row.input_wait_pct for row in self.epochs)
-            summary["examples_per_s"] = summary["examples_seen"] / trained if trained else 0.0
+            summary["examples_per_s"] = examples_seen / trained if trained else 0.0
             summary["input_wait_pct"] = waited / trained if trained else 0.0
             final = _storable(self.epochs[-1].metrics)
             summary |= {f"final_{name}": value for name, value in final.items()}
