@@ -221,7 +221,8 @@ def choose(
                     probed[path] = probe(path)
                 python = probed[path]
                 if python and python.minor == minor and not python.refusal(line, machine):
-                    why = "; ".join(reasons) or "the newest line"
+                    newest = "as asked for" if line_name else "the newest line"
+                    why = "; ".join(reasons) or newest
                     return Choice(line, python, f"{machine}: {why}")
         reasons.append(f"not TFX {line.name}: no Python {' or '.join(line.pythons)} that fits")
     raise NoFit("\n".join(_explain(wanted, machine, reasons, probed)))
