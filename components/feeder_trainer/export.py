@@ -53,7 +53,7 @@ def needed_features(
 ) -> dict[str, Any]:
     """Leaves out raw features that no model input depends on.
 
-    Such as those of which Transform makes the label: who asks for a prediction has none.
+    Such as an id, or those of which Transform makes the label: who asks for a prediction has none.
 
     Args:
         spec: Raw features.

@@ -185,13 +185,11 @@ def _raw_examples_to_inputs(
 ) -> Callable[[tf.Tensor], Any]:
     special = {job.context.feed.label_key, job.context.feed.weight_key}
     spec = {key: value for key, value in job.raw_feature_spec.items() if key not in special}
-    if job.transform is not None:
-        spec = needed_features(spec, job.transform, parser.feature_names)
+    transform = job.transform or dict
+    spec = needed_features(spec, transform, parser.feature_names)
 
     def to_inputs(serialized: tf.Tensor) -> Any:
-        features = tf.io.parse_example(serialized, spec)
-        if job.transform is not None:
-            features = job.transform(features)
+        features = transform(tf.io.parse_example(serialized, spec))
         return adapt(parser.decode({key: features[key] for key in parser.feature_names}))
 
     return to_inputs

@@ -1,0 +1,121 @@
+"""One training from files to exported model: its record, its callbacks, and warm starts."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tfx_feeder.components.common.errors import ConfigError
+from tfx_feeder.components.feeder_trainer.model_source import ModelContext
+from tfx_feeder.components.feeder_trainer.options import Feed, Image, Strategy
+from tfx_feeder.components.feeder_trainer.schedule import Schedule
+from tfx_feeder.components.feeder_trainer.training import TrainingJob, train
+from tfx_feeder.components.feeder_trainer.user_code import UserCode
+
+MODULE = """
+import keras
+
+def model_fn(context):
+    image = keras.Input((8, 8, 1), name="image", dtype="uint8")
+    x = keras.layers.Flatten()(keras.layers.Rescaling(1 / 255)(image))
+    x = keras.layers.Dense((context.hyperparameters or {}).get("width", 16), activation="relu")(x)
+    model = keras.Model(image, keras.layers.Dense(10, activation="softmax")(x))
+    model.compile("adam", "sparse_categorical_crossentropy", metrics=["accuracy"])
+    return model
+
+def callbacks_fn(context):
+    return [keras.callbacks.EarlyStopping("loss", min_delta=10, patience=context.custom_config)]
+"""
+
+
+@pytest.fixture
+def job(
+    tmp_path: Path, digit_files: list[str], digits_spec: dict[str, Any]
+) -> Callable[..., TrainingJob]:
+    module = tmp_path / "model.py"
+    module.write_text(MODULE)
+
+    def make(name: str = "run", **changes: Any) -> TrainingJob:
+        context = {
+            "feature_spec": digits_spec,
+            "feed": Feed(images={"image": Image(8, 8, 1)}, eval_batch_size=64),
+            "hyperparameters": changes.pop("hyperparameters", None),
+            "custom_config": changes.pop("patience", 99),
+        }
+        folders = ("serving_dir", "keras_dir", "log_dir", "checkpoint_dir")
+        return TrainingJob(
+            **{
+                "code": UserCode(module_file=str(module)),
+                "context": ModelContext(**context),
+                "schedule": Schedule([(0.01, 32, 2)]),
+                "strategy": Strategy.sequential(),
+                "train_files": digit_files,
+                "eval_files": digit_files,
+                "raw_feature_spec": digits_spec,
+                "transform": None,
+                "start_from": None,
+                "strict_start": True,
+                **{folder: str(tmp_path / name / folder) for folder in folders},
+                **changes,
+            }
+        )
+
+    return make
+
+
+def test_a_training_leaves_model_record_and_logs(
+    job: Callable[..., TrainingJob], digits: Any, serialize: Callable
+) -> None:
+    made = job()
+
+    history = train(made)
+
+    assert history.num_examples == 200
+    assert [row.steps for row in history.epochs] == [7, 7]
+    assert {"loss", "accuracy", "val_loss", "val_accuracy"} == set(history.epochs[-1].metrics)
+    assert history.code_fingerprint == made.code.fingerprint()
+    assert history.schedule == made.schedule.to_dict()
+    assert not Path(made.checkpoint_dir).exists()
+    assert list(Path(made.log_dir).rglob("events*"))
+    served = tf.saved_model.load(made.serving_dir).signatures["serving_default"]
+    examples = [serialize({"image": row["image"]}) for row in digits.rows()[:9]]
+    (scores,) = served(examples=tf.constant(examples)).values()
+    saved = keras.models.load_model(Path(made.keras_dir) / "model.keras")
+    np.testing.assert_allclose(scores, saved(digits.images[:9]), rtol=1e-4, atol=1e-6)
+
+
+def test_callbacks_of_the_module_are_used(job: Callable[..., TrainingJob]) -> None:
+    history = train(job(patience=1, schedule=Schedule([(0.01, 32, 9)]), eval_files=[]))
+
+    assert len(history.epochs) == 2
+    assert "val_loss" not in history.epochs[-1].metrics
+
+
+@pytest.mark.slow
+def test_a_warm_start_goes_on_where_the_base_model_was(job: Callable[..., TrainingJob]) -> None:
+    base = job("base", schedule=Schedule([(0.01, 32, 6)]))
+    first = train(base)
+
+    second = train(job(schedule=Schedule([(1e-9, 32, 1)]), start_from=base.keras_dir))
+
+    assert [event.kind for event in second.events if "start" in event.kind] == ["warm_start"]
+    assert second.epochs[0].metrics["val_loss"] == pytest.approx(
+        first.epochs[-1].metrics["val_loss"], rel=1e-4
+    )
+
+
+@pytest.mark.slow
+def test_another_architecture_is_an_error_or_an_event(job: Callable[..., TrainingJob]) -> None:
+    base = job("base")
+    train(base)
+    wider = {"start_from": base.keras_dir, "hyperparameters": {"width": 17}}
+
+    with pytest.raises(ConfigError, match=r"base_model.*architecture is another.*compatible"):
+        train(job("strict", **wider))
+    history = train(job("compatible", strict_start=False, **wider))
+
+    assert [event.kind for event in history.events if "start" in event.kind] == ["cold_start"]
