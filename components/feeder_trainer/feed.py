@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 
 from tfx_feeder.components.common.errors import DataError
 from tfx_feeder.components.feeder_trainer.augmenting import AugmentedFeed, AugmentFn
-from tfx_feeder.components.feeder_trainer.caching import cache_folder, choose_cache
+from tfx_feeder.components.feeder_trainer.caching import CacheChoice, cache_folder, choose_cache
 from tfx_feeder.components.feeder_trainer.example_feed import ExampleFeed
 from tfx_feeder.components.feeder_trainer.mixed_records import MixedRecords
 from tfx_feeder.components.feeder_trainer.mixing import shares
@@ -19,6 +19,7 @@ from tfx_feeder.components.feeder_trainer.records import (
 )
 from tfx_feeder.components.feeder_trainer.resident import ResidentFeed
 from tfx_feeder.components.feeder_trainer.salvage import Rejections, salvage
+from tfx_feeder.components.feeder_trainer.service_feed import ServiceFeed
 from tfx_feeder.components.feeder_trainer.sources import Files
 from tfx_feeder.components.feeder_trainer.streamed import StreamedFeed
 
@@ -52,7 +53,7 @@ def open_feed(
     workspace = tempfile.TemporaryDirectory(prefix="tfx-feeder-", dir=cache_folder(options))
     sources = {name: _readable(files, workspace.name) for name, files in sources.items()}
     try:
-        feed = _open(sources, parser, options, shuffle)
+        feed = _open(sources, parser, options, shuffle, augment_fn)
     except UNREADABLE:
         # Only now one by one: where nothing is bad, looking for it costs nothing.
         try:
@@ -60,12 +61,14 @@ def open_feed(
                 name: salvage(files, parser, rejections, workspace.name)
                 for name, files in sources.items()
             }
-            feed = _open(usable, parser, options, shuffle)
+            feed = _open(usable, parser, options, shuffle, augment_fn)
         except UNREADABLE as error:
             raise DataError(f"The files {sources} cannot be read: {error}") from error
     feed.rejections = dict(rejections.counts)
     feed.workspace = workspace  # Lives, and is removed, with the feed.
-    return feed if augment_fn is None else AugmentedFeed(feed, augment_fn, options.seed)
+    if augment_fn is None or isinstance(feed, ServiceFeed):
+        return feed
+    return AugmentedFeed(feed, augment_fn, options.seed)
 
 
 def _readable(paths: Sequence[str], folder: str) -> Sequence[str]:
@@ -78,13 +81,22 @@ def _readable(paths: Sequence[str], folder: str) -> Sequence[str]:
 
 
 def _open(
-    sources: Mapping[str, Sequence[str]], parser: BatchParser, options: Feed, shuffle: bool
-) -> ResidentFeed | StreamedFeed:
+    sources: Mapping[str, Sequence[str]],
+    parser: BatchParser,
+    options: Feed,
+    shuffle: bool,
+    augment_fn: AugmentFn | None,
+) -> ResidentFeed | StreamedFeed | ServiceFeed:
     records = _records(sources, options)
-    choice = choose_cache(records, parser, options)
+    served = options.service is not None and shuffle  # Validation is not worth a service.
+    choice = CacheChoice("none", "") if served else choose_cache(records, parser, options)
     if choice.kind == "none":
         for _ in parsed_batches(records.in_order(), parser):
             pass  # A bad record shows now, and not in the middle of the training.
+    if served:
+        assert isinstance(records, RecordFiles)  # The options see to it.
+        return ServiceFeed(records, parser, options, augment_fn)
+    if choice.kind == "none":
         feed = StreamedFeed(records, parser, options, shuffle=shuffle)
     else:
         folder = cache_folder(options) if choice.kind == "disk" else None

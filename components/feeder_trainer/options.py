@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
@@ -12,6 +13,7 @@ from tfx_feeder.components.feeder_trainer.sources import check_sources
 from tfx_feeder.components.feeder_trainer.units import is_integer
 
 T = TypeVar("T")
+_SERVICE = re.compile(r"local:[1-9]\d*|grpc://[^\s/]+:\d+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +76,11 @@ class Feed:
         max_bad_records: With ``"skip"``: more than these are an error all the same.
         drop_remainder: Leave out the last partial batch of an epoch.
         prefetch: Batches prepared ahead of the training step; 0 lets tf.data choose.
+        service: Lets tf.data service make the batches, for jobs that wait for their input:
+            ``"local:2"`` starts two workers here, ``"grpc://host:port"`` uses a dispatcher that
+            runs. The files are read in every pass then; not together with ``mix``.
+        service_timeout_s: Longest silence of the service, in seconds; what it has not delivered of
+            an epoch by then is read by the trainer.
         seed: Everything random about the order derives from it.
 
     Raises:
@@ -95,6 +102,8 @@ class Feed:
     max_bad_records: int = 100
     drop_remainder: bool = False
     prefetch: int = 4
+    service: str | None = None
+    service_timeout_s: int = 60
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -115,10 +124,29 @@ class Feed:
         for name in ("shuffle_buffer", "prefetch", "seed", "max_bad_records"):
             _check_at_least(f"feed {name}", getattr(self, name), 0)
         _check_at_least("feed memory_budget_mb", self.memory_budget_mb, 1)
+        _check_at_least("feed service_timeout_s", self.service_timeout_s, 1)
+        if self.service is not None:
+            self._check_service(self.service)
         images = {key: _as_image(value) for key, value in self.images.items()}
         object.__setattr__(self, "images", images)
         object.__setattr__(self, "train_splits", tuple(self.train_splits))
         object.__setattr__(self, "eval_splits", tuple(self.eval_splits))
+
+    def _check_service(self, service: str) -> None:
+        if not isinstance(service, str) or not _SERVICE.fullmatch(service):
+            raise ConfigError(
+                "feed service", received=service, expected="as in 'local:2' or 'grpc://host:port'"
+            )
+        for option, wanted in (("mix", self.mix), ("cache", self.cache in ("memory", "disk"))):
+            if wanted:
+                raise ConfigError(
+                    f"feed service and {option}",
+                    received=(service, getattr(self, option)),
+                    expected="one of the two",
+                    fix="A cache needs no service: its batches cost a gather."
+                    if option == "cache"
+                    else "",
+                )
 
 
 @dataclass(frozen=True, slots=True)

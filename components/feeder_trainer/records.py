@@ -49,12 +49,13 @@ class RecordFiles:
         if not paths:
             raise DataError("The splits hold no files.")
         self.paths = list(paths)
-        self._compressions = [compression_of(path) for path in self.paths]
-        self.num_examples = sum(map(count_records, self.paths, self._compressions))
+        self.compressions = [compression_of(path) for path in self.paths]
+        self.counts = [*map(count_records, self.paths, self.compressions)]
+        self.num_examples = sum(self.counts)
 
     def in_order(self) -> tf.data.Dataset:
         """Returns the records in the files' order: strings ``[]``."""
-        files = tf.data.Dataset.from_tensor_slices((self.paths, self._compressions))
+        files = tf.data.Dataset.from_tensor_slices((self.paths, self.compressions))
         return files.flat_map(open_records)
 
     def order(self, seed: int, *, shuffle: bool) -> ExampleOrder:
@@ -82,7 +83,7 @@ class RecordFiles:
             seeds = tf.stack([tf.constant(seed, tf.int64), index])
             order = _shuffled(tf.range(len(self.paths)), seeds)
             files = tf.data.Dataset.from_tensor_slices(
-                (tf.gather(self.paths, order), tf.gather(self._compressions, order))
+                (tf.gather(self.paths, order), tf.gather(self.compressions, order))
             )
             records = files.interleave(
                 open_records,

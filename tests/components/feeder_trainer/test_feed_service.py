@@ -1,0 +1,170 @@
+"""Feeding by tf.data service, with real processes that are really killed."""
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+
+import pytest
+import tensorflow as tf
+
+from tfx_feeder.components.common.errors import ConfigError
+from tfx_feeder.components.feeder_trainer.feed import open_feed
+from tfx_feeder.components.feeder_trainer.options import Feed
+from tfx_feeder.components.feeder_trainer.pieces import cut
+
+
+@pytest.mark.parametrize("shuffle", [True, False])
+def test_pieces_hold_each_position_of_a_pass_once(shuffle):
+    counts = [10, 0, 7, 23]
+    pieces = cut(counts, range(15, 135), 3, shuffle=shuffle, count=8)
+    positions = [p for piece in pieces for p in range(piece.position, piece.position + piece.take)]
+    assert positions == list(range(15, 135))
+    assert len(pieces) >= 8
+    whole_passes = [piece for piece in pieces if 40 <= piece.position < 120]
+    seen = [(p.file, r) for p in whole_passes for r in range(p.skip, p.skip + p.take)]
+    expected = [(file, record) for file, n in enumerate(counts) for record in range(n)]
+    assert sorted(seen) == sorted(expected * 2)
+
+
+@pytest.mark.parametrize("cut_at", [1, 39, 40, 77])
+def test_pieces_of_two_stretches_are_those_of_the_whole(cut_at):
+    def records(positions):
+        pieces = cut([10, 7, 23], positions, 3, shuffle=True, count=4)
+        return [(p.file, r) for p in pieces for r in range(p.skip, p.skip + p.take)]
+
+    assert records(range(cut_at)) + records(range(cut_at, 120)) == records(range(120))
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"service": "local"},
+        {"service": "local:0"},
+        {"service": "host:5050"},
+        {"service": "local:2", "cache": "memory"},
+        {"service": "local:2", "mix": {"train": 1}},
+        {"service": "local:2", "service_timeout_s": 0},
+    ],
+)
+def test_options_that_do_not_go_together(options):
+    with pytest.raises(ConfigError, match="service"):
+        Feed(**options)
+
+
+def _slow_noise(features, seed):
+    work = tf.linalg.matmul(*[tf.random.stateless_uniform((700, 700), seed)] * 2)
+    nothing = tf.cast(tf.reduce_sum(work) * 0, tf.uint8)
+    return {"image": features["image"] + nothing}
+
+
+def _epochs_of(feed, labels_of, epochs, batch_size):
+    batches = list(feed.batches(epochs, batch_size))
+    sizes = [len(label) for _, label in batches]
+    expected = [
+        min(batch_size, epoch.stop - start)
+        for epoch in epochs
+        for start in range(epoch.start, epoch.stop, batch_size)
+    ]
+    assert sizes == expected, "A batch reaches over an epoch's end."
+    labels = labels_of(batches)
+    return [sorted(labels[epoch.start - epochs[0].start :][: len(epoch)]) for epoch in epochs]
+
+
+@pytest.mark.multi_worker
+@pytest.mark.slow
+def test_every_epoch_is_whole(write_examples, make_parser, labels_of):
+    parser = make_parser(service="local:2")
+    feed = open_feed(write_examples(range(500)), parser, parser.feed, shuffle=True)
+    assert "at most once" in feed.description
+    epochs = [range(500), range(500, 1000)]
+    assert _epochs_of(feed, labels_of, epochs, 64) == [list(range(500))] * 2
+    workers = feed.pool.workers
+    feed.pool.close()
+    assert [worker.returncode for worker in workers] == [0, 0]
+
+
+@pytest.mark.multi_worker
+@pytest.mark.slow
+def test_a_killed_worker_costs_no_example(write_examples, make_parser, labels_of):
+    parser = make_parser(service="local:2", service_timeout_s=5, shuffle_buffer=64)
+    feed = open_feed(
+        write_examples(range(2000)), parser, parser.feed, shuffle=True, augment_fn=_slow_noise
+    )
+    epochs = [range(2000), range(2000, 4000)]
+    batches = iter(feed.batches(epochs, 16))
+    fed = [next(batches) for _ in range(10)]
+    feed.pool.workers[0].send_signal(signal.SIGKILL)
+    fed += list(batches)
+    labels = labels_of(fed)
+    assert sorted(labels[:2000]) == sorted(labels[2000:]) == list(range(2000))
+    assert feed.lost > 0
+    assert all(worker.poll() is None for worker in feed.pool.workers), "No worker was replaced."
+
+
+@pytest.mark.multi_worker
+@pytest.mark.slow
+def test_no_process_outlives_a_killed_trainer(tmp_path):
+    program = textwrap.dedent(
+        """
+        import time
+        from tfx_feeder.components.feeder_trainer.service_pool import ServicePool
+        pool = ServicePool(2)
+        print(*(process.pid for process in [pool._dispatcher, *pool.workers]), flush=True)
+        time.sleep(600)
+        """
+    )
+    trainer = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True)
+    children = [int(pid) for pid in trainer.stdout.readline().split()]
+    assert len(children) == 3
+    trainer.kill()
+    trainer.wait()
+    trainer.stdout.close()
+    deadline = time.monotonic() + 30
+    while any(_runs(pid) for pid in children):
+        assert time.monotonic() < deadline, f"Still there: {[p for p in children if _runs(p)]}"
+        time.sleep(0.2)
+
+
+@pytest.mark.multi_worker
+@pytest.mark.slow
+def test_a_service_that_is_not_there(write_examples, make_parser):
+    parser = make_parser(service="grpc://localhost:1", service_timeout_s=2)
+    feed = open_feed(write_examples(range(10)), parser, parser.feed, shuffle=True)
+    with pytest.raises(tf.errors.OpError, match="delivered nothing for 2 s"):
+        next(iter(feed.batches([range(10)], 5)))
+
+
+@pytest.mark.multi_worker
+@pytest.mark.slow
+def test_the_command_runs_a_cluster(write_examples, make_parser, labels_of):
+    def start(*arguments):
+        return subprocess.Popen(
+            [sys.executable, "-m", "tfx_feeder.pipeline.cli", "feed-worker", *arguments],
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    dispatcher = start("--dispatcher")
+    address = dispatcher.stdout.readline().split()[-1]
+    worker = start("--service", address)
+    try:
+        assert "ready" in worker.stdout.readline()
+        parser = make_parser(service=address)
+        feed = open_feed(write_examples(range(100)), parser, parser.feed, shuffle=True)
+        assert _epochs_of(feed, labels_of, [range(100)], 32) == [list(range(100))]
+    finally:
+        for process in (worker, dispatcher):
+            process.send_signal(signal.SIGINT)
+            assert process.wait(20) == 0
+            process.stdout.close()
+
+
+def _runs(pid):
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
