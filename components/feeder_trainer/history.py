@@ -169,7 +169,9 @@ class Recorder:
         self._began -= state["seconds"]
         self._epochs[:0] = [EpochRow(**row) for row in state["epochs"]]
         self._phases[:0] = [PhaseRow(**row) for row in state["phases"]]
-        self._events[:0] = [Event(**event) for event in state["events"]]
+        events = [Event(**event) for event in state["events"]]
+        # A warm start happens in every attempt, but only the first one trained on.
+        self._events = events + [event for event in self._events if event not in events]
 
     def finish(
         self,

@@ -1,0 +1,107 @@
+"""The verdict follows from what feed and device can do alone; a probe leaves no trace."""
+
+import time
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tfx_feeder.components.feeder_trainer.model_state import capture
+from tfx_feeder.components.feeder_trainer.monitor import Ceilings, Monitor
+from tfx_feeder.components.feeder_trainer.step import CompiledSteps
+
+
+class ArrayFeed:
+    """Batches of an array, each made by ``work``."""
+
+    description = "none"
+    rejections: dict = {}
+
+    def __init__(self, work=lambda pixels: pixels):
+        random = np.random.default_rng(0)
+        self.num_examples = 64
+        self._examples = random.normal(size=(64, 8)).astype(np.float32), np.arange(64) % 3
+        self._work = work
+
+    def batches(self, epochs, batch_size):
+        del epochs
+        data = tf.data.Dataset.from_tensor_slices(self._examples).repeat().batch(batch_size)
+        return data.map(lambda x, y: ({"x": self._work(x)}, y))
+
+
+@pytest.fixture
+def model():
+    model = keras.Sequential([keras.Input((8,)), keras.layers.Dense(16), keras.layers.Dense(3)])
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile(optimizer="adam", loss=loss, metrics=["accuracy"])
+    return model
+
+
+def probed(model, feed) -> Monitor:
+    steps = CompiledSteps(model, lambda features: features["x"])
+    steps.build_from(next(iter(feed.batches([range(1)], 1))))
+    steps.train(iter(feed.batches([range(64)], 16)), 4)
+    monitor = Monitor(steps, feed)
+    monitor.probe(16, step_s=1e-3, trained_s=10.0)
+    return monitor
+
+
+def test_a_probe_changes_nothing(model):
+    feed = ArrayFeed()
+    steps = CompiledSteps(model, lambda features: features["x"])
+    steps.build_from(next(iter(feed.batches([range(1)], 1))))
+    steps.train(iter(feed.batches([range(64)], 16)), 4)
+    before = capture(model)
+    monitor = Monitor(steps, feed)
+    monitor.probe(16, step_s=1e-3, trained_s=10.0)
+    assert monitor.ceilings is not None
+    after = capture(model)
+    assert before.keys() == after.keys()
+    for name, array in before.items():
+        np.testing.assert_array_equal(after[name], array, err_msg=name)
+
+
+def test_a_slow_map_is_input_bound(model):
+    def slow(pixels):
+        def wait(same):
+            time.sleep(0.05)
+            return same
+
+        return tf.ensure_shape(tf.py_function(wait, [pixels], tf.float32), [None, 8])
+
+    monitor = probed(model, ArrayFeed(slow))
+    assert monitor.is_input_bound(80.0)
+    verdict = monitor.judge(80.0, 300.0)
+    assert verdict.kind == "input-bound"
+    assert "80 %" in verdict.advice
+    assert "cache" in verdict.advice
+
+
+def test_no_probe_where_five_percent_do_not_suffice(model):
+    feed = ArrayFeed()
+    steps = CompiledSteps(model, lambda features: features["x"])
+    monitor = Monitor(steps, feed)
+    monitor.probe(16, step_s=0.1, trained_s=1.0)
+    assert monitor.ceilings is None
+    disabled = Monitor(steps, feed, enabled=False)
+    disabled.probe(16, step_s=1e-3, trained_s=1000.0)
+    assert disabled.ceilings is None
+
+
+@pytest.mark.parametrize(
+    ("ceilings", "wait_pct", "speed", "kind", "advice"),
+    [
+        (None, 30.0, 100.0, "input-bound", "cannot keep up"),
+        (None, 1.0, 100.0, "device-bound", "keeps up"),
+        (Ceilings(1000.0, 500.0), 1.0, 480.0, "input-bound", "cannot keep up"),
+        (Ceilings(1000.0, 9000.0), 12.0, 950.0, "device-bound", "keeps up"),
+        (Ceilings(1000.0, 9000.0), 1.0, 500.0, "device-bound", "50 %"),
+    ],
+)
+def test_verdicts(model, ceilings, wait_pct, speed, kind, advice):
+    monitor = Monitor(CompiledSteps(model, lambda features: features["x"]), ArrayFeed())
+    monitor.ceilings = ceilings
+    verdict = monitor.judge(wait_pct, speed)
+    assert verdict.kind == kind
+    assert advice in verdict.advice
