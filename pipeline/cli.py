@@ -12,6 +12,10 @@ import click
 # Name of the command: where it lives, and its line in the help.
 _COMMANDS: Mapping[str, tuple[str, str]] = {
     "doctor": ("tfx_feeder.pipeline.doctor:doctor", "Check whether a pipeline can run here."),
+    "feed-worker": (
+        "tfx_feeder.pipeline.feed_cli:feed_worker",
+        "Make batches for trainers on other machines.",
+    ),
     "schedule": (
         "tfx_feeder.pipeline.schedule_cli:schedule",
         "Look at schedules of learning rate and batch size.",

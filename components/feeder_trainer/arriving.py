@@ -2,7 +2,7 @@
 
 import queue
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import tensorflow as tf
@@ -11,14 +11,16 @@ _WAIT_S = 0.5
 _END = object()
 
 
-def arriving(dataset: tf.data.Dataset, timeout_s: float, ahead: int = 2) -> Iterator[Any]:
+def arriving(
+    make: Callable[[], tf.data.Dataset], timeout_s: float, ahead: int = 2
+) -> Iterator[Any]:
     """Yields the elements of a dataset until it ends, fails, or is silent for too long.
 
     The three cannot be told from what is yielded: the caller knows what should have come. After a
     silence the thread that reads is left behind, because nothing interrupts a blocked iterator.
 
     Args:
-        dataset: Any.
+        make: Makes the dataset; may take its time as well.
         timeout_s: Longest silence, in seconds.
         ahead: Elements that are read ahead.
     """
@@ -34,7 +36,7 @@ def arriving(dataset: tf.data.Dataset, timeout_s: float, ahead: int = 2) -> Iter
 
     def read() -> None:
         try:
-            for element in dataset:
+            for element in make():
                 put(element)
                 if stopped.is_set():
                     return

@@ -94,14 +94,15 @@ class ServiceFeed:
         """Yields batches, of no particular size, that hold each example of an epoch once."""
         if self.pool is not None:
             self.pool.revive()
-        distributed = self._read(epoch, batch_size).apply(
-            tf.data.experimental.service.distribute(
-                processing_mode=tf.data.experimental.service.ShardingPolicy.DYNAMIC,
-                service=self._address,
-            )
+        distribute = tf.data.experimental.service.distribute(
+            processing_mode=tf.data.experimental.service.ShardingPolicy.DYNAMIC,
+            service=self._address,
         )
         missing = np.ones(len(epoch), bool)
-        for positions, batch in arriving(distributed, self._options.service_timeout_s):
+        for positions, batch in arriving(
+            lambda: self._read(epoch, batch_size).apply(distribute),
+            self._options.service_timeout_s,
+        ):
             missing[positions.numpy() - epoch.start] = False
             yield batch
         if missing.all():

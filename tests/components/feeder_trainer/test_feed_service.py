@@ -6,6 +6,7 @@ import subprocess
 import sys
 import textwrap
 import time
+from pathlib import Path
 
 import pytest
 import tensorflow as tf
@@ -142,7 +143,7 @@ def test_a_service_that_is_not_there(write_examples, make_parser):
 def test_the_command_runs_a_cluster(write_examples, make_parser, labels_of):
     def start(*arguments):
         return subprocess.Popen(
-            [sys.executable, "-m", "tfx_feeder.pipeline.cli", "feed-worker", *arguments],
+            [Path(sys.executable).with_name("tfx-feeder"), "feed-worker", *arguments],
             stdout=subprocess.PIPE,
             text=True,
         )
