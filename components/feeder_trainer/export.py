@@ -62,7 +62,6 @@ def needed_features(
     """
     needed = dict(spec)
 
-    @tf.function(input_signature=[tf.TensorSpec([None], tf.string)])
     def leave_out(serialized: tf.Tensor) -> None:
         parsed = tf.io.parse_example(serialized, spec)
         for left_out in spec:
@@ -70,7 +69,8 @@ def needed_features(
             if rest and set(wanted) <= set(transform(rest)):
                 del needed[left_out]
 
-    leave_out.get_concrete_function()  # Tracing is enough: nothing is computed.
+    # Tracing is enough: nothing is computed.
+    tf.function(leave_out).get_concrete_function(tf.TensorSpec([None], tf.string))
     return needed
 
 

@@ -197,7 +197,9 @@ class CompiledSteps:
         if self._class_weight is None:
             return weight
         labels = tf.argmax(y, axis=-1) if y.shape.rank > 1 and y.shape[-1] != 1 else y
-        of_class = tf.gather(self._class_weight, tf.reshape(tf.cast(labels, tf.int64), [-1]))
+        labels = tf.reshape(tf.cast(labels, tf.int64), [-1])
+        last = self._class_weight.shape[0] - 1
+        of_class = tf.gather(self._class_weight, tf.minimum(labels, last))
         return of_class if weight is None else of_class * tf.cast(weight, tf.float32)
 
     def _loss(self, x: Any, y: Any, y_pred: Any, weight: Any, *, training: bool) -> tf.Tensor:
@@ -214,10 +216,13 @@ class CompiledSteps:
 
 
 def _weight_table(class_weight: Mapping[int, float] | None) -> tf.Tensor | None:
-    """Returns float32 ``[classes]``; classes without a weight count once, as in ``fit()``."""
+    """Returns float32 ``[classes + 1]``; the last entry stands for all classes above.
+
+    A class without a weight counts once. Unlike ``fit()``, which fails there, also above the last.
+    """
     if class_weight is None:
         return None
-    table = np.ones(max(class_weight) + 1, np.float32)
+    table = np.ones(max(class_weight) + 2, np.float32)
     for label, weight in class_weight.items():
         table[label] = weight
     return tf.constant(table)

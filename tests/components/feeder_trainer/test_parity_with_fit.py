@@ -99,7 +99,9 @@ def _fields(options: Feed) -> dict[str, Any]:
     return {name: getattr(options, name) for name in Feed.__dataclass_fields__}
 
 
-def _fit(model: keras.Model, feed: ExampleFeed, callbacks: list, epochs: int = EPOCHS) -> Outcome:
+def _fit(
+    model: keras.Model, feed: ExampleFeed, callbacks: list, class_weight: dict | None = None
+) -> Outcome:
     n = feed.num_examples
     adapt = feature_adapter(model, ["image"])
 
@@ -110,22 +112,26 @@ def _fit(model: keras.Model, feed: ExampleFeed, callbacks: list, epochs: int = E
         return sized.map(lambda features, *rest: (adapt(features), *rest))
 
     history = model.fit(
-        adapted([range(i * n, (i + 1) * n) for i in range(epochs)], BATCH),
-        epochs=epochs,
+        adapted([range(i * n, (i + 1) * n) for i in range(EPOCHS)], BATCH),
+        epochs=EPOCHS,
         steps_per_epoch=-(-n // BATCH),
         validation_data=adapted([range(n)], EVAL_BATCH),
         callbacks=callbacks,
+        class_weight=class_weight,
         verbose=0,
     ).history
     history.pop("learning_rate", None)
     return {"weights": model.get_weights(), "history": history}
 
 
-def _loop(model: keras.Model, feed: ExampleFeed, callbacks: list, epochs: int = EPOCHS) -> Outcome:
-    steps = CompiledSteps(model, feature_adapter(model, ["image"]))
+def _loop(
+    model: keras.Model, feed: ExampleFeed, callbacks: list, class_weight: dict | None = None
+) -> Outcome:
+    adapt = feature_adapter(model, ["image"])
+    steps = CompiledSteps(model, adapt, class_weight=class_weight)
     steps.build_from(next(iter(feed.batches([range(1)], 1))))
     recorder = Recorder()
-    schedule = Schedule([(RATE, BATCH, epochs)])
+    schedule = Schedule([(RATE, BATCH, EPOCHS)])
     TrainingLoop(
         steps,
         feed,
@@ -195,6 +201,25 @@ def test_same_with_sample_weights(feeds: Callable) -> None:
         keras.utils.set_random_seed(1)
         model = _model(weighted_metrics=["sparse_categorical_crossentropy", "accuracy"])
         outcomes.append(train(model, feed, []))
+
+    _assert_same(*outcomes)
+
+
+def test_same_with_class_weights(feeds: Callable) -> None:
+    feed, class_weight = feeds(None), {0: 3.0, 2: 0.5, 9: 2.0}
+    outcomes = []
+    for train in (_loop, _fit):
+        keras.utils.set_random_seed(1)
+        outcomes.append(train(_model(), feed, [], class_weight))
+
+    _assert_same(*outcomes)
+
+
+def test_classes_above_those_with_a_weight_count_once(feeds: Callable) -> None:
+    outcomes = []
+    for class_weight in ({2: 3.0}, {2: 3.0, 9: 1.0}):
+        keras.utils.set_random_seed(1)
+        outcomes.append(_loop(_model(), feeds(None), [], class_weight))
 
     _assert_same(*outcomes)
 
