@@ -18,7 +18,11 @@ __all__ = sorted(_CLASSES)
 def __getattr__(name: str) -> Any:
     if name not in _CLASSES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(_CLASSES[name]), name)
+    try:
+        return getattr(import_module(_CLASSES[name]), name)
+    except AttributeError as error:
+        # Left as it is, `from ... import` would hide it behind "cannot import name".
+        raise ImportError(f"{_CLASSES[name]} cannot be imported: {error}") from error
 
 
 def __dir__() -> list[str]:
