@@ -46,6 +46,11 @@ class Recorder:
         return self._epochs[-1].examples_seen if self._epochs else 0
 
     @property
+    def phases(self) -> tuple[PhaseRow, ...]:
+        """Phases that are over."""
+        return tuple(self._phases)
+
+    @property
     def trained_s(self) -> float:
         """Seconds in training steps so far."""
         return sum(row.seconds for row in self._epochs)
