@@ -46,7 +46,7 @@ class TrainingLoop:
         validation: Examples to evaluate on after each epoch; optional.
         validation_batch_size: Examples in a batch of validation.
         callbacks: Keras callbacks; they behave as with ``fit()``.
-        drop_remainder: Leave out the last partial batch of an epoch.
+        drop_remainder: Leave out the last partial batch of an epoch, unless it is its only one.
         steps_per_execution: Steps in a compiled call; ``None``: about half a second of them.
         probe: Measure what feed and model could do alone.
         checkpoints: Where to save the state now and then, and to go on from; optional.
@@ -143,7 +143,7 @@ class TrainingLoop:
 
     def _stop(self, segment: Segment) -> int:
         whole = segment.examples // segment.batch_size * segment.batch_size
-        return segment.start + whole if self._drop_remainder else segment.stop
+        return segment.start + whole if self._drop_remainder and whole else segment.stop
 
     def _run_epoch(self, segment: Segment) -> dict[str, float]:
         state = self._state

@@ -74,7 +74,7 @@ class Feed:
         on_bad_record: ``"fail"`` stops at the first record that cannot be used; ``"skip"`` leaves
             it out, counts it by reason, and goes on with the good ones around it.
         max_bad_records: With ``"skip"``: more than these are an error all the same.
-        drop_remainder: Leave out the last partial batch of an epoch.
+        drop_remainder: Leave out the last partial batch of an epoch, unless it is its only one.
         prefetch: Batches prepared ahead of the training step; 0 lets tf.data choose.
         service: Lets tf.data service make the batches, for jobs that wait for their input:
             ``"local:2"`` starts two workers here, ``"grpc://host:port"`` uses a dispatcher that

@@ -13,7 +13,14 @@ pytestmark = pytest.mark.slow
 
 @pytest.mark.parametrize(
     "script",
-    ["feed_throughput", "input_stall", "loop_vs_fit", "pipeline_vs_stock", "schedule_vs_diy"],
+    [
+        "feed_throughput",
+        "input_stall",
+        "long_run",
+        "loop_vs_fit",
+        "pipeline_vs_stock",
+        "schedule_vs_diy",
+    ],
 )
 def test_quick_run_ends_with_a_ratio(script: str, tmp_path: Path) -> None:
     done = subprocess.run(

@@ -100,6 +100,12 @@ def test_the_remainder_can_be_dropped(train: Callable[..., Run]) -> None:
     assert [(row.steps, row.examples) for row in history.epochs] == [(3, 192), (3, 192)]
 
 
+def test_an_epoch_within_one_batch_is_trained_though_the_remainder_is_dropped(train) -> None:
+    _, history = train("0.01:64x210ex, 0.01:64x1", drop_remainder=True)
+
+    assert [row.examples for row in history.epochs] == [192, 10, 192]
+
+
 def test_the_metrics_are_those_of_the_epoch(train: Callable[..., Run]) -> None:
     _, history = train("0.01:32x8")
 
