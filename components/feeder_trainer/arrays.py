@@ -47,7 +47,7 @@ class _Column:
     """A feature of fixed size, in a memory map."""
 
     def __init__(self, like: tf.Tensor, num_examples: int, folder: str | None) -> None:
-        shape = (num_examples, *like.shape[1:])
+        shape = (num_examples, *like.shape.as_list()[1:])
         dtype = np.dtype(like.dtype.as_numpy_dtype)
         size = max(1, int(np.prod(shape)) * dtype.itemsize)
         memory = mmap.mmap(-1, size) if folder is None else _map_file(folder, size)
@@ -55,8 +55,9 @@ class _Column:
         self._filled = 0
 
     def append(self, tensor: tf.Tensor) -> None:
-        stop = self._filled + tensor.shape[0]
-        self._array[self._filled : stop] = tensor.numpy()
+        values = tensor.numpy()
+        stop = self._filled + len(values)
+        self._array[self._filled : stop] = values
         self._filled = stop
 
     def tensor(self) -> tf.Tensor:

@@ -6,7 +6,7 @@ from typing import Any
 import tensorflow as tf
 
 from tfx_feeder.components.common.errors import ConfigError
-from tfx_feeder.components.feeder_trainer.example_feed import ExampleFeed
+from tfx_feeder.components.feeder_trainer.example_feed import BatchSource
 
 AugmentFn = Callable[[dict[str, Any], tf.Tensor], dict[str, Any]]
 """``(features, seed) -> features``: a whole batch at a time, seed int64 ``[2]`` for
@@ -27,15 +27,14 @@ class AugmentedFeed:
         ConfigError: The function changes names, types or shapes of the features.
     """
 
-    def __init__(self, feed: ExampleFeed, augment_fn: AugmentFn, seed: int) -> None:
+    def __init__(self, feed: BatchSource, augment_fn: AugmentFn, seed: int) -> None:
         self.num_examples = feed.num_examples
-        self.description = feed.description
-        self.rejections = feed.rejections
         self._feed = feed
         self._augment_fn = augment_fn
         self._seed = seed
-        plain = feed.batches([range(1)], 1).element_spec[0]
-        check_augmentation(plain, self.batches([range(1)], 1).element_spec[0])
+        before: Any = feed.batches([range(1)], 1).element_spec
+        after: Any = self.batches([range(1)], 1).element_spec
+        check_augmentation(before[0], after[0])
 
     def batches(self, epochs: Sequence[range], batch_size: int) -> tf.data.Dataset:
         """See ``ExampleFeed``."""

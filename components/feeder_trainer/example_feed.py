@@ -1,9 +1,22 @@
 """What the training loop asks of a feed."""
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 import tensorflow as tf
+
+
+class BatchSource(Protocol):
+    """Something that makes batches; ``ExampleFeed`` says how.
+
+    Args:
+        num_examples: Examples in one pass.
+    """
+
+    num_examples: int
+
+    def batches(self, epochs: Sequence[range], batch_size: int) -> tf.data.Dataset: ...
 
 
 class ExampleFeed(Protocol):
@@ -31,3 +44,39 @@ class ExampleFeed(Protocol):
             batch_size: Examples in a batch; the last one of an epoch may be smaller.
         """
         ...
+
+    def close(self) -> None:
+        """Gives back what the feed holds outside this process: other processes, files."""
+        ...
+
+
+class OpenedFeed:
+    """An ``ExampleFeed`` made of a source of batches and of what is known about it.
+
+    Args:
+        source: Makes the batches.
+        description: Where the examples are held, and why.
+        rejections: Reason to number of the records that were left out.
+        resources: Closed with the feed.
+    """
+
+    def __init__(
+        self,
+        source: BatchSource,
+        description: str,
+        rejections: Mapping[str, int],
+        resources: contextlib.ExitStack,
+    ) -> None:
+        self.source = source
+        self.num_examples = source.num_examples
+        self.description = description
+        self.rejections = rejections
+        self._resources = resources
+
+    def batches(self, epochs: Sequence[range], batch_size: int) -> tf.data.Dataset:
+        """See ``ExampleFeed``."""
+        return self.source.batches(epochs, batch_size)
+
+    def close(self) -> None:
+        """See ``ExampleFeed``."""
+        self._resources.close()

@@ -1,12 +1,13 @@
 """The model feeder: from the splits of an Examples artifact to batches, always one ahead."""
 
+import contextlib
 import tempfile
 from collections.abc import Mapping, Sequence
 
 from tfx_feeder.components.common.errors import DataError
 from tfx_feeder.components.feeder_trainer.augmenting import AugmentedFeed, AugmentFn
 from tfx_feeder.components.feeder_trainer.caching import CacheChoice, cache_folder, choose_cache
-from tfx_feeder.components.feeder_trainer.example_feed import ExampleFeed
+from tfx_feeder.components.feeder_trainer.example_feed import BatchSource, ExampleFeed, OpenedFeed
 from tfx_feeder.components.feeder_trainer.mixed_records import MixedRecords
 from tfx_feeder.components.feeder_trainer.mixing import shares
 from tfx_feeder.components.feeder_trainer.options import Feed
@@ -50,25 +51,27 @@ def open_feed(
     sources = paths if isinstance(paths, Mapping) else {"": paths}
     sources = {name: sorted(sources[name]) for name in sorted(sources)}
     rejections = Rejections.of(options)
-    workspace = tempfile.TemporaryDirectory(prefix="tfx-feeder-", dir=cache_folder(options))
-    sources = {name: _readable(files, workspace.name) for name, files in sources.items()}
+    resources = contextlib.ExitStack()
+    workspace = resources.enter_context(
+        tempfile.TemporaryDirectory(prefix="tfx-feeder-", dir=cache_folder(options))
+    )
+    sources = paths if isinstance(paths, Mapping) else {"": paths}
+    sources = {name: _readable(sorted(sources[name]), workspace) for name in sorted(sources)}
     try:
-        feed = _open(sources, parser, options, shuffle, augment_fn)
+        source, description = _open(sources, parser, options, shuffle, augment_fn)
     except UNREADABLE:
         # Only now one by one: where nothing is bad, looking for it costs nothing.
         try:
             usable = {
-                name: salvage(files, parser, rejections, workspace.name)
+                name: salvage(files, parser, rejections, workspace)
                 for name, files in sources.items()
             }
-            feed = _open(usable, parser, options, shuffle, augment_fn)
+            source, description = _open(usable, parser, options, shuffle, augment_fn)
         except UNREADABLE as error:
             raise DataError(f"The files {sources} cannot be read: {error}") from error
-    feed.rejections = dict(rejections.counts)
-    feed.workspace = workspace  # Lives, and is removed, with the feed.
-    if augment_fn is None or isinstance(feed, ServiceFeed):
-        return feed
-    return AugmentedFeed(feed, augment_fn, options.seed)
+    if isinstance(source, ServiceFeed):
+        resources.callback(source.close)
+    return OpenedFeed(source, description, dict(rejections.counts), resources)
 
 
 def _readable(paths: Sequence[str], folder: str) -> Sequence[str]:
@@ -86,7 +89,8 @@ def _open(
     options: Feed,
     shuffle: bool,
     augment_fn: AugmentFn | None,
-) -> ResidentFeed | StreamedFeed | ServiceFeed:
+) -> tuple[BatchSource, str]:
+    """Returns the source of batches, and its description."""
     records = _records(sources, options)
     served = options.service is not None and shuffle  # Validation is not worth a service.
     choice = CacheChoice("none", "") if served else choose_cache(records, parser, options)
@@ -95,14 +99,16 @@ def _open(
             pass  # A bad record shows now, and not in the middle of the training.
     if served:
         assert isinstance(records, RecordFiles)  # The options see to it.
-        return ServiceFeed(records, parser, options, augment_fn)
+        feed = ServiceFeed(records, parser, options, augment_fn)
+        return feed, feed.description
     if choice.kind == "none":
-        feed = StreamedFeed(records, parser, options, shuffle=shuffle)
+        source = StreamedFeed(records, parser, options, shuffle=shuffle)
     else:
         folder = cache_folder(options) if choice.kind == "disk" else None
-        feed = ResidentFeed(records, parser, options, shuffle=shuffle, folder=folder)
-    feed.description = str(choice)
-    return feed
+        source = ResidentFeed(records, parser, options, shuffle=shuffle, folder=folder)
+    if augment_fn is not None:
+        source = AugmentedFeed(source, augment_fn, options.seed)
+    return source, str(choice)
 
 
 def _records(sources: Mapping[str, Sequence[str]], options: Feed) -> Records:

@@ -32,7 +32,6 @@ class ResidentFeed:
         folder: str | None = None,
     ) -> None:
         self.num_examples = records.num_examples
-        self.description = "memory" if folder is None else "disk"
         self._records = records
         self._options = options
         self._shuffle = shuffle and options.shuffle_buffer > 0

@@ -12,7 +12,7 @@ import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, BinaryIO
+from typing import Any
 
 import google_crc32c
 import numpy as np
@@ -153,8 +153,8 @@ def _parses(parse: Callable[[tf.Tensor], Any], records: list[bytes]) -> bool:
     return True
 
 
-def _records(file: BinaryIO) -> Iterator[bytes | Defect]:
-    """Reads a TFRecord file frame by frame, past records whose checksum is wrong."""
+def _records(file: Any) -> Iterator[bytes | Defect]:
+    """Reads a binary TFRecord file frame by frame, past records whose checksum is wrong."""
     first = True
     try:
         while header := file.read(_HEADER.size):

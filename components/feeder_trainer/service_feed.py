@@ -1,8 +1,7 @@
 """The feed whose reading, decoding and augmenting is done by the processes of tf.data service."""
 
 import logging
-import weakref
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -41,8 +40,6 @@ class ServiceFeed:
         ConfigError: The features or the augmentation do not fit.
     """
 
-    rejections: Mapping[str, int] = {}
-
     def __init__(
         self,
         records: RecordFiles,
@@ -55,18 +52,14 @@ class ServiceFeed:
                 "feed service", received=options.service, expected="features of fixed length"
             )
         self.num_examples = records.num_examples
-        self.description = (
-            f"none: read by tf.data service {options.service}, at most once; what a lost worker "
-            "takes along is read again by the trainer; not repeatable within an epoch"
-        )
         self.lost = 0
         self._records = records
         self._parser = parser
         self._options = options
         self._augment_fn = None
-        plain = self._read(range(1), 1).element_spec
+        plain: Any = self._read(range(1), 1).element_spec
         self._augment_fn = augment_fn
-        self._spec = self._read(range(1), 1).element_spec
+        self._spec: Any = self._read(range(1), 1).element_spec
         check_augmentation(plain[1][0], self._spec[1][0])
         self._address = options.service
         self.pool: ServicePool | None = None
@@ -74,7 +67,19 @@ class ServiceFeed:
         if local == "local":
             self.pool = ServicePool(int(workers))
             self._address = self.pool.address
-            weakref.finalize(self, self.pool.close)
+
+    @property
+    def description(self) -> str:
+        """What the service does and does not give, for the history."""
+        return (
+            f"none: read by tf.data service {self._options.service}, at most once; what a lost "
+            "worker takes along is read again by the trainer; not repeatable within an epoch"
+        )
+
+    def close(self) -> None:
+        """Ends the processes that the feed started."""
+        if self.pool is not None:
+            self.pool.close()
 
     def batches(self, epochs: Sequence[range], batch_size: int) -> tf.data.Dataset:
         """See ``ExampleFeed``."""

@@ -1,5 +1,6 @@
 """tf.data service on this machine: a dispatcher and workers that live as long as the trainer."""
 
+import atexit
 import subprocess
 import sys
 from typing import IO
@@ -26,6 +27,7 @@ class ServicePool:
         self.address = _answer(self._dispatcher)
         for worker in self.workers:
             self._connect(worker)
+        atexit.register(self.close)
 
     def revive(self) -> None:
         """Replaces workers that died."""
@@ -35,7 +37,8 @@ class ServicePool:
                 self._connect(self.workers[index])
 
     def close(self) -> None:
-        """Ends all processes."""
+        """Ends all processes; may be called again."""
+        atexit.unregister(self.close)
         processes = [*self.workers, self._dispatcher]
         for process in processes:
             _pipe(process.stdin).close()

@@ -24,7 +24,6 @@ class StreamedFeed:
         self, records: Records, parser: BatchParser, options: Feed, *, shuffle: bool
     ) -> None:
         self.num_examples = records.num_examples
-        self.description = "none"
         self._records = records
         self._parser = parser
         self._options = options

@@ -130,6 +130,9 @@ def train(job: TrainingJob) -> History:
         probe=job.loop.probe,
         checkpoints=checkpoints,
     ).run()
+    feed.close()
+    if validation is not None:
+        validation.close()
 
     history = recorder.finish(
         schedule=job.schedule.to_dict(),

@@ -82,8 +82,8 @@ def test_every_epoch_is_whole(write_examples, make_parser, labels_of):
     assert "at most once" in feed.description
     epochs = [range(500), range(500, 1000)]
     assert _epochs_of(feed, labels_of, epochs, 64) == [list(range(500))] * 2
-    workers = feed.pool.workers
-    feed.pool.close()
+    workers = feed.source.pool.workers
+    feed.close()
     assert [worker.returncode for worker in workers] == [0, 0]
 
 
@@ -97,12 +97,12 @@ def test_a_killed_worker_costs_no_example(write_examples, make_parser, labels_of
     epochs = [range(2000), range(2000, 4000)]
     batches = iter(feed.batches(epochs, 16))
     fed = [next(batches) for _ in range(10)]
-    feed.pool.workers[0].send_signal(signal.SIGKILL)
+    feed.source.pool.workers[0].send_signal(signal.SIGKILL)
     fed += list(batches)
     labels = labels_of(fed)
     assert sorted(labels[:2000]) == sorted(labels[2000:]) == list(range(2000))
-    assert feed.lost > 0
-    assert all(worker.poll() is None for worker in feed.pool.workers), "No worker was replaced."
+    assert feed.source.lost > 0
+    assert all(worker.poll() is None for worker in feed.source.pool.workers), "No worker was replaced."
 
 
 @pytest.mark.multi_worker
