@@ -102,7 +102,9 @@ def test_a_killed_worker_costs_no_example(write_examples, make_parser, labels_of
     labels = labels_of(fed)
     assert sorted(labels[:2000]) == sorted(labels[2000:]) == list(range(2000))
     assert feed.source.lost > 0
-    assert all(worker.poll() is None for worker in feed.source.pool.workers), "No worker was replaced."
+    workers = feed.source.pool.workers
+    assert all(worker.poll() is None for worker in workers), "No worker was replaced."
+    feed.close()
 
 
 @pytest.mark.multi_worker
