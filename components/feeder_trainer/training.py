@@ -1,5 +1,6 @@
 """One training from files to exported model, without TFX."""
 
+import contextlib
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -91,48 +92,46 @@ def train(job: TrainingJob) -> History:
         tf.config.experimental.enable_op_determinism()
     model = make_model(job.code.load_model_fn(), job.context)
     parser = BatchParser(job.context.feature_spec, options, _wanted(model, job.context))
-    augment_fn = job.code.load_optional("augment_fn")
-    feed = open_feed(job.train_files, parser, options, shuffle=True, augment_fn=augment_fn)
-    validation = None
-    if job.eval_files:
-        validation = open_feed(job.eval_files, parser, options, shuffle=False)
-
     adapt = feature_adapter(model, parser.feature_names)
-    plan = make_plan(job.schedule, feed.num_examples)
-    steps = CompiledSteps(
-        model,
-        adapt,
-        class_weight=job.loop.class_weight,
-        max_micro_batch_size=job.loop.max_micro_batch_size,
-        noise_scale=plan.wants_noise_scale,
-        deterministic=job.loop.deterministic,
-    )
-    steps.build_from(next(iter(feed.batches([range(1)], 1))))
-    if job.start_from is not None:
-        _warm_start(model, job, recorder)
-    callbacks_fn = job.code.load_optional("callbacks_fn")
-    checkpoints = CheckpointFolder(
-        job.loop.checkpoint_dir or job.checkpoint_dir,
-        every_s=job.loop.checkpoint_every_s,
-        every_examples=job.loop.checkpoint_every_examples,
-        keep=job.loop.keep_checkpoints,
-    )
-    TrainingLoop(
-        steps,
-        feed,
-        plan,
-        recorder,
-        validation=validation,
-        validation_batch_size=options.eval_batch_size,
-        callbacks=callbacks_fn(job.context) if callbacks_fn else (),
-        drop_remainder=options.drop_remainder,
-        steps_per_execution=job.loop.steps_per_execution,
-        probe=job.loop.probe,
-        checkpoints=checkpoints,
-    ).run()
-    feed.close()
-    if validation is not None:
-        validation.close()
+    checkpoints = _checkpoint_folder(job)
+    with contextlib.ExitStack() as feeds:
+        augment_fn = job.code.load_optional("augment_fn")
+        feed = feeds.enter_context(
+            contextlib.closing(
+                open_feed(job.train_files, parser, options, shuffle=True, augment_fn=augment_fn)
+            )
+        )
+        validation = None
+        if job.eval_files:
+            validation = feeds.enter_context(
+                contextlib.closing(open_feed(job.eval_files, parser, options, shuffle=False))
+            )
+        plan = make_plan(job.schedule, feed.num_examples)
+        steps = CompiledSteps(
+            model,
+            adapt,
+            class_weight=job.loop.class_weight,
+            max_micro_batch_size=job.loop.max_micro_batch_size,
+            noise_scale=plan.wants_noise_scale,
+            deterministic=job.loop.deterministic,
+        )
+        steps.build_from(next(iter(feed.batches([range(1)], 1))))
+        if job.start_from is not None:
+            _warm_start(model, job, recorder)
+        callbacks_fn = job.code.load_optional("callbacks_fn")
+        TrainingLoop(
+            steps,
+            feed,
+            plan,
+            recorder,
+            validation=validation,
+            validation_batch_size=options.eval_batch_size,
+            callbacks=callbacks_fn(job.context) if callbacks_fn else (),
+            drop_remainder=options.drop_remainder,
+            steps_per_execution=job.loop.steps_per_execution,
+            probe=job.loop.probe,
+            checkpoints=checkpoints,
+        ).run()
 
     history = recorder.finish(
         schedule=job.schedule.to_dict(),
@@ -157,6 +156,15 @@ def train(job: TrainingJob) -> History:
     save_for_warm_start(model, job.keras_dir)
     checkpoints.remove()
     return history
+
+
+def _checkpoint_folder(job: TrainingJob) -> CheckpointFolder:
+    return CheckpointFolder(
+        job.loop.checkpoint_dir or job.checkpoint_dir,
+        every_s=job.loop.checkpoint_every_s,
+        every_examples=job.loop.checkpoint_every_examples,
+        keep=job.loop.keep_checkpoints,
+    )
 
 
 def _wanted(model: keras.Model, context: ModelContext) -> list[str] | None:
