@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tfx_feeder.components.common.errors import ConfigError
+from tfx_feeder.components.feeder_trainer.loop_options import Loop
 from tfx_feeder.components.feeder_trainer.options import Feed, Image, Strategy
 from tfx_feeder.components.feeder_trainer.plan import Policy
 from tfx_feeder.components.feeder_trainer.schedule import Schedule
@@ -33,6 +34,7 @@ class PipelineConfig:
         image: Size to which images are brought; the model sees them so.
         schedule: Learning rates, batch sizes and lengths, or the policy that decides them.
         strategy: Where the training runs.
+        loop: How the training runs: checkpoints, micro-batches and so on.
         seed: Initial weights and order of examples derive from it.
         max_rejected_fraction: Largest tolerated share of images left out, 0 to 1.
         model_fn: Importable path of the function that makes the model.
@@ -50,6 +52,7 @@ class PipelineConfig:
     image: Image = IMAGE
     schedule: Schedule | Policy = SHORT_SCHEDULE
     strategy: Strategy = field(default_factory=Strategy.sequential)
+    loop: Loop = field(default_factory=Loop)
     seed: int = 0
     max_rejected_fraction: float = 0.01
     model_fn: str = "tfx_feeder.pipeline.cifar10.create_model"

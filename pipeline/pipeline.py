@@ -60,6 +60,7 @@ def create_pipeline(config: PipelineConfig) -> tfx.dsl.Pipeline:
         schedule=config.schedule,
         strategy=config.strategy,
         feed=config.feed,
+        loop=config.loop,
         custom_config={"num_classes": len(config.data.classes), "seed": config.seed},
     )
     model = trainer.outputs["model"]

@@ -88,7 +88,7 @@ class Executor(base_executor.BaseExecutor):
                 serving_dir=path_utils.serving_model_dir(model_path),
                 keras_dir=os.path.join(model_path, KERAS_FORMAT_DIR),
                 log_dir=run_path,
-                checkpoint_dir=_checkpoint_dir(model_path, input_dict, exec_properties),
+                checkpoint_dir=checkpoint_dir(model_path, input_dict, exec_properties),
                 loop=from_json(Loop, exec_properties["loop"]),
             )
         )
@@ -139,9 +139,7 @@ def _span(artifact: types.Artifact) -> int | None:
     return None if value is None else int(value)
 
 
-def _checkpoint_dir(
-    model_path: str, input_dict: _Artifacts, exec_properties: dict[str, Any]
-) -> str:
+def checkpoint_dir(model_path: str, input_dict: _Artifacts, exec_properties: dict[str, Any]) -> str:
     """Returns a folder that every attempt at the same training finds again.
 
     TFX gives each attempt another output folder, so the name is made of what goes in: inputs and
