@@ -51,6 +51,11 @@ class Recorder:
         return tuple(self._phases)
 
     @property
+    def events(self) -> tuple[Event, ...]:
+        """What happened once, so far."""
+        return tuple(self._events)
+
+    @property
     def trained_s(self) -> float:
         """Seconds in training steps so far."""
         return sum(row.seconds for row in self._epochs)

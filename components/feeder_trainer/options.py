@@ -51,7 +51,8 @@ class Feed:
     """How Examples become batches.
 
     Args:
-        label_key: Feature that holds the target.
+        label_key: Feature that holds the target. For a model with several outputs, the name of
+            each output and the feature that holds its target.
         weight_key: Feature that holds the weight of each example; optional.
         images: Bytes features that hold images; they reach the model as uint8
             ``[batch, height, width, channels]``.
@@ -87,7 +88,7 @@ class Feed:
         ConfigError: A value is out of range.
     """
 
-    label_key: str = "label"
+    label_key: str | Mapping[str, str] = "label"
     weight_key: str | None = None
     images: Mapping[str, Image] = field(default_factory=dict)
     train_splits: tuple[str, ...] = ("train",)
@@ -106,8 +107,14 @@ class Feed:
     service_timeout_s: int = 60
     seed: int = 0
 
+    @property
+    def label_keys(self) -> tuple[str, ...]:
+        """The features that hold targets."""
+        key = self.label_key
+        return (key,) if isinstance(key, str) else tuple(key.values())
+
     def __post_init__(self) -> None:
-        if not self.label_key:
+        if not self.label_key or not all(self.label_keys):
             raise ConfigError("feed label_key", received=self.label_key, expected="a feature name")
         for name in ("train_splits", "eval_splits"):
             value = getattr(self, name)

@@ -35,7 +35,7 @@ class BatchParser:
 
     def __post_init__(self) -> None:
         named = {
-            "feed label_key": [self.feed.label_key],
+            "feed label_key": list(self.feed.label_keys),
             "feed weight_key": [self.feed.weight_key] if self.feed.weight_key else [],
             "feed images": list(self.feed.images),
             "model inputs": list(self.wanted or []),
@@ -62,7 +62,11 @@ class BatchParser:
         spec = {key: self.feature_spec[key] for key in self.parsed_keys}
         parsed = tf.io.parse_example(serialized, spec)
         features = self.decode({key: parsed[key] for key in self.feature_names})
-        label = parsed[self.feed.label_key]
+        key = self.feed.label_key
+        if isinstance(key, str):
+            label = parsed[key]
+        else:
+            label = {output: parsed[feature] for output, feature in key.items()}
         if self.feed.weight_key is None:
             return features, label
         return features, label, tf.reshape(parsed[self.feed.weight_key], [-1])
@@ -70,7 +74,7 @@ class BatchParser:
     @property
     def parsed_keys(self) -> set[str]:
         """Everything that is read of an Example: features, label and weight."""
-        keys = {self.feed.label_key, *self.feature_names}
+        keys = {*self.feed.label_keys, *self.feature_names}
         return keys | {self.feed.weight_key} if self.feed.weight_key else keys
 
     @property
@@ -78,7 +82,7 @@ class BatchParser:
         """The features that reach the model."""
         if self.wanted is not None:
             return sorted(self.wanted)
-        special = {self.feed.label_key, self.feed.weight_key}
+        special = {*self.feed.label_keys, self.feed.weight_key}
         return sorted(key for key in self.feature_spec if key not in special)
 
     def decode(self, features: Mapping[str, Any]) -> dict[str, Any]:
@@ -91,7 +95,7 @@ class BatchParser:
     @property
     def has_strings(self) -> bool:
         """Whether a string reaches the model, as feature or label."""
-        keys = {self.feed.label_key, *self.feature_names} - set(self.feed.images)
+        keys = {*self.feed.label_keys, *self.feature_names} - set(self.feed.images)
         return any(self.feature_spec[key].dtype == tf.string for key in keys)
 
     @property

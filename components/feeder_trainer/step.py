@@ -196,6 +196,13 @@ class CompiledSteps:
     def _with_class_weight(self, y: Any, weight: Any) -> Any:
         if self._class_weight is None:
             return weight
+        if isinstance(y, Mapping):
+            raise ConfigError(
+                "loop class_weight",
+                received=f"labels for the outputs {sorted(y)}",
+                expected="a model with one output",
+                fix="Use Feed(weight_key=...) instead.",
+            )
         labels = tf.argmax(y, axis=-1) if y.shape.rank > 1 and y.shape[-1] != 1 else y
         labels = tf.reshape(tf.cast(labels, tf.int64), [-1])
         last = self._class_weight.shape[0] - 1

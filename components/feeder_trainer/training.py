@@ -194,7 +194,7 @@ def _warm_start(model: keras.Model, job: TrainingJob, recorder: Recorder) -> Non
 def _raw_examples_to_inputs(
     job: TrainingJob, parser: BatchParser, adapt: Callable[[Any], Any]
 ) -> Callable[[tf.Tensor], Any]:
-    special = {job.context.feed.label_key, job.context.feed.weight_key}
+    special = {*job.context.feed.label_keys, job.context.feed.weight_key}
     spec = {key: value for key, value in job.raw_feature_spec.items() if key not in special}
     transform = job.transform or dict
     spec = needed_features(spec, transform, parser.feature_names)

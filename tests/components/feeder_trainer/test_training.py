@@ -119,3 +119,43 @@ def test_another_architecture_is_an_error_or_an_event(job: Callable[..., Trainin
     history = train(job("compatible", strict_start=False, **wider))
 
     assert [event.kind for event in history.events if "start" in event.kind] == ["cold_start"]
+
+
+OUTPUTS = """
+import keras
+
+def model_fn(context):
+    image = keras.Input((8, 8, 1), name="image", dtype="uint8")
+    x = keras.layers.Flatten()(keras.layers.Rescaling(1 / 255)(image))
+    outputs = {
+        "digit": keras.layers.Dense(10, activation="softmax", name="digit")(x),
+        "size": keras.layers.Dense(1, name="size")(x),
+    }
+    model = keras.Model(image, outputs)
+    model.compile(
+        "adam",
+        loss={"digit": "sparse_categorical_crossentropy", "size": "mse"},
+        metrics={"digit": ["accuracy"]},
+    )
+    return model
+"""
+
+
+def test_a_model_with_several_outputs_gets_a_target_for_each(
+    job: Callable[..., TrainingJob],
+    tmp_path: Path,
+    digits_spec: dict[str, Any],
+    digits: Any,
+    serialize: Callable,
+) -> None:
+    module = tmp_path / "outputs.py"
+    module.write_text(OUTPUTS)
+    feed = Feed(images={"image": Image(8, 8, 1)}, label_key={"digit": "label", "size": "label"})
+    made = job(code=UserCode(module_file=str(module)), context=ModelContext(digits_spec, feed))
+
+    history = train(made)
+
+    assert {"loss", "digit_loss", "size_loss", "digit_accuracy"} <= set(history.epochs[0].metrics)
+    assert history.epochs[1].metrics["loss"] < history.epochs[0].metrics["loss"]
+    served = tf.saved_model.load(made.serving_dir).signatures["serving_default"]
+    assert set(served.structured_outputs) == {"digit", "size"}
