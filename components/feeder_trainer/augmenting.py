@@ -6,7 +6,7 @@ from typing import Any
 import tensorflow as tf
 
 from tfx_feeder.components.common.errors import ConfigError
-from tfx_feeder.components.feeder_trainer.example_feed import BatchSource
+from tfx_feeder.components.feeder_trainer.example_feed import ENDLESS, BatchSource, from_memory
 
 AugmentFn = Callable[[dict[str, Any], tf.Tensor], dict[str, Any]]
 """``(features, seed) -> features``: a whole batch at a time, seed int64 ``[2]`` for
@@ -39,11 +39,19 @@ class AugmentedFeed:
     def batches(self, epochs: Sequence[range], batch_size: int) -> tf.data.Dataset:
         """See ``ExampleFeed``."""
         batches = self._feed.batches(epochs, batch_size)
-        return (
-            tf.data.Dataset.zip((batches, _positions(epochs, batch_size)))
-            .map(self._augment, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
-            .prefetch(tf.data.AUTOTUNE)
-        )
+        return self._augmented(batches, epochs, batch_size).prefetch(tf.data.AUTOTUNE)
+
+    def _augmented(
+        self, batches: tf.data.Dataset, epochs: Sequence[range], batch_size: int
+    ) -> tf.data.Dataset:
+        placed = tf.data.Dataset.zip((batches, _positions(epochs, batch_size)))
+        return placed.map(self._augment, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+
+    def stages(self, batch_size: int) -> dict[str, tf.data.Dataset]:
+        """See ``ExampleFeed``."""
+        batches = from_memory(self._feed.batches([ENDLESS], batch_size))
+        augmented = self._augmented(batches, [ENDLESS], batch_size)
+        return {**self._feed.stages(batch_size), "augment_fn": augmented}
 
     def _augment(self, batch: tuple, position: tf.Tensor) -> tuple:
         return augment(batch, self._augment_fn, self._seed, position)

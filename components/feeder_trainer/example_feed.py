@@ -6,6 +6,14 @@ from typing import Protocol
 
 import tensorflow as tf
 
+ENDLESS = range(1 << 40)
+"""Positions of an epoch that nobody sees the end of."""
+
+
+def from_memory(batches: tf.data.Dataset) -> tf.data.Dataset:
+    """Repeats the first few batches for ever, once they have been made: input for one stage."""
+    return batches.take(4).cache().repeat()
+
 
 class BatchSource(Protocol):
     """Something that makes batches; ``ExampleFeed`` says how.
@@ -17,6 +25,8 @@ class BatchSource(Protocol):
     num_examples: int
 
     def batches(self, epochs: Sequence[range], batch_size: int) -> tf.data.Dataset: ...
+
+    def stages(self, batch_size: int) -> dict[str, tf.data.Dataset]: ...
 
 
 class ExampleFeed(Protocol):
@@ -42,6 +52,15 @@ class ExampleFeed(Protocol):
             epochs: Positions of each epoch in the endless stream, in examples. No batch reaches
                 over an epoch's end.
             batch_size: Examples in a batch; the last one of an epoch may be smaller.
+        """
+        ...
+
+    def stages(self, batch_size: int) -> dict[str, tf.data.Dataset]:
+        """Returns what the feed consists of, to find out which part is slow.
+
+        Returns:
+            Name of each stage to what comes out of it alone, what goes in being in memory.
+            Endless; an element is a batch. Empty where the stages are not in this process.
         """
         ...
 
@@ -76,6 +95,10 @@ class OpenedFeed:
     def batches(self, epochs: Sequence[range], batch_size: int) -> tf.data.Dataset:
         """See ``ExampleFeed``."""
         return self.source.batches(epochs, batch_size)
+
+    def stages(self, batch_size: int) -> dict[str, tf.data.Dataset]:
+        """See ``ExampleFeed``."""
+        return self.source.stages(batch_size)
 
     def close(self) -> None:
         """See ``ExampleFeed``."""

@@ -7,21 +7,30 @@ from typing import Literal
 import numpy as np
 import tensorflow as tf
 
-from tfx_feeder.components.feeder_trainer.feed import ExampleFeed
+from tfx_feeder.components.feeder_trainer.example_feed import ENDLESS, ExampleFeed
 from tfx_feeder.components.feeder_trainer.model_state import capture, restore
 from tfx_feeder.components.feeder_trainer.step import CompiledSteps
 
-INPUT_BOUND_WAIT_PCT = 10.0
-"""Share of waiting from which on a training counts as input-bound, in percent, where the ceilings
-of feed and device are not known."""
+SURE_WAIT_PCT = 20.0
+"""Share of waiting from which on a training counts as input-bound whatever was measured, in percent:
+feed and device can each be fast alone and still get in each other's way."""
 
-_FEED_ADVICE = (
-    'Hold the decoded examples with Feed(cache="memory") or "disk", move work out of the feed into '
-    'Transform, or feed from other processes with Feed(service="local:2").'
-)
+LIKELY_WAIT_PCT = 10.0
+"""The same where nothing was measured."""
+
+_HOLD = 'Hold the decoded examples with Feed(cache="memory"), or "disk" with a cache_dir'
+_SERVE = 'feed from other processes with Feed(service="local:2")'
+_ADVICE = {
+    "": f"{_HOLD}, move work out of the feed into Transform, or {_SERVE}.",
+    "reading": f"{_HOLD}, or bring the files nearer.",
+    "parsing and decoding": f"{_HOLD}, or let Transform decode and resize.",
+    "augment_fn": f"Make augment_fn cheaper (it gets a whole batch: no map_fn), or {_SERVE}.",
+    "gathering": "Raise Feed(prefetch=...), or leave more of the processor to the feed.",
+}
 _SHARE_OF_TIME = 0.05
 _LONGEST_S = 2.0
 _FEWEST_STEPS = 5
+_WARM_UP = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,10 +40,12 @@ class Ceilings:
     Args:
         device_examples_per_s: The model on one batch that is always there.
         input_examples_per_s: The feed with nobody to wait for.
+        slowest_stage: The stage of the feed that takes the most time; empty if there is but one.
     """
 
     device_examples_per_s: float
     input_examples_per_s: float
+    slowest_stage: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,18 +93,23 @@ class Monitor:
             return
         budget_s = min(_LONGEST_S, _SHARE_OF_TIME * trained_s - self._spent_s)
         count = int(budget_s / 2 / max(step_s, 1e-6))
-        if count < _FEWEST_STEPS:
+        stages = self._feed.stages(batch_size)
+        if count < _FEWEST_STEPS or not stages:
             return
         begin = time.perf_counter()
         device = self._device_ceiling(batch_size, count)
-        feed = self._input_ceiling(batch_size, budget_s / 2)
-        self.ceilings = Ceilings(device, feed)
+        whole = {"": self._feed.batches([ENDLESS], batch_size)}
+        seconds = budget_s / 2 / (1 + len(stages))
+        costs = {name: _drain(batches, seconds) for name, batches in (stages | whole).items()}
+        feed = batch_size / costs.pop("")
+        slowest = max(costs, key=costs.__getitem__) if len(costs) > 1 else ""
+        self.ceilings = Ceilings(device, feed, slowest)
         self._spent_s += time.perf_counter() - begin
 
     def is_input_bound(self, input_wait_pct: float) -> bool:
         """Says whether the step waited for its input too much."""
-        if self.ceilings is None:
-            return input_wait_pct >= INPUT_BOUND_WAIT_PCT
+        if self.ceilings is None or input_wait_pct >= SURE_WAIT_PCT:
+            return input_wait_pct >= LIKELY_WAIT_PCT
         # Fetching a batch that is there costs a little as well, which is much of a short step.
         return self.ceilings.input_examples_per_s < self.ceilings.device_examples_per_s
 
@@ -104,13 +120,16 @@ class Monitor:
             input_wait_pct: Share of the time in which the step waited for its batch.
             examples_per_s: What the training reached.
         """
+        ceilings = self.ceilings
         if self.is_input_bound(input_wait_pct):
             advice = (
                 f"The step waited for its batch {input_wait_pct:.0f} % of the time; the feed "
                 f"(cache: {self._feed.description}) cannot keep up. "
             )
-            return Verdict("input-bound", advice + _FEED_ADVICE)
-        ceilings = self.ceilings
+            stage = ceilings.slowest_stage if ceilings else ""
+            if stage:
+                advice += f"Its slowest stage is {stage}. "
+            return Verdict("input-bound", advice + _ADVICE[stage])
         if ceilings and examples_per_s < 0.85 * ceilings.device_examples_per_s:
             share = 100 * examples_per_s / ceilings.device_examples_per_s
             return Verdict(
@@ -133,12 +152,14 @@ class Monitor:
         restore(self._steps.model, before)
         return batch_size / float(np.median(rows[:, :2].sum(axis=1)))
 
-    def _input_ceiling(self, batch_size: int, seconds: float) -> float:
-        endless = range(1 << 40)
-        batches = iter(self._feed.batches([endless], batch_size))
-        next(batches)
-        begin, count = time.perf_counter(), 0
-        while (elapsed := time.perf_counter() - begin) < seconds or count < 2:
-            next(batches)
-            count += 1
-        return batch_size * count / elapsed
+
+def _drain(batches: tf.data.Dataset, seconds: float) -> float:
+    """Takes batches for a while; returns the seconds that one takes."""
+    iterator = iter(batches)
+    for _ in range(_WARM_UP):
+        next(iterator)
+    begin, count = time.perf_counter(), 0
+    while (elapsed := time.perf_counter() - begin) < seconds or count < 2:
+        next(iterator)
+        count += 1
+    return elapsed / count

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import tensorflow as tf
 
 from tfx_feeder.components.feeder_trainer.arrays import load_arrays
+from tfx_feeder.components.feeder_trainer.example_feed import ENDLESS
 from tfx_feeder.components.feeder_trainer.options import Feed
 from tfx_feeder.components.feeder_trainer.order import batch_blocks
 from tfx_feeder.components.feeder_trainer.parsing import BatchParser, parsed_batches
@@ -48,6 +49,10 @@ class ResidentFeed:
         rows = blocks.flat_map(tf.data.Dataset.from_tensor_slices)
         batches = rows.map(self._gather)
         return batches.prefetch(self._options.prefetch or tf.data.AUTOTUNE)
+
+    def stages(self, batch_size: int) -> dict[str, tf.data.Dataset]:
+        """See ``ExampleFeed``."""
+        return {"gathering": self.batches([ENDLESS], batch_size)}
 
     def _gather(self, indices: tf.Tensor) -> tuple:
         return tf.nest.map_structure(lambda tensor: tf.gather(tensor, indices), self._examples)

@@ -95,6 +95,11 @@ class ServiceFeed:
         batches = tf.data.Dataset.range(len(epochs)).flat_map(one_epoch)
         return batches.prefetch(self._options.prefetch or tf.data.AUTOTUNE)
 
+    def stages(self, batch_size: int) -> dict[str, tf.data.Dataset]:
+        """See ``ExampleFeed``."""
+        del batch_size
+        return {}  # They run elsewhere, and an epoch of theirs has an end.
+
     def _epoch(self, epoch: range, batch_size: int) -> Iterator[Any]:
         """Yields batches, of no particular size, that hold each example of an epoch once."""
         if self.pool is not None:

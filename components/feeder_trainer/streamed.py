@@ -5,6 +5,7 @@ from itertools import pairwise
 
 import tensorflow as tf
 
+from tfx_feeder.components.feeder_trainer.example_feed import from_memory
 from tfx_feeder.components.feeder_trainer.options import Feed
 from tfx_feeder.components.feeder_trainer.parsing import BatchParser
 from tfx_feeder.components.feeder_trainer.records import Records
@@ -47,5 +48,13 @@ class StreamedFeed:
                 .batch(batch_size)
             )
         )
-        batches = records.map(self._parser, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
-        return batches.prefetch(self._options.prefetch or tf.data.AUTOTUNE)
+        return self._parse(records).prefetch(self._options.prefetch or tf.data.AUTOTUNE)
+
+    def _parse(self, records: tf.data.Dataset) -> tf.data.Dataset:
+        return records.map(self._parser, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+
+    def stages(self, batch_size: int) -> dict[str, tf.data.Dataset]:
+        """See ``ExampleFeed``."""
+        stream = self._records.stream(0, seed=self._options.seed, shuffle_buffer=self._buffer)
+        records = stream.batch(batch_size)
+        return {"reading": records, "parsing and decoding": self._parse(from_memory(records))}

@@ -29,6 +29,10 @@ class ArrayFeed:
         data = tf.data.Dataset.from_tensor_slices(self._examples).repeat().batch(batch_size)
         return data.map(lambda x, y: ({"x": self._work(x)}, y))
 
+    def stages(self, batch_size):
+        data = tf.data.Dataset.from_tensor_slices(self._examples).repeat().batch(batch_size)
+        return {"reading": data, "augment_fn": self.batches([range(64)], batch_size)}
+
 
 @pytest.fixture
 def model():
@@ -75,7 +79,7 @@ def test_a_slow_map_is_input_bound(model):
     verdict = monitor.judge(80.0, 300.0)
     assert verdict.kind == "input-bound"
     assert "80 %" in verdict.advice
-    assert "cache" in verdict.advice
+    assert "slowest stage is augment_fn" in verdict.advice
 
 
 def test_no_probe_where_five_percent_do_not_suffice(model):
@@ -95,6 +99,7 @@ def test_no_probe_where_five_percent_do_not_suffice(model):
         (None, 30.0, 100.0, "input-bound", "cannot keep up"),
         (None, 1.0, 100.0, "device-bound", "keeps up"),
         (Ceilings(1000.0, 500.0), 1.0, 480.0, "input-bound", "cannot keep up"),
+        (Ceilings(1000.0, 1100.0), 33.0, 550.0, "input-bound", "cannot keep up"),
         (Ceilings(1000.0, 9000.0), 12.0, 950.0, "device-bound", "keeps up"),
         (Ceilings(1000.0, 9000.0), 1.0, 500.0, "device-bound", "50 %"),
     ],
