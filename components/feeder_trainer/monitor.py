@@ -12,7 +12,7 @@ from tfx_feeder.components.feeder_trainer.model_state import capture, restore
 from tfx_feeder.components.feeder_trainer.step import CompiledSteps
 
 SURE_WAIT_PCT = 20.0
-"""Share of waiting from which on a training counts as input-bound whatever was measured, in percent:
+"""Share of waiting, in percent, from which on a training counts as input-bound whatever was measured:
 feed and device can each be fast alone and still get in each other's way."""
 
 LIKELY_WAIT_PCT = 10.0
