@@ -64,8 +64,8 @@ def accumulate(
         result = gradients(*part(index))
         # A loop cannot carry the slices that embeddings give, nor a missing gradient.
         values = [
-            tf.zeros_like(total) if value is None else tf.convert_to_tensor(value)
-            for value, total in zip(result.values, sums, strict=True)
+            tf.zeros_like(so_far) if value is None else tf.convert_to_tensor(value)
+            for value, so_far in zip(result.values, sums, strict=True)
         ]
         examples = tf.minimum((index + 1) * size, total) - index * size
         share = tf.cast(examples / total, tf.float32)

@@ -12,8 +12,8 @@ from tfx_feeder.components.feeder_trainer.model_state import capture, restore
 from tfx_feeder.components.feeder_trainer.step import CompiledSteps
 
 SURE_WAIT_PCT = 20.0
-"""Share of waiting, in percent, from which on a training counts as input-bound in any case: feed and
-device can each be fast alone and still get in each other's way."""
+"""Share of waiting, in percent, from which on a training counts as input-bound in any case: feed
+and device can each be fast alone and still get in each other's way."""
 
 LIKELY_WAIT_PCT = 10.0
 """The same where nothing was measured."""
