@@ -11,7 +11,7 @@ artifacts = tfx.types.standard_artifacts
 @pytest.fixture
 def inputs():
     examples = artifacts.Examples()
-    examples.uri = "/root/Transform/transformed_examples/5"
+    examples.uri = "/pipeline/Transform/transformed_examples/5"
     return {"examples": [examples]}
 
 
@@ -19,15 +19,15 @@ PROPERTIES = {"schedule": "{}", "code_fingerprint": "abc"}
 
 
 def test_every_attempt_at_a_training_finds_the_same_checkpoints(inputs):
-    first = checkpoint_dir("/root/FeederTrainer/model/7", inputs, PROPERTIES)
-    second = checkpoint_dir("/root/FeederTrainer/model/19", inputs, dict(PROPERTIES))
+    first = checkpoint_dir("/pipeline/FeederTrainer/model/7", inputs, PROPERTIES)
+    second = checkpoint_dir("/pipeline/FeederTrainer/model/19", inputs, dict(PROPERTIES))
     assert first == second
-    assert first.startswith("/root/FeederTrainer/checkpoints/")
+    assert first.startswith("/pipeline/FeederTrainer/checkpoints/")
 
 
 def test_another_training_has_its_own(inputs):
-    path = "/root/FeederTrainer/model/7"
+    path = "/pipeline/FeederTrainer/model/7"
     first = checkpoint_dir(path, inputs, PROPERTIES)
     assert checkpoint_dir(path, inputs, {**PROPERTIES, "code_fingerprint": "def"}) != first
-    inputs["examples"][0].uri = "/root/Transform/transformed_examples/6"
+    inputs["examples"][0].uri = "/pipeline/Transform/transformed_examples/6"
     assert checkpoint_dir(path, inputs, PROPERTIES) != first
