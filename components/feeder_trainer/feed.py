@@ -48,8 +48,6 @@ def open_feed(
         ConfigError: The options do not fit the features.
         DataError: The files are missing or empty, or hold more bad records than the options allow.
     """
-    sources = paths if isinstance(paths, Mapping) else {"": paths}
-    sources = {name: sorted(sources[name]) for name in sorted(sources)}
     rejections = Rejections.of(options)
     resources = contextlib.ExitStack()
     workspace = resources.enter_context(
