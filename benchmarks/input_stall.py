@@ -17,10 +17,10 @@ import suite
 import tensorflow as tf
 
 from tfx_feeder.components.feeder_trainer.feed import open_feed
+from tfx_feeder.components.feeder_trainer.feeding.parsing import BatchParser
 from tfx_feeder.components.feeder_trainer.history import Recorder
 from tfx_feeder.components.feeder_trainer.loop import TrainingLoop
 from tfx_feeder.components.feeder_trainer.options import Feed, Image
-from tfx_feeder.components.feeder_trainer.parsing import BatchParser
 from tfx_feeder.components.feeder_trainer.plan import make_plan
 from tfx_feeder.components.feeder_trainer.schedule import Schedule
 

@@ -11,9 +11,9 @@ from rich.console import Console
 from tfx import v1 as tfx
 
 from tfx_feeder.components.common.errors import ConfigError
-from tfx_feeder.components.feeder_trainer.notation import read_schedule
 from tfx_feeder.components.feeder_trainer.plan import Policy
 from tfx_feeder.components.feeder_trainer.schedule import Schedule
+from tfx_feeder.components.feeder_trainer.scheduling.notation import read_schedule
 from tfx_feeder.pipeline import outcome as outcomes
 from tfx_feeder.pipeline import summary
 from tfx_feeder.pipeline.configs import FULL_SCHEDULE, SHORT_SCHEDULE, PipelineConfig

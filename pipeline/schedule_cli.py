@@ -7,8 +7,8 @@ import click
 from rich.console import Console
 
 from tfx_feeder.components.common.errors import ConfigError
-from tfx_feeder.components.feeder_trainer.notation import PRESETS, read_schedule
-from tfx_feeder.components.feeder_trainer.preview import preview
+from tfx_feeder.components.feeder_trainer.scheduling.notation import PRESETS, read_schedule
+from tfx_feeder.components.feeder_trainer.scheduling.preview import preview
 
 
 @click.group()

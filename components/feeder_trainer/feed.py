@@ -5,24 +5,32 @@ import tempfile
 from collections.abc import Mapping, Sequence
 
 from tfx_feeder.components.common.errors import DataError
-from tfx_feeder.components.feeder_trainer.augmenting import AugmentedFeed, AugmentFn
-from tfx_feeder.components.feeder_trainer.caching import CacheChoice, cache_folder, choose_cache
-from tfx_feeder.components.feeder_trainer.example_feed import BatchSource, ExampleFeed, OpenedFeed
-from tfx_feeder.components.feeder_trainer.mixed_records import MixedRecords
-from tfx_feeder.components.feeder_trainer.mixing import shares
-from tfx_feeder.components.feeder_trainer.options import Feed
-from tfx_feeder.components.feeder_trainer.parsing import BatchParser, parsed_batches
-from tfx_feeder.components.feeder_trainer.records import (
+from tfx_feeder.components.feeder_trainer.feeding.augmenting import AugmentedFeed, AugmentFn
+from tfx_feeder.components.feeder_trainer.feeding.caching import (
+    CacheChoice,
+    cache_folder,
+    choose_cache,
+)
+from tfx_feeder.components.feeder_trainer.feeding.example_feed import (
+    BatchSource,
+    ExampleFeed,
+    OpenedFeed,
+)
+from tfx_feeder.components.feeder_trainer.feeding.mixed_records import MixedRecords
+from tfx_feeder.components.feeder_trainer.feeding.mixing import shares
+from tfx_feeder.components.feeder_trainer.feeding.parsing import BatchParser, parsed_batches
+from tfx_feeder.components.feeder_trainer.feeding.records import (
     UNREADABLE,
     RecordFiles,
     Records,
     is_parquet,
 )
-from tfx_feeder.components.feeder_trainer.resident import ResidentFeed
-from tfx_feeder.components.feeder_trainer.salvage import Rejections, salvage
-from tfx_feeder.components.feeder_trainer.service_feed import ServiceFeed
-from tfx_feeder.components.feeder_trainer.sources import Files
-from tfx_feeder.components.feeder_trainer.streamed import StreamedFeed
+from tfx_feeder.components.feeder_trainer.feeding.resident import ResidentFeed
+from tfx_feeder.components.feeder_trainer.feeding.salvage import Rejections, salvage
+from tfx_feeder.components.feeder_trainer.feeding.service_feed import ServiceFeed
+from tfx_feeder.components.feeder_trainer.feeding.sources import Files
+from tfx_feeder.components.feeder_trainer.feeding.streamed import StreamedFeed
+from tfx_feeder.components.feeder_trainer.options import Feed
 
 __all__ = ["AugmentFn", "ExampleFeed", "open_feed"]
 
@@ -76,7 +84,7 @@ def _readable(paths: Sequence[str], folder: str) -> Sequence[str]:
     if not any(is_parquet(path) for path in paths):
         return paths
     # Not at the top: it takes TFX's codecs, which the other formats do without.
-    from tfx_feeder.components.feeder_trainer.parquet import as_tfrecords
+    from tfx_feeder.components.feeder_trainer.feeding.parquet import as_tfrecords
 
     return as_tfrecords(paths, folder)
 

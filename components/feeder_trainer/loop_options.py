@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from tfx_feeder.components.common.errors import ConfigError
-from tfx_feeder.components.feeder_trainer.units import is_integer
+from tfx_feeder.components.feeder_trainer.scheduling.units import is_integer
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from typing import Literal
 import numpy as np
 import tensorflow as tf
 
-from tfx_feeder.components.feeder_trainer.example_feed import ENDLESS, ExampleFeed
+from tfx_feeder.components.feeder_trainer.feeding.example_feed import ENDLESS, ExampleFeed
 from tfx_feeder.components.feeder_trainer.model_state import capture, restore
 from tfx_feeder.components.feeder_trainer.step import CompiledSteps
 

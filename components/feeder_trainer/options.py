@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from tfx_feeder.components.common.errors import ConfigError
-from tfx_feeder.components.feeder_trainer.mixing import shares
-from tfx_feeder.components.feeder_trainer.sources import check_sources
-from tfx_feeder.components.feeder_trainer.units import is_integer
+from tfx_feeder.components.feeder_trainer.feeding.mixing import shares
+from tfx_feeder.components.feeder_trainer.feeding.sources import check_sources
+from tfx_feeder.components.feeder_trainer.scheduling.units import is_integer
 
 T = TypeVar("T")
 _SERVICE = re.compile(r"local:[1-9]\d*|grpc://[^\s/]+:\d+")

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from tfx_feeder.components.common.errors import ConfigError
-from tfx_feeder.components.feeder_trainer.schedule_text import parse_schedule_text
-from tfx_feeder.components.feeder_trainer.units import Length, is_integer
+from tfx_feeder.components.feeder_trainer.scheduling.schedule_text import parse_schedule_text
+from tfx_feeder.components.feeder_trainer.scheduling.units import Length, is_integer
 
 
 @dataclass(frozen=True, slots=True)

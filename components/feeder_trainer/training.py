@@ -18,6 +18,8 @@ from tfx_feeder.components.feeder_trainer.export import (
     start_from,
 )
 from tfx_feeder.components.feeder_trainer.feed import open_feed
+from tfx_feeder.components.feeder_trainer.feeding.parsing import BatchParser
+from tfx_feeder.components.feeder_trainer.feeding.sources import Files
 from tfx_feeder.components.feeder_trainer.history import Recorder
 from tfx_feeder.components.feeder_trainer.loop import TrainingLoop
 from tfx_feeder.components.feeder_trainer.loop_options import Loop
@@ -28,10 +30,8 @@ from tfx_feeder.components.feeder_trainer.model_source import (
     make_model,
 )
 from tfx_feeder.components.feeder_trainer.options import Strategy
-from tfx_feeder.components.feeder_trainer.parsing import BatchParser
 from tfx_feeder.components.feeder_trainer.plan import Policy, make_plan
 from tfx_feeder.components.feeder_trainer.schedule import Schedule
-from tfx_feeder.components.feeder_trainer.sources import Files
 from tfx_feeder.components.feeder_trainer.step import CompiledSteps
 from tfx_feeder.components.feeder_trainer.tensorboard import write_scalars
 from tfx_feeder.components.feeder_trainer.user_code import UserCode

@@ -11,7 +11,7 @@ from typing_extensions import Self
 from tfx_feeder.components.common.errors import ConfigError
 from tfx_feeder.components.feeder_trainer.plan import Plan
 from tfx_feeder.components.feeder_trainer.schedule import Phase, Schedule
-from tfx_feeder.components.feeder_trainer.units import Length, is_integer
+from tfx_feeder.components.feeder_trainer.scheduling.units import Length, is_integer
 
 
 @dataclass(frozen=True, slots=True)

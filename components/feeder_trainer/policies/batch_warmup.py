@@ -14,7 +14,7 @@ from tfx_feeder.components.feeder_trainer.policies.base import (
 )
 from tfx_feeder.components.feeder_trainer.policies.scaling import EXPONENT_OF_RULE
 from tfx_feeder.components.feeder_trainer.schedule import Phase, Schedule, check_steps_per_epoch
-from tfx_feeder.components.feeder_trainer.units import Length
+from tfx_feeder.components.feeder_trainer.scheduling.units import Length
 
 
 @dataclass(frozen=True, slots=True)

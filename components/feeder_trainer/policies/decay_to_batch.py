@@ -19,7 +19,7 @@ from tfx_feeder.components.feeder_trainer.policies.base import (
 from tfx_feeder.components.feeder_trainer.policies.decays import Decay, RateTable, decay_of
 from tfx_feeder.components.feeder_trainer.policies.scaling import EXPONENT_OF_OPTIMIZER
 from tfx_feeder.components.feeder_trainer.schedule import Phase, Schedule, check_steps_per_epoch
-from tfx_feeder.components.feeder_trainer.units import Length
+from tfx_feeder.components.feeder_trainer.scheduling.units import Length
 
 _SHORTEST_PHASE = 0.01
 """As a fraction of the training: a decay towards 0 would otherwise end in phases of a step each."""

@@ -16,9 +16,9 @@ from tfx_feeder.components.feeder_trainer.export import (
     save_for_warm_start,
     start_from,
 )
+from tfx_feeder.components.feeder_trainer.feeding.parsing import BatchParser
 from tfx_feeder.components.feeder_trainer.model_source import feature_adapter
 from tfx_feeder.components.feeder_trainer.options import Feed, Image
-from tfx_feeder.components.feeder_trainer.parsing import BatchParser
 
 
 def _network(units: int = 10, hidden: tuple[int, ...] = (4,)) -> keras.Model:

@@ -8,13 +8,13 @@ WITHOUT_TENSORFLOW = [
     *(
         f"tfx_feeder.components.feeder_trainer.{name}"
         for name in (
+            "feeding.order",
             "options",
-            "order",
             "progress",
             "schedule",
-            "schedule_text",
+            "scheduling.schedule_text",
+            "scheduling.units",
             "source_files",
-            "units",
             "user_code",
         )
     ),
@@ -33,9 +33,10 @@ def load(names, forbidden):
 
 load({WITHOUT_TENSORFLOW}, ["tfx", "tensorflow", "keras"])
 folder = pathlib.Path(room.__file__).parent
-names = sorted(path.stem for path in folder.glob("*.py"))
 with_tfx = {{"component", "executor", "driver", "__init__"}}
-load([f"{{room.__name__}}.{{name}}" for name in names if name not in with_tfx], ["tfx"])
+paths = [path.relative_to(folder) for path in folder.rglob("*.py") if path.stem not in with_tfx]
+names = sorted(".".join(path.with_suffix("").parts) for path in paths)
+load([f"{{room.__name__}}.{{name}}" for name in names], ["tfx"])
 print(len(names))
 """
 

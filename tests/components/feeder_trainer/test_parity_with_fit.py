@@ -11,11 +11,11 @@ import pytest
 import tensorflow as tf
 
 from tfx_feeder.components.feeder_trainer.feed import ExampleFeed, open_feed
+from tfx_feeder.components.feeder_trainer.feeding.parsing import BatchParser
 from tfx_feeder.components.feeder_trainer.history import Recorder
 from tfx_feeder.components.feeder_trainer.loop import TrainingLoop
 from tfx_feeder.components.feeder_trainer.model_source import feature_adapter
 from tfx_feeder.components.feeder_trainer.options import Feed, Image
-from tfx_feeder.components.feeder_trainer.parsing import BatchParser
 from tfx_feeder.components.feeder_trainer.plan import make_plan
 from tfx_feeder.components.feeder_trainer.schedule import Schedule
 from tfx_feeder.components.feeder_trainer.step import CompiledSteps

@@ -11,7 +11,6 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from tfx_feeder.components.common.errors import ConfigError
-from tfx_feeder.components.feeder_trainer.notation import read_schedule
 from tfx_feeder.components.feeder_trainer.plan import make_plan
 from tfx_feeder.components.feeder_trainer.policies import (
     BatchWarmup,
@@ -20,7 +19,8 @@ from tfx_feeder.components.feeder_trainer.policies import (
     RateTable,
 )
 from tfx_feeder.components.feeder_trainer.schedule import Phase
-from tfx_feeder.components.feeder_trainer.units import Length
+from tfx_feeder.components.feeder_trainer.scheduling.notation import read_schedule
+from tfx_feeder.components.feeder_trainer.scheduling.units import Length
 
 RELAXED = settings(deadline=None, max_examples=50)
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from tfx_feeder.components.common.errors import ConfigError
 from tfx_feeder.components.feeder_trainer.schedule import Phase, Schedule
-from tfx_feeder.components.feeder_trainer.units import Length
+from tfx_feeder.components.feeder_trainer.scheduling.units import Length
 
 NUM_EXAMPLES = 64
 

@@ -7,9 +7,9 @@ import pytest
 from rich.console import Console
 
 from tfx_feeder.components.common.errors import ConfigError
-from tfx_feeder.components.feeder_trainer.notation import read_schedule
-from tfx_feeder.components.feeder_trainer.preview import Preview, PreviewRow, preview
-from tfx_feeder.components.feeder_trainer.step_curves import Curve, StepCurves
+from tfx_feeder.components.feeder_trainer.scheduling.notation import read_schedule
+from tfx_feeder.components.feeder_trainer.scheduling.preview import Preview, PreviewRow, preview
+from tfx_feeder.components.feeder_trainer.scheduling.step_curves import Curve, StepCurves
 
 REFERENCE = "0.01:32x10, 0.005:64x10, 0.0025:128x10"
 

@@ -19,14 +19,14 @@ import numpy as np
 import tensorflow as tf
 
 from tfx_feeder.components.common.errors import DataError
-from tfx_feeder.components.feeder_trainer.options import Feed
-from tfx_feeder.components.feeder_trainer.parsing import CHUNK, BatchParser, parsed_batches
-from tfx_feeder.components.feeder_trainer.records import (
+from tfx_feeder.components.feeder_trainer.feeding.parsing import CHUNK, BatchParser, parsed_batches
+from tfx_feeder.components.feeder_trainer.feeding.records import (
     UNREADABLE,
     compression_of,
     count_records,
     open_records,
 )
+from tfx_feeder.components.feeder_trainer.options import Feed
 
 _HEADER = struct.Struct("<QI")
 _FOOTER = struct.Struct("<I")

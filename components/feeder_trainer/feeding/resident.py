@@ -4,12 +4,12 @@ from collections.abc import Sequence
 
 import tensorflow as tf
 
-from tfx_feeder.components.feeder_trainer.arrays import load_arrays
-from tfx_feeder.components.feeder_trainer.example_feed import ENDLESS
+from tfx_feeder.components.feeder_trainer.feeding.arrays import load_arrays
+from tfx_feeder.components.feeder_trainer.feeding.example_feed import ENDLESS
+from tfx_feeder.components.feeder_trainer.feeding.order import batch_blocks
+from tfx_feeder.components.feeder_trainer.feeding.parsing import BatchParser, parsed_batches
+from tfx_feeder.components.feeder_trainer.feeding.records import Records
 from tfx_feeder.components.feeder_trainer.options import Feed
-from tfx_feeder.components.feeder_trainer.order import batch_blocks
-from tfx_feeder.components.feeder_trainer.parsing import BatchParser, parsed_batches
-from tfx_feeder.components.feeder_trainer.records import Records
 
 
 class ResidentFeed:

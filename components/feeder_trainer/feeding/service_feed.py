@@ -8,13 +8,17 @@ import numpy as np
 import tensorflow as tf
 
 from tfx_feeder.components.common.errors import ConfigError, DataError
-from tfx_feeder.components.feeder_trainer.arriving import arriving
-from tfx_feeder.components.feeder_trainer.augmenting import AugmentFn, augment, check_augmentation
+from tfx_feeder.components.feeder_trainer.feeding.arriving import arriving
+from tfx_feeder.components.feeder_trainer.feeding.augmenting import (
+    AugmentFn,
+    augment,
+    check_augmentation,
+)
+from tfx_feeder.components.feeder_trainer.feeding.parsing import BatchParser
+from tfx_feeder.components.feeder_trainer.feeding.pieces import Piece, cut
+from tfx_feeder.components.feeder_trainer.feeding.records import RecordFiles, open_records
+from tfx_feeder.components.feeder_trainer.feeding.service_pool import ServicePool
 from tfx_feeder.components.feeder_trainer.options import Feed
-from tfx_feeder.components.feeder_trainer.parsing import BatchParser
-from tfx_feeder.components.feeder_trainer.pieces import Piece, cut
-from tfx_feeder.components.feeder_trainer.records import RecordFiles, open_records
-from tfx_feeder.components.feeder_trainer.service_pool import ServicePool
 
 _PIECES = 16
 _OPEN_PIECES = 4

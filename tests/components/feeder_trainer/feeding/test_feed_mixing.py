@@ -7,10 +7,10 @@ import pytest
 
 from tfx_feeder.components.common.errors import ConfigError
 from tfx_feeder.components.feeder_trainer.feed import open_feed
-from tfx_feeder.components.feeder_trainer.mixing import BLOCK, MixedOrder, shares
+from tfx_feeder.components.feeder_trainer.feeding.mixing import BLOCK, MixedOrder, shares
+from tfx_feeder.components.feeder_trainer.feeding.order import ExampleOrder
+from tfx_feeder.components.feeder_trainer.feeding.sources import Split, by_source
 from tfx_feeder.components.feeder_trainer.options import Feed, from_json, to_json
-from tfx_feeder.components.feeder_trainer.order import ExampleOrder
-from tfx_feeder.components.feeder_trainer.sources import Split, by_source
 
 MIX = {"span:newest": 0.7, "span:others": 0.3}
 

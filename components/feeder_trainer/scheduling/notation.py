@@ -17,7 +17,7 @@ from tfx_feeder.components.feeder_trainer.policies import (
 )
 from tfx_feeder.components.feeder_trainer.policies.base import BasePolicy, check_among
 from tfx_feeder.components.feeder_trainer.schedule import Phase, Schedule
-from tfx_feeder.components.feeder_trainer.schedule_text import parse_policy_text
+from tfx_feeder.components.feeder_trainer.scheduling.schedule_text import parse_policy_text
 
 POLICIES: Mapping[str, type[BasePolicy]] = {
     policy.NAME: policy for policy in (DecayToBatch, BatchWarmup, OnPlateau, NoiseScale)

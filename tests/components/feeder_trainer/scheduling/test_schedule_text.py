@@ -3,7 +3,7 @@
 import pytest
 
 from tfx_feeder.components.common.errors import ConfigError
-from tfx_feeder.components.feeder_trainer.schedule_text import parse_schedule_text
+from tfx_feeder.components.feeder_trainer.scheduling.schedule_text import parse_schedule_text
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,8 @@ import pytest
 import tensorflow as tf
 
 from tfx_feeder.components.common.errors import ConfigError
+from tfx_feeder.components.feeder_trainer.feeding.parsing import BatchParser, decode_images
 from tfx_feeder.components.feeder_trainer.options import Feed, Image
-from tfx_feeder.components.feeder_trainer.parsing import BatchParser, decode_images
 
 IMAGES = {"image": Image(8, 8, 1)}
 

@@ -5,10 +5,10 @@ from itertools import pairwise
 
 import tensorflow as tf
 
-from tfx_feeder.components.feeder_trainer.example_feed import from_memory
+from tfx_feeder.components.feeder_trainer.feeding.example_feed import from_memory
+from tfx_feeder.components.feeder_trainer.feeding.parsing import BatchParser
+from tfx_feeder.components.feeder_trainer.feeding.records import Records
 from tfx_feeder.components.feeder_trainer.options import Feed
-from tfx_feeder.components.feeder_trainer.parsing import BatchParser
-from tfx_feeder.components.feeder_trainer.records import Records
 
 
 class StreamedFeed:

@@ -7,7 +7,7 @@ from typing import IO
 
 from tfx_feeder.components.common.errors import FeederError
 
-_MODULE = "tfx_feeder.components.feeder_trainer.service_process"
+_MODULE = "tfx_feeder.components.feeder_trainer.feeding.service_process"
 _END_S = 10
 
 

@@ -11,7 +11,7 @@ from rich.table import Table
 
 from tfx_feeder.components.feeder_trainer.plan import Policy
 from tfx_feeder.components.feeder_trainer.schedule import Schedule
-from tfx_feeder.components.feeder_trainer.step_curves import Curve, StepCurves
+from tfx_feeder.components.feeder_trainer.scheduling.step_curves import Curve, StepCurves
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,11 @@ from typing import Any
 import tensorflow as tf
 
 from tfx_feeder.components.common.errors import ConfigError
-from tfx_feeder.components.feeder_trainer.example_feed import ENDLESS, BatchSource, from_memory
+from tfx_feeder.components.feeder_trainer.feeding.example_feed import (
+    ENDLESS,
+    BatchSource,
+    from_memory,
+)
 
 AugmentFn = Callable[[dict[str, Any], tf.Tensor], dict[str, Any]]
 """``(features, seed) -> features``: a whole batch at a time, seed int64 ``[2]`` for

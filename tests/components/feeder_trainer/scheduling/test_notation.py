@@ -8,12 +8,6 @@ import pytest
 import yaml
 
 from tfx_feeder.components.common.errors import ConfigError
-from tfx_feeder.components.feeder_trainer.notation import (
-    POLICIES,
-    PRESETS,
-    read_schedule,
-    write_schedule,
-)
 from tfx_feeder.components.feeder_trainer.policies import (
     BatchWarmup,
     Decay,
@@ -22,8 +16,14 @@ from tfx_feeder.components.feeder_trainer.policies import (
     OnPlateau,
     RateTable,
 )
-from tfx_feeder.components.feeder_trainer.preview import preview
 from tfx_feeder.components.feeder_trainer.schedule import Schedule
+from tfx_feeder.components.feeder_trainer.scheduling.notation import (
+    POLICIES,
+    PRESETS,
+    read_schedule,
+    write_schedule,
+)
+from tfx_feeder.components.feeder_trainer.scheduling.preview import preview
 
 TEXTS = [
     (

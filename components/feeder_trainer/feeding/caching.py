@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import tensorflow as tf
 
 from tfx_feeder.components.common.errors import ConfigError
+from tfx_feeder.components.feeder_trainer.feeding.parsing import BatchParser, parsed_batches
+from tfx_feeder.components.feeder_trainer.feeding.records import Records
 from tfx_feeder.components.feeder_trainer.options import Feed
-from tfx_feeder.components.feeder_trainer.parsing import BatchParser, parsed_batches
-from tfx_feeder.components.feeder_trainer.records import Records
 
 _MIB = 1 << 20
 _STRING_BYTES = 24  # What TensorFlow spends on a string besides its characters.
