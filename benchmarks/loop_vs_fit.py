@@ -119,9 +119,9 @@ def _ceiling(model: keras.Model, folder: Path, batch: int, steps: int) -> dict[s
     element = next(iter(feed.batches([range(batch)], batch)))
     batches = iter(tf.data.Dataset.from_tensors(element).repeat())
     compiled = suite.compiled_steps(model, element)
-    compiled.train(batches, WARM_UP_STEPS)
+    compiled.train(batches, [batch] * WARM_UP_STEPS)
     with harness.stopwatch() as times:
-        compiled.train(batches, steps)
+        compiled.train(batches, [batch] * steps)
     return {**times, "steps": steps}
 
 

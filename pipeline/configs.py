@@ -5,9 +5,10 @@ from pathlib import Path
 
 from tfx_feeder.components.common.errors import ConfigError
 from tfx_feeder.components.feeder_trainer.loop_options import Loop
-from tfx_feeder.components.feeder_trainer.options import Feed, Image, Strategy
+from tfx_feeder.components.feeder_trainer.options import Feed, Image
 from tfx_feeder.components.feeder_trainer.plan import Policy
 from tfx_feeder.components.feeder_trainer.schedule import Schedule
+from tfx_feeder.components.feeder_trainer.strategies import Strategy
 from tfx_feeder.pipeline.data_sets import DataSet
 from tfx_feeder.pipeline.workspace import Workspace
 

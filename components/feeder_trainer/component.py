@@ -12,10 +12,11 @@ from tfx.v1.dsl import standard_annotations
 from tfx_feeder.components.common.errors import ConfigError
 from tfx_feeder.components.feeder_trainer import executor
 from tfx_feeder.components.feeder_trainer.loop_options import Loop
-from tfx_feeder.components.feeder_trainer.options import Feed, Strategy, checked, to_json
+from tfx_feeder.components.feeder_trainer.options import Feed, checked, to_json
 from tfx_feeder.components.feeder_trainer.plan import Policy
 from tfx_feeder.components.feeder_trainer.schedule import Schedule
 from tfx_feeder.components.feeder_trainer.scheduling.notation import write_schedule
+from tfx_feeder.components.feeder_trainer.strategies import Strategy
 from tfx_feeder.components.feeder_trainer.user_code import UserCode
 from tfx_feeder.schemas.artifacts import TrainingHistory
 

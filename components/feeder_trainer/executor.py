@@ -19,8 +19,9 @@ from tfx_feeder.components.common.errors import ConfigError
 from tfx_feeder.components.feeder_trainer.feeding.sources import Split, all_paths, by_source
 from tfx_feeder.components.feeder_trainer.loop_options import Loop
 from tfx_feeder.components.feeder_trainer.model_source import ModelContext
-from tfx_feeder.components.feeder_trainer.options import Feed, Strategy, from_json
+from tfx_feeder.components.feeder_trainer.options import Feed, from_json
 from tfx_feeder.components.feeder_trainer.scheduling.notation import read_schedule
+from tfx_feeder.components.feeder_trainer.strategies import Strategy
 from tfx_feeder.components.feeder_trainer.training import TrainingJob, train
 from tfx_feeder.components.feeder_trainer.user_code import UserCode
 from tfx_feeder.schemas import training_history

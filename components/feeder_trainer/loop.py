@@ -22,6 +22,7 @@ from tfx_feeder.components.feeder_trainer.history import Recorder
 from tfx_feeder.components.feeder_trainer.model_source import learning_rate, set_learning_rate
 from tfx_feeder.components.feeder_trainer.model_state import capture, restore
 from tfx_feeder.components.feeder_trainer.monitor import Monitor
+from tfx_feeder.components.feeder_trainer.placing.team import Alone, Team
 from tfx_feeder.components.feeder_trainer.plan import Feedback, Plan
 from tfx_feeder.components.feeder_trainer.resume import LoopState, load, save
 from tfx_feeder.components.feeder_trainer.schedule import Segment
@@ -50,6 +51,9 @@ class TrainingLoop:
         steps_per_execution: Steps in a compiled call; ``None``: about half a second of them.
         probe: Measure what feed and model could do alone.
         checkpoints: Where to save the state now and then, and to go on from; optional.
+        team: The processes that run this loop side by side. What depends on clocks and callbacks
+            its chief decides for all; callbacks are the chief's alone.
+        rate_factor: What the plan's learning rates are multiplied by.
     """
 
     def __init__(
@@ -66,6 +70,8 @@ class TrainingLoop:
         steps_per_execution: int | None = None,
         probe: bool = True,
         checkpoints: CheckpointFolder | None = None,
+        team: Team | None = None,
+        rate_factor: float = 1.0,
     ) -> None:
         self._steps = steps
         self._model = steps.model
@@ -76,7 +82,9 @@ class TrainingLoop:
         self._validation_batch_size = validation_batch_size
         self._drop_remainder = drop_remainder
         self._steps_per_execution = steps_per_execution
-        self._monitor = Monitor(steps, feed, enabled=probe)
+        self._team = team or Alone()
+        self._rate_factor = rate_factor
+        self._monitor = Monitor(steps, feed, self._team, enabled=probe)
         self._checkpoints = checkpoints
         self._every_train_batch = needs_every_batch(callbacks, TRAIN_BATCH_HOOKS)
         self._every_test_batch = needs_every_batch(callbacks, TEST_BATCH_HOOKS)
@@ -117,7 +125,7 @@ class TrainingLoop:
     def _begin_phase(self, segment: Segment) -> None:
         self._state.begin_phase(segment)
         self._monitor.begin_phase()
-        set_learning_rate(self._model, segment.learning_rate)
+        set_learning_rate(self._model, segment.learning_rate * self._rate_factor)
 
     def _end_phase(self, logs: dict[str, float]) -> None:
         first = self._state.phase
@@ -154,7 +162,8 @@ class TrainingLoop:
         state.restore_callbacks(self._callbacks.callbacks)
         if not state.steps_done:
             self._model.reset_metrics()
-        self._train(segment, steps)
+        self._train(segment, planned)
+        self._steps.synchronize()
         logs = self._steps.results()
         if self._validation is not None:
             logs |= {f"val_{name}": value for name, value in self._evaluate().items()}
@@ -170,12 +179,17 @@ class TrainingLoop:
         self._tell(segment, steps, steps, row.examples_per_s, logs)
         self._callbacks.on_epoch_end(segment.epoch, logs)
         self._monitor.probe(segment.batch_size, row.step_ms_p50 / 1e3, self._recorder.trained_s)
+        input_bound, noise_scale, *values = self._follow_chief(
+            self._monitor.is_input_bound(row.input_wait_pct),
+            math.nan if row.noise_scale is None else row.noise_scale,
+            *logs.values(),
+        )
         feedback = Feedback(
             segment,
-            learning_rate(self._model),
-            logs,
-            input_bound=self._monitor.is_input_bound(row.input_wait_pct),
-            noise_scale=row.noise_scale,
+            learning_rate(self._model) / self._rate_factor,
+            dict(zip(logs, values, strict=True)),
+            input_bound=bool(input_bound),
+            noise_scale=None if math.isnan(noise_scale) else noise_scale,
         )
         for decision in self._plan.advance(feedback):
             if decision.kind == "phase":
@@ -185,15 +199,16 @@ class TrainingLoop:
         self._epochs_open -= 1
         return logs
 
-    def _train(self, segment: Segment, steps: int) -> None:
-        """Trains what is left of an epoch."""
+    def _train(self, segment: Segment, planned: int) -> None:
+        """Trains what is left of an epoch of ``planned`` examples."""
         state = self._state
-        count = 1
+        steps = math.ceil(planned / segment.batch_size)
+        count = self._before_call(state.steps_done, 1)
         while state.steps_done < steps and not self._model.stop_training:
-            if self._every_train_batch:
-                self._callbacks.on_train_batch_begin(state.steps_done)
+            first = state.steps_done * segment.batch_size
+            sizes = _sizes(planned - first, segment.batch_size)[:count]
             traces, begin = self._steps.traces, time.perf_counter()
-            rows = self._call(segment, count)
+            rows = self._call(segment, sizes)
             elapsed = time.perf_counter() - begin
             if self._steps.traces > traces:
                 state.first_step_s = elapsed
@@ -203,26 +218,41 @@ class TrainingLoop:
             left = steps - state.steps_done
             if self._every_train_batch:
                 self._callbacks.on_train_batch_end(state.steps_done - 1, self._steps.results())
-                count = 1
             else:
-                wanted = self._steps_per_execution or min(
+                count = self._steps_per_execution or min(
                     max(1, round(count * _CALL_S / elapsed)), 16 * count
                 )
-                count = min(wanted, left)
             if left:
                 speed = state.steps_done * segment.batch_size / state.seconds
                 self._tell(segment, state.steps_done, steps, speed, {})
-                count = self._save_if_due(segment, count)
+                count = self._save_if_due(segment, min(count, left))
+            count = self._before_call(state.steps_done, count, is_last=not left)
 
-    def _call(self, segment: Segment, count: int) -> np.ndarray:
+    def _before_call(self, step: int, count: int, *, is_last: bool = False) -> int:
+        """Does what comes before a call of ``count`` steps; returns for how many it may be."""
+        if self._every_train_batch and not is_last and not self._model.stop_training:
+            self._callbacks.on_train_batch_begin(step)
+        return int(self._follow_chief(count)[0])
+
+    def _follow_chief(self, *values: float) -> list[float]:
+        """Lets the chief decide for all members: these values, the learning rate, and the end."""
+        if self._team.size == 1:
+            return list(values)
+        mine = [self._model.stop_training, learning_rate(self._model), *values]
+        stop, rate, *rest = self._team.agree([float(value) for value in mine])
+        self._model.stop_training = bool(stop)
+        set_learning_rate(self._model, rate)
+        return rest
+
+    def _call(self, segment: Segment, sizes: Sequence[int]) -> np.ndarray:
         """Runs one compiled call; the first of a phase may find that the batch does not fit."""
         state = self._state
-        if state.phase_fits or segment.batch_size == 1:
-            return self._steps.train(self._batches, count)
+        if state.phase_fits or segment.batch_size == 1 or self._team.size > 1:
+            return self._steps.train(self._batches, sizes)
         before = capture(self._model)
         while True:
             try:
-                rows = self._steps.train(self._batches, count)
+                rows = self._steps.train(self._batches, sizes)
             except tf.errors.ResourceExhaustedError:
                 if self._steps.max_micro_batch_size == 1:
                     raise
@@ -267,7 +297,8 @@ class TrainingLoop:
             return count
         batch_size = segment.batch_size if segment else 1
         seen = self._recorder.examples_seen + self._state.steps_done * batch_size
-        if self._checkpoints.is_due(seen):
+        if self._team.agree([self._checkpoints.is_due(seen)])[0]:
+            self._steps.synchronize()
             callbacks = self._callbacks.callbacks
             save(
                 self._checkpoints,
@@ -285,16 +316,16 @@ class TrainingLoop:
         assert self._validation is not None
         size, total = self._validation_batch_size, self._validation.num_examples
         batches = iter(self._validation.batches([range(total)], size))
-        steps = math.ceil(total / size)
+        sizes = _sizes(total, size)
         self._model.reset_metrics()
         self._callbacks.on_test_begin()
         if self._every_test_batch:
-            for step in range(steps):
+            for step in range(len(sizes)):
                 self._callbacks.on_test_batch_begin(step)
-                self._steps.evaluate(batches, 1)
+                self._steps.evaluate(batches, sizes[step : step + 1])
                 self._callbacks.on_test_batch_end(step, self._steps.results())
         else:
-            self._steps.evaluate(batches, steps)
+            self._steps.evaluate(batches, sizes)
         logs = self._steps.results()
         self._callbacks.on_test_end(logs)
         return logs
@@ -315,3 +346,9 @@ class TrainingLoop:
                 metrics=metrics,
             )
         )
+
+
+def _sizes(examples: int, batch_size: int) -> list[int]:
+    """Returns the sizes of the batches into which examples are cut."""
+    full, rest = divmod(examples, batch_size)
+    return [batch_size] * full + [rest] * bool(rest)

@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from tfx_feeder.components.feeder_trainer.feeding.example_feed import ENDLESS, ExampleFeed
 from tfx_feeder.components.feeder_trainer.model_state import capture, restore
+from tfx_feeder.components.feeder_trainer.placing.team import Team
 from tfx_feeder.components.feeder_trainer.step import CompiledSteps
 
 SURE_WAIT_PCT = 20.0
@@ -67,12 +68,16 @@ class Monitor:
     Args:
         steps: Those that train; the probe runs them and undoes what they did.
         feed: The feed of the training.
+        team: Those that train side by side: they probe together.
         enabled: ``False``: never probe; judge by the waits alone.
     """
 
-    def __init__(self, steps: CompiledSteps, feed: ExampleFeed, *, enabled: bool = True) -> None:
+    def __init__(
+        self, steps: CompiledSteps, feed: ExampleFeed, team: Team, *, enabled: bool = True
+    ) -> None:
         self._steps = steps
         self._feed = feed
+        self._team = team
         self._enabled = enabled
         self._spent_s = 0.0
         self.ceilings: Ceilings | None = None
@@ -92,7 +97,7 @@ class Monitor:
         if not self._enabled or self.ceilings is not None:
             return
         budget_s = min(_LONGEST_S, _SHARE_OF_TIME * trained_s - self._spent_s)
-        count = int(budget_s / 2 / max(step_s, 1e-6))
+        count = int(self._team.agree([budget_s / 2 / max(step_s, 1e-6)])[0])
         stages = self._feed.stages(batch_size)
         if count < _FEWEST_STEPS or not stages:
             return
@@ -148,7 +153,7 @@ class Monitor:
         batch = next(iter(self._feed.batches([range(batch_size)], batch_size)))
         resident = iter(tf.data.Dataset.from_tensors(batch).repeat())
         before = capture(self._steps.model)
-        rows = self._steps.train(resident, count)
+        rows = self._steps.train(resident, [batch_size] * count)
         restore(self._steps.model, before)
         return batch_size / float(np.median(rows[:, :2].sum(axis=1)))
 

@@ -156,26 +156,6 @@ class Feed:
                 )
 
 
-@dataclass(frozen=True, slots=True)
-class Strategy:
-    """Where the training runs. Made by the named constructors.
-
-    Example:
-        >>> Strategy.sequential().name
-        'sequential'
-    """
-
-    name: str = "sequential"
-
-    def __post_init__(self) -> None:
-        _check_among("strategy", self.name, ("sequential",))
-
-    @classmethod
-    def sequential(cls) -> "Strategy":
-        """One device, one batch after another: the cheapest whenever it ends in time."""
-        return cls("sequential")
-
-
 def checked(argument: str, value: Any, kind: type[T]) -> T:
     """Returns the value, or its default for ``None``.
 

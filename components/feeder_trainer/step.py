@@ -2,7 +2,7 @@
 
 import inspect
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -36,6 +36,8 @@ class CompiledSteps:
     Raises:
         ConfigError: Micro-batches are asked for, but the model brings its own ``train_step``.
     """
+
+    replicas = 1
 
     def __init__(
         self,
@@ -85,7 +87,8 @@ class CompiledSteps:
         Args:
             batch: One element of a feed, of at least one example.
         """
-        self._evaluate_batch(tf.nest.map_structure(lambda tensor: tensor[:1], batch))
+        first = tf.nest.map_structure(lambda tensor: tensor[:1], batch)
+        self._evaluate_batch(first, tf.constant(1, tf.int64))
         self.model.optimizer.build(self.model.trainable_variables)
         self.model.reset_metrics()
 
@@ -94,12 +97,12 @@ class CompiledSteps:
         results = self.model.get_metrics_result()
         return {name: float(np.mean(value)) for name, value in _flat(results).items()}
 
-    def train(self, iterator: Any, steps: int) -> np.ndarray:
-        """Takes ``steps`` batches from the iterator and trains on each.
+    def train(self, iterator: Any, sizes: Sequence[int]) -> np.ndarray:
+        """Takes batches from the iterator and trains on each.
 
         Args:
             iterator: Over the elements of a feed.
-            steps: 1 or more.
+            sizes: Examples in each global batch, 1 or more of them.
 
         Returns:
             float64 ``[steps, 6]``, a row a step: seconds in which it waited for its batch
@@ -110,21 +113,25 @@ class CompiledSteps:
             operations the waits are 0 and the seconds of a call are shared out evenly.
         """
         begin = time.perf_counter()
-        rows = self._train(iterator, tf.constant(steps)).numpy()
+        rows = self._train(iterator, tf.constant(sizes, tf.int64)).numpy()
         if self._deterministic:
-            rows[:, STEP_S] = (time.perf_counter() - begin) / steps
+            rows[:, STEP_S] = (time.perf_counter() - begin) / len(sizes)
         return rows
 
-    def evaluate(self, iterator: Any, steps: int) -> None:
-        """Takes ``steps`` batches from the iterator and updates the metrics with each."""
-        self._evaluate(iterator, tf.constant(steps))
+    def evaluate(self, iterator: Any, sizes: Sequence[int]) -> None:
+        """Takes batches of these global sizes and updates the metrics with each."""
+        self._evaluate(iterator, tf.constant(sizes, tf.int64))
+
+    def synchronize(self) -> None:
+        """Makes the weights those that count, where members of a team go their own ways."""
 
     def _compile(self) -> None:
         self._train = tf.function(self._train_many, reduce_retracing=True)
         self._evaluate = tf.function(self._evaluate_many, reduce_retracing=True)
 
-    def _train_many(self, iterator: Any, steps: tf.Tensor) -> tf.Tensor:
+    def _train_many(self, iterator: Any, sizes: tf.Tensor) -> tf.Tensor:
         self.traces += 1  # Runs when tracing, not when training.
+        steps = tf.size(sizes)
         rows = tf.TensorArray(tf.float64, size=steps)
         begin = self._now_after([])
         for step in tf.range(steps):
@@ -132,7 +139,7 @@ class CompiledSteps:
             # which that step was over and the batch was not there.
             batch = next(iterator)
             fed = tf.maximum(self._now_after(tf.nest.flatten(batch)), begin)
-            figures = self._train_batch(batch)
+            figures = self._train_batch(batch, sizes[step])
             end = self._now_after([v.value.value() for v in self.model.trainable_variables])
             rows = rows.write(step, tf.concat([[fed - begin, end - fed], figures], axis=0))
             begin = end
@@ -143,12 +150,18 @@ class CompiledSteps:
         with tf.control_dependencies(tensors):
             return tf.constant(0.0, tf.float64) if self._deterministic else tf.timestamp()
 
-    def _evaluate_many(self, iterator: Any, steps: tf.Tensor) -> None:
-        for _ in tf.range(steps):
-            self._evaluate_batch(next(iterator))
+    def _evaluate_many(self, iterator: Any, sizes: tf.Tensor) -> None:
+        for step in tf.range(tf.size(sizes)):
+            self._evaluate_batch(next(iterator), sizes[step])
 
-    def _train_batch(self, batch: tuple) -> tf.Tensor:
-        """Trains on one batch; returns float64 ``[4]``, the columns from ``LOSS`` on."""
+    def _train_batch(self, batch: tuple, size: tf.Tensor) -> tf.Tensor:
+        """Trains on one batch; returns float64 ``[4]``, the columns from ``LOSS`` on.
+
+        Args:
+            batch: An element of the feed.
+            size: Examples in the global batch, int64 ``[]``; ``batch`` may be a part of it.
+        """
+        del size
         x, y, weight = self._unpack(batch)
         weight = self._with_class_weight(y, weight)
         if self._own_train_step:
@@ -180,7 +193,8 @@ class CompiledSteps:
         self._update_metrics(x, y, y_pred, weight, loss)
         return Gradients(tape.gradient(scaled, model.trainable_weights), tf.cast(loss, tf.float32))
 
-    def _evaluate_batch(self, batch: tuple) -> None:
+    def _evaluate_batch(self, batch: tuple, size: tf.Tensor) -> None:
+        del size
         x, y, weight = self._unpack(batch)
         if self._own_test_step:
             self.model.test_step(keras.utils.pack_x_y_sample_weight(x, y, weight))

@@ -29,10 +29,10 @@ from tfx_feeder.components.feeder_trainer.model_source import (
     input_names,
     make_model,
 )
-from tfx_feeder.components.feeder_trainer.options import Strategy
 from tfx_feeder.components.feeder_trainer.plan import Policy, make_plan
 from tfx_feeder.components.feeder_trainer.schedule import Schedule
 from tfx_feeder.components.feeder_trainer.step import CompiledSteps
+from tfx_feeder.components.feeder_trainer.strategies import Strategy
 from tfx_feeder.components.feeder_trainer.tensorboard import write_scalars
 from tfx_feeder.components.feeder_trainer.user_code import UserCode
 from tfx_feeder.schemas.training_history import History

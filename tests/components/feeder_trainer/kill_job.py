@@ -8,8 +8,9 @@ import tensorflow as tf
 
 from tfx_feeder.components.feeder_trainer.loop_options import Loop
 from tfx_feeder.components.feeder_trainer.model_source import ModelContext
-from tfx_feeder.components.feeder_trainer.options import Feed, Strategy
+from tfx_feeder.components.feeder_trainer.options import Feed
 from tfx_feeder.components.feeder_trainer.schedule import Schedule
+from tfx_feeder.components.feeder_trainer.strategies import Strategy
 from tfx_feeder.components.feeder_trainer.training import TrainingJob, train
 from tfx_feeder.components.feeder_trainer.user_code import UserCode
 

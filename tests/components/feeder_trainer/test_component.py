@@ -12,9 +12,10 @@ from tfx.types import standard_artifacts
 
 from tfx_feeder.components import FeederTrainer
 from tfx_feeder.components.common.errors import ConfigError
-from tfx_feeder.components.feeder_trainer.options import Feed, Strategy, from_json
+from tfx_feeder.components.feeder_trainer.options import Feed, from_json
 from tfx_feeder.components.feeder_trainer.schedule import Schedule
 from tfx_feeder.components.feeder_trainer.scheduling.notation import read_schedule
+from tfx_feeder.components.feeder_trainer.strategies import Strategy
 from tfx_feeder.components.feeder_trainer.user_code import UserCode
 
 TAXI_MODEL = str(Path(__file__).parent / "taxi_model.py")

@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from tfx_feeder.components.feeder_trainer.model_state import capture
 from tfx_feeder.components.feeder_trainer.monitor import Ceilings, Monitor
+from tfx_feeder.components.feeder_trainer.placing.team import Alone
 from tfx_feeder.components.feeder_trainer.step import CompiledSteps
 
 
@@ -45,8 +46,8 @@ def model():
 def probed(model, feed) -> Monitor:
     steps = CompiledSteps(model, lambda features: features["x"])
     steps.build_from(next(iter(feed.batches([range(1)], 1))))
-    steps.train(iter(feed.batches([range(64)], 16)), 4)
-    monitor = Monitor(steps, feed)
+    steps.train(iter(feed.batches([range(64)], 16)), [16] * 4)
+    monitor = Monitor(steps, feed, Alone())
     monitor.probe(16, step_s=1e-3, trained_s=10.0)
     return monitor
 
@@ -55,9 +56,9 @@ def test_a_probe_changes_nothing(model):
     feed = ArrayFeed()
     steps = CompiledSteps(model, lambda features: features["x"])
     steps.build_from(next(iter(feed.batches([range(1)], 1))))
-    steps.train(iter(feed.batches([range(64)], 16)), 4)
+    steps.train(iter(feed.batches([range(64)], 16)), [16] * 4)
     before = capture(model)
-    monitor = Monitor(steps, feed)
+    monitor = Monitor(steps, feed, Alone())
     monitor.probe(16, step_s=1e-3, trained_s=10.0)
     assert monitor.ceilings is not None
     after = capture(model)
@@ -85,10 +86,10 @@ def test_a_slow_map_is_input_bound(model):
 def test_no_probe_where_five_percent_do_not_suffice(model):
     feed = ArrayFeed()
     steps = CompiledSteps(model, lambda features: features["x"])
-    monitor = Monitor(steps, feed)
+    monitor = Monitor(steps, feed, Alone())
     monitor.probe(16, step_s=0.1, trained_s=1.0)
     assert monitor.ceilings is None
-    disabled = Monitor(steps, feed, enabled=False)
+    disabled = Monitor(steps, feed, Alone(), enabled=False)
     disabled.probe(16, step_s=1e-3, trained_s=1000.0)
     assert disabled.ceilings is None
 
@@ -105,7 +106,7 @@ def test_no_probe_where_five_percent_do_not_suffice(model):
     ],
 )
 def test_verdicts(model, ceilings, wait_pct, speed, kind, advice):
-    monitor = Monitor(CompiledSteps(model, lambda features: features["x"]), ArrayFeed())
+    monitor = Monitor(CompiledSteps(model, lambda features: features["x"]), ArrayFeed(), Alone())
     monitor.ceilings = ceilings
     verdict = monitor.judge(wait_pct, speed)
     assert verdict.kind == kind

@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from tfx_feeder.components.common.errors import ConfigError
-from tfx_feeder.components.feeder_trainer.options import Feed, Image, Strategy, from_json, to_json
+from tfx_feeder.components.feeder_trainer.options import Feed, Image, from_json, to_json
+from tfx_feeder.components.feeder_trainer.strategies import Strategy
 
 
 @pytest.mark.parametrize(

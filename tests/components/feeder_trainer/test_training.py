@@ -11,8 +11,9 @@ import tensorflow as tf
 
 from tfx_feeder.components.common.errors import ConfigError
 from tfx_feeder.components.feeder_trainer.model_source import ModelContext
-from tfx_feeder.components.feeder_trainer.options import Feed, Image, Strategy
+from tfx_feeder.components.feeder_trainer.options import Feed, Image
 from tfx_feeder.components.feeder_trainer.schedule import Schedule
+from tfx_feeder.components.feeder_trainer.strategies import Strategy
 from tfx_feeder.components.feeder_trainer.training import TrainingJob, train
 from tfx_feeder.components.feeder_trainer.user_code import UserCode
 

@@ -1,0 +1,48 @@
+"""What a strategy gives to a training: a scope for the model, its steps, its share of the data."""
+
+import contextlib
+import importlib
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from tfx_feeder.components.feeder_trainer.placing.task import Task
+
+from tfx_feeder.components.feeder_trainer.placing.share import Share
+from tfx_feeder.components.feeder_trainer.placing.team import Alone, Team
+from tfx_feeder.components.feeder_trainer.strategies import STRATEGIES, Strategy
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Where a training runs.
+
+    Args:
+        steps: Makes the compiled steps; called as ``CompiledSteps`` is.
+        scope: Model, optimizer and metrics are made in it.
+        team: The processes that run the loop.
+        share: What this process's feed delivers of each global batch.
+        replicas: Copies of the model that share a global batch.
+        close: Gives back what the placement holds.
+    """
+
+    steps: Callable[..., Any]
+    scope: Callable[[], contextlib.AbstractContextManager[Any]] = contextlib.nullcontext
+    team: Team = field(default_factory=Alone)
+    share: Share = field(default_factory=Share)
+    replicas: int = 1
+    close: Callable[[], None] = lambda: None
+
+
+def open_placement(strategy: Strategy, task: Task | None) -> Placement:
+    """Prepares this process for its part of a training.
+
+    Args:
+        strategy: Any but ``auto``.
+        task: The place of this process in a cluster, where there is one.
+
+    Raises:
+        ConfigError: The machine does not have what the strategy needs.
+    """
+    module = importlib.import_module(STRATEGIES[strategy.name].opens)
+    return module.open_placement(strategy, task)

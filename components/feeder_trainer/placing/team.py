@@ -1,0 +1,34 @@
+"""The processes that run the same training loop side by side."""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+
+class Team(Protocol):
+    """Members of a team decide alike: whatever depends on a clock, the chief decides for all.
+
+    Args:
+        is_chief: This process writes files, calls callbacks and decides.
+        size: Number of processes.
+    """
+
+    is_chief: bool
+    size: int
+
+    def agree(self, values: Sequence[float]) -> list[float]:
+        """Returns the chief's values.
+
+        Every member calls it at the same point, with as many values.
+        """
+        ...
+
+
+class Alone:
+    """A team of one; see ``Team``."""
+
+    is_chief = True
+    size = 1
+
+    def agree(self, values: Sequence[float]) -> list[float]:
+        """Returns the values."""
+        return list(values)

@@ -1,0 +1,38 @@
+"""Durations as people write them: ``"45m"``, ``"1h30m"``, ``"90s"``."""
+
+import re
+
+from tfx_feeder.components.common.errors import ConfigError
+
+_DURATION = re.compile(
+    r"(?:(?P<d>\d+(?:\.\d+)?)d)?(?:(?P<h>\d+(?:\.\d+)?)h)?"
+    r"(?:(?P<m>\d+(?:\.\d+)?)m)?(?:(?P<s>\d+(?:\.\d+)?)s)?"
+)
+_SECONDS = {"d": 86_400.0, "h": 3_600.0, "m": 60.0, "s": 1.0}
+
+
+def read_duration(argument: str, text: str | float) -> float:
+    """Returns the seconds that a text such as ``"1h30m"`` means; a number counts as seconds.
+
+    Args:
+        argument: Named in the error.
+        text: Days, hours, minutes and seconds, in this order, each optional.
+
+    Raises:
+        ConfigError: It is not a duration above 0.
+
+    Example:
+        >>> read_duration("time_to_train", "1h30m")
+        5400.0
+    """
+    if isinstance(text, (int, float)) and not isinstance(text, bool):
+        seconds = float(text)
+    else:
+        match = _DURATION.fullmatch(text.replace(" ", "")) if isinstance(text, str) else None
+        parts = match.groupdict() if match else {}
+        seconds = sum(_SECONDS[unit] * float(value) for unit, value in parts.items() if value)
+    if not 0 < seconds < float("inf"):
+        raise ConfigError(
+            argument, received=text, expected="a duration, as in '45m', '1h30m' or '90s'"
+        )
+    return seconds
