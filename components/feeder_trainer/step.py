@@ -88,7 +88,7 @@ class CompiledSteps:
             batch: One element of a feed, of at least one example.
         """
         first = tf.nest.map_structure(lambda tensor: tensor[:1], batch)
-        self._evaluate_batch(first, tf.constant(1, tf.int64))
+        self._evaluate_batch(first, tf.constant(1))
         self.model.optimizer.build(self.model.trainable_variables)
         self.model.reset_metrics()
 
@@ -102,7 +102,7 @@ class CompiledSteps:
 
         Args:
             iterator: Over the elements of a feed.
-            sizes: Examples in each global batch, 1 or more of them.
+            sizes: Examples in each global batch; all equal but the last, which may be smaller.
 
         Returns:
             float64 ``[steps, 6]``, a row a step: seconds in which it waited for its batch
@@ -113,14 +113,14 @@ class CompiledSteps:
             operations the waits are 0 and the seconds of a call are shared out evenly.
         """
         begin = time.perf_counter()
-        rows = self._train(iterator, tf.constant(sizes, tf.int64)).numpy()
+        rows = self._train(iterator, _lengths(sizes)).numpy()
         if self._deterministic:
             rows[:, STEP_S] = (time.perf_counter() - begin) / len(sizes)
         return rows
 
     def evaluate(self, iterator: Any, sizes: Sequence[int]) -> None:
         """Takes batches of these global sizes and updates the metrics with each."""
-        self._evaluate(iterator, tf.constant(sizes, tf.int64))
+        self._evaluate(iterator, _lengths(sizes))
 
     def synchronize(self) -> None:
         """Makes the weights those that count, where members of a team go their own ways."""
@@ -129,9 +129,9 @@ class CompiledSteps:
         self._train = tf.function(self._train_many, reduce_retracing=True)
         self._evaluate = tf.function(self._evaluate_many, reduce_retracing=True)
 
-    def _train_many(self, iterator: Any, sizes: tf.Tensor) -> tf.Tensor:
+    def _train_many(self, iterator: Any, lengths: tf.Tensor) -> tf.Tensor:
         self.traces += 1  # Runs when tracing, not when training.
-        steps = tf.size(sizes)
+        steps = lengths[0]
         rows = tf.TensorArray(tf.float64, size=steps)
         begin = self._now_after([])
         for step in tf.range(steps):
@@ -139,7 +139,7 @@ class CompiledSteps:
             # which that step was over and the batch was not there.
             batch = next(iterator)
             fed = tf.maximum(self._now_after(tf.nest.flatten(batch)), begin)
-            figures = self._train_batch(batch, sizes[step])
+            figures = self._train_batch(batch, _size(lengths, step))
             end = self._now_after([v.value.value() for v in self.model.trainable_variables])
             rows = rows.write(step, tf.concat([[fed - begin, end - fed], figures], axis=0))
             begin = end
@@ -150,16 +150,16 @@ class CompiledSteps:
         with tf.control_dependencies(tensors):
             return tf.constant(0.0, tf.float64) if self._deterministic else tf.timestamp()
 
-    def _evaluate_many(self, iterator: Any, sizes: tf.Tensor) -> None:
-        for step in tf.range(tf.size(sizes)):
-            self._evaluate_batch(next(iterator), sizes[step])
+    def _evaluate_many(self, iterator: Any, lengths: tf.Tensor) -> None:
+        for step in tf.range(lengths[0]):
+            self._evaluate_batch(next(iterator), _size(lengths, step))
 
     def _train_batch(self, batch: tuple, size: tf.Tensor) -> tf.Tensor:
         """Trains on one batch; returns float64 ``[4]``, the columns from ``LOSS`` on.
 
         Args:
             batch: An element of the feed.
-            size: Examples in the global batch, int64 ``[]``; ``batch`` may be a part of it.
+            size: Examples in the global batch, int32 ``[]``; ``batch`` may be a part of it.
         """
         del size
         x, y, weight = self._unpack(batch)
@@ -234,6 +234,18 @@ class CompiledSteps:
                 metric.update_state(loss, sample_weight=tf.shape(tf.nest.flatten(x)[0])[0])
         # Its result is dropped, and with it the graph that computes it.
         self.model.compute_metrics(x, y, y_pred, sample_weight=weight)
+
+
+def _lengths(sizes: Sequence[int]) -> tf.Tensor:
+    """Returns how many batches, their size, and that of the last one.
+
+    A list of sizes would have another shape in every call and so be traced again.
+    """
+    return tf.constant([len(sizes), sizes[0], sizes[-1]])
+
+
+def _size(lengths: tf.Tensor, step: tf.Tensor) -> tf.Tensor:
+    return tf.where(step == lengths[0] - 1, lengths[2], lengths[1])
 
 
 def _weight_table(class_weight: Mapping[int, float] | None) -> tf.Tensor | None:

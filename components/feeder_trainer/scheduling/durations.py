@@ -1,5 +1,6 @@
 """Durations as people write them: ``"45m"``, ``"1h30m"``, ``"90s"``."""
 
+import itertools
 import re
 
 from tfx_feeder.components.common.errors import ConfigError
@@ -36,3 +37,21 @@ def read_duration(argument: str, text: str | float) -> float:
             argument, received=text, expected="a duration, as in '45m', '1h30m' or '90s'"
         )
     return seconds
+
+
+def write_duration(seconds: float) -> str:
+    """Writes seconds with the two units that matter; ``read_duration`` reads it back.
+
+    Example:
+        >>> [write_duration(s) for s in (0.25, 42.31, 754, 5400, 180_000)]
+        ['0.25s', '42.3s', '12m34s', '1h30m', '2d2h']
+    """
+    if seconds < 59.95:
+        return f"{seconds:.2g}s" if seconds < 10 else f"{seconds:.1f}s"
+    units = list(_SECONDS.items())
+    for (unit, size), (smaller, step) in itertools.pairwise(units):
+        steps = round(seconds / step)
+        if steps * step >= size:
+            amount, rest = divmod(steps, round(size / step))
+            return f"{amount}{unit}" + (f"{rest}{smaller}" if rest else "")
+    return f"{round(seconds)}s"
