@@ -1,0 +1,43 @@
+"""Variables of a model as one vector, to send them or to average them."""
+
+from collections.abc import Iterable
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+
+class FlatVariables:
+    """The floating-point variables among some, end to end; others are passed over.
+
+    Args:
+        variables: Keras variables, built.
+    """
+
+    def __init__(self, variables: Iterable[Any]) -> None:
+        self._variables = [v for v in variables if keras.backend.is_float_dtype(v.dtype)]
+        self._sizes = [int(np.prod(v.shape)) for v in self._variables]
+        double = any(v.dtype == "float64" for v in self._variables)
+        self._dtype = tf.float64 if double else tf.float32
+        self._read = tf.function(self._read_all)
+        self._write = tf.function(self._write_all, reduce_retracing=True)
+
+    def read(self) -> np.ndarray:
+        """Returns ``[size]``, read-only: float64 if one of the variables is, else float32."""
+        return self._read().numpy()
+
+    def write(self, values: np.ndarray) -> None:
+        """Gives the variables what ``read`` returned, or something as large."""
+        self._write(tf.constant(values, self._dtype))
+
+    def _read_all(self) -> tf.Tensor:
+        if not self._variables:
+            return tf.zeros([0], self._dtype)
+        flat = [tf.reshape(tf.cast(v.value, self._dtype), [-1]) for v in self._variables]
+        return tf.concat(flat, axis=0)
+
+    def _write_all(self, values: tf.Tensor) -> None:
+        parts = tf.split(values, self._sizes)
+        for variable, part in zip(self._variables, parts, strict=True):
+            variable.assign(tf.cast(tf.reshape(part, variable.shape), variable.dtype))
