@@ -121,6 +121,63 @@ class Event:
 
 
 @dataclass(frozen=True, slots=True)
+class CandidateRow:
+    """A distribution strategy among which one was chosen.
+
+    Args:
+        strategy: Its name.
+        replicas: Copies of the model that would share a batch.
+        devices: Names of the devices that would be paid for.
+        probe: What a few of its steps showed, as ``Probe.to_dict`` writes it; ``None`` where it was
+            not probed.
+        predicted_s: Expected seconds of the training, export not included; ``None`` without a
+            probe, as the following.
+        low_s: Lower end of the prediction.
+        high_s: Upper end of the prediction.
+        cost: Predicted, in the unit of ``Strategy.device_cost_per_hour``.
+        verdict: ``"chosen"``, ``"in time"``, ``"too slow"``, ``"too expensive"``,
+            ``"not probed"`` or ``"cannot run"``.
+        reason: Why, in one line with the figures.
+        actual_s: What the training took from the choice on; of the chosen one only.
+    """
+
+    strategy: str
+    replicas: int
+    devices: tuple[str, ...]
+    probe: Mapping[str, Any] | None
+    predicted_s: float | None
+    low_s: float | None
+    high_s: float | None
+    cost: float | None
+    verdict: str
+    reason: str
+    actual_s: float | None = None
+
+    @property
+    def actual_to_predicted(self) -> float | None:
+        """What the training took, as a multiple of what was predicted."""
+        return self.actual_s / self.predicted_s if self.actual_s and self.predicted_s else None
+
+
+@dataclass(frozen=True, slots=True)
+class PlacementRow:
+    """On what a training ran.
+
+    Args:
+        strategy: The options, as ``Strategy`` has them.
+        replicas: Copies of the model that shared a batch.
+        learning_rate_rule: What the schedule's rates were multiplied by: ``"none"``, ``"linear"``
+            or ``"sqrt"``.
+        attempts: How often its processes were started; more than 1 where some died.
+    """
+
+    strategy: Mapping[str, Any]
+    replicas: int = 1
+    learning_rate_rule: str = "none"
+    attempts: int = 1
+
+
+@dataclass(frozen=True, slots=True)
 class History:
     """A whole training.
 
@@ -138,6 +195,8 @@ class History:
         events: In the order in which they happened.
         policy: Name of the policy that was in force; ``"schedule"`` for a fixed one.
         policy_state: What the policy remembered at the end.
+        candidates: Strategies among which one was chosen; empty where it was named.
+        placement: On what the training ran; ``None`` in files of earlier releases.
     """
 
     schedule: Mapping[str, Any]
@@ -153,6 +212,13 @@ class History:
     events: tuple[Event, ...] = ()
     policy: str = "schedule"
     policy_state: Mapping[str, Any] = field(default_factory=dict)
+    candidates: tuple[CandidateRow, ...] = ()
+    placement: PlacementRow | None = None
+
+    @property
+    def chosen(self) -> CandidateRow | None:
+        """The candidate that was chosen; ``None`` where the strategy was named."""
+        return next((row for row in self.candidates if row.verdict == "chosen"), None)
 
     def summary(self) -> dict[str, int | float | str]:
         """Returns the headline figures, flat, for custom properties in ML Metadata.
@@ -170,6 +236,11 @@ class History:
             "code_fingerprint": self.code_fingerprint,
             "policy": self.policy,
         }
+        chosen = self.chosen
+        if chosen is not None and chosen.predicted_s is not None:
+            summary["predicted_s"] = chosen.predicted_s
+            if chosen.actual_to_predicted is not None:
+                summary["actual_to_predicted"] = chosen.actual_to_predicted
         if self.epochs:
             trained = sum(row.seconds for row in self.epochs)
             waited = sum(row.seconds * row.input_wait_pct for row in self.epochs)
@@ -227,6 +298,13 @@ def _from_document(document: dict[str, Any]) -> History:
     document["epochs"] = tuple(EpochRow(**row) for row in document["epochs"])
     document["phases"] = tuple(PhaseRow(**row) for row in document["phases"])
     document["events"] = tuple(Event(**row) for row in document["events"])
+    # Files of earlier releases have neither of these.
+    document["candidates"] = tuple(
+        CandidateRow(**row | {"devices": tuple(row["devices"])})
+        for row in document.get("candidates", ())
+    )
+    placement = document.get("placement")
+    document["placement"] = None if placement is None else PlacementRow(**placement)
     return History(**document)
 
 

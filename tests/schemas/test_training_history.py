@@ -14,10 +14,12 @@ from tfx_feeder.components.common.errors import DataError
 from tfx_feeder.schemas.training_history import (
     FILE_NAME,
     VERSION,
+    CandidateRow,
     EpochRow,
     Event,
     History,
     PhaseRow,
+    PlacementRow,
     read,
     write,
 )
@@ -140,6 +142,60 @@ def test_summary_without_epochs() -> None:
     assert "examples_per_s" not in summary
 
 
+def _candidate(strategy: str, **changes: Any) -> CandidateRow:
+    row = CandidateRow(
+        strategy=strategy,
+        replicas=1,
+        devices=("CPU:0",),
+        probe={"start_s": 0.5, "steps": [{"batch_size": 32, "median_s": 0.01}]},
+        predicted_s=10.0,
+        low_s=9.5,
+        high_s=11.25,
+        cost=0.003,
+        verdict="chosen",
+        reason="the cheapest in time",
+        actual_s=12.5,
+    )
+    return dataclasses.replace(row, **changes)
+
+
+def test_the_choice_of_a_strategy_round_trips(tmp_path: Path) -> None:
+    unprobed = _candidate(
+        "mirrored",
+        probe=None,
+        predicted_s=None,
+        low_s=None,
+        high_s=None,
+        cost=None,
+        verdict="not probed",
+        actual_s=None,
+    )
+    history = _history(
+        candidates=(unprobed, _candidate("sequential")),
+        placement=PlacementRow({"name": "sequential", "cluster": None}, attempts=2),
+    )
+    write(history, tmp_path)
+
+    assert read(tmp_path) == history
+
+
+def test_prediction_and_what_happened_are_among_the_headlines() -> None:
+    history = _history(candidates=(_candidate("mirrored", verdict="too slow"), _candidate("b")))
+
+    assert history.chosen == _candidate("b")
+    assert history.summary().items() >= {("predicted_s", 10.0), ("actual_to_predicted", 1.25)}
+    assert not {"predicted_s", "actual_to_predicted"} & _history().summary().keys()
+
+
+def test_files_of_earlier_releases_are_read(tmp_path: Path) -> None:
+    path = write(_history(), tmp_path)
+    document = json.loads(path.read_text())
+    del document["candidates"], document["placement"]
+    path.write_text(json.dumps(document))
+
+    assert read(tmp_path) == _history()
+
+
 def test_no_folder_and_no_file(tmp_path: Path) -> None:
     for folder in (tmp_path, tmp_path / "nowhere"):
         with pytest.raises(DataError, match=FILE_NAME):
@@ -169,6 +225,8 @@ def _change(document: dict[str, Any], key: str, value: Any) -> None:
         ("epochs", None),
         ("epochs", [{"epoch": 0}]),
         ("phases", [3]),
+        ("candidates", [{"strategy": "sequential"}]),
+        ("placement", {"place": 1}),
         ("unknown", 1),
     ],
 )

@@ -1,0 +1,331 @@
+"""Which strategy to train with: the cheapest that is predicted to end in time.
+
+Distribution costs inefficiency, so that the sequential training is the right one whenever it ends
+within the time that the business allows. Whether it does is measured, and others are measured only
+where they could change the choice.
+"""
+
+import dataclasses
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+from tfx_feeder.components.common.errors import ConfigError
+from tfx_feeder.components.feeder_trainer.prediction import (
+    Prediction,
+    Probe,
+    at_perfect_scaling,
+    predict,
+)
+from tfx_feeder.components.feeder_trainer.schedule import Segment
+from tfx_feeder.components.feeder_trainer.scheduling.durations import read_duration, write_duration
+from tfx_feeder.components.feeder_trainer.strategies import Strategy
+from tfx_feeder.schemas.training_history import CandidateRow
+
+BASELINE = "sequential"
+"""The strategy that is probed first."""
+
+Verdict = Literal["chosen", "in time", "too slow", "too expensive", "not probed", "cannot run"]
+
+_KIND = re.compile("CPU|GPU|TPU")
+
+
+@dataclass(frozen=True, slots=True)
+class Requirement:
+    """What a training may take.
+
+    Args:
+        time_to_train_s: Seconds from the start of the Trainer; ``None``: any.
+        max_cost: Highest cost, in the unit of the following; ``None``: any.
+        device_cost_per_hour: Cost of one device for an hour, by name of a strategy or by kind of
+            device (``"CPU"``, ``"GPU"``, ``"TPU"``); 1 where neither is named.
+        elapsed_s: Seconds since the start of the Trainer.
+    """
+
+    time_to_train_s: float | None = None
+    max_cost: float | None = None
+    device_cost_per_hour: Mapping[str, float] = field(default_factory=dict)
+    elapsed_s: float = 0.0
+
+    @classmethod
+    def of(cls, strategy: Strategy) -> "Requirement":
+        """Returns what ``Strategy.auto`` was given."""
+        limit = strategy.time_to_train
+        return cls(
+            None if limit is None else read_duration("strategy time_to_train", limit),
+            strategy.max_cost,
+            strategy.device_cost_per_hour,
+        )
+
+    @property
+    def left_s(self) -> float:
+        """Seconds that are left."""
+        limit = self.time_to_train_s
+        return float("inf") if limit is None else limit - self.elapsed_s
+
+    def after(self, elapsed_s: float) -> "Requirement":
+        """Returns the same with another time since the start."""
+        return dataclasses.replace(self, elapsed_s=elapsed_s)
+
+    def cost(self, candidate: "Candidate", seconds: float) -> float:
+        """Returns what a candidate's devices cost for some seconds."""
+        prices = self.device_cost_per_hour
+        per_hour = sum(
+            prices.get(candidate.strategy, prices.get(kind, 1.0)) for kind in candidate.kinds
+        )
+        return per_hour * seconds / 3600
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A strategy that could be chosen, and what is known about it.
+
+    Args:
+        strategy: Its name.
+        replicas: Copies of the model that share a batch.
+        devices: Names of the devices that are paid for, as in ``"GPU:0"``.
+        probe: What a few of its steps showed; ``None`` where it was not probed.
+        predicted_s: Expected seconds of the whole schedule; ``None`` without a probe.
+        low_s: Lower end of the prediction.
+        high_s: Upper end of the prediction, which has to meet the requirement.
+        cost: Predicted, in the unit of ``device_cost_per_hour``.
+        verdict: What became of it; ``"cannot run"`` beforehand keeps it out.
+        reason: Why, in one line with the figures.
+    """
+
+    strategy: str
+    replicas: int
+    devices: tuple[str, ...]
+    probe: Probe | None = None
+    predicted_s: float | None = None
+    low_s: float | None = None
+    high_s: float | None = None
+    cost: float | None = None
+    verdict: Verdict = "not probed"
+    reason: str = ""
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """Kind of each device: ``"CPU"``, ``"GPU"`` or ``"TPU"``."""
+        found = (_KIND.search(device.upper()) for device in self.devices)
+        return tuple(match.group() if match else "CPU" for match in found)
+
+    def with_prediction(self, probe: Probe | None, prediction: Prediction) -> "Candidate":
+        """Returns the candidate with what was measured and predicted."""
+        return dataclasses.replace(
+            self,
+            probe=probe,
+            predicted_s=prediction.seconds,
+            low_s=prediction.low_s,
+            high_s=prediction.high_s,
+        )
+
+    def to_row(self) -> CandidateRow:
+        """Returns the candidate as the training history holds it."""
+        values = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        return CandidateRow(**values | {"probe": self.probe.to_dict() if self.probe else None})
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """The outcome.
+
+    Args:
+        chosen: The strategy to train with.
+        rows: All candidates, with verdicts, in the order in which they were given.
+        warning: One sentence where the requirement is missed; else empty.
+    """
+
+    chosen: Candidate
+    rows: tuple[Candidate, ...]
+    warning: str = ""
+
+    def to_rows(self) -> tuple[CandidateRow, ...]:
+        """Returns the candidates as the training history holds them."""
+        return tuple(row.to_row() for row in self.rows)
+
+
+def choose(candidates: Sequence[Candidate], requirement: Requirement) -> Choice:
+    """Chooses the cheapest candidate that meets the requirement with the end of its prediction.
+
+    Where none does, the fastest of those within ``max_cost``; where none is within it either, the
+    cheapest.
+
+    Args:
+        candidates: Those with a prediction are considered.
+        requirement: What the training may take.
+
+    Raises:
+        ConfigError: No candidate has a prediction.
+    """
+    rows = [
+        c
+        if c.predicted_s is None
+        else dataclasses.replace(c, cost=requirement.cost(c, c.predicted_s))
+        for c in candidates
+    ]
+    able = [row for row in rows if row.predicted_s is not None]
+    if not able:
+        raise ConfigError(
+            "strategy candidates",
+            received=[c.strategy for c in candidates],
+            expected="at least one that can run here",
+            fix=" ".join(f"{c.strategy}: {c.reason}" for c in candidates if c.reason),
+        )
+    affordable = [row for row in able if not _is_too_expensive(row, requirement)]
+    meeting = [row for row in affordable if not _is_too_slow(row, requirement)]
+    if meeting:
+        chosen = min(meeting, key=lambda row: (row.cost, row.high_s))
+    elif affordable:
+        chosen = min(affordable, key=lambda row: (row.high_s, row.cost))
+    else:
+        chosen = min(able, key=lambda row: (row.cost, row.high_s))
+    judged = [row if row.predicted_s is None else _judged(row, chosen, requirement) for row in rows]
+    return Choice(
+        chosen=judged[rows.index(chosen)],
+        rows=tuple(judged),
+        warning="" if meeting else _warning(chosen, requirement),
+    )
+
+
+def decide(
+    candidates: Sequence[Candidate],
+    segments: Sequence[Segment],
+    requirement: Requirement,
+    probe_fn: Callable[[Candidate], Probe],
+    elapsed: Callable[[], float],
+    *,
+    drop_remainder: bool = False,
+) -> Choice:
+    """Probes what could change the choice, and chooses.
+
+    Args:
+        candidates: One for each strategy. ``sequential`` is probed first, the others in the order
+            of what they would cost at perfect scaling.
+        segments: The epochs of the training.
+        requirement: What it may take.
+        probe_fn: Measures a candidate. What it raises rules the candidate out, the sequential one
+            excepted, whose failure would be that of any training.
+        elapsed: Returns the seconds since the start of the Trainer.
+        drop_remainder: As in ``predict``.
+
+    Raises:
+        ConfigError: No candidate can run.
+    """
+    rows = list(candidates)
+    waiting = [index for index, row in enumerate(rows) if row.verdict != "cannot run"]
+    baseline: Candidate | None = None
+    while waiting:
+        now = requirement.after(elapsed())
+        best = {index: _at_best(rows[index], baseline) for index in waiting}
+        waiting.sort(key=lambda index: _urgency(best[index], now))
+        index = waiting.pop(0)
+        row, probed = rows[index], [row for row in rows if row.predicted_s is not None]
+        if probed and (choice := choose([*probed, best[index]], now)).rows[-1].verdict != "chosen":
+            rows[index] = dataclasses.replace(row, reason=_needless(best[index], choice, now))
+            continue
+        try:
+            probe = probe_fn(row)
+        except Exception as error:
+            if row.strategy == BASELINE:
+                raise
+            first_line = f"{error}".strip().partition("\n")[0]
+            reason = first_line or type(error).__name__
+            rows[index] = dataclasses.replace(row, verdict="cannot run", reason=reason)
+            continue
+        prediction = predict(probe, segments, drop_remainder=drop_remainder)
+        rows[index] = row.with_prediction(probe, prediction)
+        if row.strategy == BASELINE:
+            baseline = rows[index]
+    return choose(rows, requirement.after(elapsed()))
+
+
+def _at_best(row: Candidate, baseline: Candidate | None) -> Candidate:
+    """Returns a candidate as it would be at perfect scaling; free where nothing bounds it."""
+    bound = Prediction(0.0, 0.0, 0.0)
+    # How fast a device of another kind is, the baseline does not say.
+    if baseline and baseline.probe and set(row.kinds) == set(baseline.kinds):
+        assert baseline.predicted_s is not None
+        known = Prediction(baseline.predicted_s, 0.0, 0.0)
+        bound = at_perfect_scaling(baseline.probe, known, row.replicas)
+    return row.with_prediction(None, bound)
+
+
+def _urgency(at_best: Candidate, requirement: Requirement) -> tuple[bool, float, float]:
+    seconds = at_best.predicted_s or 0.0
+    return at_best.strategy != BASELINE, requirement.cost(at_best, seconds), seconds
+
+
+def _is_too_slow(row: Candidate, requirement: Requirement) -> bool:
+    return row.high_s is not None and row.high_s > requirement.left_s
+
+
+def _is_too_expensive(row: Candidate, requirement: Requirement) -> bool:
+    limit = requirement.max_cost
+    return limit is not None and row.cost is not None and row.cost > limit
+
+
+def _judged(row: Candidate, chosen: Candidate, requirement: Requirement) -> Candidate:
+    slow, expensive = _is_too_slow(row, requirement), _is_too_expensive(row, requirement)
+    figures = _figures(row, requirement)
+    if row is chosen:
+        verdict = "chosen"
+        missing = "the nearest to the requirement" if slow or expensive else "the cheapest in time"
+        reason = f"{missing}: {figures}"
+    elif slow:
+        verdict, reason = "too slow", figures
+    elif expensive:
+        verdict, reason = "too expensive", figures
+    else:
+        verdict = "in time"
+        reason = f"{figures}, where {chosen.strategy} costs {chosen.cost:.3g}"
+    if row.probe and row.probe.reused:
+        reason += " (probed by an earlier run)"
+    return dataclasses.replace(row, verdict=verdict, reason=reason)
+
+
+def _figures(row: Candidate, requirement: Requirement) -> str:
+    """Returns upper time and cost against what is allowed, as in ``up to 50s of 45s left``."""
+    assert row.high_s is not None
+    assert row.cost is not None
+    time = f"up to {write_duration(row.high_s)}"
+    if requirement.time_to_train_s is not None:
+        left = requirement.left_s
+        time += f" of {write_duration(max(0.0, left))} left"
+        if row.high_s > left:
+            time += f", {write_duration(row.high_s - left)} too long"
+    cost = f"cost {row.cost:.3g}"
+    if requirement.max_cost is not None:
+        cost += f" of {requirement.max_cost:.3g} allowed"
+    return f"{time}, {cost}"
+
+
+def _needless(at_best: Candidate, choice: Choice, requirement: Requirement) -> str:
+    """Says why a probe of a candidate could not change the choice."""
+    assert at_best.predicted_s is not None
+    cost = requirement.cost(at_best, at_best.predicted_s)
+    chosen = choice.chosen
+    return (
+        f"even at perfect scaling {write_duration(at_best.predicted_s)} and a cost of {cost:.3g}, "
+        f"where {chosen.strategy} takes up to {write_duration(chosen.high_s or 0.0)} and costs "
+        f"{chosen.cost:.3g}"
+    )
+
+
+def _warning(chosen: Candidate, requirement: Requirement) -> str:
+    assert chosen.high_s is not None
+    assert chosen.cost is not None
+    misses = []
+    if _is_too_slow(chosen, requirement):
+        limit = write_duration(requirement.time_to_train_s or 0.0)
+        over = write_duration(chosen.high_s - requirement.left_s)
+        misses.append(f"the time to train of {limit} by {over}")
+    if _is_too_expensive(chosen, requirement):
+        over = chosen.cost - (requirement.max_cost or 0.0)
+        misses.append(f"the highest cost of {requirement.max_cost:.3g} by {over:.3g}")
+    kind = "cheapest" if _is_too_expensive(chosen, requirement) else "fastest"
+    return (
+        f"No strategy meets the requirement. {chosen.strategy}, the {kind}, may miss "
+        f"{' and '.join(misses)}."
+    )
