@@ -2,10 +2,13 @@
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import click
 
+from tfx_feeder.components.common.errors import ConfigError
 from tfx_feeder.pipeline.launch import Request, launch
+from tfx_feeder.pipeline.strategy_options import make_strategy, strategy_options
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
@@ -22,6 +25,7 @@ from tfx_feeder.pipeline.launch import Request, launch
     "steps per epoch.  [default: a short one]",
 )
 @click.option("--full", is_flag=True, help="Train by the reference schedule: 30 epochs.")
+@strategy_options
 @click.option(
     "--root",
     type=click.Path(path_type=Path),
@@ -39,17 +43,23 @@ def main(
     root: Path,
     no_cache: bool,
     verbose: bool,
+    **strategy: Any,
 ) -> None:
     """Trains on images, judges the model against the last blessed one, and pushes it.
 
     Exit status: 0 done, 1 failed, 2 wrong usage, 3 the model was not blessed, 130 interrupted.
     """
+    try:
+        placed = make_strategy(**strategy)
+    except ConfigError as error:
+        raise click.UsageError(str(error)) from error
     request = Request(
         data=data,
         root=root,
         span=span,
         schedule=schedule,
         full=full,
+        strategy=placed,
         cache=not no_cache,
         verbose=verbose,
     )

@@ -8,7 +8,7 @@ import importlib
 import logging
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import TextIO
@@ -16,6 +16,7 @@ from typing import TextIO
 from rich.console import Console
 
 from tfx_feeder.components.common.errors import FeederError
+from tfx_feeder.components.feeder_trainer.strategies import Strategy
 from tfx_feeder.pipeline import logs
 from tfx_feeder.pipeline.workspace import prepare_root
 
@@ -32,6 +33,7 @@ class Request:
         span: Span to train on; ``None``: the next one.
         schedule: In a notation that ``read_schedule`` reads; ``None``: the short one.
         full: Train by the long schedule of the reference.
+        strategy: Where to train.
         root: Folder of everything that is written.
         cache: Take over what earlier runs made.
         verbose: Show the log of the libraries as well.
@@ -42,6 +44,7 @@ class Request:
     span: int | None = None
     schedule: str | None = None
     full: bool = False
+    strategy: Strategy = field(default_factory=Strategy)
     cache: bool = True
     verbose: bool = False
 

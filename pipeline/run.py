@@ -53,6 +53,7 @@ def run(request: Request, console: Console, log: Path) -> int:
         root=root,
         span=choose_span(data, request.span, done),
         schedule=schedule,
+        strategy=request.strategy,
         enable_cache=request.cache,
     )
     for line in summary.opening(config, done, chosen=request.span is not None):

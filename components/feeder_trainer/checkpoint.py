@@ -46,6 +46,7 @@ class CheckpointFolder:
         every_s: Seconds between two.
         every_examples: Examples between two, instead of the former.
         keep: Number of checkpoints kept.
+        writes: ``False``: another process writes them, and this one only reads.
     """
 
     def __init__(
@@ -55,11 +56,13 @@ class CheckpointFolder:
         every_s: float = 60.0,
         every_examples: int | None = None,
         keep: int = 2,
+        writes: bool = True,
     ) -> None:
         self.folder = Path(folder)
         self._every_s = every_s
         self._every_examples = every_examples
         self._keep = keep
+        self._writes = writes
         self._last_time = time.monotonic()
         self._last_examples = 0
 
@@ -81,7 +84,11 @@ class CheckpointFolder:
         Returns:
             Its folder.
         """
+        self._last_time = time.monotonic()
+        self._last_examples = checkpoint.examples_seen
         final = self.folder / f"{_PREFIX}{checkpoint.examples_seen:015d}"
+        if not self._writes:
+            return final
         partial = self.folder / f".partial-{os.getpid()}"
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True)
@@ -95,8 +102,6 @@ class CheckpointFolder:
             _flush(partial / name)
         shutil.rmtree(final, ignore_errors=True)
         os.replace(partial, final)
-        self._last_time = time.monotonic()
-        self._last_examples = checkpoint.examples_seen
         for old in self._all()[: -self._keep]:
             shutil.rmtree(old, ignore_errors=True)
         return final

@@ -31,6 +31,10 @@ from tfx_feeder.components.feeder_trainer.feeding.service_feed import ServiceFee
 from tfx_feeder.components.feeder_trainer.feeding.sources import Files
 from tfx_feeder.components.feeder_trainer.feeding.streamed import StreamedFeed
 from tfx_feeder.components.feeder_trainer.options import Feed
+from tfx_feeder.components.feeder_trainer.placing.share import Share
+
+WHOLE = Share()
+"""All of each batch."""
 
 __all__ = ["AugmentFn", "ExampleFeed", "open_feed"]
 
@@ -42,6 +46,7 @@ def open_feed(
     *,
     shuffle: bool,
     augment_fn: AugmentFn | None = None,
+    share: Share = WHOLE,
 ) -> ExampleFeed:
     """Opens the feed that the options ask for. Every record has been through the parser then.
 
@@ -51,6 +56,7 @@ def open_feed(
         options: How to feed.
         shuffle: ``False`` keeps the files' order, for validation.
         augment_fn: Augments the features of each batch; for training only.
+        share: Part of each global batch that this process gets.
 
     Raises:
         ConfigError: The options do not fit the features.
@@ -64,7 +70,7 @@ def open_feed(
     sources = paths if isinstance(paths, Mapping) else {"": paths}
     sources = {name: _readable(sorted(sources[name]), workspace) for name in sorted(sources)}
     try:
-        source, description = _open(sources, parser, options, shuffle, augment_fn)
+        source, description = _open(sources, parser, options, shuffle, augment_fn, share)
     except UNREADABLE:
         # Only now one by one: where nothing is bad, looking for it costs nothing.
         try:
@@ -72,7 +78,7 @@ def open_feed(
                 name: salvage(files, parser, rejections, workspace)
                 for name, files in sources.items()
             }
-            source, description = _open(usable, parser, options, shuffle, augment_fn)
+            source, description = _open(usable, parser, options, shuffle, augment_fn, share)
         except UNREADABLE as error:
             raise DataError(f"The files {sources} cannot be read: {error}") from error
     if isinstance(source, ServiceFeed):
@@ -95,6 +101,7 @@ def _open(
     options: Feed,
     shuffle: bool,
     augment_fn: AugmentFn | None,
+    share: Share,
 ) -> tuple[BatchSource, str]:
     """Returns the source of batches, and its description."""
     records = _records(sources, options)
@@ -108,12 +115,12 @@ def _open(
         feed = ServiceFeed(records, parser, options, augment_fn)
         return feed, feed.description
     if choice.kind == "none":
-        source = StreamedFeed(records, parser, options, shuffle=shuffle)
+        source = StreamedFeed(records, parser, options, shuffle=shuffle, share=share)
     else:
         folder = cache_folder(options) if choice.kind == "disk" else None
-        source = ResidentFeed(records, parser, options, shuffle=shuffle, folder=folder)
+        source = ResidentFeed(records, parser, options, shuffle=shuffle, folder=folder, share=share)
     if augment_fn is not None:
-        source = AugmentedFeed(source, augment_fn, options.seed)
+        source = AugmentedFeed(source, augment_fn, options.seed + share.index)
     return source, str(choice)
 
 

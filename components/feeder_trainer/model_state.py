@@ -1,5 +1,6 @@
 """Everything that training changes in a model, as plain arrays to put aside and bring back."""
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -7,6 +8,10 @@ import keras
 import numpy as np
 
 from tfx_feeder.components.common.errors import ConfigError
+
+_COUNTER = re.compile(r"_\d+(?=/|$)")
+"""What Keras appends to the names of a second layer of a kind: it depends on what else the process
+has made before."""
 
 ArrayDict = dict[str, np.ndarray]
 
@@ -56,7 +61,7 @@ def _variables(model: keras.Model) -> dict[str, Any]:
         "metrics": model.metrics_variables,
     }
     return {
-        f"{group}/{index:04d}/{variable.path}": variable
+        f"{group}/{index:04d}/{_COUNTER.sub('', variable.path)}": variable
         for group, variables in groups.items()
         for index, variable in enumerate(variables)
     }

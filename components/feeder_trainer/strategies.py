@@ -205,6 +205,14 @@ class Strategy:
             )
 
     def _check_choice(self) -> None:
+        chosen_by = (self.time_to_train, self.max_cost, *self.candidates)
+        if self.name != AUTO and any(value is not None for value in chosen_by):
+            raise ConfigError(
+                "strategy time_to_train, max_cost, candidates",
+                received=f"{chosen_by} with {self.name}",
+                expected="none of them where the strategy is named",
+                fix="Say auto to let them choose it.",
+            )
         if self.time_to_train is not None:
             read_duration("strategy time_to_train", self.time_to_train)
         if self.max_cost is not None and not self.max_cost > 0:

@@ -10,6 +10,7 @@ from tfx_feeder.components.feeder_trainer.feeding.order import batch_blocks
 from tfx_feeder.components.feeder_trainer.feeding.parsing import BatchParser, parsed_batches
 from tfx_feeder.components.feeder_trainer.feeding.records import Records
 from tfx_feeder.components.feeder_trainer.options import Feed
+from tfx_feeder.components.feeder_trainer.placing.share import Share
 
 
 class ResidentFeed:
@@ -21,6 +22,7 @@ class ResidentFeed:
         options: Seed, shuffling and prefetching.
         shuffle: ``False`` keeps the files' order.
         folder: Holds the examples in files there; ``None``: in memory.
+        share: Part of each global batch that this process gets.
     """
 
     def __init__(
@@ -31,10 +33,12 @@ class ResidentFeed:
         *,
         shuffle: bool,
         folder: str | None = None,
+        share: Share,
     ) -> None:
         self.num_examples = records.num_examples
         self._records = records
         self._options = options
+        self._share = share
         self._shuffle = shuffle and options.shuffle_buffer > 0
         batches = parsed_batches(records.in_order(), parser)
         self._examples = load_arrays(batches, self.num_examples, folder)
@@ -55,4 +59,5 @@ class ResidentFeed:
         return {"gathering": self.batches([ENDLESS], batch_size)}
 
     def _gather(self, indices: tf.Tensor) -> tuple:
-        return tf.nest.map_structure(lambda tensor: tf.gather(tensor, indices), self._examples)
+        mine = self._share.of(indices)
+        return tf.nest.map_structure(lambda tensor: tf.gather(tensor, mine), self._examples)

@@ -9,6 +9,7 @@ from tfx_feeder.components.feeder_trainer.feeding.example_feed import from_memor
 from tfx_feeder.components.feeder_trainer.feeding.parsing import BatchParser
 from tfx_feeder.components.feeder_trainer.feeding.records import Records
 from tfx_feeder.components.feeder_trainer.options import Feed
+from tfx_feeder.components.feeder_trainer.placing.share import Share
 
 
 class StreamedFeed:
@@ -19,15 +20,23 @@ class StreamedFeed:
         parser: Makes tensors of a batch of records.
         options: Seed, shuffle buffer and prefetching.
         shuffle: ``False`` keeps the files' order.
+        share: Part of each global batch that this process gets.
     """
 
     def __init__(
-        self, records: Records, parser: BatchParser, options: Feed, *, shuffle: bool
+        self,
+        records: Records,
+        parser: BatchParser,
+        options: Feed,
+        *,
+        shuffle: bool,
+        share: Share,
     ) -> None:
         self.num_examples = records.num_examples
         self._records = records
         self._parser = parser
         self._options = options
+        self._share = share
         self._buffer = options.shuffle_buffer if shuffle else 0
 
     def batches(self, epochs: Sequence[range], batch_size: int) -> tf.data.Dataset:
@@ -51,7 +60,11 @@ class StreamedFeed:
         return self._parse(records).prefetch(self._options.prefetch or tf.data.AUTOTUNE)
 
     def _parse(self, records: tf.data.Dataset) -> tf.data.Dataset:
-        return records.map(self._parser, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+        return records.map(
+            lambda batch: self._parser(self._share.of(batch)),
+            num_parallel_calls=tf.data.AUTOTUNE,
+            deterministic=True,
+        )
 
     def stages(self, batch_size: int) -> dict[str, tf.data.Dataset]:
         """See ``ExampleFeed``."""
