@@ -326,6 +326,7 @@ class TrainingLoop:
                 self._callbacks.on_test_batch_end(step, self._steps.results())
         else:
             self._steps.evaluate(batches, sizes)
+        self._steps.synchronize()
         logs = self._steps.results()
         self._callbacks.on_test_end(logs)
         return logs

@@ -153,7 +153,7 @@ class Monitor:
         batch = next(iter(self._feed.batches([range(batch_size)], batch_size)))
         resident = iter(tf.data.Dataset.from_tensors(batch).repeat())
         before = capture(self._steps.model)
-        rows = self._steps.train(resident, [batch_size] * count)
+        rows = self._steps.measure(resident, [batch_size] * count)
         restore(self._steps.model, before)
         return batch_size / float(np.median(rows[:, :2].sum(axis=1)))
 

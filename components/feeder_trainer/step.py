@@ -122,8 +122,15 @@ class CompiledSteps:
         """Takes batches of these global sizes and updates the metrics with each."""
         self._evaluate(iterator, _lengths(sizes))
 
+    def measure(self, iterator: Any, sizes: Sequence[int]) -> np.ndarray:
+        """Trains for the durations alone; the caller brings the variables back."""
+        return self.train(iterator, sizes)
+
     def synchronize(self) -> None:
-        """Makes the weights those that count, where members of a team go their own ways."""
+        """Makes weights and metrics those that count, where members of a team go their own ways.
+
+        All of them call it at the same point.
+        """
 
     def _compile(self) -> None:
         self._train = tf.function(self._train_many, reduce_retracing=True)
