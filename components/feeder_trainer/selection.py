@@ -9,7 +9,7 @@ import dataclasses
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 from tfx_feeder.components.common.errors import ConfigError
 from tfx_feeder.components.feeder_trainer.prediction import (
@@ -123,8 +123,9 @@ class Candidate:
 
     def to_row(self) -> CandidateRow:
         """Returns the candidate as the training history holds it."""
-        values = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
-        return CandidateRow(**values | {"probe": self.probe.to_dict() if self.probe else None})
+        values: dict[str, Any] = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        values["probe"] = self.probe.to_dict() if self.probe else None
+        return CandidateRow(**values)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,316 @@
+"""The cheapest strategy that ends in time is chosen, and only what could change that is probed."""
+
+import dataclasses
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tfx_feeder.components.common.errors import ConfigError
+from tfx_feeder.components.feeder_trainer.prediction import Prediction, Probe, StepTime
+from tfx_feeder.components.feeder_trainer.schedule import Schedule
+from tfx_feeder.components.feeder_trainer.selection import (
+    Candidate,
+    Choice,
+    Requirement,
+    choose,
+    decide,
+)
+from tfx_feeder.components.feeder_trainer.strategies import STRATEGIES, Strategy
+
+HOUR = 3600.0
+SEGMENTS = list(Schedule.of("0.01:32x100 @1000").segments(num_examples=50_000))
+
+# 100,000 steps. Values as measured on machines: two devices give 1.6 times the speed of one.
+PROBES = {
+    "sequential": Probe(5.0, {32: StepTime(0.036, 0.0005, 50)}),
+    "mirrored": Probe(20.0, {32: StepTime(0.0225, 0.0005, 50)}),
+    "multi_worker": Probe(30.0, {32: StepTime(0.012, 0.0005, 50)}),
+}
+CANDIDATES = (
+    Candidate("sequential", 1, ("GPU:0",)),
+    Candidate("mirrored", 2, ("GPU:0", "GPU:1")),
+    Candidate("multi_worker", 4, ("GPU:0", "GPU:1", "GPU:2", "GPU:3")),
+)
+
+
+class Probing:
+    """Hands out probes and remembers which were wanted."""
+
+    def __init__(self, probes=PROBES):
+        self.probes, self.asked = probes, []
+
+    def __call__(self, candidate: Candidate) -> Probe:
+        self.asked.append(candidate.strategy)
+        probe = self.probes[candidate.strategy]
+        if isinstance(probe, Exception):
+            raise probe
+        return probe
+
+
+def chosen_for(requirement: Requirement, probing=None, candidates=CANDIDATES, **options) -> Choice:
+    return decide(candidates, SEGMENTS, requirement, probing or Probing(), lambda: 0.0, **options)
+
+
+def verdicts(choice: Choice) -> dict[str, str]:
+    return {row.strategy: row.verdict for row in choice.rows}
+
+
+def test_it_flips_to_a_distributed_strategy_as_the_requirement_tightens() -> None:
+    prices = {"GPU": 3.0, "multi_worker": 3.5}  # Machines with a network between them cost more.
+
+    names = [
+        chosen_for(Requirement(hours * HOUR, None, prices)).chosen.strategy
+        for hours in (24, 1.1, 0.9, 0.5)
+    ]
+
+    assert names == ["sequential", "sequential", "mirrored", "multi_worker"]
+
+
+def test_what_cannot_change_the_choice_is_not_probed() -> None:
+    probing = Probing()
+
+    choice = chosen_for(Requirement(2 * HOUR), probing)
+
+    assert probing.asked == ["sequential"]
+    assert verdicts(choice) == {
+        "sequential": "chosen",
+        "mirrored": "not probed",
+        "multi_worker": "not probed",
+    }
+    assert choice.warning == ""
+    assert choice.rows[1].reason == (
+        "even at perfect scaling 30m5s and a cost of 1, "
+        "where sequential takes up to 1h1m and costs 1"
+    )
+
+
+def test_cheaper_devices_are_worth_a_probe_though_sequential_ends_in_time() -> None:
+    probing = Probing()
+
+    choice = chosen_for(Requirement(2 * HOUR, None, {"sequential": 4.0, "mirrored": 1.0}), probing)
+
+    assert "mirrored" in probing.asked
+    assert choice.chosen.strategy == "mirrored"
+    assert choice.chosen.cost == pytest.approx(2 * (20 + 2250) / 3600)
+
+
+def test_devices_of_another_kind_have_no_bound() -> None:
+    probing = Probing()
+    candidates = (Candidate("sequential", 1, ("CPU:0",)), *CANDIDATES[1:])
+
+    chosen_for(Requirement(2 * HOUR, None, {"CPU": 0.1, "GPU": 3.0}), probing, candidates)
+
+    assert probing.asked == ["sequential", "mirrored", "multi_worker"]
+
+
+def test_the_cheapest_that_suffices_ends_the_probing() -> None:
+    probing = Probing()
+
+    choice = chosen_for(Requirement(0.9 * HOUR, None, {"GPU": 3.0, "multi_worker": 9.0}), probing)
+
+    assert probing.asked == ["sequential", "mirrored"]
+    assert verdicts(choice) == {
+        "sequential": "too slow",
+        "mirrored": "chosen",
+        "multi_worker": "not probed",
+    }
+    assert "up to 1h1m of 54m left, 6m55s too long" in choice.rows[0].reason
+
+
+def test_where_none_suffices_the_fastest_is_taken_and_the_miss_is_told() -> None:
+    choice = chosen_for(Requirement(600.0))
+
+    assert set(verdicts(choice).values()) == {"too slow", "chosen"}
+    assert choice.chosen.strategy == "multi_worker"
+    # 30 s of start and 100,000 steps of at most 12.5 ms: 1280 s.
+    assert "multi_worker, the fastest" in choice.warning
+    assert "the time to train of 10m by 11m20s" in choice.warning
+
+
+def test_what_has_elapsed_counts() -> None:
+    requirement = Requirement(1.5 * HOUR)
+
+    late = decide(CANDIDATES, SEGMENTS, requirement, Probing(), lambda: 3000.0)
+
+    assert chosen_for(requirement).chosen.strategy == "sequential"
+    assert late.chosen.strategy == "mirrored"
+    assert "of 40m left, 20m55s too long" in late.rows[0].reason
+
+
+def test_a_limit_of_cost_goes_before_time() -> None:
+    one = chosen_for(Requirement(0.9 * HOUR, max_cost=1.1))
+    assert one.chosen.strategy == "sequential"
+    assert "the time to train of 54m" in one.warning
+
+    none = chosen_for(Requirement(0.9 * HOUR, max_cost=0.5))
+    assert none.chosen.strategy == "sequential"
+    assert "the highest cost of 0.5" in none.warning
+    assert "cheapest" in none.warning
+
+
+def test_one_that_fails_is_ruled_out_with_its_reason() -> None:
+    probing = Probing({**PROBES, "mirrored": ConfigError("x", received=1, expected="two GPUs")})
+
+    choice = chosen_for(Requirement(0.9 * HOUR, None, {"GPU": 1.0}), probing)
+
+    assert verdicts(choice)["mirrored"] == "cannot run"
+    assert "two GPUs" in choice.rows[1].reason
+    assert choice.chosen.strategy == "multi_worker"
+
+
+def test_a_failure_of_the_sequential_training_is_one_of_any_training() -> None:
+    with pytest.raises(RuntimeError, match="in the model"):
+        chosen_for(Requirement(), Probing({"sequential": RuntimeError("in the model")}))
+
+
+def test_one_that_cannot_run_is_never_probed() -> None:
+    probing = Probing()
+    no_cluster = dataclasses.replace(CANDIDATES[2], verdict="cannot run", reason="no cluster")
+
+    choice = chosen_for(Requirement(60.0), probing, (*CANDIDATES[:2], no_cluster))
+
+    assert probing.asked == ["sequential", "mirrored"]
+    assert choice.rows[2] == no_cluster
+
+
+def test_none_can_run() -> None:
+    with pytest.raises(ConfigError, match=r"at least one that can run here.*mirrored: no GPU"):
+        choose([Candidate("mirrored", 2, (), verdict="cannot run", reason="no GPU")], Requirement())
+
+
+def test_without_the_sequential_one_all_are_probed() -> None:
+    probing = Probing()
+
+    choice = chosen_for(Requirement(), probing, CANDIDATES[1:])
+
+    assert sorted(probing.asked) == ["mirrored", "multi_worker"]
+    assert choice.chosen.strategy == "mirrored"
+
+
+def test_a_probe_of_an_earlier_run_says_so() -> None:
+    reused = dataclasses.replace(PROBES["sequential"], reused=True)
+
+    choice = chosen_for(Requirement(), Probing({"sequential": reused}))
+
+    assert choice.chosen.reason.endswith("(probed by an earlier run)")
+
+
+def test_the_record_holds_everything() -> None:
+    choice = chosen_for(Requirement(0.9 * HOUR, None, {"GPU": 3.0, "multi_worker": 9.0}))
+    sequential, mirrored, unprobed = choice.to_rows()
+
+    assert sequential.probe == PROBES["sequential"].to_dict()
+    assert (mirrored.verdict, mirrored.predicted_s) == ("chosen", pytest.approx(2270.0))
+    assert (unprobed.probe, unprobed.cost) == (None, None)
+
+
+def test_the_requirement_is_that_of_the_strategy() -> None:
+    strategy = Strategy.auto("1h30m", max_cost=7.0, device_cost_per_hour={"GPU": 2.0})
+
+    assert Requirement.of(strategy) == Requirement(5400.0, 7.0, {"GPU": 2.0})
+    assert Requirement.of(Strategy.auto()).left_s == float("inf")
+
+
+def test_prices_are_by_kind_or_by_strategy() -> None:
+    requirement = Requirement(device_cost_per_hour={"GPU": 2.0, "multi_worker": 5.0})
+
+    costs = [requirement.cost(candidate, HOUR) for candidate in CANDIDATES]
+
+    assert costs == [2.0, 4.0, 20.0]
+    named = Candidate("sequential", 1, ("/job:worker/task:0/device:gpu:0",))
+    assert requirement.cost(named, HOUR) == 2.0
+    assert requirement.cost(Candidate("sequential", 1, ("CPU:0",)), HOUR) == 1.0
+
+
+ranges = st.tuples(*[st.floats(0.1, 1e5)] * 3).map(sorted)
+candidate_lists = (
+    st.lists(
+        st.tuples(st.sampled_from(sorted(STRATEGIES)), st.integers(1, 8), ranges, st.booleans()),
+        min_size=1,
+        max_size=6,
+    )
+    .map(
+        lambda rows: [
+            Candidate(name, count, ("CPU:0",) * count).with_prediction(
+                None, Prediction(middle, low, high)
+            )
+            if can_run
+            else Candidate(name, count, ("CPU:0",) * count, verdict="cannot run")
+            for name, count, (low, middle, high), can_run in rows
+        ]
+    )
+    .filter(lambda rows: any(row.predicted_s is not None for row in rows))
+)
+prices = st.dictionaries(st.sampled_from(["CPU", *STRATEGIES]), st.floats(0.0, 100.0))
+limits = st.none() | st.floats(0.1, 1e5)
+
+
+@given(candidates=candidate_lists, limit_s=limits, max_cost=limits, prices=prices)
+def test_nothing_that_meets_the_requirement_is_cheaper(candidates, limit_s, max_cost, prices):
+    requirement = Requirement(limit_s, max_cost, prices)
+    choice = choose(candidates, requirement)
+    meeting = [
+        row
+        for row in choice.rows
+        if row.high_s is not None
+        and row.high_s <= requirement.left_s
+        and (max_cost is None or row.cost <= max_cost)
+    ]
+
+    assert bool(meeting) == (not choice.warning)
+    assert all(choice.chosen.cost <= row.cost for row in meeting)
+    assert not meeting or choice.chosen in meeting
+    assert [row.verdict for row in choice.rows].count("chosen") >= 1
+    assert all(row.reason for row in choice.rows if row.predicted_s is not None)
+    assert [row.strategy for row in choice.rows] == [c.strategy for c in candidates]
+
+
+@given(
+    candidates=candidate_lists,
+    two=st.tuples(st.floats(0.1, 1e5), st.floats(0.1, 1e5)).map(sorted),
+    max_cost=limits,
+    prices=prices,
+)
+def test_less_time_never_means_a_longer_training(candidates, two, max_cost, prices):
+    tight, loose = (
+        choose(candidates, Requirement(limit_s, max_cost, prices)).chosen for limit_s in two
+    )
+
+    assert tight.high_s <= loose.high_s
+
+
+step_times = st.builds(StepTime, st.floats(1e-4, 1.0), st.floats(0.0, 0.01), st.just(5))
+any_probes = st.fixed_dictionaries(
+    {
+        c.strategy: st.builds(
+            lambda start, time: Probe(start, {32: time}), st.floats(5.0, 60.0), step_times
+        )
+        for c in CANDIDATES
+    }
+)
+
+
+@given(probes=any_probes, limit_s=st.floats(1.0, 1e5), prices=prices, data=st.data())
+def test_probing_less_does_not_cost_more(probes, limit_s, prices, data):
+    """Where no strategy scales better than perfectly, the lazy choice is that among all."""
+    base = probes["sequential"]
+    for candidate in CANDIDATES[1:]:
+        probe = probes[candidate.strategy]
+        least = base.step_s[32].median_s / candidate.replicas
+        slow = dataclasses.replace(
+            probe.step_s[32], median_s=max(probe.step_s[32].median_s, least), spread_s=0.0
+        )
+        start_s = max(probe.start_s, base.start_s)
+        probes = {
+            **probes,
+            candidate.strategy: dataclasses.replace(probe, start_s=start_s, step_s={32: slow}),
+        }
+    requirement = Requirement(limit_s, None, prices)
+
+    lazy = chosen_for(requirement, Probing(probes)).chosen
+    everything = chosen_for(requirement, Probing(probes), CANDIDATES[1:])  # no bounds: all probed
+    alone = chosen_for(requirement, Probing(probes), CANDIDATES[:1])
+    best = choose([*everything.rows, *alone.rows], requirement).chosen
+
+    assert lazy.cost == pytest.approx(best.cost)
