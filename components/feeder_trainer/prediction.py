@@ -1,7 +1,6 @@
 """How long a training will take: what single steps cost, times the steps of the schedule."""
 
 import bisect
-import itertools
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -169,15 +168,12 @@ def at_perfect_scaling(probe: Probe, prediction: Prediction, replicas: int) -> P
 
     Args:
         probe: Of a training on one device.
-        prediction: Made of it.
+        prediction: Made of it; of a bound, the expected time is all that counts.
         replicas: Devices that would share the work. The start takes as long on many.
     """
 
-    def scaled(seconds: float) -> float:
-        return probe.start_s + (seconds - probe.start_s) / replicas
-
-    # Of a bound, the expected time is all that counts.
-    return Prediction(*itertools.repeat(scaled(prediction.seconds), 3))
+    seconds = probe.start_s + (prediction.seconds - probe.start_s) / replicas
+    return Prediction(seconds, low_s=seconds, high_s=seconds)
 
 
 def _step_range(step_s: Mapping[int, StepTime], size: int) -> tuple[float, float, float]:

@@ -1,4 +1,4 @@
-"""Probes of earlier runs, one JSON file each, found again by a fingerprint of what they depend on."""
+"""Probes of earlier runs, found again by a fingerprint of what they depend on."""
 
 import contextlib
 import dataclasses

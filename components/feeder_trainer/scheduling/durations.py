@@ -47,7 +47,7 @@ def write_duration(seconds: float) -> str:
         ['0.25s', '42.3s', '12m34s', '1h30m', '2d2h']
     """
     if seconds < 59.95:
-        return f"{seconds:.2g}s" if seconds < 10 else f"{seconds:.1f}s"
+        return f"{round(seconds, 2):.3g}s"
     units = list(_SECONDS.items())
     for (unit, size), (smaller, step) in itertools.pairwise(units):
         steps = round(seconds / step)
