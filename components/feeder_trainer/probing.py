@@ -1,0 +1,178 @@
+"""Measures what the steps of a training cost, and leaves no trace of it."""
+
+import dataclasses
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from tfx_feeder.components.feeder_trainer.feeding.example_feed import ExampleFeed
+from tfx_feeder.components.feeder_trainer.model_state import capture, restore
+from tfx_feeder.components.feeder_trainer.placing.team import Alone, Team
+from tfx_feeder.components.feeder_trainer.prediction import (
+    PROBE_SHARE,
+    Probe,
+    StepTime,
+    predict,
+    sizes_to_probe,
+)
+from tfx_feeder.components.feeder_trainer.schedule import Segment
+from tfx_feeder.components.feeder_trainer.step import STEP_S, WAIT_S
+
+_FEWEST_STEPS = 5
+_MOST_STEPS = 1000
+_WARM_UP = 5
+"""Steps before those that count: more than a feed has in store when it begins."""
+_LONGEST_S = 10.0
+"""Seconds of steps that tell enough, however long the training."""
+_CALL_S = 0.5
+"""Aim for the duration of one compiled call, as in the training loop."""
+
+
+def probe_schedule(
+    steps: Any,
+    feed: ExampleFeed,
+    segments: Iterable[Segment],
+    *,
+    drop_remainder: bool = False,
+    **options: Any,
+) -> Probe:
+    """Measures the steps of a schedule within a share of the time that the schedule will take.
+
+    Args:
+        steps: As in ``probe``.
+        feed: As in ``probe``.
+        segments: The epochs of the training.
+        drop_remainder: As in ``predict``.
+        **options: Those of ``probe``.
+    """
+    segments = list(segments)
+    sizes = sizes_to_probe(segments)
+    first = probe(steps, feed, sizes, 0.0, **options)
+    predicted_s = predict(first, segments, drop_remainder=drop_remainder).seconds
+    warm_up_s = sum((1 + _WARM_UP) * time.median_s for time in first.step_s.values())
+    left_s = min(PROBE_SHARE * predicted_s - first.seconds - warm_up_s, _LONGEST_S)
+    # Members of a team go on together, or not.
+    (left_s,) = (options.get("team") or Alone()).agree([left_s])
+    if left_s < warm_up_s:
+        return first
+    second = probe(steps, feed, sizes, left_s, **options)
+    return dataclasses.replace(
+        second, start_s=first.start_s, seconds=first.seconds + second.seconds
+    )
+
+
+def probe(
+    steps: Any,
+    feed: ExampleFeed,
+    batch_sizes: Sequence[int],
+    budget_s: float,
+    *,
+    validation: ExampleFeed | None = None,
+    validation_batch_size: int = 256,
+    team: Team | None = None,
+    start_s: float = 0.0,
+) -> Probe:
+    """Runs a few warm steps at each batch size, measures them, and undoes what they did.
+
+    Args:
+        steps: ``CompiledSteps``, or those of another strategy; their variables are built.
+        feed: Training examples.
+        batch_sizes: Global batch sizes.
+        budget_s: Seconds for the steps that count, shared out evenly. At least five are measured
+            at each batch size even where this takes longer.
+        validation: Examples to validate on; a part of a pass is measured.
+        validation_batch_size: Examples in a batch of validation.
+        team: Those that train side by side; each of them has to call this.
+        start_s: What it took to get here; tracing is added to it.
+    """
+    begin = time.perf_counter()
+    team = team or Alone()
+    before = capture(steps.model)
+    seconds = budget_s / (len(batch_sizes) + (validation is not None))
+    step_s, traced_s, eval_s = {}, 0.0, 0.0
+    try:
+        for size in batch_sizes:
+            step_s[size], extra_s = _train(steps, feed, size, seconds, team)
+            traced_s += extra_s
+        if validation is not None:
+            eval_s, extra_s = _evaluate(steps, validation, validation_batch_size, seconds, team)
+            traced_s += extra_s
+    finally:
+        restore(steps.model, before)
+    return Probe(start_s + traced_s, step_s, eval_s, time.perf_counter() - begin)
+
+
+def _train(
+    steps: Any, feed: ExampleFeed, size: int, seconds: float, team: Team
+) -> tuple[StepTime, float]:
+    """Returns what a step costs, and what it took to open the feed and to trace."""
+    begin = time.perf_counter()
+    batches = _open_fitting(steps, feed, size, team)
+    cold_s = time.perf_counter() - begin
+    steps.train(batches, [size] * _WARM_UP)
+    durations: list[float] = []
+    count = _FEWEST_STEPS
+    begin = time.perf_counter()
+    while count:
+        call = time.perf_counter()
+        rows = steps.train(batches, [size] * count)
+        call_s = time.perf_counter() - call
+        each = rows[:, [WAIT_S, STEP_S]].sum(axis=1)
+        # Steps that run side by side take less together than their sum.
+        durations.extend(each * min(1.0, call_s / each.sum()))
+        left_s = seconds - (time.perf_counter() - begin)
+        more = min(left_s, _CALL_S, call_s * 16) * count / call_s
+        (agreed,) = team.agree([min(more, _MOST_STEPS - len(durations))])
+        count = int(agreed) if agreed >= _FEWEST_STEPS else 0
+    lower, median, upper = np.percentile(durations, [25, 50, 75])
+    measured = StepTime(float(median), float(upper - lower) / 2, len(durations))
+    return measured, max(0.0, cold_s - measured.median_s)
+
+
+def _open_fitting(steps: Any, feed: ExampleFeed, size: int, team: Team) -> Iterator[Any]:
+    """Opens the feed and runs a step, in micro-batches where the batch does not fit."""
+    epochs = _whole_batches(feed.num_examples, size, _MOST_STEPS)
+    while True:
+        batches = iter(feed.batches(epochs, size))
+        try:
+            steps.train(batches, [size])
+            return batches
+        except tf.errors.ResourceExhaustedError:
+            if team.size > 1 or size == 1 or steps.max_micro_batch_size == 1:
+                raise
+            steps.halve_micro_batches(size)
+
+
+def _evaluate(
+    steps: Any, validation: ExampleFeed, size: int, seconds: float, team: Team
+) -> tuple[float, float]:
+    """Returns what a pass of validation costs, and what it took to trace it."""
+    total = validation.num_examples
+    size = min(size, total)
+    epochs = _whole_batches(total, size, 1)
+
+    def opened() -> tuple[Iterator[Any], float]:
+        begin = time.perf_counter()
+        batches = iter(validation.batches(epochs, size))
+        steps.evaluate(batches, [size])
+        return batches, time.perf_counter() - begin
+
+    _, cold_s = opened()
+    batches, first_s = opened()
+    following = total / size - 1
+    (agreed,) = team.agree([min(max(_FEWEST_STEPS, seconds / first_s), total // size - 1)])
+    each_s = first_s
+    if agreed >= 1:
+        begin = time.perf_counter()
+        steps.evaluate(batches, [size] * int(agreed))
+        each_s = (time.perf_counter() - begin) / int(agreed)
+    return first_s + following * each_s, max(0.0, cold_s - first_s)
+
+
+def _whole_batches(num_examples: int, size: int, passes: int) -> list[range]:
+    """Returns the positions of some passes without their partial batches."""
+    whole = num_examples // size * size
+    return [range(first, first + whole) for first in range(0, passes * num_examples, num_examples)]
