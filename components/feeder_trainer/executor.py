@@ -17,6 +17,7 @@ from tfx.utils import io_utils, path_utils
 
 from tfx_feeder.components.common.errors import ConfigError
 from tfx_feeder.components.feeder_trainer.feeding.sources import Split, all_paths, by_source
+from tfx_feeder.components.feeder_trainer.fitting import FitJob
 from tfx_feeder.components.feeder_trainer.loop_options import Loop
 from tfx_feeder.components.feeder_trainer.model_source import ModelContext
 from tfx_feeder.components.feeder_trainer.options import Feed, from_json
@@ -64,33 +65,34 @@ class Executor(base_executor.BaseExecutor):
         model_path = artifact_utils.get_single_uri(output_dict["model"])
         run_path = artifact_utils.get_single_uri(output_dict["model_run"])
 
+        fit = FitJob(
+            code=UserCode(exec_properties.get("model_fn"), exec_properties.get("module_file")),
+            context=ModelContext(
+                feature_spec=feature_spec,
+                feed=feed,
+                hyperparameters=_hyperparameters(input_dict),
+                custom_config=custom_config,
+                schema=schema,
+                transform_graph_path=graph_path,
+                base_model_path=base_path,
+            ),
+            schedule=read_schedule(exec_properties["schedule"]),
+            strategy=from_json(Strategy, exec_properties["strategy"]),
+            train_files=by_source(read_splits(input_dict["examples"], feed.train_splits), feed.mix),
+            eval_files=all_paths(read_splits(input_dict["examples"], feed.eval_splits)),
+            checkpoint_dir=checkpoint_dir(model_path, input_dict, exec_properties),
+            start_from=os.path.join(base_path, KERAS_FORMAT_DIR) if base_path else None,
+            strict_start=exec_properties["warm_start"] == "strict",
+            loop=from_json(Loop, exec_properties["loop"]),
+        )
         history = train(
             TrainingJob(
-                code=UserCode(exec_properties.get("model_fn"), exec_properties.get("module_file")),
-                context=ModelContext(
-                    feature_spec=feature_spec,
-                    feed=feed,
-                    hyperparameters=_hyperparameters(input_dict),
-                    custom_config=custom_config,
-                    schema=schema,
-                    transform_graph_path=graph_path,
-                    base_model_path=base_path,
-                ),
-                schedule=read_schedule(exec_properties["schedule"]),
-                strategy=from_json(Strategy, exec_properties["strategy"]),
-                train_files=by_source(
-                    read_splits(input_dict["examples"], feed.train_splits), feed.mix
-                ),
-                eval_files=all_paths(read_splits(input_dict["examples"], feed.eval_splits)),
+                fit=fit,
                 raw_feature_spec=raw_spec,
                 transform=layer,
-                start_from=os.path.join(base_path, KERAS_FORMAT_DIR) if base_path else None,
-                strict_start=exec_properties["warm_start"] == "strict",
                 serving_dir=path_utils.serving_model_dir(model_path),
                 keras_dir=os.path.join(model_path, KERAS_FORMAT_DIR),
                 log_dir=run_path,
-                checkpoint_dir=checkpoint_dir(model_path, input_dict, exec_properties),
-                loop=from_json(Loop, exec_properties["loop"]),
             )
         )
         record = artifact_utils.get_single_instance(output_dict["training_history"])
@@ -144,8 +146,10 @@ def checkpoint_dir(model_path: str, input_dict: _Artifacts, exec_properties: dic
     """Returns a folder that every attempt at the same training finds again.
 
     TFX gives each attempt another output folder, so the name is made of what goes in: inputs and
-    properties. It lies beside the outputs of the component.
+    properties. It lies beside the outputs of the component. The strategy is not part of it: what a
+    cluster has begun, fewer workers or another strategy may end.
     """
+    exec_properties = {key: v for key, v in exec_properties.items() if key != "strategy"}
     inputs = {key: sorted(a.uri for a in artifacts) for key, artifacts in input_dict.items()}
     document = json.dumps([inputs, exec_properties], sort_keys=True, default=str)
     key = hashlib.sha256(document.encode()).hexdigest()[:16]

@@ -6,6 +6,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from tfx_feeder.components.feeder_trainer.fitting import FitJob
 from tfx_feeder.components.feeder_trainer.loop_options import Loop
 from tfx_feeder.components.feeder_trainer.model_source import ModelContext
 from tfx_feeder.components.feeder_trainer.options import Feed
@@ -81,21 +82,21 @@ def run(folder: str, *, schedule: str = SCHEDULE, every_examples: int = 256) -> 
     feed = Feed(eval_splits=(), seed=7)
     history = train(
         TrainingJob(
-            code=UserCode(module_file=__file__),
-            context=ModelContext(SPEC, feed),
-            schedule=Schedule.of(schedule),
-            strategy=Strategy(),
-            train_files=[str(root.parent / "data")],
-            eval_files=[],
+            fit=FitJob(
+                code=UserCode(module_file=__file__),
+                context=ModelContext(SPEC, feed),
+                schedule=Schedule.of(schedule),
+                strategy=Strategy(),
+                train_files=[str(root.parent / "data")],
+                eval_files=[],
+                checkpoint_dir=str(root / "checkpoints"),
+                loop=Loop(deterministic=True, checkpoint_every_examples=every_examples),
+            ),
             raw_feature_spec=SPEC,
             transform=None,
-            start_from=None,
-            strict_start=True,
             serving_dir=str(root / "serving"),
             keras_dir=str(root / "keras"),
             log_dir=str(root / "logs"),
-            checkpoint_dir=str(root / "checkpoints"),
-            loop=Loop(deterministic=True, checkpoint_every_examples=every_examples),
         )
     )
     np.savez(

@@ -1,5 +1,6 @@
 """One training from files to exported model: its record, its callbacks, and warm starts."""
 
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import pytest
 import tensorflow as tf
 
 from tfx_feeder.components.common.errors import ConfigError
+from tfx_feeder.components.feeder_trainer.fitting import FitJob
 from tfx_feeder.components.feeder_trainer.model_source import ModelContext
 from tfx_feeder.components.feeder_trainer.options import Feed, Image
 from tfx_feeder.components.feeder_trainer.schedule import Schedule
@@ -32,6 +34,8 @@ def callbacks_fn(context):
     return [keras.callbacks.EarlyStopping("loss", min_delta=10, patience=context.custom_config)]
 """
 
+FIT_FIELDS = {field.name for field in dataclasses.fields(FitJob)}
+
 
 @pytest.fixture
 def job(
@@ -47,20 +51,24 @@ def job(
             "hyperparameters": changes.pop("hyperparameters", None),
             "custom_config": changes.pop("patience", 99),
         }
-        folders = ("serving_dir", "keras_dir", "log_dir", "checkpoint_dir")
+        fit = {
+            "code": UserCode(module_file=str(module)),
+            "context": ModelContext(**context),
+            "schedule": Schedule([(0.01, 32, 2)]),
+            "strategy": Strategy.sequential(),
+            "train_files": digit_files,
+            "eval_files": digit_files,
+            "checkpoint_dir": str(tmp_path / name / "checkpoints"),
+        }
+        changed = {key: changes.pop(key) for key in list(changes) if key in FIT_FIELDS}
         return TrainingJob(
             **{
-                "code": UserCode(module_file=str(module)),
-                "context": ModelContext(**context),
-                "schedule": Schedule([(0.01, 32, 2)]),
-                "strategy": Strategy.sequential(),
-                "train_files": digit_files,
-                "eval_files": digit_files,
+                "fit": FitJob(**fit | changed),
                 "raw_feature_spec": digits_spec,
                 "transform": None,
-                "start_from": None,
-                "strict_start": True,
-                **{folder: str(tmp_path / name / folder) for folder in folders},
+                "serving_dir": str(tmp_path / name / "serving"),
+                "keras_dir": str(tmp_path / name / "keras"),
+                "log_dir": str(tmp_path / name / "logs"),
                 **changes,
             }
         )
@@ -78,9 +86,9 @@ def test_a_training_leaves_model_record_and_logs(
     assert history.num_examples == 200
     assert [row.steps for row in history.epochs] == [7, 7]
     assert {"loss", "accuracy", "val_loss", "val_accuracy"} == set(history.epochs[-1].metrics)
-    assert history.code_fingerprint == made.code.fingerprint()
-    assert history.schedule == made.schedule.to_dict()
-    assert not Path(made.checkpoint_dir).exists()
+    assert history.code_fingerprint == made.fit.code.fingerprint()
+    assert history.schedule == made.fit.schedule.to_dict()
+    assert not Path(made.fit.checkpoint_dir).exists()
     assert list(Path(made.log_dir).rglob("events*"))
     served = tf.saved_model.load(made.serving_dir).signatures["serving_default"]
     examples = [serialize({"image": row["image"]}) for row in digits.rows()[:9]]

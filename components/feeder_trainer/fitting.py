@@ -1,0 +1,261 @@
+"""Fitting a model in this process: feed, plan, steps and loop put together."""
+
+import contextlib
+import dataclasses
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from tfx_feeder.components.common.errors import ConfigError
+from tfx_feeder.components.feeder_trainer.checkpoint import CheckpointFolder
+from tfx_feeder.components.feeder_trainer.export import start_from
+from tfx_feeder.components.feeder_trainer.feed import open_feed
+from tfx_feeder.components.feeder_trainer.feeding.example_feed import ExampleFeed
+from tfx_feeder.components.feeder_trainer.feeding.parsing import BatchParser
+from tfx_feeder.components.feeder_trainer.feeding.sources import Files
+from tfx_feeder.components.feeder_trainer.history import Recorder
+from tfx_feeder.components.feeder_trainer.loop import TrainingLoop
+from tfx_feeder.components.feeder_trainer.loop_options import Loop
+from tfx_feeder.components.feeder_trainer.model_source import (
+    ModelContext,
+    feature_adapter,
+    input_names,
+    make_model,
+)
+from tfx_feeder.components.feeder_trainer.placing.placement import Placement, open_placement
+from tfx_feeder.components.feeder_trainer.placing.task import Task
+from tfx_feeder.components.feeder_trainer.plan import Plan, Policy, make_plan
+from tfx_feeder.components.feeder_trainer.schedule import Schedule
+from tfx_feeder.components.feeder_trainer.strategies import Strategy, rate_factor
+from tfx_feeder.components.feeder_trainer.user_code import UserCode
+from tfx_feeder.schemas.training_history import History
+
+
+@dataclass(frozen=True)
+class FitJob:
+    """What it takes to fit a model; goes to other processes by pickle.
+
+    Args:
+        code: The user's functions.
+        context: Passed to them; its ``feature_spec`` is that of the files.
+        schedule: Learning rates, batch sizes and lengths, or the policy that decides them.
+        strategy: Where to train; any but ``auto``.
+        train_files: Files to train on; by source where ``Feed.mix`` weighs them.
+        eval_files: Files to validate on; may be empty.
+        checkpoint_dir: Where the checkpoints go, unless ``loop`` names a folder; the same for
+            every attempt at this training.
+        start_from: Folder that ``save_for_warm_start`` wrote; optional.
+        strict_start: Whether a start from another architecture is an error.
+        loop: How to run.
+    """
+
+    code: UserCode
+    context: ModelContext
+    schedule: Schedule | Policy
+    strategy: Strategy
+    train_files: Files
+    eval_files: Sequence[str]
+    checkpoint_dir: str
+    start_from: str | None = None
+    strict_start: bool = True
+    loop: Loop = field(default_factory=Loop)
+
+    def checkpoints(self, *, writes: bool = True) -> CheckpointFolder:
+        """Returns the folder of the checkpoints."""
+        return CheckpointFolder(
+            self.loop.checkpoint_dir or self.checkpoint_dir,
+            every_s=self.loop.checkpoint_every_s,
+            every_examples=self.loop.checkpoint_every_examples,
+            keep=self.loop.keep_checkpoints,
+            writes=writes,
+        )
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A fitted model as it goes from process to process.
+
+    Args:
+        weights: Its variables, in their order.
+        element: A batch of one example, to build a subclassed model from.
+        history: The record.
+    """
+
+    weights: Sequence[np.ndarray]
+    element: tuple
+    history: History
+
+
+@dataclass(frozen=True)
+class Model:
+    """A model, and what stands between it and the files.
+
+    Args:
+        keras_model: Compiled.
+        parser: Makes tensors of serialized examples.
+        adapt: Turns a dict of features into what the model is called with.
+    """
+
+    keras_model: keras.Model
+    parser: BatchParser
+    adapt: Callable[[Any], Any]
+
+
+@dataclass(frozen=True)
+class Ready:
+    """All that takes part in a training, ready to run.
+
+    Args:
+        model: Its variables are built.
+        steps: The compiled steps.
+        feed: Training examples.
+        validation: Examples to validate on; optional.
+        plan: What to train.
+        element: A batch of one example.
+    """
+
+    model: Model
+    steps: Any
+    feed: ExampleFeed
+    validation: ExampleFeed | None
+    plan: Plan
+    element: tuple
+
+
+def make(job: FitJob) -> Model:
+    """Calls the user's ``model_fn``; in the scope of the strategy, if there is one."""
+    model = make_model(job.code.load_model_fn(), job.context)
+    parser = BatchParser(job.context.feature_spec, job.context.feed, _wanted(model, job.context))
+    return Model(model, parser, feature_adapter(model, parser.feature_names))
+
+
+@contextlib.contextmanager
+def prepared(job: FitJob, placement: Placement) -> Any:
+    """Makes the model and opens the feeds; closes them in the end.
+
+    Yields:
+        A ``Ready``.
+    """
+    options = job.context.feed
+    keras.utils.set_random_seed(options.seed)
+    if job.loop.deterministic:
+        tf.config.experimental.enable_op_determinism()
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(placement.scope())
+        model = make(job)
+
+        def opened(files: Files, *, shuffle: bool, **more: Any) -> ExampleFeed:
+            feed = open_feed(
+                files, model.parser, options, shuffle=shuffle, share=placement.share, **more
+            )
+            return stack.enter_context(contextlib.closing(feed))
+
+        augment_fn = job.code.load_optional("augment_fn")
+        feed = opened(job.train_files, shuffle=True, augment_fn=augment_fn)
+        validation = opened(job.eval_files, shuffle=False) if job.eval_files else None
+        plan = make_plan(job.schedule, feed.num_examples)
+        steps = placement.steps(
+            model.keras_model,
+            model.adapt,
+            class_weight=job.loop.class_weight,
+            max_micro_batch_size=job.loop.max_micro_batch_size,
+            noise_scale=plan.wants_noise_scale,
+            deterministic=job.loop.deterministic,
+        )
+        # The first example as any member of a team would see it alone.
+        element = next(iter(feed.batches([range(placement.share.count)], placement.share.count)))
+        steps.build_from(element)
+        yield Ready(model, steps, feed, validation, plan, element)
+
+
+def fit(job: FitJob, task: Task | None = None) -> Fitted:
+    """Fits the model in this process, which may be one of several.
+
+    Args:
+        job: What to do; the same for every process.
+        task: The place of this process in a cluster.
+
+    Raises:
+        ConfigError: Schedule, feed or model do not fit the data or the strategy.
+        DataError: The files cannot be read.
+    """
+    placement = open_placement(job.strategy, task)
+    with contextlib.closing(placement), prepared(job, placement) as ready:
+        history = run(job, placement, ready)
+        return Fitted(
+            [keras.ops.convert_to_numpy(v) for v in ready.model.keras_model.variables],
+            ready.element,
+            history,
+        )
+
+
+def run(job: FitJob, placement: Placement, ready: Ready) -> History:
+    """Runs the training loop to its end and returns the record."""
+    model, plan, options = ready.model.keras_model, ready.plan, job.context.feed
+    recorder = Recorder(placement.replicas)
+    factor = rate_factor(job.strategy.learning_rate_rule, placement.replicas)
+    if factor != 1:
+        recorder.event(
+            "learning_rate_rule",
+            f"The schedule's learning rates are multiplied by {factor:.4g}: "
+            f"{job.strategy.learning_rate_rule} in {placement.replicas} replicas.",
+        )
+    if job.start_from is not None:
+        _warm_start(model, job, recorder)
+    callbacks_fn = job.code.load_optional("callbacks_fn") if placement.team.is_chief else None
+    TrainingLoop(
+        ready.steps,
+        ready.feed,
+        plan,
+        recorder,
+        validation=ready.validation,
+        validation_batch_size=options.eval_batch_size,
+        callbacks=callbacks_fn(job.context) if callbacks_fn else (),
+        drop_remainder=options.drop_remainder,
+        steps_per_execution=job.loop.steps_per_execution,
+        probe=job.loop.probe,
+        checkpoints=job.checkpoints(writes=placement.team.is_chief),
+        team=placement.team,
+        rate_factor=factor,
+    ).run()
+    return recorder.finish(
+        schedule=job.schedule.to_dict(),
+        strategy=job.strategy.name,
+        feed={
+            **dataclasses.asdict(options),
+            "cache_chosen": ready.feed.description,
+            "rejections": dict(ready.feed.rejections),
+        },
+        num_examples=ready.feed.num_examples,
+        code_fingerprint=job.code.fingerprint(),
+        policy=plan.policy,
+        policy_state=plan.state(),
+    )
+
+
+def _wanted(model: keras.Model, context: ModelContext) -> list[str] | None:
+    """Returns the features to parse: the model's inputs, where they can be told by name."""
+    names = input_names(model)
+    if names is None or not set(names) <= set(context.feature_spec):
+        return None  # One unnamed input, or a model that takes a dict.
+    return names
+
+
+def _warm_start(model: keras.Model, job: FitJob, recorder: Recorder) -> None:
+    assert job.start_from is not None
+    obstacle = start_from(model, job.start_from)
+    if obstacle is None:
+        recorder.event("warm_start", "The weights of the base model were loaded.")
+    elif job.strict_start:
+        raise ConfigError(
+            "base_model",
+            received=job.start_from,
+            expected=f"a model with the same variables, but {obstacle}",
+            fix='Unwire base_model, or say warm_start="compatible" to start afresh in this case.',
+        )
+    else:
+        recorder.event("cold_start", f"The base model was not used, because {obstacle}.")

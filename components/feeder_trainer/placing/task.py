@@ -1,0 +1,92 @@
+"""The place of a process in a cluster, as ``TF_CONFIG`` says it."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from tfx_feeder.components.common.errors import ConfigError
+
+VARIABLE = "TF_CONFIG"
+"""Environment variable in which orchestrators describe a cluster."""
+
+TYPES = ("chief", "worker", "ps")
+"""Kinds of tasks: the first two train, ``"ps"`` holds variables."""
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """A process of a cluster.
+
+    Args:
+        cluster: Kind of task to the addresses (``host:port``) of all tasks of that kind.
+        type: Kind of this one.
+        index: Which one of its kind.
+
+    Raises:
+        ConfigError: The cluster does not have this task.
+
+    Example:
+        >>> Task({"worker": ("a:1", "b:1")}, "worker", 1).is_chief
+        False
+    """
+
+    cluster: Mapping[str, tuple[str, ...]]
+    type: str
+    index: int
+
+    def __post_init__(self) -> None:
+        cluster = {kind: tuple(addresses) for kind, addresses in self.cluster.items()}
+        object.__setattr__(self, "cluster", cluster)
+        if not 0 <= self.index < len(cluster.get(self.type, ())):
+            raise ConfigError(
+                VARIABLE,
+                received=f"task {self.type} {self.index} of {cluster}",
+                expected="one of the tasks of the cluster",
+            )
+
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str]) -> "Task | None":
+        """Reads ``TF_CONFIG``; ``None`` where it is not set.
+
+        Raises:
+            ConfigError: It is not what TensorFlow documents.
+        """
+        text = environ.get(VARIABLE)
+        if not text:
+            return None
+        try:
+            document: Any = json.loads(text)
+            task = document["task"]
+            kind = "chief" if task["type"] == "master" else task["type"]
+            return cls(document["cluster"], kind, int(task.get("index", 0)))
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            if isinstance(error, ConfigError):
+                raise
+            raise ConfigError(
+                VARIABLE,
+                received=text,
+                expected='{"cluster": {"worker": ["host:port", ...]}, '
+                '"task": {"type": "worker", "index": 0}}',
+            ) from error
+
+    def to_json(self) -> str:
+        """Writes the value of ``TF_CONFIG``."""
+        task = {"type": self.type, "index": self.index}
+        return json.dumps({"cluster": self.cluster, "task": task})
+
+    @property
+    def members(self) -> tuple[str, ...]:
+        """Addresses of those who train: the chief, then the workers."""
+        return (*self.cluster.get("chief", ()), *self.cluster.get("worker", ()))
+
+    @property
+    def position(self) -> int:
+        """Place among the members, from 0."""
+        before = 0 if self.type == "chief" else len(self.cluster.get("chief", ()))
+        return before + self.index
+
+    @property
+    def is_chief(self) -> bool:
+        """Whether this task decides and writes for all."""
+        return self.type != "ps" and self.position == 0
