@@ -26,7 +26,7 @@ from tfx_feeder.components.common.errors import ConfigError
 from tfx_feeder.components.feeder_trainer.placing.flat_variables import FlatVariables
 from tfx_feeder.components.feeder_trainer.placing.peer_exchange import Exchange, mean
 from tfx_feeder.components.feeder_trainer.placing.peer_node import Node
-from tfx_feeder.components.feeder_trainer.placing.peer_team import PeerTeam
+from tfx_feeder.components.feeder_trainer.placing.peer_team import TIMEOUT_S, PeerTeam
 from tfx_feeder.components.feeder_trainer.placing.placement import Placement
 from tfx_feeder.components.feeder_trainer.placing.share import Share
 from tfx_feeder.components.feeder_trainer.step import SMALL_SIZE, STEP_S, CompiledSteps
@@ -40,10 +40,18 @@ _COLUMNS = SMALL_SIZE + 1
 _REMEMBERED = 15
 
 
-def open_placement(strategy: Strategy, task: Task | None) -> Placement:
+def open_placement(
+    strategy: Strategy, task: Task | None, *, timeout_s: float = TIMEOUT_S
+) -> Placement:
     """See ``placement.open_placement``; returns when every member of the team is there.
 
+    Args:
+        strategy: Says how to exchange.
+        task: Whose addresses the members listen on.
+        timeout_s: Silence after which a member counts as lost.
+
     Raises:
+        ConfigError: There is no cluster, or the own address is taken.
         PeerLostError: A member does not come up.
     """
     if task is None:
@@ -54,7 +62,7 @@ def open_placement(strategy: Strategy, task: Task | None) -> Placement:
             fix='Let the orchestrator set it, or say cluster="local:2".',
         )
     node = Node(task.members, task.position)
-    team = PeerTeam(node)
+    team = PeerTeam(node, timeout_s=timeout_s)
     exchange = Exchange(node, strategy.exchange)
 
     def close() -> None:
@@ -76,6 +84,18 @@ def open_placement(strategy: Strategy, task: Task | None) -> Placement:
         replicas=team.size,
         close=close,
     )
+
+
+def steps_per_exchange(step_s: float, exchange_s: float) -> int:
+    """Returns the least ``k`` with exchange / (exchange + k * step) of at most its share.
+
+    Example:
+        >>> steps_per_exchange(step_s=0.010, exchange_s=0.002)
+        1
+        >>> steps_per_exchange(step_s=0.001, exchange_s=0.002)
+        8
+    """
+    return max(1, math.ceil(exchange_s / step_s * (1 / EXCHANGE_SHARE - 1)))
 
 
 class PeerSteps(CompiledSteps):
@@ -167,7 +187,7 @@ class PeerSteps(CompiledSteps):
         metrics, weights = self._flat
         counted = metrics.read()
         moved = weights.read() if self._moved else np.empty(0, counted.dtype)
-        total = self._team.total(np.concatenate([counted, moved, [1]]).astype(moved.dtype))
+        total = self._team.total(np.concatenate([counted, moved, np.ones(1, counted.dtype)]))
         if self._team.is_chief:
             metrics.write(total[: counted.size])
         else:
@@ -200,7 +220,9 @@ class PeerSteps(CompiledSteps):
         if self.traces == traces:
             self._step_s.append((trained - begin) / len(sizes))
             self._exchange_s.append(exchange_s)
-            self._adapt()
+            self.steps_per_exchange = steps_per_exchange(
+                float(np.median(self._step_s)), float(np.median(self._exchange_s))
+            )
         return rows
 
     def _exchange_weights(self) -> None:
@@ -212,12 +234,6 @@ class PeerSteps(CompiledSteps):
             weights.write(own)
         self._exchange.offer(self._step, own)
         self._moved = True
-
-    def _adapt(self) -> None:
-        """Chooses ``k`` so that exchange / (exchange + k * step) is at most its share."""
-        step_s, exchange_s = np.median(self._step_s), np.median(self._exchange_s)
-        wanted = exchange_s * (1 / EXCHANGE_SHARE - 1) / step_s
-        self.steps_per_exchange = max(1, math.ceil(wanted))
 
     def _on_share(self, run: Any, iterator: Any, sizes: Sequence[int]) -> np.ndarray:
         """Runs ``run(iterator, sizes)`` on this member's part of each batch, if it has one."""

@@ -21,6 +21,9 @@ from tfx_feeder.components.feeder_trainer.placing.peer_node import (
     UnreachableError,
 )
 
+TIMEOUT_S = 30.0
+"""Silence after which a process counts as lost."""
+
 _CHIEF = 0
 _POLL_S = 0.5
 _PING_TIMEOUT_S = 2.0
@@ -38,7 +41,7 @@ class PeerTeam:
     """
 
     def __init__(
-        self, node: Node, *, timeout_s: float = 30.0, start_timeout_s: float = 300.0
+        self, node: Node, *, timeout_s: float = TIMEOUT_S, start_timeout_s: float = 300.0
     ) -> None:
         self.is_chief = node.position == _CHIEF
         self.size = node.size

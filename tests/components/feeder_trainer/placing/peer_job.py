@@ -1,0 +1,96 @@
+"""A member of a team that averages with its peers, as a process: learns handwritten digits.
+
+``python peer_job.py INDEX EXCHANGE SEED EPOCHS WIDTH ADDRESS...`` prints a line of JSON an epoch.
+"""
+
+import contextlib
+import json
+import socket
+import sys
+import time
+from collections.abc import Iterator
+from typing import Any
+
+BATCH = 64
+
+
+def addresses(count: int) -> list[str]:
+    """Addresses of this machine that were free a moment ago."""
+    with contextlib.ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for each in sockets:
+            each.bind(("localhost", 0))
+        return [f"localhost:{each.getsockname()[1]}" for each in sockets]
+
+
+def main(index: int, exchange: str, seed: int, epochs: int, width: int, where: list[str]) -> None:
+    """Trains and prints; with one address as sequential training does."""
+    import keras
+    import numpy as np
+    import tensorflow as tf
+    from sklearn.datasets import load_digits
+    from tfx_feeder.components.feeder_trainer.placing.task import Task
+
+    from tfx_feeder.components.feeder_trainer.placing.peer_averaging import open_placement
+    from tfx_feeder.components.feeder_trainer.strategies import Strategy
+
+    strategy = Strategy.peer_averaging(f"local:{len(where)}", exchange=exchange)
+    placement = open_placement(strategy, Task({"worker": where}, "worker", index), timeout_s=2)
+    data = load_digits()
+    order = np.random.default_rng(seed).permutation(len(data.target))
+    images = (data.images[order].reshape(-1, 64) / 16).astype(np.float32)
+    labels = data.target[order].astype(np.int64)
+    held_out = 360
+
+    def batches(images: Any, labels: Any, order: Any, sizes: list[int]) -> Iterator[Any]:
+        def parts() -> Iterator[Any]:
+            first = 0
+            for size in sizes:
+                start, stop = placement.share.bounds(size)
+                rows = order[first + start : first + stop]
+                yield images[rows], labels[rows]
+                first += size
+
+        signature = (tf.TensorSpec([None, 64]), tf.TensorSpec([None], tf.int64))
+        return iter(tf.data.Dataset.from_generator(parts, output_signature=signature).prefetch(2))
+
+    keras.utils.set_random_seed(seed)
+    model = keras.Sequential(
+        [
+            keras.Input((64,)),
+            keras.layers.Dense(width, activation="relu"),
+            keras.layers.BatchNormalization(),
+            keras.layers.Dense(10),
+        ]
+    )
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile(keras.optimizers.SGD(0.1, momentum=0.9), loss, metrics=["accuracy"])
+    steps = placement.steps(model, lambda x: x)
+    steps.build_from((images[:1], labels[:1]))
+    train, test = slice(held_out, None), slice(held_out)
+    full, rest = divmod(len(labels) - held_out, BATCH)
+    sizes = [BATCH] * full + [rest]
+    for epoch in range(epochs):
+        placement.team.agree([epoch])
+        model.reset_metrics()
+        shuffled = np.random.default_rng([seed, epoch]).permutation(len(labels) - held_out)
+        iterator = batches(images[train], labels[train], shuffled, sizes)
+        begin = time.perf_counter()
+        for first in range(0, len(sizes), 8):
+            steps.train(iterator, sizes[first : first + 8])
+        seconds = time.perf_counter() - begin
+        steps.synchronize()
+        results = steps.results()
+        model.reset_metrics()
+        tested = batches(images[test], labels[test], np.arange(held_out), [120] * 3)
+        steps.evaluate(tested, [120] * 3)
+        steps.synchronize()
+        results |= {f"val_{name}": value for name, value in steps.results().items()}
+        ms = 1e3 * seconds / len(sizes)
+        print(json.dumps({"epoch": epoch, "ms": ms, **results, **steps.staleness}), flush=True)
+    placement.close()
+
+
+if __name__ == "__main__":
+    _, index, exchange, seed, epochs, width, *where = sys.argv
+    main(int(index), exchange, int(seed), int(epochs), int(width), where)
