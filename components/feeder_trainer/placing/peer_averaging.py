@@ -20,7 +20,6 @@ from typing import Any
 
 import keras
 import numpy as np
-from tfx_feeder.components.feeder_trainer.placing.task import Task
 
 from tfx_feeder.components.common.errors import ConfigError
 from tfx_feeder.components.feeder_trainer.placing.flat_variables import FlatVariables
@@ -29,6 +28,7 @@ from tfx_feeder.components.feeder_trainer.placing.peer_node import Node
 from tfx_feeder.components.feeder_trainer.placing.peer_team import TIMEOUT_S, PeerTeam
 from tfx_feeder.components.feeder_trainer.placing.placement import Placement
 from tfx_feeder.components.feeder_trainer.placing.share import Share
+from tfx_feeder.components.feeder_trainer.placing.task import Task
 from tfx_feeder.components.feeder_trainer.step import SMALL_SIZE, STEP_S, CompiledSteps
 from tfx_feeder.components.feeder_trainer.strategies import Strategy
 
@@ -54,11 +54,11 @@ def open_placement(
         ConfigError: There is no cluster, or the own address is taken.
         PeerLostError: A member does not come up.
     """
-    if task is None:
+    if task is None or task.type == "ps":
         raise ConfigError(
             "TF_CONFIG",
-            received=None,
-            expected="the addresses of a cluster and this process's task in it",
+            received=task,
+            expected="a cluster, and this process as one of its workers",
             fix='Let the orchestrator set it, or say cluster="local:2".',
         )
     node = Node(task.members, task.position)

@@ -120,9 +120,15 @@ class PeerTeam:
         if not self.is_chief:
             self._ask_chief("give", self._node.message(number, array), self._timeout_s)
             return self._fetch(number, array.size)
-        self._await(lambda peer: peer in self._given.get(number, {}))
+        # A member that wants the sum and gave nothing would be waited for in vain.
+        self._await(
+            lambda peer: peer in self._given.get(number, {}) or self._wanted[peer] >= number
+        )
         with self._changed:
             given = self._given.pop(number, {})
+        for peer in self._node.others:
+            if peer not in given and peer not in self.lost:
+                self._lose(peer)
         result = array.copy()
         for part in given.values():
             result += part

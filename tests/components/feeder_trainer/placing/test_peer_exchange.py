@@ -24,16 +24,9 @@ from tfx_feeder.components.feeder_trainer.placing.peer_node import (
 )
 from tfx_feeder.components.feeder_trainer.placing.peer_team import PeerTeam
 
+from .peer_job import addresses
+
 LONG_S = 30.0
-
-
-def addresses(count: int) -> list[str]:
-    """Addresses of this machine that were free a moment ago."""
-    with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for each in sockets:
-            each.bind(("localhost", 0))
-        return [f"localhost:{each.getsockname()[1]}" for each in sockets]
 
 
 def eventually(condition: Callable[[], Any]) -> None:
@@ -260,6 +253,16 @@ def test_total_goes_on_without_a_member_that_died(make_team: Any) -> None:
 
     assert [total.tolist() for total in totals] == [[2], [2]]
     assert teams[0].lost == {1}
+
+
+def test_total_goes_on_without_a_member_that_left(make_team: Any) -> None:
+    chief, member, leaver = make_team(3)
+    leaver.close()
+
+    totals = side_by_side([chief, member], lambda team: team.total(vector(1)))
+
+    assert [total.tolist() for total in totals] == [[2], [2]]
+    assert chief.lost == {2}
 
 
 def test_a_slow_member_is_waited_for_as_long_as_it_answers(make_team: Any) -> None:

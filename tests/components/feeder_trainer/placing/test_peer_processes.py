@@ -1,0 +1,87 @@
+"""Peer averaging with real processes: it learns, and it survives the loss of a member."""
+
+import contextlib
+import json
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from .peer_job import addresses
+
+pytestmark = [pytest.mark.multi_worker, pytest.mark.slow]
+
+JOB = Path(__file__).with_name("peer_job.py")
+LONG_S = 120
+
+
+class Member:
+    """A process, and what it prints."""
+
+    def __init__(self, index: int, exchange: str, epochs: int, where: list[str]) -> None:
+        arguments = [str(index), exchange, "0", str(epochs), "128", *where]
+        self.process = subprocess.Popen(
+            [sys.executable, str(JOB), *arguments],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def epoch(self) -> dict[str, Any]:
+        """Returns the record of the next epoch."""
+        assert self.process.stdout is not None
+        return json.loads(self.process.stdout.readline())
+
+    def end(self) -> tuple[list[dict[str, Any]], str]:
+        """Waits for the end; returns the records, and what went wrong."""
+        output, errors = self.process.communicate(timeout=LONG_S)
+        return [json.loads(line) for line in output.splitlines()], errors
+
+
+@pytest.fixture
+def run() -> Iterator[Any]:
+    with contextlib.ExitStack() as stack:
+
+        def start(count: int, epochs: int, exchange: str = "broadcast") -> list[Member]:
+            where = addresses(count)
+            members = [Member(index, exchange, epochs, where) for index in range(count)]
+            for member in members:
+                stack.enter_context(member.process)
+                stack.callback(member.process.kill)
+            return members
+
+        yield start
+
+
+def test_two_peers_learn_what_one_learns(run: Any) -> None:
+    (alone,) = run(1, epochs=20)
+    expected, errors = alone.end()
+    assert alone.process.returncode == 0, errors
+
+    team = run(2, epochs=20)
+    (records, errors), _ = [member.end() for member in team]
+
+    assert [member.process.returncode for member in team] == [0, 0], errors
+    assert records[-1]["used"] > 0
+    assert records[-1]["val_accuracy"] > expected[-1]["val_accuracy"] - 0.025
+
+
+def test_a_killed_member_is_done_without_and_a_killed_chief_ends_the_team(run: Any) -> None:
+    chief, member, victim = run(3, epochs=1_000_000, exchange="ring")
+    assert chief.epoch()["lost"] == 0
+
+    victim.process.send_signal(signal.SIGKILL)
+    while not (record := chief.epoch())["lost"]:
+        pass
+    used = record["used"]
+    while chief.epoch()["used"] <= used:
+        pass
+
+    chief.process.send_signal(signal.SIGKILL)
+    _, errors = member.end()
+    assert member.process.returncode
+    assert "PeerLostError: the chief at" in errors
