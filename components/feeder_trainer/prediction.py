@@ -11,6 +11,10 @@ from tfx_feeder.components.feeder_trainer.schedule import Schedule, Segment
 PROBE_SHARE = 0.05
 """Share of the predicted time that a probe may take."""
 
+_LEAST_DOUBT = 0.05
+"""Share of a step's duration by which any may differ: machines are busier at one time than at
+another."""
+
 
 @dataclass(frozen=True, slots=True)
 class StepTime:
@@ -94,8 +98,8 @@ class Prediction:
 
     Args:
         seconds: What is expected.
-        low_s: As if every step were one of the faster quarter.
-        high_s: As if every step were one of the slower quarter.
+        low_s: As if every step were one of the faster quarter, or 5 % faster.
+        high_s: As if every step were one of the slower quarter, or 5 % slower.
         ends_s: Expected time at the end of each epoch.
     """
 
@@ -201,4 +205,5 @@ def _step_range(step_s: Mapping[int, StepTime], size: int) -> tuple[float, float
 
 
 def _range(time: StepTime) -> tuple[float, float, float]:
-    return max(0.0, time.median_s - time.spread_s), time.median_s, time.median_s + time.spread_s
+    doubt = max(time.spread_s, _LEAST_DOUBT * time.median_s)
+    return max(0.0, time.median_s - doubt), time.median_s, time.median_s + doubt

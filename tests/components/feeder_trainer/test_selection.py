@@ -81,7 +81,7 @@ def test_what_cannot_change_the_choice_is_not_probed() -> None:
     assert choice.warning == ""
     assert choice.rows[1].reason == (
         "even at perfect scaling 30m5s and a cost of 1, "
-        "where sequential takes up to 1h1m and costs 1"
+        "where sequential takes up to 1h3m and costs 1"
     )
 
 
@@ -115,7 +115,7 @@ def test_the_cheapest_that_suffices_ends_the_probing() -> None:
         "mirrored": "chosen",
         "multi_worker": "not probed",
     }
-    assert "up to 1h1m of 54m left, 6m55s too long" in choice.rows[0].reason
+    assert "up to 1h3m of 54m left, 9m5s too long" in choice.rows[0].reason
 
 
 def test_where_none_suffices_the_fastest_is_taken_and_the_miss_is_told() -> None:
@@ -123,9 +123,9 @@ def test_where_none_suffices_the_fastest_is_taken_and_the_miss_is_told() -> None
 
     assert set(verdicts(choice).values()) == {"too slow", "chosen"}
     assert choice.chosen.strategy == "multi_worker"
-    # 30 s of start and 100,000 steps of at most 12.5 ms: 1280 s.
+    # 30 s of start and 100,000 steps of at most 12.6 ms: 1290 s.
     assert "multi_worker, the fastest" in choice.warning
-    assert "the time to train of 10m by 11m20s" in choice.warning
+    assert "the time to train of 10m by 11m30s" in choice.warning
 
 
 def test_what_has_elapsed_counts() -> None:
@@ -135,7 +135,7 @@ def test_what_has_elapsed_counts() -> None:
 
     assert chosen_for(requirement).chosen.strategy == "sequential"
     assert late.chosen.strategy == "mirrored"
-    assert "of 40m left, 20m55s too long" in late.rows[0].reason
+    assert "of 40m left, 23m5s too long" in late.rows[0].reason
 
 
 def test_a_limit_of_cost_goes_before_time() -> None:
