@@ -92,7 +92,8 @@ class Node:
         self._addresses = addresses
         self._handlers: dict[str, Handler] = {}
         self._channels = {
-            peer: grpc.insecure_channel(addresses[peer], options=_OPTIONS) for peer in self.others
+            peer: grpc.insecure_channel(_numeric(addresses[peer]), options=_OPTIONS)
+            for peer in self.others
         }
         # Every other member may wait in a call of its own while snapshots arrive.
         self._server = grpc.server(
@@ -193,10 +194,16 @@ class _Router(grpc.GenericRpcHandler):
         )
 
 
+def _numeric(address: str) -> str:
+    """Returns an address in which ``localhost`` is one interface, not one for IPv6 as well."""
+    host, _, port = address.rpartition(":")
+    return f"127.0.0.1:{port}" if host == "localhost" else address
+
+
 def _listen(address: str) -> str:
     """Returns where to listen: at all interfaces, unless the address is of this machine only.
 
     The name in ``TF_CONFIG`` is what others say; a service in front may own it.
     """
-    host, _, port = address.rpartition(":")
-    return address if host in ("localhost", "127.0.0.1", "[::1]") else f"[::]:{port}"
+    host, _, port = _numeric(address).rpartition(":")
+    return f"{host}:{port}" if host in ("127.0.0.1", "[::1]") else f"[::]:{port}"

@@ -9,7 +9,6 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from tfx_feeder.components.feeder_trainer.placing.task import Task
 
 from tfx_feeder.components.common.errors import ConfigError
 from tfx_feeder.components.feeder_trainer.placing.peer_averaging import (
@@ -17,6 +16,7 @@ from tfx_feeder.components.feeder_trainer.placing.peer_averaging import (
     open_placement,
     steps_per_exchange,
 )
+from tfx_feeder.components.feeder_trainer.placing.task import Task
 from tfx_feeder.components.feeder_trainer.step import CompiledSteps
 from tfx_feeder.components.feeder_trainer.strategies import Strategy
 
@@ -88,8 +88,12 @@ def train(member: PeerSteps, sizes: Sequence[int] = (SIZE,) * 4) -> np.ndarray:
     return member.train(batches(member._share, sizes), list(sizes))
 
 
+def arrays(variables: Sequence[Any]) -> list[np.ndarray]:
+    return [keras.ops.convert_to_numpy(v) for v in variables]
+
+
 def floats(model: keras.Model) -> list[np.ndarray]:
-    return [keras.ops.convert_to_numpy(v) for v in model.weights]
+    return arrays(model.weights)
 
 
 def test_a_team_of_one_trains_as_sequential(open_members: Any) -> None:
@@ -160,9 +164,9 @@ def test_slots_and_random_states_stay_with_their_member(open_members: Any) -> No
     side_by_side(train, members)
     side_by_side(lambda member: member.synchronize(), members)
 
-    states = [[np.array(v) for v in model.optimizer.variables[2:]] for model in models]
+    states = [arrays(model.optimizer.variables[2:]) for model in models]
     assert any(np.abs(a - b).max() > 0 for a, b in zip(*states, strict=True))
-    seeds = [[np.array(v) for v in model.non_trainable_variables][-1] for model in models]
+    seeds = [arrays(model.non_trainable_variables)[-1] for model in models]
     assert seeds[0].dtype.kind in "iu"
     assert not np.array_equal(*seeds)
 
