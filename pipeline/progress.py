@@ -7,10 +7,12 @@ from types import TracebackType
 
 from rich.console import Console, RenderableType
 from rich.live import Live
+from rich.markup import escape
 from rich.spinner import Spinner
 from rich.table import Table
 
 from tfx_feeder.components.feeder_trainer import progress as training
+from tfx_feeder.pipeline.strategy_table import candidates_table
 
 # How TFX's local runner and launcher word what they do.
 _STARTS, _ENDS = "Component %s is running.", "Component %s is finished."
@@ -86,9 +88,13 @@ class RunProgress(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Takes note of a record, if it is one about progress."""
-        progress = getattr(record, "progress", None)
+        progress, choice = getattr(record, "progress", None), getattr(record, "choice", None)
         if progress is not None:
             self._train(progress)
+        elif choice is not None:
+            self._console.print(candidates_table(choice.to_rows()))
+        elif (warning := getattr(record, "warning", None)) is not None:
+            self._console.print(f"[yellow]Warning:[/] {escape(warning)}", soft_wrap=True)
         elif record.msg == _STARTS:
             self.nodes.append(Node(_name(record), time.monotonic()))
         elif record.msg == _CACHED and self.nodes:

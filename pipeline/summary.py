@@ -11,6 +11,7 @@ from rich.table import Table
 from tfx_feeder.pipeline.blessing import Judgement
 from tfx_feeder.pipeline.configs import PipelineConfig
 from tfx_feeder.pipeline.outcome import Outcome
+from tfx_feeder.pipeline.strategy_table import candidates_table
 from tfx_feeder.schemas.training_history import History
 
 
@@ -44,6 +45,8 @@ def closing(outcome: Outcome, done: Collection[int], log: Path) -> Iterator[Rend
     """
     yield ""
     yield components_table(outcome)
+    if outcome.history.candidates:
+        yield candidates_table(outcome.history.candidates)
     yield schedule_table(outcome.history)
     yield slices_table(outcome.judgement)
     yield from data_lines(outcome)

@@ -108,8 +108,7 @@ class Candidate:
     @property
     def kinds(self) -> tuple[str, ...]:
         """Kind of each device: ``"CPU"``, ``"GPU"`` or ``"TPU"``."""
-        found = (_KIND.search(device.upper()) for device in self.devices)
-        return tuple(match.group() if match else "CPU" for match in found)
+        return tuple(map(device_kind, self.devices))
 
     def with_prediction(self, probe: Probe | None, prediction: Prediction) -> "Candidate":
         """Returns the candidate with what was measured and predicted."""
@@ -145,6 +144,12 @@ class Choice:
     def to_rows(self) -> tuple[CandidateRow, ...]:
         """Returns the candidates as the training history holds them."""
         return tuple(row.to_row() for row in self.rows)
+
+
+def device_kind(device: str) -> str:
+    """Returns ``"CPU"``, ``"GPU"`` or ``"TPU"`` for a name such as ``"/device:GPU:0"``."""
+    match = _KIND.search(device.upper())
+    return match.group() if match else "CPU"
 
 
 def choose(candidates: Sequence[Candidate], requirement: Requirement) -> Choice:

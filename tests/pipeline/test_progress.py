@@ -3,9 +3,13 @@
 import io
 import logging
 
+import pytest
 from rich.console import Console
 
-from tfx_feeder.components.feeder_trainer.progress import Progress, tell
+from tfx_feeder.components.feeder_trainer.prediction import Probe, StepTime
+from tfx_feeder.components.feeder_trainer.progress import Progress, tell, tell_choice
+from tfx_feeder.components.feeder_trainer.schedule import Schedule
+from tfx_feeder.components.feeder_trainer.selection import Candidate, Requirement, decide
 from tfx_feeder.pipeline.progress import RunProgress
 
 ABSL = logging.getLogger("absl")
@@ -63,3 +67,24 @@ def test_nothing_runs_between_components():
 
     progress, _ = _follow(one, terminal=False)
     assert progress.current is None
+
+
+def _choose():
+    ABSL.info("Component %s is running.", "FeederTrainer")
+    choice = decide(
+        [Candidate("sequential", 1, ("CPU:0",))],
+        list(Schedule.of("0.01:32x10 @200").segments(50_000)),
+        Requirement(10.0),
+        lambda candidate: Probe(1.0, {32: StepTime(0.01, 0.0, 9)}),
+        lambda: 0.0,
+    )
+    tell_choice(choice)
+
+
+@pytest.mark.parametrize("terminal", [False, True])
+def test_the_choice_of_a_strategy_is_shown_with_its_warning(terminal):
+    _, text = _follow(_choose, terminal=terminal)
+    assert "10 ms at 32" in text
+    assert "chosen" in text
+    assert "Warning:" in text
+    assert "may miss the time to train of 10s by 12s" in text

@@ -1,0 +1,71 @@
+"""The choice of a strategy as users see it."""
+
+import dataclasses
+import io
+
+import pytest
+from rich.console import Console, RenderableType
+
+from tfx_feeder.components.feeder_trainer.prediction import Probe, StepTime
+from tfx_feeder.components.feeder_trainer.schedule import Schedule
+from tfx_feeder.components.feeder_trainer.selection import Candidate, Requirement, decide
+from tfx_feeder.components.feeder_trainer.strategies import STRATEGIES
+from tfx_feeder.pipeline.strategy_table import candidates_table, strategies_table
+from tfx_feeder.schemas.training_history import CandidateRow
+
+
+def text_of(renderable: RenderableType) -> str:
+    screen = io.StringIO()
+    Console(file=screen, width=160).print(renderable)
+    return screen.getvalue()
+
+
+@pytest.fixture
+def rows() -> tuple[CandidateRow, ...]:
+    probes = {
+        "sequential": Probe(1.0, {32: StepTime(0.01, 0.0, 9), 64: StepTime(0.02, 0.0, 9)}),
+        "mirrored": Probe(5.0, {32: StepTime(0.006, 0.0, 9), 64: StepTime(0.012, 0.0, 9)}),
+    }
+    return decide(
+        [
+            Candidate("sequential", 1, ("CPU:0",)),
+            Candidate("mirrored", 2, ("CPU:0",)),
+            Candidate("multi_worker", 1, (), verdict="cannot run", reason="no [cluster] is named"),
+        ],
+        list(Schedule.of("0.01:32x10, 0.01:64x10 @200").segments(50_000)),
+        Requirement(50.0),
+        lambda candidate: probes[candidate.strategy],
+        lambda: 0.0,
+    ).to_rows()
+
+
+def test_a_row_tells_devices_step_prediction_cost_verdict_and_reason(rows) -> None:
+    lines = [line.strip() for line in text_of(candidates_table(rows)).splitlines()]
+    sequential = next(line for line in lines if line.startswith("sequential"))
+    mirrored = next(line for line in lines if line.startswith("mirrored"))
+
+    for part in ("1 CPU", "10 ms at 32", "1m1s", "0.0169", "too slow"):
+        assert part in sequential
+    for part in ("2 on 1 CPU", "6 ms at 32", "41s", "chosen"):
+        assert part in mirrored
+    assert any("20 ms at 64" in line and "58s – 1m4s" in line for line in lines)
+    assert "sequential: up to 1m4s of 50s left, 14s too long, cost 0.0169" in lines
+    assert "multi_worker: no [cluster] is named" in lines
+    assert "took" not in lines[1]
+
+
+def test_what_the_training_took_stands_beside_it(rows) -> None:
+    done = [
+        dataclasses.replace(row, actual_s=45.1) if row.verdict == "chosen" else row for row in rows
+    ]
+    text = text_of(candidates_table(done))
+
+    assert "took" in text
+    assert "45.1s" in text
+    assert "1.10 of it" in text
+
+
+def test_every_strategy_is_listed() -> None:
+    text = text_of(strategies_table(STRATEGIES.values()))
+
+    assert all(name in text for name in STRATEGIES)
