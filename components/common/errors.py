@@ -1,5 +1,6 @@
 """The exceptions of the suite: each says what was wrong with what, and how to mend it."""
 
+import functools
 from typing import Any
 
 
@@ -31,6 +32,11 @@ class ConfigError(FeederError, ValueError):
         self.fix = fix
         message = f"{argument}: expected {expected}. Received: {received!r}."
         super().__init__(f"{message} {fix}" if fix else message)
+
+    def __reduce__(self) -> Any:
+        """Lets the error come back from another process."""
+        arguments = {"received": self.received, "expected": self.expected, "fix": self.fix}
+        return functools.partial(type(self), **arguments), (self.argument,)
 
 
 class DataError(FeederError):

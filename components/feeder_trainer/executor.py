@@ -93,6 +93,7 @@ class Executor(base_executor.BaseExecutor):
                 serving_dir=path_utils.serving_model_dir(model_path),
                 keras_dir=os.path.join(model_path, KERAS_FORMAT_DIR),
                 log_dir=run_path,
+                probe_dir=os.path.join(os.path.dirname(os.path.dirname(model_path)), "probes"),
             )
         )
         record = artifact_utils.get_single_instance(output_dict["training_history"])

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -26,13 +27,15 @@ from tfx_feeder.components.feeder_trainer.model_source import (
     input_names,
     make_model,
 )
+from tfx_feeder.components.feeder_trainer.pace import Pace
 from tfx_feeder.components.feeder_trainer.placing.placement import Placement, open_placement
 from tfx_feeder.components.feeder_trainer.placing.task import Task
 from tfx_feeder.components.feeder_trainer.plan import Plan, Policy, make_plan
+from tfx_feeder.components.feeder_trainer.prediction import Prediction
 from tfx_feeder.components.feeder_trainer.schedule import Schedule
 from tfx_feeder.components.feeder_trainer.strategies import Strategy, rate_factor
 from tfx_feeder.components.feeder_trainer.user_code import UserCode
-from tfx_feeder.schemas.training_history import History
+from tfx_feeder.schemas.training_history import History, PlacementRow
 
 
 @dataclass(frozen=True)
@@ -51,6 +54,8 @@ class FitJob:
         start_from: Folder that ``save_for_warm_start`` wrote; optional.
         strict_start: Whether a start from another architecture is an error.
         loop: How to run.
+        prediction: How long it was predicted to take; optional.
+        began_at: Unix time from which the prediction counts.
     """
 
     code: UserCode
@@ -63,6 +68,8 @@ class FitJob:
     start_from: str | None = None
     strict_start: bool = True
     loop: Loop = field(default_factory=Loop)
+    prediction: Prediction | None = None
+    began_at: float = 0.0
 
     def checkpoints(self, *, writes: bool = True) -> CheckpointFolder:
         """Returns the folder of the checkpoints."""
@@ -221,6 +228,7 @@ def run(job: FitJob, placement: Placement, ready: Ready) -> History:
         checkpoints=job.checkpoints(writes=placement.team.is_chief),
         team=placement.team,
         rate_factor=factor,
+        pace=_pace(job),
     ).run()
     return recorder.finish(
         schedule=job.schedule.to_dict(),
@@ -234,7 +242,19 @@ def run(job: FitJob, placement: Placement, ready: Ready) -> History:
         code_fingerprint=job.code.fingerprint(),
         policy=plan.policy,
         policy_state=plan.state(),
+        placement=PlacementRow(
+            dataclasses.asdict(job.strategy), placement.replicas, job.strategy.learning_rate_rule
+        ),
     )
+
+
+def _pace(job: FitJob) -> Callable[[int], str | None] | None:
+    """Returns what says, after some epochs, whether the training is behind its prediction."""
+    prediction = job.prediction
+    if prediction is None:
+        return None
+    pace = Pace(prediction)
+    return lambda epochs: pace.told(time.time() - job.began_at, prediction.share(epochs))
 
 
 def _wanted(model: keras.Model, context: ModelContext) -> list[str] | None:

@@ -22,7 +22,7 @@ from tfx_feeder.components.feeder_trainer.step import (
     STEP_S,
     WAIT_S,
 )
-from tfx_feeder.schemas.training_history import EpochRow, Event, History, PhaseRow
+from tfx_feeder.schemas.training_history import EpochRow, Event, History, PhaseRow, PlacementRow
 
 
 class Recorder:
@@ -193,6 +193,7 @@ class Recorder:
         code_fingerprint: str,
         policy: str = "schedule",
         policy_state: Mapping[str, Any] | None = None,
+        placement: PlacementRow | None = None,
     ) -> History:
         """Returns the whole record; see ``History`` for the arguments."""
         return History(
@@ -214,4 +215,5 @@ class Recorder:
             events=tuple(self._events),
             policy=policy,
             policy_state=dict(policy_state or {}),
+            placement=placement,
         )

@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import keras
@@ -54,6 +54,7 @@ class TrainingLoop:
         team: The processes that run this loop side by side. What depends on clocks and callbacks
             its chief decides for all; callbacks are the chief's alone.
         rate_factor: What the plan's learning rates are multiplied by.
+        pace: Told how many epochs are done, says so if the training is behind its prediction.
     """
 
     def __init__(
@@ -72,6 +73,7 @@ class TrainingLoop:
         checkpoints: CheckpointFolder | None = None,
         team: Team | None = None,
         rate_factor: float = 1.0,
+        pace: Callable[[int], str | None] | None = None,
     ) -> None:
         self._steps = steps
         self._model = steps.model
@@ -84,6 +86,7 @@ class TrainingLoop:
         self._steps_per_execution = steps_per_execution
         self._team = team or Alone()
         self._rate_factor = rate_factor
+        self._pace = pace
         self._monitor = Monitor(steps, feed, self._team, enabled=probe)
         self._checkpoints = checkpoints
         self._every_train_batch = needs_every_batch(callbacks, TRAIN_BATCH_HOOKS)
@@ -178,6 +181,9 @@ class TrainingLoop:
         )
         self._tell(segment, steps, steps, row.examples_per_s, logs)
         self._callbacks.on_epoch_end(segment.epoch, logs)
+        if self._pace and (news := self._pace(segment.epoch + 1)):
+            self._recorder.event("pace", news)
+            progress.warn(news)
         self._monitor.probe(segment.batch_size, row.step_ms_p50 / 1e3, self._recorder.trained_s)
         input_bound, noise_scale, *values = self._follow_chief(
             self._monitor.is_input_bound(row.input_wait_pct),

@@ -7,6 +7,7 @@ Each record of the logger ``tfx_feeder.progress`` reads well as a line, and carr
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 LOGGER = logging.getLogger("tfx_feeder.progress")
 
@@ -56,3 +57,20 @@ def tell(progress: Progress) -> None:
     """Logs one state of progress: INFO at an epoch's end, DEBUG within."""
     level = logging.INFO if progress.done else logging.DEBUG
     LOGGER.log(level, "%s", progress, extra={"progress": progress})
+
+
+def tell_choice(choice: Any) -> None:
+    """Logs which strategy was chosen, and why; the record carries it as ``choice``.
+
+    Args:
+        choice: A ``selection.Choice``.
+    """
+    text = f"strategy {choice.chosen.strategy}: {choice.chosen.reason}"
+    LOGGER.info("%s", text, extra={"choice": choice})
+    if choice.warning:
+        warn(choice.warning)
+
+
+def warn(sentence: str) -> None:
+    """Logs something that the user should know while the training goes on."""
+    LOGGER.warning("%s", sentence, extra={"warning": sentence})

@@ -1,6 +1,8 @@
 """One training from files to exported model, without TFX."""
 
 import contextlib
+import dataclasses
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -8,18 +10,19 @@ from typing import Any
 import tensorflow as tf
 
 from tfx_feeder.components.common.errors import ConfigError
-from tfx_feeder.components.feeder_trainer import fitting
+from tfx_feeder.components.feeder_trainer import fitting, progress
+from tfx_feeder.components.feeder_trainer.candidates import Selection, select
 from tfx_feeder.components.feeder_trainer.export import (
     export_serving,
     needed_features,
     save_for_warm_start,
 )
 from tfx_feeder.components.feeder_trainer.fitting import FitJob, Fitted, Model
-from tfx_feeder.components.feeder_trainer.placing.start import fit_in_processes
+from tfx_feeder.components.feeder_trainer.placing.start import run_in_processes
 from tfx_feeder.components.feeder_trainer.step import CompiledSteps
-from tfx_feeder.components.feeder_trainer.strategies import STRATEGIES
+from tfx_feeder.components.feeder_trainer.strategies import AUTO, STRATEGIES, Strategy
 from tfx_feeder.components.feeder_trainer.tensorboard import write_scalars
-from tfx_feeder.schemas.training_history import History
+from tfx_feeder.schemas.training_history import Event, History
 
 
 @dataclass(frozen=True)
@@ -33,6 +36,7 @@ class TrainingJob:
         serving_dir: Where the SavedModel goes.
         keras_dir: Where the Keras file goes.
         log_dir: Where the logs go: TensorBoard's, and those of other processes.
+        probe_dir: Where probes of strategies are kept for later trainings; ``None``: nowhere.
     """
 
     fit: FitJob
@@ -41,6 +45,7 @@ class TrainingJob:
     serving_dir: str
     keras_dir: str
     log_dir: str
+    probe_dir: str | None = None
 
 
 def train(job: TrainingJob) -> History:
@@ -50,14 +55,9 @@ def train(job: TrainingJob) -> History:
         ConfigError: Schedule, feed or model do not fit the data or the strategy.
         DataError: The files cannot be read.
     """
+    began = time.perf_counter()
     _check(job.fit)
-    if STRATEGIES[job.fit.strategy.name].starts == "here":
-        placement = fitting.open_placement(job.fit.strategy, None)
-        with contextlib.closing(placement), fitting.prepared(job.fit, placement) as ready:
-            history, model = fitting.run(job.fit, placement, ready), ready.model
-    else:
-        fitted = fit_in_processes(job.fit, job.log_dir)
-        history, model = fitted.history, _rebuilt(job.fit, fitted)
+    history, model = _fit(job, lambda: time.perf_counter() - began)
     write_scalars(history, job.log_dir)
     export_serving(
         model.keras_model,
@@ -70,9 +70,62 @@ def train(job: TrainingJob) -> History:
     return history
 
 
+def _fit(job: TrainingJob, elapsed: Callable[[], float]) -> tuple[History, Model]:
+    """Fits where the strategy says, or where the time to train leads to."""
+    wanted = job.fit.strategy
+    if wanted.name != AUTO and STRATEGIES[wanted.name].starts != "here":
+        return _fit_elsewhere(job.fit, job.log_dir)
+    fit = dataclasses.replace(job.fit, strategy=Strategy.sequential())
+    placement = fitting.open_placement(fit.strategy, None)
+    selection = None
+    with contextlib.closing(placement), fitting.prepared(fit, placement) as ready:
+        if wanted.name == AUTO:
+            dirs = {"log_dir": job.log_dir, "probe_dir": job.probe_dir}
+            selection = select(job.fit, ready, elapsed, **dirs)
+            progress.tell_choice(selection.choice)
+            fit = dataclasses.replace(
+                fit,
+                strategy=selection.strategy,
+                prediction=selection.prediction,
+                began_at=time.time(),
+            )
+        if fit.strategy.name == "sequential":
+            history = fitting.run(fit, placement, ready)
+            return _with_choice(history, selection, fit.began_at), ready.model
+    # What was opened for the probe is closed by now: its memory is for the processes.
+    history, model = _fit_elsewhere(fit, job.log_dir)
+    return _with_choice(history, selection, fit.began_at), model
+
+
+def _with_choice(history: History, selection: Selection | None, began_at: float) -> History:
+    """Adds what was chosen among, and what the chosen one really took."""
+    if selection is None:
+        return history
+    actual_s = time.time() - began_at
+    rows = [
+        dataclasses.replace(row, actual_s=actual_s) if row.verdict == "chosen" else row
+        for row in selection.choice.to_rows()
+    ]
+    warning = selection.choice.warning
+    events = (Event("time_to_train", 0, warning),) if warning else ()
+    return dataclasses.replace(history, candidates=tuple(rows), events=(*events, *history.events))
+
+
+def _fit_elsewhere(job: FitJob, log_dir: str) -> tuple[History, Model]:
+    ran = run_in_processes(fitting.fit, job, log_dir)
+    restarts = [Event("restart", 0, loss) for loss in ran.losses]
+    history = ran.result.history
+    assert history.placement is not None
+    placement = dataclasses.replace(history.placement, attempts=1 + len(restarts))
+    history = dataclasses.replace(history, placement=placement, events=(*history.events, *restarts))
+    return history, _rebuilt(job, ran.result)
+
+
 def _check(job: FitJob) -> None:
     """Raises where a strategy is asked for what it cannot do."""
     asked = {"feed service": job.context.feed.service, "loop deterministic": job.loop.deterministic}
+    if job.strategy.name == AUTO:
+        return
     for option in STRATEGIES[job.strategy.name].refuses:
         if asked[option]:
             raise ConfigError(

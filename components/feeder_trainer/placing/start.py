@@ -1,8 +1,70 @@
-"""Starting the processes of a training, and bringing back what they fitted."""
+"""Starting the processes of a training, as its strategy says."""
 
-from tfx_feeder.components.feeder_trainer.fitting import FitJob, Fitted
+import os
+from collections.abc import Callable
+from typing import Any, Protocol, TypeVar
+
+from tfx_feeder.components.common.errors import ConfigError
+from tfx_feeder.components.feeder_trainer.placing.layout import Layout
+from tfx_feeder.components.feeder_trainer.placing.member import lead
+from tfx_feeder.components.feeder_trainer.placing.processes import Ran, run
+from tfx_feeder.components.feeder_trainer.placing.task import VARIABLE, Task
+from tfx_feeder.components.feeder_trainer.strategies import STRATEGIES, Strategy
+
+Result = TypeVar("Result")
 
 
-def fit_in_processes(job: FitJob, log_dir: str) -> Fitted:
-    """Fits in processes other than this one; which ones, the strategy says."""
-    raise NotImplementedError
+class Job(Protocol):
+    """Something with a strategy."""
+
+    @property
+    def strategy(self) -> Strategy:
+        """Where to run it."""
+        ...
+
+
+AnyJob = TypeVar("AnyJob", bound=Job)
+
+
+def run_in_processes(
+    function: Callable[[AnyJob, Task | None], Result], job: AnyJob, log_dir: str
+) -> Ran[Result]:
+    """Runs a function in the processes that a job's strategy needs.
+
+    Args:
+        function: Importable; called with the job and the task of its process.
+        job: Goes to the processes by pickle.
+        log_dir: Folder of a log file for each process.
+
+    Raises:
+        ConfigError: The cluster is that of the orchestrator, and there is none.
+        FeederError: See ``processes.run``.
+    """
+    strategy = job.strategy
+    if strategy.cluster == "env":
+        task = Task.from_env(os.environ)
+        if task is None:
+            raise ConfigError(
+                VARIABLE,
+                received=None,
+                expected="a description of the cluster, for cluster='env'",
+                fix="Let the orchestrator set it, or say cluster='local:2'.",
+            )
+        return Ran(lead(function, job, task, log_dir=log_dir))
+    starts = STRATEGIES[strategy.name].starts
+    layout = Layout(starts, 1 if strategy.cluster is None else workers_of(strategy.cluster))
+    return run(function, job, layout, log_dir=log_dir, restarts=strategy.restarts)
+
+
+def workers_of(cluster: str) -> int:
+    """Returns the number of workers of a cluster.
+
+    Args:
+        cluster: ``"local:2"``, or ``"env"`` for that of ``TF_CONFIG``.
+    """
+    if cluster != "env":
+        return int(cluster.partition(":")[2])
+    task: Any = Task.from_env(os.environ)
+    if task is None:
+        return 1
+    return len(task.cluster["worker"]) if "ps" in task.cluster else len(task.members)

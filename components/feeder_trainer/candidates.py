@@ -1,0 +1,218 @@
+"""Choosing a strategy for a job at hand: what can run, what a probe of it shows, what is cheapest.
+
+``selection.py`` calculates; this module finds out what it calculates with.
+"""
+
+import contextlib
+import dataclasses
+import os
+import platform
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import tensorflow as tf
+
+from tfx_feeder.components.feeder_trainer import fitting
+from tfx_feeder.components.feeder_trainer.fitting import FitJob, Ready
+from tfx_feeder.components.feeder_trainer.placing.placement import open_placement
+from tfx_feeder.components.feeder_trainer.placing.start import run_in_processes, workers_of
+from tfx_feeder.components.feeder_trainer.placing.task import Task
+from tfx_feeder.components.feeder_trainer.placing.team import Alone, Team
+from tfx_feeder.components.feeder_trainer.prediction import (
+    Prediction,
+    Probe,
+    known_segments,
+    predict,
+    sizes_to_probe,
+)
+from tfx_feeder.components.feeder_trainer.probe_store import ProbeStore, fingerprint
+from tfx_feeder.components.feeder_trainer.probing import probe_schedule
+from tfx_feeder.components.feeder_trainer.selection import (
+    BASELINE,
+    Candidate,
+    Choice,
+    Requirement,
+    decide,
+)
+from tfx_feeder.components.feeder_trainer.strategies import STRATEGIES, Strategy
+
+
+@dataclass(frozen=True)
+class Selection:
+    """What was chosen.
+
+    Args:
+        strategy: To train with.
+        choice: All candidates.
+        prediction: Of the training with that strategy.
+    """
+
+    strategy: Strategy
+    choice: Choice
+    prediction: Prediction
+
+
+def select(
+    job: FitJob,
+    ready: Ready,
+    elapsed: Callable[[], float],
+    *,
+    log_dir: str,
+    probe_dir: str | None = None,
+) -> Selection:
+    """Chooses the strategy of a job that leaves it open.
+
+    Args:
+        job: With the strategy ``auto``.
+        ready: The same job, ready to be trained sequentially.
+        elapsed: Returns the seconds since the start of the Trainer.
+        log_dir: Where the logs of other processes go.
+        probe_dir: Where probes are kept for later runs; ``None``: nowhere.
+
+    Raises:
+        ConfigError: No candidate can run.
+    """
+    segments = known_segments(job.schedule, ready.feed.num_examples)
+    store = ProbeStore(probe_dir)
+
+    def measured(candidate: Candidate) -> Probe:
+        of_candidate = dataclasses.replace(
+            job, strategy=_strategy(job.strategy, candidate.strategy)
+        )
+        key = fingerprint(_what_a_probe_depends_on(of_candidate, ready, sizes_to_probe(segments)))
+        if (kept := store.read(key)) is not None:
+            return kept
+        if candidate.strategy == BASELINE:
+            probe = _probe(job, ready, Alone())
+        else:
+            began = time.perf_counter()
+            probe = run_in_processes(probe_here, of_candidate, log_dir).result
+            # What is not steps is start: of processes, TensorFlow, feed and model.
+            around_s = time.perf_counter() - began - probe.seconds
+            probe = dataclasses.replace(probe, start_s=probe.start_s + around_s)
+        store.write(key, probe)
+        return probe
+
+    choice = decide(
+        possible(job.strategy),
+        segments,
+        Requirement.of(job.strategy),
+        measured,
+        elapsed,
+        drop_remainder=job.context.feed.drop_remainder,
+    )
+    probe = choice.chosen.probe
+    assert probe is not None
+    return Selection(
+        _strategy(job.strategy, choice.chosen.strategy),
+        choice,
+        predict(probe, segments, drop_remainder=job.context.feed.drop_remainder),
+    )
+
+
+def probe_here(job: FitJob, task: Task | None = None) -> Probe:
+    """Probes a job in this process, which may be one of several."""
+    placement = open_placement(job.strategy, task)
+    with contextlib.closing(placement), fitting.prepared(job, placement) as ready:
+        return _probe(job, ready, placement.team)
+
+
+def possible(strategy: Strategy) -> list[Candidate]:
+    """Lists what can be chosen: all that was named, else what has devices of its own.
+
+    Logical devices on the cores of one processor add nothing that a sequential training does not
+    use already, and asynchronous strategies may take more epochs: they take part where they are
+    named.
+    """
+    named = [BASELINE, *(name for name in strategy.candidates if name != BASELINE)]
+    if not strategy.candidates:
+        named = [name for name in STRATEGIES if _is_worth_a_look(name, strategy)]
+    return [_candidate(name, strategy) for name in named]
+
+
+def _is_worth_a_look(name: str, strategy: Strategy) -> bool:
+    row = STRATEGIES[name]
+    if row.starts == "here":
+        return True
+    if row.starts in ("team", "servers"):
+        return row.synchronous and strategy.cluster is not None
+    if name == "tpu":
+        return bool(tf.config.list_physical_devices("TPU"))
+    return len(tf.config.list_physical_devices("GPU")) > 1
+
+
+def _candidate(name: str, strategy: Strategy) -> Candidate:
+    row = STRATEGIES[name]
+    accelerators = [d.name.removeprefix("/physical_device:") for d in _accelerators()]
+    one = tuple(accelerators[:1]) or ("CPU:0",)
+    if row.starts == "here":
+        return Candidate(name, 1, one)
+    if row.starts == "process":
+        devices = strategy.devices or tuple(accelerators) or ("CPU:0",)
+        replicas = len(devices) if accelerators else max(2, os.cpu_count() or 1)
+        return Candidate(name, replicas, devices)
+    if strategy.cluster is None:
+        return Candidate(
+            name, 1, one, verdict="cannot run", reason="no cluster is named: say cluster='local:2'"
+        )
+    workers = workers_of(strategy.cluster)
+    return Candidate(name, workers, one * workers)
+
+
+def _accelerators() -> list[Any]:
+    return tf.config.list_physical_devices("TPU") or tf.config.list_physical_devices("GPU")
+
+
+def _strategy(auto: Strategy, name: str) -> Strategy:
+    """Returns the strategy that a candidate stands for."""
+    clustered = STRATEGIES[name].starts in ("team", "servers")
+    return Strategy(
+        name,
+        devices=auto.devices if STRATEGIES[name].starts == "process" else (),
+        cluster=auto.cluster if clustered else None,
+        learning_rate_rule=auto.learning_rate_rule,
+        exchange=auto.exchange,
+        restarts=auto.restarts,
+        address=auto.address,
+    )
+
+
+def _probe(job: FitJob, ready: Ready, team: Team) -> Probe:
+    feed = job.context.feed
+    return probe_schedule(
+        ready.steps,
+        ready.feed,
+        known_segments(job.schedule, ready.feed.num_examples),
+        drop_remainder=feed.drop_remainder,
+        validation=ready.validation,
+        validation_batch_size=feed.eval_batch_size,
+        team=team,
+    )
+
+
+def _what_a_probe_depends_on(job: FitJob, ready: Ready, sizes: tuple[int, ...]) -> dict[str, Any]:
+    return {
+        "code": job.code.fingerprint(),
+        "hyperparameters": job.context.hyperparameters,
+        "custom_config": job.context.custom_config,
+        "features": job.context.feature_spec,
+        "feed": dataclasses.asdict(job.context.feed),
+        "loop": dataclasses.asdict(job.loop),
+        "num_examples": ready.feed.num_examples,
+        "num_validated": ready.validation.num_examples if ready.validation else 0,
+        "batch_sizes": sizes,
+        "strategy": dataclasses.asdict(job.strategy),
+        "machine": [*_machine()],
+        "tensorflow": tf.__version__,
+    }
+
+
+def _machine() -> Iterator[str]:
+    yield platform.machine()
+    yield str(os.cpu_count())
+    with contextlib.suppress(OSError), open("/proc/cpuinfo", encoding="utf-8") as file:
+        yield next((line.strip() for line in file if line.startswith("model name")), "")
+    for device in _accelerators():
+        yield str(tf.config.experimental.get_device_details(device).get("device_name"))

@@ -1,0 +1,51 @@
+"""Which processes a strategy takes on this machine."""
+
+import contextlib
+import socket
+from dataclasses import dataclass
+
+from tfx_feeder.components.feeder_trainer.placing.task import Task
+from tfx_feeder.components.feeder_trainer.strategies import Starts
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """The processes of one training.
+
+    Args:
+        starts: ``"process"``: one. ``"team"``: as many workers as said, of which the first is the
+            chief. ``"servers"``: a chief, workers and one parameter server.
+        workers: Number of workers.
+
+    Example:
+        >>> [task.type for task in Layout("servers", 2).tasks()]
+        ['chief', 'worker', 'worker', 'ps']
+    """
+
+    starts: Starts
+    workers: int = 1
+
+    def tasks(self) -> tuple[Task | None, ...]:
+        """Gives each process its place and an address that is free now; the chief comes first."""
+        if self.starts == "process":
+            return (None,)
+        kinds = ["worker"] * self.workers
+        if self.starts == "servers":
+            kinds = ["chief", *kinds, "ps"]
+        cluster: dict[str, tuple[str, ...]] = {}
+        for kind, address in zip(kinds, _free_addresses(len(kinds)), strict=True):
+            cluster[kind] = (*cluster.get(kind, ()), address)
+        return tuple(
+            Task(cluster, kind, index)
+            for kind, addresses in cluster.items()
+            for index in range(len(addresses))
+        )
+
+
+def _free_addresses(count: int) -> list[str]:
+    with contextlib.ExitStack() as sockets:
+        # All at once, so that no two are the same.
+        held = [sockets.enter_context(socket.socket()) for _ in range(count)]
+        for each in held:
+            each.bind(("localhost", 0))
+        return [f"localhost:{each.getsockname()[1]}" for each in held]

@@ -1,0 +1,115 @@
+"""Processes of a training: their places, their ends, and how work begins again."""
+
+import logging
+import multiprocessing
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tfx_feeder.components.common.errors import ConfigError
+from tfx_feeder.components.feeder_trainer.placing.layout import Layout
+from tfx_feeder.components.feeder_trainer.placing.processes import ProcessError, run
+from tfx_feeder.components.feeder_trainer.placing.start import workers_of
+
+sys.path.insert(0, str(Path(__file__).parent))  # So that a child process finds the jobs as well.
+
+import process_jobs as jobs
+
+pytestmark = pytest.mark.multi_worker
+TEAM = Layout("team", 2)
+
+
+def until(condition: Callable[[], bool], seconds: float = 30) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def is_gone(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return True
+    return "State:\tZ" in Path(f"/proc/{pid}/status").read_text()
+
+
+@pytest.mark.parametrize(
+    ("layout", "expected"),
+    [(Layout("process"), ("alone", 1)), (Layout("team", 3), ("worker-0", 3))],
+    ids=["process", "team"],
+)
+def test_every_process_knows_its_place_and_the_chief_answers(
+    layout: Layout, expected: tuple[str, int], tmp_path: Path
+) -> None:
+    ran = run(jobs.positions, str(tmp_path), layout, log_dir=tmp_path / "logs")
+
+    assert ran.result == expected
+    assert not ran.losses
+    assert len(list((tmp_path / "logs").iterdir())) == layout.workers
+
+
+def test_a_killed_member_makes_all_begin_again(tmp_path: Path) -> None:
+    ran = run(jobs.die_once, str(tmp_path), TEAM, log_dir=tmp_path)
+
+    assert ran.result == "done"
+    assert len(ran.losses) == 1
+    assert "worker-1 was ended by SIGKILL" in ran.losses[0]
+
+
+def test_a_lost_peer_makes_all_begin_again(tmp_path: Path) -> None:
+    ran = run(jobs.lose_peer, str(tmp_path), Layout("process"), log_dir=tmp_path)
+
+    assert ran.result == "done"
+    assert len(ran.losses) == 1
+
+
+def test_too_many_losses_are_an_error(tmp_path: Path) -> None:
+    with pytest.raises(ProcessError, match="lost a process 2 times, and 1 restarts are allowed"):
+        run(jobs.die, str(tmp_path), Layout("process"), log_dir=tmp_path, restarts=1)
+
+
+def test_an_error_of_the_suite_comes_out_as_it_is(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="batch_size") as caught:
+        run(jobs.refuse, "", TEAM, log_dir=tmp_path)
+
+    assert (caught.value.received, caught.value.fix) == (0, "Raise it.")
+
+
+def test_any_other_error_shows_the_log(tmp_path: Path) -> None:
+    with pytest.raises(ProcessError, match="KeyError: 'no such thing'") as caught:
+        run(jobs.fail, "", TEAM, log_dir=tmp_path)
+
+    assert str(tmp_path) in str(caught.value)
+
+
+def test_log_records_of_the_chief_arrive(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.DEBUG, logger="tfx_feeder"):
+        run(jobs.log, "", TEAM, log_dir=tmp_path)
+        until(lambda: bool(caplog.records))
+
+    (record,) = caplog.records
+    assert record.getMessage() == "half way"
+    assert record.progress == {"half": 0.5}
+
+
+@pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGINT], ids=["killed", "interrupted"])
+def test_children_end_with_their_parent(end: signal.Signals, tmp_path: Path) -> None:
+    parent = multiprocessing.get_context("spawn").Process(target=jobs.parent, args=(str(tmp_path),))
+    parent.start()
+    until(lambda: len(list(tmp_path.glob("pid-*"))) == 2)
+    children = [int(path.name.removeprefix("pid-")) for path in tmp_path.glob("pid-*")]
+
+    os.kill(parent.pid, end)
+    parent.join()
+
+    until(lambda: all(is_gone(pid) for pid in children))
+
+
+def test_the_size_of_a_cluster_is_read() -> None:
+    assert workers_of("local:3") == 3
