@@ -20,6 +20,10 @@ _COMMANDS: Mapping[str, tuple[str, str]] = {
         "tfx_feeder.pipeline.schedule_cli:schedule",
         "Look at schedules of learning rate and batch size.",
     ),
+    "strategy": (
+        "tfx_feeder.pipeline.strategy_cli:strategy",
+        "Look at distribution strategies, and at what each would take.",
+    ),
 }
 
 

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from tfx_feeder.components.common.errors import ConfigError
 from tfx_feeder.components.feeder_trainer.loop_options import Loop
@@ -84,6 +85,11 @@ class PipelineConfig:
     def workspace(self) -> Workspace:
         """Where everything lies."""
         return Workspace(self.root, self.name)
+
+    @property
+    def custom_config(self) -> dict[str, Any]:
+        """What ``model_fn`` gets to know about the data."""
+        return {"num_classes": len(self.data.classes), "seed": self.seed}
 
     @property
     def feed(self) -> Feed:

@@ -117,6 +117,14 @@ class Lineage:
             for execution in sorted(found, key=lambda execution: execution.id)
         ]
 
+    def latest(self, node: str) -> NodeExecution | None:
+        """Returns the newest execution of a node that has its outputs, from the cache or not."""
+        for run_id in reversed(self.run_ids()):
+            for execution in self.executions(run_id):
+                if execution.node == node and execution.state in (COMPLETE, CACHED):
+                    return execution
+        return None
+
     def spans_done(self, last_node: str = "Pusher", path: tuple[str, ...] = ()) -> set[int]:
         """Returns the spans on which runs were trained that got to their end.
 

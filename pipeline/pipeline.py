@@ -61,7 +61,7 @@ def create_pipeline(config: PipelineConfig) -> tfx.dsl.Pipeline:
         strategy=config.strategy,
         feed=config.feed,
         loop=config.loop,
-        custom_config={"num_classes": len(config.data.classes), "seed": config.seed},
+        custom_config=config.custom_config,
     )
     model = trainer.outputs["model"]
     baseline = _blessed_before(model, "baseline")

@@ -9,12 +9,12 @@ from tfx_feeder.components.feeder_trainer.strategies import AUTO, STRATEGIES, St
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-_OPTIONS = (
-    click.option(
-        "--strategy",
-        type=click.Choice([*STRATEGIES, AUTO]),
-        help="Where to train; auto chooses by the time to train.  [default: sequential]",
-    ),
+_STRATEGY = click.option(
+    "--strategy",
+    type=click.Choice([*STRATEGIES, AUTO]),
+    help="Where to train; auto chooses by the time to train.  [default: sequential]",
+)
+_CHOICE = (
     click.option(
         "--cluster", metavar="local:N|env", help="Workers on this machine, or those of TF_CONFIG."
     ),
@@ -46,7 +46,12 @@ _OPTIONS = (
 
 def strategy_options(command: F) -> F:
     """Adds the options to a click command, which passes them on to ``make_strategy``."""
-    for option in reversed(_OPTIONS):
+    return _STRATEGY(choice_options(command))
+
+
+def choice_options(command: F) -> F:
+    """Adds the same options but for ``--strategy``, to a command that is about ``auto``."""
+    for option in reversed(_CHOICE):
         command = option(command)
     return command
 

@@ -147,6 +147,18 @@ def test_executions_tell_node_state_and_outputs_in_order(store, path):
     assert executions[0].output("examples").properties == {"span": 1}
 
 
+def test_latest_execution_is_the_newest_that_has_its_outputs(store, path):
+    assert Lineage(path, "p").latest("Transform") is None
+    store.whole_run("1", span=1)
+    second = store.whole_run("2", span=2)
+    store.execution(store.run("3"), "Transform", FAILED)
+    lineage = Lineage(path, "p")
+    assert lineage.latest("Transform").output("transformed_examples").id == second["transformed"]
+    cached = {"transformed_examples": second["transformed"]}
+    last = store.execution(store.run("4"), "Transform", CACHED, outputs=cached)
+    assert lineage.latest("Transform").id == last
+
+
 def test_artifact_under_two_keys_is_found_under_both(store, path):
     run = store.run("1")
     model = store.artifact("Model")
