@@ -98,8 +98,10 @@ class Monitor:
             return
         budget_s = min(_LONGEST_S, _SHARE_OF_TIME * trained_s - self._spent_s)
         count = int(self._team.agree([budget_s / 2 / max(step_s, 1e-6)])[0])
-        stages = self._feed.stages(batch_size)
-        if count < _FEWEST_STEPS or not stages:
+        if count < _FEWEST_STEPS:
+            return
+        stages = self._feed.stages(batch_size)  # Making these takes a while itself.
+        if not stages:
             return
         begin = time.perf_counter()
         device = self._device_ceiling(batch_size, count)

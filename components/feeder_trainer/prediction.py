@@ -36,10 +36,11 @@ class Probe:
     """What a few steps of a training showed.
 
     Args:
-        start_s: From the decision for the strategy to the first warm step: processes, opening the
-            feed, making the model, tracing.
+        start_s: From the decision for the strategy to the first warm step: processes, reading the
+            data, making the model, tracing.
         step_s: What a step costs, by global batch size; at least one.
         eval_s: Seconds of one pass of validation; 0 where there is none.
+        open_s: Seconds in which the feed is made ready for a phase.
         seconds: What the probing took.
         reused: It was measured by an earlier run.
     """
@@ -47,6 +48,7 @@ class Probe:
     start_s: float
     step_s: Mapping[int, StepTime]
     eval_s: float = 0.0
+    open_s: float = 0.0
     seconds: float = 0.0
     reused: bool = False
 
@@ -64,6 +66,7 @@ class Probe:
                 for size, time in sorted(self.step_s.items())
             ],
             "eval_s": self.eval_s,
+            "open_s": self.open_s,
             "seconds": self.seconds,
             "reused": self.reused,
         }
@@ -87,6 +90,7 @@ class Probe:
             float(value["start_s"]),
             step_s,
             float(value["eval_s"]),
+            float(value["open_s"]),
             float(value["seconds"]),
             bool(value["reused"]),
         )
@@ -151,7 +155,10 @@ def predict(
     """
     low_s = seconds = high_s = probe.start_s
     ends_s = []
+    phase = None
     for segment in segments:
+        fixed_s = probe.eval_s + (0.0 if segment.phase == phase else probe.open_s)
+        phase = segment.phase
         full, rest = divmod(segment.examples, segment.batch_size)
         sizes = {segment.batch_size: full, rest: int(rest > 0 and not (drop_remainder and full))}
         for size, steps in sizes.items():
@@ -162,7 +169,7 @@ def predict(
                     seconds + steps * middle,
                     high_s + steps * high,
                 )
-        low_s, seconds, high_s = (s + probe.eval_s for s in (low_s, seconds, high_s))
+        low_s, seconds, high_s = (s + fixed_s for s in (low_s, seconds, high_s))
         ends_s.append(seconds)
     return Prediction(seconds, low_s, high_s, tuple(ends_s))
 

@@ -94,26 +94,31 @@ def probe(
     team = team or Alone()
     before = capture(steps.model)
     seconds = budget_s / (len(batch_sizes) + (validation is not None))
-    step_s, traced_s, eval_s = {}, 0.0, 0.0
+    step_s, opened_s, traced_s, eval_s = {}, 0.0, 0.0, 0.0
     try:
         for size in batch_sizes:
-            step_s[size], extra_s = _train(steps, feed, size, seconds, team)
-            traced_s += extra_s
+            step_s[size], open_s, trace_s = _train(steps, feed, size, seconds, team)
+            opened_s += open_s
+            traced_s += trace_s
         if validation is not None:
-            eval_s, extra_s = _evaluate(steps, validation, validation_batch_size, seconds, team)
-            traced_s += extra_s
+            eval_s, trace_s = _evaluate(steps, validation, validation_batch_size, seconds, team)
+            traced_s += trace_s
     finally:
         restore(steps.model, before)
-    return Probe(start_s + traced_s, step_s, eval_s, time.perf_counter() - begin)
+    return Probe(
+        start_s + traced_s,
+        step_s,
+        eval_s,
+        opened_s / len(batch_sizes),
+        time.perf_counter() - begin,
+    )
 
 
 def _train(
     steps: Any, feed: ExampleFeed, size: int, seconds: float, team: Team
-) -> tuple[StepTime, float]:
-    """Returns what a step costs, and what it took to open the feed and to trace."""
-    begin = time.perf_counter()
-    batches = _open_fitting(steps, feed, size, team)
-    cold_s = time.perf_counter() - begin
+) -> tuple[StepTime, float, float]:
+    """Returns what a step costs, and seconds of opening the feed and of tracing."""
+    batches, open_s, first_s = _open_fitting(steps, feed, size, team)
     steps.train(batches, [size] * _WARM_UP)
     durations: list[float] = []
     count = _FEWEST_STEPS
@@ -131,17 +136,25 @@ def _train(
         count = int(agreed) if agreed >= _FEWEST_STEPS else 0
     lower, median, upper = np.percentile(durations, [25, 50, 75])
     measured = StepTime(float(median), float(upper - lower) / 2, len(durations))
-    return measured, max(0.0, cold_s - measured.median_s)
+    return measured, open_s, max(0.0, first_s - measured.median_s)
 
 
-def _open_fitting(steps: Any, feed: ExampleFeed, size: int, team: Team) -> Iterator[Any]:
-    """Opens the feed and runs a step, in micro-batches where the batch does not fit."""
+def _open_fitting(
+    steps: Any, feed: ExampleFeed, size: int, team: Team
+) -> tuple[Iterator[Any], float, float]:
+    """Opens the feed and runs a step, in micro-batches where the batch does not fit.
+
+    Returns:
+        The batches; seconds until the first one was there; seconds of the step, tracing included.
+    """
     epochs = _whole_batches(feed.num_examples, size, _MOST_STEPS)
     while True:
+        begin = time.perf_counter()
         batches = iter(feed.batches(epochs, size))
+        open_s = time.perf_counter() - begin
         try:
-            steps.train(batches, [size])
-            return batches
+            wait_s = float(steps.train(batches, [size])[0, WAIT_S])
+            return batches, open_s + wait_s, time.perf_counter() - begin - open_s - wait_s
         except tf.errors.ResourceExhaustedError:
             if team.size > 1 or size == 1 or steps.max_micro_batch_size == 1:
                 raise

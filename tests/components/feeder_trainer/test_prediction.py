@@ -25,6 +25,7 @@ probes = st.builds(
     st.floats(0.0, 60.0),
     st.dictionaries(st.integers(1, 512), times, min_size=1, max_size=3),
     st.floats(0.0, 10.0),
+    st.floats(0.0, 1.0),
 )
 phases = st.tuples(st.just(0.01), st.integers(1, 600), st.integers(1, 3))
 schedules = st.builds(
@@ -47,6 +48,14 @@ def test_the_sum_of_steps_start_and_validation() -> None:
     assert prediction.high_s == pytest.approx(prediction.seconds + 20 * 0.001 + 10 * 0.002)
     assert prediction.ends_s == pytest.approx((2.6, 3.2, 4.0))
     assert [prediction.share(n) for n in (0, 2, 3, 9)] == pytest.approx([0, 0.8, 1, 1])
+
+
+def test_the_feed_is_opened_for_every_phase() -> None:
+    segments = list(Schedule.of("0.01:32x2, 0.005:128x1 @10").segments(10_000))
+
+    more = predict(dataclasses.replace(PROBE, open_s=0.25), segments).seconds
+
+    assert more == pytest.approx(predict(PROBE, segments).seconds + 2 * 0.25)
 
 
 def test_between_two_sizes_it_interpolates_and_is_less_sure() -> None:
@@ -80,9 +89,12 @@ def test_a_partial_batch_is_a_step_of_its_size_or_left_out() -> None:
 def test_it_is_additive_over_segments(probe: Probe, segments: list, cut: int) -> None:
     first, second = predict(probe, segments[:cut]), predict(probe, segments[cut:])
     whole = predict(probe, segments)
+    goes_on = 0 < cut < len(segments) and segments[cut - 1].phase == segments[cut].phase
+    # Each part has a start of its own, and the second opens the feed again within a phase.
+    twice_s = probe.start_s + goes_on * probe.open_s
 
     for name in ("seconds", "low_s", "high_s"):
-        parts = getattr(first, name) + getattr(second, name) - probe.start_s
+        parts = getattr(first, name) + getattr(second, name) - twice_s
         assert getattr(whole, name) == pytest.approx(parts)
 
 

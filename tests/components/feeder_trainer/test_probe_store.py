@@ -16,7 +16,7 @@ def test_a_kept_probe_says_that_it_is_reused_and_cost_nothing(tmp_path: Path) ->
 
     store.write("a", PROBE)
 
-    assert store.read("a") == Probe(1.5, PROBE.step_s, 0.25, seconds=0.0, reused=True)
+    assert store.read("a") == Probe(1.5, PROBE.step_s, 0.25, 0.0, 0.0, reused=True)
     assert store.read("b") is None
     assert [path.name for path in (tmp_path / "probes").iterdir()] == ["a.json"]
 

@@ -130,7 +130,7 @@ def test_five_steps_where_the_budget_is_tiny(model, monkeypatch) -> None:
     assert [len(sizes) for sizes in steps.calls] == [1, 5, 5, 1, 5, 5]
     assert {size: time.steps for size, time in probed.step_s.items()} == {10: 5, 20: 5}
     assert probed.step_s[10].median_s == pytest.approx(0.01)
-    assert probed.start_s == pytest.approx(3.0 + 2.0)  # what came before, and tracing
+    assert probed.start_s == pytest.approx(3.0 + 2.0, abs=0.01)  # what came before, and tracing
 
 
 def test_a_budget_is_shared_out_and_kept(model, monkeypatch) -> None:
@@ -190,7 +190,7 @@ def test_a_long_schedule_is_probed_for_longer_but_within_its_share(model, monkey
 
     assert first.step_s[10].steps == 5
     assert second.step_s[10].steps > 400
-    assert second.start_s == pytest.approx(2.0)
+    assert second.start_s == pytest.approx(2.0, abs=0.01)
     tracing_s = second.start_s  # Which any training has to pay.
     assert second.seconds - tracing_s <= PROBE_SHARE * predict(second, long).seconds
 
