@@ -230,6 +230,8 @@ def run(job: FitJob, placement: Placement, ready: Ready) -> History:
         rate_factor=factor,
         pace=_pace(job),
     ).run()
+    if remark := ready.steps.remark():
+        recorder.event("exchange", remark)
     return recorder.finish(
         schedule=job.schedule.to_dict(),
         strategy=job.strategy.name,

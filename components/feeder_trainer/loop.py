@@ -162,7 +162,8 @@ class TrainingLoop:
         steps = math.ceil(planned / segment.batch_size)
         self._callbacks.params["steps"] = steps
         self._callbacks.on_epoch_begin(segment.epoch)
-        state.restore_callbacks(self._callbacks.callbacks)
+        if self._team.is_chief:
+            state.restore_callbacks(self._callbacks.callbacks)
         if not state.steps_done:
             self._model.reset_metrics()
         self._train(segment, planned)

@@ -132,6 +132,10 @@ class CompiledSteps:
         All of them call it at the same point.
         """
 
+    def remark(self) -> str:
+        """Returns what the history should know of how the steps were made, if anything."""
+        return ""
+
     def _compile(self) -> None:
         self._train = tf.function(self._train_many, reduce_retracing=True)
         self._evaluate = tf.function(self._evaluate_many, reduce_retracing=True)

@@ -155,6 +155,7 @@ def test_snapshots_of_peers_are_averaged_in(open_members: Any) -> None:
 
     np.testing.assert_allclose(floats(models[0])[0], expected, rtol=1e-6)
     assert chief.staleness["used"] > 0
+    assert f"{chief.staleness['used']} were used" in chief.remark()
 
 
 def test_slots_and_random_states_stay_with_their_member(open_members: Any) -> None:
