@@ -162,7 +162,7 @@ class PeerSteps(CompiledSteps):
             f"Peers' snapshots were {s['mean_staleness']:.1f} steps old in the mean and "
             f"{s['max_staleness']} at most; {s['used']} were used, {s['dropped']} dropped for "
             f"newer ones, {s['failed']} not delivered. An exchange took {s['exchange_ms']:.1f} ms, "
-            f"after every {s['steps_per_exchange']} steps in the end; {s['lost']} members were lost."
+            f"after every {s['steps_per_exchange']} steps in the end; members lost: {s['lost']}."
         )
 
     def train(self, iterator: Any, sizes: Sequence[int]) -> np.ndarray:

@@ -109,7 +109,8 @@ class Node:
             raise ConfigError(
                 "TF_CONFIG",
                 received=addresses[position],
-                expected="a free port of this machine as the address of this task",
+                expected="an address of this machine for this task to listen on",
+                fix="Address already in use, or of another machine.",
             )
 
     def on(self, method: str, handler: Handler, *, outside_session: bool = False) -> None:
