@@ -1,5 +1,9 @@
 """The main job on handwritten digits, as a user runs it."""
 
+import json
+import subprocess
+import sys
+
 import pytest
 
 from tfx_feeder.pipeline.lineage import Lineage
@@ -69,6 +73,16 @@ def test_identical_run_comes_from_the_cache_and_pushes_nothing_anew(story):
     assert set(story.repeated.states().values()) == {"cached"}
     assert "(by an earlier run)" in story.repeated.text
     assert len(story.repeated.versions()) == 2
+
+
+def test_strategies_can_be_probed_on_what_the_runs_made(story):
+    script = "from tfx_feeder.pipeline.cli import main; main()"
+    options = ["strategy", "probe", "--root", str(story.second.root), "--json"]
+    done = subprocess.run([sys.executable, "-c", script, *options], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    shown = json.loads(done.stdout)
+    assert shown["chosen"] == "sequential"
+    assert shown["candidates"][0]["predicted_s"] > 0
 
 
 def test_libraries_speak_into_the_log_only(story):
