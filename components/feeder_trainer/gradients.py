@@ -70,7 +70,7 @@ def accumulate(
         examples = tf.minimum((index + 1) * size, total) - index * size
         share = tf.cast(examples / total, tf.float32)
         sums = [a + b * tf.cast(share, b.dtype) for a, b in zip(sums, values, strict=True)]
-        return index + 1, sums, loss + result.loss * share, squares + _square(values)
+        return index + 1, sums, loss + result.loss * share, squares + square(values)
 
     zeros = [tf.zeros(weight.shape, weight.dtype) for weight in weights]
     state = (tf.constant(0), zeros, tf.constant(0.0), tf.constant(0.0))
@@ -81,7 +81,7 @@ def accumulate(
         sums,
         loss,
         small_square=squares / tf.cast(count, tf.float32),
-        big_square=_square(sums),
+        big_square=square(sums),
         small_size=tf.where(equal, tf.cast(size, tf.float32), 0.0),
     )
 
@@ -113,5 +113,6 @@ def noise_scale(
     return float(trace / square) if square > 0 and trace > 0 else None
 
 
-def _square(values: list[tf.Tensor]) -> tf.Tensor:
+def square(values: Sequence[tf.Tensor]) -> tf.Tensor:
+    """Returns the squared norm of gradients together, float32 ``[]``."""
     return tf.add_n([tf.reduce_sum(tf.square(tf.cast(value, tf.float32))) for value in values])

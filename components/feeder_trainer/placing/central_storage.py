@@ -1,0 +1,74 @@
+"""Several devices of one machine; the variables stay on its processor.
+
+The synchronous parameter server on one machine: each device computes the gradients of its part of
+the batch with the variables that the processor sends, the processor adds them up and updates. It
+is done with plain device placement in one graph. ``tf.distribute``'s CentralStorageStrategy does
+the same, but fails with BatchNormalization ("You must specify an aggregation method").
+"""
+
+import functools
+from collections.abc import Sequence
+from typing import Any
+
+import tensorflow as tf
+
+from tfx_feeder.components.feeder_trainer.gradients import square
+from tfx_feeder.components.feeder_trainer.placing.devices import open_devices
+from tfx_feeder.components.feeder_trainer.placing.placement import Placement
+from tfx_feeder.components.feeder_trainer.placing.share import Share
+from tfx_feeder.components.feeder_trainer.placing.shared_steps import SharedSteps
+from tfx_feeder.components.feeder_trainer.placing.task import Task
+from tfx_feeder.components.feeder_trainer.strategies import Strategy
+
+
+def open_placement(strategy: Strategy, task: Task | None) -> Placement:
+    """See ``placement.open_placement``."""
+    del task
+    devices = open_devices(strategy.devices)
+    return Placement(
+        functools.partial(TowerSteps, devices),
+        scope=lambda: tf.device("CPU:0"),
+        replicas=len(devices),
+    )
+
+
+class TowerSteps(SharedSteps):
+    """One graph with a tower for each device; see ``SharedSteps``.
+
+    The moving statistics of BatchNormalization are updated by every tower in turn.
+
+    Args:
+        devices: Their names.
+        *args: Those of ``CompiledSteps``.
+        **options: Those of ``CompiledSteps``.
+    """
+
+    def __init__(self, devices: Sequence[str], *args: Any, **options: Any) -> None:
+        self._devices = devices
+        super().__init__("central_storage", len(devices), Share(), *args, **options)
+
+    def _train_batch(self, batch: tuple, size: tf.Tensor) -> tf.Tensor:
+        towers = []
+        for index, device in enumerate(self._devices):
+            with tf.device(device):
+                towers.append(self._gradients_of_part(batch, size, index))
+        values = [_sum(parts) for parts in zip(*(tower.values for tower in towers), strict=True)]
+        weights = self.model.trainable_weights
+        self.model.optimizer.apply_gradients(zip(values, weights, strict=True))
+        small, big, small_size = 0.0, 0.0, 0.0
+        if self._noise_scale:
+            small = tf.add_n([tower.small_square for tower in towers])
+            big = square([value for value in values if value is not None])
+            small_size = self._small_size(size)
+        loss = tf.add_n([tower.loss for tower in towers])
+        return tf.cast(tf.stack([loss, small, big, small_size]), tf.float64)
+
+    def _evaluate_batch(self, batch: tuple, size: tf.Tensor) -> None:
+        for index, device in enumerate(self._devices):
+            with tf.device(device):
+                self._evaluate_replica(batch, size, index)
+
+
+def _sum(parts: Sequence[Any]) -> Any:
+    present = [tf.convert_to_tensor(part) for part in parts if part is not None]
+    return tf.add_n(present) if present else None

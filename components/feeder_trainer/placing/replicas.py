@@ -1,0 +1,186 @@
+"""Synchronous replicas by ``tf.distribute``: on one machine, over several, or on a TPU."""
+
+import functools
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from tfx_feeder.components.common.errors import ConfigError
+from tfx_feeder.components.feeder_trainer.gradients import square
+from tfx_feeder.components.feeder_trainer.placing.devices import open_devices
+from tfx_feeder.components.feeder_trainer.placing.placement import Placement
+from tfx_feeder.components.feeder_trainer.placing.share import Share
+from tfx_feeder.components.feeder_trainer.placing.shared_steps import SharedSteps, clips
+from tfx_feeder.components.feeder_trainer.placing.task import VARIABLE, Task
+from tfx_feeder.components.feeder_trainer.placing.team import Alone
+from tfx_feeder.components.feeder_trainer.step import LOSS
+from tfx_feeder.components.feeder_trainer.strategies import Strategy
+
+_TIMEOUT_S = 300.0
+"""Longest silence in an exchange; a member may trace its graph while the others wait."""
+
+
+def open_placement(strategy: Strategy, task: Task | None) -> Placement:
+    """See ``placement.open_placement``."""
+    distribution = _DISTRIBUTIONS[strategy.name](strategy, task)
+    team, share = Alone(), Share()
+    if strategy.name == "multi_worker":
+        assert task is not None
+        share = Share(task.position, len(task.members))
+        team = CollectiveTeam(distribution, share)
+    replicas = distribution.num_replicas_in_sync
+    return Placement(
+        functools.partial(ReplicaSteps, distribution, strategy.name, team, share),
+        scope=distribution.scope,
+        team=team,
+        share=share,
+        replicas=replicas,
+    )
+
+
+class CollectiveTeam:
+    """Workers that agree by the same all-reduce that adds up gradients; see ``Team``.
+
+    Args:
+        distribution: Over all workers.
+        share: Which of them this one is.
+    """
+
+    def __init__(self, distribution: tf.distribute.Strategy, share: Share) -> None:
+        self.is_chief = share.index == 0
+        self.size = share.count
+        self._distribution = distribution
+        self._local = distribution.num_replicas_in_sync // share.count
+        self._sum = tf.function(self._all_reduce, reduce_retracing=True)
+
+    def agree(self, values: Sequence[float]) -> list[float]:
+        """See ``Team``."""
+        mine = np.asarray(values, np.float64)
+        return self.total(mine if self.is_chief else np.zeros_like(mine)).tolist()
+
+    def total(self, array: np.ndarray) -> np.ndarray:
+        """Returns the sum of all members' arrays, float64; they are equally large."""
+        return self._sum(tf.constant(array, tf.float64)).numpy()
+
+    def _all_reduce(self, tensor: tf.Tensor) -> tf.Tensor:
+        def add_up(part: tf.Tensor) -> tf.Tensor:
+            context = tf.distribute.get_replica_context()
+            return context.all_reduce(tf.distribute.ReduceOp.SUM, part / self._local)
+
+        totals = self._distribution.run(add_up, args=(tensor,))
+        return self._distribution.experimental_local_results(totals)[0]
+
+
+class ReplicaSteps(SharedSteps):
+    """Steps inside ``strategy.run``; see ``SharedSteps``.
+
+    Args:
+        distribution: The strategy of TensorFlow in whose scope the model was made.
+        name: Of the strategy, for errors.
+        team: The workers.
+        share: Part of the global batch that this worker gets.
+        *args: Those of ``CompiledSteps``.
+        **options: Those of ``CompiledSteps``.
+    """
+
+    def __init__(
+        self,
+        distribution: tf.distribute.Strategy,
+        name: str,
+        team: Alone | CollectiveTeam,
+        share: Share,
+        *args: Any,
+        **options: Any,
+    ) -> None:
+        self._distribution = distribution
+        self._team = team
+        super().__init__(name, distribution.num_replicas_in_sync, share, *args, **options)
+        optimizer = self.model.optimizer
+        self._clips = clips(optimizer)
+        for limit in ("clipnorm", "clipvalue", "global_clipnorm"):
+            # Keras clips in each replica and adds up after. It is given equal parts of the whole
+            # gradient (see below), for which these limits come to the ones that the user set.
+            if getattr(optimizer, limit, None):
+                setattr(optimizer, limit, getattr(optimizer, limit) / self.replicas)
+
+    def train(self, iterator: Any, sizes: Sequence[int]) -> np.ndarray:
+        """See ``CompiledSteps.train``."""
+        rows = super().train(iterator, sizes)
+        if isinstance(self._team, CollectiveTeam):
+            rows[:, LOSS:] = self._team.total(rows[:, LOSS:])
+        return rows
+
+    def _train_batch(self, batch: tuple, size: tf.Tensor) -> tf.Tensor:
+        figures = self._distribution.run(self._train_replica, args=(batch, size))
+        return tf.add_n(self._distribution.experimental_local_results(figures))
+
+    def _train_replica(self, batch: tuple, size: tf.Tensor) -> tf.Tensor:
+        context = tf.distribute.get_replica_context()
+        result = self._gradients_of_part(batch, size, context.replica_id_in_sync_group)
+        values, big, small_size = result.values, 0.0, 0.0
+        if self._clips or self._noise_scale:
+            present = [value for value in values if value is not None]
+            summed = iter(context.all_reduce(tf.distribute.ReduceOp.SUM, present))
+            whole = [None if value is None else next(summed) for value in values]
+            # The optimizer adds up once more.
+            values = [None if value is None else value / self.replicas for value in whole]
+            if self._noise_scale:
+                big = square([value for value in whole if value is not None]) / self.replicas
+                small_size = self._small_size(size) / self.replicas
+        weights = self.model.trainable_weights
+        self.model.optimizer.apply_gradients(zip(values, weights, strict=True))
+        return tf.cast(tf.stack([result.loss, result.small_square, big, small_size]), tf.float64)
+
+    def _evaluate_batch(self, batch: tuple, size: tf.Tensor) -> None:
+        self._distribution.run(self._evaluate_in_replica, args=(batch, size))
+
+    def _evaluate_in_replica(self, batch: tuple, size: tf.Tensor) -> None:
+        context = tf.distribute.get_replica_context()
+        self._evaluate_replica(batch, size, context.replica_id_in_sync_group)
+
+    def _loss(self, *args: Any, **options: Any) -> tf.Tensor:
+        # Keras divides by the number of replicas, for batches that split evenly.
+        return super()._loss(*args, **options) * self.replicas
+
+
+def _mirrored(strategy: Strategy, task: Task | None) -> tf.distribute.Strategy:
+    del task
+    return tf.distribute.MirroredStrategy(open_devices(strategy.devices))
+
+
+def _multi_worker(strategy: Strategy, task: Task | None) -> tf.distribute.Strategy:
+    del strategy
+    if task is None:
+        raise ConfigError(
+            VARIABLE,
+            received=None,
+            expected="the addresses of a cluster and this process's task in it",
+            fix="Let the orchestrator set it, or say cluster='local:2'.",
+        )
+    options = tf.distribute.experimental.CommunicationOptions(timeout_seconds=_TIMEOUT_S)
+    return tf.distribute.MultiWorkerMirroredStrategy(communication_options=options)
+
+
+def _tpu(strategy: Strategy, task: Task | None) -> tf.distribute.Strategy:
+    del task
+    try:
+        resolver = tf.distribute.cluster_resolver.TPUClusterResolver(strategy.address or "")
+        tf.config.experimental_connect_to_cluster(resolver)
+        tf.tpu.experimental.initialize_tpu_system(resolver)
+        return tf.distribute.TPUStrategy(resolver)
+    except (ValueError, RuntimeError, tf.errors.OpError) as error:
+        raise ConfigError(
+            "strategy",
+            received=f"tpu, address {strategy.address!r}",
+            expected="a TPU",
+            fix=f"TensorFlow found none: {str(error).splitlines()[0]}",
+        ) from error
+
+
+_DISTRIBUTIONS: Mapping[str, Callable[[Strategy, Task | None], tf.distribute.Strategy]] = {
+    "mirrored": _mirrored,
+    "multi_worker": _multi_worker,
+    "tpu": _tpu,
+}

@@ -1,0 +1,89 @@
+"""Trains a small model under a strategy and says what came of it; run in a process of its own."""
+
+import itertools
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from tfx_feeder.components.feeder_trainer.model_state import capture, restore
+from tfx_feeder.components.feeder_trainer.placing.placement import open_placement
+from tfx_feeder.components.feeder_trainer.placing.task import Task
+from tfx_feeder.components.feeder_trainer.strategies import Strategy
+
+SIZES = ([8] * 3, [5], [6] * 2, [1])
+"""Global batch sizes of each call; some do not split evenly, and one leaves a replica without."""
+
+
+def make_model(kind: str) -> keras.Model:
+    """Returns a model without chance in it."""
+    inputs = keras.Input((4,))
+    x = keras.layers.Dense(6, "tanh", kernel_regularizer=keras.regularizers.L2(0.01))(inputs)
+    if kind == "batch_norm":
+        x = keras.layers.BatchNormalization()(x)
+    model = keras.Model(inputs, keras.layers.Dense(3, "softmax")(x))
+    optimizer = keras.optimizers.Adam(0.01, clipnorm=0.05 if kind == "clipping" else None)
+    model.compile(
+        optimizer,
+        "sparse_categorical_crossentropy",
+        metrics=["accuracy"],
+        weighted_metrics=["accuracy"],
+    )
+    return model
+
+
+def data(weighted: bool) -> list[tuple]:
+    """Returns a global batch for each size."""
+    random = np.random.default_rng(1)
+    batches = []
+    for size in itertools.chain(*SIZES):
+        x = {"x": random.normal(size=(size, 4)).astype(np.float32)}
+        weight = (random.random(size).astype(np.float32),) * weighted
+        batches.append((x, random.integers(0, 3, size), *weight))
+    return batches
+
+
+def run(case: tuple[Strategy, str], task: Task | None) -> dict[str, Any]:
+    """Trains, and reads everything twice around a restore."""
+    strategy, kind = case
+    placement = open_placement(strategy, task)
+    with placement.scope():
+        keras.utils.set_random_seed(3)
+        model = make_model(kind)
+        options = {"noise_scale": kind == "noise"}
+        if kind == "micro":
+            options["max_micro_batch_size"] = 2
+        steps = placement.steps(model, lambda features: features["x"], **options)
+        batches = data(weighted=kind == "weighted")
+        mine = [
+            tf.nest.map_structure(lambda t: t[slice(*placement.share.bounds(len(t)))], batch)
+            for batch in batches
+        ]
+        steps.build_from(batches[0])
+        spec = tf.nest.map_structure(
+            lambda t: tf.TensorSpec([None, *t.shape[1:]], t.dtype), batches[0]
+        )
+        dataset = tf.data.Dataset.from_generator(lambda: iter(mine), output_signature=spec)
+        iterator, rows = iter(dataset), []
+        for sizes in SIZES:
+            rows.append(steps.train(iterator, sizes))
+        trained = steps.results()
+        before = capture(model)
+        restore(model, before)
+        again = capture(model)
+        model.reset_metrics()
+        iterator = iter(dataset)
+        for sizes in SIZES:
+            steps.evaluate(iterator, sizes)
+        return {
+            "weights": [keras.ops.convert_to_numpy(v) for v in model.trainable_variables],
+            "statistics": [keras.ops.convert_to_numpy(v) for v in model.non_trainable_variables],
+            "rows": np.concatenate(rows),
+            "trained": trained,
+            "evaluated": steps.results(),
+            "exact": all(np.array_equal(before[name], again[name]) for name in before),
+            "agreed": placement.team.agree([1.5, float(placement.share.index)]),
+            "traces": steps.traces,
+            "replicas": placement.replicas,
+        }
