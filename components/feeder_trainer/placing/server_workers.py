@@ -1,0 +1,145 @@
+"""The workers of a cluster with parameter servers, as its coordinator sees them."""
+
+import contextlib
+import queue
+import socket
+import threading
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import tensorflow as tf
+
+from tfx_feeder.components.common.errors import FeederError
+
+TIMEOUT_S = 120.0
+"""Time without any worker that answers, after which a training gives up."""
+
+_POLL_S = 1.0
+_PER_WORKER = 2
+"""Calls for each worker: one that runs, and one that is ready when it ends."""
+
+
+class WorkerLostError(FeederError):
+    """A process of the cluster does not answer."""
+
+
+class Workers:
+    """Runs functions on whichever worker is free, a bounded number at a time.
+
+    A worker that goes away while it runs a function makes no difference to the caller: another one
+    runs it, and the first is taken back when it answers again at its address. So a function runs
+    at least once, and twice where its worker died between its effect and its answer.
+
+    Args:
+        strategy: Connected to the cluster.
+        addresses: ``host:port`` of each worker.
+        timeout_s: Time without any worker that answers, after which ``take`` gives up.
+    """
+
+    def __init__(
+        self,
+        strategy: tf.distribute.experimental.ParameterServerStrategy,
+        addresses: Sequence[str],
+        *,
+        timeout_s: float = TIMEOUT_S,
+    ) -> None:
+        self.count = len(addresses)
+        self.pending = 0
+        self._addresses = addresses
+        self._timeout_s = timeout_s
+        self._coordinator = tf.distribute.coordinator.ClusterCoordinator(strategy)
+        self._running: queue.SimpleQueue[tuple[Any, Any]] = queue.SimpleQueue()
+        self._ended: queue.SimpleQueue[tuple[Any, Any, Exception | None]] = queue.SimpleQueue()
+        for _ in range(_PER_WORKER * self.count):
+            # A result can only be waited for, and each should be seen as soon as it is there.
+            threading.Thread(target=self._wait, daemon=True).start()
+
+    @property
+    def has_room(self) -> bool:
+        """Whether one more call would be run soon."""
+        return self.pending < _PER_WORKER * self.count
+
+    def put(self, key: Any, function: Callable[..., Any], *args: Any) -> None:
+        """Has a function run by a worker.
+
+        Args:
+            key: Comes back with the result.
+            function: Compiled.
+            *args: Tensors.
+        """
+        self._running.put((key, self._coordinator.schedule(function, args)))
+        self.pending += 1
+
+    def take(self) -> tuple[Any, Any]:
+        """Waits for a result; returns the key of the call, and the result as local tensors.
+
+        Raises:
+            WorkerLostError: No worker answers.
+            Exception: What the function raised. All other calls have ended then.
+        """
+        answered = time.monotonic()
+        while True:
+            try:
+                key, result, error = self._ended.get(timeout=_POLL_S)
+                break
+            except queue.Empty:
+                now = time.monotonic()
+                if any(map(is_answering, self._addresses)):
+                    answered = now
+                elif now - answered > self._timeout_s:
+                    raise WorkerLostError(
+                        f"None of the workers {', '.join(self._addresses)} has answered for "
+                        f"{self._timeout_s:.0f} seconds. Start one at its address, or the training "
+                        "anew: it goes on from its checkpoint."
+                    ) from None
+        self.pending -= 1
+        if error is not None:
+            self._abandon()
+            raise error
+        return key, result
+
+    def _wait(self) -> None:
+        while True:
+            key, remote = self._running.get()
+            try:
+                self._ended.put((key, remote.get(), None))
+            except Exception as error:
+                self._ended.put((key, None, error))
+
+    def _abandon(self) -> None:
+        """Makes ready for other calls after one has failed: the coordinator cancels the rest."""
+        while self.pending:
+            with contextlib.suppress(Exception):
+                self._coordinator.done()
+            self._ended.get()
+            self.pending -= 1
+        with contextlib.suppress(Exception):
+            self._coordinator.done()
+
+
+def await_servers(addresses: Sequence[str], timeout_s: float) -> None:
+    """Waits until something listens at each address.
+
+    Raises:
+        WorkerLostError: It does not.
+    """
+    deadline = time.monotonic() + timeout_s
+    missing = list(addresses)
+    while missing := [address for address in missing if not is_answering(address)]:
+        if time.monotonic() > deadline:
+            raise WorkerLostError(
+                f"Nobody listens at {', '.join(missing)} after {timeout_s:.0f} seconds. Start "
+                "`tfx-feeder worker` there."
+            )
+        time.sleep(_POLL_S / 4)
+
+
+def is_answering(address: str) -> bool:
+    """Says whether something listens at ``host:port``."""
+    host, _, port = address.rpartition(":")
+    try:
+        with socket.create_connection((host, int(port)), timeout=_POLL_S):
+            return True
+    except OSError:
+        return False
