@@ -30,6 +30,10 @@ _ADVICE = {
 }
 _SHARE_OF_TIME = 0.05
 _LONGEST_S = 2.0
+_TRACING_S = 1.0
+"""Budget from which on a step without exchange is traced and measured as well."""
+_LIKELY_SYNC = 0.8
+"""What is reached with exchange, as a share of what is without, below which it is the brake."""
 _FEWEST_STEPS = 5
 _WARM_UP = 5
 
@@ -42,11 +46,14 @@ class Ceilings:
         device_examples_per_s: The model on one batch that is always there.
         input_examples_per_s: The feed with nobody to wait for.
         slowest_stage: The stage of the feed that takes the most time; empty if there is but one.
+        alone_examples_per_s: The replicas on that batch without exchanging anything; ``None``
+            where it was not measured.
     """
 
     device_examples_per_s: float
     input_examples_per_s: float
     slowest_stage: str = ""
+    alone_examples_per_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,20 +104,21 @@ class Monitor:
         if not self._enabled or self.ceilings is not None:
             return
         budget_s = min(_LONGEST_S, _SHARE_OF_TIME * trained_s - self._spent_s)
-        count = int(self._team.agree([budget_s / 2 / max(step_s, 1e-6)])[0])
+        budget_s, count = self._team.agree([budget_s, budget_s / 2 / max(step_s, 1e-6)])
+        count = int(count)
         if count < _FEWEST_STEPS:
             return
         stages = self._feed.stages(batch_size)  # Making these takes a while itself.
         if not stages:
             return
         begin = time.perf_counter()
-        device = self._device_ceiling(batch_size, count)
+        device, alone = self._device_ceilings(batch_size, count, exact=budget_s >= _TRACING_S)
         whole = {"": self._feed.batches([ENDLESS], batch_size)}
         seconds = budget_s / 2 / (1 + len(stages))
         costs = {name: _drain(batches, seconds) for name, batches in (stages | whole).items()}
         feed = batch_size / costs.pop("")
         slowest = max(costs, key=costs.__getitem__) if len(costs) > 1 else ""
-        self.ceilings = Ceilings(device, feed, slowest)
+        self.ceilings = Ceilings(device, feed, slowest, alone)
         self._spent_s += time.perf_counter() - begin
 
     def is_input_bound(self, input_wait_pct: float) -> bool:
@@ -137,6 +145,15 @@ class Monitor:
             if stage:
                 advice += f"Its slowest stage is {stage}. "
             return Verdict("input-bound", advice + _ADVICE[stage])
+        alone = ceilings.alone_examples_per_s if ceilings else None
+        if ceilings and alone and ceilings.device_examples_per_s < _LIKELY_SYNC * alone:
+            lost = 100 * (1 - ceilings.device_examples_per_s / alone)
+            return Verdict(
+                "sync-bound",
+                f"{lost:.0f} % of a step goes into what the replicas exchange. Larger batches, "
+                "fewer replicas or a faster network mend that; parameter_server and "
+                "peer_averaging do not wait for each other.",
+            )
         if ceilings and examples_per_s < 0.85 * ceilings.device_examples_per_s:
             share = 100 * examples_per_s / ceilings.device_examples_per_s
             return Verdict(
@@ -151,13 +168,19 @@ class Monitor:
             "speed this up.",
         )
 
-    def _device_ceiling(self, batch_size: int, count: int) -> float:
+    def _device_ceilings(
+        self, batch_size: int, count: int, *, exact: bool
+    ) -> tuple[float, float | None]:
+        """Returns examples/s on a batch that is always there, with and without exchange."""
         batch = next(iter(self._feed.batches([range(batch_size)], batch_size)))
         resident = iter(tf.data.Dataset.from_tensors(batch).repeat())
         before = capture(self._steps.model)
-        rows = self._steps.measure(resident, [batch_size] * count)
+        sizes = [batch_size] * count
+        rows = self._steps.measure(resident, sizes)
+        alone_s = self._steps.alone_s(resident, sizes) if exact else None
         restore(self._steps.model, before)
-        return batch_size / float(np.median(rows[:, :2].sum(axis=1)))
+        step_s = float(np.median(rows[:, :2].sum(axis=1)))
+        return batch_size / step_s, batch_size / alone_s if alone_s else None
 
 
 def _drain(batches: tf.data.Dataset, seconds: float) -> float:

@@ -113,18 +113,29 @@ class CompiledSteps:
             operations the waits are 0 and the seconds of a call are shared out evenly.
         """
         begin = time.perf_counter()
-        rows = self._train(iterator, _lengths(sizes)).numpy()
+        rows = self._train(iterator, pack(sizes)).numpy()
         if self._deterministic:
             rows[:, STEP_S] = (time.perf_counter() - begin) / len(sizes)
         return rows
 
     def evaluate(self, iterator: Any, sizes: Sequence[int]) -> None:
         """Takes batches of these global sizes and updates the metrics with each."""
-        self._evaluate(iterator, _lengths(sizes))
+        self._evaluate(iterator, pack(sizes))
 
     def measure(self, iterator: Any, sizes: Sequence[int]) -> np.ndarray:
         """Trains for the durations alone; the caller brings the variables back."""
         return self.train(iterator, sizes)
+
+    def alone_s(self, iterator: Any, sizes: Sequence[int]) -> float | None:
+        """Measures a step without what replicas exchange.
+
+        Variables may change; the caller brings them back.
+
+        Returns:
+            Seconds of a step; ``None`` where nothing is exchanged, or it cannot be left out.
+        """
+        del iterator, sizes
+        return None
 
     def synchronize(self) -> None:
         """Makes weights and metrics those that count, where members of a team go their own ways.
@@ -150,7 +161,7 @@ class CompiledSteps:
             # which that step was over and the batch was not there.
             batch = next(iterator)
             fed = tf.maximum(self._now_after(tf.nest.flatten(batch)), begin)
-            figures = self._train_batch(batch, _size(lengths, step))
+            figures = self._train_batch(batch, unpack(lengths, step))
             end = self._now_after([v.value.value() for v in self.model.trainable_variables])
             rows = rows.write(step, tf.concat([[fed - begin, end - fed], figures], axis=0))
             begin = end
@@ -163,7 +174,7 @@ class CompiledSteps:
 
     def _evaluate_many(self, iterator: Any, lengths: tf.Tensor) -> None:
         for step in tf.range(lengths[0]):
-            self._evaluate_batch(next(iterator), _size(lengths, step))
+            self._evaluate_batch(next(iterator), unpack(lengths, step))
 
     def _train_batch(self, batch: tuple, size: tf.Tensor) -> tf.Tensor:
         """Trains on one batch; returns float64 ``[4]``, the columns from ``LOSS`` on.
@@ -247,7 +258,7 @@ class CompiledSteps:
         self.model.compute_metrics(x, y, y_pred, sample_weight=weight)
 
 
-def _lengths(sizes: Sequence[int]) -> tf.Tensor:
+def pack(sizes: Sequence[int]) -> tf.Tensor:
     """Returns how many batches, their size, and that of the last one.
 
     A list of sizes would have another shape in every call and so be traced again.
@@ -255,7 +266,8 @@ def _lengths(sizes: Sequence[int]) -> tf.Tensor:
     return tf.constant([len(sizes), sizes[0], sizes[-1]])
 
 
-def _size(lengths: tf.Tensor, step: tf.Tensor) -> tf.Tensor:
+def unpack(lengths: tf.Tensor, step: tf.Tensor) -> tf.Tensor:
+    """Returns the size of a batch, int32 ``[]``."""
     return tf.where(step == lengths[0] - 1, lengths[2], lengths[1])
 
 

@@ -1,6 +1,7 @@
 """Synchronous replicas by ``tf.distribute``: on one machine, over several, or on a TPU."""
 
 import functools
+import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -15,7 +16,7 @@ from tfx_feeder.components.feeder_trainer.placing.share import Share
 from tfx_feeder.components.feeder_trainer.placing.shared_steps import SharedSteps, clips
 from tfx_feeder.components.feeder_trainer.placing.task import VARIABLE, Task
 from tfx_feeder.components.feeder_trainer.placing.team import Alone
-from tfx_feeder.components.feeder_trainer.step import LOSS
+from tfx_feeder.components.feeder_trainer.step import LOSS, pack, unpack
 from tfx_feeder.components.feeder_trainer.strategies import Strategy
 
 _TIMEOUT_S = 300.0
@@ -96,6 +97,7 @@ class ReplicaSteps(SharedSteps):
     ) -> None:
         self._distribution = distribution
         self._team = team
+        self._alone: Any = None
         super().__init__(name, distribution.num_replicas_in_sync, share, *args, **options)
         optimizer = self.model.optimizer
         self._clips = clips(optimizer)
@@ -111,6 +113,29 @@ class ReplicaSteps(SharedSteps):
         if isinstance(self._team, CollectiveTeam):
             rows[:, LOSS:] = self._team.total(rows[:, LOSS:])
         return rows
+
+    def alone_s(self, iterator: Any, sizes: Sequence[int]) -> float | None:
+        """See ``CompiledSteps.alone_s``."""
+        if self._alone is None:
+            self._alone = tf.function(self._compute_many, reduce_retracing=True)
+            self._alone(iterator, pack(sizes[:1]))
+        begin = time.perf_counter()
+        self._alone(iterator, pack(sizes))
+        return (time.perf_counter() - begin) / len(sizes)
+
+    def _compute_many(self, iterator: Any, lengths: tf.Tensor) -> tf.Tensor:
+        total = tf.constant(0.0)
+        for step in tf.range(lengths[0]):
+            args = (next(iterator), unpack(lengths, step))
+            squares = self._distribution.run(self._compute_replica, args=args)
+            total += tf.add_n(self._distribution.experimental_local_results(squares))
+        return total
+
+    def _compute_replica(self, batch: tuple, size: tf.Tensor) -> tf.Tensor:
+        context = tf.distribute.get_replica_context()
+        result = self._gradients_of_part(batch, size, context.replica_id_in_sync_group)
+        # All of them are used, or TensorFlow would leave out computing them.
+        return square([value for value in result.values if value is not None])
 
     def _train_batch(self, batch: tuple, size: tf.Tensor) -> tf.Tensor:
         figures = self._distribution.run(self._train_replica, args=(batch, size))

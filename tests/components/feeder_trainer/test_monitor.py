@@ -103,6 +103,8 @@ def test_no_probe_where_five_percent_do_not_suffice(model):
         (Ceilings(1000.0, 1100.0), 33.0, 550.0, "input-bound", "cannot keep up"),
         (Ceilings(1000.0, 9000.0), 12.0, 950.0, "device-bound", "keeps up"),
         (Ceilings(1000.0, 9000.0), 1.0, 500.0, "device-bound", "50 %"),
+        (Ceilings(1000.0, 9000.0, "", 2000.0), 1.0, 900.0, "sync-bound", "50 % of a step"),
+        (Ceilings(1000.0, 9000.0, "", 1100.0), 1.0, 900.0, "device-bound", "keeps up"),
     ],
 )
 def test_verdicts(model, ceilings, wait_pct, speed, kind, advice):

@@ -72,6 +72,8 @@ def run(case: tuple[Strategy, str], task: Task | None) -> dict[str, Any]:
         before = capture(model)
         restore(model, before)
         again = capture(model)
+        alone_s = steps.alone_s(iter(dataset), SIZES[0])
+        restore(model, before)
         model.reset_metrics()
         iterator = iter(dataset)
         for sizes in SIZES:
@@ -85,5 +87,6 @@ def run(case: tuple[Strategy, str], task: Task | None) -> dict[str, Any]:
             "exact": all(np.array_equal(before[name], again[name]) for name in before),
             "agreed": placement.team.agree([1.5, float(placement.share.index)]),
             "traces": steps.traces,
+            "alone_s": alone_s,
             "replicas": placement.replicas,
         }
