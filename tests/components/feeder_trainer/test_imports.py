@@ -10,11 +10,17 @@ WITHOUT_TENSORFLOW = [
         for name in (
             "feeding.order",
             "options",
+            "pace",
+            "prediction",
+            "probe_store",
             "progress",
             "schedule",
+            "scheduling.durations",
             "scheduling.schedule_text",
             "scheduling.units",
+            "selection",
             "source_files",
+            "strategies",
             "user_code",
         )
     ),
