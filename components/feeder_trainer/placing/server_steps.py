@@ -73,26 +73,9 @@ class ServerSteps(CompiledSteps):
         with self._strategy.scope():
             super().build_from(batch)
 
-    def evaluate(self, iterator: Any, sizes: Sequence[int]) -> None:
-        """See ``CompiledSteps.evaluate``; each batch goes to the next free worker."""
-        function, counting = self._traced((self._evaluation, self._counting_evaluated), iterator)
-        batches: dict[int, tuple] = {}
-
-        def count() -> None:
-            step, (outcome,) = self._workers.take()
-            counting(batches.pop(step), outcome)
-
-        for step in range(len(sizes)):
-            batches[step] = next(iterator)
-            self._workers.put(step, function, batches[step])
-            if not self._workers.has_room:
-                count()
-        while batches:
-            count()
-
     def _compile(self) -> None:
-        self._evaluation = self._compiled(self._evaluate_on_worker)
-        self._counting_evaluated = self._compiled(self._count_evaluated)
+        # The coordinator evaluates: it has the examples, and fetching the weights costs least.
+        self._evaluate = tf.function(self._evaluate_many, reduce_retracing=True)
 
     def _compiled(self, function: Any) -> Any:
         """Returns a function that is traced as what a worker runs."""
@@ -121,12 +104,6 @@ class ServerSteps(CompiledSteps):
                 lambda tensor: tf.TensorSpec(tensor.shape, tensor.dtype), there.structured_outputs
             )
             return there, here.get_concrete_function(batch, *results)
-
-    def _evaluate_on_worker(self, batch: tuple) -> tuple[Outcome]:
-        return (self._outcome(*self._unpack(batch), training=False)[0],)
-
-    def _count_evaluated(self, batch: tuple, outcome: Outcome) -> None:
-        self._update(*self._unpack(batch), outcome)
 
     def _unpack_weighted(self, batch: tuple) -> tuple:
         """Returns x, y and the sample weights in training."""
