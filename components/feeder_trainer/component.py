@@ -11,11 +11,12 @@ from tfx.v1.dsl import standard_annotations
 
 from tfx_feeder.components.common.errors import ConfigError
 from tfx_feeder.components.feeder_trainer import executor
+from tfx_feeder.components.feeder_trainer.going_together import check_goes_together
 from tfx_feeder.components.feeder_trainer.loop_options import Loop
 from tfx_feeder.components.feeder_trainer.options import Feed, checked, to_json
 from tfx_feeder.components.feeder_trainer.plan import Policy
 from tfx_feeder.components.feeder_trainer.schedule import Schedule
-from tfx_feeder.components.feeder_trainer.scheduling.notation import write_schedule
+from tfx_feeder.components.feeder_trainer.scheduling.notation import read_schedule, write_schedule
 from tfx_feeder.components.feeder_trainer.strategies import Strategy
 from tfx_feeder.components.feeder_trainer.user_code import UserCode
 from tfx_feeder.schemas.artifacts import TrainingHistory
@@ -120,6 +121,10 @@ class FeederTrainer(base_component.BaseComponent):
             )
         if warm_start not in ("strict", "compatible"):
             raise ConfigError("warm_start", received=warm_start, expected="strict or compatible")
+        strategy = checked("strategy", strategy, Strategy)
+        feed, loop = checked("feed", feed, Feed), checked("loop", loop, Loop)
+        written = write_schedule(schedule)
+        check_goes_together(strategy, read_schedule(written), feed, loop)
         spec = FeederTrainerSpec(
             examples=examples,
             transform_graph=transform_graph,
@@ -129,10 +134,10 @@ class FeederTrainer(base_component.BaseComponent):
             model_fn=model_fn,
             module_file=module_file,
             code_fingerprint=code.fingerprint(),
-            schedule=write_schedule(schedule),
-            strategy=to_json(checked("strategy", strategy, Strategy)),
-            feed=to_json(checked("feed", feed, Feed)),
-            loop=to_json(checked("loop", loop, Loop)),
+            schedule=written,
+            strategy=to_json(strategy),
+            feed=to_json(feed),
+            loop=to_json(loop),
             warm_start=warm_start,
             custom_config=_to_json(custom_config),
             model=Channel(type=_artifacts.Model),

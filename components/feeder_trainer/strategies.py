@@ -29,7 +29,8 @@ class StrategyKind:
         starts: How its processes start.
         split: How a global batch is split.
         opens: Module whose ``open_placement`` places a training so.
-        refuses: Options of ``Feed`` and ``Loop`` that it cannot support.
+        refuses: What it cannot do of ``"feed service"``, ``"loop deterministic"``, and a
+            ``"schedule"`` that follows the noise scale.
         synchronous: Every update is that of one whole global batch.
     """
 
@@ -86,7 +87,7 @@ STRATEGIES: Mapping[str, StrategyKind] = {
             "servers",
             "whole batches, each to the next free worker",
             _PLACING + "parameter_server",
-            refuses=("loop deterministic",),
+            refuses=("loop deterministic", "schedule"),
             synchronous=False,
         ),
         StrategyKind(
@@ -104,7 +105,7 @@ STRATEGIES: Mapping[str, StrategyKind] = {
             "team",
             "a share for each worker",
             _PLACING + "peer_averaging",
-            refuses=("feed service", "loop deterministic"),
+            refuses=("feed service", "loop deterministic", "schedule"),
             synchronous=False,
         ),
         StrategyKind(

@@ -9,7 +9,6 @@ from typing import Any
 
 import tensorflow as tf
 
-from tfx_feeder.components.common.errors import ConfigError
 from tfx_feeder.components.feeder_trainer import fitting, progress
 from tfx_feeder.components.feeder_trainer.candidates import Selection, select
 from tfx_feeder.components.feeder_trainer.export import (
@@ -18,6 +17,7 @@ from tfx_feeder.components.feeder_trainer.export import (
     save_for_warm_start,
 )
 from tfx_feeder.components.feeder_trainer.fitting import FitJob, Fitted, Model
+from tfx_feeder.components.feeder_trainer.going_together import check_goes_together
 from tfx_feeder.components.feeder_trainer.placing.start import run_in_processes
 from tfx_feeder.components.feeder_trainer.step import CompiledSteps
 from tfx_feeder.components.feeder_trainer.strategies import AUTO, STRATEGIES, Strategy
@@ -56,7 +56,7 @@ def train(job: TrainingJob) -> History:
         DataError: The files cannot be read.
     """
     began = time.perf_counter()
-    _check(job.fit)
+    check_goes_together(job.fit.strategy, job.fit.schedule, job.fit.context.feed, job.fit.loop)
     history, model = _fit(job, lambda: time.perf_counter() - began)
     write_scalars(history, job.log_dir)
     export_serving(
@@ -119,18 +119,6 @@ def _fit_elsewhere(job: FitJob, log_dir: str) -> tuple[History, Model]:
     placement = dataclasses.replace(history.placement, attempts=1 + len(restarts))
     history = dataclasses.replace(history, placement=placement, events=(*history.events, *restarts))
     return history, _rebuilt(job, ran.result)
-
-
-def _check(job: FitJob) -> None:
-    """Raises where a strategy is asked for what it cannot do."""
-    asked = {"feed service": job.context.feed.service, "loop deterministic": job.loop.deterministic}
-    if job.strategy.name == AUTO:
-        return
-    for option in STRATEGIES[job.strategy.name].refuses:
-        if asked[option]:
-            raise ConfigError(
-                option, received=asked[option], expected=f"none with {job.strategy.name}"
-            )
 
 
 def _rebuilt(job: FitJob, fitted: Fitted) -> Model:

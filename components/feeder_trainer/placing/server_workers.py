@@ -1,9 +1,7 @@
 """The workers of a cluster with parameter servers, as its coordinator sees them."""
 
-import contextlib
 import queue
 import socket
-import threading
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -15,7 +13,9 @@ from tfx_feeder.components.common.errors import FeederError
 TIMEOUT_S = 120.0
 """Time without any worker that answers, after which a training gives up."""
 
-_POLL_S = 1.0
+_POLL_S = 0.5
+_CONNECT_S = 1.0
+_HERE = "/job:chief/replica:0/task:0/device:CPU:0"
 _PER_WORKER = 2
 """Calls for each worker: one that runs, and one that is ready when it ends."""
 
@@ -49,11 +49,7 @@ class Workers:
         self._addresses = addresses
         self._timeout_s = timeout_s
         self._coordinator = tf.distribute.coordinator.ClusterCoordinator(strategy)
-        self._running: queue.SimpleQueue[tuple[Any, Any]] = queue.SimpleQueue()
-        self._ended: queue.SimpleQueue[tuple[Any, Any, Exception | None]] = queue.SimpleQueue()
-        for _ in range(_PER_WORKER * self.count):
-            # A result can only be waited for, and each should be seen as soon as it is there.
-            threading.Thread(target=self._wait, daemon=True).start()
+        self._results: queue.SimpleQueue[tuple[Any, Any]] = queue.SimpleQueue()
 
     @property
     def has_room(self) -> bool:
@@ -67,8 +63,24 @@ class Workers:
             key: Comes back with the result.
             function: Compiled.
             *args: Tensors.
+
+        Raises:
+            Exception: What an earlier call raised. All calls have ended then.
         """
-        self._running.put((key, self._coordinator.schedule(function, args)))
+
+        def call(*args: Any) -> None:
+            # On a thread that sends operations to the worker. A loss while the result is fetched is
+            # one of the call, which is then run again; a waiting RemoteValue would raise it.
+            result = function(*args)
+            with tf.device(_HERE):
+                local = tf.nest.map_structure(tf.identity, result, expand_composites=True)
+            self._results.put((key, local))
+
+        try:
+            self._coordinator.schedule(call, args)
+        except Exception:
+            self._forget()
+            raise
         self.pending += 1
 
     def take(self) -> tuple[Any, Any]:
@@ -76,46 +88,38 @@ class Workers:
 
         Raises:
             WorkerLostError: No worker answers.
-            Exception: What the function raised. All other calls have ended then.
+            Exception: What a call raised. All calls have ended then.
         """
         answered = time.monotonic()
         while True:
             try:
-                key, result, error = self._ended.get(timeout=_POLL_S)
-                break
+                result = self._results.get(timeout=_POLL_S)
             except queue.Empty:
-                now = time.monotonic()
+                self._check_failed()
                 if any(map(is_answering, self._addresses)):
-                    answered = now
-                elif now - answered > self._timeout_s:
+                    answered = time.monotonic()
+                elif time.monotonic() - answered > self._timeout_s:
                     raise WorkerLostError(
                         f"None of the workers {', '.join(self._addresses)} has answered for "
                         f"{self._timeout_s:.0f} seconds. Start one at its address, or the training "
                         "anew: it goes on from its checkpoint."
                     ) from None
-        self.pending -= 1
-        if error is not None:
-            self._abandon()
-            raise error
-        return key, result
+            else:
+                self.pending -= 1
+                return result
 
-    def _wait(self) -> None:
-        while True:
-            key, remote = self._running.get()
-            try:
-                self._ended.put((key, remote.get(), None))
-            except Exception as error:
-                self._ended.put((key, None, error))
-
-    def _abandon(self) -> None:
-        """Makes ready for other calls after one has failed: the coordinator cancels the rest."""
-        while self.pending:
-            with contextlib.suppress(Exception):
-                self._coordinator.done()
-            self._ended.get()
-            self.pending -= 1
-        with contextlib.suppress(Exception):
+    def _check_failed(self) -> None:
+        try:
             self._coordinator.done()
+        except Exception:
+            self._forget()
+            raise
+
+    def _forget(self) -> None:
+        """Makes ready for new calls: after the first that fails, the coordinator ends the rest."""
+        while not self._results.empty():
+            self._results.get()
+        self.pending = 0
 
 
 def await_servers(addresses: Sequence[str], timeout_s: float) -> None:
@@ -132,14 +136,14 @@ def await_servers(addresses: Sequence[str], timeout_s: float) -> None:
                 f"Nobody listens at {', '.join(missing)} after {timeout_s:.0f} seconds. Start "
                 "`tfx-feeder worker` there."
             )
-        time.sleep(_POLL_S / 4)
+        time.sleep(_POLL_S)
 
 
 def is_answering(address: str) -> bool:
     """Says whether something listens at ``host:port``."""
     host, _, port = address.rpartition(":")
     try:
-        with socket.create_connection((host, int(port)), timeout=_POLL_S):
+        with socket.create_connection((host, int(port)), timeout=_CONNECT_S):
             return True
     except OSError:
         return False

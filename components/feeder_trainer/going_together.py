@@ -1,0 +1,42 @@
+"""Whether what a pipeline says of strategy, schedule, feed and loop goes together."""
+
+from typing import Any
+
+from tfx_feeder.components.common.errors import ConfigError
+from tfx_feeder.components.feeder_trainer.loop_options import Loop
+from tfx_feeder.components.feeder_trainer.options import Feed
+from tfx_feeder.components.feeder_trainer.plan import Policy
+from tfx_feeder.components.feeder_trainer.policies.noise_scale import NoiseScale
+from tfx_feeder.components.feeder_trainer.schedule import Schedule
+from tfx_feeder.components.feeder_trainer.strategies import AUTO, STRATEGIES, Strategy
+
+
+def check_goes_together(
+    strategy: Strategy, schedule: Schedule | Policy, feed: Feed, loop: Loop
+) -> None:
+    """Raises where a strategy is asked for what it cannot do.
+
+    Of ``auto`` the candidates are checked that are named; the others are left out when it chooses.
+
+    Raises:
+        ConfigError: One of them excludes another.
+    """
+    asked = {
+        "feed service": feed.service,
+        "loop deterministic": loop.deterministic or None,
+        "schedule": schedule if isinstance(schedule, NoiseScale) else None,
+    }
+    names = strategy.candidates if strategy.name == AUTO else (strategy.name,)
+    for name in names:
+        for option in STRATEGIES[name].refuses:
+            _check_absent(option, asked[option], name)
+
+
+def _check_absent(option: str, value: Any, strategy: str) -> None:
+    if value is not None:
+        raise ConfigError(
+            f"{option} and strategy",
+            received=(value, strategy),
+            expected="one of the two",
+            fix=f"{strategy} cannot do it; docs/strategies.md says which strategy does.",
+        )

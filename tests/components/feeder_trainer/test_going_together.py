@@ -1,0 +1,44 @@
+"""What excludes what is said when the pipeline is built."""
+
+from typing import Any
+
+import pytest
+
+from tfx_feeder.components.common.errors import ConfigError
+from tfx_feeder.components.feeder_trainer.going_together import check_goes_together
+from tfx_feeder.components.feeder_trainer.loop_options import Loop
+from tfx_feeder.components.feeder_trainer.options import Feed
+from tfx_feeder.components.feeder_trainer.scheduling.notation import read_schedule
+from tfx_feeder.components.feeder_trainer.strategies import STRATEGIES, Strategy
+
+ASKED: dict[str, dict[str, Any]] = {
+    "feed service": {"feed": Feed(service="local:2")},
+    "loop deterministic": {"loop": Loop(deterministic=True)},
+    "schedule": {"schedule": read_schedule("noise_scale")},
+}
+
+
+def check(strategy: Strategy, asked: dict[str, Any]) -> None:
+    plain = {"schedule": read_schedule("0.01:32x1"), "feed": Feed(), "loop": Loop()}
+    check_goes_together(strategy, **plain | asked)
+
+
+def named(name: str) -> Strategy:
+    clustered = STRATEGIES[name].starts in ("team", "servers")
+    return Strategy(name, cluster="local:2" if clustered else None)
+
+
+@pytest.mark.parametrize("name", STRATEGIES)
+def test_only_what_the_table_names_is_refused(name: str) -> None:
+    for option, asked in ASKED.items():
+        if option in STRATEGIES[name].refuses:
+            with pytest.raises(ConfigError, match=option):
+                check(named(name), asked)
+        else:
+            check(named(name), asked)
+
+
+def test_candidates_that_are_named_are_checked() -> None:
+    auto = Strategy.auto("1h", candidates=("peer_averaging",), cluster="local:2")
+    with pytest.raises(ConfigError, match="peer_averaging"):
+        check(auto, ASKED["loop deterministic"])
