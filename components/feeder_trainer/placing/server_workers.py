@@ -1,7 +1,9 @@
 """The workers of a cluster with parameter servers, as its coordinator sees them."""
 
+import contextlib
 import queue
 import socket
+import threading
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -15,7 +17,7 @@ TIMEOUT_S = 120.0
 
 _POLL_S = 0.5
 _CONNECT_S = 1.0
-_HERE = "/job:chief/replica:0/task:0/device:CPU:0"
+_RERUN_S = 0.1
 _PER_WORKER = 2
 """Calls for each worker: one that runs, and one that is ready when it ends."""
 
@@ -49,7 +51,11 @@ class Workers:
         self._addresses = addresses
         self._timeout_s = timeout_s
         self._coordinator = tf.distribute.coordinator.ClusterCoordinator(strategy)
-        self._results: queue.SimpleQueue[tuple[Any, Any]] = queue.SimpleQueue()
+        self._running: queue.SimpleQueue[tuple[Any, Any]] = queue.SimpleQueue()
+        self._ended: queue.SimpleQueue[tuple[Any, Any, Exception | None]] = queue.SimpleQueue()
+        for _ in range(_PER_WORKER * self.count):
+            # A result can only be waited for, and each should be seen as soon as it is there.
+            threading.Thread(target=self._wait, daemon=True).start()
 
     @property
     def has_room(self) -> bool:
@@ -67,20 +73,12 @@ class Workers:
         Raises:
             Exception: What an earlier call raised. All calls have ended then.
         """
-
-        def call(*args: Any) -> None:
-            # On a thread that sends operations to the worker. A loss while the result is fetched is
-            # one of the call, which is then run again; a waiting RemoteValue would raise it.
-            result = function(*args)
-            with tf.device(_HERE):
-                local = tf.nest.map_structure(tf.identity, result, expand_composites=True)
-            self._results.put((key, local))
-
         try:
-            self._coordinator.schedule(call, args)
+            remote = self._coordinator.schedule(function, args)
         except Exception:
             self._forget()
             raise
+        self._running.put((key, remote))
         self.pending += 1
 
     def take(self) -> tuple[Any, Any]:
@@ -90,12 +88,18 @@ class Workers:
             WorkerLostError: No worker answers.
             Exception: What a call raised. All calls have ended then.
         """
+        key, result, error = self._next()
+        if error is not None:
+            self._forget()
+            raise error
+        return key, result
+
+    def _next(self) -> tuple[Any, Any, Exception | None]:
         answered = time.monotonic()
         while True:
             try:
-                result = self._results.get(timeout=_POLL_S)
+                ended = self._ended.get(timeout=_POLL_S)
             except queue.Empty:
-                self._check_failed()
                 if any(map(is_answering, self._addresses)):
                     answered = time.monotonic()
                 elif time.monotonic() - answered > self._timeout_s:
@@ -106,20 +110,34 @@ class Workers:
                     ) from None
             else:
                 self.pending -= 1
-                return result
+                return ended
 
-    def _check_failed(self) -> None:
-        try:
-            self._coordinator.done()
-        except Exception:
-            self._forget()
-            raise
+    def _wait(self) -> None:
+        while True:
+            key, remote = self._running.get()
+            self._ended.put((key, *_result(remote)))
 
     def _forget(self) -> None:
-        """Makes ready for new calls: after the first that fails, the coordinator ends the rest."""
-        while not self._results.empty():
-            self._results.get()
-        self.pending = 0
+        """Makes ready for new calls after the coordinator has cancelled those that were pending."""
+        with contextlib.suppress(Exception):
+            self._coordinator.done()
+        while self.pending:
+            self._next()
+
+
+def _result(remote: Any) -> tuple[Any, Exception | None]:
+    """Waits for a call; returns its result, or what it raised."""
+    last: Exception | None = None
+    while True:
+        try:
+            return remote.get(), None
+        except Exception as error:
+            # What the call raised is the same whenever it is asked for. Another one each time says
+            # that the result was lost with its worker; then the call is about to be run again.
+            if error is last:
+                return None, error
+            last = error
+            time.sleep(_RERUN_S)
 
 
 def await_servers(addresses: Sequence[str], timeout_s: float) -> None:
