@@ -93,7 +93,8 @@ def select(
             around_s = time.perf_counter() - began - probe.seconds
             probe = dataclasses.replace(probe, start_s=probe.start_s + around_s)
         store.write(key, probe)
-        return probe
+        # What was made for this probe is there for the training as well.
+        return dataclasses.replace(probe, start_s=0.0) if candidate.strategy == BASELINE else probe
 
     choice = decide(
         possible(job.strategy),

@@ -31,6 +31,9 @@ from tfx_feeder.components.feeder_trainer.step import LOSS, CompiledSteps
 _CALL_S = 0.5
 """Aim for the duration of one compiled call: long enough to cost nothing, short enough to watch."""
 
+_VALIDATIONS = 1000
+"""Passes of validation that one stream is opened for."""
+
 
 class TrainingDivergedError(FeederError):
     """The loss is not a number any more."""
@@ -97,6 +100,8 @@ class TrainingLoop:
         self._state = LoopState()
         self._batches: Iterator[Any] | None = None
         self._epochs_open = 0
+        self._validation_batches: Iterator[Any] | None = None
+        self._validations_open = 0
 
     def run(self) -> None:
         """Trains to the end of the plan, or until a callback stops it.
@@ -322,8 +327,13 @@ class TrainingLoop:
     def _evaluate(self) -> dict[str, float]:
         assert self._validation is not None
         size, total = self._validation_batch_size, self._validation.num_examples
-        batches = iter(self._validation.batches([range(total)], size))
-        sizes = _sizes(total, size)
+        if not self._validations_open:
+            # One stream for many passes: opening one takes as long as several steps.
+            self._validations_open = _VALIDATIONS
+            passes = [range(total)] * _VALIDATIONS
+            self._validation_batches = iter(self._validation.batches(passes, size))
+        self._validations_open -= 1
+        batches, sizes = self._validation_batches, _sizes(total, size)
         self._model.reset_metrics()
         self._callbacks.on_test_begin()
         if self._every_test_batch:

@@ -67,7 +67,7 @@ class ExampleOrder:
 
 
 def batch_blocks(
-    order: Order, epochs: Sequence[range], batch_size: int, *, limit: int = 1 << 20
+    order: Order, epochs: Sequence[range], batch_size: int, *, limit: int = 1 << 16
 ) -> Iterator[np.ndarray]:
     """Cuts epochs into batches and yields them in blocks of equally large ones.
 
