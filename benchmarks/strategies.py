@@ -1,0 +1,249 @@
+"""Every distribution strategy on two devices or processes of this machine, against sequential.
+
+On one processor they share the cores that a sequential training has alone, so that the ratio is
+what distribution costs, not what it gains.
+
+\b
+(no option)  one constant phase: speed, and loss and accuracy at equal examples; mirrored also
+             against fit() under MirroredStrategy
+--converge   the reference pipeline's short schedule: accuracy at equal examples, and how many
+             more epochs an asynchronous strategy takes
+--predict    what a probe predicts of three schedules, against the training that follows
+"""
+
+import contextlib
+import dataclasses
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+import harness
+import placed
+import reference
+
+from tfx_feeder.components.feeder_trainer import fitting
+from tfx_feeder.components.feeder_trainer.candidates import select
+from tfx_feeder.components.feeder_trainer.placing.placement import open_placement
+from tfx_feeder.components.feeder_trainer.schedule import Schedule
+from tfx_feeder.components.feeder_trainer.strategies import STRATEGIES, Strategy
+from tfx_feeder.pipeline.configs import FULL_SCHEDULE, SHORT_SCHEDULE
+
+BASELINE = "sequential"
+RIVALS = [name for name in STRATEGIES if name not in (BASELINE, "tpu")]
+LEARNING_RATE = 0.01
+POINT = 0.01
+"""Of accuracy: as near as a strategy has to come to sequential."""
+FIGURES = {
+    "examples_per_s": ",.0f",
+    "cpu_us_per_example": ",.0f",
+    "loss": ".4f",
+    "accuracy": ".4f",
+    "start_s": ".1f",
+}
+QUICK = Schedule.of("0.01:16x2 @2")
+SCHEDULES = {
+    "short": SHORT_SCHEDULE,
+    "middle": Schedule(FULL_SCHEDULE.phases, steps_per_epoch=40),
+    "full": FULL_SCHEDULE,
+}
+"""To predict: that of a trial, that of a real training, and one in between."""
+
+
+@click.command(help=__doc__)
+@click.option("--data", type=click.Choice(reference.DATA), default="digits", show_default=True)
+@click.option("--batch", default=512, show_default=True, help="Global batch size.")
+@click.option("--examples", default=12_800, show_default=True, help="In each of three epochs.")
+@click.option("--strategy", "named", multiple=True, type=click.Choice(RIVALS), help="Only these.")
+@click.option("--converge", "part", flag_value="converge", help="Compare accuracies.")
+@click.option("--predict", "part", flag_value="predict", help="Compare predictions.")
+@click.option(
+    "--more-epochs", default=5, show_default=True, help="Limit for asynchronous strategies."
+)
+@click.option(
+    "--schedule", "schedules", multiple=True, type=click.Choice(list(SCHEDULES)), help="To predict."
+)
+@harness.options(repeats=3)
+def main(
+    data: str,
+    batch: int,
+    examples: int,
+    named: Sequence[str],
+    part: str | None,
+    more_epochs: int,
+    schedules: Sequence[str],
+    repeats: int,
+    quick: bool,
+    only: str | None,
+    work_dir: Path | None,
+) -> None:
+    speed = Schedule([(LEARNING_RATE, batch, 3)], steps_per_epoch=max(2, examples // batch))
+    if only:
+        assert work_dir is not None
+        if part == "predict":
+            harness.emit(_predict(work_dir, QUICK if quick else SCHEDULES[only]))
+        elif part == "converge":
+            harness.emit(_converge(work_dir, only, QUICK if quick else SHORT_SCHEDULE, more_epochs))
+        else:
+            harness.emit(_speed(work_dir, only, QUICK if quick else speed))
+        return
+    strategies = [name for name in RIVALS if not named or name in named]
+    variants = [BASELINE, *strategies]
+    if part == "predict":
+        variants = list(schedules) or list(SCHEDULES)
+    elif part is None and "mirrored" in strategies:
+        variants += placed.FEEDS
+    with tempfile.TemporaryDirectory() as folder:
+        reference.write_records(data, Path(folder))
+        samples = harness.in_turn(__file__, variants, repeats, Path(folder), quick=quick)
+    if part == "predict":
+        _report_predictions(samples)
+    elif part == "converge":
+        _report_accuracies(samples, data)
+    else:
+        _report_speed(samples, f"{data}, batch {batch}")
+
+
+def _speed(folder: Path, variant: str, schedule: Schedule) -> dict[str, Any]:
+    if variant in placed.FEEDS:
+        training = placed.fit(variant, folder, schedule)
+    else:
+        training = _train(folder, variant, schedule)
+    # The first epoch warms up: it is traced in it.
+    warm = training.epochs[1:]
+    examples = sum(epoch.examples for epoch in warm)
+    return {
+        "examples_per_s": examples / sum(epoch.seconds for epoch in warm),
+        "cpu_us_per_example": 1e6 * sum(epoch.cpu_s for epoch in warm) / examples,
+        "loss": warm[-1].loss,
+        "accuracy": warm[-1].accuracy,
+        "start_s": training.start_s,
+    }
+
+
+def _converge(folder: Path, variant: str, schedule: Schedule, more_epochs: int) -> dict[str, Any]:
+    epochs = sum(phase.length.amount for phase in schedule.phases)
+    if not STRATEGIES[variant].synchronous:
+        *phases, last = ((p.learning_rate, p.batch_size, p.length.amount) for p in schedule.phases)
+        longer = (*last[:-1], last[-1] + more_epochs)
+        schedule = Schedule([*phases, longer], steps_per_epoch=schedule.steps_per_epoch)
+    training = _train(folder, variant, schedule)
+    return {
+        "loss": training.epochs[epochs - 1].loss,
+        "accuracies": [epoch.accuracy for epoch in training.epochs[epochs - 1 :]],
+    }
+
+
+def _train(folder: Path, variant: str, schedule: Schedule) -> placed.Training:
+    with tempfile.TemporaryDirectory() as work_dir:
+        strategy = placed.strategy(variant)
+        job = placed.job(folder, strategy, schedule, Path(work_dir))
+        return placed.train(job, Path(work_dir))
+
+
+def _predict(folder: Path, schedule: Schedule) -> dict[str, float]:
+    with contextlib.ExitStack() as stack:
+        work_dir = stack.enter_context(tempfile.TemporaryDirectory())
+        auto = placed.job(folder, Strategy.auto(candidates=(BASELINE,)), schedule, Path(work_dir))
+        # As the Trainer does it: what was made ready for the probe goes on to train.
+        job = dataclasses.replace(auto, strategy=placed.strategy(BASELINE))
+        placement = stack.enter_context(contextlib.closing(open_placement(job.strategy, None)))
+        ready = stack.enter_context(fitting.prepared(job, placement))
+        begin = time.perf_counter()
+        prediction = select(auto, ready, lambda: 0.0, log_dir=work_dir).prediction
+        chosen = time.perf_counter()
+        fitting.run(job, placement, ready)
+        measured_s = time.perf_counter() - chosen
+    return {
+        "predicted_s": prediction.seconds,
+        "low_s": prediction.low_s,
+        "high_s": prediction.high_s,
+        "measured_s": measured_s,
+        "probe_s": chosen - begin,
+        "to_measured": prediction.seconds / measured_s,
+        "probe_pct": 100 * (chosen - begin) / prediction.seconds,
+    }
+
+
+def _report_speed(samples: harness.Samples, title: str) -> None:
+    rows = [
+        (
+            name,
+            *harness.medians(taken, FIGURES),
+            harness.describe(harness.ratios(taken, samples[BASELINE], "examples_per_s")),
+        )
+        for name, taken in samples.items()
+    ]
+    harness.show(title, ("strategy", *FIGURES, "examples/s to sequential"), rows)
+    for rival in placed.FEEDS:
+        if rival in samples:
+            for figure in ("examples_per_s", "cpu_us_per_example"):
+                ratio = harness.ratios(samples["mirrored"], samples[rival], figure)
+                print(f"{figure}, mirrored to {rival}: {harness.describe(ratio)}")
+    ratios = (
+        f"{harness.describe(harness.ratios(samples[name], samples[BASELINE], 'examples_per_s'))} "
+        f"{name}"
+        for name in samples
+        if name in RIVALS
+    )
+    print(f"ratio {', '.join(ratios)}: examples/s to sequential")
+
+
+def _report_accuracies(samples: harness.Samples, data: str) -> None:
+    rows, ratios = [], []
+    for name, taken in samples.items():
+        pairs = list(zip(taken, samples[BASELINE], strict=True))
+        ours = [sample["accuracies"][0] for sample, _ in pairs]
+        theirs = [baseline["accuracies"][0] for _, baseline in pairs]
+        points = [100 * (a - b) for a, b in zip(ours, theirs, strict=True)]
+        more = [_more_epochs(s["accuracies"], b) for (s, _), b in zip(pairs, theirs, strict=True)]
+        rows.append(
+            (
+                name,
+                *harness.medians(taken, {"loss": ".4f"}),
+                _each(ours, ".4f"),
+                _each(points, "+.1f"),
+                ", ".join(more),
+            )
+        )
+        if name != BASELINE:
+            ratios.append(
+                f"{harness.describe([a / b for a, b in zip(ours, theirs, strict=True)])} {name}"
+            )
+    columns = ("strategy", "loss", "accuracy", "points to sequential", "more epochs to 1 point")
+    harness.show(f"{data}, {SHORT_SCHEDULE}", columns, rows)
+    print(f"ratio {', '.join(ratios)}: validation accuracy at equal examples to sequential")
+
+
+def _more_epochs(accuracies: Sequence[float], baseline: float) -> str:
+    near = (n for n, value in enumerate(accuracies) if value >= baseline - POINT)
+    return str(next(near, f"not in {len(accuracies) - 1}"))
+
+
+def _each(values: Sequence[float], layout: str) -> str:
+    return ", ".join(format(value, layout) for value in values)
+
+
+def _report_predictions(samples: harness.Samples) -> None:
+    layouts = {
+        "predicted_s": ".1f",
+        "low_s": ".1f",
+        "high_s": ".1f",
+        "measured_s": ".1f",
+        "probe_s": ".2f",
+        "probe_pct": ".1f",
+    }
+    ratios = {name: [s["to_measured"] for s in taken] for name, taken in samples.items()}
+    rows = [
+        (name, *harness.medians(taken, layouts), harness.describe(ratios[name]))
+        for name, taken in samples.items()
+    ]
+    harness.show("sequential", ("schedule", *layouts, "predicted to measured"), rows)
+    described = (f"{harness.describe(values)} {name}" for name, values in ratios.items())
+    print(f"ratio {', '.join(described)}: predicted to measured")
+
+
+if __name__ == "__main__":
+    main()
