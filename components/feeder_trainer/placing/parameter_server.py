@@ -71,7 +71,7 @@ def open_placement(
             expected=f"the chief of a cluster with workers and ps, for strategy {strategy.name}",
         )
     addresses = task.cluster["worker"]
-    await_servers((*addresses, *task.cluster["ps"]), timeout_s)
+    await_servers((*addresses, *task.cluster["ps"]))
     # A call to a process that is gone fails then, instead of waiting for it to come back.
     os.environ.setdefault("GRPC_FAIL_FAST", "use_caller")
     servers = tf.distribute.experimental.ParameterServerStrategy(

@@ -15,6 +15,9 @@ from tfx_feeder.components.common.errors import FeederError
 TIMEOUT_S = 120.0
 """Time without any worker that answers, after which a training gives up."""
 
+START_TIMEOUT_S = 300.0
+"""Longest wait for all servers to come up."""
+
 _POLL_S = 0.5
 _CONNECT_S = 1.0
 _RERUN_S = 0.1
@@ -118,11 +121,11 @@ class Workers:
             self._ended.put((key, *_result(remote)))
 
     def _forget(self) -> None:
-        """Makes ready for new calls after the coordinator has cancelled those that were pending."""
-        with contextlib.suppress(Exception):
-            self._coordinator.done()
+        """Makes ready for new calls after one has failed."""
         while self.pending:
             self._next()
+        with contextlib.suppress(Exception):
+            self._coordinator.done()  # It would raise the same once more.
 
 
 def _result(remote: Any) -> tuple[Any, Exception | None]:
@@ -140,7 +143,7 @@ def _result(remote: Any) -> tuple[Any, Exception | None]:
             time.sleep(_RERUN_S)
 
 
-def await_servers(addresses: Sequence[str], timeout_s: float) -> None:
+def await_servers(addresses: Sequence[str], timeout_s: float = START_TIMEOUT_S) -> None:
     """Waits until something listens at each address.
 
     Raises:
