@@ -138,12 +138,23 @@ class AsynchronousSteps(ServerSteps):
         }
         for what, is_asked in refused.items():
             if is_asked:
-                raise ConfigError(
-                    "strategy",
-                    received=f"{name} with {what}",
-                    expected="a synchronous strategy for it",
-                    fix="parameter_server_sync runs on the same cluster.",
-                )
+                raise self._refusal(what)
+
+    def halve_micro_batches(self, batch_size: int) -> int:
+        """Refuses: a batch goes through the model as a whole.
+
+        Raises:
+            ConfigError: Always.
+        """
+        raise self._refusal(f"a batch of {batch_size}, too large for the memory of a worker")
+
+    def _refusal(self, what: str) -> ConfigError:
+        return ConfigError(
+            "strategy",
+            received=f"{self._name} with {what}",
+            expected="a synchronous strategy for it",
+            fix="parameter_server_sync runs on the same cluster.",
+        )
 
     @property
     def staleness(self) -> dict[str, float]:

@@ -1,0 +1,155 @@
+"""Parameter servers with real processes: what they come to, what they refuse, what they survive."""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tfx_feeder.components.common.errors import ConfigError
+from tfx_feeder.components.feeder_trainer.placing.layout import Layout
+from tfx_feeder.components.feeder_trainer.placing.parameter_server import open_placement
+from tfx_feeder.components.feeder_trainer.placing.processes import run
+from tfx_feeder.components.feeder_trainer.placing.server_workers import WorkerLostError
+from tfx_feeder.components.feeder_trainer.placing.task import Task
+from tfx_feeder.components.feeder_trainer.step import BIG_SQUARE, LOSS, SMALL_SIZE, SMALL_SQUARE
+from tfx_feeder.components.feeder_trainer.strategies import Strategy
+
+sys.path.insert(0, str(Path(__file__).parent))  # So that a child process finds the jobs as well.
+
+import server_jobs as jobs
+
+pytestmark = [pytest.mark.multi_worker, pytest.mark.slow]
+
+SERVERS = Layout("servers", 2)
+EXACT = [case for case in jobs.CASES if case != "half"]
+
+
+@pytest.fixture(scope="module")
+def compared(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    folder = tmp_path_factory.mktemp("logs")
+    return run(jobs.compare, "parameter_server_sync", SERVERS, log_dir=folder, restarts=0).result
+
+
+@pytest.fixture(scope="module")
+def raced(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    return run(jobs.race, "", SERVERS, log_dir=tmp_path_factory.mktemp("logs"), restarts=0).result
+
+
+@pytest.mark.parametrize("case", EXACT)
+def test_synchronous_training_comes_to_what_sequential_training_comes_to(
+    compared: dict[str, Any], case: str
+) -> None:
+    alone, together = compared[case]
+
+    for part in ("weights", "optimizer"):
+        for expected, value in zip(alone[part], together[part], strict=True):
+            np.testing.assert_allclose(value, expected, atol=2e-5)
+    np.testing.assert_allclose(together["rows"][:, LOSS], alone["rows"][:, LOSS], rtol=1e-4)
+    assert together["metrics"] == pytest.approx(alone["metrics"], rel=1e-4)
+    assert together["evaluated"] == pytest.approx(alone["evaluated"], rel=1e-4)
+
+
+def test_one_trace_serves_all_sizes_after_a_restore_as_well(compared: dict[str, Any]) -> None:
+    # One for the workers, and one for the coordinator.
+    assert {together["traces"] for _, together in compared.values()} == {2}
+
+
+def test_the_loss_scale_of_half_precision_is_kept(compared: dict[str, Any]) -> None:
+    alone, together = compared["half"]
+
+    assert together["evaluated"]["loss"] == pytest.approx(alone["evaluated"]["loss"], rel=0.1)
+    assert np.isfinite(together["rows"][:, LOSS]).all()
+
+
+def test_the_noise_scale_comes_from_the_parts_of_the_workers(compared: dict[str, Any]) -> None:
+    alone, together = (each["rows"] for each in compared["adam"])
+    equal = alone[:, SMALL_SIZE] > 0
+
+    assert equal.sum() == 5
+    for column in (SMALL_SIZE, SMALL_SQUARE, BIG_SQUARE):
+        np.testing.assert_allclose(together[equal, column], alone[equal, column], rtol=1e-4)
+    assert not together[~equal, SMALL_SIZE].any()
+
+
+def test_a_learning_rate_reaches_the_servers(
+    compared: dict[str, Any], raced: dict[str, Any]
+) -> None:
+    assert all(compared["adam"][1]["unmoved"])
+    assert all(raced["counted"]["unmoved"])
+
+
+def test_asynchronous_training_applies_each_batch_once(raced: dict[str, Any]) -> None:
+    np.testing.assert_array_equal(raced["applied"], 2.0)
+
+
+def test_asynchronous_training_counts_exactly(raced: dict[str, Any]) -> None:
+    counted = raced["counted"]
+    iterations = counted["optimizer"][0]
+    rows = counted["rows"]
+
+    assert iterations == len(rows) == len(jobs.SIZES)
+    mean = np.average(rows[:, LOSS], weights=jobs.SIZES)
+    assert counted["metrics"]["loss"] == pytest.approx(mean, rel=1e-5)
+
+
+def test_asynchronous_training_learns_with_batch_normalization(raced: dict[str, Any]) -> None:
+    learned = raced["learned"]
+
+    assert learned["evaluated"]["accuracy"] > 0.9
+    assert "updates old in the mean" in learned["remark"]
+
+
+def test_a_failed_call_is_told_and_leaves_nothing_behind(raced: dict[str, Any]) -> None:
+    assert "label value of 99" in raced["error"]
+    assert np.isfinite(raced["after_error"]).all()
+
+
+@pytest.mark.parametrize(
+    "what", ["train_step", "noise_scale", "max_micro_batch_size", "mixed_float16"]
+)
+def test_what_cannot_be_done_asynchronously_is_refused(raced: dict[str, Any], what: str) -> None:
+    message = raced["refused"][what]
+
+    assert "parameter_server" in message
+    assert what.replace("_", " ") in message.replace("_", " ")
+
+
+def test_a_task_without_servers_is_refused() -> None:
+    with pytest.raises(ConfigError, match="TF_CONFIG"):
+        open_placement(
+            Strategy.parameter_server("env"), Task({"worker": ("a:1", "b:1")}, "worker", 0)
+        )
+
+
+@pytest.mark.parametrize("strategy", ["parameter_server", "parameter_server_sync"])
+def test_killed_workers_are_done_without_and_taken_back(strategy: str, tmp_path: Path) -> None:
+    ran = run(jobs.survive, strategy, SERVERS, log_dir=tmp_path)
+
+    assert [loss[:8] for loss in ran.losses] == ["worker-1", "worker-0"]
+    # While worker 0 was away, only worker 1 could go on, which had been away before.
+    assert ran.result["during"] > 0
+    assert ran.result["iterations"] == 64 * ran.result["calls"]
+    surplus = ran.result["applied"] - ran.result["calls"]
+    assert surplus.min() >= 0
+    assert surplus.sum() <= (2 if strategy == "parameter_server" else 0)
+
+
+@pytest.mark.parametrize(
+    ("which", "error", "words"),
+    [
+        ("worker-0", WorkerLostError.__name__, "None of the workers"),
+        ("ps-0", "UnavailableError", "/job:ps"),
+    ],
+)
+def test_a_cluster_that_is_gone_ends_the_training(
+    which: str, error: str, words: str, tmp_path: Path
+) -> None:
+    name, message, seconds = run(
+        jobs.lose_all, which, Layout("process"), log_dir=tmp_path, restarts=0
+    ).result
+
+    assert name == error
+    assert words in message
+    assert seconds < 60
