@@ -6,6 +6,7 @@ from typing import Any
 
 import keras
 import numpy as np
+import tensorflow as tf
 
 from tfx_feeder.components.common.errors import ConfigError
 
@@ -51,7 +52,22 @@ def restore(model: keras.Model, arrays: Mapping[str, np.ndarray]) -> None:
             fix="Remove the checkpoint folder to start afresh.",
         )
     for name, variable in variables.items():
-        variable.assign(arrays[name])
+        _assign(variable, arrays[name])
+
+
+def _assign(variable: Any, array: np.ndarray) -> None:
+    value = variable.value
+    if variable.aggregation != "sum" or not isinstance(value, tf.distribute.DistributedValues):
+        variable.assign(array)
+        return
+
+    # A sum over replicas. TensorFlow would divide it among them, which not every number survives.
+    def put() -> None:
+        context = tf.distribute.get_replica_context()
+        is_first = context.replica_id_in_sync_group == 0
+        variable.assign(array if is_first else np.zeros_like(array))
+
+    value.distribute_strategy.run(put)
 
 
 def _variables(model: keras.Model) -> dict[str, Any]:

@@ -5,15 +5,17 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import keras
 import numpy as np
 import tensorflow as tf
+from keras.src.losses import loss as keras_loss
 
 from tfx_feeder.components.common.errors import ConfigError
 from tfx_feeder.components.feeder_trainer.gradients import square
 from tfx_feeder.components.feeder_trainer.placing.devices import open_devices
 from tfx_feeder.components.feeder_trainer.placing.placement import Placement
 from tfx_feeder.components.feeder_trainer.placing.share import Share
-from tfx_feeder.components.feeder_trainer.placing.shared_steps import SharedSteps, clips
+from tfx_feeder.components.feeder_trainer.placing.shared_steps import SharedSteps, clips, innermost
 from tfx_feeder.components.feeder_trainer.placing.task import VARIABLE, Task
 from tfx_feeder.components.feeder_trainer.placing.team import Alone
 from tfx_feeder.components.feeder_trainer.step import LOSS, pack, unpack
@@ -99,7 +101,9 @@ class ReplicaSteps(SharedSteps):
         self._team = team
         self._alone: Any = None
         super().__init__(name, distribution.num_replicas_in_sync, share, *args, **options)
-        optimizer = self.model.optimizer
+        optimizer = innermost(self.model.optimizer)
+        _check_optimizer(name, optimizer)
+        _leave_losses_whole()
         self._clips = clips(optimizer)
         for limit in ("clipnorm", "clipvalue", "global_clipnorm"):
             # Keras clips in each replica and adds up after. It is given equal parts of the whole
@@ -165,9 +169,32 @@ class ReplicaSteps(SharedSteps):
         context = tf.distribute.get_replica_context()
         self._evaluate_replica(batch, size, context.replica_id_in_sync_group)
 
-    def _loss(self, *args: Any, **options: Any) -> tf.Tensor:
-        # Keras divides by the number of replicas, for batches that split evenly.
-        return super()._loss(*args, **options) * self.replicas
+
+def _leave_losses_whole() -> None:
+    """Keeps Keras, in this process, from dividing losses by the number of replicas.
+
+    It divides only some of them: not a loss function that returns a scalar, nor what the model's
+    own compute_loss adds. ``SharedSteps`` weighs all of them alike.
+    """
+    for name in ("scale_loss_for_distribution", "unscale_loss_for_distribution"):
+        getattr(keras_loss, name)  # Another Keras may do it elsewhere: better fail than be wrong.
+        setattr(keras_loss, name, lambda value: value)
+
+
+def _check_optimizer(strategy: str, optimizer: keras.Optimizer) -> None:
+    # Keras updates under a condition for these, where replicas cannot exchange anything.
+    conditional = {
+        "gradient_accumulation_steps": "Say Loop(max_micro_batch_size=...) for large batches.",
+        "ema_overwrite_frequency": "Leave it out: the averages are the result all the same.",
+    }
+    for name, fix in conditional.items():
+        if value := getattr(optimizer, name, None):
+            raise ConfigError(
+                "strategy",
+                received=f"{strategy}, for an optimizer with {name}={value}",
+                expected=f"an optimizer without {name}",
+                fix=fix,
+            )
 
 
 def _mirrored(strategy: Strategy, task: Task | None) -> tf.distribute.Strategy:

@@ -11,6 +11,9 @@ from tfx_feeder.components.feeder_trainer.gradients import Gradients, accumulate
 from tfx_feeder.components.feeder_trainer.placing.share import Share
 from tfx_feeder.components.feeder_trainer.step import CompiledSteps
 
+_MEANS = ("sum_over_batch_size", "mean")
+"""Reductions of losses that are means over examples."""
+
 
 class SharedSteps(CompiledSteps):
     """What all synchronous replicas have in common; see ``CompiledSteps``.
@@ -27,7 +30,8 @@ class SharedSteps(CompiledSteps):
         **options: Those of ``CompiledSteps``.
 
     Raises:
-        ConfigError: The model has a step of its own, which knows nothing of parts.
+        ConfigError: The model has a step of its own, which knows nothing of parts, or a loss that
+            is no mean over examples.
     """
 
     def __init__(
@@ -45,6 +49,11 @@ class SharedSteps(CompiledSteps):
                 expected="a model without one, because such a step takes the whole batch",
                 fix="Override compute_loss and compute_metrics instead, or train sequentially.",
             )
+        _check_losses(strategy, self.model)
+
+    def halve_micro_batches(self, batch_size: int) -> int:
+        """See ``CompiledSteps.halve_micro_batches``; the limit is that of one replica."""
+        return super().halve_micro_batches(-(-batch_size // self.replicas))
 
     def build_from(self, batch: tuple) -> None:
         """See ``CompiledSteps.build_from``."""
@@ -80,7 +89,7 @@ class SharedSteps(CompiledSteps):
             small_square = square(values) / self.replicas
         return Gradients(
             [None if value is None else _scaled(value, share) for value in result.values],
-            result.loss * share,
+            tf.math.multiply_no_nan(result.loss, share),
             small_square=small_square,
         )
 
@@ -134,10 +143,28 @@ def _at_least_one(tensor: Any) -> Any:
 
 
 def _scaled(gradient: Any, factor: tf.Tensor) -> Any:
+    # What an example of zeros comes to may be no number, and counts nothing all the same.
+    factor = tf.cast(factor, gradient.dtype)
     if isinstance(gradient, tf.IndexedSlices):
-        values = gradient.values * tf.cast(factor, gradient.dtype)
+        values = tf.math.multiply_no_nan(gradient.values, factor)
         return tf.IndexedSlices(values, gradient.indices, gradient.dense_shape)
-    return gradient * tf.cast(factor, gradient.dtype)
+    return tf.math.multiply_no_nan(gradient, factor)
+
+
+def _check_losses(strategy: str, model: keras.Model) -> None:
+    reductions = {getattr(loss, "reduction", _MEANS[0]) for loss in tf.nest.flatten(model.loss)}
+    if others := sorted(str(each) for each in reductions - set(_MEANS)):
+        raise ConfigError(
+            "strategy",
+            received=f"{strategy}, for a loss with the reduction {', '.join(others)}",
+            expected="a loss that is a mean over the examples, because each replica has some",
+            fix=f"Compile it with reduction={_MEANS[0]!r}, or train sequentially.",
+        )
+
+
+def innermost(optimizer: Any) -> keras.Optimizer:
+    """Returns the optimizer that updates weights, without what scales the loss around it."""
+    return getattr(optimizer, "inner_optimizer", optimizer)
 
 
 def clips(optimizer: keras.Optimizer) -> bool:
