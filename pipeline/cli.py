@@ -24,6 +24,7 @@ _COMMANDS: Mapping[str, tuple[str, str]] = {
         "tfx_feeder.pipeline.strategy_cli:strategy",
         "Look at distribution strategies, and at what each would take.",
     ),
+    "worker": ("tfx_feeder.pipeline.worker_cli:worker", "Take part in a training on a cluster."),
 }
 
 

@@ -1,9 +1,8 @@
 """Which processes a strategy takes on this machine."""
 
-import contextlib
-import socket
 from dataclasses import dataclass
 
+from tfx_feeder.components.feeder_trainer.placing.addresses import free_addresses
 from tfx_feeder.components.feeder_trainer.placing.task import Task
 from tfx_feeder.components.feeder_trainer.strategies import Starts
 
@@ -33,19 +32,10 @@ class Layout:
         if self.starts == "servers":
             kinds = ["chief", *kinds, "ps"]
         cluster: dict[str, tuple[str, ...]] = {}
-        for kind, address in zip(kinds, _free_addresses(len(kinds)), strict=True):
+        for kind, address in zip(kinds, free_addresses(len(kinds)), strict=True):
             cluster[kind] = (*cluster.get(kind, ()), address)
         return tuple(
             Task(cluster, kind, index)
             for kind, addresses in cluster.items()
             for index in range(len(addresses))
         )
-
-
-def _free_addresses(count: int) -> list[str]:
-    with contextlib.ExitStack() as sockets:
-        # All at once, so that no two are the same.
-        held = [sockets.enter_context(socket.socket()) for _ in range(count)]
-        for each in held:
-            each.bind(("localhost", 0))
-        return [f"localhost:{each.getsockname()[1]}" for each in held]

@@ -1,26 +1,23 @@
 """Starts the processes of a training on this machine and looks after them until they are done."""
 
 import contextlib
+import dataclasses
 import logging
 import os
 import pickle
-import signal
-import subprocess
-import sys
 import tempfile
 import threading
 import time
-import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Literal, TypeVar
 
 from tfx_feeder.components.common.errors import FeederError
-from tfx_feeder.components.feeder_trainer.placing import worker
+from tfx_feeder.components.feeder_trainer.placing import messages, worker
+from tfx_feeder.components.feeder_trainer.placing.child import Child
 from tfx_feeder.components.feeder_trainer.placing.layout import Layout
-from tfx_feeder.components.feeder_trainer.placing.task import VARIABLE, Task
+from tfx_feeder.components.feeder_trainer.placing.task import Task
 
 Result = TypeVar("Result")
 Argument = TypeVar("Argument")
@@ -32,12 +29,16 @@ _GRACE_S = 10.0
 """Time to end by oneself, when asked to or when the chief is done."""
 _AFTERMATH_S = 2.0
 """Time in which the death behind an exception shows: who loses a peer may notice before we do."""
-_TAIL_LINES = 15
-_MODULE = "tfx_feeder.components.feeder_trainer.placing.worker"
+_NEW_PORTS = 5
+"""How often other ports are tried; it takes nothing from the restarts."""
 
 
 class ProcessError(FeederError):
     """A process of a training failed."""
+
+
+class LostError(ProcessError):
+    """A process of a training went away."""
 
 
 @dataclass(frozen=True)
@@ -53,16 +54,12 @@ class Ran(Generic[Result]):
     losses: tuple[str, ...] = ()
 
 
-@dataclass
-class _Child:
-    name: str
-    task: Task | None
-    log: Path
-    process: subprocess.Popen[bytes]
-
-
 class _LostError(Exception):
     """A process went away; the work can begin again."""
+
+
+class _PortTakenError(_LostError):
+    """Somebody was faster with a port that had been free."""
 
 
 def run(
@@ -72,6 +69,7 @@ def run(
     *,
     log_dir: str | Path,
     restarts: int = 3,
+    on_loss: Literal["same", "fewer"] = "same",
 ) -> Ran[Result]:
     """Runs a function in the processes of a layout and returns what it returned in the chief.
 
@@ -86,54 +84,76 @@ def run(
         layout: Which processes.
         log_dir: Folder of a log file for each process.
         restarts: How often all may begin again.
+        on_loss: ``"fewer"`` begins again with one worker fewer, if it is a team.
 
     Raises:
         FeederError: One that the function raised; or a process failed in another way, or too
             often, and the message holds the end of its log.
     """
-    call = worker.Call.of(function, argument, uuid.uuid4().hex)
+    call = worker.Call.of(function, argument)
     losses: list[str] = []
+    collisions = 0
     while True:
-        with tempfile.TemporaryDirectory(prefix="tfx-feeder-") as folder:
-            group = _Group(Path(folder), Path(log_dir), losses, restarts)
-            worker.write(group.folder / worker.CALL_FILE, call)
-            try:
+        try:
+            with _group(call, log_dir, losses, restarts) as group:
                 group.start(layout.tasks())
                 return Ran(group.wait(), tuple(losses))
-            except _LostError as error:
-                if len(losses) >= restarts:
-                    raise ProcessError(
-                        f"The training lost a process {len(losses) + 1} times, and {restarts} "
-                        f"restarts are allowed. The last time: {error}"
-                    ) from error
-                losses.append(str(error))
-                LOGGER.warning("%s All processes start again.", error)
-            finally:
-                group.stop()
+        except _PortTakenError as error:
+            collisions += 1
+            if collisions > _NEW_PORTS:
+                raise ProcessError(str(error)) from error
+            LOGGER.warning("%s All processes start again with other ports.", error)
+        except _LostError as error:
+            if len(losses) >= restarts:
+                raise ProcessError(
+                    f"The training lost a process {len(losses) + 1} times, and {restarts} "
+                    f"restarts are allowed. The last time: {error}"
+                ) from error
+            losses.append(str(error))
+            if on_loss == "fewer" and layout.starts == "team" and layout.workers > 1:
+                layout = dataclasses.replace(layout, workers=layout.workers - 1)
+            LOGGER.warning("%s All processes start again.", error)
 
 
-def run_alone(call: worker.Call, task: Task, *, log_dir: str | Path) -> Any:
+def run_alone(
+    call: worker.Call,
+    task: Task,
+    *,
+    log_dir: str | Path,
+    watch: Callable[[], None] = lambda: None,
+) -> Any:
     """Runs one member of a cluster that an orchestrator keeps; its peers are elsewhere.
 
     Args:
         call: What all members run.
         task: The place of this one.
         log_dir: Folder of its log file.
+        watch: Called many times a second; what it raises ends the member, and comes out.
+
+    Returns:
+        What the function returned, if this is the chief.
 
     Raises:
-        FeederError: As ``run``; a lost peer is an error here, because only the orchestrator can
-            start it again.
+        LostError: Another member went away, or the process of this one was killed.
+        FeederError: As ``run``.
     """
-    with tempfile.TemporaryDirectory(prefix="tfx-feeder-") as folder:
-        group = _Group(Path(folder), Path(log_dir), [], 0)
-        worker.write(group.folder / worker.CALL_FILE, call)
-        try:
+    try:
+        with _group(call, log_dir, [], 0) as group:
             group.start((task,))
-            return group.wait()
-        except _LostError as error:
-            raise ProcessError(
-                f"{error} Start the whole cluster again: the training goes on from its checkpoint."
-            ) from error
+            return group.wait(watch)
+    except _LostError as error:
+        raise LostError(str(error)) from error
+
+
+@contextlib.contextmanager
+def _group(
+    call: worker.Call, log_dir: str | Path, losses: list[str], restarts: int
+) -> Iterator["_Group"]:
+    with tempfile.TemporaryDirectory(prefix="tfx-feeder-") as folder:
+        worker.write(Path(folder) / worker.CALL_FILE, call)
+        group = _Group(Path(folder), Path(log_dir), losses, restarts)
+        try:
+            yield group
         finally:
             group.stop()
 
@@ -146,125 +166,89 @@ class _Group:
     log_dir: Path
     losses: list[str]
     restarts: int
-    _children: list[_Child] = field(default_factory=list)
+    _children: list[Child] = field(default_factory=list)
+    _listener: threading.Thread | None = None
 
     def start(self, tasks: tuple[Task | None, ...]) -> None:
         self.log_dir.mkdir(parents=True, exist_ok=True)
         read, write = os.pipe()
-        messages = Connection(read, writable=False)
-        threading.Thread(target=_listen, args=(messages,), daemon=True).start()
+        self._listener = messages.listen(read)
         try:
             for index, task in enumerate(tasks):
-                self._children.append(self._spawn(task, write if index == 0 else None))
+                self._children.append(
+                    Child.start(task, self.folder, self.log_dir, write if index == 0 else None)
+                )
         finally:
             os.close(write)
 
-    def wait(self) -> Any:
+    def wait(self, watch: Callable[[], None] = lambda: None) -> Any:
         """Returns the chief's result.
 
         Raises:
             _LostError: A process went away.
             FeederError: A process failed.
         """
-        chief = self._children[0]
-        while chief.process.poll() is None:
+        while (chief := self._children[0]).poll() is None:
             for child in self._children[1:]:
                 self._check(child)
+            watch()
             time.sleep(_POLL_S)
         self._check(chief)
         self._await(time.monotonic() + _GRACE_S)
-        return self._result()
+        return self._result(chief)
 
     def stop(self) -> None:
-        """Ends all that still run."""
-        for ask in (subprocess.Popen.terminate, subprocess.Popen.kill):
-            for child in self._children:
-                if child.process.poll() is None:
-                    with contextlib.suppress(ProcessLookupError):
-                        ask(child.process)
-            self._await(time.monotonic() + _GRACE_S, servers=True)
+        """Ends all that still run, and what they have started."""
         for child in self._children:
-            assert child.process.stdin is not None
-            child.process.stdin.close()
+            child.terminate()
+        self._await(time.monotonic() + _GRACE_S, servers=True)
+        for child in self._children:
+            child.close()
+        if self._listener is not None:
+            self._listener.join(_GRACE_S)  # The last records are still on their way.
 
-    def _spawn(self, task: Task | None, messages: int | None) -> _Child:
-        name = "process" if task is None else f"{task.type}-{task.index}"
-        log = self.log_dir / f"{name}.log"
-        environment = dict(os.environ) | {
-            "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)
-        }
-        environment.pop(VARIABLE, None)
-        if task is not None:
-            environment[VARIABLE] = task.to_json()
-        if messages is not None:
-            environment[worker.MESSAGES] = str(messages)
-        with open(log, "ab") as file:
-            process = subprocess.Popen(
-                [sys.executable, "-m", _MODULE, str(self.folder)],
-                # A lifeline: the kernel closes it even if this process is killed.
-                stdin=subprocess.PIPE,
-                stdout=file,
-                stderr=subprocess.STDOUT,
-                env=environment,
-                pass_fds=() if messages is None else (messages,),
-                # Ctrl-C is for this process, which ends the others in order.
-                start_new_session=True,
-            )
-        return _Child(name, task, log, process)
-
-    def _check(self, child: _Child) -> None:
-        status = child.process.poll()
+    def _check(self, child: Child) -> None:
+        status = child.poll()
         if status is None or status == worker.DONE:
             return
-        if status == worker.REFUSED:
-            raise self._result()
-        ending = _ending(status)
+        if status == worker.REFUSED and (error := child.error()) is not None:
+            raise error
+        if status == worker.IN_USE and child.task is not None:
+            raise _PortTakenError(
+                f"{child.name} cannot listen at {child.address}, which is in use; its log is "
+                f"{child.log}."
+            )
         if child.task is not None and child.task.type == "worker" and worker.is_server(child.task):
-            self._revive(child, ending)
+            self._revive(child)
             return
-        if status in (worker.FAILED, worker.LOST):
+        if status in worker.AFTER_EXCEPTION:
             time.sleep(_AFTERMATH_S)
-            dead = [c for c in self._children if (c.process.poll() or 0) < 0]
-            if dead:
-                child, ending = dead[0], _ending(dead[0].process.returncode)
-            elif status == worker.FAILED:
-                raise ProcessError(f"{child.name} failed. The end of {child.log}:\n{_tail(child)}")
-        raise _LostError(f"{child.name} {ending}; its log is {child.log}.")
+            dead = [other for other in self._children if (other.poll() or 0) < 0]
+            if not dead and status != worker.LOST:
+                raise ProcessError(f"{child.name} failed. {child.tail()}")
+            child = dead[0] if dead else child
+        raise _LostError(child.ending())
 
-    def _revive(self, child: _Child, ending: str) -> None:
+    def _revive(self, child: Child) -> None:
+        ending = child.ending()
         if len(self.losses) >= self.restarts:
-            raise _LostError(f"{child.name} {ending}; its log is {child.log}.")
-        self.losses.append(f"{child.name} {ending} and was started again.")
+            raise _LostError(ending)
+        self.losses.append(f"{ending} It was started again.")
         LOGGER.warning("%s The others went on.", self.losses[-1])
-        self._children[self._children.index(child)] = self._spawn(child.task, None)
+        child.close()
+        again = Child.start(child.task, self.folder, self.log_dir, None)
+        self._children[self._children.index(child)] = again
 
-    def _result(self) -> Any:
-        return pickle.loads((self.folder / worker.RESULT_FILE).read_bytes())
+    def _result(self, chief: Child) -> Any:
+        if chief.task is not None and not chief.task.is_chief:
+            return None
+        try:
+            return pickle.loads((self.folder / worker.RESULT_FILE).read_bytes())
+        except FileNotFoundError:
+            raise ProcessError(f"{chief.name} ended without a result. {chief.tail()}") from None
 
     def _await(self, deadline: float, *, servers: bool = False) -> None:
         """Waits for processes to end; servers do so only when they are told."""
         for child in self._children:
             if servers or not worker.is_server(child.task):
-                with contextlib.suppress(subprocess.TimeoutExpired):
-                    child.process.wait(max(0.0, deadline - time.monotonic()))
-
-
-def _listen(messages: Connection) -> None:
-    """Handles the chief's log records until there can be no more."""
-    with contextlib.suppress(EOFError, OSError):
-        while True:
-            record = messages.recv()
-            logger = logging.getLogger(record.name)
-            if logger.isEnabledFor(record.levelno):
-                logger.handle(record)
-
-
-def _ending(status: int) -> str:
-    if status >= 0:
-        return "lost the others" if status == worker.LOST else f"ended with status {status}"
-    return f"was ended by {signal.Signals(-status).name}"
-
-
-def _tail(child: _Child) -> str:
-    lines = child.log.read_text(encoding="utf-8", errors="replace").splitlines()
-    return "\n".join(lines[-_TAIL_LINES:])
+                child.await_end(deadline - time.monotonic())

@@ -1,6 +1,7 @@
 """The place of a process in a cluster, as ``TF_CONFIG`` says it."""
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -12,6 +13,8 @@ VARIABLE = "TF_CONFIG"
 
 TYPES = ("chief", "worker", "ps")
 """Kinds of tasks: the first two train, ``"ps"`` holds variables."""
+
+_ADDRESS = re.compile(r".+:[0-9]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,11 +41,15 @@ class Task:
     def __post_init__(self) -> None:
         cluster = {kind: tuple(addresses) for kind, addresses in self.cluster.items()}
         object.__setattr__(self, "cluster", cluster)
-        if not 0 <= self.index < len(cluster.get(self.type, ())):
+        for address in (each for addresses in cluster.values() for each in addresses):
+            if not isinstance(address, str) or not _ADDRESS.fullmatch(address):
+                raise ConfigError(VARIABLE, received=address, expected="host:port")
+        place = cluster.get(self.type, ()) if self.type in TYPES else ()
+        if not 0 <= self.index < len(place):
             raise ConfigError(
                 VARIABLE,
                 received=f"task {self.type} {self.index} of {cluster}",
-                expected="one of the tasks of the cluster",
+                expected=f"one of the tasks of the cluster, of type {', '.join(TYPES)}",
             )
 
     @classmethod
@@ -58,8 +65,8 @@ class Task:
         try:
             document: Any = json.loads(text)
             task = document["task"]
-            kind = "chief" if task["type"] == "master" else task["type"]
-            return cls(document["cluster"], kind, int(task.get("index", 0)))
+            cluster = {_modern(kind): all_ for kind, all_ in document["cluster"].items()}
+            return cls(cluster, _modern(task["type"]), int(task.get("index", 0)))
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             if isinstance(error, ConfigError):
                 raise
@@ -90,3 +97,7 @@ class Task:
     def is_chief(self) -> bool:
         """Whether this task decides and writes for all."""
         return self.type != "ps" and self.position == 0
+
+
+def _modern(kind: str) -> str:
+    return "chief" if kind == "master" else kind

@@ -5,28 +5,30 @@ folder and leaves there what came of it. ``processes.py`` starts it.
 """
 
 import importlib
-import logging
 import os
 import pickle
+import signal
 import sys
 import threading
 import traceback
+import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
-from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
 from tfx_feeder.components.common.errors import FeederError
+from tfx_feeder.components.feeder_trainer.placing.messages import forward_records
 from tfx_feeder.components.feeder_trainer.placing.task import Task
 
-DONE, FAILED, REFUSED, LOST = 0, 1, 3, 75
-"""Exit status: done; an exception; an error of the suite, pickled; another process went away."""
+DONE, FAILED, REFUSED, LOST, IN_USE = 0, 1, 3, 75, 76
+"""Exit status: done; an exception; an error of the suite, pickled; another process went away;
+another process has this one's port."""
 
-MESSAGES = "TFX_FEEDER_MESSAGES"
-"""Environment variable with the file descriptor to which the chief sends its log records."""
+AFTER_EXCEPTION = (FAILED, REFUSED, LOST, IN_USE)
+"""Those of a process that ended by an exception of Python."""
 
-CALL_FILE, RESULT_FILE = "call.pickle", "result.pickle"
+CALL_FILE, RESULT_FILE, ERROR_FILE = "call.pickle", "result.pickle", "error.pickle"
 
 _GONE = ("UnavailableError", "AbortedError", "DeadlineExceededError", "CancelledError")
 _GONE += ("PeerLostError", "WorkerLostError")
@@ -39,23 +41,26 @@ class Call:
 
     Args:
         function: As ``module:name``; called with the argument and the ``Task``.
-        argument: Passed to it.
-        run_id: No process runs the same call twice.
+        argument: Passed to it; pickled, because only those who run it need what it is made of.
+        run_id: No member of a team runs the same call twice.
+        more: Another call may follow this one.
     """
 
     function: str
-    argument: Any
+    argument: bytes
     run_id: str
+    more: bool = False
 
     @classmethod
-    def of(cls, function: Callable[..., Any], argument: Any, run_id: str) -> "Call":
+    def of(cls, function: Callable[..., Any], argument: Any, *, more: bool = False) -> "Call":
         """Names a function that can be imported."""
-        return cls(f"{function.__module__}:{function.__qualname__}", argument, run_id)
+        name = f"{function.__module__}:{function.__qualname__}"
+        return cls(name, pickle.dumps(argument), uuid.uuid4().hex, more)
 
     def __call__(self, task: Task | None) -> Any:
         """Runs it in this process."""
         module, _, name = self.function.partition(":")
-        return getattr(importlib.import_module(module), name)(self.argument, task)
+        return getattr(importlib.import_module(module), name)(pickle.loads(self.argument), task)
 
 
 def write(path: Path, value: Any) -> None:
@@ -79,7 +84,7 @@ def serve(task: Task) -> None:
     server.join()
 
 
-def run(call: Call, task: Task | None, result: Path) -> int:
+def run(call: Call, task: Task | None, folder: Path) -> int:
     """Runs a call and writes what came of it, the chief's result or anyone's error.
 
     Returns:
@@ -88,15 +93,12 @@ def run(call: Call, task: Task | None, result: Path) -> int:
     try:
         value = call(task)
     except Exception as error:
-        traceback.print_exc()
-        if _means_loss(error):
-            return LOST
-        if isinstance(error, FeederError):
-            write(result, error)
-            return REFUSED
-        return FAILED
+        status = _status_after(error)
+        if status == REFUSED:
+            write(folder / ERROR_FILE, error)
+        return status
     if task is None or task.is_chief:
-        write(result, value)
+        write(folder / RESULT_FILE, value)
     return DONE
 
 
@@ -108,23 +110,29 @@ def is_server(task: Task | None) -> bool:
 def main(folder: Path) -> int:
     """Does what the folder says; returns the exit status."""
     _end_with_parent()
-    _forward_records()
+    forward_records()
     task = Task.from_env(os.environ)
     if task is not None and is_server(task):
-        serve(task)
+        try:
+            serve(task)
+        except Exception as error:
+            return _status_after(error)
         return DONE
     call = pickle.loads((folder / CALL_FILE).read_bytes())
-    return run(call, task, folder / RESULT_FILE)
+    return run(call, task, folder)
 
 
-def _means_loss(error: BaseException) -> bool:
+def _status_after(error: Exception) -> int:
+    traceback.print_exception(error)
     chain: BaseException | None = error
     while chain is not None:
         text = str(chain).lower()
-        if type(chain).__name__ in _GONE or any(words in text for words in _IN_USE):
-            return True
+        if any(words in text for words in _IN_USE):
+            return IN_USE
+        if type(chain).__name__ in _GONE:
+            return LOST
         chain = chain.__cause__
-    return False
+    return REFUSED if isinstance(error, FeederError) else FAILED
 
 
 def _end_with_parent() -> None:
@@ -132,33 +140,11 @@ def _end_with_parent() -> None:
 
     def wait() -> None:
         sys.stdin.buffer.read()
+        if os.getpgrp() == os.getpid():
+            os.killpg(0, signal.SIGKILL)  # What this process has started as well.
         os._exit(LOST)
 
     threading.Thread(target=wait, daemon=True).start()
-
-
-def _forward_records() -> None:
-    descriptor = os.environ.pop(MESSAGES, None)
-    if descriptor is None:
-        return
-    logger = logging.getLogger("tfx_feeder")
-    logger.setLevel(logging.DEBUG)
-    logger.addHandler(_Forwarder(Connection(int(descriptor), readable=False)))
-
-
-class _Forwarder(logging.Handler):
-    """Sends log records to the parent, which handles them as its own."""
-
-    def __init__(self, connection: Connection) -> None:
-        super().__init__()
-        self._connection = connection
-
-    def emit(self, record: logging.LogRecord) -> None:
-        record.exc_info = None
-        try:
-            self._connection.send(record)
-        except (OSError, TypeError, AttributeError, pickle.PicklingError):
-            self.handleError(record)
 
 
 if __name__ == "__main__":

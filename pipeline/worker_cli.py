@@ -1,0 +1,54 @@
+"""The command ``tfx-feeder worker``: one machine of a cluster that trains."""
+
+import os
+from pathlib import Path
+
+import click
+
+from tfx_feeder.components.common.errors import ConfigError, FeederError
+from tfx_feeder.components.feeder_trainer.placing.member import JOB, follow, job_path
+from tfx_feeder.components.feeder_trainer.placing.task import VARIABLE, Task
+from tfx_feeder.components.feeder_trainer.scheduling.durations import read_duration
+
+_FOLDER = click.Path(file_okay=False, path_type=Path)
+
+
+@click.command()
+@click.option(
+    "--job",
+    metavar="PATH",
+    envvar=JOB,
+    show_envvar=True,
+    help="File in which the chief leaves the work; the same one for all machines.",
+)
+@click.option(
+    "--timeout",
+    default="30m",
+    show_default=True,
+    metavar="DURATION",
+    help="How long to wait for work, and to reach the chief.",
+)
+@click.option("--log-dir", type=_FOLDER, help="Folder of the log.  [default: logs, beside the job]")
+def worker(job: str | None, timeout: str, log_dir: Path | None) -> None:
+    """Take part in a training as the task that TF_CONFIG describes, and end when it is done.
+
+    The chief runs the pipeline, with a strategy that has cluster="env"; all other tasks of the
+    cluster run this command.
+    """
+    try:
+        timeout_s = read_duration("--timeout", timeout)
+        path = job_path(job)
+        task = Task.from_env(os.environ)
+        if task is None:
+            raise ConfigError(
+                VARIABLE,
+                received=None,
+                expected="a description of the cluster and of this task",
+                fix="Let the orchestrator set it.",
+            )
+        log_dir = log_dir or path.parent / "logs"
+        click.echo(f"{task.type} {task.index} waits for work in {path}; its log is in {log_dir}")
+        follow(task, path, timeout_s=timeout_s, log_dir=log_dir)
+    except FeederError as error:
+        raise click.ClickException(str(error)) from error
+    click.echo("Done.")
