@@ -1,0 +1,129 @@
+"""One training from files to exported model under every strategy that runs on this machine."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tfx_feeder.components.feeder_trainer.fitting import FitJob
+from tfx_feeder.components.feeder_trainer.model_source import ModelContext
+from tfx_feeder.components.feeder_trainer.options import Feed, Image
+from tfx_feeder.components.feeder_trainer.schedule import Schedule
+from tfx_feeder.components.feeder_trainer.strategies import Strategy
+from tfx_feeder.components.feeder_trainer.training import TrainingJob, train
+from tfx_feeder.components.feeder_trainer.user_code import UserCode
+
+pytestmark = [pytest.mark.slow, pytest.mark.multi_worker]
+
+MODULE = """
+import keras
+
+class Network(keras.Model):
+    def __init__(self):
+        super().__init__()
+        self.hidden = keras.layers.Dense(16, activation="relu")
+        self.scores = keras.layers.Dense(10, activation="softmax")
+
+    def call(self, features):
+        image = keras.ops.cast(keras.ops.reshape(features["image"], (-1, 64)), "float32")
+        return self.scores(self.hidden(image / 255))
+
+def model_fn(context):
+    model = Network()
+    model.compile("adam", "sparse_categorical_crossentropy", metrics=["accuracy"])
+    return model
+
+def augment_fn(features, seed):
+    return features
+
+def callbacks_fn(context):
+    return [keras.callbacks.LearningRateScheduler(lambda epoch, rate: rate / 2)]
+"""
+
+STRATEGIES = [
+    Strategy.sequential(),
+    Strategy.mirrored(("CPU:0", "CPU:1"), learning_rate_rule="linear"),
+    Strategy.central_storage(("CPU:0", "CPU:1")),
+    Strategy.multi_worker("local:2"),
+    Strategy.parameter_server("local:2"),
+    Strategy.parameter_server_sync("local:2"),
+    Strategy.peer_averaging("local:2"),
+]
+
+
+@pytest.fixture
+def job(
+    tmp_path: Path, digit_files: list[str], digits_spec: dict[str, Any]
+) -> Callable[[Strategy], TrainingJob]:
+    module = tmp_path / "model.py"
+    module.write_text(MODULE)
+    feed = Feed(images={"image": Image(8, 8, 1)}, eval_batch_size=64, cache="none")
+
+    def make(strategy: Strategy) -> TrainingJob:
+        return TrainingJob(
+            fit=FitJob(
+                code=UserCode(module_file=str(module)),
+                context=ModelContext(digits_spec, feed),
+                schedule=Schedule.of("0.02:33x2, 0.01:64x1"),
+                strategy=strategy,
+                train_files=digit_files,
+                eval_files=digit_files,
+                checkpoint_dir=str(tmp_path / "checkpoints"),
+            ),
+            raw_feature_spec=digits_spec,
+            transform=None,
+            serving_dir=str(tmp_path / "serving"),
+            keras_dir=str(tmp_path / "keras"),
+            log_dir=str(tmp_path / "logs"),
+            probe_dir=str(tmp_path / "probes"),
+        )
+
+    return make
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES, ids=lambda strategy: strategy.name)
+def test_it_trains_exports_and_records(
+    strategy: Strategy, job: Callable[[Strategy], TrainingJob], digits: Any, serialize: Callable
+) -> None:
+    made = job(strategy)
+
+    history = train(made)
+
+    assert history.strategy == strategy.name
+    assert history.placement is not None
+    # Asynchronous workers take a whole batch each.
+    replicas = 1 if strategy.name in ("sequential", "parameter_server") else 2
+    assert (history.placement.replicas, history.placement.attempts) == (replicas, 1)
+    # 200 examples in batches of 33 and of 64: nothing is lost in the remainders.
+    assert [(row.steps, row.examples) for row in history.epochs] == [(7, 200), (7, 200), (4, 200)]
+    factor = 2 if strategy.learning_rate_rule == "linear" else 1
+    rates = [row.learning_rate for row in history.epochs]
+    # A callback of the chief's halves the rate at each epoch; a phase sets its own.
+    np.testing.assert_allclose(rates, np.array([0.01, 0.005, 0.005]) * factor, rtol=1e-5)
+    assert history.epochs[-1].metrics["val_accuracy"] > 0.15
+    assert not Path(made.fit.checkpoint_dir).exists()
+    served = tf.saved_model.load(made.serving_dir).signatures["serving_default"]
+    examples = [serialize(row) for row in digits.rows()[:9]]
+    (scores,) = served(examples=tf.constant(examples)).values()
+    assert scores.shape == (9, 10)
+    assert np.isfinite(scores).all()
+
+
+def test_the_time_to_train_chooses_and_is_compared_with_what_happened(
+    job: Callable[[Strategy], TrainingJob],
+) -> None:
+    auto = Strategy.auto("10m", candidates=("mirrored",), device_cost_per_hour={"mirrored": 0.001})
+
+    history = train(job(auto))
+
+    rows = {row.strategy: row for row in history.candidates}
+    assert set(rows) == {"sequential", "mirrored"}
+    assert history.strategy == "mirrored", rows
+    assert history.chosen is rows["mirrored"]
+    assert rows["mirrored"].cost < rows["sequential"].cost
+    assert rows["mirrored"].actual_s > 0
+    assert history.placement is not None
+    assert history.placement.strategy["name"] == "mirrored"
