@@ -1,15 +1,24 @@
-"""What the processes of test_processes.py run; a module of its own, so that they can import it."""
+"""What the processes of test_processes.py and test_member.py run; a module that they can import."""
 
+import contextlib
 import logging
 import os
 import signal
+import subprocess
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from tfx_feeder.components.common.errors import ConfigError, FeederError
+from tfx_feeder.components.feeder_trainer.placing.addresses import is_answering
 from tfx_feeder.components.feeder_trainer.placing.layout import Layout
+from tfx_feeder.components.feeder_trainer.placing.member import lead
 from tfx_feeder.components.feeder_trainer.placing.processes import run
-from tfx_feeder.components.feeder_trainer.placing.task import Task
+from tfx_feeder.components.feeder_trainer.placing.task import VARIABLE, Task
+
+
+class PeerLostError(FeederError):
+    """As a strategy raises it that misses a member."""
 
 
 def positions(folder: str, task: Task | None) -> tuple[str, int]:
@@ -22,13 +31,20 @@ def positions(folder: str, task: Task | None) -> tuple[str, int]:
     return name, members
 
 
+def is_first_time(folder: str, task: Task) -> bool:
+    """Says whether this member runs for the first time; waits until all have asked."""
+    mark = Path(folder) / f"{task.type}-{task.index}.began"
+    first = not mark.exists()
+    mark.touch()
+    wait_for(lambda: len(list(Path(folder).glob("*.began"))) == len(task.members), 60)
+    return first
+
+
 def die_once(folder: str, task: Task | None) -> str:
     """Kills the second member the first time."""
     assert task is not None
-    mark = Path(folder) / "died"
-    if not mark.exists():
+    if is_first_time(folder, task):
         if task.index == 1:
-            mark.touch()
             os.kill(os.getpid(), signal.SIGKILL)
         time.sleep(60)
     return "done"
@@ -56,10 +72,6 @@ def lose_peer(folder: str, task: Task | None) -> str:
     mark = Path(folder) / "lost"
     if not mark.exists():
         mark.touch()
-
-        class PeerLostError(FeederError):
-            pass
-
         raise PeerLostError("nobody there")
     return "done"
 
@@ -78,3 +90,140 @@ def wait(folder: str, task: Task | None) -> None:
 def parent(folder: str) -> None:
     """Runs two members that stay."""
     run(wait, folder, Layout("team", 2), log_dir=folder)
+
+
+def count_members(folder: str, task: Task | None) -> int:
+    """Kills the last member while there are three of them."""
+    assert task is not None
+    if len(task.members) == 3:
+        if task.index == 2:
+            os.kill(os.getpid(), signal.SIGKILL)
+        time.sleep(60)
+    return len(task.members)
+
+
+def find_port_taken(folder: str, task: Task | None) -> str:
+    """Finds its port taken the first time; returns the one that it has then."""
+    assert task is not None
+    if is_first_time(folder, task):
+        if task.index == 1:
+            (Path(folder) / "first").write_text(task.cluster["worker"][1])
+            raise OSError(98, "Address already in use")
+        time.sleep(60)
+    return task.cluster["worker"][1]
+
+
+def leave(_: str, task: Task | None) -> None:
+    """Ends without an answer."""
+    os._exit(0)
+
+
+def answer_then_refuse(_: str, task: Task | None) -> str:
+    """The chief answers; then another member finds its options wrong."""
+    assert task is not None
+    if not task.is_chief:
+        time.sleep(1)
+        raise ConfigError("late", received=0, expected="1 or more")
+    return "done"
+
+
+def leave_child(folder: str, task: Task | None) -> None:
+    """Starts a process that would outlive it, and is killed."""
+    process = subprocess.Popen(["sleep", "600"])
+    (Path(folder) / f"pid-{process.pid}").touch()
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def log_much(_: str, task: Task | None) -> None:
+    """Says much until its last moment, of things that stay where they are."""
+    for number in range(500):
+        logging.getLogger("tfx_feeder.progress").info("%d %s", number, lambda: None)
+
+
+def lose_worker(_: str, task: Task | None) -> tuple[bool, bool]:
+    """Kills a server once it listens; says whether it went away and came back."""
+    assert task is not None
+    address = task.cluster["worker"][1]
+    wait_for(lambda: is_answering(address))
+    kill(Task(task.cluster, "worker", 1))
+    wait_for(lambda: not is_answering(address))
+    wait_for(lambda: is_answering(address))
+    return True, is_answering(task.cluster["worker"][0])
+
+
+def lose_server(folder: str, task: Task | None) -> str:
+    """Kills the parameter server the first time."""
+    assert task is not None
+    wait_for(lambda: is_answering(task.cluster["ps"][0]))
+    mark = Path(folder) / "lost"
+    if not mark.exists():
+        mark.touch()
+        kill(Task(task.cluster, "ps", 0))
+        time.sleep(60)
+    return "done"
+
+
+def kill(task: Task) -> None:
+    """Kills the process that has this place."""
+    mark = f"{VARIABLE}={task.to_json()}".encode()
+    for folder in Path("/proc").iterdir():
+        with contextlib.suppress(OSError):
+            if folder.name.isdigit() and mark in (folder / "environ").read_bytes().split(b"\0"):
+                os.kill(int(folder.name), signal.SIGKILL)
+
+
+def wait_for(condition: Callable[[], bool], seconds: float = 120) -> None:
+    """Waits until something is so."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def meet(folder: str, task: Task | None) -> list[str]:
+    """Waits until every member was here, each a single time; returns who was."""
+    assert task is not None
+    with open(Path(folder) / f"{task.type}-{task.index}.here", "x") as file:
+        file.write("once")
+    wait_for(lambda: len(list(Path(folder).glob("*.here"))) == len(task.members), 60)
+    return sorted(path.stem for path in Path(folder).glob("*.here"))
+
+
+def meet_servers(_: str, task: Task | None) -> int:
+    """Waits until all servers of the cluster are there."""
+    assert task is not None
+    servers = [*task.cluster["worker"], *task.cluster["ps"]]
+    wait_for(lambda: all(map(is_answering, servers)))
+    return len(servers)
+
+
+def stay(folder: str, task: Task | None) -> None:
+    """Leaves its place, and stays."""
+    assert task is not None
+    (Path(folder) / f"{task.type}-{task.index}.stays").touch()
+    time.sleep(600)
+
+
+def lead_and_stay(folder: str, task: Task) -> None:
+    """Leads a call that does not end."""
+    lead(stay, folder, task, log_dir=folder)
+
+
+def lose_chief(folder: str, task: Task | None) -> None:
+    """The chief is killed once the other member is there, which then has lost it."""
+    assert task is not None
+    mark = Path(folder) / "there"
+    if task.is_chief:
+        wait_for(mark.exists, 60)
+        os.kill(os.getpid(), signal.SIGKILL)
+    mark.touch()
+    time.sleep(1)
+    raise PeerLostError("nobody there")
+
+
+def fail_beside_chief(folder: str, task: Task | None) -> None:
+    """Has a bug that only one member meets, while the chief goes on."""
+    assert task is not None
+    if not task.is_chief:
+        raise KeyError("no such thing")
+    wait_for((Path(folder) / "seen").exists, 60)

@@ -70,8 +70,12 @@ def test_a_lost_peer_makes_all_begin_again(tmp_path: Path) -> None:
 
 
 def test_too_many_losses_are_an_error(tmp_path: Path) -> None:
-    with pytest.raises(ProcessError, match="lost a process 2 times, and 1 restarts are allowed"):
+    with pytest.raises(
+        ProcessError, match="lost a process 2 times, and 1 restarts are allowed"
+    ) as caught:
         run(jobs.die, str(tmp_path), Layout("process"), log_dir=tmp_path, restarts=1)
+
+    assert str(tmp_path / "process.log") in str(caught.value)
 
 
 def test_an_error_of_the_suite_comes_out_as_it_is(tmp_path: Path) -> None:
@@ -88,14 +92,74 @@ def test_any_other_error_shows_the_log(tmp_path: Path) -> None:
     assert str(tmp_path) in str(caught.value)
 
 
+def test_a_team_may_begin_again_with_one_fewer(tmp_path: Path) -> None:
+    layout = Layout("team", 3)
+
+    ran = run(jobs.count_members, str(tmp_path), layout, log_dir=tmp_path, on_loss="fewer")
+
+    assert ran.result == 2
+    assert "worker-2 was ended by SIGKILL" in ran.losses[0]
+
+
+def test_a_port_that_is_taken_is_left_for_another(tmp_path: Path) -> None:
+    ran = run(jobs.find_port_taken, str(tmp_path), TEAM, log_dir=tmp_path, restarts=0)
+
+    assert ran.result != (tmp_path / "first").read_text()
+    assert not ran.losses
+
+
+def test_an_end_without_an_answer_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(ProcessError, match="process ended without a result"):
+        run(jobs.leave, "", Layout("process"), log_dir=tmp_path)
+
+
+def test_an_error_after_the_answer_does_not_hide_it(tmp_path: Path) -> None:
+    assert run(jobs.answer_then_refuse, "", TEAM, log_dir=tmp_path).result == "done"
+
+
+def test_what_a_killed_process_had_started_is_ended(tmp_path: Path) -> None:
+    with pytest.raises(ProcessError):
+        run(jobs.leave_child, str(tmp_path), Layout("process"), log_dir=tmp_path, restarts=0)
+
+    (path,) = tmp_path.glob("pid-*")
+    until(lambda: is_gone(int(path.name.removeprefix("pid-"))))
+
+
+@pytest.mark.slow
+def test_a_worker_that_serves_comes_back_alone(tmp_path: Path) -> None:
+    ran = run(jobs.lose_worker, "", Layout("servers", 2), log_dir=tmp_path)
+
+    assert ran.result == (True, True)
+    assert len(ran.losses) == 1
+    assert ran.losses[0].startswith("worker-1 was ended by SIGKILL")
+
+
+@pytest.mark.slow
+def test_without_a_parameter_server_all_begin_again(tmp_path: Path) -> None:
+    ran = run(jobs.lose_server, str(tmp_path), Layout("servers", 1), log_dir=tmp_path)
+
+    assert ran.result == "done"
+    assert len(ran.losses) == 1
+    assert ran.losses[0].startswith("ps-0 was ended by SIGKILL")
+
+
 def test_log_records_of_the_chief_arrive(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.DEBUG, logger="tfx_feeder"):
         run(jobs.log, "", TEAM, log_dir=tmp_path)
-        until(lambda: bool(caplog.records))
 
     (record,) = caplog.records
     assert record.getMessage() == "half way"
     assert record.progress == {"half": 0.5}
+
+
+def test_no_record_is_missing_when_the_chief_is_done(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.DEBUG, logger="tfx_feeder"):
+        run(jobs.log_much, "", Layout("process"), log_dir=tmp_path)
+
+    numbers = [int(record.getMessage().split()[0]) for record in caplog.records]
+    assert numbers == list(range(500))
 
 
 @pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGINT], ids=["killed", "interrupted"])

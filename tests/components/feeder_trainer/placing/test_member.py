@@ -1,0 +1,187 @@
+"""Members of an orchestrator's cluster: the chief leaves work, ``tfx-feeder worker`` takes it."""
+
+import json
+import multiprocessing
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tfx_feeder.components.common.errors import ConfigError, FeederError
+from tfx_feeder.components.feeder_trainer.placing import worker
+from tfx_feeder.components.feeder_trainer.placing.layout import Layout
+from tfx_feeder.components.feeder_trainer.placing.member import JOB, follow, lead
+from tfx_feeder.components.feeder_trainer.placing.processes import LostError, ProcessError
+from tfx_feeder.components.feeder_trainer.placing.task import VARIABLE, Task
+
+sys.path.insert(0, str(Path(__file__).parent))  # So that a child process finds the jobs as well.
+
+import process_jobs as jobs
+
+pytestmark = pytest.mark.multi_worker
+Start = Callable[..., subprocess.Popen[str]]
+
+
+@pytest.fixture
+def path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    path = tmp_path / "shared" / "training.job"
+    path.parent.mkdir()
+    monkeypatch.setenv(JOB, str(path))
+    return path
+
+
+@pytest.fixture
+def start(path: Path) -> Iterator[Start]:
+    """Starts ``tfx-feeder worker`` as an orchestrator does."""
+    started = []
+
+    def start(task: Task, timeout: str = "60s") -> subprocess.Popen[str]:
+        program = "from tfx_feeder.pipeline.cli import main; main()"
+        environment = {VARIABLE: task.to_json(), "PYTHONPATH": str(Path(__file__).parent)}
+        process = subprocess.Popen(
+            [sys.executable, "-c", program, "worker", "--timeout", timeout],
+            env=os.environ | environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        started.append(process)
+        return process
+
+    yield start
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+def places(layout: Layout) -> list[Task]:
+    return [task for task in layout.tasks() if task is not None]
+
+
+def test_members_take_part_and_end_when_it_is_done(start: Start, path: Path) -> None:
+    chief, *others = places(Layout("team", 3))
+    processes = [start(task) for task in others]
+    place = path.parent / "meeting"
+    place.mkdir()
+
+    result = lead(jobs.meet, str(place), chief, log_dir=str(path.parent))
+
+    assert result == ["worker-0", "worker-1", "worker-2"]
+    for process in processes:
+        output, _ = process.communicate(timeout=30)
+        assert process.returncode == 0, output
+    assert not path.exists()
+    assert (path.parent / "logs" / "worker-1.log").exists()
+
+
+def test_members_stay_while_more_may_follow(start: Start, path: Path) -> None:
+    chief, other = places(Layout("team", 2))
+    process = start(other)
+    for name in ("first", "second"):
+        place = path.parent / name
+        place.mkdir()
+        lead(jobs.meet, str(place), chief, log_dir=str(path.parent), more=name == "first")
+
+    assert process.wait(30) == 0
+
+
+@pytest.mark.slow
+def test_members_are_there_for_the_next_attempt_of_a_killed_chief(
+    start: Start, path: Path, tmp_path: Path
+) -> None:
+    chief, other = places(Layout("team", 2))
+    process = start(other)
+    first = multiprocessing.get_context("spawn").Process(
+        target=jobs.lead_and_stay, args=(str(tmp_path), chief)
+    )
+    first.start()
+    jobs.wait_for(lambda: len(list(tmp_path.glob("*.stays"))) == 2)
+    first.kill()
+    first.join()
+    assert path.exists()
+
+    assert lead(jobs.meet, str(tmp_path), chief, log_dir=str(tmp_path)) == ["worker-0", "worker-1"]
+
+    assert process.wait(30) == 0
+
+
+def test_members_are_there_after_an_attempt_that_failed(
+    start: Start, path: Path, tmp_path: Path
+) -> None:
+    chief, other = places(Layout("team", 2))
+    process = start(other)
+    with pytest.raises(LostError, match="Start the Trainer again"):
+        lead(jobs.lose_chief, str(tmp_path), chief, log_dir=str(tmp_path))
+    assert not path.exists()
+
+    lead(jobs.meet, str(tmp_path), chief, log_dir=str(tmp_path))
+
+    assert process.wait(30) == 0
+
+
+def test_a_bug_of_a_member_is_its_error(start: Start, path: Path, tmp_path: Path) -> None:
+    chief, other = places(Layout("team", 2))
+    process = start(other)
+    thread = threading.Thread(
+        target=lambda: lead(jobs.fail_beside_chief, str(tmp_path), chief, log_dir=str(tmp_path))
+    )
+    thread.start()
+
+    output, _ = process.communicate(timeout=60)
+    (tmp_path / "seen").touch()
+    thread.join()
+
+    assert process.returncode == 1
+    assert "KeyError: 'no such thing'" in output
+
+
+def test_a_call_is_not_tried_twice(path: Path, tmp_path: Path) -> None:
+    _, other = places(Layout("team", 2))
+    call = worker.Call.of(jobs.fail, "")
+    worker.write(path, call)
+    with pytest.raises(ProcessError, match="no such thing"):
+        follow(other, path, timeout_s=30, log_dir=tmp_path)
+
+    with pytest.raises(FeederError, match="left no work"):
+        follow(other, path, timeout_s=0.5, log_dir=tmp_path)
+
+
+def test_a_chief_that_cannot_be_reached_is_named(path: Path, tmp_path: Path) -> None:
+    _, other = places(Layout("team", 2))
+    worker.write(path, worker.Call.of(jobs.stay, str(tmp_path)))
+
+    with pytest.raises(FeederError, match=f"not been reached at {other.members[0]}"):
+        follow(other, path, timeout_s=1, log_dir=tmp_path)
+
+
+def test_a_file_of_something_else_is_refused(path: Path, tmp_path: Path) -> None:
+    path.write_text(json.dumps("work"))
+
+    with pytest.raises(ConfigError, match=JOB):
+        follow(places(Layout("team", 2))[1], path, timeout_s=1, log_dir=tmp_path)
+
+
+def test_only_the_chief_leads_and_it_says_where(monkeypatch: pytest.MonkeyPatch) -> None:
+    chief, other = places(Layout("team", 2))
+    with pytest.raises(ConfigError, match="tfx-feeder worker"):
+        lead(jobs.fail, "", other, log_dir="")
+
+    monkeypatch.delenv(JOB, raising=False)
+    with pytest.raises(ConfigError, match=JOB):
+        lead(jobs.fail, "", chief, log_dir="")
+
+
+@pytest.mark.slow
+def test_servers_serve_until_the_chief_is_done(start: Start, path: Path) -> None:
+    chief, *others = places(Layout("servers", 1))
+    processes = [start(task) for task in others]
+
+    assert lead(jobs.meet_servers, "", chief, log_dir=str(path.parent)) == len(others)
+
+    for process in processes:
+        output, _ = process.communicate(timeout=30)
+        assert process.returncode == 0, output

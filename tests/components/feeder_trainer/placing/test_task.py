@@ -1,0 +1,105 @@
+"""The place of a process: read from TF_CONFIG, told apart, written again."""
+
+import json
+from typing import Any
+
+import pytest
+
+from tfx_feeder.components.common.errors import ConfigError
+from tfx_feeder.components.feeder_trainer.placing.layout import Layout
+from tfx_feeder.components.feeder_trainer.placing.task import VARIABLE, Task
+
+WORKERS = {"worker": ["a:1", "b:2"]}
+SERVERS = {"chief": ["c:1"], "worker": ["a:1", "b:2"], "ps": ["p:3"]}
+
+
+def read(cluster: Any, kind: str, index: Any = 0) -> Task:
+    document = {"cluster": cluster, "task": {"type": kind, "index": index}}
+    task = Task.from_env({VARIABLE: json.dumps(document)})
+    assert task is not None
+    return task
+
+
+@pytest.mark.parametrize("environ", [{}, {VARIABLE: ""}], ids=["unset", "empty"])
+def test_without_a_cluster_there_is_no_task(environ: dict[str, str]) -> None:
+    assert Task.from_env(environ) is None
+
+
+@pytest.mark.parametrize(
+    ("cluster", "kind", "index", "position", "is_chief"),
+    [
+        (WORKERS, "worker", 0, 0, True),
+        (WORKERS, "worker", 1, 1, False),
+        (WORKERS, "worker", "1", 1, False),
+        (SERVERS, "chief", 0, 0, True),
+        (SERVERS, "worker", 0, 1, False),
+    ],
+)
+def test_the_chief_comes_first(
+    cluster: Any, kind: str, index: Any, position: int, is_chief: bool
+) -> None:
+    task = read(cluster, kind, index)
+
+    assert (task.position, task.is_chief) == (position, is_chief)
+
+
+def test_servers_hold_variables_and_are_no_members() -> None:
+    task = read(SERVERS, "ps")
+
+    assert task.members == ("c:1", "a:1", "b:2")
+    assert not task.is_chief
+
+
+def test_an_index_that_is_left_out_is_0() -> None:
+    document = {"cluster": WORKERS, "task": {"type": "worker"}}
+
+    assert Task.from_env({VARIABLE: json.dumps(document)}) == read(WORKERS, "worker")
+
+
+def test_a_master_is_a_chief() -> None:
+    task = read({"master": ["c:1"], "worker": ["a:1"]}, "master")
+
+    assert task.is_chief
+    assert task.members == ("c:1", "a:1")
+
+
+def test_what_was_written_is_read_again() -> None:
+    task = read(SERVERS, "worker", 1)
+
+    assert Task.from_env({VARIABLE: task.to_json()}) == task
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "worker 0",
+        "[]",
+        "{}",
+        '{"cluster": {"worker": ["a:1"]}}',
+        '{"cluster": ["a:1"], "task": {"type": "worker", "index": 0}}',
+        '{"cluster": {"worker": 1}, "task": {"type": "worker", "index": 0}}',
+        '{"cluster": {"worker": "a:1"}, "task": {"type": "worker", "index": 0}}',
+        '{"cluster": {"worker": ["a"]}, "task": {"type": "worker", "index": 0}}',
+        '{"cluster": {"worker": [7]}, "task": {"type": "worker", "index": 0}}',
+        '{"cluster": {"worker": ["a:1"]}, "task": {"type": "worker", "index": 1}}',
+        '{"cluster": {"worker": ["a:1"]}, "task": {"type": "worker", "index": -1}}',
+        '{"cluster": {"worker": ["a:1"]}, "task": {"type": "worker", "index": "first"}}',
+        '{"cluster": {"worker": ["a:1"]}, "task": {"type": "chief", "index": 0}}',
+        '{"cluster": {"evaluator": ["a:1"]}, "task": {"type": "evaluator", "index": 0}}',
+    ],
+)
+def test_anything_else_is_refused_by_name(text: str) -> None:
+    with pytest.raises(ConfigError, match=VARIABLE):
+        Task.from_env({VARIABLE: text})
+
+
+def test_a_layout_gives_every_process_an_address_of_its_own() -> None:
+    tasks = Layout("servers", 3).tasks()
+    addresses = {task.cluster[task.type][task.index] for task in tasks if task is not None}
+
+    assert [task and task.type for task in tasks] == ["chief", *["worker"] * 3, "ps"]
+    assert len(addresses) == 5
+
+
+def test_one_process_is_no_cluster() -> None:
+    assert Layout("process").tasks() == (None,)
