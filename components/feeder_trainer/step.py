@@ -94,8 +94,9 @@ class CompiledSteps:
 
     def results(self) -> dict[str, float]:
         """Returns loss and metrics since the last reset, as ``fit()`` names them."""
-        results = self.model.get_metrics_result()
-        return {name: float(np.mean(value)) for name, value in _flat(results).items()}
+        results = _flat(self.model.get_metrics_result())
+        # A metric may return a variable, which replicas share.
+        return {name: float(np.mean(tf.convert_to_tensor(v))) for name, v in results.items()}
 
     def train(self, iterator: Any, sizes: Sequence[int]) -> np.ndarray:
         """Takes batches from the iterator and trains on each.
