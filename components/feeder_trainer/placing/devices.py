@@ -26,7 +26,7 @@ def open_devices(named: Sequence[str]) -> list[str]:
         The devices' names.
 
     Raises:
-        ConfigError: A device does not exist, or TensorFlow has started.
+        ConfigError: A device does not exist or comes twice, or TensorFlow has started.
     """
     gpus = len(tf.config.list_physical_devices("GPU"))
     if not named:
@@ -45,6 +45,10 @@ def open_devices(named: Sequence[str]) -> list[str]:
             received=tuple(named),
             expected=f"devices of this machine, which has {gpus} GPUs",
             fix="CPU:0, CPU:1 and so on are logical devices of the processor.",
+        )
+    if len(set(parsed)) < len(parsed):
+        raise ConfigError(
+            "strategy devices", received=tuple(named), expected="several devices, each once"
         )
     processors = 1 + max((index for kind, index in parsed if kind == "CPU"), default=0)
     if processors > 1:

@@ -1,6 +1,7 @@
 """Synchronous replicas by ``tf.distribute``: on one machine, over several, or on a TPU."""
 
 import functools
+import socket
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -23,6 +24,9 @@ from tfx_feeder.components.feeder_trainer.strategies import Strategy
 
 _TIMEOUT_S = 300.0
 """Longest silence in an exchange; a member may trace its graph while the others wait."""
+
+_REACH_S = 10.0
+"""How long to wait for a TPU to answer."""
 
 
 def open_placement(strategy: Strategy, task: Task | None) -> Placement:
@@ -218,17 +222,25 @@ def _multi_worker(strategy: Strategy, task: Task | None) -> tf.distribute.Strate
 def _tpu(strategy: Strategy, task: Task | None) -> tf.distribute.Strategy:
     del task
     try:
-        resolver = tf.distribute.cluster_resolver.TPUClusterResolver(strategy.address or "")
+        if strategy.address.startswith("grpc://"):
+            _reach(strategy.address.removeprefix("grpc://"))
+        resolver = tf.distribute.cluster_resolver.TPUClusterResolver(strategy.address)
         tf.config.experimental_connect_to_cluster(resolver)
         tf.tpu.experimental.initialize_tpu_system(resolver)
         return tf.distribute.TPUStrategy(resolver)
-    except (ValueError, RuntimeError, tf.errors.OpError) as error:
+    except (ValueError, RuntimeError, OSError, tf.errors.OpError) as error:
         raise ConfigError(
             "strategy",
             received=f"tpu, address {strategy.address!r}",
             expected="a TPU",
             fix=f"TensorFlow found none: {str(error).splitlines()[0]}",
         ) from error
+
+
+def _reach(address: str) -> None:
+    """Raises an error where nobody listens: TensorFlow would wait without end."""
+    host, _, port = address.rpartition(":")
+    socket.create_connection((host, int(port)), timeout=_REACH_S).close()
 
 
 _DISTRIBUTIONS: Mapping[str, Callable[[Strategy, Task | None], tf.distribute.Strategy]] = {

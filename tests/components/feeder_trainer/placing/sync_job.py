@@ -28,11 +28,9 @@ class Logarithm(keras.layers.Layer):
 def make_model(kind: str) -> keras.Model:
     """Returns a model without chance in it."""
     inputs = keras.Input((4,))
-    x = (
-        Logarithm()(keras.layers.Dense(4, use_bias=False)(inputs))
-        if kind == "undefined at zero"
-        else inputs
-    )
+    x = inputs
+    if kind == "undefined_at_zero":
+        x = Logarithm()(keras.layers.Dense(4, use_bias=False)(x))
     x = keras.layers.Dense(6, "tanh", kernel_regularizer=keras.regularizers.L2(0.01))(x)
     if kind == "batch_norm":
         x = keras.layers.BatchNormalization()(x)
@@ -58,7 +56,7 @@ def data(weighted: bool) -> list[tuple]:
     return batches
 
 
-KINDS = ("plain", "weighted", "clipping", "micro", "noise", "batch_norm")
+KINDS = ("plain", "weighted", "clipping", "micro", "noise", "undefined_at_zero", "batch_norm")
 
 
 def run(strategy: Strategy, task: Task | None) -> dict[str, dict[str, Any]]:

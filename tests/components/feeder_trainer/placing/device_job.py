@@ -1,0 +1,14 @@
+"""Opens devices; run in a process of its own."""
+
+from collections.abc import Sequence
+
+import tensorflow as tf
+
+from tfx_feeder.components.feeder_trainer.placing.devices import open_devices
+from tfx_feeder.components.feeder_trainer.placing.task import Task
+
+
+def opened(named: Sequence[str], task: Task | None) -> tuple[list[str], int]:
+    """Returns the opened devices, and how many logical ones of the processor there are."""
+    del task
+    return open_devices(named), len(tf.config.list_logical_devices("CPU"))

@@ -1,0 +1,163 @@
+"""Models that replicas could easily get wrong, trained and refused; run in a process of its own."""
+
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from tfx_feeder.components.common.errors import ConfigError
+from tfx_feeder.components.feeder_trainer.model_state import capture, restore
+from tfx_feeder.components.feeder_trainer.placing.central_storage import TowerSteps
+from tfx_feeder.components.feeder_trainer.placing.placement import Placement, open_placement
+from tfx_feeder.components.feeder_trainer.placing.task import Task
+from tfx_feeder.components.feeder_trainer.step import CompiledSteps
+from tfx_feeder.components.feeder_trainer.strategies import Strategy
+
+DEVICES = ("CPU:0", "CPU:1", "CPU:2")
+SIZES = (7, 7, 5, 3, 1)
+"""Most do not split evenly; the last leaves two of three replicas without an example."""
+
+
+class OwnLoss(keras.Model):
+    """Its loss does not come from Keras."""
+
+    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+        """Returns the mean squared error."""
+        return tf.reduce_mean(tf.square(y_pred - y))
+
+
+class LossWithMore(keras.Model):
+    """Part of its loss comes from Keras, part does not."""
+
+    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+        """Returns the compiled loss and a bit of the outputs."""
+        return super().compute_loss(x, y, y_pred, sample_weight) + tf.reduce_mean(0.1 * y_pred**2)
+
+
+class OwnStep(keras.Model):
+    """Trains as it likes."""
+
+    def train_step(self, data: Any) -> Any:
+        """Does what Keras does."""
+        return super().train_step(data)
+
+
+class Seen(keras.metrics.Metric):
+    """Counts examples in an integer."""
+
+    def __init__(self) -> None:
+        super().__init__(name="seen")
+        self.count = self.add_weight(shape=(), initializer="zeros", dtype="int32", name="count")
+
+    def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
+        """Counts a batch."""
+        self.count.assign_add(tf.shape(y_true)[0])
+
+    def result(self) -> Any:
+        """Returns the number."""
+        return self.count.value
+
+
+def scalar_loss(y_true: Any, y_pred: Any) -> Any:
+    """A loss function as many write it: it returns the mean, not a value for each example."""
+    return tf.reduce_mean(tf.abs(y_true - y_pred))
+
+
+def _model(of: type[keras.Model] = keras.Model, *, optimizer: Any = None, loss: Any = "mse") -> Any:
+    inputs = keras.Input((4,))
+    x = keras.layers.Dense(6, "tanh", kernel_regularizer=keras.regularizers.L2(0.01))(inputs)
+    model = of(inputs, keras.layers.Dense(1)(x))
+    optimizer = optimizer or keras.optimizers.SGD(0.1)
+    model.compile(optimizer, loss, metrics=["mae", Seen(), keras.metrics.AUC(name="auc")])
+    return model
+
+
+def _sgd(**options: Any) -> keras.Optimizer:
+    return keras.optimizers.SGD(0.1, **options)
+
+
+TRAINED: dict[str, Callable[[], keras.Model]] = {
+    "own loss": lambda: _model(OwnLoss),
+    "loss with more": lambda: _model(LossWithMore),
+    "scalar loss": lambda: _model(loss=scalar_loss),
+    "scaled loss, clipped": lambda: _model(
+        optimizer=keras.optimizers.LossScaleOptimizer(_sgd(global_clipnorm=0.05))
+    ),
+    "average of weights": lambda: _model(optimizer=_sgd(use_ema=True)),
+    "decay of weights": lambda: _model(optimizer=keras.optimizers.AdamW(0.1, weight_decay=0.1)),
+}
+
+REFUSED: dict[str, tuple[Callable[[], keras.Model], str]] = {
+    "own step": (lambda: _model(OwnStep), "step of its own"),
+    "sum": (lambda: _model(loss=keras.losses.MeanSquaredError(reduction="sum")), "reduction sum"),
+    "accumulation": (
+        lambda: _model(optimizer=_sgd(gradient_accumulation_steps=2)),
+        "gradient_accumulation_steps=2",
+    ),
+    "overwriting": (
+        lambda: _model(optimizer=_sgd(use_ema=True, ema_overwrite_frequency=3)),
+        "ema_overwrite_frequency=3",
+    ),
+}
+"""Models, and what of them the error names."""
+
+Figures = dict[str, Any]
+
+
+def run(argument: None, task: Task | None) -> dict[str, dict[str, Any]]:
+    """Returns what every model came to under each strategy, and the errors of those refused."""
+    mirrored = open_placement(Strategy.mirrored(DEVICES), task)
+    placements = {
+        # First, before mirrored steps exist: nothing that they set may matter to it.
+        "sequential": Placement(CompiledSteps),
+        "central_storage": Placement(
+            lambda *args, **options: TowerSteps(DEVICES, *args, **options),
+            scope=lambda: tf.device("CPU:0"),
+        ),
+        "mirrored": mirrored,
+    }
+    trained = {
+        name: {kind: _train(placement, make) for kind, make in TRAINED.items()}
+        for name, placement in placements.items()
+    }
+    refused = {kind: _refusal(mirrored, make) for kind, (make, _) in REFUSED.items()}
+    return trained | {"refused": refused}
+
+
+def _train(placement: Placement, make: Callable[[], keras.Model]) -> Figures:
+    random = np.random.default_rng(1)
+    batches = [
+        ({"x": random.normal(size=(n, 4)).astype("f")}, random.integers(0, 2, (n, 1)).astype("f"))
+        for n in SIZES
+    ]
+    with placement.scope():
+        keras.utils.set_random_seed(3)
+        model = make()
+        steps = placement.steps(model, lambda features: features["x"])
+        steps.build_from(batches[0])
+        spec = tf.nest.map_structure(lambda t: tf.TensorSpec([None, *t.shape[1:]]), batches[0])
+        dataset = tf.data.Dataset.from_generator(lambda: iter(batches), output_signature=spec)
+        iterator = iter(dataset)
+        losses = [steps.train(iterator, [size])[0, 2] for size in SIZES]
+        model.optimizer.finalize_variable_values(model.trainable_weights)
+        before, results = capture(model), steps.results()
+        for _ in range(3):
+            restore(model, capture(model))
+        after = capture(model)
+        return {
+            "losses": losses,
+            "results": results,
+            "weights": [keras.ops.convert_to_numpy(v) for v in model.trainable_variables],
+            "changed": [name for name in before if not np.array_equal(before[name], after[name])],
+        }
+
+
+def _refusal(placement: Placement, make: Callable[[], keras.Model]) -> str:
+    with placement.scope():
+        try:
+            placement.steps(make(), dict)
+        except ConfigError as error:
+            return str(error)
+    return ""
