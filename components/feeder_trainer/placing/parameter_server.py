@@ -36,6 +36,7 @@ from tfx_feeder.components.feeder_trainer.placing.server_workers import (
     await_servers,
 )
 from tfx_feeder.components.feeder_trainer.placing.share import Share
+from tfx_feeder.components.feeder_trainer.placing.shared_steps import _check_losses
 from tfx_feeder.components.feeder_trainer.placing.task import VARIABLE, Task
 from tfx_feeder.components.feeder_trainer.step import (
     BIG_SQUARE,
@@ -125,7 +126,7 @@ class AsynchronousSteps(ServerSteps):
     def __init__(self, name: str, strategy: Any, workers: Workers, *args: Any, **options: Any):
         self._steps = self._stale_sum = self._stale_max = 0
         with strategy.scope():
-            self._applied = tf.Variable(0, dtype=tf.int64, trainable=False)
+            self._applied = tf.Variable(tf.zeros([], tf.int64), trainable=False)
         super().__init__(name, strategy, workers, *args, **options)
         optimizer = self.model.optimizer
         refused = {
@@ -173,7 +174,7 @@ class AsynchronousSteps(ServerSteps):
         """See ``CompiledSteps.train``; what is not waiting for the feed is shared out evenly."""
         function, counting = self._traced((self._training, self._counting_trained), iterator)
         iterations = self.model.optimizer.iterations
-        done = int(keras.ops.convert_to_numpy(iterations))
+        done = int(np.asarray(iterations))
         rows = np.zeros((len(sizes), _COLUMNS))
         batches: dict[int, tuple] = {}
         begin = time.perf_counter()
@@ -223,7 +224,8 @@ class AsynchronousSteps(ServerSteps):
 
     def _count_trained(self, batch: tuple, outcome: Outcome, stale: tf.Tensor) -> None:
         del stale
-        self._update(*self._unpack_weighted(batch), outcome)
+        x, y, weight = self._unpack_weighted(batch)
+        self._update(x, y, weight, outcome)
 
 
 class SynchronousSteps(ServerSteps):
@@ -233,11 +235,15 @@ class SynchronousSteps(ServerSteps):
 
     Args:
         name: See ``ServerSteps``, also for the other arguments.
+
+    Raises:
+        ConfigError: The model has a loss that is no mean over examples.
     """
 
     def __init__(self, name: str, strategy: Any, workers: Workers, *args: Any, **options: Any):
         self.replicas = workers.count
         super().__init__(name, strategy, workers, *args, **options)
+        _check_losses(name, self.model)
 
     def train(self, iterator: Any, sizes: Sequence[int]) -> np.ndarray:
         """See ``CompiledSteps.train``."""
@@ -311,7 +317,8 @@ class SynchronousSteps(ServerSteps):
         self._apply(gradients)
         for variable, value in zip(self._changing, update.states, strict=True):
             variable.assign(value)
-        self._update(*self._unpack_weighted(batch), outcome)
+        x, y, weight = self._unpack_weighted(batch)
+        self._update(x, y, weight, outcome)
         return outcome.loss, tf.cast(square, tf.float32)
 
 

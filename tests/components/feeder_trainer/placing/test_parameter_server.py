@@ -53,7 +53,7 @@ def test_synchronous_training_comes_to_what_sequential_training_comes_to(
 
 def test_one_trace_serves_all_sizes_after_a_restore_as_well(compared: dict[str, Any]) -> None:
     # One for the workers, and one for the coordinator.
-    assert {together["traces"] for _, together in compared.values()} == {2}
+    assert {compared[case][1]["traces"] for case in jobs.CASES} == {2}
 
 
 def test_the_loss_scale_of_half_precision_is_kept(compared: dict[str, Any]) -> None:
@@ -61,6 +61,10 @@ def test_the_loss_scale_of_half_precision_is_kept(compared: dict[str, Any]) -> N
 
     assert together["evaluated"]["loss"] == pytest.approx(alone["evaluated"]["loss"], rel=0.1)
     assert np.isfinite(together["rows"][:, LOSS]).all()
+
+
+def test_a_loss_that_is_a_sum_is_refused(compared: dict[str, Any]) -> None:
+    assert "parameter_server_sync, for a loss with the reduction sum" in compared["sum"]
 
 
 def test_the_noise_scale_comes_from_the_parts_of_the_workers(compared: dict[str, Any]) -> None:
