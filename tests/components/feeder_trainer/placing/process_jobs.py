@@ -136,7 +136,7 @@ def leave_child(folder: str, task: Task | None) -> None:
 
 def log_much(_: str, task: Task | None) -> None:
     """Says much until its last moment, of things that stay where they are."""
-    for number in range(500):
+    for number in range(100):
         logging.getLogger("tfx_feeder.progress").info("%d %s", number, lambda: None)
 
 
