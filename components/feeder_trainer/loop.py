@@ -232,7 +232,7 @@ class TrainingLoop:
                 self._callbacks.on_train_batch_end(state.steps_done - 1, self._steps.results())
             else:
                 count = self._steps_per_execution or min(
-                    max(1, round(count * _CALL_S / elapsed)), 16 * count
+                    max(self._steps.fewest_per_call, round(count * _CALL_S / elapsed)), 16 * count
                 )
             if left:
                 speed = state.steps_done * segment.batch_size / state.seconds

@@ -38,6 +38,8 @@ class CompiledSteps:
     """
 
     replicas = 1
+    fewest_per_call = 1
+    """Steps that a call has to have, however long they take, not to lose time at its end."""
 
     def __init__(
         self,

@@ -36,7 +36,7 @@ from tfx_feeder.components.feeder_trainer.placing.server_workers import (
     await_servers,
 )
 from tfx_feeder.components.feeder_trainer.placing.share import Share
-from tfx_feeder.components.feeder_trainer.placing.shared_steps import _check_losses
+from tfx_feeder.components.feeder_trainer.placing.shared_steps import check_losses
 from tfx_feeder.components.feeder_trainer.placing.task import VARIABLE, Task
 from tfx_feeder.components.feeder_trainer.step import (
     BIG_SQUARE,
@@ -49,6 +49,8 @@ from tfx_feeder.components.feeder_trainer.step import (
 from tfx_feeder.components.feeder_trainer.strategies import STRATEGIES, Strategy
 
 _COLUMNS = SMALL_SIZE + 1
+_STEPS_OF_WORKER = 4
+"""Asynchronous steps of each worker in a call: at its end all wait for the last."""
 
 
 def open_placement(
@@ -125,6 +127,7 @@ class AsynchronousSteps(ServerSteps):
 
     def __init__(self, name: str, strategy: Any, workers: Workers, *args: Any, **options: Any):
         self._steps = self._stale_sum = self._stale_max = 0
+        self.fewest_per_call = _STEPS_OF_WORKER * workers.count
         with strategy.scope():
             self._applied = tf.Variable(tf.zeros([], tf.int64), trainable=False)
         super().__init__(name, strategy, workers, *args, **options)
@@ -243,7 +246,7 @@ class SynchronousSteps(ServerSteps):
     def __init__(self, name: str, strategy: Any, workers: Workers, *args: Any, **options: Any):
         self.replicas = workers.count
         super().__init__(name, strategy, workers, *args, **options)
-        _check_losses(name, self.model)
+        check_losses(name, self.model)
 
     def train(self, iterator: Any, sizes: Sequence[int]) -> np.ndarray:
         """See ``CompiledSteps.train``."""

@@ -49,7 +49,7 @@ class SharedSteps(CompiledSteps):
                 expected="a model without one, because such a step takes the whole batch",
                 fix="Override compute_loss and compute_metrics instead, or train sequentially.",
             )
-        _check_losses(strategy, self.model)
+        check_losses(strategy, self.model)
 
     def halve_micro_batches(self, batch_size: int) -> int:
         """See ``CompiledSteps.halve_micro_batches``; the limit is that of one replica."""
@@ -151,7 +151,7 @@ def _scaled(gradient: Any, factor: tf.Tensor) -> Any:
     return tf.math.multiply_no_nan(gradient, factor)
 
 
-def _check_losses(strategy: str, model: keras.Model) -> None:
+def check_losses(strategy: str, model: keras.Model) -> None:
     reductions = {getattr(loss, "reduction", _MEANS[0]) for loss in tf.nest.flatten(model.loss)}
     if others := sorted(str(each) for each in reductions - set(_MEANS)):
         raise ConfigError(

@@ -1,12 +1,13 @@
 """The loop over phases: one trace, the optimizer lives on, rates and batches as scheduled."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
 import pytest
 
 from tfx_feeder.components.common.errors import ConfigError
+from tfx_feeder.components.feeder_trainer import loop
 from tfx_feeder.components.feeder_trainer.feed import ExampleFeed, open_feed
 from tfx_feeder.components.feeder_trainer.feeding.parsing import BatchParser
 from tfx_feeder.components.feeder_trainer.history import Recorder
@@ -39,7 +40,7 @@ def train(digit_files: list[str], digits_spec: dict) -> Callable[..., Run]:
     parser = BatchParser(digits_spec, options, ["image"])
     feed: ExampleFeed = open_feed(digit_files, parser, options, shuffle=True)
 
-    def run(schedule: str, **arguments: Any) -> Run:
+    def run(schedule: str, kind: type[CompiledSteps] = CompiledSteps, **arguments: Any) -> Run:
         model = keras.Sequential(
             [
                 keras.Input((8, 8, 1), dtype="uint8"),
@@ -50,7 +51,7 @@ def train(digit_files: list[str], digits_spec: dict) -> Callable[..., Run]:
         )
         loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
         model.compile("adam", loss, metrics=["accuracy"])
-        steps = CompiledSteps(model, feature_adapter(model, ["image"]))
+        steps = kind(model, feature_adapter(model, ["image"]))
         steps.build_from(next(iter(feed.batches([range(1)], 1))))
         recorder = Recorder()
         plan = make_plan(Schedule.of(schedule), feed.num_examples)
@@ -117,3 +118,21 @@ def test_the_metrics_are_those_of_the_epoch(train: Callable[..., Run]) -> None:
 def test_a_batch_larger_than_the_data_is_refused(train: Callable[..., Run]) -> None:
     with pytest.raises(ConfigError, match="at most the 200 examples"):
         train("0.01:256x1")
+
+
+def test_a_call_has_the_fewest_steps_however_long_they_take(
+    train: Callable[..., Run], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = []
+
+    class Steps(CompiledSteps):
+        fewest_per_call = 8
+
+        def train(self, iterator: Any, sizes: Sequence[int]) -> Any:
+            calls.append(len(sizes))
+            return super().train(iterator, sizes)
+
+    monkeypatch.setattr(loop, "_CALL_S", 0.0)  # As if any step took longer.
+    train("0.01:16x1", Steps)
+
+    assert calls == [1, 8, 4]
