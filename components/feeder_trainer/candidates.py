@@ -88,7 +88,7 @@ def select(
             probe = _probe(job, ready, Alone())
         else:
             began = time.perf_counter()
-            probe = run_in_processes(probe_here, of_candidate, log_dir).result
+            probe = run_in_processes(probe_here, of_candidate, log_dir, more=True).result
             # What is not steps is start: of processes, TensorFlow, feed and model.
             around_s = time.perf_counter() - began - probe.seconds
             probe = dataclasses.replace(probe, start_s=probe.start_s + around_s)

@@ -23,7 +23,7 @@ def test_help_lists_the_commands_without_importing_them() -> None:
     assert "doctor" in done.stdout
 
 
-@pytest.mark.parametrize("command", ["doctor", "schedule", "strategy"])
+@pytest.mark.parametrize("command", ["doctor", "schedule", "strategy", "worker"])
 def test_light_commands_import_nothing_heavy(command: str) -> None:
     done = tfx_feeder(command, "--help", before=BLOCK)
     assert done.returncode == 0, done.stderr

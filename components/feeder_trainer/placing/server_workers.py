@@ -2,7 +2,6 @@
 
 import contextlib
 import queue
-import socket
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -11,6 +10,7 @@ from typing import Any
 import tensorflow as tf
 
 from tfx_feeder.components.common.errors import FeederError
+from tfx_feeder.components.feeder_trainer.placing.addresses import is_answering
 
 TIMEOUT_S = 120.0
 """Time without any worker that answers, after which a training gives up."""
@@ -19,7 +19,6 @@ START_TIMEOUT_S = 300.0
 """Longest wait for all servers to come up."""
 
 _POLL_S = 0.5
-_CONNECT_S = 1.0
 _RERUN_S = 0.1
 _PER_WORKER = 2
 """Calls for each worker: one that runs, and one that is ready when it ends."""
@@ -158,13 +157,3 @@ def await_servers(addresses: Sequence[str], timeout_s: float = START_TIMEOUT_S) 
                 "`tfx-feeder worker` there."
             )
         time.sleep(_POLL_S)
-
-
-def is_answering(address: str) -> bool:
-    """Says whether something listens at ``host:port``."""
-    host, _, port = address.rpartition(":")
-    try:
-        with socket.create_connection((host, int(port)), timeout=_CONNECT_S):
-            return True
-    except OSError:
-        return False

@@ -27,7 +27,11 @@ AnyJob = TypeVar("AnyJob", bound=Job)
 
 
 def run_in_processes(
-    function: Callable[[AnyJob, Task | None], Result], job: AnyJob, log_dir: str
+    function: Callable[[AnyJob, Task | None], Result],
+    job: AnyJob,
+    log_dir: str,
+    *,
+    more: bool = False,
 ) -> Ran[Result]:
     """Runs a function in the processes that a job's strategy needs.
 
@@ -35,6 +39,7 @@ def run_in_processes(
         function: Importable; called with the job and the task of its process.
         job: Goes to the processes by pickle.
         log_dir: Folder of a log file for each process.
+        more: More is to follow, for which the members of an orchestrator's cluster stay.
 
     Raises:
         ConfigError: The cluster is that of the orchestrator, and there is none.
@@ -50,7 +55,7 @@ def run_in_processes(
                 expected="a description of the cluster, for cluster='env'",
                 fix="Let the orchestrator set it, or say cluster='local:2'.",
             )
-        return Ran(lead(function, job, task, log_dir=log_dir))
+        return Ran(lead(function, job, task, log_dir=log_dir, more=more))
     starts = STRATEGIES[strategy.name].starts
     layout = Layout(starts, 1 if strategy.cluster is None else workers_of(strategy.cluster))
     return run(function, job, layout, log_dir=log_dir, restarts=strategy.restarts)

@@ -1,0 +1,147 @@
+"""A training over a cluster, to be killed in the middle; it counts every example it learns from.
+
+A copy of this file in a folder of its own is the user's code: what it has to tell goes there.
+"""
+
+import os
+import shutil
+import time
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from tfx_feeder.components.feeder_trainer.fitting import FitJob
+from tfx_feeder.components.feeder_trainer.loop_options import Loop
+from tfx_feeder.components.feeder_trainer.model_source import ModelContext
+from tfx_feeder.components.feeder_trainer.options import Feed
+from tfx_feeder.components.feeder_trainer.placing.task import Task
+from tfx_feeder.components.feeder_trainer.schedule import Schedule
+from tfx_feeder.components.feeder_trainer.strategies import Strategy
+from tfx_feeder.components.feeder_trainer.training import TrainingJob, train
+from tfx_feeder.components.feeder_trainer.user_code import UserCode
+
+NUM_EXAMPLES = 203
+# The remainders are as large as the largest team: no replica is left without an example.
+SCHEDULE = "0.01:16x15, 0.005:32x15"
+EPOCHS = 30
+READY_EPOCH = 4
+SPEC = {
+    "pixels": tf.io.FixedLenFeature([16], tf.float32),
+    "id": tf.io.FixedLenFeature([], tf.int64),
+    "label": tf.io.FixedLenFeature([], tf.int64),
+}
+FOLDER = Path(__file__).parent
+
+
+@keras.saving.register_keras_serializable("tests")
+class Counting(keras.layers.Layer):
+    """Passes its input through and counts how often it saw each example.
+
+    ``counts`` is over all replicas, ``mine`` stays with the first.
+    """
+
+    def build(self, _: Any) -> None:
+        self.counts = self._weight("counts", "float32", "mean")
+        self.mine = self._weight("mine", "int32", "only_first_replica")
+
+    def _weight(self, name: str, dtype: str, aggregation: str) -> keras.Variable:
+        return self.add_weight(
+            name=name,
+            shape=(NUM_EXAMPLES,),
+            initializer="zeros",
+            dtype=dtype,
+            trainable=False,
+            aggregation=aggregation,
+        )
+
+    def call(self, inputs: Any, training: bool = False) -> Any:
+        pixels, ids = inputs
+        if training:
+            ids = tf.reshape(tf.cast(ids, tf.int32), [-1])
+            seen = tf.reduce_sum(tf.one_hot(ids, NUM_EXAMPLES, dtype=tf.int32), axis=0)
+            # The mean of what the replicas assign is the sum of what they saw.
+            replicas = tf.distribute.get_strategy().num_replicas_in_sync
+            self.counts.assign_add(tf.cast(replicas * seen, tf.float32))
+            self.mine.assign_add(seen)
+        return pixels
+
+
+def model_fn(_: ModelContext) -> keras.Model:
+    """Nothing that depends on chance but the initial weights; tells the id of the process."""
+    task = Task.from_env(os.environ)
+    if task is not None:
+        (FOLDER / f"{task.type}-{task.index}").write_text(str(os.getpid()))
+    pixels = keras.Input((16,), name="pixels")
+    ids = keras.Input((), name="id", dtype="int64")
+    x = Counting(name="counting")([pixels, ids])
+    x = keras.layers.Dense(4)(keras.layers.Dense(16, activation="relu")(x))
+    model = keras.Model({"pixels": pixels, "id": ids}, x)
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile(optimizer="adam", loss=loss, metrics=["accuracy"])
+    return model
+
+
+class Pace(keras.callbacks.Callback):
+    """Leaves a mark when some epochs are done, and time for who waits for it."""
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        if epoch == READY_EPOCH:
+            (FOLDER / "ready").touch()
+        time.sleep(0.05)
+
+
+def callbacks_fn(_: ModelContext) -> list[keras.callbacks.Callback]:
+    """One callback, which is the chief's."""
+    return [Pace()]
+
+
+def write_data(path: Path) -> None:
+    """Writes learnable examples with ids."""
+    random = np.random.default_rng(0)
+    with tf.io.TFRecordWriter(str(path)) as writer:
+        for index in range(NUM_EXAMPLES):
+            label = index % 4
+            pixels = tf.train.FloatList(value=random.normal(label, 1, 16))
+            feature = {
+                "pixels": tf.train.Feature(float_list=pixels),
+                "id": tf.train.Feature(int64_list=tf.train.Int64List(value=[index])),
+                "label": tf.train.Feature(int64_list=tf.train.Int64List(value=[label])),
+            }
+            example = tf.train.Example(features=tf.train.Features(feature=feature))
+            writer.write(example.SerializeToString())
+
+
+def job(folder: Path, strategy: Strategy) -> TrainingJob:
+    """Makes the training in a folder; the same folder, the same checkpoints."""
+    folder.mkdir(exist_ok=True)
+    code = folder / "job.py"
+    if not code.exists():
+        shutil.copy(__file__, code)
+        write_data(folder / "data")
+    return TrainingJob(
+        fit=FitJob(
+            code=UserCode(module_file=str(code)),
+            context=ModelContext(SPEC, Feed(eval_splits=(), seed=7)),
+            schedule=Schedule.of(SCHEDULE),
+            strategy=strategy,
+            train_files=[str(folder / "data")],
+            eval_files=[],
+            checkpoint_dir=str(folder / "checkpoints"),
+            loop=Loop(checkpoint_every_examples=300, probe=False),
+        ),
+        raw_feature_spec=SPEC,
+        transform=None,
+        serving_dir=str(folder / "serving"),
+        keras_dir=str(folder / "keras"),
+        log_dir=str(folder / "logs"),
+    )
+
+
+def train_over_three(folder: str) -> None:
+    """Trains over three workers in a process that is there to be killed."""
+    made = job(Path(folder), Strategy.multi_worker("local:3"))
+    (Path(folder) / "parent").write_text(str(os.getpid()))
+    train(made)

@@ -1,0 +1,100 @@
+"""Trainings over processes, killed in the middle, come to what undisturbed ones come to."""
+
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+import time
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+
+from tfx_feeder.components.feeder_trainer.strategies import Strategy
+from tfx_feeder.components.feeder_trainer.training import train
+from tfx_feeder.schemas.training_history import History
+
+sys.path.insert(0, str(Path(__file__).parent))  # So that a child process finds the job as well.
+
+import cluster_job
+
+pytestmark = [pytest.mark.multi_worker, pytest.mark.slow]
+
+
+def weights(folder: Path) -> list[np.ndarray]:
+    """Returns how often each example was seen, by all and by the chief, then what was learnt."""
+    model = keras.models.load_model(folder / "keras" / "model.keras")
+    return [keras.ops.convert_to_numpy(v) for v in model.weights]
+
+
+def kill(folder: Path, name: str) -> None:
+    deadline = time.monotonic() + 300
+    while not (folder / "ready").exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    os.kill(int((folder / name).read_text()), signal.SIGKILL)
+
+
+def train_and_kill(folder: Path, strategy: Strategy, victim: str) -> History:
+    killer = threading.Thread(target=kill, args=(folder, victim), daemon=True)
+    killer.start()
+    history = train(cluster_job.job(folder, strategy))
+    killer.join()
+    return history
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> list[np.ndarray]:
+    folder = tmp_path_factory.mktemp("undisturbed")
+    train(cluster_job.job(folder, Strategy.sequential()))
+    return weights(folder)
+
+
+def assert_equal(got: list[np.ndarray], expected: list[np.ndarray]) -> None:
+    np.testing.assert_array_equal(got[0], np.full(cluster_job.NUM_EXAMPLES, 30))
+    for mine, theirs in zip(got[2:], expected[2:], strict=True):
+        np.testing.assert_allclose(mine, theirs, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("victim", ["worker-0", "worker-1"])
+def test_a_killed_worker_costs_no_example(
+    victim: str, undisturbed: list[np.ndarray], tmp_path: Path
+) -> None:
+    history = train_and_kill(tmp_path / "job", Strategy.multi_worker("local:2"), victim)
+
+    kinds = [event.kind for event in history.events]
+    assert (kinds.count("resume"), kinds.count("restart")) == (1, 1)
+    assert history.placement is not None
+    assert history.placement.attempts == 2
+    assert [row.examples for row in history.epochs] == [203] * cluster_job.EPOCHS
+    assert_equal(weights(tmp_path / "job"), undisturbed)
+
+
+def test_another_number_of_workers_goes_on_with_the_next_example(
+    undisturbed: list[np.ndarray], tmp_path: Path
+) -> None:
+    folder = tmp_path / "job"
+    context = multiprocessing.get_context("spawn")
+    parent = context.Process(target=cluster_job.train_over_three, args=(str(folder),))
+    parent.start()
+    kill(folder, "parent")
+    parent.join()
+
+    history = train(cluster_job.job(folder, Strategy.multi_worker("local:2")))
+
+    assert [event.kind for event in history.events].count("resume") == 1
+    assert {row.replicas for row in history.epochs} == {2, 3}
+    assert_equal(weights(folder), undisturbed)
+
+
+def test_a_killed_peer_makes_all_begin_again(tmp_path: Path) -> None:
+    folder = tmp_path / "job"
+
+    history = train_and_kill(folder, Strategy.peer_averaging("local:2"), "worker-1")
+
+    assert history.placement is not None
+    assert history.placement.attempts == 2
+    assert [row.examples for row in history.epochs] == [203] * cluster_job.EPOCHS
+    assert all(np.isfinite(values).all() for values in weights(folder))
