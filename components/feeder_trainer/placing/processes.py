@@ -222,12 +222,23 @@ class _Group:
             self._revive(child)
             return
         if status in worker.AFTER_EXCEPTION:
-            time.sleep(_AFTERMATH_S)
-            dead = [other for other in self._children if (other.poll() or 0) < 0]
-            if not dead and status != worker.LOST:
+            child = self._cause(child)
+            if child.poll() == worker.REFUSED and (error := child.error()) is not None:
+                raise error
+            if child.poll() in (worker.FAILED, worker.REFUSED):
                 raise ProcessError(f"{child.name} failed. {child.tail()}")
-            child = dead[0] if dead else child
         raise _LostError(child.ending())
+
+    def _cause(self, child: Child) -> Child:
+        """Returns the one whose end explains the others': who loses a peer may end before it."""
+        time.sleep(_AFTERMATH_S)
+
+        def rank(other: Child) -> int:
+            status = other.poll() or worker.DONE
+            killed = status < 0
+            return [status == worker.REFUSED, killed, status == worker.FAILED, True].index(True)
+
+        return min([child, *self._children], key=rank)
 
     def _revive(self, child: Child) -> None:
         ending = child.ending()

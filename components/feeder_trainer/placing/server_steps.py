@@ -10,7 +10,6 @@ from tfx_feeder.components.common.errors import ConfigError
 from tfx_feeder.components.feeder_trainer.placing.server_workers import Workers
 from tfx_feeder.components.feeder_trainer.step import CompiledSteps
 
-COLUMNS = 6
 
 
 class Outcome(NamedTuple):

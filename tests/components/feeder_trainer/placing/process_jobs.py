@@ -227,3 +227,11 @@ def fail_beside_chief(folder: str, task: Task | None) -> None:
     if not task.is_chief:
         raise KeyError("no such thing")
     wait_for((Path(folder) / "seen").exists, 60)
+
+
+def refuse_late(_: str, task: Task | None) -> None:
+    """The chief finds something wrong, which the other member notices first, as a loss."""
+    if task is not None and task.is_chief:
+        time.sleep(0.5)
+        raise ConfigError("batch_size", received=0, expected="1 or more")
+    raise PeerLostError("nobody there")

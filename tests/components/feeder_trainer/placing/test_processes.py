@@ -188,3 +188,8 @@ def test_children_end_with_their_parent(end: signal.Signals, tmp_path: Path) -> 
 
 def test_the_size_of_a_cluster_is_read() -> None:
     assert workers_of("local:3") == 3
+
+
+def test_the_cause_of_a_loss_comes_out(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="batch_size"):
+        run(jobs.refuse_late, "", TEAM, log_dir=tmp_path)
