@@ -24,6 +24,7 @@ def check_goes_together(
     asked = {
         "feed service": feed.service,
         "loop deterministic": loop.deterministic or None,
+        "loop max_micro_batch_size": loop.max_micro_batch_size,
         "schedule": schedule if isinstance(schedule, NoiseScale) else None,
     }
     names = strategy.candidates if strategy.name == AUTO else (strategy.name,)

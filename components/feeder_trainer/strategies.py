@@ -29,8 +29,8 @@ class StrategyKind:
         starts: How its processes start.
         split: How a global batch is split.
         opens: Module whose ``open_placement`` places a training so.
-        refuses: What it cannot do of ``"feed service"``, ``"loop deterministic"``, and a
-            ``"schedule"`` that follows the noise scale.
+        refuses: What it cannot do of ``"feed service"``, ``"loop deterministic"``,
+            ``"loop max_micro_batch_size"``, and a ``"schedule"`` that follows the noise scale.
         synchronous: Every update is that of one whole global batch.
     """
 
@@ -87,7 +87,7 @@ STRATEGIES: Mapping[str, StrategyKind] = {
             "servers",
             "whole batches, each to the next free worker",
             _PLACING + "parameter_server",
-            refuses=("loop deterministic", "schedule"),
+            refuses=("loop deterministic", "loop max_micro_batch_size", "schedule"),
             synchronous=False,
         ),
         StrategyKind(

@@ -12,19 +12,23 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.mark.parametrize(
-    "script",
+    "command",
     [
-        "feed_throughput",
-        "input_stall",
-        "long_run",
-        "loop_vs_fit",
-        "pipeline_vs_stock",
-        "schedule_vs_diy",
+        "feed_throughput.py",
+        "input_stall.py",
+        "long_run.py",
+        "loop_vs_fit.py",
+        "pipeline_vs_stock.py",
+        "schedule_vs_diy.py",
+        "strategies.py",
+        "strategies.py --converge --strategy peer_averaging",
+        "strategies.py --predict --schedule short",
     ],
 )
-def test_quick_run_ends_with_a_ratio(script: str, tmp_path: Path) -> None:
+def test_quick_run_ends_with_a_ratio(command: str, tmp_path: Path) -> None:
+    script, *arguments = command.split()
     done = subprocess.run(
-        [sys.executable, str(BENCHMARKS / f"{script}.py"), "--quick"],
+        [sys.executable, str(BENCHMARKS / script), *arguments, "--quick"],
         capture_output=True,
         text=True,
         cwd=tmp_path,

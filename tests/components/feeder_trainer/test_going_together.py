@@ -14,6 +14,7 @@ from tfx_feeder.components.feeder_trainer.strategies import STRATEGIES, Strategy
 ASKED: dict[str, dict[str, Any]] = {
     "feed service": {"feed": Feed(service="local:2")},
     "loop deterministic": {"loop": Loop(deterministic=True)},
+    "loop max_micro_batch_size": {"loop": Loop(max_micro_batch_size=8)},
     "schedule": {"schedule": read_schedule("noise_scale")},
 }
 
