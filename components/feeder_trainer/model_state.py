@@ -1,7 +1,7 @@
 """Everything that training changes in a model, as plain arrays to put aside and bring back."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
@@ -51,23 +51,34 @@ def restore(model: keras.Model, arrays: Mapping[str, np.ndarray]) -> None:
             expected="a checkpoint of the same model",
             fix="Remove the checkpoint folder to start afresh.",
         )
+    sums = []
     for name, variable in variables.items():
-        _assign(variable, arrays[name])
+        if variable.aggregation == "sum" and _is_replicated(variable):
+            sums.append((variable, arrays[name]))
+        else:
+            variable.assign(arrays[name])
+    if sums:
+        _assign_sums(sums)
 
 
-def _assign(variable: Any, array: np.ndarray) -> None:
-    value = variable.value
-    if variable.aggregation != "sum" or not isinstance(value, tf.distribute.DistributedValues):
-        variable.assign(array)
-        return
+def _is_replicated(variable: Any) -> bool:
+    return isinstance(variable.value, tf.distribute.DistributedValues)
 
-    # A sum over replicas. TensorFlow would divide it among them, which not every number survives.
+
+def _assign_sums(sums: Sequence[tuple[Any, np.ndarray]]) -> None:
+    """Assigns variables that are sums over replicas: the first of these gets it all.
+
+    TensorFlow would divide a number among them, which not every one survives.
+    """
+
     def put() -> None:
         context = tf.distribute.get_replica_context()
         is_first = context.replica_id_in_sync_group == 0
-        variable.assign(array if is_first else np.zeros_like(array))
+        for variable, array in sums:
+            variable.assign(tf.where(is_first, array, np.zeros_like(array)))
 
-    value.distribute_strategy.run(put)
+    strategy = sums[0][0].value.distribute_strategy
+    tf.function(lambda: strategy.run(put))()
 
 
 def _variables(model: keras.Model) -> dict[str, Any]:
