@@ -11,7 +11,6 @@ from tfx_feeder.components.feeder_trainer.placing.server_workers import Workers
 from tfx_feeder.components.feeder_trainer.step import CompiledSteps
 
 
-
 class Outcome(NamedTuple):
     """What a worker sends back of some examples.
 

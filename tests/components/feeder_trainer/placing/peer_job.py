@@ -3,9 +3,7 @@
 ``python peer_job.py INDEX EXCHANGE SEED EPOCHS WIDTH ADDRESS...`` prints a line of JSON an epoch.
 """
 
-import contextlib
 import json
-import socket
 import sys
 import time
 from collections.abc import Iterator
@@ -14,24 +12,15 @@ from typing import Any
 BATCH = 64
 
 
-def addresses(count: int) -> list[str]:
-    """Addresses of this machine that were free a moment ago."""
-    with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for each in sockets:
-            each.bind(("localhost", 0))
-        return [f"localhost:{each.getsockname()[1]}" for each in sockets]
-
-
 def main(index: int, exchange: str, seed: int, epochs: int, width: int, where: list[str]) -> None:
     """Trains and prints; with one address as sequential training does."""
     import keras
     import numpy as np
     import tensorflow as tf
     from sklearn.datasets import load_digits
-    from tfx_feeder.components.feeder_trainer.placing.task import Task
 
     from tfx_feeder.components.feeder_trainer.placing.peer_averaging import open_placement
+    from tfx_feeder.components.feeder_trainer.placing.task import Task
     from tfx_feeder.components.feeder_trainer.strategies import Strategy
 
     strategy = Strategy.peer_averaging(f"local:{len(where)}", exchange=exchange)

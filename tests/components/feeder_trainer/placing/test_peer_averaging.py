@@ -11,6 +11,7 @@ import pytest
 import tensorflow as tf
 
 from tfx_feeder.components.common.errors import ConfigError
+from tfx_feeder.components.feeder_trainer.placing.addresses import free_addresses
 from tfx_feeder.components.feeder_trainer.placing.peer_averaging import (
     PeerSteps,
     open_placement,
@@ -19,8 +20,6 @@ from tfx_feeder.components.feeder_trainer.placing.peer_averaging import (
 from tfx_feeder.components.feeder_trainer.placing.task import Task
 from tfx_feeder.components.feeder_trainer.step import CompiledSteps
 from tfx_feeder.components.feeder_trainer.strategies import Strategy
-
-from .peer_job import addresses
 
 SIZE = 12
 X = np.random.default_rng(0).normal(size=(48, 5)).astype(np.float32)
@@ -62,7 +61,7 @@ def open_members() -> Iterator[Callable[..., list[Any]]]:
     with contextlib.ExitStack() as stack:
 
         def open_all(models: Sequence[keras.Model], exchange: str = "broadcast") -> list[Any]:
-            where = addresses(len(models))
+            where = free_addresses(len(models))
             strategy = Strategy.peer_averaging(f"local:{len(models)}", exchange=exchange)
             tasks = [Task({"worker": where}, "worker", index) for index in range(len(models))]
             placements = side_by_side(lambda task: open_placement(strategy, task), tasks)

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 from tfx_feeder.components.common.errors import ConfigError
+from tfx_feeder.components.feeder_trainer.placing.addresses import free_addresses
 from tfx_feeder.components.feeder_trainer.placing.peer_exchange import Exchange, mean
 from tfx_feeder.components.feeder_trainer.placing.peer_node import (
     Message,
@@ -23,8 +24,6 @@ from tfx_feeder.components.feeder_trainer.placing.peer_node import (
     UnreachableError,
 )
 from tfx_feeder.components.feeder_trainer.placing.peer_team import PeerTeam
-
-from .peer_job import addresses
 
 LONG_S = 30.0
 
@@ -45,7 +44,7 @@ def closing() -> Iterator[contextlib.ExitStack]:
 @pytest.fixture
 def make_nodes(closing: contextlib.ExitStack) -> Callable[[int], list[Node]]:
     def make(count: int) -> list[Node]:
-        where = addresses(count)
+        where = free_addresses(count)
         nodes = [Node(where, position) for position in range(count)]
         for node in nodes:
             closing.callback(node.close)
@@ -383,7 +382,7 @@ def run_members(positions: range, where: list[str]) -> list["subprocess.Popen[st
 @pytest.mark.multi_worker
 @pytest.mark.parametrize("victim", [0, 2])
 def test_processes_that_are_killed(victim: int, closing: contextlib.ExitStack) -> None:
-    processes = run_members(range(3), addresses(3))
+    processes = run_members(range(3), free_addresses(3))
     for process in processes:
         closing.callback(process.communicate)
         closing.callback(process.kill)

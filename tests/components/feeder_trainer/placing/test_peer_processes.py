@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from .peer_job import addresses
+from tfx_feeder.components.feeder_trainer.placing.addresses import free_addresses
 
 pytestmark = [pytest.mark.multi_worker, pytest.mark.slow]
 
@@ -47,7 +47,7 @@ def run() -> Iterator[Any]:
     with contextlib.ExitStack() as stack:
 
         def start(count: int, epochs: int, exchange: str = "broadcast") -> list[Member]:
-            where = addresses(count)
+            where = free_addresses(count)
             members = [Member(index, exchange, epochs, where) for index in range(count)]
             for member in members:
                 stack.enter_context(member.process)
