@@ -18,6 +18,7 @@ from tfx_feeder.components.feeder_trainer.callbacks import (
 )
 from tfx_feeder.components.feeder_trainer.checkpoint import CheckpointFolder
 from tfx_feeder.components.feeder_trainer.feed import ExampleFeed
+from tfx_feeder.components.feeder_trainer.feeding.example_feed import batch_sizes
 from tfx_feeder.components.feeder_trainer.history import Recorder
 from tfx_feeder.components.feeder_trainer.model_source import learning_rate, set_learning_rate
 from tfx_feeder.components.feeder_trainer.model_state import capture, restore
@@ -27,12 +28,10 @@ from tfx_feeder.components.feeder_trainer.plan import Feedback, Plan
 from tfx_feeder.components.feeder_trainer.resume import LoopState, load, save
 from tfx_feeder.components.feeder_trainer.schedule import Segment
 from tfx_feeder.components.feeder_trainer.step import LOSS, CompiledSteps
+from tfx_feeder.components.feeder_trainer.validation import Validation
 
 _CALL_S = 0.5
 """Aim for the duration of one compiled call: long enough to cost nothing, short enough to watch."""
-
-_VALIDATIONS = 1000
-"""Passes of validation that one stream is opened for."""
 
 
 class TrainingDivergedError(FeederError):
@@ -83,8 +82,9 @@ class TrainingLoop:
         self._feed = feed
         self._plan = plan
         self._recorder = recorder
-        self._validation = validation
-        self._validation_batch_size = validation_batch_size
+        self._validation = (
+            None if validation is None else Validation(steps, validation, validation_batch_size)
+        )
         self._drop_remainder = drop_remainder
         self._steps_per_execution = steps_per_execution
         self._team = team or Alone()
@@ -100,8 +100,6 @@ class TrainingLoop:
         self._state = LoopState()
         self._batches: Iterator[Any] | None = None
         self._epochs_open = 0
-        self._validation_batches: Iterator[Any] | None = None
-        self._validations_open = 0
 
     def run(self) -> None:
         """Trains to the end of the plan, or until a callback stops it.
@@ -110,6 +108,9 @@ class TrainingLoop:
             TrainingDivergedError: The loss of a step is not finite.
         """
         self._model.stop_training = False
+        # Reading metrics is for all of a team at once, also where only the chief's callbacks do.
+        hooks = self._team.agree([self._every_train_batch, self._every_test_batch])
+        self._every_train_batch, self._every_test_batch = map(bool, hooks)
         saved = load(self._checkpoints, self._model, self._plan, self._recorder)
         self._callbacks.on_train_begin()
         if saved is not None:
@@ -175,7 +176,8 @@ class TrainingLoop:
         self._steps.synchronize()
         logs = self._steps.results()
         if self._validation is not None:
-            logs |= {f"val_{name}": value for name, value in self._evaluate().items()}
+            validated = self._validation.run(self._callbacks, every_batch=self._every_test_batch)
+            logs |= {f"val_{name}": value for name, value in validated.items()}
         row = self._recorder.epoch(
             segment,
             learning_rate(self._model),
@@ -218,7 +220,7 @@ class TrainingLoop:
         count = self._before_call(state.steps_done, 1)
         while state.steps_done < steps and not self._model.stop_training:
             first = state.steps_done * segment.batch_size
-            sizes = _sizes(planned - first, segment.batch_size)[:count]
+            sizes = batch_sizes(planned - first, segment.batch_size)[:count]
             traces, begin = self._steps.traces, time.perf_counter()
             rows = self._call(segment, sizes)
             elapsed = time.perf_counter() - begin
@@ -324,30 +326,6 @@ class TrainingLoop:
         left = self._checkpoints.examples_until_due(seen)
         return count if left is None else min(count, math.ceil(left / batch_size))
 
-    def _evaluate(self) -> dict[str, float]:
-        assert self._validation is not None
-        size, total = self._validation_batch_size, self._validation.num_examples
-        if not self._validations_open:
-            # One stream for many passes: opening one takes as long as several steps.
-            self._validations_open = _VALIDATIONS
-            passes = [range(total)] * _VALIDATIONS
-            self._validation_batches = iter(self._validation.batches(passes, size))
-        self._validations_open -= 1
-        batches, sizes = self._validation_batches, _sizes(total, size)
-        self._model.reset_metrics()
-        self._callbacks.on_test_begin()
-        if self._every_test_batch:
-            for step in range(len(sizes)):
-                self._callbacks.on_test_batch_begin(step)
-                self._steps.evaluate(batches, sizes[step : step + 1])
-                self._callbacks.on_test_batch_end(step, self._steps.results())
-        else:
-            self._steps.evaluate(batches, sizes)
-        self._steps.synchronize()
-        logs = self._steps.results()
-        self._callbacks.on_test_end(logs)
-        return logs
-
     def _tell(
         self, segment: Segment, step: int, steps: int, speed: float, metrics: dict[str, float]
     ) -> None:
@@ -364,9 +342,3 @@ class TrainingLoop:
                 metrics=metrics,
             )
         )
-
-
-def _sizes(examples: int, batch_size: int) -> list[int]:
-    """Returns the sizes of the batches into which examples are cut."""
-    full, rest = divmod(examples, batch_size)
-    return [batch_size] * full + [rest] * bool(rest)

@@ -15,6 +15,17 @@ def from_memory(batches: tf.data.Dataset) -> tf.data.Dataset:
     return batches.take(4).cache().repeat()
 
 
+def batch_sizes(examples: int, batch_size: int) -> list[int]:
+    """Returns the sizes of the batches into which examples are cut.
+
+    Example:
+        >>> batch_sizes(7, 3)
+        [3, 3, 1]
+    """
+    full, rest = divmod(examples, batch_size)
+    return [batch_size] * full + [rest] * bool(rest)
+
+
 class BatchSource(Protocol):
     """Something that makes batches; ``ExampleFeed`` says how.
 

@@ -1,0 +1,58 @@
+"""Validation after each epoch."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import keras
+
+from tfx_feeder.components.feeder_trainer.feeding.example_feed import ExampleFeed, batch_sizes
+from tfx_feeder.components.feeder_trainer.step import CompiledSteps
+
+_PASSES = 1000
+"""Passes that one stream is opened for: opening one takes as long as several steps."""
+
+
+class Validation:
+    """Evaluates a model on all examples of a feed, again and again.
+
+    Args:
+        steps: The compiled steps of the model.
+        feed: Examples to validate on.
+        batch_size: Examples in a batch.
+    """
+
+    def __init__(self, steps: CompiledSteps, feed: ExampleFeed, batch_size: int) -> None:
+        self._steps = steps
+        self._feed = feed
+        self._batch_size = batch_size
+        self._batches: Iterator[Any] | None = None
+        self._open = 0
+
+    def run(
+        self, callbacks: keras.callbacks.CallbackList, *, every_batch: bool
+    ) -> dict[str, float]:
+        """Does one pass and returns loss and metrics.
+
+        Args:
+            callbacks: Told of begin and end.
+            every_batch: Tell them of every batch as well.
+        """
+        total = self._feed.num_examples
+        if not self._open:
+            self._open = _PASSES
+            self._batches = iter(self._feed.batches([range(total)] * _PASSES, self._batch_size))
+        self._open -= 1
+        sizes = batch_sizes(total, self._batch_size)
+        self._steps.model.reset_metrics()
+        callbacks.on_test_begin()
+        if every_batch:
+            for step in range(len(sizes)):
+                callbacks.on_test_batch_begin(step)
+                self._steps.evaluate(self._batches, sizes[step : step + 1])
+                callbacks.on_test_batch_end(step, self._steps.results())
+        else:
+            self._steps.evaluate(self._batches, sizes)
+        self._steps.synchronize()
+        logs = self._steps.results()
+        callbacks.on_test_end(logs)
+        return logs
