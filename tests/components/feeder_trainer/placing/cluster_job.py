@@ -36,7 +36,7 @@ SPEC = {
 FOLDER = Path(__file__).parent
 
 
-@keras.saving.register_keras_serializable("tests")
+@keras.saving.register_keras_serializable("cluster_job")
 class Counting(keras.layers.Layer):
     """Passes its input through and counts how often it saw each example.
 
