@@ -20,7 +20,7 @@ pytestmark = pytest.mark.slow
         "loop_vs_fit.py",
         "pipeline_vs_stock.py",
         "schedule_vs_diy.py",
-        "strategies.py",
+        "strategies.py --strategy mirrored",
         "strategies.py --converge --strategy peer_averaging",
         "strategies.py --predict --schedule short",
     ],
