@@ -27,7 +27,7 @@ test-fast: setup ## Run the tests that take seconds
 	@$(BIN)/python -m pytest -m "not slow" $(ARGS)
 
 lint: setup ## Check style
-	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
+	@$(BIN)/ruff check --no-cache . && $(BIN)/ruff format --no-cache --check .
 
 format: setup ## Mend style
 	@$(BIN)/ruff check --fix . && $(BIN)/ruff format .

@@ -6,9 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from tfx_feeder.components.feeder_trainer.placing.task import Task
-
 from tfx_feeder.components.feeder_trainer.placing.share import Share
+from tfx_feeder.components.feeder_trainer.placing.task import Task
 from tfx_feeder.components.feeder_trainer.placing.team import Alone, Team
 from tfx_feeder.components.feeder_trainer.strategies import STRATEGIES, Strategy
 
