@@ -128,11 +128,11 @@ def _add(sample: dict[str, Any], role: str, times: dict[str, float]) -> None:
 
 
 def _accuracy(root: Path) -> float:
-    from tfx_feeder.pipeline import blessing
+    from tfx_feeder.components.common import blessing
     from tfx_feeder.pipeline.evaluation_config import METRIC
 
     [folder] = root.glob("**/Evaluator/evaluation/*")
-    return blessing.read(folder, METRIC).slices[0].candidate
+    return blessing.read(folder).slices(METRIC)[0].candidate
 
 
 def _records(work_dir: Path) -> Path:

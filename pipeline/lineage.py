@@ -1,211 +1,299 @@
-"""What ML Metadata knows about a pipeline: its runs, what they made, and out of what.
+"""What ML Metadata knows about pipelines: their runs, what they made, and out of what.
 
-Reads with the ML Metadata client alone. It walks from event to event, because the store's own
-lineage queries are not available in every release.
+Reads with the ML Metadata client alone. It walks from event to event, many at a time, because the
+store's own lineage queries are not available in every release.
 """
 # The client names its messages at run time only.
 # pyright: reportAttributeAccessIssue=false, reportPrivateImportUsage=false
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import ml_metadata as mlmd
 from ml_metadata.proto import metadata_store_pb2 as pb
 
-from tfx_feeder.components.common.errors import ConfigError
+from tfx_feeder.pipeline.records import COMPLETE, MADE_OUTPUTS, Artifact, Execution, Graph, Run
+from tfx_feeder.pipeline.store import open_store
 
-RUNNING, COMPLETE, CACHED = "RUNNING", "COMPLETE", "CACHED"
 _OUTPUTS = (pb.Event.OUTPUT, pb.Event.DECLARED_OUTPUT)
 _INPUTS = (pb.Event.INPUT, pb.Event.DECLARED_INPUT)
+_MANY = 300
+"""Executions from which on it is quicker to read every context than to ask for those of each."""
 
 
-@dataclass(frozen=True, slots=True)
-class Artifact:
-    """An artifact as the store knows it.
-
-    Args:
-        id: In the store.
-        type_name: Such as ``Model``.
-        path: Where its files are.
-        properties: Custom properties.
-    """
-
-    id: int
-    type_name: str
-    path: Path
-    properties: Mapping[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class NodeExecution:
-    """One node of a pipeline in one run.
-
-    Args:
-        id: In the store.
-        node: Name of the node, such as ``FeederTrainer``.
-        state: ``COMPLETE``, ``CACHED``, ``FAILED``, ``RUNNING`` or ``CANCELED``.
-        seconds: From registration to the last change of state.
-        outputs: What it made or took over, by output key.
-    """
-
-    id: int
-    node: str
-    state: str
-    seconds: float
-    outputs: Mapping[str, tuple[Artifact, ...]] = field(default_factory=dict)
-
-    def output(self, key: str) -> Artifact | None:
-        """Returns the single artifact of an output; ``None`` where there is none."""
-        artifacts = self.outputs.get(key, ())
-        return artifacts[0] if artifacts else None
+class _Place(NamedTuple):
+    pipeline: str = ""
+    run_id: str = ""
+    node: str = ""
 
 
 class Lineage:
-    """Reads one pipeline's part of a store.
+    """Reads a store; never writes to it.
 
     Args:
-        metadata: The store's SQLite file; made if it does not exist.
-        pipeline: Name of the pipeline.
-
-    Raises:
-        ConfigError: The file is no store, or one of another release.
+        store: An open store; ``Lineage.open`` opens one.
+        pipeline: Name of the pipeline to which everything is limited; ``None``: all of the store.
     """
 
-    def __init__(self, metadata: Path, pipeline: str) -> None:
-        config = pb.ConnectionConfig()
-        config.sqlite.filename_uri = str(metadata)
-        config.sqlite.connection_mode = pb.SqliteMetadataSourceConfig.READWRITE_OPENCREATE
-        try:
-            self._store = mlmd.MetadataStore(config)
-        except Exception as error:  # Of a type that differs from release to release.
-            raise ConfigError(
-                "root",
-                received=str(metadata),
-                expected="an ML Metadata store that this release can read",
-                fix=f"ML Metadata {mlmd.__version__} says: {_sentence(error)} Choose another "
-                "folder with --root, or run the release that wrote this one.",
-            ) from error
-        self._pipeline = pipeline
+    def __init__(self, store: mlmd.MetadataStore, pipeline: str | None = None) -> None:
+        self._store = store
+        self.pipeline = pipeline
+
+    @classmethod
+    def open(cls, target: str | Path, pipeline: str | None = None) -> "Lineage":
+        """Opens a store read-only; see ``open_store``.
+
+        Raises:
+            ConfigError: There is no store, or it cannot be read.
+        """
+        return cls(open_store(target), pipeline)
+
+    def pipelines(self) -> list[str]:
+        """Returns the names of all pipelines of the store, the oldest first."""
+        return list(self._pipelines())
 
     def run_ids(self) -> list[str]:
         """Returns the ids of the runs, oldest first."""
-        pipeline = self._pipeline_id()
-        if pipeline is None:
-            return []
-        contexts = self._store.get_children_contexts_by_context(pipeline)
-        runs = [context for context in contexts if context.type == "pipeline_run"]
-        return [context.name for context in sorted(runs, key=lambda context: context.id)]
+        return [context.name for context in self._runs()]
 
-    def executions(self, run_id: str) -> list[NodeExecution]:
-        """Returns the executions of a run, in the order in which they were registered."""
+    def runs(self, newest: int | None = None) -> list[Run]:
+        """Returns the runs, the newest first, without the artifacts of their executions.
+
+        Args:
+            newest: How many at most; ``None``: all.
+        """
+        contexts = self._runs()[::-1][:newest]
+        found = {context.name: self._of_run(context) for context in contexts}
+        made: dict[str, list[Execution]] = defaultdict(list)
+        for execution in self._executions([e for group in found.values() for e in group], []):
+            made[execution.run_id].append(execution)
+        return [self._run(context, made[context.name]) for context in contexts]
+
+    def run(self, run_id: str) -> Run | None:
+        """Returns a run with all that its executions read and made; ``None`` if there is none."""
         context = self._store.get_context_by_type_and_name("pipeline_run", run_id)
         if context is None:
-            return []
-        found = self._store.get_executions_by_context(context.id)
-        outputs = self._outputs(execution.id for execution in found)
-        return [
-            NodeExecution(
-                id=execution.id,
-                node=self._node(execution.id),
-                state=_state(execution),
-                seconds=(execution.last_update_time_since_epoch - execution.create_time_since_epoch)
-                / 1000,
-                outputs=outputs.get(execution.id, {}),
-            )
-            for execution in sorted(found, key=lambda execution: execution.id)
-        ]
+            return None
+        found = self._of_run(context)
+        return self._run(context, self._executions(found, self._events([e.id for e in found])))
 
-    def latest(self, node: str) -> NodeExecution | None:
+    def executions(self, run_id: str) -> list[Execution]:
+        """Returns the executions of a run, in the order in which they were registered."""
+        run = self.run(run_id)
+        return list(run.executions) if run else []
+
+    def latest(self, node: str) -> Execution | None:
         """Returns the newest execution of a node that has its outputs, from the cache or not."""
-        for run_id in reversed(self.run_ids()):
-            for execution in self.executions(run_id):
-                if execution.node == node and execution.state in (COMPLETE, CACHED):
+        for context in reversed(self._runs()):
+            for execution in self.executions(context.name):
+                if execution.node == node and execution.state in MADE_OUTPUTS:
                     return execution
         return None
 
-    def spans_done(self, last_node: str = "Pusher", path: tuple[str, ...] = ()) -> set[int]:
+    def artifacts(self, type_name: str | None = None) -> list[Artifact]:
+        """Returns the artifacts of a type, or all; the oldest first."""
+        if type_name is None:
+            found = self._store.get_artifacts()
+        else:
+            found = self._store.get_artifacts_by_type(type_name)
+        # Asking which artifacts are a pipeline's own takes long.
+        pipelines = self._pipelines()
+        if self.pipeline is not None and list(pipelines) != [self.pipeline]:
+            own = pipelines.get(self.pipeline)
+            ids = {a.id for a in self._store.get_artifacts_by_context(own)} if own else set()
+            found = [artifact for artifact in found if artifact.id in ids]
+        return sorted(map(_artifact, found), key=lambda artifact: artifact.id)
+
+    def artifact(self, artifact_id: int) -> Artifact | None:
+        """Returns an artifact of any pipeline of the store; ``None`` if there is none."""
+        found = self._store.get_artifacts_by_id([artifact_id])
+        return _artifact(found[0]) if found else None
+
+    def upstream(self, artifact_ids: Iterable[int]) -> Graph:
+        """Returns everything out of which artifacts were made, and themselves."""
+        return self._walk(artifact_ids, to_makers=True)
+
+    def downstream(self, artifact_ids: Iterable[int]) -> Graph:
+        """Returns everything that was made out of artifacts, and themselves."""
+        return self._walk(artifact_ids, to_makers=False)
+
+    def spans_done(self, last_node: str = "Pusher", path: Sequence[str] = ()) -> set[int]:
         """Returns the spans on which runs were trained that got to their end.
 
         Args:
             last_node: Node whose completion is the end of a run.
             path: Input keys from that node back to the Examples with the span.
         """
-        pipeline = self._pipeline_id()
-        if pipeline is None:
-            return set()
+        names = {f"{p}.{last_node}" for p in self._pipelines() if self.pipeline in (None, p)}
         executions = {
             execution.id
-            for execution in self._store.get_executions_by_context(pipeline)
-            if _state(execution) == COMPLETE and self._node(execution.id) == last_node
+            for context in self._contexts("node")
+            if context.name in names
+            for execution in self._store.get_executions_by_context(context.id)
+            if _state(execution) == COMPLETE
         }
         artifacts: set[int] = set()
         for key in path or ("model", "examples", "examples"):
-            artifacts = self._inputs(executions, key)
-            executions = self._producers(artifacts)
+            events = self._events(executions)
+            artifacts = {e.artifact_id for e in events if e.type in _INPUTS and key in _keys(e)}
+            executions = set(self._makers(artifacts).values())
         examples = self._store.get_artifacts_by_id(artifacts)
         return {a.custom_properties["span"].int_value for a in examples}
 
     def latest_pushed(self) -> Artifact | None:
         """Returns the ``PushedModel`` that was pushed last."""
-        pipeline = self._pipeline_id()
+        pushed = [a for a in self.artifacts("PushedModel") if a.properties.get("pushed")]
+        return pushed[-1] if pushed else None
+
+    def _pipelines(self) -> Mapping[str, int]:
+        """The ids of the pipelines' contexts by name, the oldest first."""
+        return {context.name: context.id for context in self._contexts("pipeline")}
+
+    def _runs(self) -> list[pb.Context]:
+        """The contexts of the runs, oldest first."""
+        if self.pipeline is None:
+            return self._contexts("pipeline_run")
+        pipeline = self._pipelines().get(self.pipeline)
         if pipeline is None:
-            return None
-        artifacts = self._store.get_artifacts_by_context(pipeline)
-        pushed = [a for a in artifacts if a.type == "PushedModel" and _properties(a).get("pushed")]
-        return _artifact(max(pushed, key=lambda a: a.id)) if pushed else None
+            return []
+        children = self._store.get_children_contexts_by_context(pipeline)
+        return sorted((c for c in children if c.type == "pipeline_run"), key=lambda c: c.id)
 
-    def cancel_unfinished(self, run_id: str) -> None:
-        """Closes the executions that an interrupted run left open."""
-        context = self._store.get_context_by_type_and_name("pipeline_run", run_id)
-        if context is None:
-            return
-        left_open = [
-            execution
-            for execution in self._store.get_executions_by_context(context.id)
-            if _state(execution) == RUNNING
-        ]
-        for execution in left_open:
-            execution.last_known_state = pb.Execution.CANCELED
-        self._store.put_executions(left_open)
+    def _contexts(self, type_name: str) -> list[pb.Context]:
+        return sorted(self._store.get_contexts_by_type(type_name), key=lambda context: context.id)
 
-    def _pipeline_id(self) -> int | None:
-        context = self._store.get_context_by_type_and_name("pipeline", self._pipeline)
-        return None if context is None else context.id
+    def _of_run(self, context: pb.Context) -> list[pb.Execution]:
+        return sorted(self._store.get_executions_by_context(context.id), key=lambda e: e.id)
 
-    def _node(self, execution_id: int) -> str:
-        contexts = self._store.get_contexts_by_execution(execution_id)
-        names = [context.name for context in contexts if context.type == "node"]
-        return names[0].removeprefix(f"{self._pipeline}.") if names else ""
+    def _run(self, context: pb.Context, executions: Sequence[Execution]) -> Run:
+        if executions:
+            pipeline = executions[0].pipeline
+        else:
+            parents = self._store.get_parent_contexts_by_context(context.id)
+            pipeline = parents[0].name if parents else ""
+        created = _time(context.create_time_since_epoch)
+        return Run(context.name, pipeline, tuple(executions), created)
 
-    def _outputs(self, execution_ids: Iterable[int]) -> dict[int, dict[str, tuple[Artifact, ...]]]:
-        events = [e for e in self._events(execution_ids) if e.type in _OUTPUTS]
-        ids = {event.artifact_id for event in events}
-        artifacts = {a.id: _artifact(a) for a in self._store.get_artifacts_by_id(ids)}
-        found: dict[int, dict[str, tuple[Artifact, ...]]] = {}
-        for event in events:
+    def _executions(
+        self, found: Sequence[pb.Execution], events: Sequence[pb.Event]
+    ) -> tuple[Execution, ...]:
+        artifacts = self._by_id({event.artifact_id for event in events})
+        inputs, outputs = _by_key(events, artifacts, _INPUTS), _by_key(events, artifacts, _OUTPUTS)
+        places = self._places([execution.id for execution in found])
+        return tuple(
+            Execution(
+                id=execution.id,
+                node=places[execution.id].node,
+                type_name=execution.type,
+                pipeline=places[execution.id].pipeline,
+                run_id=places[execution.id].run_id,
+                state=_state(execution),
+                began=_time(execution.create_time_since_epoch),
+                changed=_time(execution.last_update_time_since_epoch),
+                properties=_properties(execution),
+                inputs=inputs.get(execution.id, {}),
+                outputs=outputs.get(execution.id, {}),
+            )
+            for execution in found
+        )
+
+    def _places(self, execution_ids: Collection[int]) -> Mapping[int, _Place]:
+        """Returns of what pipeline, run and node executions are."""
+        names: dict[int, dict[str, str]] = defaultdict(dict)
+        if len(execution_ids) < _MANY:
+            for execution_id in execution_ids:
+                for context in self._store.get_contexts_by_execution(execution_id):
+                    names[execution_id][context.type] = context.name
+        else:
+            # The contexts of pipelines are left out: each would bring all executions at once.
+            for type_name in ("pipeline_run", "node"):
+                for context in self._contexts(type_name):
+                    for execution in self._store.get_executions_by_context(context.id):
+                        names[execution.id][type_name] = context.name
+        places = defaultdict(_Place)
+        pipelines = self.pipelines()
+        for execution_id, of_type in names.items():
+            pipeline, node = _split(of_type.get("node", ""), pipelines)
+            places[execution_id] = _Place(pipeline, of_type.get("pipeline_run", ""), node)
+        return places
+
+    def _walk(self, artifact_ids: Iterable[int], *, to_makers: bool) -> Graph:
+        seen_artifacts, seen_executions = set(artifact_ids), set()
+        step, back = (_OUTPUTS, _INPUTS) if to_makers else (_INPUTS, _OUTPUTS)
+        new = set(seen_artifacts)
+        while new:
+            if to_makers:
+                executions = set(self._makers(new).values())
+            else:
+                events = self._store.get_events_by_artifact_ids(new)
+                executions = {event.execution_id for event in events if event.type in step}
+            executions -= seen_executions
+            seen_executions |= executions
+            events = self._events(executions)
+            new = {event.artifact_id for event in events if event.type in back} - seen_artifacts
+            seen_artifacts |= new
+        found = self._store.get_executions_by_id(seen_executions) if seen_executions else []
+        events = self._events(seen_executions)
+        made = {e.id: e for e in self._executions(sorted(found, key=lambda e: e.id), events)}
+        users: dict[int, tuple[int, ...]] = {}
+        makers: dict[int, int] = {}
+        for execution in made.values():
+            for artifact in _all(execution.inputs):
+                users[artifact] = (*users.get(artifact, ()), execution.id)
+            if execution.state == COMPLETE:
+                for artifact in _all(execution.outputs):
+                    makers.setdefault(artifact, execution.id)
+        everything = seen_artifacts | {event.artifact_id for event in events}
+        return Graph(self._by_id(everything), made, makers, users)
+
+    def _makers(self, artifact_ids: Collection[int]) -> dict[int, int]:
+        """Returns the execution that made each artifact.
+
+        It is the oldest of those that say so: an importer may find what an earlier one imported,
+        and an execution that took its outputs from the cache has OUTPUT events too.
+        """
+        if not artifact_ids:
+            return {}
+        events = self._store.get_events_by_artifact_ids(artifact_ids)
+        ids = {event.execution_id for event in events if event.type in _OUTPUTS}
+        complete = {e.id for e in self._store.get_executions_by_id(ids) if _state(e) == COMPLETE}
+        makers: dict[int, int] = {}
+        for event in sorted(events, key=lambda event: event.execution_id):
+            if event.type in _OUTPUTS and event.execution_id in complete:
+                makers.setdefault(event.artifact_id, event.execution_id)
+        return makers
+
+    def _events(self, execution_ids: Collection[int]) -> list[pb.Event]:
+        return self._store.get_events_by_execution_ids(execution_ids) if execution_ids else []
+
+    def _by_id(self, artifact_ids: Collection[int]) -> dict[int, Artifact]:
+        found = self._store.get_artifacts_by_id(artifact_ids) if artifact_ids else []
+        return {artifact.id: _artifact(artifact) for artifact in found}
+
+
+def _by_key(
+    events: Iterable[pb.Event], artifacts: Mapping[int, Artifact], types: Collection[int]
+) -> dict[int, dict[str, tuple[Artifact, ...]]]:
+    found: dict[int, dict[str, tuple[Artifact, ...]]] = {}
+    for event in events:
+        if event.type in types and event.artifact_id in artifacts:
             of_execution = found.setdefault(event.execution_id, {})
             for key in _keys(event):
                 of_execution[key] = (*of_execution.get(key, ()), artifacts[event.artifact_id])
-        return found
+    return found
 
-    def _events(self, execution_ids: Iterable[int]) -> list[pb.Event]:
-        ids = list(execution_ids)
-        return self._store.get_events_by_execution_ids(ids) if ids else []
 
-    def _inputs(self, execution_ids: set[int], key: str) -> set[int]:
-        events = self._events(execution_ids)
-        return {e.artifact_id for e in events if e.type in _INPUTS and key in _keys(e)}
+def _split(name: str, pipelines: Iterable[str]) -> tuple[str, str]:
+    """Splits the name of a node's context into pipeline and node; both may hold dots."""
+    pipeline = max((p for p in pipelines if name.startswith(f"{p}.")), key=len, default="")
+    return pipeline, name.removeprefix(f"{pipeline}.")
 
-    def _producers(self, artifact_ids: set[int]) -> set[int]:
-        if not artifact_ids:
-            return set()
-        events = self._store.get_events_by_artifact_ids(artifact_ids)
-        ids = {event.execution_id for event in events if event.type in _OUTPUTS}
-        # An execution that took its outputs from the cache has OUTPUT events too.
-        executions = self._store.get_executions_by_id(ids)
-        return {execution.id for execution in executions if _state(execution) == COMPLETE}
+
+def _all(artifacts: Mapping[str, Iterable[Artifact]]) -> set[int]:
+    return {artifact.id for group in artifacts.values() for artifact in group}
 
 
 def _keys(event: pb.Event) -> list[str]:
@@ -218,16 +306,28 @@ def _state(execution: pb.Execution) -> str:
 
 
 def _artifact(artifact: pb.Artifact) -> Artifact:
-    return Artifact(artifact.id, artifact.type, Path(artifact.uri), _properties(artifact))
+    return Artifact(
+        id=artifact.id,
+        type_name=artifact.type,
+        uri=artifact.uri,
+        properties=_properties(artifact),
+        created=_time(artifact.create_time_since_epoch),
+        state=pb.Artifact.State.Name(artifact.state) if artifact.state else "",
+    )
 
 
-def _properties(artifact: pb.Artifact) -> dict[str, Any]:
+def _properties(message: Any) -> dict[str, Any]:
+    """Returns declared and custom properties; where both have a name, the custom one.
+
+    The declared ``span`` of Examples stays 0; ExampleGen writes a custom one.
+    """
     return {
         name: getattr(value, value.WhichOneof("value"))
-        for name, value in artifact.custom_properties.items()
+        for properties in (message.properties, message.custom_properties)
+        for name, value in properties.items()
         if value.WhichOneof("value")
     }
 
 
-def _sentence(error: Exception) -> str:
-    return f"{str(error).strip().splitlines()[0].split('. ')[0].rstrip('.: ')}."
+def _time(milliseconds: int) -> datetime:
+    return datetime.fromtimestamp(milliseconds / 1000, timezone.utc)

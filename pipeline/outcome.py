@@ -4,11 +4,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from tfx_feeder.pipeline import blessing
-from tfx_feeder.pipeline.blessing import Judgement
+from tfx_feeder.components.common import blessing
+from tfx_feeder.components.common.blessing import Judgement
 from tfx_feeder.pipeline.configs import PipelineConfig
-from tfx_feeder.pipeline.gates import METRIC
-from tfx_feeder.pipeline.lineage import Artifact, Lineage, NodeExecution
+from tfx_feeder.pipeline.lineage import Lineage
+from tfx_feeder.pipeline.records import Artifact, Execution
 from tfx_feeder.schemas import training_history
 from tfx_feeder.schemas.training_history import History
 
@@ -33,7 +33,7 @@ class Outcome:
     """
 
     config: PipelineConfig
-    executions: tuple[NodeExecution, ...]
+    executions: tuple[Execution, ...]
     examples: Mapping[str, int]
     rejected: Mapping[str, int]
     rejected_list: Path
@@ -68,7 +68,7 @@ def gather(config: PipelineConfig, lineage: Lineage, run_id: str) -> Outcome:
         rejected=_counts(examples, _REJECTED),
         rejected_list=examples.path / "rejected.jsonl",
         history=training_history.read(outputs["training_history"].path),
-        judgement=blessing.read(outputs["evaluation"].path, METRIC),
+        judgement=blessing.read(outputs["evaluation"].path),
         pushed=_pushed_to(outputs["pushed_model"]),
         tensorboard=outputs["model_run"].path,
     )

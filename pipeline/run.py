@@ -6,6 +6,7 @@
 from collections.abc import Collection
 from pathlib import Path
 
+import ml_metadata as mlmd
 from absl import logging as absl_logging
 from rich.console import Console
 from tfx import v1 as tfx
@@ -22,6 +23,7 @@ from tfx_feeder.pipeline.launch import DONE, NOT_BLESSED, ComponentError, Reques
 from tfx_feeder.pipeline.lineage import Lineage
 from tfx_feeder.pipeline.pipeline import create_pipeline
 from tfx_feeder.pipeline.progress import RunProgress
+from tfx_feeder.pipeline.store import cancel_unfinished, make_store
 from tfx_feeder.pipeline.workspace import Workspace
 
 
@@ -46,7 +48,8 @@ def run(request: Request, console: Console, log: Path) -> int:
     data = open_data_set(request.data, root / "data")
     workspace = Workspace(root, data.name)
     workspace.prepare()
-    lineage = Lineage(workspace.metadata, data.name)
+    store = make_store(workspace.metadata)
+    lineage = Lineage(store, data.name)
     done = lineage.spans_done() if data.spans else set()
     config = PipelineConfig(
         data=data,
@@ -58,7 +61,7 @@ def run(request: Request, console: Console, log: Path) -> int:
     )
     for line in summary.opening(config, done, chosen=request.span is not None):
         console.print(line, highlight=False, soft_wrap=True)
-    run_id = _execute(config, lineage, console)
+    run_id = _execute(config, store, console)
     outcome = outcomes.gather(config, lineage, run_id)
     for part in summary.closing(outcome, lineage.spans_done() if data.spans else set(), log):
         console.print(part, highlight=False, soft_wrap=isinstance(part, str))
@@ -88,9 +91,10 @@ def choose_span(data: DataSet, wanted: int | None, done: Collection[int]) -> int
     return next((span for span in data.spans if span not in done), data.spans[-1])
 
 
-def _execute(config: PipelineConfig, lineage: Lineage, console: Console) -> str:
+def _execute(config: PipelineConfig, store: mlmd.MetadataStore, console: Console) -> str:
     """Runs the components one after another; returns the id of the run."""
     pipeline = create_pipeline(config)
+    lineage = Lineage(store, config.name)
     before = lineage.run_ids()
     # Not through the logger: others save and restore this level around their work.
     absl_logging.set_verbosity(absl_logging.INFO)
@@ -99,7 +103,7 @@ def _execute(config: PipelineConfig, lineage: Lineage, console: Console) -> str:
             tfx.orchestration.LocalDagRunner().run(pipeline)
         except BaseException as error:
             for run_id in lineage.run_ids()[len(before) :]:
-                lineage.cancel_unfinished(run_id)
+                cancel_unfinished(store, run_id)
             if isinstance(error, Exception) and progress.current:
                 raise ComponentError(progress.current) from error
             raise

@@ -88,7 +88,7 @@ def probe(
 def _newest(workspace: Workspace) -> tuple[Path, Path]:
     """Returns the folders of the newest transformed examples, and of the graph that made them."""
     if workspace.metadata.is_file():
-        execution = Lineage(workspace.metadata, workspace.pipeline).latest("Transform")
+        execution = Lineage.open(workspace.metadata, workspace.pipeline).latest("Transform")
         if execution is not None:
             made = [execution.output(key) for key in ("transformed_examples", "transform_graph")]
             examples, graph = (artifact.path if artifact else Path() for artifact in made)

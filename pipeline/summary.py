@@ -8,8 +8,9 @@ from rich.console import RenderableType
 from rich.markup import escape
 from rich.table import Table
 
-from tfx_feeder.pipeline.blessing import Judgement
+from tfx_feeder.components.common.blessing import Judgement
 from tfx_feeder.pipeline.configs import PipelineConfig
+from tfx_feeder.pipeline.gates import METRIC
 from tfx_feeder.pipeline.outcome import Outcome
 from tfx_feeder.pipeline.strategy_table import candidates_table
 from tfx_feeder.schemas.training_history import History
@@ -92,19 +93,18 @@ def schedule_table(history: History) -> Table:
 
 def slices_table(judgement: Judgement) -> Table:
     """Returns the slices with candidate and baseline."""
-    metric = judgement.slices[0].metric if judgement.slices else "metric"
     missed = {cause.slice for cause in judgement.causes}
-    table = _table(f"Slices: {metric}")
+    table = _table(f"Slices: {METRIC}")
     table.add_column("slice")
     for heading in ("examples", "candidate", "baseline", "change"):
         table.add_column(heading, justify="right")
-    for row in judgement.slices:
+    for row in judgement.slices(METRIC):
         compared = ("none", "")
         if row.baseline is not None:
             compared = (f"{row.baseline:.4f}", f"{row.candidate - row.baseline:+.4f}")
         table.add_row(
             escape(row.slice),
-            str(row.examples),
+            "" if row.examples is None else str(row.examples),
             f"{row.candidate:.4f}",
             *compared,
             style="red" if row.slice in missed else None,

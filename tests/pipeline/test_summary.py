@@ -1,17 +1,18 @@
 """What a run says about itself."""
 
 import io
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 import pytest
 from rich.console import Console
 
+from tfx_feeder.components.common.blessing import Cause, Judgement, SliceRow
 from tfx_feeder.pipeline import summary
-from tfx_feeder.pipeline.blessing import Cause, Judgement, SliceRow
 from tfx_feeder.pipeline.configs import PipelineConfig
 from tfx_feeder.pipeline.data_sets import DataSet
-from tfx_feeder.pipeline.lineage import NodeExecution
 from tfx_feeder.pipeline.outcome import Outcome
+from tfx_feeder.pipeline.records import Execution
 from tfx_feeder.schemas.training_history import History, PhaseRow
 
 ROWS = (
@@ -26,13 +27,27 @@ def _config(root, span=1):
     return PipelineConfig(data=data, root=root, span=span)
 
 
+def _execution(number, node, state, seconds):
+    began = datetime(2026, 1, 1, tzinfo=timezone.utc)
+    return Execution(
+        id=number,
+        node=node,
+        type_name=node,
+        pipeline="digits",
+        run_id="1",
+        state=state,
+        began=began,
+        changed=began + timedelta(seconds=seconds),
+    )
+
+
 def _outcome(root, *, blessed=True, state="COMPLETE", rejected=None):
     phase = PhaseRow(0, 0.01, 32, 3, 120, 3840, 2.0, 1920.0, 0.5, "schedule", {"accuracy": 0.99})
     return Outcome(
         config=_config(root),
         executions=(
-            NodeExecution(1, "Transform", state, 5.04),
-            NodeExecution(2, "Pusher", "CACHED", 0.01),
+            _execution(1, "Transform", state, 5.04),
+            _execution(2, "Pusher", "CACHED", 0.01),
         ),
         examples={"train": 442, "eval": 204},
         rejected=rejected or {},

@@ -1,8 +1,11 @@
 """Why a model was not blessed, in one line per cause."""
 
+from pathlib import Path
+
 import pytest
 
-from tfx_feeder.pipeline.blessing import Cause, judge
+from tfx_feeder.components.common.blessing import Cause, judge
+from tfx_feeder.components.common.tfma_files import parse
 
 
 def test_cause_names_metric_slice_value_threshold_and_baseline():
@@ -49,6 +52,15 @@ def _fail(result, column, value, **threshold):
     json_format.ParseDict(threshold, failure.metric_threshold)
 
 
+def _as_read(metrics, result):
+    """Returns the messages as they are read from the files that TFMA writes them to."""
+    here = Path("here")
+    return (
+        [parse("MetricsForSlice", message.SerializeToString(), here) for message in metrics],
+        parse("ValidationResult", result.SerializeToString(), here),
+    )
+
+
 @pytest.mark.slow
 def test_judgement_of_real_messages(tfma):
     from tensorflow_model_analysis.proto import validation_result_pb2
@@ -64,16 +76,20 @@ def test_judgement_of_real_messages(tfma):
         _metrics(None, None, 0.9, 0.95),
         _metrics("label", 9, 0.4),
     ]
-    judgement = judge(metrics, result, "accuracy")
+    judgement = judge(*_as_read(metrics, result))
     assert not judgement.blessed
-    assert [row.slice for row in judgement.slices] == ["all examples", "label 9", "label 10"]
-    assert [row.baseline for row in judgement.slices] == [0.95, None, 0.9]
+    assert [row.slice for row in judgement.slices("accuracy")] == [
+        "all examples",
+        "label 9",
+        "label 10",
+    ]
+    assert [row.baseline for row in judgement.slices("accuracy")] == [0.95, None, 0.9]
     assert [str(cause) for cause in judgement.causes] == [
         "accuracy on all examples: 0.9000; threshold: at most 0.02 below the baseline; "
         "baseline: 0.9500",
         "accuracy on label 9: 0.4000; threshold: at least 0.6 and at most 0.99; baseline: none",
         "accuracy on label 10: 0.5000; threshold: at least 0.6; baseline: 0.9000",
-        "accuracy on form: missing; threshold: the slice has to hold examples; baseline: none",
+        "example_count on form: missing; threshold: the slice has to hold examples; baseline: none",
     ]
 
 
@@ -82,7 +98,7 @@ def test_blessed_judgement_has_no_causes(tfma):
     from tensorflow_model_analysis.proto import validation_result_pb2
 
     result = validation_result_pb2.ValidationResult(validation_ok=True)
-    judgement = judge([_metrics(None, None, 0.9)], result, "accuracy")
+    judgement = judge(*_as_read([_metrics(None, None, 0.9)], result))
     assert judgement.blessed
     assert judgement.causes == ()
-    assert judgement.slices[0].examples == 20
+    assert judgement.rows[0].examples == 20

@@ -1,0 +1,228 @@
+"""Why a model was blessed or not: one line per cause, and the slices behind it."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tfx_feeder.components.common.tfma_files import read_metrics, read_validation
+
+ALL_EXAMPLES = "all examples"
+EXAMPLE_COUNT = "example_count"
+_CANDIDATE, _BASELINE = "candidate", "baseline"
+_LOWER_IS_BETTER = 1  # Of tfma.MetricDirection.
+_AGAINST = ("against", "")
+
+_SliceKey = tuple[tuple[str, Any], ...]
+_Values = dict[tuple[str, str], float]  # By model and metric.
+
+
+@dataclass(frozen=True, slots=True)
+class SliceRow:
+    """A metric on one slice.
+
+    Args:
+        slice: Such as ``label 3``, or ``all examples``.
+        examples: How many it holds; ``None`` where they were not counted.
+        metric: Name of the metric.
+        candidate: Of the model that was evaluated.
+        baseline: Of the model that it was compared with; ``None`` where there was none.
+    """
+
+    slice: str
+    examples: int | None
+    metric: str
+    candidate: float
+    baseline: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Cause:
+    """A threshold that was missed.
+
+    Args:
+        metric: Name of the metric.
+        slice: Such as ``label 3``.
+        value: What the model reached; ``None`` where it could not be computed.
+        threshold: In words, such as ``at least 0.9``.
+        baseline: What the compared model reached, if there was one.
+    """
+
+    metric: str
+    slice: str
+    value: float | None
+    threshold: str
+    baseline: float | None = None
+
+    def __str__(self) -> str:
+        value = "missing" if self.value is None else f"{self.value:.4f}"
+        baseline = "none" if self.baseline is None else f"{self.baseline:.4f}"
+        return (
+            f"{self.metric} on {self.slice}: {value}; "
+            f"threshold: {self.threshold}; baseline: {baseline}"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """What an evaluation came to.
+
+    Args:
+        blessed: Whether every threshold was met; not where there was none.
+        causes: The thresholds that were missed.
+        rows: Every metric that is one number, on every slice: all examples first, then the slices
+            in order.
+        gated: Whether there were thresholds.
+    """
+
+    blessed: bool
+    causes: tuple[Cause, ...]
+    rows: tuple[SliceRow, ...]
+    gated: bool = True
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """Names of the metrics, in order of appearance."""
+        return tuple(dict.fromkeys(row.metric for row in self.rows))
+
+    def slices(self, metric: str) -> tuple[SliceRow, ...]:
+        """Returns the rows of one metric."""
+        return tuple(row for row in self.rows if row.metric == metric)
+
+
+def read(folder: Path) -> Judgement:
+    """Reads what the Evaluator wrote.
+
+    Args:
+        folder: Of the ``ModelEvaluation`` artifact.
+
+    Raises:
+        DataError: It cannot be read.
+    """
+    return judge(read_metrics(folder), read_validation(folder))
+
+
+def judge(metrics: Iterable[Any], result: Any | None) -> Judgement:
+    """Turns the messages of TensorFlow Model Analysis into a judgement.
+
+    Args:
+        metrics: ``MetricsForSlice``, one a slice.
+        result: ``ValidationResult``; ``None`` where the evaluation had no thresholds.
+    """
+    values = {_key(message): _values(message.metric_keys_and_values) for message in metrics}
+    in_order = sorted(values.items(), key=lambda item: _order(item[0]))
+    rows = tuple(row for key, of_slice in in_order for row in _rows(key, of_slice))
+    if result is None or result.missing_thresholds:
+        return Judgement(False, (), rows, gated=False)
+    failures = sorted(
+        ((_key(v), f) for v in result.metric_validations_per_slice for f in v.failures),
+        key=lambda pair: _order(pair[0]),
+    )
+    causes = [_cause(key, failure, values.get(key, {})) for key, failure in failures]
+    causes += [
+        Cause(EXAMPLE_COUNT, _spec_name(spec), None, "the slice has to hold examples")
+        for spec in result.missing_slices
+    ]
+    return Judgement(result.validation_ok, tuple(causes), rows)
+
+
+def _rows(key: _SliceKey, of_slice: _Values) -> Iterator[SliceRow]:
+    count = of_slice.get((_CANDIDATE, EXAMPLE_COUNT))
+    for (model, metric), value in of_slice.items():
+        if model == _CANDIDATE and metric != EXAMPLE_COUNT:
+            yield SliceRow(
+                slice=_slice_name(key),
+                examples=None if count is None else round(count),
+                metric=metric,
+                candidate=value,
+                baseline=of_slice.get((_BASELINE, metric)),
+            )
+
+
+def _cause(key: _SliceKey, failure: Any, of_slice: _Values) -> Cause:
+    metric = _metric_name(failure.metric_key)
+    return Cause(
+        metric=metric,
+        slice=_slice_name(key),
+        value=of_slice.get((_CANDIDATE, metric)),
+        threshold=_threshold(failure.metric_threshold, failure.metric_key.is_diff),
+        baseline=of_slice.get((_BASELINE, metric)),
+    )
+
+
+def _threshold(threshold: Any, is_change: bool) -> str:
+    parts = []
+    if is_change:
+        change = threshold.change_threshold
+        worst = "above" if change.direction == _LOWER_IS_BETTER else "below"
+        if change.HasField("absolute"):
+            parts.append(f"at most {abs(change.absolute.value):g} {worst} the baseline")
+        if change.HasField("relative"):
+            parts.append(f"at most {abs(change.relative.value):.1%} {worst} the baseline")
+    else:
+        bounds = threshold.value_threshold
+        if bounds.HasField("lower_bound"):
+            parts.append(f"at least {bounds.lower_bound.value:g}")
+        if bounds.HasField("upper_bound"):
+            parts.append(f"at most {bounds.upper_bound.value:g}")
+    return " and ".join(parts)
+
+
+def _values(pairs: Iterable[Any]) -> _Values:
+    found = ((pair.key, _number(pair.value)) for pair in pairs if not pair.key.is_diff)
+    return {
+        (key.model_name or _CANDIDATE, _metric_name(key)): number
+        for key, number in found
+        if number is not None
+    }
+
+
+def _number(value: Any) -> float | None:
+    """Returns the value of a metric that is one number, with or without a confidence interval."""
+    if value.HasField("double_value"):
+        return value.double_value.value
+    if value.HasField("bounded_value"):
+        return value.bounded_value.value.value
+    if value.HasField("t_distribution_value"):
+        return value.t_distribution_value.unsampled_value.value
+    return None
+
+
+def _metric_name(key: Any) -> str:
+    """Names a metric; of a model's output, a class or a cut-off where it is about one."""
+    name = f"{key.output_name}/{key.name}" if key.output_name else key.name
+    sub = key.sub_key
+    words = {"class_id": "of class", "k": "at", "top_k": "in top"}
+    return " ".join(
+        [name, *(f"{w} {getattr(sub, f).value}" for f, w in words.items() if sub.HasField(f))]
+    )
+
+
+def _key(message: Any) -> _SliceKey:
+    """Returns columns and values of a slice; those of both where two slices are compared."""
+    if not message.HasField("cross_slice_key"):
+        return _columns(message.slice_key)
+    cross = message.cross_slice_key
+    return (*_columns(cross.comparison_slice_key), _AGAINST, *_columns(cross.baseline_slice_key))
+
+
+def _columns(key: Any) -> _SliceKey:
+    return tuple((k.column, getattr(k, k.WhichOneof("kind"))) for k in key.single_slice_keys)
+
+
+def _slice_name(key: _SliceKey) -> str:
+    parts = [
+        f"{column} {value.decode(errors='replace') if isinstance(value, bytes) else value}"
+        for column, value in key
+    ]
+    return ", ".join(parts) or ALL_EXAMPLES
+
+
+def _spec_name(spec: Any) -> str:
+    parts = [*spec.feature_keys, *(f"{pair.key} {pair.value}" for pair in spec.feature_values)]
+    return ", ".join(parts) or ALL_EXAMPLES
+
+
+def _order(key: _SliceKey) -> tuple:
+    # Values of one column have one type, values of several may not: they are never compared.
+    return (len(key), *((column, value) for column, value in key))

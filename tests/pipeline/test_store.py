@@ -1,0 +1,85 @@
+"""Stores are opened, or refused with the reason."""
+
+import sqlite3
+
+import pytest
+from ml_metadata.proto import metadata_store_pb2 as pb
+
+from tfx_feeder.components.common.errors import ConfigError
+from tfx_feeder.pipeline.lineage import Lineage
+from tfx_feeder.pipeline.store import cancel_unfinished, make_store, open_store
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "metadata.sqlite"
+
+
+def test_store_is_made_when_it_is_to_be_written(path):
+    assert make_store(path).get_contexts() == []
+    assert open_store(path).get_contexts() == []
+
+
+def test_folder_stands_for_the_store_in_it(path, make_mlmd_store):
+    make_mlmd_store(path).run("1")
+    assert Lineage.open(path.parent).run_ids() == ["1"]
+
+
+def test_open_store_cannot_be_written(path, make_mlmd_store):
+    make_mlmd_store(path)
+    store = open_store(path)
+    new = pb.ContextType(name="new")
+    with pytest.raises(Exception, match="readonly"):
+        store.put_context_type(new)
+
+
+def test_interrupted_executions_are_closed_and_finished_ones_left(path, make_mlmd_store):
+    make_mlmd_store(path).whole_run("1", span=1, trained="RUNNING", pushed=None)
+    cancel_unfinished(make_store(path), "1")
+    states = [execution.state for execution in Lineage.open(path).executions("1")]
+    assert states == ["COMPLETE", "COMPLETE", "CANCELED"]
+
+
+def test_store_of_a_newer_release_is_refused_with_a_way_out(path, make_mlmd_store):
+    make_mlmd_store(path)
+    with sqlite3.connect(path) as database:
+        database.execute("UPDATE MLMDEnv SET schema_version = 999")
+    with pytest.raises(ConfigError, match=r"version 999 .*Name another store"):
+        open_store(path)
+
+
+def test_nothing_is_not_made_into_a_store(path):
+    with pytest.raises(ConfigError, match="Nothing is there"):
+        open_store(path)
+    assert not path.exists()
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [(b"", "The file is empty"), (b"something else" * 100, "The file holds something else")],
+)
+def test_file_that_is_no_store_is_refused(path, content, reason):
+    path.write_bytes(content)
+    with pytest.raises(ConfigError, match=reason):
+        open_store(path)
+
+
+def test_database_of_another_program_is_refused(path):
+    with sqlite3.connect(path) as database:
+        database.execute("CREATE TABLE anything (a)")
+    with pytest.raises(ConfigError, match="something else"):
+        open_store(path)
+
+
+@pytest.mark.parametrize(
+    "url", ["mysql://user@/nowhere", "postgresql://host", "http://host/db", "mysql://h:port/db"]
+)
+def test_url_that_names_no_database_is_refused(url):
+    with pytest.raises(ConfigError, match="store"):
+        open_store(url)
+
+
+def test_passwords_are_not_shown():
+    with pytest.raises(ConfigError) as refused:
+        open_store("ftp://user:secret@host/db")
+    assert "secret" not in str(refused.value)
