@@ -112,13 +112,27 @@ class Lineage:
         found = self._store.get_artifacts_by_id([artifact_id])
         return _artifact(found[0]) if found else None
 
-    def upstream(self, artifact_ids: Iterable[int]) -> Graph:
-        """Returns everything out of which artifacts were made, and themselves."""
-        return self._walk(artifact_ids, to_makers=True)
+    def upstream(self, artifact_ids: Iterable[int], stop_at: Collection[str] = ()) -> Graph:
+        """Returns everything out of which artifacts were made, and themselves.
 
-    def downstream(self, artifact_ids: Iterable[int]) -> Graph:
-        """Returns everything that was made out of artifacts, and themselves."""
-        return self._walk(artifact_ids, to_makers=False)
+        Args:
+            artifact_ids: Where the walk begins.
+            stop_at: Types of artifacts that are not followed further, unless it begins with them.
+        """
+        return self._walk(artifact_ids, to_makers=True, stop_at=stop_at)
+
+    def downstream(self, artifact_ids: Iterable[int], stop_at: Collection[str] = ()) -> Graph:
+        """Returns everything that was made out of artifacts, and themselves.
+
+        Args:
+            artifact_ids: Where the walk begins.
+            stop_at: Types of artifacts that are not followed further, unless it begins with them.
+        """
+        return self._walk(artifact_ids, to_makers=False, stop_at=stop_at)
+
+    def users(self, artifact_ids: Iterable[int]) -> Graph:
+        """Returns the executions that read artifacts, and what these read and made."""
+        return self._walk(artifact_ids, to_makers=False, levels=1)
 
     def spans_done(self, last_node: str = "Pusher", path: Sequence[str] = ()) -> set[int]:
         """Returns the spans on which runs were trained that got to their end.
@@ -220,21 +234,27 @@ class Lineage:
             places[execution_id] = _Place(pipeline, of_type.get("pipeline_run", ""), node)
         return places
 
-    def _walk(self, artifact_ids: Iterable[int], *, to_makers: bool) -> Graph:
+    def _walk(
+        self,
+        artifact_ids: Iterable[int],
+        *,
+        to_makers: bool,
+        stop_at: Collection[str] = (),
+        levels: int | None = None,
+    ) -> Graph:
         seen_artifacts, seen_executions = set(artifact_ids), set()
-        step, back = (_OUTPUTS, _INPUTS) if to_makers else (_INPUTS, _OUTPUTS)
+        back = _INPUTS if to_makers else _OUTPUTS
         new = set(seen_artifacts)
-        while new:
-            if to_makers:
-                executions = set(self._makers(new).values())
-            else:
-                events = self._store.get_events_by_artifact_ids(new)
-                executions = {event.execution_id for event in events if event.type in step}
+        while new and levels != 0:
+            levels = None if levels is None else levels - 1
+            executions = set(self._makers(new).values()) if to_makers else self._readers(new)
             executions -= seen_executions
             seen_executions |= executions
             events = self._events(executions)
             new = {event.artifact_id for event in events if event.type in back} - seen_artifacts
             seen_artifacts |= new
+            if stop_at:
+                new = {a.id for a in self._by_id(new).values() if a.type_name not in stop_at}
         found = self._store.get_executions_by_id(seen_executions) if seen_executions else []
         events = self._events(seen_executions)
         made = {e.id: e for e in self._executions(sorted(found, key=lambda e: e.id), events)}
@@ -265,6 +285,10 @@ class Lineage:
             if event.type in _OUTPUTS and event.execution_id in complete:
                 makers.setdefault(event.artifact_id, event.execution_id)
         return makers
+
+    def _readers(self, artifact_ids: Collection[int]) -> set[int]:
+        events = self._store.get_events_by_artifact_ids(artifact_ids)
+        return {event.execution_id for event in events if event.type in _INPUTS}
 
     def _events(self, execution_ids: Collection[int]) -> list[pb.Event]:
         return self._store.get_events_by_execution_ids(execution_ids) if execution_ids else []
