@@ -117,8 +117,9 @@ def _version(pushed: Artifact) -> str | None:
 
 
 def _pushed_models(lineage: Lineage, pushed: list[int]) -> list[int]:
-    graph = lineage.upstream(pushed, stop_at=(MODEL,))
-    return [a.id for a in graph.artifacts.values() if a.type_name == MODEL]
+    graph = lineage.upstream(pushed, stop_at=(MODEL, BLESSING))
+    makers = [maker for artifact in pushed if (maker := graph.maker(artifact)) is not None]
+    return [a.id for maker in makers for group in maker.inputs.values() for a in group]
 
 
 def _fitting(text: str, ids: list[str]) -> list[str]:
