@@ -36,12 +36,16 @@ setup(
         "tfx>=1.16,<1.22",
         "tensorboard",
         "click>=8.1",
+        "jinja2>=3",
         "rich>=13",
+        "vl-convert-python>=1.7",
     ],
     extras_require={
         "dev": [
+            "axe-playwright-python",
             "build",
             "hypothesis",
+            "playwright",
             "pre-commit",
             "pyright[nodejs]",
             "pytest",
