@@ -4,19 +4,19 @@ The file is the record of a training; ML Metadata holds its summary as an index.
 """
 
 import dataclasses
-import json
-import math
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tfx_feeder.components.common.errors import DataError
+from tfx_feeder.schemas.document import DocumentFormat, storable
 
-FORMAT = "tfx_feeder.training_history"
 VERSION = 1
 FILE_NAME = "history.json"
+GIT_COMMIT, GIT_DIRTY = "git_commit", "git_dirty"
+"""Keys of the environment: at which commit the user's code stood, and whether it was changed."""
+
+_FORMAT = DocumentFormat("tfx_feeder.training_history", VERSION, FILE_NAME, "training history")
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,7 +187,8 @@ class History:
         feed: The feed's options, and what ``auto`` options came to.
         num_examples: Examples in one pass over the training splits.
         code_fingerprint: Hash of the user's code.
-        environment: Versions of Python, TensorFlow, Keras and this package.
+        environment: Versions of Python, TensorFlow, Keras and this package; where the user's code
+            is in a Git repository, its commit, and ``"yes"`` or ``"no"``: whether it was dirty.
         started_at: ISO 8601, UTC.
         seconds: Wall time of the training, validation and set-up included.
         epochs: One row an epoch.
@@ -236,6 +237,7 @@ class History:
             "code_fingerprint": self.code_fingerprint,
             "policy": self.policy,
         }
+        summary |= {k: v for k, v in self.environment.items() if k in (GIT_COMMIT, GIT_DIRTY)}
         chosen = self.chosen
         if chosen is not None and chosen.predicted_s is not None:
             summary["predicted_s"] = chosen.predicted_s
@@ -257,15 +259,10 @@ def write(history: History, folder: str | Path) -> Path:
     Returns:
         The path of the file.
     """
-    path = Path(folder) / FILE_NAME
-    path.parent.mkdir(parents=True, exist_ok=True)
-    document = {"format": FORMAT, "version": VERSION, **dataclasses.asdict(history)}
+    document = dataclasses.asdict(history)
     for row in (*document["epochs"], *document["phases"]):
         row["metrics"] = _storable(row["metrics"])
-    partial = path.with_suffix(".partial")
-    partial.write_text(json.dumps(document, indent=1), encoding="utf-8")
-    os.replace(partial, path)
-    return path
+    return _FORMAT.write(document, folder)
 
 
 def read(folder: str | Path) -> History:
@@ -274,22 +271,7 @@ def read(folder: str | Path) -> History:
     Raises:
         DataError: There is none, it is damaged, or of a newer version.
     """
-    path = Path(folder) / FILE_NAME
-    try:
-        document = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise DataError(f"No training history can be read from {path}: {error}") from error
-    if not isinstance(document, dict) or document.pop("format", None) != FORMAT:
-        raise DataError(f"{path} is not a training history: its format is not {FORMAT!r}.")
-    version = document.pop("version", None)
-    if version != VERSION:
-        raise DataError(
-            f"{path} has version {version}; this release reads {VERSION}. Upgrade tfx-feeder."
-        )
-    try:
-        return _from_document(document)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise DataError(f"{path} is damaged: {type(error).__name__}: {error}.") from error
+    return _FORMAT.read(folder, _from_document)
 
 
 def _from_document(document: dict[str, Any]) -> History:
@@ -309,8 +291,4 @@ def _from_document(document: dict[str, Any]) -> History:
 
 
 def _storable(metrics: Mapping[str, float]) -> dict[str, float | str]:
-    """Writes infinities and NaN as text: neither JSON nor ML Metadata takes them as numbers."""
-    return {
-        name: value if math.isfinite(value) else str(float(value))
-        for name, value in metrics.items()
-    }
+    return {name: storable(value) for name, value in metrics.items()}

@@ -1,5 +1,6 @@
 """The executor of FeederTrainer: artifacts in, plain modules called, artifacts out."""
 
+import dataclasses
 import hashlib
 import json
 import os
@@ -15,6 +16,7 @@ from tfx.dsl.components.base import base_executor
 from tfx.types import artifact_utils
 from tfx.utils import io_utils, path_utils
 
+from tfx_feeder.components.common.code_state import code_state
 from tfx_feeder.components.common.errors import ConfigError
 from tfx_feeder.components.feeder_trainer.feeding.sources import Split, all_paths, by_source
 from tfx_feeder.components.feeder_trainer.fitting import FitJob
@@ -65,8 +67,11 @@ class Executor(base_executor.BaseExecutor):
         model_path = artifact_utils.get_single_uri(output_dict["model"])
         run_path = artifact_utils.get_single_uri(output_dict["model_run"])
 
+        code = UserCode(exec_properties.get("model_fn"), exec_properties.get("module_file"))
+        # Asked before the training, in the course of which the code may be edited.
+        repository = _repository(code)
         fit = FitJob(
-            code=UserCode(exec_properties.get("model_fn"), exec_properties.get("module_file")),
+            code=code,
             context=ModelContext(
                 feature_spec=feature_spec,
                 feed=feed,
@@ -96,6 +101,8 @@ class Executor(base_executor.BaseExecutor):
                 probe_dir=os.path.join(os.path.dirname(os.path.dirname(model_path)), "probes"),
             )
         )
+        environment = {**history.environment, **repository}
+        history = dataclasses.replace(history, environment=environment)
         record = artifact_utils.get_single_instance(output_dict["training_history"])
         training_history.write(history, record.uri)
         for name, value in history.summary().items():
@@ -105,6 +112,16 @@ class Executor(base_executor.BaseExecutor):
 def _optional_uri(input_dict: _Artifacts, key: str) -> str | None:
     artifacts = input_dict.get(key)
     return artifact_utils.get_single_uri(artifacts) if artifacts else None
+
+
+def _repository(code: UserCode) -> dict[str, str]:
+    state = code_state(code.sources().values())
+    if state is None:
+        return {}
+    return {
+        training_history.GIT_COMMIT: state.commit,
+        training_history.GIT_DIRTY: "yes" if state.dirty else "no",
+    }
 
 
 def _hyperparameters(input_dict: _Artifacts) -> dict[str, Any] | None:

@@ -61,6 +61,16 @@ class UserCode:
         """Returns another function of the same module, or ``None`` where it defines none."""
         return getattr(self._module(), name, None)
 
+    def sources(self) -> dict[str, Path]:
+        """Returns the module and those of the user's that it imports, in turn, by name."""
+        if self.module_file:
+            path = Path(self.module_file)
+            return source_files(path.stem, path)
+        module = self._module()
+        if module.__file__ is None:
+            raise ConfigError("model_fn", received=self._where, expected="a module with a source")
+        return source_files(module.__name__, Path(module.__file__))
+
     def fingerprint(self) -> str:
         """Hashes the module's source and that of the user's modules which it imports, in turn.
 
@@ -68,7 +78,7 @@ class UserCode:
             The first 16 hexadecimal digits of a SHA-256.
         """
         digest = hashlib.sha256()
-        for name, path in sorted(self._sources().items()):
+        for name, path in sorted(self.sources().items()):
             digest.update(name.encode() + b"\0" + path.read_bytes() + b"\0")
         return digest.hexdigest()[:16]
 
@@ -95,15 +105,6 @@ class UserCode:
                 expected="code that imports",
                 fix=f"The import failed with {type(error).__name__}: {error}",
             ) from error
-
-    def _sources(self) -> dict[str, Path]:
-        if self.module_file:
-            path = Path(self.module_file)
-            return source_files(path.stem, path)
-        module = self._module()
-        if module.__file__ is None:
-            raise ConfigError("model_fn", received=self._where, expected="a module with a source")
-        return source_files(module.__name__, Path(module.__file__))
 
 
 def _load_file(path: Path) -> ModuleType:

@@ -128,6 +128,14 @@ def test_summary_weighs_epochs_by_their_time() -> None:
     )
 
 
+def test_where_the_code_stood_is_among_the_headlines() -> None:
+    environment = {"keras": "3", "git_commit": "abc", "git_dirty": "no"}
+    summary = _history(environment=environment).summary()
+
+    assert summary.items() >= {("git_commit", "abc"), ("git_dirty", "no")}
+    assert not {"keras", "git_commit"} & _history().summary().keys()
+
+
 def test_summary_of_a_diverged_training_holds_no_number_that_ml_metadata_refuses() -> None:
     summary = _history(epochs=(_epoch(metrics={"loss": math.nan, "mse": math.inf}),)).summary()
 
