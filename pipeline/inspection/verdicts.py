@@ -1,0 +1,55 @@
+"""What became of a model, in words."""
+
+from collections.abc import Sequence
+
+from rich.markup import escape
+
+from tfx_feeder.components.common import blessing
+from tfx_feeder.components.common.blessing import ALL_EXAMPLES, Judgement, SliceRow
+from tfx_feeder.components.common.errors import DataError
+from tfx_feeder.pipeline.inspection.labels import is_local
+from tfx_feeder.pipeline.inspection.models import ModelVersion, Push
+
+_BLESSED = {True: "[green]blessed[/]", False: "[red]not blessed[/]", None: "not evaluated"}
+
+
+def blessed(model: ModelVersion) -> str:
+    """Returns whether a model was blessed; markup."""
+    return _BLESSED[model.blessed]
+
+
+def verdict(model: ModelVersion) -> str:
+    """Returns whether a model was blessed, pushed, and is live; markup."""
+    parts = [blessed(model)]
+    if model.pushes:
+        parts.append(f"pushed as {escape(model.pushes[-1].version)}")
+    if model.live:
+        parts.append("[bold]live[/]")
+    if model.withdrawn:
+        parts.append("[yellow]withdrawn[/]")
+    return ", ".join(parts)
+
+
+def judgement(model: ModelVersion) -> Judgement:
+    """Reads the evaluation of a model.
+
+    Raises:
+        DataError: There is none, or its files cannot be read.
+    """
+    evaluation = model.evaluation
+    if evaluation is None:
+        raise DataError(f"Model {model.model.id} has no evaluation.")
+    if not is_local(evaluation.uri):
+        raise DataError(f"The evaluation lies elsewhere: {evaluation.uri}")
+    return blessing.read(evaluation.path)
+
+
+def headline(judged: Judgement) -> SliceRow | None:
+    """Returns the first metric on all examples, the loss only where there is no other."""
+    rows = [row for row in judged.rows if row.slice == ALL_EXAMPLES]
+    return next((row for row in rows if row.metric != "loss"), next(iter(rows), None))
+
+
+def served(pushes: Sequence[Push]) -> str:
+    """Returns to which places a model was pushed."""
+    return ", ".join(dict.fromkeys(push.place or push.destination for push in pushes))
