@@ -1,0 +1,165 @@
+"""``tfx-feeder diff``: what differs between two runs or two models."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import groupby
+
+import click
+from rich.console import RenderableType
+from rich.markup import escape
+
+from tfx_feeder.pipeline.inspection.facts import (
+    SECTIONS,
+    Facts,
+    Value,
+    facts_of_model,
+    facts_of_run,
+)
+from tfx_feeder.pipeline.inspection.options import store_options
+from tfx_feeder.pipeline.inspection.output import print_json, show, table
+from tfx_feeder.pipeline.inspection.selecting import find_model, find_run
+from tfx_feeder.pipeline.lineage import Lineage
+
+_MEASURED = ("training", "metrics")
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """Something that is known of both, or of one of them.
+
+    Args:
+        section: Such as ``metrics``; one of ``SECTIONS``.
+        name: In the section.
+        first: Value of the first; ``None`` where it has none.
+        second: Value of the second; ``None`` where it has none.
+    """
+
+    section: str
+    name: str
+    first: Value | None
+    second: Value | None
+
+    @property
+    def change(self) -> float | None:
+        """From the first to the second, of figures."""
+        if isinstance(self.first, int | float) and isinstance(self.second, int | float):
+            return self.second - self.first
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """Two runs or models beside each other.
+
+    Args:
+        first: Which is the first.
+        second: Which is the second.
+        rows: In the order of ``SECTIONS``.
+        notes: What could not be read, in sentences.
+    """
+
+    first: str
+    second: str
+    rows: tuple[Row, ...]
+    notes: tuple[str, ...]
+
+
+def compare(first: Facts, second: Facts, *, everything: bool = False) -> Comparison:
+    """Puts two subjects beside each other.
+
+    Args:
+        first: The first.
+        second: The second.
+        everything: Include what is the same.
+    """
+    names = dict.fromkeys((*first.values, *second.values))
+    rows = [
+        Row(section, name, first.values.get((section, name)), second.values.get((section, name)))
+        for section, name in sorted(names, key=lambda name: SECTIONS.index(name[0]))
+    ]
+    return Comparison(
+        first.subject,
+        second.subject,
+        tuple(row for row in rows if everything or not _same(row)),
+        tuple(dict.fromkeys((*first.notes, *second.notes))),
+    )
+
+
+def find_facts(lineage: Lineage, text: str) -> Facts:
+    """Finds the run or the model that a user names, and gathers what is known about it.
+
+    Args:
+        lineage: Of the store.
+        text: A run as ``find_run`` takes it; or a model: its id, its pushed version, ``blessed`` or
+            ``live``.
+
+    Raises:
+        ConfigError: There is neither, or several fit.
+    """
+    is_number = text.isdecimal() and text not in lineage.run_ids()
+    if is_number or text in ("blessed", "live"):
+        return facts_of_model(lineage, find_model(lineage, text))
+    return facts_of_run(find_run(lineage, text))
+
+
+def draw(comparison: Comparison) -> Iterator[RenderableType]:
+    """Yields a comparison as a table and lines of markup."""
+    first, second = escape(comparison.first), escape(comparison.second)
+    if comparison.rows:
+        drawn = table("", "", first, second, "change", right=("change",))
+        for column in drawn.columns:
+            column.overflow = "fold"
+        for section, rows in groupby(comparison.rows, key=lambda row: row.section):
+            drawn.add_section()
+            drawn.add_row(f"[bold]{section}[/]")
+            for row in rows:
+                name = f"  {escape(row.name)}"
+                drawn.add_row(name, _text(row.first), _text(row.second), _change(row))
+        yield drawn
+    else:
+        yield f"Nothing differs between {first} and {second}."
+    for note in comparison.notes:
+        yield f"[yellow]Note:[/] {escape(note)}"
+
+
+@click.command()
+@click.argument("first")
+@click.argument("second")
+@click.option("--all", "everything", is_flag=True, help="Show what is the same, too.")
+@store_options
+def diff(lineage: Lineage, as_json: bool, first: str, second: str, everything: bool) -> None:
+    """Show what differs between two runs or two models.
+
+    FIRST and SECOND are ids of runs, or the beginnings of such, `previous` or `latest`; or of
+    models: ids in the store, pushed versions, `blessed` or `live`.
+    """
+    found = [find_facts(lineage, text) for text in (first, second)]
+    comparison = compare(*found, everything=everything)
+    if as_json:
+        print_json(comparison)
+    else:
+        show(*draw(comparison))
+
+
+def _same(row: Row) -> bool:
+    both_nan = row.first != row.first and row.second != row.second
+    return row.first == row.second or both_nan
+
+
+def _text(value: Value | None) -> str:
+    match value:
+        case None:
+            return "[dim]none[/]"
+        case bool():
+            return "yes" if value else "no"
+        case float():
+            return f"{value:.6g}"
+        case _:
+            return escape(str(value))
+
+
+def _change(row: Row) -> str:
+    """Writes by how much a figure changed that was measured; nothing for options."""
+    if row.section not in _MEASURED or row.change is None:
+        return ""
+    return f"{row.change:+.4g}"

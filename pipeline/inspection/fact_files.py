@@ -1,0 +1,62 @@
+"""What the files of artifacts add to the facts about a run or a model."""
+# The classes of messages are made at run time.
+# pyright: reportAttributeAccessIssue=false
+
+import hashlib
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+from google.protobuf import text_format
+from tensorflow_metadata.proto.v0 import schema_pb2
+
+from tfx_feeder.components.common import blessing
+from tfx_feeder.components.common.errors import DataError
+from tfx_feeder.pipeline.inspection.models import EVALUATION, HISTORY
+from tfx_feeder.pipeline.records import Artifact
+from tfx_feeder.schemas import training_history
+
+_Fact = tuple[tuple[str, str], str | float]
+_SCHEMA, _SCHEMA_FILE = "Schema", "schema.pbtxt"
+_DIGITS = 16
+"""Hexadecimal digits of a hash, as in the fingerprints of code."""
+
+
+def read(artifact: Artifact) -> list[_Fact]:
+    """Reads what the files of an artifact say; nothing for most types.
+
+    Raises:
+        DataError: They cannot be read.
+        OSError: They cannot be read.
+    """
+    reader = _READERS.get(artifact.type_name)
+    return [] if reader is None else list(reader(artifact.path))
+
+
+def _schema(folder: Path) -> Iterator[_Fact]:
+    content = (folder / _SCHEMA_FILE).read_bytes()
+    yield ("schema", "hash"), hashlib.sha256(content).hexdigest()[:_DIGITS]
+    try:
+        schema = text_format.Parse(content, schema_pb2.Schema())
+    except (text_format.ParseError, UnicodeDecodeError) as error:
+        raise DataError(f"{folder / _SCHEMA_FILE} is no schema: {error}") from error
+    for feature in schema.feature:
+        name = feature.name
+        feature.ClearField("name")
+        yield ("schema", f"feature {name}"), text_format.MessageToString(feature, as_one_line=True)
+
+
+def _history(folder: Path) -> Iterator[_Fact]:
+    for name, value in training_history.read(folder).environment.items():
+        yield ("code" if name.startswith("git") else "environment", name), value
+
+
+def _evaluation(folder: Path) -> Iterator[_Fact]:
+    for row in blessing.read(folder).rows:
+        yield ("metrics", f"{row.metric} on {row.slice}"), row.candidate
+
+
+_READERS: Mapping[str, Callable[[Path], Iterator[_Fact]]] = {
+    EVALUATION: _evaluation,
+    HISTORY: _history,
+    _SCHEMA: _schema,
+}
