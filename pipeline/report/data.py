@@ -1,0 +1,169 @@
+"""The data of a run: how many, what was left out, how they are distributed, what is odd."""
+# Generated protobuf modules name their messages at run time only.
+# pyright: reportAttributeAccessIssue=false
+
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from google.protobuf.message import DecodeError
+from tensorflow_metadata.proto.v0 import anomalies_pb2
+
+from tfx_feeder.components.common.errors import DataError
+from tfx_feeder.pipeline.inspection.models import EXAMPLES
+from tfx_feeder.pipeline.lineage import Lineage
+from tfx_feeder.pipeline.records import Artifact, Run
+from tfx_feeder.pipeline.report.artifact_files import made, read_files
+from tfx_feeder.pipeline.report.distances import distance
+from tfx_feeder.pipeline.report.facts import (
+    Anomaly,
+    Data,
+    Drift,
+    Earlier,
+    Missing,
+    Rejected,
+    Rejection,
+    Split,
+)
+from tfx_feeder.pipeline.report.statistics import SplitStatistics, read_statistics
+
+STATISTICS, ANOMALIES = "ExampleStatistics", "ExampleAnomalies"
+LISTED = 100
+"""How many rejected records are listed."""
+_LOOK_BACK = 20
+"""How many runs the search for earlier data goes back."""
+_NO_STATISTICS = "This run computed no statistics: it has no StatisticsGen."
+_COUNT, _REJECTED = "num_examples_", "rejected_"
+
+
+def gather_data(lineage: Lineage, run: Run) -> Data:
+    """Gathers what there is to say about the data of a run."""
+    examples = next(made(run, EXAMPLES), None)
+    statistics_at = _statistics(run)
+    statistics = read_files(statistics_at, read_statistics, absent=_NO_STATISTICS)
+    earlier = _earlier(lineage, run, statistics_at)
+    known = () if isinstance(statistics, Missing) else statistics
+    before = () if isinstance(earlier, Missing) else earlier.statistics
+    return Data(
+        span=_span(examples),
+        splits=_splits(examples, known),
+        rejected=_rejected(examples),
+        statistics=statistics,
+        earlier=earlier,
+        drift=tuple(sorted(_drift(known, before), key=lambda drift: -drift.most)),
+        anomalies=read_files(
+            next(made(run, ANOMALIES, "anomalies"), None),
+            _read_anomalies,
+            absent="This run did not validate its data: it has no ExampleValidator.",
+        ),
+    )
+
+
+def _statistics(run: Run) -> Artifact | None:
+    # Transform makes statistics as well, under other keys.
+    return next(made(run, STATISTICS, "statistics"), None)
+
+
+def _span(examples: Artifact | None) -> int | None:
+    span = examples.properties.get("span") if examples else None
+    return None if span is None else int(span)
+
+
+def _splits(
+    examples: Artifact | None, statistics: Sequence[SplitStatistics]
+) -> tuple[Split, ...] | Missing:
+    if examples is None:
+        return Missing("This run has no examples.")
+    counts = {s.split: s.examples for s in statistics}
+    counts |= {
+        name.removeprefix(_COUNT): int(count)
+        for name, count in examples.properties.items()
+        if name.startswith(_COUNT)
+    }
+    try:
+        names = json.loads(examples.properties.get("split_names") or "[]")
+    except ValueError:
+        names = []
+    return tuple(Split(name, counts.get(name)) for name in names or sorted(counts))
+
+
+def _rejected(examples: Artifact | None) -> Rejected | Missing:
+    if examples is None or not any(name.startswith(_COUNT) for name in examples.properties):
+        return Missing("The component that read the data counts no rejected records.")
+    counts = {
+        name.removeprefix(_REJECTED): int(count)
+        for name, count in sorted(examples.properties.items())
+        if name.startswith(_REJECTED) and count
+    }
+    listed = read_files(examples, _read_rejections, absent="")
+    return Rejected(counts, () if isinstance(listed, Missing) else listed)
+
+
+def _read_rejections(folder: Path) -> tuple[Rejection, ...]:
+    path = folder / "rejected.jsonl"
+    rejections = []
+    try:
+        with path.open(encoding="utf-8", errors="replace") as lines:
+            for line, _ in zip(lines, range(LISTED), strict=False):
+                row = json.loads(line)
+                rejections.append(
+                    Rejection(str(row["path"]), str(row["reason"]), str(row.get("cause", "")))
+                )
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise DataError(f"{path} cannot be read: {error}") from error
+    return tuple(rejections)
+
+
+def _earlier(lineage: Lineage, run: Run, statistics: Artifact | None) -> Earlier | Missing:
+    """Finds the data of the last run before that was about others."""
+    nothing = Missing("No earlier run of this pipeline has statistics of other data.")
+    if statistics is None:
+        return nothing
+    ids = lineage.run_ids()
+    before = ids[: ids.index(run.id)] if run.id in ids else []
+    for run_id in reversed(before[-_LOOK_BACK:]):
+        other = lineage.run(run_id)
+        found = _statistics(other) if other and other.pipeline == run.pipeline else None
+        if other is None or found is None or found.id == statistics.id:
+            continue
+        read = read_files(found, read_statistics, absent="")
+        if not isinstance(read, Missing):
+            return Earlier(run_id, _span(next(made(other, EXAMPLES), None)), read)
+    return nothing
+
+
+def _drift(
+    statistics: Sequence[SplitStatistics], earlier: Sequence[SplitStatistics]
+) -> Iterator[Drift]:
+    if not statistics:
+        return
+    first, *others = statistics
+    same = next((split for split in earlier if split.split == first.split), None)
+    for feature in first.features:
+        drift = Drift(
+            feature.name,
+            distance(feature, others[0].feature(feature.name)) if others else None,
+            distance(feature, same.feature(feature.name)) if same else None,
+        )
+        if drift.between_splits or drift.since_before:
+            yield drift
+
+
+def _read_anomalies(folder: Path) -> tuple[Anomaly, ...]:
+    paths = sorted(folder.glob("Split-*/SchemaDiff.pb"))
+    if not paths:
+        raise DataError(f"No anomalies (SchemaDiff.pb) are in {folder}.")
+    return tuple(anomaly for path in paths for anomaly in _anomalies(path))
+
+
+def _anomalies(path: Path) -> Iterator[Anomaly]:
+    try:
+        found = anomalies_pb2.Anomalies.FromString(path.read_bytes())
+    except (OSError, DecodeError) as error:
+        raise DataError(f"{path} cannot be read: {error}") from error
+    split = path.parent.name.removeprefix("Split-")
+    about_all = found.dataset_anomaly_info
+    named = {**found.anomaly_info} | ({"": about_all} if about_all.description else {})
+    for feature, info in sorted(named.items()):
+        severity = anomalies_pb2.AnomalyInfo.Severity.Name(info.severity).lower()
+        yield Anomaly(split, feature, severity, info.description or info.short_description)

@@ -1,0 +1,73 @@
+"""How far two distributions of a feature are apart, by the measures of TensorFlow Data Validation.
+
+https://www.tensorflow.org/tfx/data_validation/get_started
+"""
+
+import itertools
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from tfx_feeder.pipeline.report.statistics import Bucket, Feature
+
+JENSEN_SHANNON, L_INFINITY = "Jensen–Shannon", "L-infinity"
+
+
+@dataclass(frozen=True, slots=True)
+class Distance:
+    """A distance.
+
+    Args:
+        measure: Of numbers the Jensen–Shannon divergence in bits, of categories the largest
+            difference of the share of a value.
+        value: 0 for equal distributions, 1 for those that have nothing in common.
+    """
+
+    measure: str
+    value: float
+
+
+def distance(one: Feature | None, other: Feature | None) -> Distance | None:
+    """Returns how far apart a feature is in two sets; ``None`` where that cannot be said."""
+    if one is None or other is None:
+        return None
+    if one.shares and other.shares:
+        return Distance(L_INFINITY, l_infinity(one.shares, other.shares))
+    if one.buckets and other.buckets:
+        return Distance(JENSEN_SHANNON, jensen_shannon(one.buckets, other.buckets))
+    return None
+
+
+def l_infinity(one: Sequence[tuple[str, float]], other: Sequence[tuple[str, float]]) -> float:
+    """Returns the largest difference of the share of a value."""
+    first, second = dict(one), dict(other)
+    return max(abs(first.get(v, 0.0) - second.get(v, 0.0)) for v in first.keys() | second.keys())
+
+
+def jensen_shannon(one: Sequence[Bucket], other: Sequence[Bucket]) -> float:
+    """Returns the Jensen–Shannon divergence of two histograms, in bits.
+
+    Values are taken to be spread evenly over a bucket; their boundaries may differ.
+    """
+    bounds = sorted({bound for b in (*one, *other) for bound in (b.low, b.high)})
+    # Points come first: a bucket without width is one.
+    cells = [(bound, bound) for bound in bounds] + list(itertools.pairwise(bounds))
+    first, second = ([_mass(buckets, *cell) for cell in cells] for buckets in (one, other))
+    middle = [(p + q) / 2 for p, q in zip(first, second, strict=True)]
+    divergence = (_kullback_leibler(first, middle) + _kullback_leibler(second, middle)) / 2
+    return min(1.0, max(0.0, divergence))
+
+
+def _mass(buckets: Sequence[Bucket], low: float, high: float) -> float:
+    """The share of values in a cell that no bucket's boundary divides."""
+    if low == high:
+        return sum(b.share for b in buckets if b.low == b.high == low)
+    return sum(
+        b.share * (high - low) / (b.high - b.low)
+        for b in buckets
+        if b.low <= low and high <= b.high
+    )
+
+
+def _kullback_leibler(one: Sequence[float], other: Sequence[float]) -> float:
+    return sum(p * math.log2(p / q) for p, q in zip(one, other, strict=True) if p > 0)

@@ -1,0 +1,160 @@
+"""The thresholds of an evaluation: what each metric had to reach on each slice."""
+
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tfx_feeder.components.common.blessing import ALL_EXAMPLES
+from tfx_feeder.components.common.errors import DataError
+
+FILE_NAME = "eval_config.json"
+_OF_PART = r"(?: of class .+| at .+| in top .+)?"
+
+
+@dataclass(frozen=True, slots=True)
+class Gate:
+    """What a metric has to reach.
+
+    Args:
+        least: Smallest value that passes.
+        most: Largest value that passes.
+        change: Allowed change against the baseline, of the worse sign.
+        relative: The same as a fraction of the baseline.
+        lower_is_better: Whether a change upwards is for the worse.
+    """
+
+    least: float | None = None
+    most: float | None = None
+    change: float | None = None
+    relative: float | None = None
+    lower_is_better: bool = False
+
+    def __str__(self) -> str:
+        sign = "≤" if self.lower_is_better else "≥"
+        parts = [
+            *([] if self.least is None else [f"≥ {self.least:.4g}"]),
+            *([] if self.most is None else [f"≤ {self.most:.4g}"]),
+            *([] if self.change is None else [f"{sign} baseline {self.change:+.4g}"]),
+            *([] if self.relative is None else [f"{sign} baseline {self.relative:+.2%}"]),
+        ]
+        return ", ".join(parts).replace("-", "−")
+
+    def bound(self, baseline: float | None) -> float | None:
+        """Returns the value at which the strictest threshold stands.
+
+        Args:
+            baseline: Of the compared model; ``None``: thresholds of changes do not apply.
+        """
+        bounds = [bound for bound in (self.least, self.most) if bound is not None]
+        if baseline is not None and self.change is not None:
+            bounds.append(baseline + self.change)
+        if baseline is not None and self.relative is not None:
+            bounds.append(baseline * (1 + self.relative))
+        strictest = min if self.lower_is_better or self.least is None else max
+        return strictest(bounds, default=None)
+
+
+@dataclass(frozen=True, slots=True)
+class GateRule:
+    """A gate with where it applies.
+
+    Args:
+        metric: Pattern of the metric's name.
+        slice: Pattern of the slice's name.
+        gate: What has to be reached.
+    """
+
+    metric: re.Pattern[str]
+    slice: re.Pattern[str]
+    gate: Gate
+
+
+def read_gates(folder: Path) -> tuple[GateRule, ...]:
+    """Reads the gates of an evaluation.
+
+    Args:
+        folder: Of the ``ModelEvaluation`` artifact.
+
+    Raises:
+        DataError: They cannot be read.
+    """
+    path = folder / FILE_NAME
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+        return tuple(_rules(_get(document, "eval_config", {})))
+    except (OSError, ValueError, TypeError, AttributeError) as error:
+        raise DataError(f"No thresholds can be read from {path}: {error}") from error
+
+
+def gate_of(rules: Sequence[GateRule], metric: str, slice_name: str) -> Gate | None:
+    """Returns the gate of a metric on a slice; ``None`` where there is none."""
+    for rule in rules:
+        if rule.metric.fullmatch(metric) and rule.slice.fullmatch(slice_name):
+            return rule.gate
+    return None
+
+
+def _rules(config: Mapping[str, Any]) -> Iterator[GateRule]:
+    for spec in _get(config, "metrics_specs", ()):
+        for name, threshold in _get(spec, "thresholds", {}).items():
+            yield from _everywhere(name, threshold)
+        for name, thresholds in _get(spec, "per_slice_thresholds", {}).items():
+            yield from _per_slice(name, _get(thresholds, "thresholds", ()))
+        for metric in _get(spec, "metrics", ()):
+            name = _metric_name(metric)
+            yield from _per_slice(name, _get(metric, "per_slice_thresholds", ()))
+            if threshold := _get(metric, "threshold", None):
+                yield from _everywhere(name, threshold)
+
+
+def _everywhere(metric: str, threshold: Mapping[str, Any]) -> Iterator[GateRule]:
+    yield GateRule(_metric_pattern(metric), re.compile(".*", re.DOTALL), _gate(threshold))
+
+
+def _per_slice(metric: str, thresholds: Sequence[Mapping[str, Any]]) -> Iterator[GateRule]:
+    for threshold in thresholds:
+        gate = _gate(_get(threshold, "threshold", {}))
+        for spec in _get(threshold, "slicing_specs", ()):
+            yield GateRule(_metric_pattern(metric), _slice_pattern(spec), gate)
+
+
+def _metric_name(metric: Mapping[str, Any]) -> str:
+    named = json.loads(metric.get("config") or "{}").get("name")
+    # As Keras names a metric after its class.
+    words = re.sub(r"(.)([A-Z][a-z]+)", r"\1_\2", str(_get(metric, "class_name", "")))
+    return named or re.sub(r"([a-z0-9])([A-Z])", r"\1_\2", words).lower()
+
+
+def _metric_pattern(name: str) -> re.Pattern[str]:
+    """Matches a metric of any output of the model, and of any class or cut-off."""
+    return re.compile(f"(?:.+/)?{re.escape(name)}{_OF_PART}", re.DOTALL)
+
+
+def _slice_pattern(spec: Mapping[str, Any]) -> re.Pattern[str]:
+    """Matches the names that ``blessing.py`` gives to the slices of a ``SlicingSpec``."""
+    values = _get(spec, "feature_values", {})
+    columns = dict.fromkeys(_get(spec, "feature_keys", ()), ".+")
+    columns |= {key: re.escape(str(value)) for key, value in values.items()}
+    parts = [f"{re.escape(key)} {columns[key]}" for key in sorted(columns)]
+    return re.compile(", ".join(parts) or re.escape(ALL_EXAMPLES), re.DOTALL)
+
+
+def _gate(threshold: Mapping[str, Any]) -> Gate:
+    bounds = _get(threshold, "value_threshold", {})
+    change = _get(threshold, "change_threshold", {})
+    return Gate(
+        least=_get(bounds, "lower_bound", None),
+        most=_get(bounds, "upper_bound", None),
+        change=_get(change, "absolute", None),
+        relative=_get(change, "relative", None),
+        lower_is_better=change.get("direction") == "LOWER_IS_BETTER",
+    )
+
+
+def _get(mapping: Mapping[str, Any], name: str, default: Any) -> Any:
+    """Returns a field of a message in JSON, which writes names in one of two ways."""
+    first, *words = name.split("_")
+    return mapping.get(first + "".join(map(str.capitalize, words)), mapping.get(name, default))

@@ -1,0 +1,138 @@
+"""Gathers what a report says about a run, from the store and from the files of its artifacts."""
+
+from collections.abc import Mapping
+from datetime import datetime, timezone
+
+from tfx_feeder.components.common import blessing
+from tfx_feeder.components.common.blessing import ALL_EXAMPLES, Judgement
+from tfx_feeder.pipeline.inspection.models import (
+    EVALUATION,
+    MODEL,
+    ModelVersion,
+    describe,
+    read_models,
+)
+from tfx_feeder.pipeline.lineage import Lineage
+from tfx_feeder.pipeline.records import Artifact, Run
+from tfx_feeder.pipeline.report.artifact_files import made, read_files
+from tfx_feeder.pipeline.report.data import gather_data
+from tfx_feeder.pipeline.report.eval_gates import GateRule, gate_of, read_gates
+from tfx_feeder.pipeline.report.facts import Evaluation, GatedSlice, Missing, RunFacts, Version
+from tfx_feeder.pipeline.report.reproduction import reproduce
+from tfx_feeder.schemas import training_history
+from tfx_feeder.schemas.training_history import History
+
+MOST_VERSIONS = 60
+"""How far the versions over time go back, in models."""
+
+
+def gather(lineage: Lineage, run: Run, store: str) -> RunFacts:
+    """Gathers all that the report of a run says.
+
+    Args:
+        lineage: Of the store.
+        run: With the artifacts of its executions.
+        store: As the user names it; for commands.
+    """
+    model = _model(lineage, run)
+    history = _history(run, model)
+    evaluation = _evaluation(run)
+    headline = evaluation.headline if isinstance(evaluation, Evaluation) else None
+    metric = headline.row.metric if headline else ""
+    return RunFacts(
+        run=run,
+        model=model,
+        history=history,
+        evaluation=evaluation,
+        data=gather_data(lineage, run),
+        versions=_versions(lineage, run, model, metric),
+        metric=metric,
+        earlier_runs=_earlier_runs(lineage, run),
+        reproduction=reproduce(run, model, history, store),
+        written=datetime.now(timezone.utc),
+    )
+
+
+def _model(lineage: Lineage, run: Run) -> ModelVersion | None:
+    """The model that was judged, else the last one."""
+    models = list(made(run, MODEL))
+    judged = [
+        artifact
+        for execution in run.executions
+        if any(a.type_name == EVALUATION for group in execution.outputs.values() for a in group)
+        for artifact in execution.inputs.get("model", ())
+    ]
+    chosen = [a for a in models if a in judged] or models or judged
+    return describe(lineage, chosen[-1:])[0] if chosen else None
+
+
+def _history(run: Run, model: ModelVersion | None) -> History | Missing:
+    if model is None:
+        return Missing("This run made no model.")
+    makers = [e.node for e in run.executions for g in e.outputs.values() if model.model in g]
+    trainer = makers[0] if makers else "Its trainer"
+    return read_files(
+        model.history,
+        training_history.read,
+        absent=f"{trainer} keeps no record of the training. FeederTrainer does.",
+    )
+
+
+def _evaluation(run: Run) -> Evaluation | Missing:
+    artifact = next(iter(made(run, EVALUATION)), None)
+    judgement = read_files(artifact, blessing.read, absent="No model was evaluated in this run.")
+    if isinstance(judgement, Missing) or artifact is None:
+        return judgement if isinstance(judgement, Missing) else Missing("")
+    rules = read_files(artifact, read_gates, absent="")
+    return Evaluation(
+        judgement, _gated(judgement, () if isinstance(rules, Missing) else rules), artifact
+    )
+
+
+def _gated(
+    judgement: Judgement, rules: tuple[GateRule, ...]
+) -> Mapping[str, tuple[GatedSlice, ...]]:
+    missed = {(cause.metric, cause.slice) for cause in judgement.causes}
+    slices = {
+        metric: tuple(
+            GatedSlice(row, gate_of(rules, metric, row.slice), (metric, row.slice) in missed)
+            for row in judgement.slices(metric)
+        )
+        for metric in judgement.metrics
+    }
+    # What counts for the blessing comes first, the loss last.
+    order = {name: (not any(r.gate for r in rows), name == "loss") for name, rows in slices.items()}
+    return {metric: slices[metric] for metric in sorted(slices, key=order.__getitem__)}
+
+
+def _versions(
+    lineage: Lineage, run: Run, model: ModelVersion | None, metric: str
+) -> tuple[Version, ...]:
+    versions = [v for v in read_models(lineage, MOST_VERSIONS) if v.pipeline == run.pipeline]
+    here = model.model.id if model else None
+    return tuple(
+        Version(version, _value(version.evaluation, metric), version.model.id == here)
+        for version in reversed(versions)
+    )
+
+
+def _value(evaluation: Artifact | None, metric: str) -> float | None:
+    judgement = read_files(evaluation, blessing.read, absent="")
+    if isinstance(judgement, Missing):
+        return None
+    rows = (row for row in judgement.slices(metric) if row.slice == ALL_EXAMPLES)
+    return next((row.candidate for row in rows), None)
+
+
+def _earlier_runs(lineage: Lineage, run: Run) -> Mapping[int, str]:
+    """By artifact id: the run that made it, where it was another one."""
+    used = {
+        artifact.id: artifact
+        for execution in run.executions
+        for groups in (execution.inputs, execution.outputs)
+        for group in groups.values()
+        for artifact in group
+    }
+    graph = lineage.upstream(used, stop_at={artifact.type_name for artifact in used.values()})
+    makers = {artifact_id: graph.maker(artifact_id) for artifact_id in used}
+    return {i: m.run_id for i, m in makers.items() if m is not None and m.run_id != run.id}

@@ -1,0 +1,154 @@
+"""Reads what StatisticsGen wrote of a split, without TensorFlow Data Validation."""
+# Generated protobuf modules name their messages at run time only.
+# pyright: reportAttributeAccessIssue=false
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from google.protobuf.message import DecodeError
+from tensorflow_metadata.proto.v0 import statistics_pb2
+
+from tfx_feeder.components.common.errors import DataError
+
+FILE_NAME = "FeatureStats.pb"
+_NO_TEXT = "__BYTES_VALUE__"
+"""What stands for a value that is no text."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bucket:
+    """A stretch of a distribution.
+
+    Args:
+        low: Where it begins.
+        high: Where it ends.
+        share: Of the values, 0 to 1.
+    """
+
+    low: float
+    high: float
+    share: float
+
+
+@dataclass(frozen=True, slots=True)
+class Feature:
+    """A feature of a split.
+
+    Args:
+        name: Its path, joined by dots.
+        kind: ``number``, ``category`` or ``bytes``.
+        missing_pct: Share of examples without it, in percent.
+        mean: Of numbers; as the following.
+        std: Standard deviation.
+        least: Smallest value.
+        median: Value in the middle.
+        most: Largest value.
+        unique: How many different values a category has.
+        buckets: Distribution of numbers.
+        shares: Distribution of categories: share by value.
+    """
+
+    name: str
+    kind: str
+    missing_pct: float
+    mean: float | None = None
+    std: float | None = None
+    least: float | None = None
+    median: float | None = None
+    most: float | None = None
+    unique: int | None = None
+    buckets: tuple[Bucket, ...] = ()
+    shares: tuple[tuple[str, float], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class SplitStatistics:
+    """The statistics of a split.
+
+    Args:
+        split: Its name.
+        examples: How many it holds.
+        features: In the order of the file.
+    """
+
+    split: str
+    examples: int
+    features: tuple[Feature, ...]
+
+    def feature(self, name: str) -> Feature | None:
+        """Returns a feature by its name."""
+        return next((feature for feature in self.features if feature.name == name), None)
+
+
+def read_statistics(folder: Path) -> tuple[SplitStatistics, ...]:
+    """Reads the statistics of all splits; the training split comes first.
+
+    Args:
+        folder: Of the ``ExampleStatistics`` artifact.
+
+    Raises:
+        DataError: There are none, or they cannot be read.
+    """
+    paths = list(folder.glob(f"Split-*/{FILE_NAME}"))
+    if not paths:
+        raise DataError(f"No statistics ({FILE_NAME}) are in {folder}.")
+    splits = [_read(path) for path in paths]
+    return tuple(sorted(splits, key=lambda s: (s.split != "train", s.split)))
+
+
+def _read(path: Path) -> SplitStatistics:
+    try:
+        datasets = statistics_pb2.DatasetFeatureStatisticsList.FromString(path.read_bytes())
+    except (OSError, DecodeError) as error:
+        raise DataError(f"{path} cannot be read: {error}") from error
+    # Where slices were asked for, the first is all examples.
+    dataset = datasets.datasets[0] if datasets.datasets else None
+    return SplitStatistics(
+        split=path.parent.name.removeprefix("Split-"),
+        examples=int(dataset.num_examples) if dataset else 0,
+        features=tuple(_feature(f, int(dataset.num_examples)) for f in dataset.features)
+        if dataset
+        else (),
+    )
+
+
+def _feature(message: Any, examples: int) -> Feature:
+    name = message.name or ".".join(message.path.step)
+    kind = message.WhichOneof("stats")
+    if kind is None:
+        return Feature(name, "bytes", 100.0)
+    stats: Any = getattr(message, kind)
+    present = stats.common_stats.num_non_missing
+    missing_pct = 100 * (1 - present / examples) if examples else 0.0
+    if kind == "num_stats":
+        return Feature(
+            name=name,
+            kind="number",
+            missing_pct=missing_pct,
+            mean=stats.mean,
+            std=stats.std_dev,
+            least=stats.min,
+            median=stats.median,
+            most=stats.max,
+            buckets=_buckets(stats),
+        )
+    shares = _shares(stats) if kind == "string_stats" else ()
+    unique = stats.unique if kind in ("string_stats", "bytes_stats") else None
+    kind = "category" if shares else "bytes"
+    return Feature(name, kind, missing_pct, unique=unique, shares=shares)
+
+
+def _shares(stats: Any) -> tuple[tuple[str, float], ...]:
+    counts = [(b.label, b.sample_count) for b in stats.rank_histogram.buckets]
+    total = sum(count for _, count in counts)
+    if not total or any(label == _NO_TEXT for label, _ in counts):
+        return ()
+    return tuple((label, count / total) for label, count in counts)
+
+
+def _buckets(stats: Any) -> tuple[Bucket, ...]:
+    standard = statistics_pb2.Histogram.STANDARD
+    found = [b for h in stats.histograms if h.type == standard for b in h.buckets]
+    total = sum(b.sample_count for b in found)
+    return tuple(Bucket(b.low_value, b.high_value, b.sample_count / total) for b in found if total)
