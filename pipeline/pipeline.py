@@ -6,11 +6,12 @@
 from tfx import v1 as tfx
 from tfx.components import Transform
 
-from tfx_feeder.components import FeederTrainer, ImageExampleGen
+from tfx_feeder.components import FeederTrainer, ImageExampleGen, ModelCard
 from tfx_feeder.components.feeder_trainer.user_code import UserCode
 from tfx_feeder.pipeline.configs import PipelineConfig
 from tfx_feeder.pipeline.data_sets import SPAN_PATTERN
 from tfx_feeder.pipeline.evaluation_config import eval_config
+from tfx_feeder.pipeline.pusher import Pusher
 from tfx_feeder.pipeline.resolvers import BlessedBefore
 
 
@@ -72,7 +73,7 @@ def create_pipeline(config: PipelineConfig) -> tfx.dsl.Pipeline:
         eval_config=eval_config(config.data.slice_keys, config.data.gates),
         example_splits=["eval"],
     )
-    pusher = tfx.components.Pusher(
+    pusher = Pusher(
         model=model,
         model_blessing=evaluator.outputs["blessing"],
         push_destination=tfx.proto.PushDestination(
@@ -80,6 +81,17 @@ def create_pipeline(config: PipelineConfig) -> tfx.dsl.Pipeline:
                 base_directory=str(config.workspace.serving)
             )
         ),
+    )
+    model_card = ModelCard(
+        pushed_model=pusher.outputs["pushed_model"],
+        model=model,
+        model_blessing=evaluator.outputs["blessing"],
+        evaluation=evaluator.outputs["evaluation"],
+        training_history=trainer.outputs["training_history"],
+        examples=examples,
+        schema=schema,
+        transform_graph=transform.outputs["transform_graph"],
+        intended_slices=config.data.slice_keys,
     )
     return tfx.dsl.Pipeline(
         pipeline_name=config.name,
@@ -98,6 +110,7 @@ def create_pipeline(config: PipelineConfig) -> tfx.dsl.Pipeline:
             baseline,
             evaluator,
             pusher,
+            model_card,
         ],
         beam_pipeline_args=list(config.beam_args),
         enable_cache=config.enable_cache,

@@ -1,11 +1,16 @@
-"""Which earlier model a training starts from, and which one a candidate has to beat."""
+"""Which earlier artifacts a run goes on from: models to start from or to beat, and named ones."""
 
 # TFX declares no exports in its public modules.
 # pyright: reportPrivateImportUsage=false
 
+from collections.abc import Mapping, Sequence
+
 import ml_metadata as mlmd
 from tfx import types
 from tfx import v1 as tfx
+
+from tfx_feeder.components.common.errors import DataError
+from tfx_feeder.pipeline.inspection.models import WITHDRAWN
 
 
 class BlessedBefore(tfx.dsl.experimental.LatestBlessedModelStrategy):
@@ -15,6 +20,8 @@ class BlessedBefore(tfx.dsl.experimental.LatestBlessedModelStrategy):
     without a change, a pipeline would then compare its own model with itself, and push it once
     more. Bound to what is older than its subject, the answer stays the same, so that the run is
     served from cache to the last node.
+
+    Models that a rollback has withdrawn are passed over.
     """
 
     def resolve_artifacts(
@@ -23,8 +30,40 @@ class BlessedBefore(tfx.dsl.experimental.LatestBlessedModelStrategy):
         """Returns the input with at most one artifact in each of ``model`` and ``blessing``."""
         subject = input_dict["before"]
         limit = min((artifact.id for artifact in subject), default=0)
-        models = [model for model in input_dict["model"] if model.id < limit]
+        models = [
+            model
+            for model in input_dict["model"]
+            if model.id < limit and not model.get_string_custom_property(WITHDRAWN)
+        ]
         found = super().resolve_artifacts(
             store, {"model": models, "blessing": input_dict["blessing"]}
         )
         return {"before": subject, **(found or {"model": [], "blessing": []})}
+
+
+class ById(tfx.dsl.experimental.ResolverStrategy):
+    """Resolves artifacts that are known by their ids.
+
+    Args:
+        ids: In the store, by input key.
+    """
+
+    def __init__(self, ids: Mapping[str, Sequence[int]]) -> None:
+        self._ids = ids
+
+    def resolve_artifacts(
+        self, store: mlmd.MetadataStore, input_dict: dict[str, list[types.Artifact]]
+    ) -> dict[str, list[types.Artifact]]:
+        """Returns the named artifacts, in the order of the ids.
+
+        Raises:
+            DataError: The pipeline has no such artifact.
+        """
+        found = {}
+        for key, artifacts in input_dict.items():
+            by_id = {artifact.id: artifact for artifact in artifacts}
+            missing = [number for number in self._ids[key] if number not in by_id]
+            if missing:
+                raise DataError(f"The pipeline has no artifact {missing[0]} to use as {key}.")
+            found[key] = [by_id[number] for number in self._ids[key]]
+        return found

@@ -12,3 +12,14 @@ class TrainingHistory(tfx.dsl.Artifact):
     """
 
     TYPE_NAME = "tfx_feeder.TrainingHistory"
+
+
+class ModelCard(tfx.dsl.Artifact):
+    """What a pushed model says of itself: ``model_card.json`` in the format of ``model_card.py``.
+
+    The same file lies beside the pushed model. The custom property ``pushed`` is 0 where nothing
+    was pushed; there is no file then. Like that of ``TrainingHistory``, the type is as the Kubeflow
+    v2 compiler wants it.
+    """
+
+    TYPE_NAME = "tfx_feeder.ModelCard"

@@ -1,0 +1,107 @@
+"""The ModelCard component: its inputs and outputs, and what is checked when it is declared."""
+
+import json
+from collections.abc import Sequence
+
+from tfx import v1 as tfx
+from tfx.dsl.components.base import base_component, executor_spec
+from tfx.types import Channel, component_spec
+
+from tfx_feeder.components.common.errors import ConfigError
+from tfx_feeder.components.model_card import executor
+from tfx_feeder.schemas import artifacts
+
+_standard = tfx.types.standard_artifacts
+
+
+class ModelCardSpec(component_spec.ComponentSpec):
+    """What was pushed, and whatever there is to say about it."""
+
+    PARAMETERS = {
+        "intended_slices": component_spec.ExecutionParameter(type=str),
+        "reason": component_spec.ExecutionParameter(type=str, optional=True),
+    }
+    INPUTS = {
+        "pushed_model": component_spec.ChannelParameter(type=_standard.PushedModel),
+        "model": component_spec.ChannelParameter(type=_standard.Model),
+        "model_blessing": component_spec.ChannelParameter(
+            type=_standard.ModelBlessing, optional=True
+        ),
+        "evaluation": component_spec.ChannelParameter(
+            type=_standard.ModelEvaluation, optional=True
+        ),
+        "training_history": component_spec.ChannelParameter(
+            type=artifacts.TrainingHistory, optional=True
+        ),
+        "examples": component_spec.ChannelParameter(type=_standard.Examples, optional=True),
+        "schema": component_spec.ChannelParameter(type=_standard.Schema, optional=True),
+        "transform_graph": component_spec.ChannelParameter(
+            type=_standard.TransformGraph, optional=True
+        ),
+    }
+    OUTPUTS = {"model_card": component_spec.ChannelParameter(type=artifacts.ModelCard)}
+
+
+class ModelCard(base_component.BaseComponent):
+    """Writes ``model_card.json`` beside a pushed model: where it comes from, and its hashes.
+
+    Stands after the Pusher. Where nothing was pushed it writes nothing.
+
+    Component outputs:
+
+    - ``model_card``: the same card as a record of the pipeline.
+
+    Args:
+        pushed_model: What the Pusher made.
+        model: The model that it pushed.
+        model_blessing: Whether it passed the gates, and which baseline it was compared with.
+        evaluation: Metrics and thresholds.
+        training_history: Schedule, strategy, code and environment.
+        examples: Raw Examples, with their span.
+        schema: Of the raw Examples.
+        transform_graph: That turned them into what the model was trained on.
+        intended_slices: Slices of the data for which the model is meant, such as columns by which
+            it was evaluated; for people.
+        reason: Why this version is pushed, where a person decides it.
+
+    Raises:
+        ConfigError: ``intended_slices`` is not a list of names.
+    """
+
+    SPEC_CLASS = ModelCardSpec
+    EXECUTOR_SPEC = executor_spec.ExecutorClassSpec(executor.Executor)
+
+    def __init__(
+        self,
+        *,
+        pushed_model: tfx.types.BaseChannel,
+        model: tfx.types.BaseChannel,
+        model_blessing: tfx.types.BaseChannel | None = None,
+        evaluation: tfx.types.BaseChannel | None = None,
+        training_history: tfx.types.BaseChannel | None = None,
+        examples: tfx.types.BaseChannel | None = None,
+        schema: tfx.types.BaseChannel | None = None,
+        transform_graph: tfx.types.BaseChannel | None = None,
+        intended_slices: Sequence[str] = (),
+        reason: str | None = None,
+    ) -> None:
+        if isinstance(intended_slices, str) or not all(
+            isinstance(name, str) and name for name in intended_slices
+        ):
+            raise ConfigError(
+                "intended_slices", received=intended_slices, expected="a list of names of slices"
+            )
+        spec = ModelCardSpec(
+            pushed_model=pushed_model,
+            model=model,
+            model_blessing=model_blessing,
+            evaluation=evaluation,
+            training_history=training_history,
+            examples=examples,
+            schema=schema,
+            transform_graph=transform_graph,
+            intended_slices=json.dumps(list(intended_slices)),
+            reason=reason,
+            model_card=Channel(type=artifacts.ModelCard),
+        )
+        super().__init__(spec=spec)
