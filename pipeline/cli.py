@@ -11,10 +11,50 @@ import click
 
 # Name of the command: where it lives, and its line in the help.
 _COMMANDS: Mapping[str, tuple[str, str]] = {
+    "artifacts": (
+        "tfx_feeder.pipeline.inspection.artifacts:artifacts",
+        "List artifacts, or show one of them.",
+    ),
+    "diff": (
+        "tfx_feeder.pipeline.inspection.diff:diff",
+        "Show what differs between two runs or two models.",
+    ),
+    "compile": (
+        "tfx_feeder.pipeline.orchestration.cli:compile_command",
+        "Write a pipeline into a file that orchestrators read.",
+    ),
     "doctor": ("tfx_feeder.pipeline.doctor:doctor", "Check whether a pipeline can run here."),
     "feed-worker": (
         "tfx_feeder.pipeline.feed_cli:feed_worker",
         "Make batches for trainers on other machines.",
+    ),
+    "gc": (
+        "tfx_feeder.pipeline.inspection.gc_command:gc",
+        "Show, or delete, the files that no model needs.",
+    ),
+    "history": (
+        "tfx_feeder.pipeline.inspection.history:history",
+        "Show how a model was trained, epoch by epoch, with curves.",
+    ),
+    "lineage": (
+        "tfx_feeder.pipeline.inspection.tree:lineage",
+        "Show out of what an artifact was made, or what was made of it.",
+    ),
+    "models": (
+        "tfx_feeder.pipeline.inspection.model_list:models",
+        "List models: trained on what, blessed, pushed, live.",
+    ),
+    "run": (
+        "tfx_feeder.pipeline.inspection.one_run:run",
+        "Show one run: components, times, cache, errors.",
+    ),
+    "runs": (
+        "tfx_feeder.pipeline.inspection.runs:runs",
+        "List runs: when, how long, and what came of each.",
+    ),
+    "run-node": (
+        "tfx_feeder.pipeline.orchestration.cli:run_node",
+        "Run one node of a compiled pipeline.",
     ),
     "schedule": (
         "tfx_feeder.pipeline.schedule_cli:schedule",
@@ -23,6 +63,10 @@ _COMMANDS: Mapping[str, tuple[str, str]] = {
     "strategy": (
         "tfx_feeder.pipeline.strategy_cli:strategy",
         "Look at distribution strategies, and at what each would take.",
+    ),
+    "why": (
+        "tfx_feeder.pipeline.inspection.why:why",
+        "Say why a model was trained, blessed and pushed, or was not.",
     ),
     "worker": ("tfx_feeder.pipeline.worker_cli:worker", "Take part in a training on a cluster."),
 }

@@ -1,0 +1,218 @@
+"""The artifacts of a store: how many of each type, those of a type, or one of them."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from itertools import groupby
+
+import click
+from rich.console import RenderableType
+from rich.markup import escape
+
+from tfx_feeder.pipeline.inspection.labels import Item, item, state
+from tfx_feeder.pipeline.inspection.listing import all_option, left_out, newest_option
+from tfx_feeder.pipeline.inspection.models import MODEL
+from tfx_feeder.pipeline.inspection.options import store_options
+from tfx_feeder.pipeline.inspection.output import age, print_json, show, table, when
+from tfx_feeder.pipeline.inspection.selecting import find_artifact, find_run
+from tfx_feeder.pipeline.lineage import Lineage
+from tfx_feeder.pipeline.records import Artifact, Execution
+
+
+@dataclass(frozen=True, slots=True)
+class TypeRow:
+    """The artifacts of a type.
+
+    Args:
+        type_name: Such as ``Model``.
+        count: How many there are.
+        newest_id: Id of the newest.
+        newest_at: When that was registered; UTC.
+    """
+
+    type_name: str
+    count: int
+    newest_id: int
+    newest_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Use:
+    """An execution that made or read an artifact.
+
+    Args:
+        execution_id: In the store.
+        node: Its name in the pipeline.
+        run_id: Of its run.
+        state: ``COMPLETE``, ``CACHED`` and so on.
+        keys: Under which it has the artifact.
+    """
+
+    execution_id: int
+    node: str
+    run_id: str
+    state: str
+    keys: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ArtifactDetails:
+    """An artifact, what made it, and what read it.
+
+    Args:
+        item: The artifact.
+        maker: What made it; ``None`` where the store does not say.
+        users: What read it, the oldest first.
+    """
+
+    item: Item
+    maker: Use | None
+    users: tuple[Use, ...]
+
+
+def count_types(lineage: Lineage) -> list[TypeRow]:
+    """Returns how many artifacts of each type there are, by the name of the type."""
+    in_order = sorted(lineage.artifacts(), key=lambda artifact: (artifact.type_name, artifact.id))
+    rows = []
+    for type_name, group in groupby(in_order, key=lambda artifact: artifact.type_name):
+        *_, newest = members = list(group)
+        rows.append(TypeRow(type_name, len(members), newest.id, newest.created))
+    return rows
+
+
+def list_artifacts(artifacts: Sequence[Artifact], newest: int | None = None) -> list[Item]:
+    """Describes artifacts, the newest first.
+
+    Args:
+        artifacts: The oldest first.
+        newest: How many at most; ``None``: all.
+    """
+    return [item(artifact) for artifact in artifacts[::-1][:newest]]
+
+
+def read_artifact(lineage: Lineage, artifact: Artifact) -> ArtifactDetails:
+    """Reads what made an artifact, and what read it.
+
+    Args:
+        lineage: Of the store.
+        artifact: Which one.
+    """
+    maker = lineage.upstream([artifact.id], stop_at=(MODEL,)).maker(artifact.id)
+    users = lineage.users([artifact.id]).users(artifact.id)
+    return ArtifactDetails(
+        item=item(artifact),
+        maker=_use(maker, artifact, maker.outputs) if maker else None,
+        users=tuple(_use(user, artifact, user.inputs) for user in users),
+    )
+
+
+def types_table(rows: Sequence[TypeRow]) -> RenderableType:
+    """Returns the types as a table."""
+    made = table("Artifacts", "type", "number", "newest", "made", "ago", right=("number", "newest"))
+    for row in rows:
+        name, made_at = escape(row.type_name), when(row.newest_at)
+        made.add_row(name, f"{row.count:,}", str(row.newest_id), made_at, age(row.newest_at))
+    return made
+
+
+def artifacts_table(items: Sequence[Item], title: str) -> RenderableType:
+    """Returns artifacts as a table."""
+    made = table(escape(title), "id", "type", "made", "ago", "what", "where", right=("id", "ago"))
+    for entry in items:
+        made.add_row(
+            str(entry.id),
+            escape(entry.type_name),
+            when(entry.created),
+            age(entry.created),
+            escape(", ".join(entry.facts)),
+            f"{escape(entry.uri)}{_mark(entry)}",
+        )
+    return made
+
+
+def artifact_lines(details: ArtifactDetails) -> Iterator[RenderableType]:
+    """Yields one artifact as a table and lines of markup."""
+    entry = details.item
+    yield f"[bold]{entry.name}[/]  {escape(entry.uri)}{_mark(entry)}"
+    yield f"Made {when(entry.created)}, {age(entry.created)} ago{_state(entry)}"
+    if details.maker:
+        yield f"By {_told(details.maker)}"
+    for use in details.users:
+        yield f"Read by {_told(use)}: {state(use.state)}"
+    made = table("Properties", "name", "value")
+    for name, value in sorted(entry.properties.items()):
+        made.add_row(escape(name), escape(str(value)))
+    if entry.properties:
+        yield made
+    yield f"Out of what it was made: tfx-feeder lineage {entry.id}"
+    yield f"What was made out of it: tfx-feeder lineage {entry.id} --down"
+
+
+@click.command()
+@click.argument("what", metavar="[TYPE|ARTIFACT]", required=False)
+@click.option("--run", "run_name", metavar="RUN", help="Those that a run made or took over.")
+@newest_option
+@all_option
+@store_options
+def artifacts(
+    lineage: Lineage,
+    as_json: bool,
+    what: str | None,
+    run_name: str | None,
+    newest: int,
+    everything: bool,
+) -> None:
+    """List the artifacts of a store: how many of each type, those of a TYPE, or one.
+
+    TYPE is such as Model or Examples; an artifact is named by its id or its URI.
+    """
+    if what is None and run_name is None:
+        rows = count_types(lineage)
+        if as_json:
+            print_json(rows)
+        elif rows:
+            show(types_table(rows), f"Those of a type: tfx-feeder artifacts {rows[0].type_name}")
+        else:
+            show("The store has no artifact yet.")
+        return
+    found = _of_run(lineage, run_name) if run_name else lineage.artifacts(what)
+    if what is not None:
+        found = [artifact for artifact in found if artifact.type_name == what]
+    if what is not None and not found and run_name is None:
+        details = read_artifact(lineage, find_artifact(lineage, what))
+        if as_json:
+            print_json(details)
+        else:
+            show(*artifact_lines(details))
+        return
+    items = list_artifacts(found, None if everything else newest)
+    if as_json:
+        print_json(items)
+    else:
+        title = f"{what or 'Artifacts'} of run {run_name}" if run_name else what or ""
+        show(artifacts_table(items, title), *left_out(len(items), len(found), "artifacts"))
+
+
+def _of_run(lineage: Lineage, text: str) -> list[Artifact]:
+    """Returns what a run made or took from the cache, in the order in which it was made."""
+    executions = find_run(lineage, text).executions
+    groups = (group for execution in executions for group in execution.outputs.values())
+    made = {artifact.id: artifact for group in groups for artifact in group}
+    return [made[artifact_id] for artifact_id in sorted(made)]
+
+
+def _use(execution: Execution, artifact: Artifact, ends: Mapping[str, Sequence[Artifact]]) -> Use:
+    keys = tuple(key for key, group in ends.items() if artifact in group)
+    return Use(execution.id, execution.node, execution.run_id, execution.state, keys)
+
+
+def _told(use: Use) -> str:
+    return f"{escape(use.node)} as {escape(' and '.join(use.keys))}, run {escape(use.run_id)}"
+
+
+def _mark(entry: Item) -> str:
+    return " [red]files gone[/]" if entry.gone else ""
+
+
+def _state(entry: Item) -> str:
+    return "" if entry.state in ("", "LIVE") else f"; {entry.state.lower().replace('_', ' ')}"

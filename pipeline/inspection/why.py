@@ -1,0 +1,270 @@
+"""Why a model was trained, blessed, pushed and is live, or why it was not."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+import click
+from rich.console import RenderableType
+from rich.markup import escape
+from rich.table import Table
+
+from tfx_feeder.components.common.blessing import ALL_EXAMPLES
+from tfx_feeder.components.common.errors import DataError
+from tfx_feeder.pipeline.inspection.diff import Row, compare
+from tfx_feeder.pipeline.inspection.facts import facts_of_model
+from tfx_feeder.pipeline.inspection.labels import error
+from tfx_feeder.pipeline.inspection.models import (
+    MODEL,
+    PUSHED,
+    ModelVersion,
+    describe,
+    served_ids,
+)
+from tfx_feeder.pipeline.inspection.options import store_options
+from tfx_feeder.pipeline.inspection.output import print_json, show, when
+from tfx_feeder.pipeline.inspection.selecting import find_model
+from tfx_feeder.pipeline.inspection.verdicts import judgement
+from tfx_feeder.pipeline.lineage import Lineage
+from tfx_feeder.pipeline.records import CANCELED, FAILED, RUNNING, Artifact, Execution
+
+_CAUSES = ("data", "schema", "code", "schedule", "strategy", "properties")
+"""Sections of a comparison whose changes make TFX train anew."""
+_STOPPED = {FAILED: "failed", CANCELED: "was cancelled", RUNNING: "is running"}
+_EARLIER = 10
+"""Among how many earlier models the one by the same trainer is looked for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """One answer.
+
+    Args:
+        about: ``trained``, ``blessed``, ``pushed`` or ``live``.
+        yes: Whether it is so; ``None`` where nothing was decided.
+        reasons: In sentences.
+    """
+
+    about: str
+    yes: bool | None
+    reasons: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """What was decided about a model, and why.
+
+    Args:
+        model: The model.
+        answers: From the training to the serving.
+    """
+
+    model: ModelVersion
+    answers: tuple[Answer, ...]
+
+
+def explain(lineage: Lineage, model: ModelVersion) -> Explanation:
+    """Says why a model is what it is.
+
+    Args:
+        lineage: Of the store.
+        model: Which one.
+    """
+    users = [
+        execution
+        for execution in lineage.users([model.model.id]).executions.values()
+        if model.model in execution.inputs.get("model", ())
+    ]
+    return Explanation(
+        model=model,
+        answers=(
+            Answer("trained", True, tuple(_why_trained(lineage, model))),
+            Answer("blessed", model.blessed, tuple(_why_blessed(lineage, model, users))),
+            Answer("pushed", bool(model.pushes), tuple(_why_pushed(model, users))),
+            Answer("live", model.live, tuple(_why_live(lineage, model))),
+        ),
+    )
+
+
+def explanation_lines(explanation: Explanation) -> Iterator[RenderableType]:
+    """Yields an explanation as a table and lines of markup."""
+    model = explanation.model
+    spans = f", span {', '.join(map(str, model.spans))}" if model.spans else ""
+    yield f"[bold]Model {model.model.id}[/] of run {escape(model.run_id)}{spans}\n"
+    grid = Table.grid(padding=(0, 2))
+    for answer in explanation.answers:
+        grid.add_row(_headword(answer), escape("\n".join(answer.reasons)))
+    yield grid
+    yield f"\nOut of what it was made: tfx-feeder lineage {model.model.id}"
+
+
+@click.command()
+@click.argument("model", metavar="MODEL")
+@store_options
+def why(lineage: Lineage, as_json: bool, model: str) -> None:
+    """Say why a model was trained, blessed, pushed and is live, or why it was not.
+
+    MODEL is its id, a version under which it was pushed, the run that trained it, latest, blessed
+    or live.
+    """
+    explanation = explain(lineage, find_model(lineage, model))
+    if as_json:
+        print_json(explanation)
+    else:
+        show(*explanation_lines(explanation))
+
+
+def _why_trained(lineage: Lineage, model: ModelVersion) -> Iterator[str]:
+    before = [artifact for artifact in lineage.artifacts(MODEL) if artifact.id < model.model.id]
+    recent = before[-_EARLIER:]
+    origins = lineage.upstream([a.id for a in (*recent, model.model)], stop_at=(MODEL,))
+    trainer = origins.maker(model.model.id)
+    if trainer is None:
+        yield "The store does not say what made it."
+        return
+    yield f"{trainer.node} of pipeline {trainer.pipeline} made it on {when(model.created)}."
+    makers = ((artifact, origins.maker(artifact.id)) for artifact in reversed(recent))
+    earlier = next((artifact for artifact, maker in makers if _same_node(maker, trainer)), None)
+    if earlier is None:
+        yield "It is the first one there."
+    else:
+        yield from _changes(lineage, model, earlier)
+    for base in trainer.inputs.get("base_model", ()):
+        yield f"It was given model {base.id} to start from."
+
+
+def _changes(lineage: Lineage, model: ModelVersion, earlier: Artifact) -> Iterator[str]:
+    """Yields what differs between what a model and the one before it were made of."""
+    [before] = describe(lineage, [earlier])
+    compared = compare(facts_of_model(lineage, before), facts_of_model(lineage, model))
+    origins = lineage.upstream([earlier.id, model.model.id], stop_at=(MODEL,)).executions.values()
+    nodes = tuple({f"{execution.node}." for execution in origins})
+    rows = [row for row in compared.rows if row.section in _CAUSES and _is_about(row, nodes)]
+    if any(row.name.startswith("span") for row in rows):
+        # Sizes and sums of the input files differ then; the span tells more.
+        rows = [row for row in rows if not row.name.startswith("input ")]
+    if rows:
+        yield f"Since model {earlier.id}, this changed:"
+        yield from (f"  {_name(row)}: {_text(row.first)} → {_text(row.second)}" for row in rows)
+    else:
+        yield (
+            f"Nothing that it was made of differs from what model {earlier.id} was made of: "
+            "the cache was off, or did not have it any more."
+        )
+
+
+def _why_blessed(
+    lineage: Lineage, model: ModelVersion, users: Iterable[Execution]
+) -> Iterator[str]:
+    if model.evaluation is None:
+        stopped = list(_stopped(users, "Evaluator"))
+        yield from stopped or _not_reached(lineage, model, "No evaluator was given it.")
+        return
+    if model.baseline_id:
+        yield f"It was compared with model {model.baseline_id}."
+    else:
+        yield "There was no earlier model to compare it with."
+    try:
+        judged = judgement(model)
+    except DataError as unreadable:
+        yield f"Its evaluation cannot be read: {unreadable}"
+        return
+    if not judged.gated:
+        yield "The evaluation has no thresholds, so that nothing was decided."
+    elif judged.blessed:
+        yield "Every threshold was met."
+    yield from map(str, judged.causes)
+    for row in (row for row in judged.rows if row.slice == ALL_EXAMPLES):
+        baseline = (
+            "" if row.baseline is None else f"; model {model.baseline_id}: {row.baseline:.4f}"
+        )
+        yield f"{row.metric} on {row.slice}: {row.candidate:.4f}{baseline}"
+
+
+def _why_pushed(model: ModelVersion, users: Iterable[Execution]) -> Iterator[str]:
+    for push in model.pushes:
+        yield f"Version {push.version}, {when(push.at)}, by run {push.run_id}: {push.destination}"
+    if model.pushes:
+        return
+    users = list(users)
+    stopped = list(_stopped(users, "Pusher"))
+    pushers = [execution for execution in users if _is_a(execution, "Pusher")]
+    yield from stopped
+    if not pushers:
+        yield "No pusher was given it."
+    elif not stopped:
+        yield f"{pushers[-1].node} pushes what is blessed only: {_refusal(pushers[-1])}."
+
+
+def _refusal(pusher: Execution) -> str:
+    """Names the blessing for the want of which nothing was pushed."""
+    for artifact in pusher.inputs.get("infra_blessing", ()):
+        if artifact.properties.get("blessing_status") != "INFRA_BLESSED":
+            return "the infra validator did not bless it"
+    for artifact in pusher.inputs.get("model_blessing", ()):
+        if not artifact.properties.get("blessed"):
+            return "the evaluator did not bless it"
+    return "the store does not say what was missing"
+
+
+def _why_live(lineage: Lineage, model: ModelVersion) -> Iterator[str]:
+    if model.withdrawn:
+        yield f"It was withdrawn: {model.withdrawn}"
+    if model.live:
+        yield f"{model.pushes[-1].version} is the highest version in {model.pushes[-1].place}."
+        return
+    if not model.pushes:
+        yield "It was not pushed."
+        return
+    place = model.pushes[-1].place
+    served = served_ids(lineage)
+    for artifact in lineage.artifacts(PUSHED):
+        destination = str(artifact.properties.get("pushed_destination", ""))
+        if artifact.id in served and destination.rpartition("/")[0] == place:
+            yield f"Version {destination.rpartition('/')[2]} took its place in {place}."
+
+
+def _stopped(users: Iterable[Execution], component: str) -> Iterator[str]:
+    for execution in users:
+        if _is_a(execution, component) and execution.state in _STOPPED:
+            text = f"{execution.node} {_STOPPED[execution.state]} in run {execution.run_id}."
+            yield f"{text} {error(execution)}".rstrip()
+
+
+def _not_reached(lineage: Lineage, model: ModelVersion, otherwise: str) -> Iterator[str]:
+    """Yields what kept a run from getting on, if anything did."""
+    executions = lineage.executions(model.run_id) if model.run_id else []
+    stopped = [e for e in executions if e.state in _STOPPED]
+    for execution in stopped:
+        yield f"Its run did not get there: {execution.node} {_STOPPED[execution.state]}."
+    if not stopped:
+        yield otherwise
+
+
+def _is_a(execution: Execution, component: str) -> bool:
+    return execution.type_name.rpartition(".")[2] == component
+
+
+def _same_node(maker: Execution | None, other: Execution) -> bool:
+    return maker is not None and (maker.pipeline, maker.node) == (other.pipeline, other.node)
+
+
+def _is_about(row: Row, nodes: tuple[str, ...]) -> bool:
+    """Says whether a change is one of what led to a model, not of what judged or pushed it."""
+    return row.section in ("data", "schema", "schedule") or row.name.startswith(nodes)
+
+
+def _name(row: Row) -> str:
+    return f"schedule of {row.name}" if row.section == "schedule" else row.name
+
+
+def _text(value: object) -> str:
+    text = "nothing" if value is None else str(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def _headword(answer: Answer) -> str:
+    if answer.yes is None:
+        return f"[yellow]not decided: {answer.about}[/]"
+    if answer.yes:
+        return f"[green]{answer.about}[/]"
+    return f"[red]not {answer.about}[/]"
