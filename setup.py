@@ -36,8 +36,11 @@ setup(
         "tfx>=1.16,<1.22",
         "tensorboard",
         "click>=8.1",
+        "filelock>=3.12",
         "jinja2>=3",
+        "python-json-logger>=3",
         "rich>=13",
+        "tenacity>=8",
         "vl-convert-python>=1.7",
     ],
     extras_require={

@@ -49,14 +49,32 @@ def open_store(target: str | Path) -> mlmd.MetadataStore:
     return _connect(_sqlite_config(path, pb.SqliteMetadataSourceConfig.READONLY), str(path))
 
 
+def writable(target: str | Path) -> pb.ConnectionConfig:
+    """Returns a connection for writing, which makes the store if it does not exist.
+
+    Args:
+        target: As for ``open_store``.
+
+    Raises:
+        ConfigError: It names no store.
+    """
+    url = urlsplit(str(target))
+    if url.scheme in _SERVERS:
+        return _server_config(url)
+    if "://" in str(target):
+        raise ConfigError("store", received=_without_password(url), expected=_EXPECTED)
+    path = Path(target)
+    path = path / FILE_NAME if path.is_dir() else path
+    return _sqlite_config(path, pb.SqliteMetadataSourceConfig.READWRITE_OPENCREATE)
+
+
 def make_store(path: Path) -> mlmd.MetadataStore:
     """Opens an SQLite file for reading and writing; makes it if it does not exist.
 
     Raises:
         ConfigError: It cannot be read, or another release wrote it.
     """
-    mode = pb.SqliteMetadataSourceConfig.READWRITE_OPENCREATE
-    return _connect(_sqlite_config(path, mode), str(path))
+    return _connect(writable(path), str(path))
 
 
 def cancel_unfinished(store: mlmd.MetadataStore, run_id: str) -> None:
@@ -141,7 +159,7 @@ def _postgresql(url: SplitResult, password: str) -> pb.ConnectionConfig:
             dbname=url.path.strip("/"),
             user=unquote(url.username or ""),
             password=password,
-            # Created by whoever writes; a reader must not try.
+            # PostgreSQL has no "create unless it exists"; who runs the server makes the database.
             skip_db_creation=True,
         )
     )

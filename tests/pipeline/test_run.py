@@ -1,52 +1,8 @@
-"""What a run decides before it starts; the runs themselves are in tests/e2e."""
-
-from pathlib import Path
+"""Models are resolved among the older ones."""
 
 import pytest
 
-from tfx_feeder.components.common.errors import ConfigError
-from tfx_feeder.pipeline.data_sets import DataSet
-
 pytestmark = pytest.mark.slow  # The module imports TFX.
-
-SPANS = DataSet("digits", Path("data"), ("0", "1"), spans=(1, 2, 3))
-WITHOUT = DataSet("mine", Path("data"), ("0", "1"))
-
-
-@pytest.fixture(scope="module")
-def run():
-    from tfx_feeder.pipeline import run
-
-    return run
-
-
-@pytest.mark.parametrize(
-    ("wanted", "done", "chosen"),
-    [
-        (None, set(), 1),
-        (None, {1}, 2),
-        (None, {2}, 1),
-        (None, {1, 2, 3}, 3),
-        (2, {1, 2, 3}, 2),
-    ],
-)
-def test_next_span_is_the_first_that_is_not_done(run, wanted, done, chosen):
-    assert run.choose_span(SPANS, wanted, done) == chosen
-
-
-def test_data_without_spans_have_none_to_choose(run):
-    assert run.choose_span(WITHOUT, None, set()) is None
-
-
-def test_schedule_is_short_unless_told(run):
-    assert run.choose_schedule(None, full=False).steps_per_epoch == 40
-    assert run.choose_schedule(None, full=True).steps_per_epoch == 200
-    assert str(run.choose_schedule("0.1:8x2", full=False)) == "0.1:8x2ep"
-
-
-def test_full_and_own_schedule_exclude_each_other(run):
-    with pytest.raises(ConfigError, match="either"):
-        run.choose_schedule("0.1:8x2", full=True)
 
 
 def test_blessed_model_is_resolved_among_the_older_ones():

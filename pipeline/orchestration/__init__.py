@@ -1,0 +1,1 @@
+"""Compiled pipelines, and what runs one node of them, for whatever orchestrator."""

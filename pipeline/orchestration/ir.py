@@ -1,0 +1,106 @@
+"""The file of a compiled pipeline, as orchestrators read it: JSON, without TFX.
+
+It holds TFX's own intermediate representation, which names every node with its inputs, executor and
+properties, and beside it what orchestrators need and TFX has no place for.
+"""
+
+import dataclasses
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tfx_feeder.components.common.errors import ConfigError
+from tfx_feeder.pipeline.orchestration.resources import Resources
+
+FORMAT = "tfx_feeder.pipeline"
+VERSION = 1
+
+
+class NotRunnableError(ConfigError):
+    """A node cannot be run as it was asked for; its executor was not reached."""
+
+
+@dataclass(frozen=True, slots=True)
+class PipelineFile:
+    """A compiled pipeline.
+
+    Args:
+        pipeline: TFX's intermediate representation in the JSON form of protocol buffers.
+        resources: What nodes need, by node id.
+        exit_handlers: Nodes that run last, whatever became of the others.
+        versions: Of the packages that compiled it.
+    """
+
+    pipeline: Mapping[str, Any]
+    resources: Mapping[str, Resources] = field(default_factory=dict)
+    exit_handlers: tuple[str, ...] = ()
+    versions: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        """Name of the pipeline."""
+        return self.pipeline["pipeline_info"]["id"]
+
+    @property
+    def root(self) -> str:
+        """Folder of its artifacts."""
+        root = self.pipeline["runtime_spec"]["pipeline_root"]
+        value = root.get("field_value") or root["runtime_parameter"]["default_value"]
+        return value["string_value"]
+
+    @property
+    def upstream(self) -> dict[str, tuple[str, ...]]:
+        """Nodes in an order in which they can run, each with those that have to run before it."""
+        found = (node["pipeline_node"] for node in self.pipeline["nodes"])
+        upstream = {
+            node["node_info"]["id"]: tuple(sorted(node.get("upstream_nodes", ()))) for node in found
+        }
+        others = tuple(node for node in upstream if node not in self.exit_handlers)
+        return upstream | dict.fromkeys(self.exit_handlers, others)
+
+
+def write(file: PipelineFile, path: Path) -> None:
+    """Writes a compiled pipeline, whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f"{path.name}.partial")
+    document = {"format": FORMAT, "version": VERSION, **dataclasses.asdict(file)}
+    partial.write_text(json.dumps(document, indent=1), encoding="utf-8")
+    os.replace(partial, path)
+
+
+def read(path: Path) -> PipelineFile:
+    """Reads a compiled pipeline.
+
+    Raises:
+        ConfigError: There is none, it is damaged, or another version of the format.
+    """
+    expected, fix = "a file that `tfx-feeder compile` wrote", "Compile the pipeline again."
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ConfigError(
+            "ir", received=str(path), expected=expected, fix=f"{error}. {fix}"
+        ) from error
+    if not isinstance(document, dict) or document.pop("format", None) != FORMAT:
+        raise ConfigError("ir", received=str(path), expected=expected, fix=fix)
+    version = document.pop("version", None)
+    if version != VERSION:
+        raise ConfigError(
+            "ir",
+            received=f"{path} with version {version} of the format",
+            expected=f"version {VERSION}, which this release of tfx-feeder reads",
+            fix=fix,
+        )
+    try:
+        resources = {node: Resources(**asked) for node, asked in document.pop("resources").items()}
+        handlers = tuple(document.pop("exit_handlers"))
+        file = PipelineFile(resources=resources, exit_handlers=handlers, **document)
+        _ = (file.name, file.root, file.upstream)
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ConfigError(
+            "ir", received=str(path), expected=expected, fix=f"It is damaged: {error!r}. {fix}"
+        ) from error
+    return file

@@ -1,0 +1,240 @@
+"""Runs one node of a compiled pipeline in this process, as TFX's own local runner runs each.
+
+The modules of TFX beside ``tfx.v1`` that are imported here are what its runners are made of. They
+are no public API, so the locks pin TFX exactly, and a test guards each of them on both lines.
+"""
+
+# TFX declares no exports in its public modules, and messages get their names at run time.
+# pyright: reportPrivateImportUsage=false, reportAttributeAccessIssue=false
+
+import contextlib
+import enum
+import logging
+import os
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import filelock
+import ml_metadata as mlmd
+import tenacity
+from google.protobuf import json_format
+from tfx.dsl.compiler import constants
+from tfx.orchestration import metadata
+from tfx.orchestration.local import runner_utils
+from tfx.orchestration.portable import launcher, runtime_parameter_utils
+from tfx.proto.orchestration import pipeline_pb2
+
+from tfx_feeder.components.common.errors import FeederError
+from tfx_feeder.pipeline.lineage import Lineage
+from tfx_feeder.pipeline.orchestration.ir import NotRunnableError, PipelineFile
+from tfx_feeder.pipeline.records import MADE_OUTPUTS, Execution
+from tfx_feeder.pipeline.store import writable
+
+CONNECT_S = 120.0
+"""How long a store that cannot be reached is tried again, in seconds."""
+_LOCKS = ".locks"
+_LOG = logging.getLogger(__name__)
+
+
+class Status(enum.IntEnum):
+    """What became of a node; also the exit status of ``run-node``."""
+
+    DONE = 0
+    FAILED = 1
+    BAD_CONFIG = 2
+    NOT_BLESSED = 3
+    UNREACHABLE = 4
+
+
+def status_of(error: Exception) -> Status:
+    """Returns the exit status that an error of ``run_node`` means."""
+    if isinstance(error, StoreUnreachableError):
+        return Status.UNREACHABLE
+    # Raised by an executor it is a failure of the node: the same call may succeed later.
+    return Status.BAD_CONFIG if isinstance(error, NotRunnableError) else Status.FAILED
+
+
+class StoreUnreachableError(FeederError):
+    """ML Metadata did not answer in time."""
+
+
+class NodeFailedError(FeederError):
+    """A node did not get to its end, though nothing was raised."""
+
+
+def run_node(
+    file: PipelineFile,
+    node_id: str,
+    run_id: str,
+    *,
+    store: str | None = None,
+    connect_s: float = CONNECT_S,
+) -> Status:
+    """Runs a node, unless it has succeeded in this run before.
+
+    Args:
+        file: The compiled pipeline.
+        node_id: Id of the node.
+        run_id: Of the run; the same for all its nodes.
+        store: ML Metadata store to use instead of the compiled one; see ``open_store``. So the
+            file need not hold a password.
+        connect_s: How long ML Metadata is waited for, in seconds.
+
+    Returns:
+        ``DONE``, also where a condition left the node out; ``NOT_BLESSED`` where a pusher had
+        nothing to push.
+
+    Raises:
+        NotRunnableError: The node is unknown, what it needs has not run, another process runs it,
+            or the root cannot be written.
+        StoreUnreachableError: ML Metadata did not answer.
+        NodeFailedError: Its inputs could not be resolved.
+        Exception: Whatever its executor raised.
+    """
+    if node_id not in file.upstream:
+        raise NotRunnableError(
+            "node", received=node_id, expected=f"one of {', '.join(file.upstream)}"
+        )
+    pipeline = json_format.ParseDict(dict(file.pipeline), pipeline_pb2.Pipeline())
+    runtime_parameter_utils.substitute_runtime_parameter(
+        pipeline, {constants.PIPELINE_RUN_ID_PARAMETER_NAME: run_id}
+    )
+    deployment = runner_utils.extract_local_deployment_config(pipeline)
+    if store is None:
+        kind = deployment.metadata_connection_config.WhichOneof("connection_config")
+        connection = getattr(deployment.metadata_connection_config, kind)
+    else:
+        connection = writable(store)
+    lineage = Lineage(connect(connection, connect_s), file.name)
+    with _alone(file.root, node_id, run_id):
+        done = _newest(lineage, node_id, run_id)
+        if done is not None and done.state in MADE_OUTPUTS:
+            _LOG.info("%s has succeeded in run %s already.", node_id, run_id)
+            return _status(done)
+        _check_upstream(file, lineage, node_id, run_id)
+        _launch(pipeline, deployment, connection, node_id)
+        made = _newest(lineage, node_id, run_id)
+    if made is None:
+        _LOG.info("%s was left out: a condition is not met.", node_id)
+        return Status.DONE
+    if made.state not in MADE_OUTPUTS:
+        raise NodeFailedError(f"{node_id} is {made.state}: its inputs could not be resolved.")
+    return _status(made)
+
+
+def connect(connection: Any, patience_s: float) -> mlmd.MetadataStore:
+    """Opens a store; tries again, with growing pauses, while it cannot be reached.
+
+    Args:
+        connection: ``ConnectionConfig`` of ML Metadata.
+        patience_s: For how long, in seconds.
+
+    Raises:
+        StoreUnreachableError: It never answered.
+    """
+    attempts = tenacity.Retrying(
+        stop=tenacity.stop_after_delay(patience_s),
+        wait=tenacity.wait_random_exponential(multiplier=0.5, max=15),
+        before_sleep=tenacity.before_sleep_log(_LOG, logging.WARNING),
+        reraise=True,
+    )
+    try:
+        return attempts(mlmd.MetadataStore, connection)
+    except Exception as error:  # Of a type that differs from release to release.
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
+        raise StoreUnreachableError(
+            f"ML Metadata could not be reached within {patience_s:g} s: {reason}"
+        ) from error
+
+
+def _launch(
+    pipeline: pipeline_pb2.Pipeline, deployment: Any, connection: Any, node_id: str
+) -> None:
+    [node] = [n.pipeline_node for n in pipeline.nodes if n.pipeline_node.node_info.id == node_id]
+    launcher.Launcher(
+        pipeline_node=node,
+        mlmd_connection=metadata.Metadata(connection),
+        pipeline_info=pipeline.pipeline_info,
+        pipeline_runtime_spec=pipeline.runtime_spec,
+        executor_spec=runner_utils.extract_executor_spec(deployment, node_id),
+        custom_driver_spec=runner_utils.extract_custom_driver_spec(deployment, node_id),
+    ).launch()
+
+
+def _newest(lineage: Lineage, node_id: str, run_id: str) -> Execution | None:
+    """Returns the execution of a node in a run; the one that succeeded, if there are several."""
+    found = [e for e in lineage.executions(run_id) if e.node == node_id]
+    return max(found, key=lambda e: (e.state in MADE_OUTPUTS, e.id), default=None)
+
+
+def _check_upstream(file: PipelineFile, lineage: Lineage, node_id: str, run_id: str) -> None:
+    """Tells what has to run first, before TFX says that some input is missing.
+
+    A node that a condition left out has no execution either, so nodes under a condition, and those
+    that depend on one, are left to TFX.
+    """
+    needed = file.upstream[node_id]
+    if node_id in file.exit_handlers or _conditional(file, (node_id, *needed)):
+        return
+    made = {e.node for e in lineage.executions(run_id) if e.state in MADE_OUTPUTS}
+    missing = [node for node in needed if node not in made]
+    if missing:
+        raise NotRunnableError(
+            "node",
+            received=node_id,
+            expected=f"a node whose upstream has succeeded in run {run_id}",
+            fix=f"Run first: {', '.join(missing)}.",
+        )
+
+
+def _conditional(file: PipelineFile, node_ids: Sequence[str]) -> bool:
+    nodes = (node["pipeline_node"] for node in file.pipeline["nodes"])
+    return any(
+        node.get("inputs", {}).get("conditionals")
+        for node in nodes
+        if node["node_info"]["id"] in node_ids
+    )
+
+
+def _status(execution: Execution) -> Status:
+    pushed = [
+        a for group in execution.outputs.values() for a in group if a.type_name == "PushedModel"
+    ]
+    if pushed and not any(artifact.properties.get("pushed") for artifact in pushed):
+        return Status.NOT_BLESSED
+    return Status.DONE
+
+
+@contextlib.contextmanager
+def _alone(root: str, node_id: str, run_id: str) -> Iterator[None]:
+    """Sees that no other process runs the same node of the same run meanwhile.
+
+    The operating system gives the lock back when a process dies, whatever killed it. Roots on
+    object stores know no locks: there the orchestrator alone sees to it.
+    """
+    if re.match(r"\w+://", root):
+        yield
+        return
+    folder = Path(root, _LOCKS)
+    name = re.sub(r"[^\w.+-]", "_", f"{run_id}.{node_id}")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        held = filelock.FileLock(folder / f"{name}.lock").acquire(timeout=0)
+    except filelock.Timeout as error:
+        raise NotRunnableError(
+            "run_id",
+            received=run_id,
+            expected=f"a run in which no other process is running {node_id}",
+            fix="Wait for it, or give this run an id of its own.",
+        ) from error
+    except OSError as error:
+        raise NotRunnableError(
+            "root",
+            received=root,
+            expected="a folder that can be written",
+            fix=f"{os.strerror(error.errno or 0)}. Compile the pipeline with another root.",
+        ) from error
+    with held:
+        yield

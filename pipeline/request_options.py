@@ -1,0 +1,83 @@
+"""The options of a command line that say what the reference pipeline is to do."""
+
+import functools
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from tfx_feeder.components.common.errors import ConfigError
+from tfx_feeder.pipeline.launch import Request
+from tfx_feeder.pipeline.strategy_options import make_strategy, strategy_options
+
+_OPTIONS = (
+    click.option(
+        "--data",
+        default="digits",
+        show_default=True,
+        help="digits, cifar10, fashion_mnist (both need the internet once), or a folder of yours.",
+    ),
+    click.option("--span", type=int, help="Span to train on.  [default: the next one]"),
+    click.option(
+        "--schedule",
+        help="Phases, as in '0.01:32x10, 0.005:64x10 @200': learning rate, batch size, epochs; "
+        "steps per epoch.  [default: a short one]",
+    ),
+    click.option("--full", is_flag=True, help="Train by the reference schedule: 30 epochs."),
+    strategy_options,
+    click.option(
+        "--root",
+        type=click.Path(path_type=Path),
+        default=Path("runs"),
+        show_default=True,
+        help="Folder of everything that is written.",
+    ),
+    click.option("--no-cache", is_flag=True, help="Run every component again."),
+)
+
+
+def request_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Adds the options to a click command, which is called with a ``Request``."""
+
+    @functools.wraps(command)
+    def wrapped(
+        data: str,
+        span: int | None,
+        schedule: str | None,
+        full: bool,
+        root: Path,
+        no_cache: bool,
+        strategy: str | None,
+        cluster: str | None,
+        time_to_train: str | None,
+        max_cost: float | None,
+        costs: tuple[str, ...],
+        candidates: tuple[str, ...],
+        learning_rate_rule: str,
+        **others: Any,
+    ) -> Any:
+        try:
+            placed = make_strategy(
+                strategy=strategy,
+                cluster=cluster,
+                time_to_train=time_to_train,
+                max_cost=max_cost,
+                costs=costs,
+                candidates=candidates,
+                learning_rate_rule=learning_rate_rule,
+            )
+        except ConfigError as error:
+            raise click.UsageError(str(error)) from error
+        request = Request(
+            data=data,
+            root=root,
+            span=span,
+            schedule=schedule,
+            full=full,
+            strategy=placed,
+            cache=not no_cache,
+        )
+        return command(request=request, **others)
+
+    return functools.reduce(lambda decorated, option: option(decorated), _OPTIONS[::-1], wrapped)

@@ -1,0 +1,41 @@
+"""What a user asked for becomes the settings of a run."""
+
+from pathlib import Path
+
+import pytest
+
+from tfx_feeder.components.common.errors import ConfigError
+from tfx_feeder.pipeline.configuring import choose_schedule, choose_span
+from tfx_feeder.pipeline.data_sets import DataSet
+
+SPANS = DataSet("digits", Path("data"), ("0", "1"), spans=(1, 2, 3))
+WITHOUT = DataSet("mine", Path("data"), ("0", "1"))
+
+
+@pytest.mark.parametrize(
+    ("wanted", "done", "chosen"),
+    [
+        (None, set(), 1),
+        (None, {1}, 2),
+        (None, {2}, 1),
+        (None, {1, 2, 3}, 3),
+        (2, {1, 2, 3}, 2),
+    ],
+)
+def test_next_span_is_the_first_that_is_not_done(wanted, done, chosen):
+    assert choose_span(SPANS, wanted, done) == chosen
+
+
+def test_data_without_spans_have_none_to_choose():
+    assert choose_span(WITHOUT, None, set()) is None
+
+
+def test_schedule_is_short_unless_told():
+    assert choose_schedule(None, full=False).steps_per_epoch == 40
+    assert choose_schedule(None, full=True).steps_per_epoch == 200
+    assert str(choose_schedule("0.1:8x2", full=False)) == "0.1:8x2ep"
+
+
+def test_full_and_own_schedule_exclude_each_other():
+    with pytest.raises(ConfigError, match="either"):
+        choose_schedule("0.1:8x2", full=True)
