@@ -61,6 +61,16 @@ class PipelineFile:
         others = tuple(node for node in upstream if node not in self.exit_handlers)
         return upstream | dict.fromkeys(self.exit_handlers, others)
 
+    def require(self, node_id: str) -> None:
+        """Sees that a node is there.
+
+        Raises:
+            NotRunnableError: It is not.
+        """
+        if node_id not in self.upstream:
+            nodes = ", ".join(self.upstream)
+            raise NotRunnableError("node", received=node_id, expected=f"one of {nodes}")
+
 
 def write(file: PipelineFile, path: Path) -> None:
     """Writes a compiled pipeline, whole or not at all."""
