@@ -1,0 +1,293 @@
+"""A store with files behind its artifacts, and the command line that reads it."""
+
+import json
+import struct
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from click.testing import CliRunner, Result
+from ml_metadata.proto import metadata_store_pb2 as pb
+
+from tfx_feeder.components.common import tfma_files
+from tfx_feeder.pipeline.cli import main
+from tfx_feeder.schemas import training_history
+from tfx_feeder.schemas.training_history import EpochRow, Event, History, PhaseRow
+
+ERROR = "The disk is full: [red]<b>no space</b>"
+ODD_NODE = "[red]Odd/../<script>alert(1)</script>"
+
+
+@pytest.fixture(scope="session")
+def make_store_with_files(make_mlmd_store):
+    """Returns a function that opens a store in a folder; each artifact gets a folder there."""
+
+    class StoreWithFiles(make_mlmd_store):
+        def __init__(self, folder: Path) -> None:
+            folder.mkdir(parents=True, exist_ok=True)
+            super().__init__(folder / "metadata.sqlite")
+            self.folder = folder
+
+        def artifact(self, type_name: str, **properties: int | str) -> int:
+            artifact_id = super().artifact(type_name, **properties)
+            [artifact] = self._store.get_artifacts_by_id([artifact_id])
+            artifact.uri = str(self.folder / "artifacts" / type_name / str(artifact_id))
+            self._store.put_artifacts([artifact])
+            self.path(artifact_id).mkdir(parents=True)
+            return artifact_id
+
+        def empty_run(self, pipeline: str, name: str) -> None:
+            run, parent = self._context("pipeline_run", name), self._context("pipeline", pipeline)
+            self._store.put_parent_contexts([pb.ParentContext(child_id=run, parent_id=parent)])
+
+        def path(self, artifact_id: int) -> Path:
+            [artifact] = self._store.get_artifacts_by_id([artifact_id])
+            return Path(artifact.uri)
+
+        def set_property(self, artifact_id: int, name: str, value: str) -> None:
+            [artifact] = self._store.get_artifacts_by_id([artifact_id])
+            artifact.custom_properties[name].string_value = value
+            self._store.put_artifacts([artifact])
+
+        def execution(self, *args, properties=None, **kwargs) -> int:
+            execution_id = super().execution(*args, **kwargs)
+            [execution] = self._store.get_executions_by_id([execution_id])
+            for name, value in (properties or {}).items():
+                field = "int_value" if isinstance(value, int) else "string_value"
+                setattr(execution.custom_properties[name], field, value)
+            self._store.put_executions([execution])
+            return execution_id
+
+    return StoreWithFiles
+
+
+@pytest.fixture(scope="session")
+def make_reference(make_store_with_files):
+    """Returns a function that writes three runs of a pipeline into a folder.
+
+    The first pushes its model, the second does not bless its own, the third fails.
+    """
+
+    def make(folder: Path) -> SimpleNamespace:
+        store = make_store_with_files(folder)
+        first = _run(store, "2026-01-01", span=1, accuracy=0.9, base=None, version="100")
+        second = _run(
+            store, "2026-01-02", span=2, accuracy=0.7, base=first, version=None, schema=first.schema
+        )
+        failed = _failed_run(store, "2026-01-03", schema=first.schema)
+        return SimpleNamespace(
+            store=store, folder=folder, first=first, second=second, failed=failed
+        )
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def reference(make_reference, tmp_path_factory):
+    """Three runs; for tests that change nothing."""
+    return make_reference(tmp_path_factory.mktemp("reference"))
+
+
+@pytest.fixture
+def own_reference(make_reference, tmp_path):
+    """Three runs; for tests that change something."""
+    return make_reference(tmp_path / "runs")
+
+
+@pytest.fixture
+def ask(reference):
+    """Returns a function that calls ``tfx-feeder`` on a store, the reference by default."""
+
+    def call(*arguments: object, store: Path | None = None, status: int = 0) -> Result:
+        where = ("--store", store or reference.folder)
+        done = CliRunner().invoke(main, [str(word) for word in (*arguments, *where)])
+        assert done.exit_code == status, done.output
+        return done
+
+    return call
+
+
+@pytest.fixture
+def ask_json(ask):
+    """Returns a function that calls ``tfx-feeder … --json`` and parses the answer."""
+
+    def call(*arguments: object, store: Path | None = None):
+        return json.loads(ask(*arguments, "--json", store=store).stdout)
+
+    return call
+
+
+def _run(store, name, *, span, accuracy, base, version, schema=None) -> SimpleNamespace:
+    run = store.run(name)
+    raw = store.artifact("Examples", span=span, num_examples_train=100, num_examples_eval=50)
+    store.execution(
+        run,
+        "ImageExampleGen",
+        "COMPLETE",
+        outputs={"examples": raw},
+        properties={
+            "input_base": "/images",
+            "input_config": json.dumps({"splits": [{"name": "all", "pattern": f"span-{span}/*"}]}),
+        },
+    )
+    state = "CACHED" if schema else "COMPLETE"
+    schema = schema or store.artifact("Schema")
+    store.execution(
+        run,
+        "SchemaGen",
+        state,
+        outputs={"schema": schema},
+        properties={"schema_file": "/s.pbtxt"},
+    )
+    transformed = store.artifact("Examples")
+    store.execution(
+        run,
+        "Transform",
+        "COMPLETE",
+        {"examples": raw, "schema": schema},
+        {"transformed_examples": transformed},
+    )
+    model, history = store.artifact("Model"), store.artifact("tfx_feeder.TrainingHistory", epochs=3)
+    training_history.write(_history(), store.path(history))
+    store.execution(
+        run,
+        "FeederTrainer",
+        "COMPLETE",
+        {"examples": transformed} | ({"base_model": base.model} if base else {}),
+        {"model": model, "training_history": history},
+        properties={"code_fingerprint": f"code of {name}", "model_fn": "own.model.create"},
+    )
+    baseline = {"baseline_model_id": base.model} if base else {}
+    evaluation = store.artifact("ModelEvaluation")
+    blessing = store.artifact(
+        "ModelBlessing", blessed=int(version is not None), current_model_id=model, **baseline
+    )
+    compared = {"": accuracy} | ({"baseline": base.accuracy} if base else {})
+    _write_evaluation(store.path(evaluation), compared, at_least=0.8)
+    store.execution(
+        run,
+        "Evaluator",
+        "COMPLETE",
+        {"examples": raw, "model": model} | ({"baseline_model": base.model} if base else {}),
+        {"evaluation": evaluation, "blessing": blessing},
+    )
+    served = store.folder / "serving" / str(version)
+    pushed = store.artifact(
+        "PushedModel",
+        **(
+            {"pushed": 1, "pushed_version": version, "pushed_destination": str(served)}
+            if version
+            else {"pushed": 0}
+        ),
+    )
+    store.execution(
+        run,
+        "Pusher",
+        "COMPLETE",
+        {"model": model, "model_blessing": blessing},
+        {"pushed_model": pushed},
+    )
+    return SimpleNamespace(
+        name=name,
+        raw=raw,
+        schema=schema,
+        transformed=transformed,
+        model=model,
+        history=history,
+        evaluation=evaluation,
+        blessing=blessing,
+        pushed=pushed,
+        accuracy=accuracy,
+    )
+
+
+def _failed_run(store, name, *, schema) -> SimpleNamespace:
+    run = store.run(name)
+    raw = store.artifact("Examples", span=3)
+    store.execution(run, "ImageExampleGen", "COMPLETE", outputs={"examples": raw})
+    store.execution(run, "SchemaGen", "CACHED", outputs={"schema": schema})
+    store.execution(run, ODD_NODE, "CANCELED", {"examples": raw})
+    store.execution(
+        run,
+        "Transform",
+        "FAILED",
+        {"examples": raw, "schema": schema},
+        properties={"__execution_result__": json.dumps({"code": 13, "resultMessage": ERROR})},
+    )
+    return SimpleNamespace(name=name, raw=raw)
+
+
+def _history() -> History:
+    rows = tuple(
+        EpochRow(
+            epoch=epoch,
+            phase=phase,
+            learning_rate=rate,
+            global_batch_size=batch,
+            replicas=1,
+            steps=10,
+            examples=100,
+            examples_seen=100 * (epoch + 1),
+            seconds=2.0,
+            examples_per_s=50.0,
+            step_ms_p50=10.0,
+            step_ms_p95=12.0,
+            input_wait_pct=25.0,
+            first_step_s=None,
+            metrics={"accuracy": 0.5 + epoch / 10, "loss": 1 / (epoch + 1), "val_loss": 0.5},
+        )
+        for epoch, (phase, rate, batch) in enumerate([(0, 0.01, 32), (0, 0.01, 32), (1, 0.005, 64)])
+    )
+    phases = tuple(
+        PhaseRow(
+            phase=phase,
+            learning_rate=0.01,
+            global_batch_size=32,
+            epochs=2 - phase,
+            steps=20,
+            examples=200,
+            seconds=4.0,
+            examples_per_s=50.0,
+            input_wait_pct=25.0,
+            reason="due [now]",
+            metrics={},
+            verdict="input-bound",
+            advice="Feed from memory.",
+        )
+        for phase in (0, 1)
+    )
+    return History(
+        schedule={},
+        strategy="sequential",
+        feed={},
+        num_examples=100,
+        code_fingerprint="",
+        environment={},
+        started_at="2026-01-01T00:00:00+00:00",
+        seconds=6.0,
+        epochs=rows,
+        phases=phases,
+        events=(Event("warm_start", 0, "The weights of the base model were loaded."),),
+    )
+
+
+def _write_evaluation(folder: Path, accuracy: dict[str, float], *, at_least: float) -> None:
+    """Writes files as TFMA does: the accuracy on all examples, by model, and a threshold."""
+    metrics = tfma_files.parse("MetricsForSlice", b"", folder)
+    for model, value in accuracy.items():
+        pair = metrics.metric_keys_and_values.add()
+        pair.key.name, pair.key.model_name = "accuracy", model
+        pair.value.double_value.value = value
+    result = tfma_files.parse("ValidationResult", b"", folder)
+    result.validation_ok = accuracy[""] >= at_least
+    if not result.validation_ok:
+        failure = result.metric_validations_per_slice.add().failures.add()
+        failure.metric_key.name = "accuracy"
+        failure.metric_threshold.value_threshold.lower_bound.value = at_least
+    _write_record(folder / "metrics-00000-of-00001.tfrecord", metrics.SerializeToString())
+    _write_record(folder / "validations.tfrecord", result.SerializeToString())
+
+
+def _write_record(path: Path, record: bytes) -> None:
+    # The checksums are not read.
+    path.write_bytes(struct.pack("<QI", len(record), 0) + record + struct.pack("<I", 0))
