@@ -11,6 +11,7 @@ from tensorflow_metadata.proto.v0 import schema_pb2
 
 from tfx_feeder.components.common import blessing
 from tfx_feeder.components.common.errors import DataError
+from tfx_feeder.pipeline.inspection.labels import files_gone
 from tfx_feeder.pipeline.inspection.models import EVALUATION, HISTORY
 from tfx_feeder.pipeline.records import Artifact
 from tfx_feeder.schemas import training_history
@@ -25,11 +26,15 @@ def read(artifact: Artifact) -> list[_Fact]:
     """Reads what the files of an artifact say; nothing for most types.
 
     Raises:
-        DataError: They cannot be read.
+        DataError: They cannot be read, or are gone.
         OSError: They cannot be read.
     """
     reader = _READERS.get(artifact.type_name)
-    return [] if reader is None else list(reader(artifact.path))
+    if reader is None:
+        return []
+    if files_gone(artifact):
+        raise DataError(f"The files of {artifact.type_name} {artifact.id} are gone.")
+    return list(reader(artifact.path))
 
 
 def _schema(folder: Path) -> Iterator[_Fact]:

@@ -9,7 +9,6 @@ from typing import Any, TypeAlias
 from tfx_feeder.components.common.errors import FeederError
 from tfx_feeder.components.feeder_trainer.scheduling.notation import read_schedule
 from tfx_feeder.pipeline.inspection import fact_files
-from tfx_feeder.pipeline.inspection.labels import files_gone
 from tfx_feeder.pipeline.inspection.models import (
     BLESSING,
     EXAMPLES,
@@ -118,9 +117,6 @@ def _gather(subject: str, executions: Iterable[Execution], *known: Fact) -> Fact
         suffix = f" of {execution.node}" if len(sources) > 1 else ""
         for artifact in _made(execution):
             values |= _properties(artifact, suffix)
-            if files_gone(artifact):
-                notes.append(f"The files of {artifact.type_name} {artifact.id} are gone.")
-                continue
             try:
                 values |= fact_files.read(artifact)
             except (FeederError, OSError) as error:
