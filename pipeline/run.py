@@ -1,14 +1,9 @@
 """One run of the reference pipeline: settings, span, execution, outcome."""
 
-# TFX declares no exports in its public modules.
-# pyright: reportPrivateImportUsage=false
-
 from pathlib import Path
 
 import ml_metadata as mlmd
-from absl import logging as absl_logging
 from rich.console import Console
-from tfx import v1 as tfx
 
 from tfx_feeder.pipeline import outcome as outcomes
 from tfx_feeder.pipeline import summary
@@ -16,9 +11,10 @@ from tfx_feeder.pipeline.configs import PipelineConfig
 from tfx_feeder.pipeline.configuring import configure
 from tfx_feeder.pipeline.launch import DONE, NOT_BLESSED, ComponentError, Request
 from tfx_feeder.pipeline.lineage import Lineage
+from tfx_feeder.pipeline.local_run import run_locally
 from tfx_feeder.pipeline.pipeline import create_pipeline
 from tfx_feeder.pipeline.progress import RunProgress
-from tfx_feeder.pipeline.store import cancel_unfinished, make_store
+from tfx_feeder.pipeline.store import make_store
 
 
 def run(request: Request, console: Console, log: Path) -> int:
@@ -52,17 +48,10 @@ def run(request: Request, console: Console, log: Path) -> int:
 def _execute(config: PipelineConfig, store: mlmd.MetadataStore, console: Console) -> str:
     """Runs the components one after another; returns the id of the run."""
     pipeline = create_pipeline(config)
-    lineage = Lineage(store, config.name)
-    before = lineage.run_ids()
-    # Not through the logger: others save and restore this level around their work.
-    absl_logging.set_verbosity(absl_logging.INFO)
     with RunProgress(console) as progress:
         try:
-            tfx.orchestration.LocalDagRunner().run(pipeline)
-        except BaseException as error:
-            for run_id in lineage.run_ids()[len(before) :]:
-                cancel_unfinished(store, run_id)
-            if isinstance(error, Exception) and progress.current:
+            return run_locally(pipeline, store)
+        except Exception as error:
+            if progress.current:
                 raise ComponentError(progress.current) from error
             raise
-    return lineage.run_ids()[-1]
