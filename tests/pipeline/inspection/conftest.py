@@ -1,6 +1,9 @@
 """A store with files behind its artifacts, and the command line that reads it."""
 
+import contextlib
 import json
+import shutil
+import sqlite3
 import struct
 from pathlib import Path
 from types import SimpleNamespace
@@ -62,36 +65,32 @@ def make_store_with_files(make_mlmd_store):
 
 
 @pytest.fixture(scope="session")
-def make_reference(make_store_with_files):
-    """Returns a function that writes three runs of a pipeline into a folder.
+def reference(make_store_with_files, tmp_path_factory):
+    """Three runs of a pipeline; for tests that change nothing.
 
     The first pushes its model, the second does not bless its own, the third fails.
     """
-
-    def make(folder: Path) -> SimpleNamespace:
-        store = make_store_with_files(folder)
-        first = _run(store, "2026-01-01", span=1, accuracy=0.9, base=None, version="100")
-        second = _run(
-            store, "2026-01-02", span=2, accuracy=0.7, base=first, version=None, schema=first.schema
-        )
-        failed = _failed_run(store, "2026-01-03", schema=first.schema)
-        return SimpleNamespace(
-            store=store, folder=folder, first=first, second=second, failed=failed
-        )
-
-    return make
-
-
-@pytest.fixture(scope="session")
-def reference(make_reference, tmp_path_factory):
-    """Three runs; for tests that change nothing."""
-    return make_reference(tmp_path_factory.mktemp("reference"))
+    store = make_store_with_files(tmp_path_factory.mktemp("reference"))
+    first = _run(store, "2026-01-01", span=1, accuracy=0.9, base=None, version="100")
+    second = _run(store, "2026-01-02", span=2, accuracy=0.7, base=first, schema=first.schema)
+    _failed_run(store, "2026-01-03", schema=first.schema)
+    return SimpleNamespace(store=store, folder=store.folder, first=first, second=second)
 
 
 @pytest.fixture
-def own_reference(make_reference, tmp_path):
-    """Three runs; for tests that change something."""
-    return make_reference(tmp_path / "runs")
+def own_reference(reference, make_store_with_files, tmp_path):
+    """The same three runs; for tests that change something."""
+    # A copy, because writing a store takes seconds.
+    folder = shutil.copytree(reference.folder, tmp_path / "runs")
+    with contextlib.closing(sqlite3.connect(folder / "metadata.sqlite")) as database, database:
+        for column in ("Artifact.uri", "ArtifactProperty.string_value"):
+            table, name = column.split(".")
+            moved = (str(reference.folder), str(folder))
+            database.execute(f"UPDATE {table} SET {name} = replace({name}, ?, ?)", moved)
+    store = make_store_with_files(folder)
+    return SimpleNamespace(
+        store=store, folder=folder, first=reference.first, second=reference.second
+    )
 
 
 @pytest.fixture
@@ -117,7 +116,7 @@ def ask_json(ask):
     return call
 
 
-def _run(store, name, *, span, accuracy, base, version, schema=None) -> SimpleNamespace:
+def _run(store, name, *, span, accuracy, base, version="", schema=None) -> SimpleNamespace:
     run = store.run(name)
     raw = store.artifact("Examples", span=span, num_examples_train=100, num_examples_eval=50)
     store.execution(
@@ -160,7 +159,7 @@ def _run(store, name, *, span, accuracy, base, version, schema=None) -> SimpleNa
     baseline = {"baseline_model_id": base.model} if base else {}
     evaluation = store.artifact("ModelEvaluation")
     blessing = store.artifact(
-        "ModelBlessing", blessed=int(version is not None), current_model_id=model, **baseline
+        "ModelBlessing", blessed=int(bool(version)), current_model_id=model, **baseline
     )
     compared = {"": accuracy} | ({"baseline": base.accuracy} if base else {})
     _write_evaluation(store.path(evaluation), compared, at_least=0.8)
@@ -201,7 +200,7 @@ def _run(store, name, *, span, accuracy, base, version, schema=None) -> SimpleNa
     )
 
 
-def _failed_run(store, name, *, schema) -> SimpleNamespace:
+def _failed_run(store, name, *, schema) -> None:
     run = store.run(name)
     raw = store.artifact("Examples", span=3)
     store.execution(run, "ImageExampleGen", "COMPLETE", outputs={"examples": raw})
@@ -214,7 +213,6 @@ def _failed_run(store, name, *, schema) -> SimpleNamespace:
         {"examples": raw, "schema": schema},
         properties={"__execution_result__": json.dumps({"code": 13, "resultMessage": ERROR})},
     )
-    return SimpleNamespace(name=name, raw=raw)
 
 
 def _history() -> History:

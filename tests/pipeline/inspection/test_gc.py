@@ -1,0 +1,215 @@
+"""``tfx-feeder gc``: what it takes, and what it leaves."""
+
+import shutil
+from datetime import datetime, timedelta, timezone
+from functools import partial
+from types import SimpleNamespace
+
+import ml_metadata as mlmd
+import pytest
+from ml_metadata.proto import metadata_store_pb2 as pb
+
+from tfx_feeder.pipeline.inspection.garbage import sort_files
+from tfx_feeder.pipeline.inspection.removal import remove
+from tfx_feeder.pipeline.lineage import Lineage
+from tfx_feeder.pipeline.store import open_store, writable
+
+ALL = ("--older-than", "0.001s", "--keep-runs", 0)
+
+
+@pytest.fixture
+def runs(own_reference) -> SimpleNamespace:
+    """Three runs, their files where components write them: one pushed, one not blessed, one failed."""
+    for artifact_id, (node, key, execution) in makers(own_reference.folder).items():
+        folder = own_reference.folder / "artifacts" / "p" / node / key / str(execution)
+        move(own_reference, artifact_id, folder)
+        (folder / "content").write_bytes(b"x" * 1000)
+    return own_reference
+
+
+def makers(folder) -> dict[int, tuple[str, str, int]]:
+    """Returns the node, output key and execution that made each artifact."""
+    lineage, found = Lineage.open(folder), {}
+    for run_id in lineage.run_ids():
+        for execution in lineage.executions(run_id):
+            for key, artifacts in execution.outputs.items():
+                for artifact in artifacts:
+                    found.setdefault(artifact.id, (execution.node, key, execution.id))
+    return found
+
+
+def move(runs, artifact_id: int, folder) -> None:
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    runs.store.path(artifact_id).rename(folder)
+    update(runs, pb.Artifact(id=artifact_id, uri=str(folder)), "uri")
+
+
+def update(runs, artifact: pb.Artifact, field: str) -> None:
+    mlmd.MetadataStore(writable(runs.folder)).put_artifacts([artifact], field_mask_paths=[field])
+
+
+def state(runs, artifact_id: int) -> str:
+    return Lineage.open(runs.folder).artifact(artifact_id).state
+
+
+def of(run: SimpleNamespace) -> set[int]:
+    return {value for value in vars(run).values() if isinstance(value, int)}
+
+
+@pytest.fixture
+def collect(runs, ask_json):
+    """Returns a function that calls ``gc`` and returns the ids of what can go or went."""
+
+    def call(*arguments: object) -> set[int]:
+        answer = ask_json("gc", *arguments, store=runs.folder)
+        return {files["artifact_id"] for files in answer["files"]}
+
+    return call
+
+
+def test_what_no_blessed_or_pushed_model_needs_can_go(runs, collect):
+    gone = (of(runs.second) - {runs.second.schema}) | {runs.failed.raw}
+    assert collect(*ALL) == gone
+
+
+def test_nothing_is_touched_without_consent(runs, ask):
+    told = ask("gc", *ALL, store=runs.folder).stdout
+    assert "Nothing was touched" in told
+    assert str(runs.folder / "artifacts" / "p") in told.replace("\n", "")
+    assert all(runs.store.path(artifact).exists() for artifact in of(runs.second))
+    assert state(runs, runs.second.model) != "DELETED"
+
+
+def test_with_consent_files_go_and_their_artifacts_are_marked(runs, ask, collect):
+    told = ask("gc", *ALL, "--yes", store=runs.folder).stdout
+    assert "Deleted" in told
+    for artifact in of(runs.second) - {runs.second.schema}:
+        assert not runs.store.path(artifact).exists()
+        assert state(runs, artifact) == "DELETED"
+    for artifact in of(runs.first):
+        assert runs.store.path(artifact).exists()
+        assert state(runs, artifact) != "DELETED"
+    assert Lineage.open(runs.folder).artifact(runs.first.raw).properties["span"] == 1
+    assert collect(*ALL) == set()
+
+
+def test_files_that_an_interrupted_collection_left_go_the_next_time(runs, collect):
+    update(runs, pb.Artifact(id=runs.second.model, state=pb.Artifact.DELETED), "state")
+    assert runs.second.model in collect(*ALL, "--yes")
+    assert not runs.store.path(runs.second.model).exists()
+
+
+def test_young_files_and_those_of_the_newest_runs_stay(runs, collect):
+    assert collect() == set()
+    assert collect("--older-than", "0.001s") == of(runs.second) - {runs.second.schema}
+    assert collect("--older-than", "0.001s", "--keep-runs", 2) == set()
+
+
+def test_run_that_is_going_on_stays_whole(runs, collect):
+    store, second = runs.store, runs.second
+    store.execution(store.run(second.name), "BulkInferrer", "RUNNING", {"model": second.model})
+    assert collect(*ALL) == {runs.failed.raw}
+
+
+def test_what_a_newer_run_took_from_the_cache_stays(runs, collect):
+    raw = runs.second.raw
+    run = runs.store.run("2026-01-04")
+    runs.store.execution(run, "ImageExampleGen", "CACHED", outputs={"examples": raw})
+    gone = collect("--older-than", "0.001s")
+    assert runs.second.model in gone
+    assert raw not in gone
+
+
+def test_model_stays_that_a_pushed_one_was_trained_from(runs, collect):
+    run, second = runs.store.run("2026-01-04"), runs.second
+    model, version = runs.store.artifact("Model"), runs.store.artifact("PushedModel", pushed=1)
+    read = {"examples": second.transformed, "base_model": second.model}
+    runs.store.execution(run, "FeederTrainer", "COMPLETE", read, {"model": model})
+    runs.store.execution(run, "Pusher", "COMPLETE", {"model": model}, {"pushed_model": version})
+    # Its own evaluation says nothing about the model that was made of it.
+    assert collect(*ALL) == {
+        second.evaluation,
+        second.blessing,
+        second.pushed,
+        runs.failed.raw,
+    }
+
+
+def test_what_was_found_out_about_a_model_and_its_data_stays(runs, collect):
+    store, run = runs.store, runs.store.run(runs.first.name)
+    card, statistics, anomalies = map(
+        store.artifact, ("tfx_feeder.ModelCard", "ExampleStatistics", "ExampleAnomalies")
+    )
+    made = (
+        ("ModelCard", {"model": runs.first.model}, {"model_card": card}),
+        ("StatisticsGen", {"examples": runs.first.raw}, {"statistics": statistics}),
+        ("ExampleValidator", {"statistics": statistics}, {"anomalies": anomalies}),
+    )
+    for node, read, outputs in made:
+        execution = store.execution(run, node, "COMPLETE", read, outputs)
+        [(key, artifact)] = outputs.items()
+        move(runs, artifact, runs.folder / "artifacts" / "p" / node / key / str(execution))
+    assert collect(*ALL).isdisjoint({card, statistics, anomalies})
+
+
+def test_files_elsewhere_are_not_touched(runs, collect, tmp_path):
+    elsewhere = tmp_path / "imported"
+    move(runs, runs.second.raw, elsewhere)
+    linked = runs.store.path(runs.second.model)
+    linked.rename(tmp_path / "model")
+    linked.symlink_to(tmp_path / "model")
+    gone = collect(*ALL, "--yes")
+    assert gone.isdisjoint({runs.second.raw, runs.second.model})
+    assert (elsewhere / "content").exists()
+    assert (tmp_path / "model" / "content").exists()
+
+
+def test_folder_that_holds_what_stays_is_not_touched(runs, collect):
+    inner = runs.store.path(runs.second.model) / "within"
+    move(runs, runs.first.model, inner)
+    assert runs.second.model not in collect(*ALL, "--yes")
+    assert inner.exists()
+
+
+def test_only_the_named_pipeline_is_swept(runs, ask_json):
+    runs.store.empty_run("another", "2026-02-01")
+    answer = ask_json("gc", *ALL, "--pipeline", "another", store=runs.folder)
+    assert answer["files"] == answer["kept"] == []
+
+
+def test_what_a_run_took_in_the_meantime_is_marked_as_it_was(runs):
+    sort = partial(
+        sort_files,
+        untouched_since=datetime.now(timezone.utc) + timedelta(hours=1),
+        keep_runs=0,
+    )
+
+    def sort_again():
+        run = runs.store.run("2026-01-04")
+        runs.store.execution(run, "Transform", "RUNNING", {"examples": runs.second.raw})
+        return sort(open_store(runs.folder))
+
+    before = state(runs, runs.second.raw)
+    store = mlmd.MetadataStore(writable(runs.folder))
+    deleted, failures = remove(store, sort(store), sort_again)
+    assert runs.second.raw not in {files.artifact_id for files in deleted}
+    assert state(runs, runs.second.raw) == before
+    assert runs.store.path(runs.second.raw).exists()
+    assert state(runs, runs.second.model) == "DELETED"
+    assert failures == []
+
+
+def test_what_cannot_be_deleted_is_said(runs, ask):
+    path = runs.store.path(runs.second.model)
+    shutil.rmtree(path)
+    path.write_text("a file where a folder should be")
+    done = ask("gc", *ALL, "--yes", store=runs.folder, status=1)
+    assert f"{path} is not deleted" in done.output
+    assert not runs.store.path(runs.second.raw).exists()
+
+
+def test_an_age_that_is_none_is_refused(runs, ask):
+    assert (
+        "--older-than: expected a duration"
+        in ask("gc", "--older-than", "never", store=runs.folder, status=1).output
+    )
