@@ -105,10 +105,8 @@ def test_fingerprints_of_inputs_and_sizes_of_splits_are_compared(differ, own_ref
 def test_schedules_are_told_in_the_notation_of_the_command_line(differ, own_reference):
     store, folder = own_reference.store, own_reference.folder
     phase = {"learning_rate": 0.01, "batch_size": 32, "length": "3ep"}
-    for name, schedule in (
-        ("2026-02-01", {"phases": [phase], "steps_per_epoch": None}),
-        ("2026-02-02", "of another trainer"),
-    ):
+    ours = json.dumps({"phases": [phase], "steps_per_epoch": None})
+    for name, schedule in (("2026-02-01", ours), ("2026-02-02", "of another trainer")):
         store.execution(
             store.run(name),
             "FeederTrainer",
