@@ -89,7 +89,7 @@ class Card:
     """What a pushed model says of itself.
 
     Args:
-        version: Under which it was pushed.
+        pushed_version: Under which it was pushed.
         destination: To which it was pushed.
         pipeline: Name of the pipeline.
         run_id: Of the run that wrote the card.
@@ -102,7 +102,7 @@ class Card:
         files: SHA-256 of every file by its path in the folder, in hexadecimal digits.
     """
 
-    version: str
+    pushed_version: str
     destination: str
     pipeline: str
     run_id: str

@@ -75,7 +75,7 @@ def write_card(pushed: PushedModel, record: Path) -> Card:
 def make_card(pushed: PushedModel) -> Card:
     """Returns the card of a pushed model; for errors see ``write_card``."""
     return Card(
-        version=pushed.version,
+        pushed_version=pushed.version,
         destination=pushed.destination,
         pipeline=pushed.pipeline,
         run_id=pushed.run_id,

@@ -36,7 +36,7 @@ class Executor(base_executor.BaseExecutor):
             logging.info("Nothing was pushed: there is no card to write.")
             return
         card = write_card(self._describe(pushed, input_dict, exec_properties), Path(record.uri))
-        record.set_string_custom_property("pushed_version", card.version)
+        record.set_string_custom_property("pushed_version", card.pushed_version)
         if card.reason:
             record.set_string_custom_property("reason", card.reason)
 
@@ -53,7 +53,7 @@ class Executor(base_executor.BaseExecutor):
             archive=Path(pushed.uri),
             pipeline=info.id if info else "",
             run_id=(self._context.pipeline_run_id if self._context else None) or "",
-            lineage=tuple(_lineage(inputs)),
+            lineage=tuple(sorted(_lineage(inputs), key=lambda origin: origin.id)),
             blessed=bool(blessing.get_int_custom_property("blessed")) if blessing else None,
             evaluation=_folder(inputs, "evaluation"),
             history=_folder(inputs, "training_history"),

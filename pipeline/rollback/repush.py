@@ -1,0 +1,152 @@
+"""Pushes an earlier version once more, by a small pipeline over the same store."""
+
+# TFX declares no exports in its public modules, and messages get their names at run time.
+# pyright: reportPrivateImportUsage=false, reportAttributeAccessIssue=false
+
+import posixpath
+import time
+from dataclasses import dataclass
+
+import ml_metadata as mlmd
+from google.protobuf import json_format
+from ml_metadata.proto import metadata_store_pb2 as pb
+from tfx import v1 as tfx
+
+from tfx_feeder.components import ModelCard
+from tfx_feeder.components.common.errors import ConfigError, DataError
+from tfx_feeder.pipeline.lineage import Lineage
+from tfx_feeder.pipeline.local_run import run_locally
+from tfx_feeder.pipeline.pusher import Pusher
+from tfx_feeder.pipeline.records import Artifact
+from tfx_feeder.pipeline.resolvers import ById
+from tfx_feeder.pipeline.rollback.marks import withdrawing
+from tfx_feeder.pipeline.rollback.plan import Rollback
+from tfx_feeder.schemas.artifacts import TrainingHistory
+
+_PATIENCE_S = 5
+_TYPES = {
+    artifact.TYPE_NAME: artifact
+    for artifact in (
+        tfx.types.standard_artifacts.Examples,
+        tfx.types.standard_artifacts.InfraBlessing,
+        tfx.types.standard_artifacts.Model,
+        tfx.types.standard_artifacts.ModelBlessing,
+        tfx.types.standard_artifacts.ModelEvaluation,
+        tfx.types.standard_artifacts.Schema,
+        tfx.types.standard_artifacts.TransformGraph,
+        TrainingHistory,
+    )
+}
+
+
+@dataclass(frozen=True, slots=True)
+class RolledBack:
+    """An earlier version that is served again.
+
+    Args:
+        version: Under which it is served now.
+        destination: Where.
+        earlier_version: Under which it was served before.
+        model_id: Of the model, in the store.
+        run_id: Of the run that pushed it.
+        withdrawn: Ids of the models that were left behind.
+        reason: Why.
+    """
+
+    version: str
+    destination: str
+    earlier_version: str
+    model_id: int
+    run_id: str
+    withdrawn: tuple[int, ...]
+    reason: str
+
+
+def push_again(rollback: Rollback, connection: pb.ConnectionConfig) -> RolledBack:
+    """Pushes an earlier version once more, and withdraws what came after it.
+
+    Args:
+        rollback: What to push.
+        connection: To the store, for writing.
+
+    Raises:
+        ConfigError: The new version would not be the highest.
+        DataError: The gate let nothing through.
+    """
+    _wait_until_higher(rollback.highest_version)
+    store = mlmd.MetadataStore(connection)
+    with withdrawing(store, rollback):
+        run_id = run_locally(create_pipeline(rollback, connection), store)
+        pushed = _pushed(Lineage(store, rollback.pusher.pipeline), run_id, rollback.pusher.node)
+    return RolledBack(
+        version=pushed.properties["pushed_version"],
+        destination=pushed.properties["pushed_destination"],
+        earlier_version=rollback.push.version,
+        model_id=rollback.model.model.id,
+        run_id=run_id,
+        withdrawn=tuple(m.model.id for m in rollback.left_behind),
+        reason=rollback.reason,
+    )
+
+
+def create_pipeline(rollback: Rollback, connection: pb.ConnectionConfig) -> tfx.dsl.Pipeline:
+    """Wires the artifacts of an earlier push to a Pusher with the same destination."""
+    resolver = tfx.dsl.Resolver(
+        strategy_class=ById,
+        config={"ids": {key: [a.id for a in group] for key, group in rollback.inputs.items()}},
+        **{
+            key: tfx.dsl.Channel(type=_TYPES[group[0].type_name])
+            for key, group in rollback.inputs.items()
+        },
+    ).with_id("rollback")
+    pusher = Pusher(
+        model=resolver.outputs["model"],
+        model_blessing=resolver.outputs["model_blessing"],
+        infra_blessing=resolver.outputs.get("infra_blessing"),
+        push_destination=json_format.Parse(
+            rollback.pusher.properties["push_destination"], tfx.proto.PushDestination()
+        ),
+    ).with_id(rollback.pusher.node)
+    card = ModelCard(
+        pushed_model=pusher.outputs["pushed_model"],
+        **{key: resolver.outputs[key] for key in rollback.inputs if key != "infra_blessing"},
+        intended_slices=rollback.intended_slices,
+        reason=f"rolled back from version {rollback.highest_version}: {rollback.reason}",
+    )
+    return tfx.dsl.Pipeline(
+        pipeline_name=rollback.pusher.pipeline,
+        pipeline_root=_root(rollback.push.artifact),
+        metadata_connection_config=connection,
+        components=[resolver, pusher, card],
+        # The earlier push would be found there.
+        enable_cache=False,
+    )
+
+
+def _root(pushed: Artifact) -> str:
+    """Returns the pipeline's root: outputs lie in ``root/node/key/execution``."""
+    folder = pushed.uri.rstrip("/")
+    for _ in range(3):
+        folder = posixpath.dirname(folder)
+    return folder
+
+
+def _pushed(lineage: Lineage, run_id: str, node: str) -> Artifact:
+    for execution in lineage.executions(run_id):
+        pushed = execution.output("pushed_model") if execution.node == node else None
+        if pushed and pushed.properties.get("pushed"):
+            return pushed
+    raise DataError(f"{node} let nothing through. Its reason stands in the log.")
+
+
+def _wait_until_higher(version: int) -> None:
+    """Waits until the clock, of which the Pusher makes versions, is past a version."""
+    if version - time.time() > _PATIENCE_S:
+        raise ConfigError(
+            "version",
+            received=f"version {version}, while the clock stands at {time.time():.0f}",
+            expected="versions below that: the new one has to be the highest",
+            fix="Set the clock, or remove what was pushed under a higher version.",
+        )
+    while int(time.time()) <= version:
+        time.sleep(0.1)
