@@ -56,6 +56,10 @@ _COMMANDS: Mapping[str, tuple[str, str]] = {
         "tfx_feeder.pipeline.orchestration.cli:run_node",
         "Run one node of a compiled pipeline.",
     ),
+    "rollback": (
+        "tfx_feeder.pipeline.rollback.command:rollback",
+        "Push an earlier version once more, and withdraw the later ones.",
+    ),
     "schedule": (
         "tfx_feeder.pipeline.schedule_cli:schedule",
         "Look at schedules of learning rate and batch size.",
@@ -63,6 +67,10 @@ _COMMANDS: Mapping[str, tuple[str, str]] = {
     "strategy": (
         "tfx_feeder.pipeline.strategy_cli:strategy",
         "Look at distribution strategies, and at what each would take.",
+    ),
+    "verify": (
+        "tfx_feeder.pipeline.inspection.verify:verify",
+        "Check whether a model's files are those that were pushed.",
     ),
     "why": (
         "tfx_feeder.pipeline.inspection.why:why",
