@@ -8,7 +8,6 @@ from rich.console import RenderableType
 from rich.markup import escape
 from rich.tree import Tree
 
-from tfx_feeder.components.common.errors import ConfigError
 from tfx_feeder.pipeline.inspection.labels import Item, item, sources, state
 from tfx_feeder.pipeline.inspection.models import MODEL
 from tfx_feeder.pipeline.inspection.options import store_options
@@ -16,6 +15,9 @@ from tfx_feeder.pipeline.inspection.output import print_json, show
 from tfx_feeder.pipeline.inspection.selecting import find_artifact, find_model
 from tfx_feeder.pipeline.lineage import Lineage
 from tfx_feeder.pipeline.records import CACHED, COMPLETE, Artifact, Execution, Graph
+
+_CHAINS = (MODEL, "TransformCache")
+"""Types of artifacts that a run may take from the one before, and so on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +52,7 @@ class LineageOf:
     Args:
         artifact: What it is about.
         down: Whether it holds what was made out of it.
+        full: Whether it goes on beyond what a run took from an earlier one.
         items: All artifacts, by id.
         steps: All executions, by id.
         makers: By artifact id: the execution that made it.
@@ -58,6 +61,7 @@ class LineageOf:
 
     artifact: Item
     down: bool
+    full: bool
     items: Mapping[int, Item]
     steps: Mapping[int, Step]
     makers: Mapping[int, int]
@@ -73,19 +77,21 @@ def read_lineage(
         lineage: Of the store.
         artifact: Where to begin.
         down: What was made out of it, and not out of what it was made.
-        full: Go on beyond other models, such as one that a training started from.
+        full: Go on beyond what a run took from an earlier one, such as the model that a training
+            started from.
     """
-    stop_at = () if full else (MODEL,)
+    stop_at = () if full else _CHAINS
     walk = lineage.downstream if down else lineage.upstream
     graph = walk([artifact.id], stop_at=stop_at)
     steps = {execution.id: _step(execution) for execution in graph.executions.values()}
     makers = dict(graph.maker_ids)
-    maker = lineage.upstream([artifact.id], stop_at=(MODEL,)).maker(artifact.id) if down else None
+    maker = lineage.upstream([artifact.id], stop_at=_CHAINS).maker(artifact.id) if down else None
     if maker:
         steps[maker.id], makers[artifact.id] = _step(maker), maker.id
     return LineageOf(
         artifact=item(artifact),
         down=down,
+        full=full,
         items={artifact_id: item(a) for artifact_id, a in graph.artifacts.items()},
         steps=steps,
         makers=makers,
@@ -110,7 +116,7 @@ def lineage_trees(found: LineageOf) -> Iterator[RenderableType]:
 @click.command()
 @click.argument("what", metavar="MODEL|ARTIFACT")
 @click.option("--down", is_flag=True, help="Show what was made out of it.")
-@click.option("--full", is_flag=True, help="Go on beyond the models that it started from.")
+@click.option("--full", is_flag=True, help="Go on beyond models that others started from.")
 @store_options
 def lineage(lineage: Lineage, as_json: bool, what: str, down: bool, full: bool) -> None:
     """Show out of what a model was made, back to the input files.
@@ -190,17 +196,16 @@ class _Drawing:
         A model that is not the subject, and what a node takes from its own earlier run, would make
         a chain as long as the history of the pipeline.
         """
-        return _place(maker) in path or (
-            artifact_id != self._found.artifact.id
-            and self._found.items[artifact_id].type_name == MODEL
-        )
+        of_chain = self._found.items[artifact_id].type_name in _CHAINS
+        return _place(maker) in path or (of_chain and artifact_id != self._found.artifact.id)
 
     def _pointer(self, artifact_id: int) -> str:
         """Says where what comes next is shown, if anything does."""
-        if artifact_id in (self._found.users if self._found.down else self._found.makers):
+        known = artifact_id in (self._found.users if self._found.down else self._found.makers)
+        if self._found.full and known:
             self.cut.append(artifact_id)
             return " [dim](below)[/]"
-        if self._found.items[artifact_id].type_name == MODEL:
+        if known or (self._found.items[artifact_id].type_name in _CHAINS and not self._found.full):
             word = " --down" if self._found.down else ""
             return f"  [dim]tfx-feeder lineage {artifact_id}{word}[/]"
         return ""
@@ -214,11 +219,11 @@ class _Drawing:
 
 
 def _find(lineage: Lineage, text: str) -> Artifact:
-    """Finds a model, or another artifact."""
-    try:
+    """Finds the artifact that a URI or an id names, or else the model."""
+    if "/" in text:
         return find_artifact(lineage, text)
-    except ConfigError:
-        return find_model(lineage, text).model
+    found = lineage.artifact(int(text)) if text.isdecimal() else None
+    return found or find_model(lineage, text).model
 
 
 def _step(execution: Execution) -> Step:

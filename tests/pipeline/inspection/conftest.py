@@ -118,7 +118,13 @@ def ask_json(ask):
 
 def _run(store, name, *, span, accuracy, base, version="", schema=None) -> SimpleNamespace:
     run = store.run(name)
-    raw = store.artifact("Examples", span=span, num_examples_train=100, num_examples_eval=50)
+    raw = store.artifact(
+        "Examples",
+        span=span,
+        num_examples_train=100,
+        num_examples_eval=50,
+        input_fingerprint=f"split:all,num_files:1,total_bytes:{span}",
+    )
     store.execution(
         run,
         "ImageExampleGen",
