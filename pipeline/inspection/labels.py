@@ -4,7 +4,6 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timezone
-from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -129,10 +128,9 @@ def error(execution: Execution) -> str:
     if execution.state != FAILED:
         return ""
     try:
-        result = json.loads(execution.properties.get(_RESULT, "{}"))
-    except (TypeError, ValueError):
-        result = {}
-    return str(result.get("resultMessage") or NO_ERROR_TEXT)
+        return str(json.loads(execution.properties[_RESULT])["resultMessage"])
+    except (KeyError, TypeError, ValueError):
+        return NO_ERROR_TEXT
 
 
 def sources(execution: Execution) -> Iterator[tuple[str, str]]:
@@ -140,10 +138,10 @@ def sources(execution: Execution) -> Iterator[tuple[str, str]]:
 
     Those are input files, modules and functions, as the properties name them.
     """
-    base = execution.properties.get("input_base")
+    base = str(execution.properties.get("input_base", "")).rstrip("/")
     if base:
-        for pattern in _patterns(execution.properties.get("input_config")) or [""]:
-            yield "input files", str(Path(str(base)) / pattern) if is_local(base) else f"{base}"
+        for pattern in _patterns(execution.properties.get("input_config")):
+            yield "input files", f"{base}/{pattern}" if pattern else base
     for name in _SOURCES:
         value = execution.properties.get(name)
         # TFX writes null as text.
@@ -154,8 +152,8 @@ def sources(execution: Execution) -> Iterator[tuple[str, str]]:
 def _patterns(input_config: Any) -> list[str]:
     try:
         return [split["pattern"] for split in json.loads(input_config)["splits"]]
-    except (TypeError, ValueError, KeyError):
-        return []
+    except (KeyError, TypeError, ValueError):
+        return [""]
 
 
 def _facts(artifact: Artifact) -> Iterator[str]:
@@ -172,8 +170,8 @@ def _facts(artifact: Artifact) -> Iterator[str]:
         case models.PUSHED:
             version = properties.get("pushed_version")
             yield f"version {version}" if properties.get("pushed") else "not pushed"
-        case "InfraBlessing":
-            yield str(properties.get("blessing_status", "")).lower().replace("_", " ")
+        case "InfraBlessing" if "blessing_status" in properties:
+            yield str(properties["blessing_status"]).lower().replace("_", " ")
         case models.HISTORY:
             if "epochs" in properties:
                 yield f"{properties['epochs']} epochs"
