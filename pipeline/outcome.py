@@ -7,6 +7,7 @@ from pathlib import Path
 from tfx_feeder.components.common import blessing
 from tfx_feeder.components.common.blessing import Judgement
 from tfx_feeder.pipeline.configs import PipelineConfig
+from tfx_feeder.pipeline.inspection.models import WITHDRAWN
 from tfx_feeder.pipeline.lineage import Lineage
 from tfx_feeder.pipeline.records import Artifact, Execution
 from tfx_feeder.schemas import training_history
@@ -30,6 +31,7 @@ class Outcome:
         judgement: Whether the model was blessed, and why.
         pushed: Folder of the version that was pushed for this model; ``None``: none was.
         tensorboard: Folder of the TensorBoard logs.
+        withdrawn: Why a rollback has withdrawn the model; empty where none has.
     """
 
     config: PipelineConfig
@@ -41,6 +43,7 @@ class Outcome:
     judgement: Judgement
     pushed: Path | None
     tensorboard: Path
+    withdrawn: str = ""
 
     @property
     def from_cache(self) -> bool:
@@ -71,6 +74,7 @@ def gather(config: PipelineConfig, lineage: Lineage, run_id: str) -> Outcome:
         judgement=blessing.read(outputs["evaluation"].path),
         pushed=_pushed_to(outputs["pushed_model"]),
         tensorboard=outputs["model_run"].path,
+        withdrawn=str(outputs["model"].properties.get(WITHDRAWN, "")),
     )
 
 

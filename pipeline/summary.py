@@ -129,6 +129,8 @@ def verdict_lines(outcome: Outcome) -> Iterator[str]:
         yield "[green]Blessed:[/]   every gate was passed"
     for cause in judgement.causes:
         yield f"[red]Not blessed:[/] {escape(str(cause))}"
+    if outcome.withdrawn:
+        yield f"[red]Withdrawn:[/] {escape(outcome.withdrawn)}"
     if outcome.pushed is None:
         yield "Pushed:    nothing"
     else:

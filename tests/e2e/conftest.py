@@ -22,19 +22,17 @@ class Finished:
         status: Exit status.
         text: Everything on the screen, blanks squeezed.
         root: Its ``--root``.
+        versions: What was pushed until then, of all pipelines; the oldest first.
     """
 
     status: int
     text: str
     root: Path
+    versions: tuple[str, ...]
 
     def states(self) -> dict[str, str]:
         """Returns component to ``run`` or ``cached`` as the summary's table says."""
         return dict(re.findall(r"^(\w+) (run|cached)\b", self.text, re.MULTILINE))
-
-    def versions(self) -> list[str]:
-        """Returns the pushed versions of all pipelines."""
-        return sorted(path.name for path in self.root.glob("serving/*/*"))
 
     def log(self) -> str:
         """Returns the newest log."""
@@ -63,7 +61,26 @@ def finish(process: subprocess.Popen, root: Path) -> Finished:
     """Waits for a run."""
     out, _ = process.communicate(timeout=600)
     lines = (" ".join(line.split()) for line in out.splitlines())
-    return Finished(process.returncode, "\n".join(lines), root)
+    versions = sorted(path.name for path in root.glob("serving/*/*"))
+    return Finished(process.returncode, "\n".join(lines), root, tuple(versions))
+
+
+def tfx_feeder(*arguments: str) -> subprocess.Popen:
+    """Starts ``tfx-feeder`` without waiting for it."""
+    code = "from tfx_feeder.pipeline.cli import main; main()"
+    return subprocess.Popen(
+        [sys.executable, "-c", code, *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def roll_back(root: Path) -> Finished:
+    """Serves the first version again."""
+    first = min(path.name for path in root.glob("serving/*/*"))
+    reason = ("--reason", "zeros look wrong")
+    return finish(tfx_feeder("rollback", first, *reason, "--store", str(root)), root)
 
 
 def interrupt_after(process: subprocess.Popen, root: Path, text: str) -> Finished:
@@ -90,6 +107,8 @@ class Story:
     resumed: Finished
     second: Finished
     repeated: Finished
+    rolled_back: Finished
+    after_rollback: Finished
 
 
 @pytest.fixture(scope="session")
@@ -101,4 +120,6 @@ def story(tmp_path_factory) -> Story:
         resumed=run(root, "--span", "1"),
         second=run(root),
         repeated=run(root, "--span", "2"),
+        rolled_back=roll_back(root),
+        after_rollback=run(root, "--span", "2"),
     )

@@ -1,12 +1,15 @@
 """The main job on handwritten digits, as a user runs it."""
 
 import json
+import shutil
 import subprocess
 import sys
 
 import pytest
 
+from tfx_feeder.pipeline.inspection.models import read_models
 from tfx_feeder.pipeline.lineage import Lineage
+from tfx_feeder.schemas import model_card
 
 pytestmark = pytest.mark.slow
 
@@ -19,7 +22,17 @@ COMPONENTS = [
     "FeederTrainer",
     "Evaluator",
     "Pusher",
+    "ModelCard",
 ]
+
+
+def tfx_feeder(*arguments):
+    code = "from tfx_feeder.pipeline.cli import main; main()"
+    return subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True)
+
+
+def verify(folder):
+    return tfx_feeder("verify", str(folder), "--json")
 
 
 def test_model_that_learnt_nothing_is_refused_with_reasons(story):
@@ -72,13 +85,54 @@ def test_identical_run_comes_from_the_cache_and_pushes_nothing_anew(story):
     assert story.repeated.status == 0, story.repeated.text
     assert set(story.repeated.states().values()) == {"cached"}
     assert "(by an earlier run)" in story.repeated.text
-    assert len(story.repeated.versions()) == 2
+    assert len(story.repeated.versions) == 2
+
+
+def test_pushed_versions_carry_cards_that_hold_wherever_they_are_copied(story, tmp_path):
+    copied = shutil.copytree(next(story.repeated.root.glob("serving/*/*")), tmp_path / "copied")
+    done = verify(copied)
+    assert done.returncode == 0, done.stderr
+    shown = json.loads(done.stdout)
+    card = shown["card"]
+    assert shown["whole"]
+    assert card["pushed_version"] == story.repeated.versions[0]
+    assert {row["role"] for row in card["lineage"]} >= {"model", "examples", "schema", "evaluation"}
+    assert card["evaluation"]["blessed"]
+    assert card["training"]["schedule"]["steps_per_epoch"] == 40
+    assert card["intended_slices"] == ["label", "form"]
+    (copied / "saved_model.pb").write_bytes(b"")
+    done = verify(copied)
+    assert done.returncode == 1
+    assert json.loads(done.stdout)["differences"]["changed"] == ["saved_model.pb"]
+
+
+def test_rollback_serves_the_first_model_as_the_newest_version(story):
+    done = story.rolled_back
+    assert done.status == 0, done.text
+    first, second, newest = done.versions
+    assert f"Version {first} is served again, as {newest}" in done.text
+    models = read_models(Lineage.open(done.root, "digits"))
+    served, left_behind = (model for model in reversed(models) if model.pushes)
+    assert served.live
+    assert [push.version for push in served.pushes] == [first, newest]
+    assert [push.version for push in left_behind.pushes] == [second]
+    assert left_behind.withdrawn == f"rolled back to version {first}: zeros look wrong"
+    card = model_card.read(done.root / "serving" / "digits" / newest)
+    assert card.reason == f"rolled back from version {second}: zeros look wrong"
+    assert card.spans == (1,)
+
+
+def test_withdrawn_model_is_not_pushed_by_a_later_run(story):
+    done = story.after_rollback
+    assert done.status == 0, done.text
+    assert done.states()["FeederTrainer"] == "cached"
+    assert "Withdrawn: rolled back to version" in done.text
+    assert "Pushed: nothing" in done.text
+    assert done.versions == story.rolled_back.versions
 
 
 def test_strategies_can_be_probed_on_what_the_runs_made(story):
-    script = "from tfx_feeder.pipeline.cli import main; main()"
-    options = ["strategy", "probe", "--root", str(story.second.root), "--json"]
-    done = subprocess.run([sys.executable, "-c", script, *options], capture_output=True, text=True)
+    done = tfx_feeder("strategy", "probe", "--root", str(story.second.root), "--json")
     assert done.returncode == 0, done.stderr
     shown = json.loads(done.stdout)
     assert shown["chosen"] == "sequential"

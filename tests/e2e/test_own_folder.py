@@ -43,7 +43,7 @@ def test_classes_and_schema_are_inferred_and_the_model_pushed(finished):
     assert finished.status == 0, finished.text
     assert "zeros-and-ones: 2 classes" in finished.text
     assert finished.states()["SchemaGen"] == "run"
-    assert len(finished.versions()) == 1
+    assert len(finished.versions) == 1
 
 
 def test_corrupt_image_is_left_out_and_reported(finished):

@@ -41,7 +41,7 @@ def _execution(number, node, state, seconds):
     )
 
 
-def _outcome(root, *, blessed=True, state="COMPLETE", rejected=None):
+def _outcome(root, *, blessed=True, state="COMPLETE", rejected=None, withdrawn=""):
     phase = PhaseRow(0, 0.01, 32, 3, 120, 3840, 2.0, 1920.0, 0.5, "schedule", {"accuracy": 0.99})
     return Outcome(
         config=_config(root),
@@ -56,6 +56,7 @@ def _outcome(root, *, blessed=True, state="COMPLETE", rejected=None):
         judgement=Judgement(blessed, () if blessed else (MISSED,), ROWS),
         pushed=root / "serving" / "digits" / "17" if blessed else None,
         tensorboard=root / "tensorboard",
+        withdrawn=withdrawn,
     )
 
 
@@ -105,6 +106,11 @@ def test_rejected_images_are_counted_by_reason(tmp_path, text):
 def test_cached_run_did_not_push_again(tmp_path, text):
     lines = text(_outcome(tmp_path, state="CACHED"), {1, 2})
     assert any("version 17 (by an earlier run)" in line for line in lines)
+
+
+def test_a_withdrawn_model_says_why(tmp_path, text):
+    lines = text(_outcome(tmp_path, withdrawn="rolled back to version 1: [red]wrong[/]"), {1})
+    assert "Withdrawn: rolled back to version 1: [red]wrong[/]" in lines
 
 
 def test_opening_of_a_new_span(tmp_path):
