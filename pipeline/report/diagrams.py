@@ -9,11 +9,11 @@ from tfx_feeder.pipeline.records import Artifact, Execution
 from tfx_feeder.pipeline.report.facts import RunFacts
 from tfx_feeder.pipeline.report.layered import Layout, lay_out
 
-_WIDTH, _HEIGHT = 152, 52
-_ALONG, _ACROSS = 44, 16
+_WIDTH, _HEIGHT = 160, 52
+_ALONG, _ACROSS = 36, 16
 """Gaps between boxes: in the direction of the edges, and beside it."""
 _MARGIN = 4
-_MOST_LETTERS = 19
+_MOST_LETTERS = 20
 MOST_NODES = 80
 """A diagram with more boxes would be no picture any more."""
 
@@ -162,7 +162,7 @@ def _draw(layout: Layout, labels: Mapping[int, _Label], *, across: bool) -> Diag
 
 def _box(corner: tuple[float, float], label: _Label) -> Box:
     x, y = (round(value, 1) for value in corner)
-    return Box(x, y, _cut(label.title), _cut(label.detail, 4), label.hint, label.style)
+    return Box(x, y, _cut(label.title), _cut(label.detail, 2), label.hint, label.style)
 
 
 def _curve(corners: Sequence[tuple[float, float]], across: bool) -> str:

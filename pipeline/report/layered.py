@@ -13,6 +13,8 @@ from typing import TypeVar
 N = TypeVar("N", bound=Hashable)
 
 _SWEEPS = 8
+_THIN = 0.4
+"""Room for a placeholder; that for a node is 1."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +34,14 @@ class Layout:
     breadth: float
 
 
+@dataclass(frozen=True, slots=True)
+class _Placeholder:
+    """Stands for the edges that leave a node and pass through a layer; they run together."""
+
+    start: Hashable
+    layer: int
+
+
 @dataclass(slots=True)
 class _Grid:
     layers: list[list[Hashable]]
@@ -39,8 +49,9 @@ class _Grid:
     below: dict[Hashable, list[Hashable]] = field(default_factory=dict)
 
     def connect(self, upper: Hashable, lower: Hashable) -> None:
-        self.below.setdefault(upper, []).append(lower)
-        self.above.setdefault(lower, []).append(upper)
+        if lower not in self.below.setdefault(upper, []):
+            self.below[upper].append(lower)
+            self.above.setdefault(lower, []).append(upper)
 
 
 def lay_out(nodes: Sequence[N], edges: Iterable[tuple[N, N]]) -> Layout:
@@ -108,9 +119,10 @@ def _depths(nodes: Sequence[N], edges: Sequence[tuple[N, N]]) -> dict[N, int]:
 def _chain(edge: tuple[N, N], depth: Mapping[N, int], grid: _Grid) -> list[Hashable]:
     """Adds placeholders where an edge skips layers; returns all nodes through which it goes."""
     start, end = edge
-    between = [(edge, layer) for layer in range(depth[start] + 1, depth[end])]
+    between = [_Placeholder(start, layer) for layer in range(depth[start] + 1, depth[end])]
     for placeholder in between:
-        grid.layers[placeholder[1]].append(placeholder)
+        if placeholder not in grid.layers[placeholder.layer]:
+            grid.layers[placeholder.layer].append(placeholder)
     chain = [start, *between, end]
     for upper, lower in itertools.pairwise(chain):
         grid.connect(upper, lower)
@@ -159,8 +171,12 @@ def _crossings(grid: _Grid) -> int:
 
 
 def _positions(grid: _Grid) -> dict[Hashable, float]:
-    """Moves the nodes of each layer towards their neighbours, one unit apart at least."""
-    position = {node: float(i) for layer in grid.layers for i, node in enumerate(layer)}
+    """Moves the nodes of each layer towards their neighbours, without letting them overlap."""
+    position = {
+        node: place
+        for layer in grid.layers
+        for node, place in zip(layer, _offsets(layer), strict=True)
+    }
     for sweep in range(_SWEEPS):
         down = sweep % 2 == 0
         neighbours = grid.above if down else grid.below
@@ -169,21 +185,33 @@ def _positions(grid: _Grid) -> dict[Hashable, float]:
             wanted = [
                 mean(p) if (p := _places(n, neighbours, position)) else position[n] for n in layer
             ]
-            position.update(zip(layer, _apart(wanted), strict=True))
+            position.update(zip(layer, _apart(wanted, _offsets(layer)), strict=True))
     least = min(position.values(), default=0.0)
     return {node: place - least for node, place in position.items()}
 
 
-def _apart(wanted: Sequence[float]) -> list[float]:
-    """Returns places in the same order, at least 1 apart, as near to the wanted ones as can be.
+def _size(node: Hashable) -> float:
+    return _THIN if isinstance(node, _Placeholder) else 1.0
+
+
+def _offsets(layer: Sequence[Hashable]) -> list[float]:
+    """Where the nodes of a layer stand when they are as close as can be."""
+    offsets = [0.0] if layer else []
+    for one, other in itertools.pairwise(layer):
+        offsets.append(offsets[-1] + (_size(one) + _size(other)) / 2)
+    return offsets
+
+
+def _apart(wanted: Sequence[float], offsets: Sequence[float]) -> list[float]:
+    """Returns places as near to the wanted ones as can be, no closer than the offsets allow.
 
     Neighbours that are too close form a block around the mean of what they want.
     """
-    blocks: list[list[float]] = []  # Offsets already taken off, each block's wanted first places.
-    for index, place in enumerate(wanted):
-        blocks.append([place - index])
+    blocks: list[list[float]] = []  # What each member wants of its block's first place.
+    for place, offset in zip(wanted, offsets, strict=True):
+        blocks.append([place - offset])
         while len(blocks) > 1 and mean(blocks[-2]) >= mean(blocks[-1]):
             last = blocks.pop()
             blocks[-1] += last
     starts = [mean(block) for block in blocks for _ in block]
-    return [start + index for index, start in enumerate(starts)]
+    return [start + offset for start, offset in zip(starts, offsets, strict=True)]

@@ -1,0 +1,71 @@
+"""Draws a page as one HTML file that loads nothing."""
+
+import base64
+import hashlib
+import json
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import jinja2
+from markupsafe import Markup
+
+from tfx_feeder.pipeline.report.blocks import Charts, Fold, Page, clock
+from tfx_feeder.pipeline.report.bundle import javascript_bundle
+
+_HERE = Path(__file__).parent
+
+
+def render(page: Page) -> str:
+    """Returns the page as HTML.
+
+    All text is escaped. A policy in the page forbids every request and every script but its own.
+    """
+    scripts = [javascript_bundle(), _static("report.js")]
+    return _template("page.html.jinja").render(
+        page=page,
+        style=Markup(_static("report.css")),
+        scripts=[Markup(script) for script in scripts],
+        hashes=[_hash(script) for script in scripts],
+        data=Markup(_json({"data": page.data, "specs": _specs(page)})),
+    )
+
+
+def _specs(page: Page) -> dict[str, Any]:
+    blocks = [block for section in page.sections for block in section.blocks]
+    specs = {}
+    while blocks:
+        block = blocks.pop()
+        if isinstance(block, Fold):
+            blocks.extend(block.blocks)
+        elif isinstance(block, Charts):
+            specs |= {c.id: {**c.spec, "description": c.description} for c in block.charts}
+    return specs
+
+
+def _json(value: Any) -> str:
+    """Writes JSON that cannot end the element in which it stands."""
+    text = json.dumps(value, allow_nan=False, separators=(",", ":"))
+    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+
+
+def _hash(script: str) -> str:
+    return base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+
+
+@cache
+def _static(name: str) -> str:
+    return (_HERE / "static" / name).read_text(encoding="utf-8")
+
+
+@cache
+def _template(name: str) -> jinja2.Template:
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(_HERE / "templates"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["clock"] = clock
+    return environment.get_template(name)
