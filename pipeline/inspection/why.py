@@ -173,7 +173,10 @@ def _why_blessed(
     elif judged.blessed:
         yield "Every threshold was met."
     yield from map(str, judged.causes)
-    for row in (row for row in judged.rows if row.slice == ALL_EXAMPLES):
+    missed = {(cause.metric, cause.slice) for cause in judged.causes}
+    for row in judged.rows:
+        if row.slice != ALL_EXAMPLES or (row.metric, row.slice) in missed:
+            continue
         baseline = (
             "" if row.baseline is None else f"; model {model.baseline_id}: {row.baseline:.4f}"
         )
