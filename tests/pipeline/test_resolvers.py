@@ -1,0 +1,55 @@
+"""Which earlier artifacts a run goes on from."""
+
+import pytest
+from tfx import v1 as tfx
+
+from tfx_feeder.components.common.errors import DataError
+from tfx_feeder.pipeline.resolvers import BlessedBefore, ById
+
+_artifacts = tfx.types.standard_artifacts
+
+
+def _artifact(kind, number, **properties):
+    artifact = kind()
+    artifact.id = number
+    for name, value in properties.items():
+        set_property = "set_int" if isinstance(value, int) else "set_string"
+        getattr(artifact, f"{set_property}_custom_property")(name, value)
+    return artifact
+
+
+def _blessed_before(limit, *, withdrawn=()):
+    """Resolves among models 1, 3 and 5, of which 3 and 5 are blessed."""
+    marks = {number: {"withdrawn": "it was wrong"} for number in withdrawn}
+    models = [_artifact(_artifacts.Model, n, **marks.get(n, {})) for n in (1, 3, 5)]
+    blessings = [
+        _artifact(_artifacts.ModelBlessing, n + 1, current_model_id=n, blessed=int(n > 1))
+        for n in (1, 3, 5)
+    ]
+    subject = _artifact(_artifacts.Model, limit)
+    found = BlessedBefore().resolve_artifacts(
+        None, {"before": [subject], "model": models, "blessing": blessings}
+    )
+    return [model.id for model in found["model"]]
+
+
+def test_the_latest_blessed_model_before_the_subject_is_found():
+    assert _blessed_before(9) == [5]
+    assert _blessed_before(5) == [3]
+    assert _blessed_before(3) == []
+
+
+def test_withdrawn_models_are_passed_over():
+    assert _blessed_before(9, withdrawn=[5]) == [3]
+    assert _blessed_before(9, withdrawn=[3, 5]) == []
+
+
+def test_artifacts_are_found_by_id_in_the_order_asked_for():
+    examples = [_artifact(_artifacts.Examples, number) for number in (1, 2, 3)]
+    found = ById({"examples": [3, 1]}).resolve_artifacts(None, {"examples": examples})
+    assert [artifact.id for artifact in found["examples"]] == [3, 1]
+
+
+def test_an_artifact_that_the_pipeline_lacks_is_named():
+    with pytest.raises(DataError, match="no artifact 7 to use as examples"):
+        ById({"examples": [7]}).resolve_artifacts(None, {"examples": []})
