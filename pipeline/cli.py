@@ -15,6 +15,10 @@ _COMMANDS: Mapping[str, tuple[str, str]] = {
         "tfx_feeder.pipeline.inspection.artifacts:artifacts",
         "List artifacts, or show one of them.",
     ),
+    "compare": (
+        "tfx_feeder.pipeline.report.commands:compare",
+        "Write one HTML file about several runs side by side.",
+    ),
     "diff": (
         "tfx_feeder.pipeline.inspection.diff:diff",
         "Show what differs between two runs or two models.",
@@ -43,6 +47,10 @@ _COMMANDS: Mapping[str, tuple[str, str]] = {
     "models": (
         "tfx_feeder.pipeline.inspection.model_list:models",
         "List models: trained on what, blessed, pushed, live.",
+    ),
+    "report": (
+        "tfx_feeder.pipeline.report.commands:report",
+        "Write one HTML file about a run.",
     ),
     "run": (
         "tfx_feeder.pipeline.inspection.one_run:run",

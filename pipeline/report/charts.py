@@ -236,8 +236,10 @@ def feature_sets(facts: RunFacts) -> Mapping[str, Mapping[str, Feature]]:
     return {name: {f.name: f for f in split.features} for name, split in sets.items()}
 
 
-def compared_slices_chart(metric: str, evaluations: Mapping[str, Evaluation]) -> Chart | None:
-    """Returns a metric on each slice, of several runs."""
+def compared_slices_chart(
+    index: int, metric: str, evaluations: Mapping[str, Evaluation], runs: Sequence[str]
+) -> Chart | None:
+    """Returns a metric on each slice, of several runs in the order of their colours."""
     rows = [
         {
             "slice": part.row.slice,
@@ -250,7 +252,6 @@ def compared_slices_chart(metric: str, evaluations: Mapping[str, Evaluation]) ->
     ]
     if not rows:
         return None
-    runs = list(evaluations)
     spec = {
         "height": _ROW_PX * len({row["slice"] for row in rows}),
         "data": {"values": rows},
@@ -266,7 +267,7 @@ def compared_slices_chart(metric: str, evaluations: Mapping[str, Evaluation]) ->
                 "field": "run",
                 "type": "nominal",
                 "title": None,
-                "scale": {"domain": runs, "range": _series(runs)},
+                "scale": {"domain": list(runs), "range": _series(runs)},
             },
             "tooltip": [
                 {"field": "run", "type": "nominal"},
@@ -277,7 +278,7 @@ def compared_slices_chart(metric: str, evaluations: Mapping[str, Evaluation]) ->
         },
         "mark": {"type": "point", "filled": True, "size": 80, "opacity": 0.9},
     }
-    return Chart("slices", metric, f"{metric} on each slice, of every run.", spec)
+    return Chart(f"slices-{index}", metric, f"{metric} on each slice, of every run.", spec)
 
 
 def _distribution(features: Mapping[str, Feature]) -> Spec | None:

@@ -126,7 +126,7 @@ def phase_rows(history: History) -> Rows:
         rows.append(
             {
                 "phase": phase.phase + 1,
-                "label": f"phase {phase.phase + 1}" if phase.examples > whole / 9 else "",
+                "label": f"{phase.phase + 1}" if phase.examples > whole / 30 else "",
                 "begin": begin,
                 "end": end,
                 "reason": phase.reason,
@@ -148,7 +148,8 @@ def training_charts(history: History) -> list[Chart]:
         if any(VALIDATION + name in row.metrics for row in history.epochs):
             curves.append(Curve(f"v{index}", "validation", "$series1"))
         described = f"{name} of training and validation over the examples seen."
-        charts.append(Chart(f"metric-{index}", name, described, _over_phases(curves, height=190)))
+        spec = _over_phases(curves, height=190, named=not charts)
+        charts.append(Chart(f"metric-{index}", name, described, spec))
     rate = [Curve("rate", "learning rate", "$series2", "steps")]
     batch = [Curve("batch", "batch size", "$series2", "steps")]
     title = "Batch size"
@@ -192,7 +193,7 @@ def speed_charts(history: History) -> list[Chart]:
                 "speed",
                 "Examples per second",
                 "Throughput over the examples seen, with the ceilings that were measured.",
-                _over_phases(speed, height=150, scale={"zero": True}),
+                _over_phases(speed, height=150, scale={"zero": True}, named=True),
             ),
             Chart(
                 "wait",
@@ -212,13 +213,14 @@ def speed_charts(history: History) -> list[Chart]:
     )
 
 
-def compared_charts(histories: Mapping[str, History]) -> list[Chart]:
+def compared_charts(histories: Mapping[str, History], runs: Sequence[str]) -> list[Chart]:
     """Returns the curves of several trainings on one axis; data: ``epochs``, ``settings``.
 
     Args:
         histories: By the label of the run.
+        runs: Labels of all runs, those without a history too, in the order of their colours.
     """
-    runs, all_of_them = list(histories), list(histories.values())
+    all_of_them = list(histories.values())
     charts = [
         Chart(
             f"metric-{index}",
@@ -262,8 +264,10 @@ def _scale(values: Sequence[float], base: int = 10) -> Spec:
     return {"zero": True}
 
 
-def _over_phases(curves: Sequence[Curve], *, height: int, scale: Spec | None = None) -> Spec:
-    """Curves over the examples seen, every second phase shaded."""
+def _over_phases(
+    curves: Sequence[Curve], *, height: int, scale: Spec | None = None, named: bool = False
+) -> Spec:
+    """Curves over the examples seen, every second phase shaded; with their names where wanted."""
     shades = {
         "data": {"name": "phases"},
         "mark": {"type": "rect", "color": "$phase", "tooltip": None},
@@ -290,7 +294,8 @@ def _over_phases(curves: Sequence[Curve], *, height: int, scale: Spec | None = N
     for curve, line in zip(curves, lines, strict=True):
         line["encoding"]["color"] = {"datum": curve.label, **color}
     axes = {"x": _X, "y": _y(scale)}
-    return {"height": height, "encoding": axes, "layer": [shades, labels, *lines, _hover(curves)]}
+    layers = [shades, *([labels] if named else []), *lines, _hover(curves)]
+    return {"height": height, "encoding": axes, "layer": layers}
 
 
 def _line(curve: Curve) -> Spec:

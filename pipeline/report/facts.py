@@ -208,7 +208,8 @@ class Reproduction:
         commands: What for, and the command.
         pins: Versions by package.
         seeds: By what they are for.
-        hashes: By what they are of.
+        hashes: Of code, data and schema, by what they are of.
+        files: SHA-256 of the pushed files, where there is a model card.
         settings: What each node was called with: name and value.
     """
 
@@ -216,6 +217,7 @@ class Reproduction:
     pins: Mapping[str, str]
     seeds: Mapping[str, str]
     hashes: Mapping[str, str]
+    files: Mapping[str, str]
     settings: Mapping[str, Mapping[str, str]]
 
 

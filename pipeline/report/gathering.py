@@ -48,7 +48,7 @@ def gather(lineage: Lineage, run: Run, store: str) -> RunFacts:
         versions=_versions(lineage, run, model, metric),
         metric=metric,
         earlier_runs=_earlier_runs(lineage, run),
-        reproduction=reproduce(run, model, history, store),
+        reproduction=reproduce(run, model, store),
         written=datetime.now(timezone.utc),
     )
 

@@ -175,5 +175,8 @@ def _reproduction(reproduction: Reproduction) -> Iterator[Block]:
             yield Listing(title, list(items.items()))
         else:
             yield Note(absent, "missing")
+    if reproduction.files:
+        files = Listing("", list(reproduction.files.items()))
+        yield Fold("SHA-256 of the pushed files, by their model card", (files,))
     for node, settings in reproduction.settings.items():
         yield Fold(f"Settings of {node}", (Listing("", list(settings.items()), code=True),))

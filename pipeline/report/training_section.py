@@ -32,7 +32,11 @@ _VERDICTS = {"chosen": "ok", "cannot run": "muted", "not probed": "muted"}
 
 def training_section(history: History | Missing) -> Section:
     """Returns curves, phases, events and epochs."""
-    lead = "Every second phase is shaded." if isinstance(history, History) else ""
+    lead = (
+        "The phases are numbered, and every second one is shaded."
+        if isinstance(history, History)
+        else ""
+    )
     return Section("training", "Training", _told(history, _training), lead)
 
 

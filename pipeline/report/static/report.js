@@ -40,7 +40,7 @@ function theme() {
     axisX: { grid: false },
     axisY: { ticks: false, domain: false },
     legend: {
-      orient: "top", labelColor: ink, labelFontSize: 12, symbolStrokeWidth: 2.5, offset: 6,
+      orient: "top", labelColor: ink, labelFontSize: 12, symbolStrokeWidth: 2.5, symbolOpacity: 1, offset: 6,
       labelLimit: 240, columnPadding: 16,
     },
     point: { opacity: 1 },

@@ -1,0 +1,196 @@
+"""The page about several runs side by side."""
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from tfx_feeder.pipeline.inspection.facts import SECTIONS, Value, facts_of_run
+from tfx_feeder.pipeline.inspection.output import duration
+from tfx_feeder.pipeline.records import Execution
+from tfx_feeder.pipeline.report.blocks import (
+    Badge,
+    Block,
+    Cell,
+    Charts,
+    Column,
+    Note,
+    Page,
+    Section,
+    Table,
+    clock,
+    figure,
+    table,
+)
+from tfx_feeder.pipeline.report.charts import compared_slices_chart
+from tfx_feeder.pipeline.report.curves import (
+    compared_charts,
+    epoch_rows,
+    metric_names,
+    setting_rows,
+)
+from tfx_feeder.pipeline.report.evaluation_section import MOST_ROWS
+from tfx_feeder.pipeline.report.facts import Evaluation, RunFacts
+from tfx_feeder.pipeline.report.store_sections import STATE_STYLES, state_word
+from tfx_feeder.schemas.training_history import History
+
+MOST_RUNS = 8
+"""More could not be told apart by their colours."""
+_SHOWN_ABOVE = ("outcome", "training", "metrics")
+"""Facts that have tables of their own."""
+
+Runs = Mapping[str, RunFacts]
+"""The runs by their letter."""
+
+
+def compare_page(runs: Sequence[RunFacts]) -> Page:
+    """Returns the page about several runs, lettered in the order in which they are given."""
+    lettered = {chr(ord("A") + index): facts for index, facts in enumerate(runs)}
+    pipelines = sorted({facts.run.pipeline for facts in runs})
+    histories = _histories(lettered)
+    metrics = metric_names(list(histories.values()))
+    return Page(
+        title=f"{len(runs)} runs compared",
+        over=f"Pipeline{'s' if len(pipelines) > 1 else ''} {', '.join(pipelines)}",
+        badges=[Badge(f"{letter} · {facts.run.id}") for letter, facts in lettered.items()],
+        sections=(
+            Section("summary", "Summary", (_summary(lettered),)),
+            Section("training", "Training", tuple(_training(lettered))),
+            Section("evaluation", "Evaluation", tuple(_evaluation(lettered))),
+            Section("differences", "Differences", (_differences(lettered),)),
+            Section("components", "Components", (_components(lettered),)),
+        ),
+        data={
+            "epochs": [r for run, h in histories.items() for r in epoch_rows(h, metrics, run)],
+            "settings": [row for run, h in histories.items() for row in setting_rows(h, run)],
+        },
+        written=max(facts.written for facts in runs),
+    )
+
+
+def _histories(runs: Runs) -> dict[str, History]:
+    return {run: f.history for run, f in runs.items() if isinstance(f.history, History)}
+
+
+def _evaluations(runs: Runs) -> dict[str, Evaluation]:
+    return {run: f.evaluation for run, f in runs.items() if isinstance(f.evaluation, Evaluation)}
+
+
+def _columns(first: str, runs: Runs) -> list[Column]:
+    return [Column(first), *(Column(run, True, index) for index, run in enumerate(runs))]
+
+
+def _summary(runs: Runs) -> Table:
+    told = [dict(_figures(facts)) for facts in runs.values()]
+    names = dict.fromkeys(name for figures in told for name in figures)
+    rows = [(Cell(name), *(figures.get(name, Cell("")) for figures in told)) for name in names]
+    return table("Side by side", _columns("what", runs), rows)
+
+
+def _figures(facts: RunFacts) -> Iterator[tuple[str, Cell]]:
+    run, data, history = facts.run, facts.data, facts.history
+    yield "run", Cell(run.id)
+    yield "state", Cell(state_word(run.state), style=STATE_STYLES.get(run.state, ""))
+    yield "began", Cell(clock(run.created), run.created.timestamp())
+    yield "took", Cell(duration(run.seconds), run.seconds)
+    yield "span", figure(data.span, "d")
+    for split in data.splits if isinstance(data.splits, tuple) else ():
+        yield f"examples in {split.name}", figure(split.examples, ",")
+    if isinstance(history, History) and history.epochs:
+        summary = history.summary()
+        yield "strategy", Cell(history.strategy)
+        yield "epochs", figure(len(history.epochs), ",")
+        yield "phases", figure(len(history.phases), ",")
+        yield "training took", Cell(duration(history.seconds), history.seconds)
+        yield "examples per second", figure(float(summary["examples_per_s"]), ",.0f")
+        yield "waited for input, %", figure(float(summary["input_wait_pct"]), ".1f")
+        for name, value in history.epochs[-1].metrics.items():
+            yield f"{name} at the end", figure(value, ".4f")
+    if isinstance(facts.evaluation, Evaluation):
+        for metric, slices in facts.evaluation.slices.items():
+            yield f"{metric}, {slices[0].row.slice}", figure(slices[0].row.candidate, ".4f")
+    if facts.model is not None:
+        words = {True: ("blessed", "ok"), False: ("not blessed", "bad"), None: ("not judged", "")}
+        word, style = words[facts.model.blessed]
+        yield "model", Cell(f"{facts.model.model.id}")
+        yield "blessed", Cell(word, style=style)
+        yield "pushed as", Cell(", ".join(push.version for push in facts.model.pushes))
+
+
+def _training(runs: Runs) -> Iterator[Block]:
+    histories = _histories(runs)
+    for run, facts in runs.items():
+        if run not in histories:
+            yield Note(f"{run}: {getattr(facts.history, 'reason', '')}", "missing")
+    if any(history.epochs for history in histories.values()):
+        yield Charts(compared_charts(histories, list(runs)))
+
+
+def _evaluation(runs: Runs) -> Iterator[Block]:
+    evaluations = _evaluations(runs)
+    for run, facts in runs.items():
+        if run not in evaluations:
+            yield Note(f"{run}: {getattr(facts.evaluation, 'reason', '')}", "missing")
+    metrics = dict.fromkeys(metric for e in evaluations.values() for metric in e.slices)
+    for index, metric in enumerate(metrics):
+        chart = compared_slices_chart(index, metric, evaluations, list(runs))
+        if chart is not None and index == 0:
+            yield Charts([chart])
+        yield _slices(metric, runs, evaluations)
+
+
+def _slices(metric: str, runs: Runs, evaluations: Mapping[str, Evaluation]) -> Table:
+    values = {
+        run: {part.row.slice: part for part in evaluation.slices.get(metric, ())}
+        for run, evaluation in evaluations.items()
+    }
+    names = dict.fromkeys(name for of_run in values.values() for name in of_run)
+    rows = []
+    for name in list(names)[:MOST_ROWS]:
+        cells = [Cell(name)]
+        for run in runs:
+            part = values.get(run, {}).get(name)
+            style = "bad" if part and part.missed else ""
+            cells.append(figure(part.row.candidate if part else None, ".4f", style=style))
+        rows.append(cells)
+    note = "Where a gate was missed, the figure is red."
+    return table(f"{metric} by slice", _columns("slice", runs), rows, note)
+
+
+def _differences(runs: Runs) -> Block:
+    """What the runs were made with, as far as it is not the same everywhere."""
+    facts = {run: facts_of_run(f.run).values for run, f in runs.items()}
+    names = dict.fromkeys(name for values in facts.values() for name in values)
+    rows = []
+    for section, name in sorted(names, key=lambda name: SECTIONS.index(name[0])):
+        values = [of_run.get((section, name)) for of_run in facts.values()]
+        if section not in _SHOWN_ABOVE and any(value != values[0] for value in values):
+            rows.append((Cell(name), Cell(section), *map(_value, values)))
+    if not rows:
+        return Note("The runs were made with the same data, code and settings.", "ok")
+    columns = [Column("what"), Column("about"), *_columns("", runs)[1:]]
+    return table("What the runs were made with, where it differs", columns, rows)
+
+
+def _value(value: Value | None) -> Cell:
+    if value is None:
+        return Cell("none", style="muted")
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return figure(value, ".6g")
+    return Cell(str(value))
+
+
+def _components(runs: Runs) -> Table:
+    by_node: dict[str, dict[str, Execution]] = {}
+    for run, facts in runs.items():
+        for execution in facts.run.executions:
+            by_node.setdefault(execution.node, {})[run] = execution
+    rows = [
+        (Cell(node), *(_took(of_run.get(run)) for run in runs)) for node, of_run in by_node.items()
+    ]
+    return table("Time of each component", _columns("component", runs), rows)
+
+
+def _took(execution: Execution | None) -> Cell:
+    if execution is None:
+        return Cell("none", style="muted")
+    if execution.state != "COMPLETE":
+        return Cell(state_word(execution.state), style=STATE_STYLES.get(execution.state, ""))
+    return Cell(duration(execution.seconds), execution.seconds)
