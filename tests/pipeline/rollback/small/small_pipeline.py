@@ -1,0 +1,103 @@
+"""A pipeline that pushes without training anything, in the ways in which pipelines differ."""
+
+from pathlib import Path
+
+from tfx import v1 as tfx
+from tfx.dsl.component.experimental.decorators import component
+
+from tfx_feeder.components import ModelCard
+from tfx_feeder.pipeline.pusher import Pusher
+
+_artifacts = tfx.types.standard_artifacts
+
+
+@component
+def Generate(
+    examples: tfx.dsl.components.OutputArtifact[_artifacts.Examples],
+    span: tfx.dsl.components.Parameter[int],
+):
+    Path(examples.uri).mkdir(parents=True, exist_ok=True)
+    examples.set_int_custom_property("span", span)
+
+
+@component
+def Train(
+    examples: tfx.dsl.components.InputArtifact[_artifacts.Examples],
+    model: tfx.dsl.components.OutputArtifact[_artifacts.Model],
+):
+    serving = Path(model.uri, "Format-Serving")
+    (serving / "variables").mkdir(parents=True)
+    (serving / "saved_model.pb").write_text(f"graph of {examples.uri}")
+    (serving / "variables" / "data").write_text(f"weights of {examples.uri}")
+
+
+@component
+def Judge(
+    model: tfx.dsl.components.InputArtifact[_artifacts.Model],
+    blessing: tfx.dsl.components.OutputArtifact[_artifacts.ModelBlessing],
+    blessed: tfx.dsl.components.Parameter[int],
+):
+    Path(blessing.uri).mkdir(parents=True, exist_ok=True)
+    blessing.set_int_custom_property("blessed", blessed)
+    blessing.set_int_custom_property("current_model_id", model.id)
+
+
+@component
+def PushElsewhere(
+    model: tfx.dsl.components.InputArtifact[_artifacts.Model],
+    pushed_model: tfx.dsl.components.OutputArtifact[_artifacts.PushedModel],
+):
+    pushed_model.set_int_custom_property("pushed", 1)
+    pushed_model.set_string_custom_property("pushed_destination", "projects/p/versions/v1")
+
+
+def create(
+    root: Path, span: int, *, blessed: int = 1, gated: bool = True, ours: bool = True
+) -> tfx.dsl.Pipeline:
+    """Wires the pipeline.
+
+    Args:
+        root: Holds everything.
+        span: Of the Examples.
+        blessed: What the judge says.
+        gated: Whether the Pusher hears it.
+        ours: With this suite's Pusher and a card, instead of the Pusher of TFX alone.
+    """
+    generate = Generate(span=span)
+    train = Train(examples=generate.outputs["examples"])
+    judge = Judge(model=train.outputs["model"], blessed=blessed)
+    pusher = (Pusher if ours else tfx.components.Pusher)(
+        model=train.outputs["model"],
+        model_blessing=judge.outputs["blessing"] if gated else None,
+        push_destination=tfx.proto.PushDestination(
+            filesystem=tfx.proto.PushDestination.Filesystem(base_directory=str(root / "serving"))
+        ),
+    )
+    card = ModelCard(
+        pushed_model=pusher.outputs["pushed_model"],
+        model=train.outputs["model"],
+        model_blessing=judge.outputs["blessing"],
+        examples=generate.outputs["examples"],
+        intended_slices=["form"],
+    )
+    return _pipeline(root, [generate, train, judge, pusher, *([card] if ours else [])])
+
+
+def create_elsewhere(root: Path) -> tfx.dsl.Pipeline:
+    """Wires a pipeline with a Pusher of its own."""
+    generate = Generate(span=1)
+    train = Train(examples=generate.outputs["examples"])
+    judge = Judge(model=train.outputs["model"], blessed=1)
+    return _pipeline(root, [generate, train, judge, PushElsewhere(model=train.outputs["model"])])
+
+
+def _pipeline(root: Path, components: list) -> tfx.dsl.Pipeline:
+    return tfx.dsl.Pipeline(
+        pipeline_name="small",
+        pipeline_root=str(root / "artifacts"),
+        metadata_connection_config=tfx.orchestration.metadata.sqlite_metadata_connection_config(
+            str(root / "metadata.sqlite")
+        ),
+        components=components,
+        enable_cache=False,
+    )

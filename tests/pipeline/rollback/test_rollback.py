@@ -1,0 +1,229 @@
+"""Rollbacks over stores that TFX wrote, by pipelines that push without training."""
+
+import shutil
+import sys
+import time
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from tfx_feeder.components.common.errors import ConfigError, DataError
+from tfx_feeder.components.model_card.hashing import hash_files
+from tfx_feeder.pipeline.inspection.models import read_models
+from tfx_feeder.pipeline.lineage import Lineage
+from tfx_feeder.pipeline.rollback.plan import plan
+from tfx_feeder.pipeline.store import make_store, writable
+from tfx_feeder.schemas import model_card
+
+pytestmark = pytest.mark.slow
+
+REASON = "zeros look <wrong>"
+
+
+class Served:
+    """What a pipeline has pushed, and what is done about it."""
+
+    def __init__(self, root: Path, **options: bool) -> None:
+        self.root = root
+        self._options = options
+
+    def run(self, span: int, **options: int) -> str:
+        """Runs the pipeline; returns the newest version."""
+        import small_pipeline
+
+        self.execute(small_pipeline.create(self.root, span, **self._options, **options))
+        return self.versions[-1]
+
+    def execute(self, pipeline) -> None:
+        from tfx_feeder.pipeline.local_run import run_locally
+
+        time.sleep(1)  # The Pusher of TFX tells versions apart by the second.
+        run_locally(pipeline, make_store(self.root / "metadata.sqlite"))
+
+    def roll_back(self, version: str):
+        from tfx_feeder.pipeline.rollback.repush import push_again
+
+        return push_again(self.plan(version), writable(self.root))
+
+    def plan(self, version: str):
+        return plan(self.lineage, version, REASON)
+
+    @property
+    def lineage(self) -> Lineage:
+        return Lineage.open(self.root)
+
+    @property
+    def versions(self) -> list[str]:
+        return sorted(path.name for path in (self.root / "serving").iterdir())
+
+    def models(self) -> dict[str, SimpleNamespace]:
+        """Returns the models by their first version."""
+        return {m.pushes[0].version: m for m in read_models(self.lineage) if m.pushes}
+
+    def model_folder(self, version: str) -> Path:
+        return self.models()[version].model.path / "Format-Serving"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _pipeline_is_importable():
+    folder = str(Path(__file__).parent / "small")
+    sys.path.insert(0, folder)
+    yield
+    sys.path.remove(folder)
+
+
+@pytest.fixture(scope="module")
+def unchanged(tmp_path_factory):
+    """Two versions; for tests that change nothing."""
+    served = Served(tmp_path_factory.mktemp("served"))
+    served.run(1)
+    served.run(2)
+    return served
+
+
+@pytest.fixture
+def served(tmp_path):
+    """A pipeline of this suite that has pushed nothing yet."""
+    return Served(tmp_path)
+
+
+def test_an_earlier_model_becomes_the_highest_version_and_later_ones_are_withdrawn(served):
+    first, second, third = (served.run(span) for span in (1, 2, 3))
+    done = served.roll_back(first)
+
+    assert served.versions == [first, second, third, done.version]
+    models = served.models()
+    assert [push.version for push in models[first].pushes] == [first, done.version]
+    assert [m.live for m in models.values()] == [False, False, True]
+    mark = f"rolled back to version {first}: {REASON}"
+    assert {v: m.withdrawn for v, m in models.items()} == {first: "", second: mark, third: mark}
+    assert done.withdrawn == tuple(models[v].model.id for v in (third, second))
+    served_now = served.root / "serving" / done.version
+    files = hash_files(served_now, leave_out=[model_card.FILE_NAME])
+    assert files == hash_files(served.model_folder(first))
+
+
+def test_the_new_version_has_a_card_with_the_reason_and_the_old_origin(served):
+    first, second = served.run(1), served.run(2)
+    done = served.roll_back(first)
+
+    before = model_card.read(served.root / "serving" / first)
+    card = model_card.read(served.root / "serving" / done.version)
+    assert card.reason == f"rolled back from version {second}: {REASON}"
+    assert card.files == before.files
+    assert card.spans == (1,)
+    assert card.intended_slices == ("form",)
+    assert card.origin("model") == before.origin("model")
+    assert card.run_id == done.run_id
+    # The record in ML Metadata says it too.
+    (execution,) = (e for e in served.lineage.executions(done.run_id) if e.node == "ModelCard")
+    assert execution.properties["reason"] == card.reason
+
+
+def test_going_forward_again_lifts_the_mark(served):
+    first, second = served.run(1), served.run(2)
+    served.roll_back(first)
+    done = served.roll_back(second)
+
+    models = served.models()
+    assert (models[second].live, models[second].withdrawn) == (True, "")
+    assert (models[first].live, models[first].withdrawn) == (False, "")
+    assert done.withdrawn == ()
+
+
+def test_a_pipeline_of_tfx_alone_can_be_rolled_back(tmp_path):
+    served = Served(tmp_path, ours=False)
+    first, second = served.run(1), served.run(2)
+    done = served.roll_back(first)
+
+    card = model_card.read(tmp_path / "serving" / done.version)
+    assert {row.role for row in card.lineage} == {
+        "examples",
+        "model",
+        "model_blessing",
+        "pushed_model",
+    }
+    assert card.spans == (1,)
+    assert served.models()[second].withdrawn
+
+
+def test_the_gate_holds_where_the_pipeline_has_none(tmp_path):
+    served = Served(tmp_path, ours=False, gated=False)
+    bad = served.run(1, blessed=0)
+    good = served.run(2)
+    served.run(3)
+    with pytest.raises(ConfigError, match="version: expected one whose model is blessed"):
+        served.plan(bad)
+    assert served.roll_back(good).earlier_version == good
+
+
+def test_a_push_that_fails_leaves_the_marks_as_they_were(served):
+    first, second = served.run(1), served.run(2)
+    served.roll_back(first)
+    before = {version: m.withdrawn for version, m in served.models().items()}
+    planned = served.plan(second)
+    shutil.rmtree(served.root / "serving")
+    (served.root / "serving").write_text("in the way")
+    from tfx_feeder.pipeline.rollback.repush import push_again
+
+    with pytest.raises(Exception, match="serving"):
+        push_again(planned, writable(served.root))
+    assert {version: m.withdrawn for version, m in served.models().items()} == before
+    assert any(before.values())
+
+
+def test_a_version_from_the_future_cannot_be_outdone(served):
+    first = served.run(1)
+    served.run(2)
+    (served.root / "serving" / "99999999999").mkdir()
+    with pytest.raises(ConfigError, match="version 99999999999, while the clock stands at"):
+        served.roll_back(first)
+    assert not any(m.withdrawn for m in served.models().values())
+
+
+def test_unknown_versions_live_ones_and_missing_reasons_are_refused(unchanged):
+    first, second = unchanged.versions
+    with pytest.raises(ConfigError, match=f"version: expected one of {second}, {first}. Received"):
+        unchanged.plan("7")
+    with pytest.raises(ConfigError, match="its model is live already"):
+        unchanged.plan(second)
+    with pytest.raises(ConfigError, match="reason: expected a few words"):
+        plan(unchanged.lineage, first, "  ")
+
+
+def test_files_that_changed_or_are_gone_are_refused_by_name(served):
+    first = served.run(1)
+    served.run(2)
+    (served.model_folder(first) / "variables" / "data").write_text("other weights")
+    with pytest.raises(DataError, match=f"version {first}; changed: variables/data"):
+        served.plan(first)
+    shutil.rmtree(served.model_folder(first))
+    with pytest.raises(DataError, match=r"The files of Model \d+ are gone"):
+        served.plan(first)
+
+
+def test_without_a_card_the_copy_of_the_pusher_is_compared(tmp_path):
+    served = Served(tmp_path, ours=False)
+    first = served.run(1)
+    served.run(2)
+    (served.model_folder(first) / "saved_model.pb").write_text("other graph")
+    with pytest.raises(DataError, match=r"changed: saved_model\.pb"):
+        served.plan(first)
+    shutil.rmtree(served.models()[first].pushes[0].artifact.path)
+    with pytest.raises(DataError, match="Nothing is left that says what was pushed"):
+        served.plan(first)
+
+
+def test_what_another_pusher_pushed_is_left_to_it(served):
+    import small_pipeline
+
+    served.execute(small_pipeline.create_elsewhere(served.root))
+    served.execute(small_pipeline.create_elsewhere(served.root))
+    first = min(m.pushes[0].artifact.id for m in read_models(served.lineage))
+    store = make_store(served.root / "metadata.sqlite")
+    (pushed,) = store.get_artifacts_by_id([first])
+    pushed.custom_properties["pushed_version"].string_value = "first"
+    store.put_artifacts([pushed])
+    with pytest.raises(ConfigError, match="one that the Pusher of TFX brought into a folder"):
+        served.plan("first")
