@@ -1,5 +1,6 @@
 """One run of the reference pipeline: settings, span, execution, outcome."""
 
+import logging
 from pathlib import Path
 
 import ml_metadata as mlmd
@@ -9,11 +10,13 @@ from tfx_feeder.pipeline import outcome as outcomes
 from tfx_feeder.pipeline import summary
 from tfx_feeder.pipeline.configs import PipelineConfig
 from tfx_feeder.pipeline.configuring import configure
+from tfx_feeder.pipeline.inspection.selecting import find_run
 from tfx_feeder.pipeline.launch import DONE, NOT_BLESSED, ComponentError, Request
 from tfx_feeder.pipeline.lineage import Lineage
 from tfx_feeder.pipeline.local_run import run_locally
 from tfx_feeder.pipeline.pipeline import create_pipeline
 from tfx_feeder.pipeline.progress import RunProgress
+from tfx_feeder.pipeline.report.writing import write_report
 from tfx_feeder.pipeline.store import make_store
 
 
@@ -37,10 +40,17 @@ def run(request: Request, console: Console, log: Path) -> int:
     store = make_store(config.workspace.metadata)
     for line in summary.opening(config, done, chosen=request.span is not None):
         console.print(line, highlight=False, soft_wrap=True)
-    run_id = _execute(config, store, console)
     lineage = Lineage(store, config.name)
+    try:
+        run_id = _execute(config, store, console)
+    except ComponentError:
+        report = _report(config, lineage, lineage.run_ids()[-1])
+        console.print(summary.report_line(report), highlight=False, soft_wrap=True)
+        raise
     outcome = outcomes.gather(config, lineage, run_id)
-    for part in summary.closing(outcome, lineage.spans_done() if config.data.spans else set(), log):
+    report = _report(config, lineage, run_id)
+    done = lineage.spans_done() if config.data.spans else set()
+    for part in summary.closing(outcome, done, log, report):
         console.print(part, highlight=False, soft_wrap=isinstance(part, str))
     return DONE if outcome.judgement.blessed else NOT_BLESSED
 
@@ -55,3 +65,12 @@ def _execute(config: PipelineConfig, store: mlmd.MetadataStore, console: Console
             if progress.current:
                 raise ComponentError(progress.current) from error
             raise
+
+
+def _report(config: PipelineConfig, lineage: Lineage, run_id: str) -> Path | None:
+    """Writes the page about a run; what goes wrong with it is not worth the run."""
+    try:
+        return write_report(lineage, find_run(lineage, run_id), str(config.root)).path
+    except Exception:
+        logging.exception("The report could not be written.")
+        return None

@@ -36,13 +36,16 @@ def opening(config: PipelineConfig, done: Collection[int], *, chosen: bool) -> I
         )
 
 
-def closing(outcome: Outcome, done: Collection[int], log: Path) -> Iterator[RenderableType]:
+def closing(
+    outcome: Outcome, done: Collection[int], log: Path, report: Path | None
+) -> Iterator[RenderableType]:
     """Yields what the run came to.
 
     Args:
         outcome: Of the run.
         done: Spans that have been trained on, this run's included.
         log: The libraries' log.
+        report: The page about the run; ``None`` where it could not be written.
     """
     yield ""
     yield components_table(outcome)
@@ -56,7 +59,14 @@ def closing(outcome: Outcome, done: Collection[int], log: Path) -> Iterator[Rend
     yield f"Artifacts: {escape(str(workspace.artifacts))}"
     yield f"Metadata:  {escape(str(workspace.metadata))}"
     yield f"Log:       {escape(str(log))}"
+    yield report_line(report)
     yield from advice_lines(outcome, done)
+
+
+def report_line(report: Path | None) -> str:
+    """Returns where the page about a run is."""
+    where = "could not be written; the log says why" if report is None else escape(str(report))
+    return f"Report:    {where}"
 
 
 def components_table(outcome: Outcome) -> Table:

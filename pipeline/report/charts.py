@@ -261,7 +261,7 @@ def compared_slices_chart(
                 "field": "value",
                 "type": "quantitative",
                 "title": metric,
-                "scale": {"zero": False},
+                "scale": {"zero": False, "nice": False, "padding": 8},
             },
             "color": {
                 "field": "run",

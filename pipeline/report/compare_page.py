@@ -36,6 +36,8 @@ MOST_RUNS = 8
 _SHOWN_ABOVE = ("outcome", "training", "metrics")
 """Facts that have tables of their own."""
 
+_LEAD = "Lines drawn through are of the validation, dashed ones of the training."
+
 Runs = Mapping[str, RunFacts]
 """The runs by their letter."""
 
@@ -52,7 +54,7 @@ def compare_page(runs: Sequence[RunFacts]) -> Page:
         badges=[Badge(f"{letter} · {facts.run.id}") for letter, facts in lettered.items()],
         sections=(
             Section("summary", "Summary", (_summary(lettered),)),
-            Section("training", "Training", tuple(_training(lettered))),
+            Section("training", "Training", tuple(_training(lettered)), _LEAD),
             Section("evaluation", "Evaluation", tuple(_evaluation(lettered))),
             Section("differences", "Differences", (_differences(lettered),)),
             Section("components", "Components", (_components(lettered),)),
@@ -162,11 +164,11 @@ def _differences(runs: Runs) -> Block:
     for section, name in sorted(names, key=lambda name: SECTIONS.index(name[0])):
         values = [of_run.get((section, name)) for of_run in facts.values()]
         if section not in _SHOWN_ABOVE and any(value != values[0] for value in values):
-            rows.append((Cell(name), Cell(section), *map(_value, values)))
+            about = name if section == "properties" else f"{section}: {name}"
+            rows.append((Cell(about), *map(_value, values)))
     if not rows:
         return Note("The runs were made with the same data, code and settings.", "ok")
-    columns = [Column("what"), Column("about"), *_columns("", runs)[1:]]
-    return table("What the runs were made with, where it differs", columns, rows)
+    return table("What the runs were made with, where it differs", _columns("what", runs), rows)
 
 
 def _value(value: Value | None) -> Cell:

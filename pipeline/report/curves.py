@@ -13,6 +13,8 @@ from tfx_feeder.schemas.training_history import EpochRow, History
 MOST_POINTS = 1_000
 """Epochs that are drawn of a training; of longer ones, some in even distances."""
 VALIDATION = "val_"
+_FEW = 8
+"""Different values up to which each has its mark on an axis."""
 _AXIS_PX = 56
 """Room for the labels of every y axis, so that the charts stand below each other."""
 
@@ -156,8 +158,8 @@ def training_charts(history: History) -> list[Chart]:
     if any(row.noise_scale is not None for row in history.epochs):
         title = "Batch size and gradient noise scale"
         batch.append(Curve("noise", "gradient noise scale", "$series3", "dash"))
-    rates = _scale([row.learning_rate for row in history.epochs])
-    batches = _scale([row.global_batch_size for row in history.epochs], base=2)
+    rates = _settings_axis([row.learning_rate for row in history.epochs])
+    batches = _settings_axis([row.global_batch_size for row in history.epochs])
     return _stacked(
         [
             *charts,
@@ -165,13 +167,13 @@ def training_charts(history: History) -> list[Chart]:
                 "rate",
                 "Learning rate",
                 "Learning rate over the examples seen.",
-                _over_phases(rate, height=90, scale=rates),
+                _over_phases(rate, height=90, **rates),
             ),
             Chart(
                 "batch",
                 title,
                 f"{title} over the examples seen.",
-                _over_phases(batch, height=110, scale=batches),
+                _over_phases(batch, height=110, **batches),
             ),
         ]
     )
@@ -232,8 +234,8 @@ def compared_charts(histories: Mapping[str, History], runs: Sequence[str]) -> li
     ]
     epochs = [row for history in all_of_them for row in history.epochs]
     rates, batches = [r.learning_rate for r in epochs], [r.global_batch_size for r in epochs]
-    rate = _of_runs(runs, ["rate"], height=100, scale=_scale(rates), steps=True)
-    batch = _of_runs(runs, ["batch"], height=100, scale=_scale(batches, base=2), steps=True)
+    rate = _of_runs(runs, ["rate"], height=100, steps=True, **_settings_axis(rates))
+    batch = _of_runs(runs, ["batch"], height=100, steps=True, **_settings_axis(batches))
     speed = _of_runs(runs, ["speed"], height=120, scale={"zero": True})
     wait = _of_runs(runs, ["wait"], height=120, scale={"zero": True})
     return _stacked(
@@ -257,15 +259,21 @@ def _stacked(charts: Sequence[Chart]) -> list[Chart]:
     ]
 
 
-def _scale(values: Sequence[float], base: int = 10) -> Spec:
-    """A logarithmic scale where values differ much and are above 0."""
-    if values and min(values) > 0 and max(values) >= 8 * min(values):
-        return {"type": "log", "base": base, "nice": False}
-    return {"zero": True}
+def _settings_axis(values: Sequence[float]) -> Spec:
+    """Marks the values that occur, where they are few; logarithmic where they differ much."""
+    few = sorted(set(values)) if len(set(values)) <= _FEW else None
+    if values and min(values) > 0 and max(values) >= 4 * min(values):
+        return {"scale": {"type": "log", "base": 2, "nice": False}, "values": few}
+    return {"scale": {"zero": True}, "values": few}
 
 
 def _over_phases(
-    curves: Sequence[Curve], *, height: int, scale: Spec | None = None, named: bool = False
+    curves: Sequence[Curve],
+    *,
+    height: int,
+    scale: Spec | None = None,
+    values: Sequence[float] | None = None,
+    named: bool = False,
 ) -> Spec:
     """Curves over the examples seen, every second phase shaded; with their names where wanted."""
     shades = {
@@ -293,7 +301,7 @@ def _over_phases(
     lines = [_line(curve) for curve in curves]
     for curve, line in zip(curves, lines, strict=True):
         line["encoding"]["color"] = {"datum": curve.label, **color}
-    axes = {"x": _X, "y": _y(scale)}
+    axes = {"x": _X, "y": _y(scale, values)}
     layers = [shades, *([labels] if named else []), *lines, _hover(curves)]
     return {"height": height, "encoding": axes, "layer": layers}
 
@@ -343,6 +351,7 @@ def _of_runs(
     *,
     height: int,
     scale: Spec | None = None,
+    values: Sequence[float] | None = None,
     steps: bool = False,
 ) -> Spec:
     """The first field drawn through for each run, the second with dashes."""
@@ -386,7 +395,7 @@ def _of_runs(
     return {
         "height": height,
         "data": {"name": "settings" if steps else "epochs"},
-        "encoding": {"x": _X, "y": _y(scale)},
+        "encoding": {"x": _X, "y": _y(scale, values)},
         "layer": [*lines, points],
     }
 
@@ -396,8 +405,10 @@ def _titles(fields: Sequence[str]) -> list[tuple[str, str]]:
     return list(zip(fields, words, strict=True))
 
 
-def _y(scale: Spec | None) -> Spec:
-    axis = {"minExtent": _AXIS_PX, "maxExtent": _AXIS_PX, "tickCount": 4}
+def _y(scale: Spec | None, values: Sequence[float] | None) -> Spec:
+    axis: Spec = {"minExtent": _AXIS_PX, "maxExtent": _AXIS_PX, "tickCount": 4}
+    if values is not None:
+        axis |= {"values": list(values), "format": ".3~g", "labelOverlap": "greedy"}
     return {"type": "quantitative", "title": None, "axis": axis, "scale": scale or {"zero": False}}
 
 

@@ -65,7 +65,7 @@ def text(tmp_path):
     def render(outcome, done):
         screen = io.StringIO()
         console = Console(file=screen, width=200)
-        for part in summary.closing(outcome, done, tmp_path / "run.log"):
+        for part in summary.closing(outcome, done, tmp_path / "run.log", tmp_path / "run.html"):
             console.print(part, highlight=False)
         return [" ".join(line.split()) for line in screen.getvalue().splitlines()]
 
@@ -83,6 +83,7 @@ def test_blessed_run(tmp_path, text):
     assert f"Pushed: version 17 in {tmp_path}/serving/digits/17" in lines
     assert "the same command again: it trains on span 2" in lines
     assert f"Log: {tmp_path}/run.log" in lines
+    assert f"Report: {tmp_path}/run.html" in lines
 
 
 def test_refused_run_says_why_and_what_to_try(tmp_path, text):
