@@ -16,7 +16,7 @@ from tfx_feeder.pipeline.inspection.options import store_options
 from tfx_feeder.pipeline.inspection.output import age, print_json, show, table, when
 from tfx_feeder.pipeline.inspection.selecting import find_artifact, find_run
 from tfx_feeder.pipeline.lineage import Lineage
-from tfx_feeder.pipeline.records import Artifact, Execution
+from tfx_feeder.pipeline.records import Artifact, Execution, Run
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,16 +117,11 @@ def types_table(rows: Sequence[TypeRow]) -> RenderableType:
 
 def artifacts_table(items: Sequence[Item], title: str) -> RenderableType:
     """Returns artifacts as a table."""
-    made = table(escape(title), "id", "type", "made", "ago", "what", "where", right=("id", "ago"))
+    made = table(escape(title), "made", "artifact", right=("made",))
     for entry in items:
-        made.add_row(
-            str(entry.id),
-            escape(entry.type_name),
-            when(entry.created),
-            age(entry.created),
-            escape(", ".join(entry.facts)),
-            f"{escape(entry.uri)}{_mark(entry)}",
-        )
+        made.add_row(f"{age(entry.created)} ago", f"{entry.label}\n[dim]{escape(entry.uri)}[/]")
+    # So that a path can be copied.
+    made.columns[-1].overflow = "fold"
     return made
 
 
@@ -171,32 +166,45 @@ def artifacts(
         if as_json:
             print_json(rows)
         elif rows:
-            show(types_table(rows), f"Those of a type: tfx-feeder artifacts {rows[0].type_name}")
+            show(types_table(rows), "Those of a type: tfx-feeder artifacts Examples")
         else:
             show("The store has no artifact yet.")
         return
-    found = _of_run(lineage, run_name) if run_name else lineage.artifacts(what)
-    if what is not None:
-        found = [artifact for artifact in found if artifact.type_name == what]
-    if what is not None and not found and run_name is None:
+    if what is not None and run_name is None and not lineage.artifacts(what):
         details = read_artifact(lineage, find_artifact(lineage, what))
         if as_json:
             print_json(details)
         else:
             show(*artifact_lines(details))
         return
+    title, found = _named(lineage, what, run_name)
     items = list_artifacts(found, None if everything else newest)
     if as_json:
         print_json(items)
-    else:
-        title = f"{what or 'Artifacts'} of run {run_name}" if run_name else what or ""
+    elif items:
         show(artifacts_table(items, title), *left_out(len(items), len(found), "artifacts"))
+        show(f"One of them: tfx-feeder artifacts {items[0].id}")
+    else:
+        show(f"{escape(title)}: none.")
 
 
-def _of_run(lineage: Lineage, text: str) -> list[Artifact]:
+def _named(
+    lineage: Lineage, type_name: str | None, run_name: str | None
+) -> tuple[str, list[Artifact]]:
+    """Returns a title, and the artifacts of a type, of a run, or of a type in a run."""
+    if run_name is None:
+        return f"Artifacts of type {type_name}", lineage.artifacts(type_name)
+    run = find_run(lineage, run_name)
+    made = _made(run)
+    if type_name is None:
+        return f"Artifacts of run {run.id}", made
+    of_type = [artifact for artifact in made if artifact.type_name == type_name]
+    return f"Artifacts of type {type_name} of run {run.id}", of_type
+
+
+def _made(run: Run) -> list[Artifact]:
     """Returns what a run made or took from the cache, in the order in which it was made."""
-    executions = find_run(lineage, text).executions
-    groups = (group for execution in executions for group in execution.outputs.values())
+    groups = (group for execution in run.executions for group in execution.outputs.values())
     made = {artifact.id: artifact for group in groups for artifact in group}
     return [made[artifact_id] for artifact_id in sorted(made)]
 

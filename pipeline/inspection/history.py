@@ -81,9 +81,11 @@ def epochs_table(rows: Sequence[EpochRow]) -> RenderableType:
     """Returns one row an epoch; a line between the phases."""
     metrics = list(dict.fromkeys(name for row in rows for name in row.metrics))
     replicas = ["replicas"] if any(row.replicas > 1 for row in rows) else []
-    columns = ("epoch", "phase", "rate", "batch", *replicas, *map(escape, metrics))
-    columns = (*columns, "examples/s", "wait")
+    columns = ("epoch", "phase", "rate", "batch", *replicas, *map(_heading, metrics))
+    columns = (*columns, "ex.\nper s", "wait\n%")
     made = table("Epochs", *columns, right=columns)
+    # So that two metrics with their validation fit into 80 columns.
+    made.padding = (0, 1, 0, 0)
     for row, following in zip(rows, [*rows[1:], None], strict=True):
         made.add_row(
             str(row.epoch + 1),
@@ -93,7 +95,7 @@ def epochs_table(rows: Sequence[EpochRow]) -> RenderableType:
             *([str(row.replicas)] if replicas else []),
             *(_number(row.metrics, name) for name in metrics),
             f"{row.examples_per_s:,.0f}",
-            f"{row.input_wait_pct:.1f} %",
+            f"{row.input_wait_pct:.1f}",
             end_section=following is not None and following.phase != row.phase,
         )
     return made
@@ -160,6 +162,11 @@ def _metric_chart(name: str, rows: Sequence[EpochRow]) -> Chart | None:
 
 def _values(rows: Sequence[EpochRow], name: str) -> list[float]:
     return [row.metrics.get(name, math.nan) for row in rows]
+
+
+def _heading(metric: str) -> str:
+    name = metric.removeprefix(_VALIDATION)
+    return escape(name if name == metric else f"{_VALIDATION}\n{name}")
 
 
 def _number(metrics: Mapping[str, float], name: str) -> str:

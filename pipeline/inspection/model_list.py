@@ -13,8 +13,8 @@ from tfx_feeder.pipeline.inspection.labels import files_gone
 from tfx_feeder.pipeline.inspection.listing import all_option, left_out, newest_option
 from tfx_feeder.pipeline.inspection.models import MODEL, ModelVersion, read_models
 from tfx_feeder.pipeline.inspection.options import store_options
-from tfx_feeder.pipeline.inspection.output import age, print_json, show, table, when
-from tfx_feeder.pipeline.inspection.verdicts import blessed, headline, judgement
+from tfx_feeder.pipeline.inspection.output import age, print_json, show, table
+from tfx_feeder.pipeline.inspection.verdicts import blessed, headline, judgement, standing
 from tfx_feeder.pipeline.lineage import Lineage
 
 
@@ -48,22 +48,20 @@ def list_models(lineage: Lineage, newest: int | None = None) -> list[ModelRow]:
 def models_table(rows: Sequence[ModelRow]) -> RenderableType:
     """Returns the models as a table."""
     several = len({row.version.pipeline for row in rows}) > 1
-    columns = ("model", *(["pipeline"] if several else []), "trained", "ago", "span", "metric")
-    made = table("Models", *columns, "blessed", "pushed as", "pushed", right=("model", "ago"))
+    columns = ("model", *(["pipeline"] if several else []), "trained", "span", "metric", "blessed")
+    made = table("Models", *columns, "version", "pushed", right=("model", "trained", "pushed"))
     for row in rows:
         model = row.version
         pushed = model.pushes[-1] if model.pushes else None
         made.add_row(
             f"{model.model.id}{' [red]files gone[/]' if row.gone else ''}",
             *([escape(model.pipeline)] if several else []),
-            when(model.created),
-            age(model.created),
+            f"{age(model.created)} ago",
             ", ".join(map(str, model.spans)),
             f"{escape(row.metric.metric)} {row.metric.candidate:.4f}" if row.metric else "",
             blessed(model),
             f"{escape(pushed.version)}{_standing(model)}" if pushed else "",
-            when(pushed.at) if pushed else "",
-            style="bold" if model.live else None,
+            f"{age(pushed.at)} ago" if pushed else "",
         )
     return made
 
@@ -112,6 +110,4 @@ def _live_lines(rows: Sequence[ModelRow]) -> Iterator[str]:
 
 
 def _standing(model: ModelVersion) -> str:
-    if model.withdrawn:
-        return " [yellow]withdrawn[/]"
-    return " [green]live[/]" if model.live else ""
+    return f" {standing(model)}" if model.live or model.withdrawn else ""

@@ -13,8 +13,8 @@ from tfx_feeder.pipeline.inspection.labels import elapsed, state
 from tfx_feeder.pipeline.inspection.listing import all_option, left_out, newest_option
 from tfx_feeder.pipeline.inspection.models import ModelVersion, read_models
 from tfx_feeder.pipeline.inspection.options import store_options
-from tfx_feeder.pipeline.inspection.output import age, print_json, show, table, when
-from tfx_feeder.pipeline.inspection.verdicts import verdict
+from tfx_feeder.pipeline.inspection.output import age, print_json, show, table
+from tfx_feeder.pipeline.inspection.verdicts import standing
 from tfx_feeder.pipeline.lineage import Lineage
 from tfx_feeder.pipeline.records import CACHED, COMPLETE, FAILED, Run
 
@@ -63,19 +63,18 @@ def list_runs(lineage: Lineage, newest: int | None = None) -> list[RunRow]:
 def runs_table(rows: Sequence[RunRow]) -> RenderableType:
     """Returns the runs as a table."""
     several = len({row.pipeline for row in rows}) > 1
-    columns = ("run", *(["pipeline"] if several else []), "began", "ago", "took", "state")
-    made = table("Runs", *columns, "components", "model", right=("ago", "took"))
+    columns = ("run", *(["pipeline"] if several else []), "began", "took", "state", "model")
+    made = table("Runs", *columns, right=("began", "took"))
     for row in rows:
         made.add_row(
             escape(row.id),
             *([escape(row.pipeline)] if several else []),
-            when(row.began),
-            age(row.began),
+            f"{age(row.began)} ago",
             elapsed(row.state, row.seconds, row.began),
-            state(row.state),
-            _components(row),
-            "\n".join(f"{model.model.id}: {verdict(model)}" for model in row.models),
+            _state(row),
+            "\n".join(f"{model.model.id} {standing(model)}" for model in row.models),
         )
+    made.columns[0].no_wrap = True
     return made
 
 
@@ -110,10 +109,10 @@ def _row(run: Run, models: Sequence[ModelVersion]) -> RunRow:
     )
 
 
-def _components(row: RunRow) -> str:
-    parts = [f"{row.ran} ran"] if row.ran else []
-    parts += [f"{row.cached} cached"] if row.cached else []
-    parts += [f"[red]{escape(name)} failed[/]" for name in row.failed]
+def _state(row: RunRow) -> str:
+    parts = [f"[red]{escape(name)} failed[/]" for name in row.failed] or [state(row.state)]
+    if row.state != CACHED and row.cached:
+        parts.append(f"{row.cached} cached")
     return ", ".join(parts)
 
 

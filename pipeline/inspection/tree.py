@@ -153,7 +153,7 @@ class _Drawing:
 
     def _title(self, artifact_id: int) -> str:
         entry = self._found.items[artifact_id]
-        return f"[bold]{entry.label}[/]{self._made_by(artifact_id)}  [dim]{escape(entry.uri)}[/]"
+        return f"[bold]{entry.label}[/]{self._made_by(artifact_id)}\n[dim]{escape(entry.uri)}[/]"
 
     def _add_origins(self, branch: Tree, step: Step, path: tuple[str, ...]) -> None:
         """Adds what an execution read to the branch of what it made."""

@@ -1,14 +1,12 @@
 """What became of a model, in words."""
 
-from collections.abc import Sequence
-
 from rich.markup import escape
 
 from tfx_feeder.components.common import blessing
 from tfx_feeder.components.common.blessing import ALL_EXAMPLES, Judgement, SliceRow
 from tfx_feeder.components.common.errors import DataError
 from tfx_feeder.pipeline.inspection.labels import is_local
-from tfx_feeder.pipeline.inspection.models import ModelVersion, Push
+from tfx_feeder.pipeline.inspection.models import ModelVersion
 
 _BLESSED = {True: "[green]blessed[/]", False: "[red]not blessed[/]", None: "not evaluated"}
 
@@ -30,6 +28,15 @@ def verdict(model: ModelVersion) -> str:
     return ", ".join(parts)
 
 
+def standing(model: ModelVersion) -> str:
+    """Returns how far a model got, in one word or two; markup."""
+    if model.withdrawn:
+        return "[yellow]withdrawn[/]"
+    if model.live:
+        return "[bold green]live[/]"
+    return "[green]pushed[/]" if model.pushes else blessed(model)
+
+
 def judgement(model: ModelVersion) -> Judgement:
     """Reads the evaluation of a model.
 
@@ -48,8 +55,3 @@ def headline(judged: Judgement) -> SliceRow | None:
     """Returns the first metric on all examples, the loss only where there is no other."""
     rows = [row for row in judged.rows if row.slice == ALL_EXAMPLES]
     return next((row for row in rows if row.metric != "loss"), next(iter(rows), None))
-
-
-def served(pushes: Sequence[Push]) -> str:
-    """Returns to which places a model was pushed."""
-    return ", ".join(dict.fromkeys(push.place or push.destination for push in pushes))

@@ -30,6 +30,11 @@ def test_those_of_a_run_include_what_it_took_from_the_cache(ask_json, reference)
     assert [item["id"] for item in models] == [reference.second.model]
 
 
+def test_a_run_without_artifacts_of_a_type_says_so(ask):
+    told = ask("artifacts", "Model", "--run", "latest").stdout
+    assert told == "Artifacts of type Model of run 2026-01-03: none.\n"
+
+
 def test_one_artifact_is_told_with_maker_users_and_properties(ask, reference):
     first = reference.first
     told = ask("artifacts", first.raw).stdout

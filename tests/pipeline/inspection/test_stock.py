@@ -27,11 +27,11 @@ def store(tmp_path_factory):
 
 def test_runs_and_what_came_of_them(ask, store):
     failed, not_blessed, pushed = (
-        line for line in ask("runs", store=store).stdout.splitlines() if " ran" in line
+        line for line in ask("runs", store=store).stdout.splitlines() if " ago" in line
     )
     assert "Trainer failed" in failed
     assert "not blessed" in not_blessed
-    assert ", live" in pushed
+    assert "live" in pushed
 
 
 def test_a_failed_run_shows_how_far_it_got(ask, ask_json, store):
