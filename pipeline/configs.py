@@ -11,6 +11,7 @@ from tfx_feeder.components.feeder_trainer.plan import Policy
 from tfx_feeder.components.feeder_trainer.schedule import Schedule
 from tfx_feeder.components.feeder_trainer.strategies import Strategy
 from tfx_feeder.pipeline.data_sets import DataSet
+from tfx_feeder.pipeline.retrain.plan import REASON, RetrainPlan
 from tfx_feeder.pipeline.workspace import Workspace
 
 SHORT_SCHEDULE = Schedule.of("0.01:16x3, 0.005:32x2, 0.0025:64x1 @40")
@@ -43,6 +44,7 @@ class PipelineConfig:
         preprocessing_fn: Importable path of the function that Transform runs.
         beam_args: Passed to every Beam component.
         enable_cache: Take over the outputs of an earlier execution with the same inputs.
+        plan: Which earlier spans to train on as well, what to start from, and why.
 
     Raises:
         ConfigError: A value is out of range.
@@ -61,6 +63,7 @@ class PipelineConfig:
     preprocessing_fn: str = "tfx_feeder.pipeline.transform.preprocessing_fn"
     beam_args: tuple[str, ...] = BEAM_ARGS
     enable_cache: bool = True
+    plan: RetrainPlan = field(default_factory=RetrainPlan)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "root", Path(self.root).absolute())
@@ -68,11 +71,13 @@ class PipelineConfig:
             raise ConfigError(
                 "span", received=None, expected=f"one of {self.data.spans}, for this data has spans"
             )
-        if self.span is not None and self.span not in self.data.spans:
+        wanted = [*(part.span for part in self.plan.earlier), self.span]
+        unknown = [span for span in wanted if span is not None and span not in self.data.spans]
+        if unknown:
             spans = ", ".join(map(str, self.data.spans))
             raise ConfigError(
                 "span",
-                received=self.span,
+                received=unknown[0],
                 expected=f"one of {spans}" if spans else "none, for this data has no spans",
             )
 
@@ -88,8 +93,12 @@ class PipelineConfig:
 
     @property
     def custom_config(self) -> dict[str, Any]:
-        """What ``model_fn`` gets to know about the data."""
-        return {"num_classes": len(self.data.classes), "seed": self.seed}
+        """What ``model_fn`` gets to know about the data, and why it is trained again.
+
+        The reason is there for the record; and for the cache, which would answer otherwise.
+        """
+        reason = {REASON: self.plan.reason} if self.plan.reasons else {}
+        return {"num_classes": len(self.data.classes), "seed": self.seed, **reason}
 
     @property
     def feed(self) -> Feed:

@@ -37,6 +37,7 @@ def configure(request: Request) -> tuple[PipelineConfig, set[int]]:
         schedule=schedule,
         strategy=request.strategy,
         enable_cache=request.cache,
+        plan=request.plan,
     )
     return config, done
 

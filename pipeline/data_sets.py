@@ -1,7 +1,6 @@
 """What a pipeline has to know about its images, and where they come from."""
 
 import os
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,11 +12,11 @@ from tfx_feeder.components.common.errors import ConfigError, DataError
 from tfx_feeder.components.image_example_gen.classes import ClassTable, merge_names
 from tfx_feeder.components.image_example_gen.sources import open_sources
 from tfx_feeder.pipeline.gates import Gates
+from tfx_feeder.pipeline.span_folders import pipeline_name, spans_in
 
 SCHEMAS = Path(__file__).resolve().parent.parent / "schemas"
 SPAN_PATTERN = "span-{SPAN}/*"
 DEFAULT = "digits"
-_SPAN_FOLDER = re.compile(r"span-(\d+)")
 # Rows of scikit-learn's digits are 14 sheets of handwriting, one after another.
 _DIGITS_FORMS = (0, 130, 256, 386, 516, 646, 776, 915, 1029, 1157, 1287, 1415, 1545, 1667, 1797)
 _DIGITS_SPANS = (range(0, 5), range(5, 10), range(10, 14))
@@ -113,19 +112,12 @@ def own_folder(folder: Path) -> DataSet:
     Raises:
         DataError: It holds nothing usable, or a single class.
     """
-    spans = tuple(
-        sorted(
-            int(match[1])
-            for entry in folder.iterdir()
-            if entry.is_dir() and (match := _SPAN_FOLDER.fullmatch(entry.name))
-        )
-    )
+    spans = spans_in(folder)
     patterns = [f"span-{span}/*" for span in spans] or ["*"]
     sources = open_sources(str(folder), {pattern: pattern for pattern in patterns})
     table = ClassTable(merge_names([source.class_names() for source in sources.values()]))
-    name = re.sub(r"[^a-z0-9]+", "-", folder.name.lower()).strip("-") or "data"
     return DataSet(
-        name=name,
+        name=pipeline_name(folder),
         folder=folder,
         classes=table.names,
         spans=spans,

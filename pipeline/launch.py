@@ -18,6 +18,7 @@ from rich.console import Console
 from tfx_feeder.components.common.errors import FeederError
 from tfx_feeder.components.feeder_trainer.strategies import Strategy
 from tfx_feeder.pipeline import logs
+from tfx_feeder.pipeline.retrain.plan import RetrainPlan
 from tfx_feeder.pipeline.workspace import prepare_root
 
 _PLAIN_WIDTH = 110  # Columns; tables in a file or a pipe need not be squeezed.
@@ -37,6 +38,7 @@ class Request:
         root: Folder of everything that is written.
         cache: Take over what earlier runs made.
         verbose: Show the log of the libraries as well.
+        plan: Beside ``span``, what a retraining is to do, and why.
     """
 
     data: str
@@ -47,6 +49,7 @@ class Request:
     strategy: Strategy = field(default_factory=Strategy)
     cache: bool = True
     verbose: bool = False
+    plan: RetrainPlan = field(default_factory=RetrainPlan)
 
 
 class ComponentError(Exception):

@@ -5,6 +5,7 @@
 
 from tfx import v1 as tfx
 from tfx.components import Transform
+from tfx.types.channel_utils import union
 
 from tfx_feeder.components import FeederTrainer, ImageExampleGen, ModelCard
 from tfx_feeder.components.feeder_trainer.user_code import UserCode
@@ -13,6 +14,12 @@ from tfx_feeder.pipeline.data_sets import SPAN_PATTERN
 from tfx_feeder.pipeline.evaluation_config import eval_config
 from tfx_feeder.pipeline.pusher import Pusher
 from tfx_feeder.pipeline.resolvers import BlessedBefore
+from tfx_feeder.pipeline.retrain.plan import SpanShare
+
+_BUCKETS = 100
+"""Of the evaluation split; the training split has twice as many, as by default."""
+_REST = "rest"
+_WITHOUT_REST = tfx.proto.SplitsConfig(analyze=["train"], transform=["train", "eval"])
 
 
 def create_pipeline(config: PipelineConfig) -> tfx.dsl.Pipeline:
@@ -25,8 +32,13 @@ def create_pipeline(config: PipelineConfig) -> tfx.dsl.Pipeline:
         ConfigError: A setting cannot work.
         DataError: The images cannot be used.
     """
-    example_gen = _example_gen(config)
+    example_gen = _example_gen(config, config.span)
     examples = example_gen.outputs["examples"]
+    earlier_gens = [_earlier_gen(config, part) for part in config.plan.earlier]
+    # New data is checked, and models are judged, on the newest span alone.
+    all_examples = examples
+    if earlier_gens:
+        all_examples = union([gen.outputs["examples"] for gen in (*earlier_gens, example_gen)])
     statistics_gen = tfx.components.StatisticsGen(examples=examples)
     statistics = statistics_gen.outputs["statistics"]
     if config.data.schema:
@@ -38,7 +50,7 @@ def create_pipeline(config: PipelineConfig) -> tfx.dsl.Pipeline:
     schema = schema_gen.outputs["schema"]
     example_validator = tfx.components.ExampleValidator(statistics=statistics, schema=schema)
     transform = Transform(
-        examples=examples,
+        examples=all_examples,
         schema=schema,
         preprocessing_fn=config.preprocessing_fn,
         custom_config={
@@ -48,14 +60,16 @@ def create_pipeline(config: PipelineConfig) -> tfx.dsl.Pipeline:
             # The cache compares this, not the code that an importable path names.
             "code_fingerprint": UserCode(model_fn=config.preprocessing_fn).fingerprint(),
         },
+        splits_config=_WITHOUT_REST if config.plan.earlier else None,
         disable_statistics=True,
     )
     base_model = _blessed_before(transform.outputs["transformed_examples"], "base_model")
+    warm = config.plan.warm_start
     trainer = FeederTrainer(
         examples=transform.outputs["transformed_examples"],
         transform_graph=transform.outputs["transform_graph"],
         schema=schema,
-        base_model=base_model.outputs["model"],
+        base_model=base_model.outputs["model"] if warm else None,
         warm_start="compatible",
         model_fn=config.model_fn,
         schedule=config.schedule,
@@ -88,7 +102,7 @@ def create_pipeline(config: PipelineConfig) -> tfx.dsl.Pipeline:
         model_blessing=evaluator.outputs["blessing"],
         evaluation=evaluator.outputs["evaluation"],
         training_history=trainer.outputs["training_history"],
-        examples=examples,
+        examples=all_examples,
         schema=schema,
         transform_graph=transform.outputs["transform_graph"],
         intended_slices=config.data.slice_keys,
@@ -100,12 +114,13 @@ def create_pipeline(config: PipelineConfig) -> tfx.dsl.Pipeline:
             str(config.workspace.metadata)
         ),
         components=[
+            *earlier_gens,
             example_gen,
             statistics_gen,
             schema_gen,
             example_validator,
             transform,
-            base_model,
+            *([base_model] if warm else []),
             trainer,
             baseline,
             evaluator,
@@ -117,8 +132,27 @@ def create_pipeline(config: PipelineConfig) -> tfx.dsl.Pipeline:
     )
 
 
-def _example_gen(config: PipelineConfig) -> ImageExampleGen:
-    data, span = config.data, config.span
+def _earlier_gen(config: PipelineConfig, part: SpanShare) -> ImageExampleGen:
+    """Reads a span, or takes it from the cache; what is beyond the share stays in a split apart."""
+    rest = round(_BUCKETS * (1 / part.share - 1))
+    buckets = {"train": 2 * _BUCKETS, "eval": _BUCKETS, _REST: 3 * rest}
+    output_config = tfx.proto.Output(
+        split_config=tfx.proto.SplitConfig(
+            splits=[
+                tfx.proto.SplitConfig.Split(name=name, hash_buckets=number)
+                for name, number in buckets.items()
+                if number
+            ]
+        )
+    )
+    gen = _example_gen(config, part.span, output_config if rest else None)
+    return gen.with_id(f"{gen.id}_{part.span}")
+
+
+def _example_gen(
+    config: PipelineConfig, span: int | None, output_config: tfx.proto.Output | None = None
+) -> ImageExampleGen:
+    data = config.data
     patterns = {"all": SPAN_PATTERN} if data.spans else data.patterns
     splits = [
         tfx.proto.Input.Split(name=name, pattern=pattern) for name, pattern in patterns.items()
@@ -130,6 +164,7 @@ def _example_gen(config: PipelineConfig) -> ImageExampleGen:
     return ImageExampleGen(
         input_base=str(data.folder),
         input_config=tfx.proto.Input(splits=splits) if splits else None,
+        output_config=output_config,
         range_config=range_config,
         classes=data.classes,
         max_rejected_fraction=config.max_rejected_fraction,

@@ -1,0 +1,218 @@
+"""Gathers the situation: from the folder with the data, and from what ML Metadata knows."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from tfx_feeder.components.common import blessing
+from tfx_feeder.components.common.blessing import ALL_EXAMPLES
+from tfx_feeder.components.common.errors import DataError
+from tfx_feeder.pipeline.inspection.labels import is_local
+from tfx_feeder.pipeline.inspection.models import (
+    EVALUATION,
+    EXAMPLES,
+    HISTORY,
+    MODEL,
+    describe,
+    served_ids,
+)
+from tfx_feeder.pipeline.lineage import Lineage
+from tfx_feeder.pipeline.records import CACHED, COMPLETE, RUNNING, Artifact, Execution
+from tfx_feeder.pipeline.report.distances import distance
+from tfx_feeder.pipeline.report.statistics import read_statistics
+from tfx_feeder.pipeline.retrain.situation import FeatureDrift, LiveModel, Situation, Training
+from tfx_feeder.pipeline.span_folders import pipeline_name, settled_spans, spans_in
+
+STATISTICS = "ExampleStatistics"
+_TRAINERS = ("FeederTrainer", "Trainer")
+
+
+@dataclass(frozen=True, slots=True)
+class Data:
+    """The data as it is now.
+
+    Args:
+        pipeline: Name of the pipeline that trains on it.
+        spans: Those that are complete, in order.
+        has_spans: Whether it comes in spans.
+    """
+
+    pipeline: str
+    spans: tuple[int, ...] = ()
+    has_spans: bool = True
+
+
+def look_at_data(name_or_path: str, root: Path, settled_before: float) -> Data:
+    """Looks which spans are there.
+
+    Args:
+        name_or_path: As ``open_data_set`` takes it.
+        root: Folder of everything that the pipeline writes.
+        settled_before: Seconds since the epoch; a span that changed later is left for next time.
+
+    Raises:
+        ConfigError: There is no such data.
+        DataError: It cannot be used.
+    """
+    folder = Path(name_or_path).expanduser()
+    if folder.is_dir():
+        folder = folder.resolve()
+        spans = settled_spans(folder, settled_before)
+        # An empty folder is one in which spans are to arrive.
+        return Data(
+            pipeline_name(folder), spans, bool(spans_in(folder)) or not any(folder.iterdir())
+        )
+    # It imports TensorFlow, which a folder's spans need not wait for.
+    from tfx_feeder.pipeline.data_sets import open_data_set
+
+    data = open_data_set(name_or_path, root / "data")
+    return Data(data.name, data.spans, bool(data.spans))
+
+
+def observe(
+    lineage: Lineage | None,
+    data: Data,
+    now: datetime,
+    *,
+    busy: str = "",
+    measured: Mapping[str, float] | None = None,
+) -> Situation:
+    """Gathers what a decision depends on.
+
+    Args:
+        lineage: Limited to the pipeline; ``None`` where nothing has run yet.
+        data: The data.
+        now: The time; UTC.
+        busy: What is running, in words.
+        measured: Metrics of the live model that something else has measured; they go before those
+            of its evaluations.
+    """
+    if lineage is None:
+        return Situation(now, data.spans, data.has_spans, busy=busy)
+    live = _live_artifact(lineage)
+    return Situation(
+        now=now,
+        spans=data.spans,
+        has_spans=data.has_spans,
+        done=frozenset(lineage.spans_done()) if data.has_spans else frozenset(),
+        trainings=_trainings(lineage),
+        live=_live(lineage, live, measured or {}) if live else None,
+        drift=_drift(lineage, live) if live else (),
+        busy=busy,
+    )
+
+
+def unfinished_run(lineage: Lineage, since: datetime) -> str:
+    """Returns the newest run that is still running; empty where none is.
+
+    Args:
+        lineage: Limited to the pipeline.
+        since: What did not change after that was killed.
+    """
+    for run in lineage.runs(newest=1):
+        if any(e.state == RUNNING and e.changed > since for e in run.executions):
+            return run.id
+    return ""
+
+
+def is_trainer(execution: Execution) -> bool:
+    """Says whether an execution is one of a trainer."""
+    return execution.type_name.rpartition(".")[2] in _TRAINERS
+
+
+def _trainings(lineage: Lineage) -> tuple[Training, ...]:
+    origins = lineage.upstream((m.id for m in lineage.artifacts(MODEL)), stop_at=(MODEL,))
+    runs = lineage.runs()[::-1]
+    tried = [e for run in runs for e in run.executions if is_trainer(e) and e.state != CACHED]
+    # Those that made a model come with what they read and made.
+    return tuple(_training(origins.executions.get(execution.id, execution)) for execution in tried)
+
+
+def _training(execution: Execution) -> Training:
+    made = (artifact for group in execution.outputs.values() for artifact in group)
+    history = next((artifact for artifact in made if artifact.type_name == HISTORY), None)
+    seconds = history.properties.get("seconds") if history else None
+    return Training(
+        run_id=execution.run_id,
+        began=execution.began,
+        seconds=execution.seconds if seconds is None else float(seconds),
+        warm_start=bool(execution.inputs.get("base_model")),
+        done=execution.state == COMPLETE,
+    )
+
+
+def _live_artifact(lineage: Lineage) -> Artifact | None:
+    """Returns the model that was pushed last among those that are served."""
+    pushed = max(served_ids(lineage), default=None)
+    maker = lineage.upstream([pushed], stop_at=(MODEL,)).maker(pushed) if pushed else None
+    return next(iter(maker.inputs.get("model", ())), None) if maker else None
+
+
+def _live(lineage: Lineage, model: Artifact, measured: Mapping[str, float]) -> LiveModel:
+    judged = [
+        execution
+        for execution in lineage.users([model.id]).executions.values()
+        if execution.state == COMPLETE and _evaluation(execution) is not None
+    ]
+    judged.sort(key=lambda execution: execution.id)
+    own = [e for e in judged if model in e.inputs.get("model", ())]
+    [version] = describe(lineage, [model])
+    return LiveModel(
+        id=model.id,
+        trained=version.created,
+        metrics={**(_metrics(judged[-1], model) if judged else {}), **measured},
+        metrics_then=_metrics(own[0], model) if own else {},
+    )
+
+
+def _evaluation(execution: Execution) -> Artifact | None:
+    made = (artifact for group in execution.outputs.values() for artifact in group)
+    return next((artifact for artifact in made if artifact.type_name == EVALUATION), None)
+
+
+def _metrics(evaluator: Execution, model: Artifact) -> dict[str, float]:
+    """Returns what an evaluation says of a model, the candidate or the baseline."""
+    evaluation = _evaluation(evaluator)
+    if evaluation is None or not is_local(evaluation.uri):
+        return {}
+    try:
+        rows = blessing.read(evaluation.path).rows
+    except DataError:  # Its files are gone; a decision can do without.
+        return {}
+    candidate = model in evaluator.inputs.get("model", ())
+    values = {
+        row.metric: row.candidate if candidate else row.baseline
+        for row in rows
+        if row.slice == ALL_EXAMPLES
+    }
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def _drift(lineage: Lineage, live: Artifact) -> tuple[FeatureDrift, ...]:
+    """Compares the newest statistics with those of what the live model was trained on."""
+    statistics = lineage.artifacts(STATISTICS)
+    makers = lineage.upstream((a.id for a in statistics), stop_at=(EXAMPLES,))
+    known = lineage.upstream([live.id], stop_at=(MODEL,)).artifacts
+    trained_on, newer = None, None
+    for artifact in statistics:
+        maker = makers.maker(artifact.id)
+        # Transform makes statistics too; they are about something else.
+        if maker is None or not maker.type_name.endswith("StatisticsGen"):
+            continue
+        if any(examples.id in known for examples in maker.inputs.get("examples", ())):
+            trained_on, newer = artifact, None
+        else:
+            newer = artifact
+    if trained_on is None or newer is None:
+        return ()
+    try:
+        before, after = read_statistics(trained_on.path)[0], read_statistics(newer.path)[0]
+    except DataError:  # Their files are gone.
+        return ()
+    distances = {f.name: distance(before.feature(f.name), f) for f in after.features}
+    return tuple(
+        FeatureDrift(name, found.measure, found.value)
+        for name, found in distances.items()
+        if found is not None
+    )
