@@ -1,19 +1,22 @@
 """Rollbacks over stores that TFX wrote, by pipelines that push without training."""
 
+import json
 import shutil
 import sys
 import time
 from pathlib import Path
-from types import SimpleNamespace
+from typing import Any
 
 import pytest
+from click.testing import CliRunner, Result
 
 from tfx_feeder.components.common.errors import ConfigError, DataError
 from tfx_feeder.components.model_card.hashing import hash_files
-from tfx_feeder.pipeline.inspection.models import read_models
+from tfx_feeder.pipeline.cli import main
+from tfx_feeder.pipeline.inspection.models import ModelVersion, read_models
 from tfx_feeder.pipeline.lineage import Lineage
 from tfx_feeder.pipeline.rollback.plan import plan
-from tfx_feeder.pipeline.store import make_store, writable
+from tfx_feeder.pipeline.store import make_store
 from tfx_feeder.schemas import model_card
 
 pytestmark = pytest.mark.slow
@@ -41,10 +44,16 @@ class Served:
         time.sleep(1)  # The Pusher of TFX tells versions apart by the second.
         run_locally(pipeline, make_store(self.root / "metadata.sqlite"))
 
-    def roll_back(self, version: str):
-        from tfx_feeder.pipeline.rollback.repush import push_again
+    def roll_back(self, version: str, *options: str) -> Result:
+        """Calls the command, as a user does."""
+        arguments = ["rollback", version, "--reason", REASON, "--store", str(self.root), *options]
+        return CliRunner().invoke(main, arguments)
 
-        return push_again(self.plan(version), writable(self.root))
+    def rolled_back(self, version: str) -> dict[str, Any]:
+        """Rolls back; returns what scripts get."""
+        done = self.roll_back(version, "--json")
+        assert done.exit_code == 0, done.output
+        return json.loads(done.stdout)
 
     def plan(self, version: str):
         return plan(self.lineage, version, REASON)
@@ -57,7 +66,7 @@ class Served:
     def versions(self) -> list[str]:
         return sorted(path.name for path in (self.root / "serving").iterdir())
 
-    def models(self) -> dict[str, SimpleNamespace]:
+    def models(self) -> dict[str, ModelVersion]:
         """Returns the models by their first version."""
         return {m.pushes[0].version: m for m in read_models(self.lineage) if m.pushes}
 
@@ -90,54 +99,60 @@ def served(tmp_path):
 
 def test_an_earlier_model_becomes_the_highest_version_and_later_ones_are_withdrawn(served):
     first, second, third = (served.run(span) for span in (1, 2, 3))
-    done = served.roll_back(first)
+    done = served.rolled_back(first)
 
-    assert served.versions == [first, second, third, done.version]
+    assert served.versions == [first, second, third, done["version"]]
     models = served.models()
-    assert [push.version for push in models[first].pushes] == [first, done.version]
+    assert [push.version for push in models[first].pushes] == [first, done["version"]]
     assert [m.live for m in models.values()] == [False, False, True]
     mark = f"rolled back to version {first}: {REASON}"
     assert {v: m.withdrawn for v, m in models.items()} == {first: "", second: mark, third: mark}
-    assert done.withdrawn == tuple(models[v].model.id for v in (third, second))
-    served_now = served.root / "serving" / done.version
+    assert done["withdrawn"] == [models[v].model.id for v in (third, second)]
+    served_now = served.root / "serving" / done["version"]
     files = hash_files(served_now, leave_out=[model_card.FILE_NAME])
     assert files == hash_files(served.model_folder(first))
 
 
 def test_the_new_version_has_a_card_with_the_reason_and_the_old_origin(served):
     first, second = served.run(1), served.run(2)
-    done = served.roll_back(first)
+    done = served.rolled_back(first)
 
     before = model_card.read(served.root / "serving" / first)
-    card = model_card.read(served.root / "serving" / done.version)
+    card = model_card.read(served.root / "serving" / done["version"])
     assert card.reason == f"rolled back from version {second}: {REASON}"
     assert card.files == before.files
     assert card.spans == (1,)
     assert card.intended_slices == ("form",)
     assert card.origin("model") == before.origin("model")
-    assert card.run_id == done.run_id
+    assert card.run_id == done["run_id"]
     # The record in ML Metadata says it too.
-    (execution,) = (e for e in served.lineage.executions(done.run_id) if e.node == "ModelCard")
+    (execution,) = (e for e in served.lineage.executions(done["run_id"]) if e.node == "ModelCard")
     assert execution.properties["reason"] == card.reason
 
 
 def test_going_forward_again_lifts_the_mark(served):
     first, second = served.run(1), served.run(2)
-    served.roll_back(first)
-    done = served.roll_back(second)
+    said = served.roll_back(first).stdout.splitlines()
+    newest = served.versions[-1]
+    where = served.root / "serving" / newest
+    assert said == [
+        f"Version {first} is served again, as {newest} in {where}",
+        f"Withdrawn: model {served.models()[second].model.id}, version {second}",
+    ]
+    done = served.rolled_back(second)
 
     models = served.models()
     assert (models[second].live, models[second].withdrawn) == (True, "")
     assert (models[first].live, models[first].withdrawn) == (False, "")
-    assert done.withdrawn == ()
+    assert done["withdrawn"] == []
 
 
 def test_a_pipeline_of_tfx_alone_can_be_rolled_back(tmp_path):
     served = Served(tmp_path, ours=False)
     first, second = served.run(1), served.run(2)
-    done = served.roll_back(first)
+    done = served.rolled_back(first)
 
-    card = model_card.read(tmp_path / "serving" / done.version)
+    card = model_card.read(tmp_path / "serving" / done["version"])
     assert {row.role for row in card.lineage} == {
         "examples",
         "model",
@@ -155,20 +170,22 @@ def test_the_gate_holds_where_the_pipeline_has_none(tmp_path):
     served.run(3)
     with pytest.raises(ConfigError, match="version: expected one whose model is blessed"):
         served.plan(bad)
-    assert served.roll_back(good).earlier_version == good
+    assert served.rolled_back(good)["earlier_version"] == good
 
 
 def test_a_push_that_fails_leaves_the_marks_as_they_were(served):
     first, second = served.run(1), served.run(2)
     served.roll_back(first)
     before = {version: m.withdrawn for version, m in served.models().items()}
-    planned = served.plan(second)
     shutil.rmtree(served.root / "serving")
     (served.root / "serving").write_text("in the way")
-    from tfx_feeder.pipeline.rollback.repush import push_again
-
-    with pytest.raises(Exception, match="serving"):
-        push_again(planned, writable(served.root))
+    done = served.roll_back(second)
+    assert done.exit_code == 1
+    said, where = done.stderr.splitlines()
+    assert said.startswith("Error: ")
+    log = Path(where.removeprefix("Details: "))
+    assert log.parent == served.root / "logs"
+    assert "The rollback failed." in log.read_text()
     assert {version: m.withdrawn for version, m in served.models().items()} == before
     assert any(before.values())
 
@@ -177,8 +194,9 @@ def test_a_version_from_the_future_cannot_be_outdone(served):
     first = served.run(1)
     served.run(2)
     (served.root / "serving" / "99999999999").mkdir()
-    with pytest.raises(ConfigError, match="version 99999999999, while the clock stands at"):
-        served.roll_back(first)
+    done = served.roll_back(first)
+    assert done.exit_code == 1
+    assert "version 99999999999, while the clock stands at" in done.stderr
     assert not any(m.withdrawn for m in served.models().values())
 
 
