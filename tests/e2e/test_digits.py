@@ -53,7 +53,7 @@ def test_interrupted_run_says_how_to_go_on(story):
 
 
 def test_interrupted_run_leaves_nothing_open(story):
-    lineage = Lineage(story.resumed.root / "metadata.sqlite", "digits")
+    lineage = Lineage.open(story.resumed.root, "digits")
     _, interrupted, *_ = lineage.run_ids()
     states = {e.node: e.state for e in lineage.executions(interrupted)}
     assert states["Transform"] == "CACHED"
@@ -89,13 +89,15 @@ def test_identical_run_comes_from_the_cache_and_pushes_nothing_anew(story):
 
 
 def test_pushed_versions_carry_cards_that_hold_wherever_they_are_copied(story, tmp_path):
-    copied = shutil.copytree(next(story.repeated.root.glob("serving/*/*")), tmp_path / "copied")
+    first = story.repeated.versions[0]
+    pushed = story.repeated.root / "serving" / "digits" / first
+    copied = shutil.copytree(pushed, tmp_path / "copied")
     done = verify(copied)
     assert done.returncode == 0, done.stderr
     shown = json.loads(done.stdout)
     card = shown["card"]
     assert shown["whole"]
-    assert card["pushed_version"] == story.repeated.versions[0]
+    assert card["pushed_version"] == first
     assert {row["role"] for row in card["lineage"]} >= {"model", "examples", "schema", "evaluation"}
     assert card["evaluation"]["blessed"]
     assert card["training"]["schedule"]["steps_per_epoch"] == 40
