@@ -54,8 +54,11 @@ def compile_command(request: Request, output: Path, factory: str | None) -> None
     show_envvar=True,
     help="ML Metadata store to use instead of the compiled one; see `tfx-feeder runs --help`.",
 )
+@click.option("--unblessed-ok", is_flag=True, help="Exit with 0 where the model was not blessed.")
 @click.option("--json-logs", is_flag=True, help="Log lines of JSON.")
-def run_node(path: Path, node: str, run_id: str, store: str | None, json_logs: bool) -> None:
+def run_node(
+    path: Path, node: str, run_id: str, store: str | None, unblessed_ok: bool, json_logs: bool
+) -> None:
     """Run one node of a compiled pipeline, unless it has succeeded in this run before.
 
     Exit status: 0 done, 1 failed, 2 wrong usage or nothing that can be run as it is, 3 the model
@@ -73,7 +76,7 @@ def run_node(path: Path, node: str, run_id: str, store: str | None, json_logs: b
         logging.exception("%s failed.", node)
         click.echo(f"Failed in {node}: {cause(error)}", err=True)
         sys.exit(nodes.status_of(error))
-    sys.exit(status)
+    sys.exit(0 if unblessed_ok and status == nodes.Status.NOT_BLESSED else status)
 
 
 def _load(factory: str) -> Callable[[], Any]:

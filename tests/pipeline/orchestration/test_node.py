@@ -5,7 +5,6 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import pytest
 
@@ -13,25 +12,6 @@ from tfx_feeder.pipeline.lineage import Lineage
 from tfx_feeder.pipeline.orchestration.ir import NotRunnableError
 
 pytestmark = pytest.mark.slow  # Everything here imports TFX.
-
-TINY = Path(__file__).parent / "tiny"
-
-
-@pytest.fixture
-def root(tmp_path, monkeypatch):
-    monkeypatch.setenv("TINY_ROOT", str(tmp_path))
-    monkeypatch.setenv("PYTHONPATH", str(TINY))
-    monkeypatch.syspath_prepend(str(TINY))
-    return tmp_path
-
-
-@pytest.fixture
-def compiled(root):
-    import tiny_pipeline
-
-    from tfx_feeder.pipeline.orchestration.compiling import compile_pipeline
-
-    return compile_pipeline(tiny_pipeline.create(), exit_handlers=["Tell"])
 
 
 @pytest.fixture
@@ -129,14 +109,6 @@ def command(path, node, *more):
     module = "from tfx_feeder.pipeline.cli import main; main()"
     arguments = ["run-node", "--ir", str(path), "--node", node, "--run-id", "1", *more]
     return [sys.executable, "-c", module, *arguments]
-
-
-@pytest.fixture
-def path(root, compiled):
-    from tfx_feeder.pipeline.orchestration import ir
-
-    ir.write(compiled, root / "p.json")
-    return root / "p.json"
 
 
 def start(path, node):
