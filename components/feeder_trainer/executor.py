@@ -69,7 +69,7 @@ class Executor(base_executor.BaseExecutor):
 
         code = UserCode(exec_properties.get("model_fn"), exec_properties.get("module_file"))
         # Asked before the training, in the course of which the code may be edited.
-        repository = _repository(code)
+        repository = repository_of(code)
         fit = FitJob(
             code=code,
             context=ModelContext(
@@ -114,7 +114,8 @@ def _optional_uri(input_dict: _Artifacts, key: str) -> str | None:
     return artifact_utils.get_single_uri(artifacts) if artifacts else None
 
 
-def _repository(code: UserCode) -> dict[str, str]:
+def repository_of(code: UserCode) -> dict[str, str]:
+    """Returns where code stands in Git, as the environment of a history says it."""
     state = code_state(code.sources().values())
     if state is None:
         return {}
