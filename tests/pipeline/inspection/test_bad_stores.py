@@ -1,0 +1,79 @@
+"""Every command over stores that are not as they should be: an answer or one line, no trace."""
+
+import shutil
+import sqlite3
+from contextlib import closing
+
+import pytest
+from click.testing import CliRunner, Result
+
+from tfx_feeder.pipeline.cli import main
+
+LISTS = {"runs": (), "models": (), "artifacts": (), "gc": ()}
+QUESTIONS = {
+    "run": ("latest",),
+    "history": ("latest",),
+    "lineage": ("latest",),
+    "why": ("latest",),
+    "diff": ("previous", "latest"),
+    "report": ("latest",),
+    "compare": ("previous", "latest"),
+}
+COMMANDS = [(command, *arguments) for command, arguments in (LISTS | QUESTIONS).items()]
+
+
+@pytest.fixture(autouse=True)
+def _in_own_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+def call(*arguments: object, store: object) -> Result:
+    done = CliRunner().invoke(main, [str(word) for word in (*arguments, "--store", store)])
+    assert done.exception is None or isinstance(done.exception, SystemExit), done.exc_info
+    return done
+
+
+def refused(done: Result) -> str:
+    assert done.exit_code == 1, done.output
+    [line] = [line for line in done.output.splitlines() if line]
+    assert line.startswith("Error: ")
+    return line
+
+
+@pytest.fixture
+def empty(tmp_path, make_store_with_files):
+    make_store_with_files(tmp_path / "empty")
+    return tmp_path / "empty"
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
+def test_no_store(command, tmp_path):
+    assert "Nothing is there" in refused(call(*command, store=tmp_path / "none.sqlite"))
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
+def test_store_of_a_newer_schema(command, empty):
+    with closing(sqlite3.connect(empty / "metadata.sqlite")) as database, database:
+        database.execute("UPDATE MLMDEnv SET schema_version = 999")
+    assert "version 999" in refused(call(*command, store=empty))
+
+
+@pytest.mark.parametrize("command", QUESTIONS)
+def test_questions_to_an_empty_store(command, empty):
+    assert "the store has no" in refused(call(command, *QUESTIONS[command], store=empty))
+
+
+@pytest.mark.parametrize("command", LISTS)
+def test_lists_of_an_empty_store(command, empty):
+    assert call(command, store=empty).exit_code == 0
+    assert call(command, "--json", store=empty).stdout.strip()
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
+def test_artifacts_whose_files_are_gone(command, own_reference):
+    shutil.rmtree(own_reference.folder / "artifacts")
+    done = call(*command, store=own_reference.folder)
+    if command[0] == "history":
+        assert "No training history can be read" in refused(done)
+    else:
+        assert done.exit_code == 0, done.output
