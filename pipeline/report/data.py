@@ -6,7 +6,6 @@ import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from google.protobuf.message import DecodeError
 from tensorflow_metadata.proto.v0 import anomalies_pb2
 
 from tfx_feeder.components.common.errors import DataError
@@ -25,6 +24,7 @@ from tfx_feeder.pipeline.report.facts import (
     Rejection,
     Split,
 )
+from tfx_feeder.pipeline.report.messages import read_message
 from tfx_feeder.pipeline.report.statistics import SplitStatistics, read_statistics
 
 STATISTICS, ANOMALIES = "ExampleStatistics", "ExampleAnomalies"
@@ -157,10 +157,7 @@ def _read_anomalies(folder: Path) -> tuple[Anomaly, ...]:
 
 
 def _anomalies(path: Path) -> Iterator[Anomaly]:
-    try:
-        found = anomalies_pb2.Anomalies.FromString(path.read_bytes())
-    except (OSError, DecodeError) as error:
-        raise DataError(f"{path} cannot be read: {error}") from error
+    found = read_message(anomalies_pb2.Anomalies, path)
     split = path.parent.name.removeprefix("Split-")
     about_all = found.dataset_anomaly_info
     named = {**found.anomaly_info} | ({"": about_all} if about_all.description else {})

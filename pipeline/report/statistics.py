@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from google.protobuf.message import DecodeError
 from tensorflow_metadata.proto.v0 import statistics_pb2
 
 from tfx_feeder.components.common.errors import DataError
+from tfx_feeder.pipeline.report.messages import read_message
 
 FILE_NAME = "FeatureStats.pb"
 _NO_TEXT = "__BYTES_VALUE__"
@@ -98,10 +98,7 @@ def read_statistics(folder: Path) -> tuple[SplitStatistics, ...]:
 
 
 def _read(path: Path) -> SplitStatistics:
-    try:
-        datasets = statistics_pb2.DatasetFeatureStatisticsList.FromString(path.read_bytes())
-    except (OSError, DecodeError) as error:
-        raise DataError(f"{path} cannot be read: {error}") from error
+    datasets = read_message(statistics_pb2.DatasetFeatureStatisticsList, path)
     # Where slices were asked for, the first is all examples.
     dataset = datasets.datasets[0] if datasets.datasets else None
     return SplitStatistics(

@@ -1,0 +1,65 @@
+"""The rows of charts hold the figures of the history."""
+
+import dataclasses
+import json
+
+from tfx_feeder.pipeline.report.curves import (
+    MOST_POINTS,
+    compared_charts,
+    epoch_rows,
+    metric_names,
+    phase_rows,
+    setting_rows,
+    speed_charts,
+    thinned,
+    training_charts,
+)
+
+
+def test_rows_hold_the_figures_of_every_epoch(history):
+    names = metric_names([history])
+    assert names == ["loss", "accuracy"]
+    for row, epoch in zip(epoch_rows(history, names), history.epochs, strict=True):
+        assert row["x"] == epoch.examples_seen
+        assert row["rate"] == epoch.learning_rate
+        assert row["batch"] == epoch.global_batch_size
+        assert row["speed"] == epoch.examples_per_s
+        assert row["wait"] == epoch.input_wait_pct
+        assert row["m1"] == epoch.metrics["accuracy"]
+        assert row["v0"] == epoch.metrics["val_loss"]
+
+
+def test_nan_is_a_gap(history):
+    rows = epoch_rows(history, metric_names([history]))
+    assert [row["m0"] for row in rows] == [1.0, None, 1 / 3]
+    json.dumps(rows, allow_nan=False)
+
+
+def test_settings_hold_from_where_they_began(history):
+    rows = setting_rows(history)
+    assert [(row["x"], row["batch"]) for row in rows] == [(0, 32), (100, 32), (200, 64), (300, 64)]
+
+
+def test_phases_are_stretches_of_the_axis(history):
+    rows = phase_rows(history)
+    assert [(row["begin"], row["end"]) for row in rows] == [(0, 200), (200, 300)]
+
+
+def test_long_trainings_are_thinned_and_keep_their_end(history):
+    epochs = [dataclasses.replace(history.epochs[0], epoch=i) for i in range(5 * MOST_POINTS + 3)]
+    some = thinned(epochs)
+    assert len(some) <= MOST_POINTS + 1
+    assert some[-1] is epochs[-1]
+    assert thinned([]) == []
+
+
+def test_charts_have_names_of_their_own(history):
+    charts = [*training_charts(history), *speed_charts(history)]
+    assert len({chart.id for chart in charts}) == len(charts)
+    assert [chart.title for chart in charts][:4] == [
+        "loss",
+        "accuracy",
+        "Learning rate",
+        "Batch size and gradient noise scale",
+    ]
+    assert compared_charts({"A": history, "B": history}, ["A", "B"])

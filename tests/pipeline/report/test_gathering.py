@@ -1,0 +1,115 @@
+"""What is gathered about runs of every kind, from a store and the files of its artifacts."""
+
+import contextlib
+
+import pytest
+
+from tfx_feeder.pipeline.report.artifact_files import made
+from tfx_feeder.pipeline.report.facts import Evaluation, Missing
+
+FIRST, SECOND, STOCK = "2026-01-01", "2026-01-02", "2026-01-03"
+
+
+def test_history_is_that_of_the_file(facts_of, history):
+    read = facts_of(FIRST).history
+    # NaN is not equal to itself.
+    assert repr(read) == repr(history)
+
+
+def test_slices_have_candidate_baseline_gate_and_result(facts_of):
+    evaluation = facts_of(SECOND).evaluation
+    assert isinstance(evaluation, Evaluation)
+    assert list(evaluation.slices) == ["accuracy", "loss"]
+    everything, one, two, other = evaluation.slices["accuracy"]
+    assert (everything.row.candidate, everything.row.baseline) == (0.95, 0.9)
+    assert str(everything.gate) == "≥ 0.9, ≥ baseline −0.02"
+    assert (one.row.slice, str(one.gate), one.missed) == ("label 1", "≥ 0.6", False)
+    assert (two.row.slice, two.missed) == ("label 2", True)
+    assert other.gate is None
+    assert not evaluation.judgement.blessed
+
+
+def test_versions_tell_the_models_of_the_pipeline(facts_of, store):
+    versions = facts_of(SECOND).versions
+    assert [version.value for version in versions] == [0.95, 0.95, None]
+    assert [version.here for version in versions] == [False, True, False]
+    assert versions[0].model.live
+
+
+def test_data_have_sizes_rejections_anomalies(facts_of):
+    data = facts_of(FIRST).data
+    assert data.span == 1
+    assert [(split.name, split.examples) for split in data.splits] == [("train", 100), ("eval", 50)]
+    assert data.rejected.counts == {"corrupt_image": 3}
+    assert [rejection.reason for rejection in data.rejected.listed] == ["corrupt_image"]
+    assert [(found.split, found.severity) for found in data.anomalies] == [("eval", "error")]
+
+
+def test_drift_is_against_the_other_split_and_the_data_before(facts_of):
+    first, second = facts_of(FIRST).data, facts_of(SECOND).data
+    assert isinstance(first.earlier, Missing)
+    assert second.earlier.run_id == FIRST
+    height = next(drift for drift in second.drift if drift.feature == "height")
+    # One of ten buckets differs on either side, and five of ten.
+    assert height.between_splits.value == pytest.approx(0.1)
+    assert height.since_before.value == pytest.approx(0.5)
+    assert "image" not in [drift.feature for drift in second.drift]
+
+
+def test_artifacts_of_earlier_runs_are_known(facts_of, store):
+    assert facts_of(SECOND).earlier_runs == {store.first.model: FIRST}
+
+
+def test_run_can_be_done_again(facts_of):
+    reproduction = facts_of(FIRST).reproduction
+    commands = dict(reproduction.commands)
+    assert "tensorflow==2.16.2" in commands["The same packages on Python 3.10.13"]
+    assert commands["This page"].startswith(f"tfx-feeder report {FIRST} --store ")
+    assert reproduction.seeds == {"FeederTrainer.feed.seed": "7"}
+    assert "abc" in reproduction.hashes.values()
+
+
+def test_stock_run_says_what_it_lacks(facts_of):
+    facts = facts_of(STOCK)
+    assert facts.history == Missing("Trainer keeps no record of the training. FeederTrainer does.")
+    assert "are gone" in facts.evaluation.reason
+    assert "StatisticsGen" in facts.data.statistics.reason
+    assert "ExampleValidator" in facts.data.anomalies.reason
+    assert "counts no rejected records" in facts.data.rejected.reason
+    assert facts.model.pushes == ()
+
+
+def test_history_of_a_newer_format_is_told(facts_of, changed):
+    with changed("tfx_feeder.TrainingHistory", "history.json", '{"format": "x", "version": 9}'):
+        assert "not a training history" in facts_of(FIRST).history.reason
+
+
+def test_damaged_files_are_told(facts_of, changed):
+    with changed("ModelEvaluation", "metrics-00000-of-00001.tfrecord", "damaged"):
+        assert "cannot be read" in facts_of(FIRST).evaluation.reason
+    with changed("ExampleStatistics", "Split-train/FeatureStats.pb", "damaged"):
+        assert "cannot be read" in facts_of(FIRST).data.statistics.reason
+    with changed("ExampleAnomalies", "Split-eval/SchemaDiff.pb", "damaged"):
+        assert "cannot be read" in facts_of(FIRST).data.anomalies.reason
+
+
+def test_evaluation_without_readable_thresholds_has_no_gates(facts_of, changed):
+    with changed("ModelEvaluation", "eval_config.json", "[]"):
+        assert facts_of(FIRST).evaluation.headline.gate is None
+
+
+@pytest.fixture
+def changed(lineage):
+    """Returns a context in which a file of the first run holds something else."""
+
+    @contextlib.contextmanager
+    def change(type_name: str, name: str, content: str):
+        path = next(made(lineage.run(FIRST), type_name)).path / name
+        before = path.read_bytes()
+        path.write_text(content)
+        try:
+            yield
+        finally:
+            path.write_bytes(before)
+
+    return change

@@ -1,0 +1,90 @@
+"""The page as text: nothing in it can break out, and nothing may be loaded."""
+
+import base64
+import hashlib
+import html.parser
+import json
+import re
+
+import pytest
+
+from tfx_feeder.pipeline.report.bundle import javascript_bundle
+from tfx_feeder.pipeline.report.page import render
+from tfx_feeder.pipeline.report.run_page import run_page
+
+FIRST, FAILED = "2026-01-01", "2026-01-04/../"
+
+
+class Reader(html.parser.HTMLParser):
+    """Collects the tags, and what stands in scripts."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.scripts: list[str] = []
+        self.words: list[str] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_data(self, data):
+        (self.scripts if self.tags and self.tags[-1][0] == "script" else self.words).append(data)
+
+
+@pytest.fixture(scope="module")
+def pages(facts_of, lineage):
+    failed = next(run_id for run_id in lineage.run_ids() if run_id.startswith(FAILED))
+    return {name: render(run_page(facts_of(name))) for name in (FIRST, failed)}
+
+
+def test_text_of_the_data_makes_no_tags(pages):
+    for text in pages.values():
+        reader = Reader(text)
+        tags = [tag for tag, _ in reader.tags]
+        assert tags.count("script") == 3
+        assert "img" not in tags
+        assert not any(
+            name.startswith("on") for _, attributes in reader.tags for name in attributes
+        )
+        # Written as it is, neither as a template nor as markup of the terminal.
+        assert "alert('x')</script><img src=x onerror=alert(1)>[red]{{ 7 * 7 }}" in "".join(
+            reader.words
+        )
+
+
+def test_every_script_is_known_to_the_policy_by_its_hash(pages):
+    for text in pages.values():
+        [policy] = re.findall(r'Content-Security-Policy" content="([^"]+)"', text)
+        assert policy.startswith("default-src 'none'")
+        assert "unsafe-eval" not in policy
+        data, *scripts = re.findall(r"<script[^>]*>(.*?)</script>", text, re.DOTALL)
+        assert set(json.loads(data)) == {"data", "specs"}
+        hashes = re.findall(r"'sha256-([^']+)'", policy)
+        made = [base64.b64encode(hashlib.sha256(s.encode()).digest()).decode() for s in scripts]
+        assert hashes == made
+
+
+def test_nothing_points_outside(pages):
+    for text in pages.values():
+        for _, attributes in Reader(text).tags:
+            for name in ("src", "href", "action", "data", "poster", "srcset"):
+                assert (attributes.get(name) or "#").startswith("#")
+
+
+def test_size_is_bounded(pages):
+    assert all(len(text.encode()) < 5_000_000 for text in pages.values())
+
+
+def test_bundle_is_kept(tmp_path, monkeypatch):
+    made = javascript_bundle(tmp_path)
+    [path] = tmp_path.iterdir()
+    assert path.read_text() == made
+    assert "</script" not in made
+    path.write_text("kept")
+    assert javascript_bundle(tmp_path) == "kept"
+
+
+def test_bundle_needs_no_place_to_be_kept(tmp_path):
+    (tmp_path / "file").write_text("")
+    assert "vegaEmbed" in javascript_bundle(tmp_path / "file" / "below")
