@@ -181,10 +181,10 @@ def _with_files(make_mlmd_store):
 
         def artifact(self, type_name: str, **properties: int | str) -> int:
             artifact_id = super().artifact(type_name, **properties)
-            [artifact] = self._store.get_artifacts_by_id([artifact_id])
+            [artifact] = self.client.get_artifacts_by_id([artifact_id])
             artifact.uri = str(self.path(artifact_id))
             artifact.state = pb.Artifact.LIVE
-            self._store.put_artifacts([artifact])
+            self.client.put_artifacts([artifact])
             self.path(artifact_id).mkdir(parents=True)
             return artifact_id
 
@@ -193,10 +193,10 @@ def _with_files(make_mlmd_store):
 
         def node(self, run, node, state="COMPLETE", inputs=None, outputs=None, **properties):
             execution_id = self.execution(run, node, state, inputs, outputs)
-            [execution] = self._store.get_executions_by_id([execution_id])
+            [execution] = self.client.get_executions_by_id([execution_id])
             for name, value in properties.items():
                 execution.custom_properties[name].string_value = value
-            self._store.put_executions([execution])
+            self.client.put_executions([execution])
 
     return StoreWithFiles
 
