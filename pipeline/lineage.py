@@ -8,18 +8,28 @@ store's own lineage queries are not available in every release.
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import ml_metadata as mlmd
 from ml_metadata.proto import metadata_store_pb2 as pb
 
+from tfx_feeder.pipeline.mlmd_values import (
+    INPUT_EVENTS,
+    OUTPUT_EVENTS,
+    by_key,
+    ids_of,
+    keys_of,
+    properties_of,
+    split_name,
+    state_of,
+    to_artifact,
+    to_time,
+)
 from tfx_feeder.pipeline.records import COMPLETE, MADE_OUTPUTS, Artifact, Execution, Graph, Run
 from tfx_feeder.pipeline.store import open_store
 
-_OUTPUTS = (pb.Event.OUTPUT, pb.Event.DECLARED_OUTPUT)
-_INPUTS = (pb.Event.INPUT, pb.Event.DECLARED_INPUT)
+_LARGEST_ID = 2**63 - 1
 _MANY = 300
 """Executions from which on it is quicker to read every context than to ask for those of each."""
 
@@ -105,12 +115,14 @@ class Lineage:
             own = pipelines.get(self.pipeline)
             ids = {a.id for a in self._store.get_artifacts_by_context(own)} if own else set()
             found = [artifact for artifact in found if artifact.id in ids]
-        return sorted(map(_artifact, found), key=lambda artifact: artifact.id)
+        return sorted(map(to_artifact, found), key=lambda artifact: artifact.id)
 
     def artifact(self, artifact_id: int) -> Artifact | None:
         """Returns an artifact of any pipeline of the store; ``None`` if there is none."""
+        if not 0 < artifact_id <= _LARGEST_ID:
+            return None
         found = self._store.get_artifacts_by_id([artifact_id])
-        return _artifact(found[0]) if found else None
+        return to_artifact(found[0]) if found else None
 
     def upstream(self, artifact_ids: Iterable[int], stop_at: Collection[str] = ()) -> Graph:
         """Returns everything out of which artifacts were made, and themselves.
@@ -147,12 +159,14 @@ class Lineage:
             for context in self._contexts("node")
             if context.name in names
             for execution in self._store.get_executions_by_context(context.id)
-            if _state(execution) == COMPLETE
+            if state_of(execution) == COMPLETE
         }
         artifacts: set[int] = set()
         for key in path or ("model", "examples", "examples"):
             events = self._events(executions)
-            artifacts = {e.artifact_id for e in events if e.type in _INPUTS and key in _keys(e)}
+            artifacts = {
+                e.artifact_id for e in events if e.type in INPUT_EVENTS and key in keys_of(e)
+            }
             executions = set(self._makers(artifacts).values())
         examples = self._store.get_artifacts_by_id(artifacts)
         return {a.custom_properties["span"].int_value for a in examples}
@@ -188,14 +202,17 @@ class Lineage:
         else:
             parents = self._store.get_parent_contexts_by_context(context.id)
             pipeline = parents[0].name if parents else ""
-        created = _time(context.create_time_since_epoch)
+        created = to_time(context.create_time_since_epoch)
         return Run(context.name, pipeline, tuple(executions), created)
 
     def _executions(
         self, found: Sequence[pb.Execution], events: Sequence[pb.Event]
     ) -> tuple[Execution, ...]:
         artifacts = self._by_id({event.artifact_id for event in events})
-        inputs, outputs = _by_key(events, artifacts, _INPUTS), _by_key(events, artifacts, _OUTPUTS)
+        inputs, outputs = (
+            by_key(events, artifacts, INPUT_EVENTS),
+            by_key(events, artifacts, OUTPUT_EVENTS),
+        )
         places = self._places([execution.id for execution in found])
         return tuple(
             Execution(
@@ -204,10 +221,10 @@ class Lineage:
                 type_name=execution.type,
                 pipeline=places[execution.id].pipeline,
                 run_id=places[execution.id].run_id,
-                state=_state(execution),
-                began=_time(execution.create_time_since_epoch),
-                changed=_time(execution.last_update_time_since_epoch),
-                properties=_properties(execution),
+                state=state_of(execution),
+                began=to_time(execution.create_time_since_epoch),
+                changed=to_time(execution.last_update_time_since_epoch),
+                properties=properties_of(execution),
                 inputs=inputs.get(execution.id, {}),
                 outputs=outputs.get(execution.id, {}),
             )
@@ -230,7 +247,7 @@ class Lineage:
         places = defaultdict(_Place)
         pipelines = self.pipelines()
         for execution_id, of_type in names.items():
-            pipeline, node = _split(of_type.get("node", ""), pipelines)
+            pipeline, node = split_name(of_type.get("node", ""), pipelines)
             places[execution_id] = _Place(pipeline, of_type.get("pipeline_run", ""), node)
         return places
 
@@ -243,7 +260,7 @@ class Lineage:
         levels: int | None = None,
     ) -> Graph:
         seen_artifacts, seen_executions = set(artifact_ids), set()
-        back = _INPUTS if to_makers else _OUTPUTS
+        back = INPUT_EVENTS if to_makers else OUTPUT_EVENTS
         new = set(seen_artifacts)
         while new and levels != 0:
             levels = None if levels is None else levels - 1
@@ -261,10 +278,10 @@ class Lineage:
         users: dict[int, tuple[int, ...]] = {}
         makers: dict[int, int] = {}
         for execution in made.values():
-            for artifact in _all(execution.inputs):
+            for artifact in ids_of(execution.inputs):
                 users[artifact] = (*users.get(artifact, ()), execution.id)
             if execution.state == COMPLETE:
-                for artifact in _all(execution.outputs):
+                for artifact in ids_of(execution.outputs):
                     makers.setdefault(artifact, execution.id)
         everything = seen_artifacts | {event.artifact_id for event in events}
         return Graph(self._by_id(everything), made, makers, users)
@@ -278,80 +295,21 @@ class Lineage:
         if not artifact_ids:
             return {}
         events = self._store.get_events_by_artifact_ids(artifact_ids)
-        ids = {event.execution_id for event in events if event.type in _OUTPUTS}
-        complete = {e.id for e in self._store.get_executions_by_id(ids) if _state(e) == COMPLETE}
+        ids = {event.execution_id for event in events if event.type in OUTPUT_EVENTS}
+        complete = {e.id for e in self._store.get_executions_by_id(ids) if state_of(e) == COMPLETE}
         makers: dict[int, int] = {}
         for event in sorted(events, key=lambda event: event.execution_id):
-            if event.type in _OUTPUTS and event.execution_id in complete:
+            if event.type in OUTPUT_EVENTS and event.execution_id in complete:
                 makers.setdefault(event.artifact_id, event.execution_id)
         return makers
 
     def _readers(self, artifact_ids: Collection[int]) -> set[int]:
         events = self._store.get_events_by_artifact_ids(artifact_ids)
-        return {event.execution_id for event in events if event.type in _INPUTS}
+        return {event.execution_id for event in events if event.type in INPUT_EVENTS}
 
     def _events(self, execution_ids: Collection[int]) -> list[pb.Event]:
         return self._store.get_events_by_execution_ids(execution_ids) if execution_ids else []
 
     def _by_id(self, artifact_ids: Collection[int]) -> dict[int, Artifact]:
         found = self._store.get_artifacts_by_id(artifact_ids) if artifact_ids else []
-        return {artifact.id: _artifact(artifact) for artifact in found}
-
-
-def _by_key(
-    events: Iterable[pb.Event], artifacts: Mapping[int, Artifact], types: Collection[int]
-) -> dict[int, dict[str, tuple[Artifact, ...]]]:
-    found: dict[int, dict[str, tuple[Artifact, ...]]] = {}
-    for event in events:
-        if event.type in types and event.artifact_id in artifacts:
-            of_execution = found.setdefault(event.execution_id, {})
-            for key in _keys(event):
-                of_execution[key] = (*of_execution.get(key, ()), artifacts[event.artifact_id])
-    return found
-
-
-def _split(name: str, pipelines: Iterable[str]) -> tuple[str, str]:
-    """Splits the name of a node's context into pipeline and node; both may hold dots."""
-    pipeline = max((p for p in pipelines if name.startswith(f"{p}.")), key=len, default="")
-    return pipeline, name.removeprefix(f"{pipeline}.")
-
-
-def _all(artifacts: Mapping[str, Iterable[Artifact]]) -> set[int]:
-    return {artifact.id for group in artifacts.values() for artifact in group}
-
-
-def _keys(event: pb.Event) -> list[str]:
-    """Returns all keys of an event: one artifact may be candidate and baseline at once."""
-    return [step.key for step in event.path.steps if step.HasField("key")]
-
-
-def _state(execution: pb.Execution) -> str:
-    return pb.Execution.State.Name(execution.last_known_state)
-
-
-def _artifact(artifact: pb.Artifact) -> Artifact:
-    return Artifact(
-        id=artifact.id,
-        type_name=artifact.type,
-        uri=artifact.uri,
-        properties=_properties(artifact),
-        created=_time(artifact.create_time_since_epoch),
-        state=pb.Artifact.State.Name(artifact.state) if artifact.state else "",
-    )
-
-
-def _properties(message: Any) -> dict[str, Any]:
-    """Returns declared and custom properties; where both have a name, the custom one.
-
-    The declared ``span`` of Examples stays 0; ExampleGen writes a custom one.
-    """
-    return {
-        name: getattr(value, value.WhichOneof("value"))
-        for properties in (message.properties, message.custom_properties)
-        for name, value in properties.items()
-        if value.WhichOneof("value")
-    }
-
-
-def _time(milliseconds: int) -> datetime:
-    return datetime.fromtimestamp(milliseconds / 1000, timezone.utc)
+        return {artifact.id: to_artifact(artifact) for artifact in found}

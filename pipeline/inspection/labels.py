@@ -7,7 +7,6 @@ from datetime import datetime, timezone
 from typing import Any
 from urllib.parse import urlsplit
 
-from google.protobuf import json_format, struct_pb2
 from rich.markup import escape
 
 from tfx_feeder.pipeline.inspection import models
@@ -93,7 +92,7 @@ def item(artifact: Artifact) -> Item:
         state=artifact.state,
         gone=files_gone(artifact),
         facts=tuple(_facts(artifact)),
-        properties={name: _plain(value) for name, value in artifact.properties.items()},
+        properties=artifact.properties,
     )
 
 
@@ -178,7 +177,3 @@ def _facts(artifact: Artifact) -> Iterator[str]:
         case models.MODEL:
             if properties.get(models.WITHDRAWN):
                 yield f"withdrawn: {properties[models.WITHDRAWN]}"
-
-
-def _plain(value: Any) -> Any:
-    return json_format.MessageToDict(value) if isinstance(value, struct_pb2.Struct) else value

@@ -135,7 +135,7 @@ def address(request, monkeypatch) -> str:
 def store(address, make_mlmd_store):
     class OnServer(make_mlmd_store):
         def __init__(self) -> None:
-            self._store = mlmd.MetadataStore(writable(address))
+            self.client = mlmd.MetadataStore(writable(address))
             self._pipeline = self._context("pipeline", "p")
 
     return OnServer()

@@ -109,3 +109,15 @@ def test_latest_pushed_leaves_out_what_was_not_pushed(store, path):
     unpushed = store.artifact("PushedModel", pushed=0)
     store.execution(run, "Pusher", "COMPLETE", outputs={"pushed_model": unpushed})
     assert read(path).latest_pushed().id == made["version"]
+
+
+def test_structures_are_read_as_dictionaries(store, path):
+    [artifact] = store.client.get_artifacts_by_id([store.artifact("Examples", span=1)])
+    artifact.custom_properties["stats"].struct_value.update({"a": [1.0, "b"]})
+    store.client.put_artifacts([artifact])
+    assert read(path).artifact(artifact.id).properties == {"span": 1, "stats": {"a": [1.0, "b"]}}
+
+
+@pytest.mark.parametrize("unknown", [0, -1, 99, 2**63, 10**30])
+def test_unknown_artifact_is_none(store, path, unknown):
+    assert read(path).artifact(unknown) is None

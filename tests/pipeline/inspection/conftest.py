@@ -33,32 +33,32 @@ def make_store_with_files(make_mlmd_store):
 
         def artifact(self, type_name: str, **properties: int | str) -> int:
             artifact_id = super().artifact(type_name, **properties)
-            [artifact] = self._store.get_artifacts_by_id([artifact_id])
+            [artifact] = self.client.get_artifacts_by_id([artifact_id])
             artifact.uri = str(self.folder / "artifacts" / type_name / str(artifact_id))
-            self._store.put_artifacts([artifact])
+            self.client.put_artifacts([artifact])
             self.path(artifact_id).mkdir(parents=True)
             return artifact_id
 
         def empty_run(self, pipeline: str, name: str) -> None:
             run, parent = self._context("pipeline_run", name), self._context("pipeline", pipeline)
-            self._store.put_parent_contexts([pb.ParentContext(child_id=run, parent_id=parent)])
+            self.client.put_parent_contexts([pb.ParentContext(child_id=run, parent_id=parent)])
 
         def path(self, artifact_id: int) -> Path:
-            [artifact] = self._store.get_artifacts_by_id([artifact_id])
+            [artifact] = self.client.get_artifacts_by_id([artifact_id])
             return Path(artifact.uri)
 
         def set_property(self, artifact_id: int, name: str, value: str) -> None:
-            [artifact] = self._store.get_artifacts_by_id([artifact_id])
+            [artifact] = self.client.get_artifacts_by_id([artifact_id])
             artifact.custom_properties[name].string_value = value
-            self._store.put_artifacts([artifact])
+            self.client.put_artifacts([artifact])
 
         def execution(self, *args, properties=None, **kwargs) -> int:
             execution_id = super().execution(*args, **kwargs)
-            [execution] = self._store.get_executions_by_id([execution_id])
+            [execution] = self.client.get_executions_by_id([execution_id])
             for name, value in (properties or {}).items():
                 field = "int_value" if isinstance(value, int) else "string_value"
                 setattr(execution.custom_properties[name], field, value)
-            self._store.put_executions([execution])
+            self.client.put_executions([execution])
             return execution_id
 
     return StoreWithFiles
