@@ -1,5 +1,8 @@
 """One run of the reference pipeline: settings, span, execution, outcome."""
 
+# The client of ML Metadata declares no exports.
+# pyright: reportPrivateImportUsage=false
+
 import logging
 from pathlib import Path
 
