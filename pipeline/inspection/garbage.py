@@ -7,7 +7,7 @@ Looks at a whole store at once, and reads of it no more than who read and made w
 
 import os
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import chain
@@ -96,17 +96,18 @@ def sort_files(
         (_YOUNG, usage.since(untouched_since)),
     ):
         reasons |= dict.fromkeys(artifact_ids - reasons.keys(), reason)
-    there = [a for a in Lineage(store).artifacts() if is_local(a.uri) and a.path.exists()]
-    staying = {a.path for a in there if a.id in reasons}
-    around = set(chain.from_iterable(path.parents for path in staying))
-    own = {artifact.id for artifact in Lineage(store, pipeline).artifacts()}
+    here = [a for a in usage.artifacts.values() if is_local(a.uri) and a.path.exists()]
+    staying = {a.path for a in here if a.id in reasons}
+    holding = _with_parents(staying)
+    own = usage.of_pipeline(pipeline)
     found = []
-    for artifact in there:
+    for artifact in here:
         folder = usage.own_folder(artifact)
         if folder is None or artifact.id not in own:
             continue
-        shares = folder in staying | around or not staying.isdisjoint(folder.parents)
-        kept = reasons.get(artifact.id, _SHARED if shares else "")
+        kept = reasons.get(artifact.id, "")
+        if not kept and (folder in holding or not staying.isdisjoint(folder.parents)):
+            kept = _SHARED
         found.append(
             Files(
                 artifact_id=artifact.id,
@@ -127,6 +128,7 @@ class _Usage:
     def __init__(self, store: mlmd.MetadataStore) -> None:
         self._store = store
         self._lineage = Lineage(store)
+        self.artifacts = {artifact.id: artifact for artifact in self._lineage.artifacts()}
         self._executions = {execution.id: execution for execution in store.get_executions()}
         # By execution and artifact, the keys under which one read or made the other.
         self._read: dict[int, dict[int, set[str]]] = defaultdict(dict)
@@ -142,12 +144,12 @@ class _Usage:
 
     def needed(self) -> set[int]:
         """What blessed and pushed models were made of, and what was found out about them."""
-        blessings = [a for a in self._lineage.artifacts(BLESSING) if a.properties.get("blessed")]
-        pushes = [a for a in self._lineage.artifacts(PUSHED) if a.properties.get("pushed")]
+        verdicts = {BLESSING: "blessed", PUSHED: "pushed"}
         models = {
-            artifact
-            for result in chain(blessings, pushes)
-            for artifact, keys in self._read[self._maker(result.id)].items()
+            model
+            for artifact in self.artifacts.values()
+            if artifact.properties.get(verdicts.get(artifact.type_name, ""))
+            for model, keys in self._read[self._maker(artifact.id)].items()
             if _SUBJECT in keys
         }
         needed, new = set(), set(models)
@@ -155,15 +157,21 @@ class _Usage:
             needed |= new
             # With all outputs of a maker: the cache serves all of them or none.
             new = self._touched(map(self._maker, new)) - needed
-        types = {artifact.id: artifact.type_name for artifact in self._lineage.artifacts()}
         # In the order of their ids: what was found out about the data is built upon further.
         for execution, read in sorted(self._read.items()):
             made = self._made[execution].keys()
             about_model = any(_SUBJECT in keys for a, keys in read.items() if a in models)
             about_data = any(_DATA & keys for a, keys in read.items() if a in needed)
-            if about_model or (about_data and {types[a] for a in made} <= _ABOUT_DATA):
+            types = {self.artifacts[artifact].type_name for artifact in made}
+            if about_model or (about_data and types <= _ABOUT_DATA):
                 needed |= made
         return needed
+
+    def of_pipeline(self, pipeline: str | None) -> Collection[int]:
+        """The ids of all artifacts of a pipeline; ``None``: of every one."""
+        if pipeline is None:
+            return self.artifacts.keys()
+        return {artifact.id for artifact in Lineage(self._store, pipeline).artifacts()}
 
     def going_on(self) -> set[str]:
         """Ids of the runs with an execution that is running."""
@@ -218,6 +226,17 @@ class _Usage:
         for execution_id in execution_ids:
             touched.update(self._read[execution_id], self._made[execution_id])
         return touched
+
+
+def _with_parents(paths: Iterable[Path]) -> set[Path]:
+    """Returns paths and all folders that they are in."""
+    found: set[Path] = set()
+    for path in paths:
+        for folder in (path, *path.parents):
+            if folder in found:
+                break
+            found.add(folder)
+    return found
 
 
 def _size_bytes(folder: Path) -> int:
