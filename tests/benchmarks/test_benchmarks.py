@@ -16,6 +16,7 @@ pytestmark = pytest.mark.slow
     [
         "feed_throughput.py",
         "input_stall.py",
+        "lineage.py",
         "long_run.py",
         "loop_vs_fit.py",
         "pipeline_vs_stock.py",
