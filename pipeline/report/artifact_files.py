@@ -27,13 +27,15 @@ def made(run: Run, type_name: str, key: str | None = None) -> Iterator[Artifact]
                     yield from (a for a in artifacts if a.type_name == type_name)
 
 
-def read_files(artifact: Artifact | None, read: Callable[[Path], T], *, absent: str) -> T | Missing:
+def read_files(
+    artifact: Artifact | None, read: Callable[[Path], T], *, absent: str = ""
+) -> T | Missing:
     """Reads the files of an artifact.
 
     Args:
         artifact: ``None`` where the run has no such.
         read: Reads its folder; raises DataError where it cannot.
-        absent: What to say where there is no artifact.
+        absent: What to say where there is no artifact; empty where nobody will be told.
     """
     if artifact is None:
         return Missing(absent)

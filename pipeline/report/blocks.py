@@ -8,6 +8,9 @@ from typing import ClassVar, TypeAlias
 from tfx_feeder.pipeline.report.curves import Chart, number
 from tfx_feeder.pipeline.report.diagrams import Diagram
 
+MOST_ROWS = 500
+"""Rows of a table: a page has to stay a file that one can send."""
+
 
 @dataclass(frozen=True, slots=True)
 class Note:
@@ -210,15 +213,26 @@ class Page:
 
 
 def table(
-    caption: str, columns: Sequence[Column], rows: Sequence[Sequence[Cell]], note: str = ""
+    caption: str,
+    columns: Sequence[Column],
+    rows: Sequence[Sequence[Cell]],
+    note: str = "",
+    most: int = MOST_ROWS,
 ) -> Table:
-    """Returns a table without the columns that are empty in every row."""
-    kept = [
-        index for index in range(len(columns)) if not rows or any(row[index].text for row in rows)
-    ]
-    return Table(
-        caption, [columns[i] for i in kept], [[row[i] for i in kept] for row in rows], note
-    )
+    """Returns a table without the columns that are empty in every row.
+
+    Args:
+        caption: Above it.
+        columns: The first holds what names a row.
+        rows: A cell for each column.
+        note: Below it.
+        most: Rows that are shown; the note says how many are left out.
+    """
+    if len(rows) > most:
+        note = f"{len(rows) - most:,} more rows are left out. {note}".rstrip()
+        rows = rows[:most]
+    kept = [i for i in range(len(columns)) if not rows or any(row[i].text for row in rows)]
+    return Table(caption, [columns[i] for i in kept], [[r[i] for i in kept] for r in rows], note)
 
 
 def figure(value: float | None, form: str = ".4g", *, style: str = "", unit: str = "") -> Cell:

@@ -11,7 +11,7 @@ MOST_SLICES = 40
 """Slices that are drawn: the worst."""
 MOST_FEATURES = 6
 """Features whose distributions are drawn: those that changed most."""
-_MOST_VALUES = 12
+_MOST_VALUES, _LONGEST_VALUE = 12, 60
 _ROW_PX = 24
 _STATES = {
     "pushed": "$ok",
@@ -319,7 +319,11 @@ def _shares(features: Mapping[str, Feature]) -> Spec:
             largest[value] = max(share, largest.get(value, 0.0))
     shown = sorted(largest, key=lambda value: -largest[value])[:_MOST_VALUES]
     rows = [
-        {"set": name, "value": value, "share": dict(feature.shares).get(value, 0.0)}
+        {
+            "set": name,
+            "value": value[:_LONGEST_VALUE],
+            "share": dict(feature.shares).get(value, 0.0),
+        }
         for name, feature in features.items()
         for value in shown
     ]

@@ -21,12 +21,13 @@ from tfx_feeder.pipeline.report.blocks import (
 )
 from tfx_feeder.pipeline.report.charts import compared_slices_chart
 from tfx_feeder.pipeline.report.curves import (
+    MOST_POINTS,
     compared_charts,
     epoch_rows,
     metric_names,
     setting_rows,
 )
-from tfx_feeder.pipeline.report.evaluation_section import MOST_ROWS
+from tfx_feeder.pipeline.report.evaluation_section import MOST_SLICES
 from tfx_feeder.pipeline.report.facts import Evaluation, RunFacts
 from tfx_feeder.pipeline.report.store_sections import STATE_STYLES, state_word
 from tfx_feeder.schemas.training_history import History
@@ -48,6 +49,7 @@ def compare_page(runs: Sequence[RunFacts]) -> Page:
     pipelines = sorted({facts.run.pipeline for facts in runs})
     histories = _histories(lettered)
     metrics = metric_names(list(histories.values()))
+    most = MOST_POINTS // len(runs)
     return Page(
         title=f"{len(runs)} runs compared",
         over=f"Pipeline{'s' if len(pipelines) > 1 else ''} {', '.join(pipelines)}",
@@ -60,8 +62,10 @@ def compare_page(runs: Sequence[RunFacts]) -> Page:
             Section("components", "Components", (_components(lettered),)),
         ),
         data={
-            "epochs": [r for run, h in histories.items() for r in epoch_rows(h, metrics, run)],
-            "settings": [row for run, h in histories.items() for row in setting_rows(h, run)],
+            "epochs": [
+                r for run, h in histories.items() for r in epoch_rows(h, metrics, run, most)
+            ],
+            "settings": [r for run, h in histories.items() for r in setting_rows(h, run, most)],
         },
         written=max(facts.written for facts in runs),
     )
@@ -135,17 +139,17 @@ def _evaluation(runs: Runs) -> Iterator[Block]:
         chart = compared_slices_chart(index, metric, evaluations, list(runs))
         if chart is not None and index == 0:
             yield Charts([chart])
-        yield _slices(metric, runs, evaluations)
+        yield _slices(metric, runs, evaluations, MOST_SLICES // len(metrics))
 
 
-def _slices(metric: str, runs: Runs, evaluations: Mapping[str, Evaluation]) -> Table:
+def _slices(metric: str, runs: Runs, evaluations: Mapping[str, Evaluation], most: int) -> Table:
     values = {
         run: {part.row.slice: part for part in evaluation.slices.get(metric, ())}
         for run, evaluation in evaluations.items()
     }
     names = dict.fromkeys(name for of_run in values.values() for name in of_run)
     rows = []
-    for name in list(names)[:MOST_ROWS]:
+    for name in names:
         cells = [Cell(name)]
         for run in runs:
             part = values.get(run, {}).get(name)
@@ -153,7 +157,7 @@ def _slices(metric: str, runs: Runs, evaluations: Mapping[str, Evaluation]) -> T
             cells.append(figure(part.row.candidate if part else None, ".4f", style=style))
         rows.append(cells)
     note = "Where a gate was missed, the figure is red."
-    return table(f"{metric} by slice", _columns("slice", runs), rows, note)
+    return table(f"{metric} by slice", _columns("slice", runs), rows, note, most)
 
 
 def _differences(runs: Runs) -> Block:

@@ -6,18 +6,19 @@ Colours are names such as ``$series0``; the page puts those of its theme in thei
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeVar
 
-from tfx_feeder.schemas.training_history import EpochRow, History
+from tfx_feeder.schemas.training_history import History
 
 MOST_POINTS = 1_000
-"""Epochs that are drawn of a training; of longer ones, some in even distances."""
+"""Epochs that are drawn; of longer trainings, some in even distances."""
 VALIDATION = "val_"
 _FEW = 8
 """Different values up to which each has its mark on an axis."""
 _AXIS_PX = 56
 """Room for the labels of every y axis, so that the charts stand below each other."""
 
+T = TypeVar("T")
 Rows = list[dict[str, Any]]
 Spec = dict[str, Any]
 
@@ -73,22 +74,25 @@ def metric_names(histories: Sequence[History]) -> list[str]:
     return sorted(names, key=lambda name: name != "loss")
 
 
-def thinned(epochs: Sequence[EpochRow], most: int = MOST_POINTS) -> list[EpochRow]:
-    """Returns some of the epochs in even distances, the last one always."""
-    step = math.ceil(len(epochs) / most) or 1
-    return [*epochs[:-1:step], *epochs[-1:]]
+def thinned(rows: Sequence[T], most: int = MOST_POINTS) -> list[T]:
+    """Returns some of the rows in even distances, the last one always."""
+    step = math.ceil(len(rows) / most) or 1
+    return [*rows[:-1:step], *rows[-1:]]
 
 
-def epoch_rows(history: History, metrics: Sequence[str], run: str = "") -> Rows:
+def epoch_rows(
+    history: History, metrics: Sequence[str], run: str = "", most: int = MOST_POINTS
+) -> Rows:
     """Returns the epochs as rows of a data set.
 
     Args:
         history: Of the training.
         metrics: Names that the columns ``m0``, ``m1`` stand for; ``v0`` are of the validation.
         run: Label of the run.
+        most: Rows at most, about.
     """
     rows = []
-    for epoch in thinned(history.epochs):
+    for epoch in thinned(history.epochs, most):
         row = {
             "run": run,
             "x": epoch.examples_seen,
@@ -109,14 +113,16 @@ def epoch_rows(history: History, metrics: Sequence[str], run: str = "") -> Rows:
     return rows
 
 
-def setting_rows(history: History, run: str = "") -> Rows:
-    """Returns learning rate and batch size from where on they held, epoch by epoch."""
-    rows, begin = [], 0
-    for epoch in thinned(history.epochs):
-        row = {"rate": number(epoch.learning_rate), "batch": epoch.global_batch_size}
-        rows.append({"run": run, "epoch": epoch.epoch + 1, "x": begin, **row})
-        begin = epoch.examples_seen
-    return [*rows, {**rows[-1], "x": begin}] if rows else []
+def setting_rows(history: History, run: str = "", most: int = MOST_POINTS) -> Rows:
+    """Returns where learning rate or batch size changed, and to what."""
+    rows: Rows = []
+    begin, before = 0, None
+    for epoch in history.epochs:
+        setting = {"rate": number(epoch.learning_rate), "batch": epoch.global_batch_size}
+        if setting != before:
+            rows.append({"run": run, "epoch": epoch.epoch + 1, "x": begin, **setting})
+        begin, before = epoch.examples_seen, setting
+    return [*thinned(rows, most), {**rows[-1], "x": begin}] if rows else []
 
 
 def phase_rows(history: History) -> Rows:

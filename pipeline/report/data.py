@@ -30,6 +30,8 @@ from tfx_feeder.pipeline.report.statistics import SplitStatistics, read_statisti
 STATISTICS, ANOMALIES = "ExampleStatistics", "ExampleAnomalies"
 LISTED = 100
 """How many rejected records are listed."""
+_LONGEST = 500
+"""Characters of what was wrong with one."""
 _LOOK_BACK = 20
 """How many runs the search for earlier data goes back."""
 _NO_STATISTICS = "This run computed no statistics: it has no StatisticsGen."
@@ -65,8 +67,17 @@ def _statistics(run: Run) -> Artifact | None:
 
 
 def _span(examples: Artifact | None) -> int | None:
-    span = examples.properties.get("span") if examples else None
-    return None if span is None else int(span)
+    # Older releases of TFX write it as text.
+    span = str(examples.properties.get("span", "")) if examples else ""
+    return int(span) if span.isdecimal() else None
+
+
+def _counts(examples: Artifact, prefix: str) -> dict[str, int]:
+    return {
+        name.removeprefix(prefix): count
+        for name, count in sorted(examples.properties.items())
+        if name.startswith(prefix) and isinstance(count, int)
+    }
 
 
 def _splits(
@@ -74,12 +85,7 @@ def _splits(
 ) -> tuple[Split, ...] | Missing:
     if examples is None:
         return Missing("This run has no examples.")
-    counts = {s.split: s.examples for s in statistics}
-    counts |= {
-        name.removeprefix(_COUNT): int(count)
-        for name, count in examples.properties.items()
-        if name.startswith(_COUNT)
-    }
+    counts = {s.split: s.examples for s in statistics} | _counts(examples, _COUNT)
     try:
         names = json.loads(examples.properties.get("split_names") or "[]")
     except ValueError:
@@ -88,14 +94,10 @@ def _splits(
 
 
 def _rejected(examples: Artifact | None) -> Rejected | Missing:
-    if examples is None or not any(name.startswith(_COUNT) for name in examples.properties):
+    if examples is None or not _counts(examples, _COUNT):
         return Missing("The component that read the data counts no rejected records.")
-    counts = {
-        name.removeprefix(_REJECTED): int(count)
-        for name, count in sorted(examples.properties.items())
-        if name.startswith(_REJECTED) and count
-    }
-    listed = read_files(examples, _read_rejections, absent="")
+    counts = {reason: count for reason, count in _counts(examples, _REJECTED).items() if count}
+    listed = read_files(examples, _read_rejections)
     return Rejected(counts, () if isinstance(listed, Missing) else listed)
 
 
@@ -107,7 +109,9 @@ def _read_rejections(folder: Path) -> tuple[Rejection, ...]:
             for line, _ in zip(lines, range(LISTED), strict=False):
                 row = json.loads(line)
                 rejections.append(
-                    Rejection(str(row["path"]), str(row["reason"]), str(row.get("cause", "")))
+                    Rejection(
+                        str(row["path"]), str(row["reason"]), str(row.get("cause", ""))[:_LONGEST]
+                    )
                 )
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise DataError(f"{path} cannot be read: {error}") from error
@@ -126,7 +130,7 @@ def _earlier(lineage: Lineage, run: Run, statistics: Artifact | None) -> Earlier
         found = _statistics(other) if other and other.pipeline == run.pipeline else None
         if other is None or found is None or found.id == statistics.id:
             continue
-        read = read_files(found, read_statistics, absent="")
+        read = read_files(found, read_statistics)
         if not isinstance(read, Missing):
             return Earlier(run_id, _span(next(made(other, EXAMPLES), None)), read)
     return nothing

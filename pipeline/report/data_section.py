@@ -17,7 +17,6 @@ from tfx_feeder.pipeline.report.charts import distribution_charts, feature_sets
 from tfx_feeder.pipeline.report.distances import Distance
 from tfx_feeder.pipeline.report.facts import Data, Earlier, Missing, Rejected, RunFacts
 
-MOST_FEATURES = 300
 _MEASURES = (
     "Distances go from 0, the same distribution, to 1, nothing in common: the Jensen–Shannon "
     "divergence of numbers, the largest difference of a share of categories."
@@ -118,7 +117,7 @@ def _drift(facts: RunFacts) -> Iterator[Block]:
             _distance(drift.since_before),
             Cell((drift.between_splits or drift.since_before or Distance("", 0)).measure),
         )
-        for drift in data.drift[:MOST_FEATURES]
+        for drift in data.drift
     ]
     yield table("Drift", columns, rows, _MEASURES)
     charts = distribution_charts(facts)
@@ -156,9 +155,7 @@ def _features(facts: RunFacts) -> Iterator[Block]:
         for feature in features.values()
     ]
     if rows:
-        left_out = len(rows) - MOST_FEATURES
-        note = f"{left_out:,} more rows are left out." if left_out > 0 else ""
-        yield Fold("All features", (table("Features", columns, rows[:MOST_FEATURES], note),))
+        yield Fold("All features", (table("Features", columns, rows),))
 
 
 def _distance(distance: Distance | None) -> Cell:

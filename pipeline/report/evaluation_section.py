@@ -17,8 +17,8 @@ from tfx_feeder.pipeline.report.blocks import (
 from tfx_feeder.pipeline.report.charts import slices_chart
 from tfx_feeder.pipeline.report.facts import Evaluation, GatedSlice, Missing
 
-MOST_ROWS = 1_000
-"""Slices that are listed of a metric."""
+MOST_SLICES = 3_000
+"""Slices that are listed, of all metrics together."""
 
 
 def evaluation_section(evaluation: Evaluation | Missing) -> Section:
@@ -42,8 +42,9 @@ def verdict_notes(evaluation: Evaluation) -> Iterator[Note]:
 
 
 def _metrics(evaluation: Evaluation) -> Iterator[Block]:
+    most = MOST_SLICES // max(1, len(evaluation.slices))
     for index, (metric, slices) in enumerate(evaluation.slices.items()):
-        blocks = (*_chart(index, metric, slices), _table(metric, slices))
+        blocks = (*_chart(index, metric, slices), _table(metric, slices, most))
         # What was gated is seen at once; of an evaluation without gates, the first metric is.
         if any(part.gate for part in slices) or index == 0:
             yield from blocks
@@ -57,16 +58,15 @@ def _chart(index: int, metric: str, slices: Sequence[GatedSlice]) -> Iterator[Bl
         yield Charts([chart])
 
 
-def _table(metric: str, slices: Sequence[GatedSlice]) -> Table:
+def _table(metric: str, slices: Sequence[GatedSlice], most: int) -> Table:
     columns = [
         Column("slice"),
         *(Column(title, True) for title in ("examples", "candidate", "baseline", "change")),
         Column("gate"),
         Column("result"),
     ]
-    left_out = len(slices) - MOST_ROWS
-    note = f"{left_out:,} more slices are left out." if left_out > 0 else ""
-    return table(f"{metric} by slice", columns, [_row(part) for part in slices[:MOST_ROWS]], note)
+    rows = [_row(part) for part in slices]
+    return table(f"{metric} by slice", columns, rows, most=most)
 
 
 def _row(part: GatedSlice) -> tuple[Cell, ...]:

@@ -79,14 +79,15 @@ def _history(run: Run, model: ModelVersion | None) -> History | Missing:
 
 
 def _evaluation(run: Run) -> Evaluation | Missing:
-    artifact = next(iter(made(run, EVALUATION)), None)
-    judgement = read_files(artifact, blessing.read, absent="No model was evaluated in this run.")
-    if isinstance(judgement, Missing) or artifact is None:
-        return judgement if isinstance(judgement, Missing) else Missing("")
-    rules = read_files(artifact, read_gates, absent="")
-    return Evaluation(
-        judgement, _gated(judgement, () if isinstance(rules, Missing) else rules), artifact
-    )
+    artifact = next(made(run, EVALUATION), None)
+    if artifact is None:
+        return Missing("No model was evaluated in this run.")
+    judgement = read_files(artifact, blessing.read)
+    if isinstance(judgement, Missing):
+        return judgement
+    rules = read_files(artifact, read_gates)
+    slices = _gated(judgement, () if isinstance(rules, Missing) else rules)
+    return Evaluation(judgement, slices, artifact)
 
 
 def _gated(
@@ -117,7 +118,7 @@ def _versions(
 
 
 def _value(evaluation: Artifact | None, metric: str) -> float | None:
-    judgement = read_files(evaluation, blessing.read, absent="")
+    judgement = read_files(evaluation, blessing.read)
     if isinstance(judgement, Missing):
         return None
     rows = (row for row in judgement.slices(metric) if row.slice == ALL_EXAMPLES)

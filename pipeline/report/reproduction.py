@@ -35,7 +35,7 @@ def reproduce(run: Run, model: ModelVersion | None, store: str) -> Reproduction:
     """
     facts = facts_of_run(run).values
     pins = {name: str(v) for (section, name), v in facts.items() if section == "environment"}
-    card = read_files(next(made(run, _CARD), None), model_card.read, absent="")
+    card = read_files(next(made(run, _CARD), None), model_card.read)
     return Reproduction(
         commands=tuple(_commands(run, model, pins, store)),
         pins=dict(sorted(pins.items())),

@@ -37,7 +37,7 @@ def test_nan_is_a_gap(history):
 
 def test_settings_hold_from_where_they_began(history):
     rows = setting_rows(history)
-    assert [(row["x"], row["batch"]) for row in rows] == [(0, 32), (100, 32), (200, 64), (300, 64)]
+    assert [(row["x"], row["batch"]) for row in rows] == [(0, 32), (200, 64), (300, 64)]
 
 
 def test_phases_are_stretches_of_the_axis(history):

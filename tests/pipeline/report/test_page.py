@@ -1,6 +1,7 @@
 """The page as text: nothing in it can break out, and nothing may be loaded."""
 
 import base64
+import dataclasses
 import hashlib
 import html.parser
 import json
@@ -9,6 +10,7 @@ import re
 import pytest
 
 from tfx_feeder.pipeline.report.bundle import javascript_bundle
+from tfx_feeder.pipeline.report.compare_page import compare_page
 from tfx_feeder.pipeline.report.page import render
 from tfx_feeder.pipeline.report.run_page import run_page
 
@@ -88,3 +90,17 @@ def test_bundle_is_kept(tmp_path, monkeypatch):
 def test_bundle_needs_no_place_to_be_kept(tmp_path):
     (tmp_path / "file").write_text("")
     assert "vegaEmbed" in javascript_bundle(tmp_path / "file" / "below")
+
+
+def test_enormous_runs_make_no_enormous_page(facts_of, history):
+    facts = facts_of(FIRST)
+    metrics = {f"{part}metric {i}": 0.123456789 for i in range(20) for part in ("", "val_")}
+    epoch = dataclasses.replace(history.epochs[0], metrics=metrics)
+    epochs = tuple(dataclasses.replace(epoch, epoch=i, examples_seen=i) for i in range(20_000))
+    trained = dataclasses.replace(history, epochs=epochs, events=history.events * 20_000)
+    [part, *_] = facts.evaluation.slices["accuracy"]
+    slices = {f"metric {i}": (part,) * 5_000 for i in range(10)}
+    evaluated = dataclasses.replace(facts.evaluation, slices=slices)
+    enormous = dataclasses.replace(facts, history=trained, evaluation=evaluated)
+    assert len(render(run_page(enormous)).encode()) < 5_000_000
+    assert len(render(compare_page([enormous] * 8)).encode()) < 5_000_000
