@@ -87,11 +87,13 @@ def test_bundle_is_kept(tmp_path, monkeypatch):
     assert javascript_bundle(tmp_path) == "kept"
 
 
+@pytest.mark.slow
 def test_bundle_needs_no_place_to_be_kept(tmp_path):
     (tmp_path / "file").write_text("")
     assert "vegaEmbed" in javascript_bundle(tmp_path / "file" / "below")
 
 
+@pytest.mark.slow
 def test_enormous_runs_make_no_enormous_page(facts_of, history):
     facts = facts_of(FIRST)
     metrics = {f"{part}metric {i}": 0.123456789 for i in range(20) for part in ("", "val_")}
