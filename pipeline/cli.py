@@ -52,6 +52,10 @@ _COMMANDS: Mapping[str, tuple[str, str]] = {
         "tfx_feeder.pipeline.report.commands:report",
         "Write one HTML file about a run.",
     ),
+    "retrain": (
+        "tfx_feeder.pipeline.retrain.cli:retrain",
+        "Retrain when there is a reason to: a schedule, new data, drift and so on.",
+    ),
     "run": (
         "tfx_feeder.pipeline.inspection.one_run:run",
         "Show one run: components, times, cache, errors.",

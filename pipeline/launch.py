@@ -64,8 +64,12 @@ class ComponentError(Exception):
         super().__init__(component)
 
 
-def launch(request: Request) -> int:
+def launch(request: Request, work: str = "tfx_feeder.pipeline.run") -> int:
     """Runs the pipeline and reports on the screen.
+
+    Args:
+        request: What the user asked for.
+        work: Module whose ``run`` does it; imported once the log is open.
 
     Returns:
         Exit status: 0 done, 1 failed, 3 the model was not blessed, 130 interrupted.
@@ -82,8 +86,8 @@ def launch(request: Request) -> int:
         console = _console(screen, plain=request.verbose)
         try:
             with console.status("Loading TensorFlow and TFX"):
-                run = importlib.import_module("tfx_feeder.pipeline.run")
-            return run.run(request, console, log)
+                module = importlib.import_module(work)
+            return module.run(request, console, log)
         except KeyboardInterrupt:
             _say(console, "Interrupted. Run the same command again: it goes on from here.")
             return INTERRUPTED

@@ -3,30 +3,38 @@
 # TFX declares no exports in its public modules.
 # pyright: reportPrivateImportUsage=false
 
+from collections.abc import Sequence
+
 import ml_metadata as mlmd
 from absl import logging as absl_logging
 from tfx import v1 as tfx
+from tfx.orchestration.pipeline import RunOptions
 
 from tfx_feeder.pipeline.lineage import Lineage
 from tfx_feeder.pipeline.store import cancel_unfinished
 
 
-def run_locally(pipeline: tfx.dsl.Pipeline, store: mlmd.MetadataStore) -> str:
+def run_locally(
+    pipeline: tfx.dsl.Pipeline, store: mlmd.MetadataStore, until: Sequence[str] = ()
+) -> str:
     """Runs the components of a pipeline one after another.
 
     Args:
         pipeline: Any pipeline.
         store: The store of its connection, open for writing.
+        until: Ids of the nodes with which to stop; those that they do not need are left out.
+            Empty: all run.
 
     Returns:
         The id of the run.
     """
+    options = RunOptions(to_nodes=until) if until else None
     lineage = Lineage(store, pipeline.pipeline_info.pipeline_name)
     before = lineage.run_ids()
     # Not through the logger: others save and restore this level around their work.
     absl_logging.set_verbosity(absl_logging.INFO)
     try:
-        tfx.orchestration.LocalDagRunner().run(pipeline)
+        tfx.orchestration.LocalDagRunner().run(pipeline, options)
     except BaseException:
         for run_id in lineage.run_ids()[len(before) :]:
             cancel_unfinished(store, run_id)

@@ -9,6 +9,7 @@ import click
 
 from tfx_feeder.components.common.errors import ConfigError
 from tfx_feeder.pipeline.launch import Request
+from tfx_feeder.pipeline.retrain.plan import RetrainPlan, read_decision
 from tfx_feeder.pipeline.strategy_options import make_strategy, strategy_options
 
 _OPTIONS = (
@@ -34,6 +35,11 @@ _OPTIONS = (
         help="Folder of everything that is written.",
     ),
     click.option("--no-cache", is_flag=True, help="Run every component again."),
+    click.option(
+        "--decision",
+        type=click.Path(path_type=Path, dir_okay=False),
+        help="What `tfx-feeder retrain --decide --json` printed: span, window, start and reason.",
+    ),
 )
 
 
@@ -48,6 +54,7 @@ def request_options(command: Callable[..., Any]) -> Callable[..., Any]:
         full: bool,
         root: Path,
         no_cache: bool,
+        decision: Path | None,
         strategy: str | None,
         cluster: str | None,
         time_to_train: str | None,
@@ -67,16 +74,18 @@ def request_options(command: Callable[..., Any]) -> Callable[..., Any]:
                 candidates=candidates,
                 learning_rate_rule=learning_rate_rule,
             )
+            plan = RetrainPlan(span=span) if decision is None else read_decision(decision)
         except ConfigError as error:
             raise click.UsageError(str(error)) from error
         request = Request(
             data=data,
             root=root,
-            span=span,
+            span=plan.span,
             schedule=schedule,
             full=full,
             strategy=placed,
             cache=not no_cache,
+            plan=plan,
         )
         return command(request=request, **others)
 

@@ -1,8 +1,9 @@
 """Gathers the situation: from the folder with the data, and from what ML Metadata knows."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from importlib import import_module
 from pathlib import Path
 
 from tfx_feeder.components.common import blessing
@@ -18,6 +19,7 @@ from tfx_feeder.pipeline.inspection.models import (
     served_ids,
 )
 from tfx_feeder.pipeline.lineage import Lineage
+from tfx_feeder.pipeline.quiet import quiet_imports
 from tfx_feeder.pipeline.records import CACHED, COMPLETE, RUNNING, Artifact, Execution
 from tfx_feeder.pipeline.report.distances import distance
 from tfx_feeder.pipeline.report.statistics import read_statistics
@@ -63,10 +65,10 @@ def look_at_data(name_or_path: str, root: Path, settled_before: float) -> Data:
         return Data(
             pipeline_name(folder), spans, bool(spans_in(folder)) or not any(folder.iterdir())
         )
-    # It imports TensorFlow, which a folder's spans need not wait for.
-    from tfx_feeder.pipeline.data_sets import open_data_set
-
-    data = open_data_set(name_or_path, root / "data")
+    # They need TensorFlow, for which a folder with spans need not wait.
+    quiet_imports("tfx_feeder.pipeline.data_sets")
+    data_sets = import_module("tfx_feeder.pipeline.data_sets")
+    data = data_sets.open_data_set(name_or_path, root / "data")
     return Data(data.name, data.spans, bool(data.spans))
 
 
@@ -90,7 +92,7 @@ def observe(
     """
     if lineage is None:
         return Situation(now, data.spans, data.has_spans, busy=busy)
-    live = _live_artifact(lineage)
+    live, statistics = _live_artifact(lineage), _statistics(lineage)
     return Situation(
         now=now,
         spans=data.spans,
@@ -98,13 +100,14 @@ def observe(
         done=frozenset(lineage.spans_done()) if data.has_spans else frozenset(),
         trainings=_trainings(lineage),
         live=_live(lineage, live, measured or {}) if live else None,
-        drift=_drift(lineage, live) if live else (),
+        measured=frozenset(int(e.properties["span"]) for _, e in statistics if _has_span(e)),
+        drift=_drift(lineage, live, statistics) if live else (),
         busy=busy,
     )
 
 
 def unfinished_run(lineage: Lineage, since: datetime) -> str:
-    """Returns the newest run that is still running; empty where none is.
+    """Returns that the newest run is still running, in words; empty where it is not.
 
     Args:
         lineage: Limited to the pipeline.
@@ -112,7 +115,7 @@ def unfinished_run(lineage: Lineage, since: datetime) -> str:
     """
     for run in lineage.runs(newest=1):
         if any(e.state == RUNNING and e.changed > since for e in run.executions):
-            return run.id
+            return f"run {run.id} is running"
     return ""
 
 
@@ -166,6 +169,10 @@ def _live(lineage: Lineage, model: Artifact, measured: Mapping[str, float]) -> L
     )
 
 
+def _has_span(examples: Artifact) -> bool:
+    return "span" in examples.properties
+
+
 def _evaluation(execution: Execution) -> Artifact | None:
     made = (artifact for group in execution.outputs.values() for artifact in group)
     return next((artifact for artifact in made if artifact.type_name == EVALUATION), None)
@@ -189,25 +196,30 @@ def _metrics(evaluator: Execution, model: Artifact) -> dict[str, float]:
     return {name: value for name, value in values.items() if value is not None}
 
 
-def _drift(lineage: Lineage, live: Artifact) -> tuple[FeatureDrift, ...]:
-    """Compares the newest statistics with those of what the live model was trained on."""
+def _statistics(lineage: Lineage) -> list[tuple[Artifact, Artifact]]:
+    """Returns the statistics of Examples as they were read, each with these, the oldest first."""
     statistics = lineage.artifacts(STATISTICS)
     makers = lineage.upstream((a.id for a in statistics), stop_at=(EXAMPLES,))
-    known = lineage.upstream([live.id], stop_at=(MODEL,)).artifacts
-    trained_on, newer = None, None
-    for artifact in statistics:
-        maker = makers.maker(artifact.id)
+    return [
+        (artifact, examples)
+        for artifact in statistics
         # Transform makes statistics too; they are about something else.
-        if maker is None or not maker.type_name.endswith("StatisticsGen"):
-            continue
-        if any(examples.id in known for examples in maker.inputs.get("examples", ())):
-            trained_on, newer = artifact, None
-        else:
-            newer = artifact
-    if trained_on is None or newer is None:
+        if (maker := makers.maker(artifact.id)) and maker.type_name.endswith("StatisticsGen")
+        for examples in maker.inputs.get("examples", ())
+    ]
+
+
+def _drift(
+    lineage: Lineage, live: Artifact, statistics: Sequence[tuple[Artifact, Artifact]]
+) -> tuple[FeatureDrift, ...]:
+    """Compares the newest statistics with those of what the live model was trained on."""
+    known = lineage.upstream([live.id], stop_at=(MODEL,)).artifacts
+    trained_on = [artifact for artifact, examples in statistics if examples.id in known]
+    newest = statistics[-1][0] if statistics else None
+    if newest is None or not trained_on or newest.id <= trained_on[-1].id:
         return ()
     try:
-        before, after = read_statistics(trained_on.path)[0], read_statistics(newer.path)[0]
+        before, after = (read_statistics(a.path)[0] for a in (trained_on[-1], newest))
     except DataError:  # Their files are gone.
         return ()
     distances = {f.name: distance(before.feature(f.name), f) for f in after.features}

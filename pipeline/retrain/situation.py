@@ -67,6 +67,7 @@ class Situation:
         done: Spans that have been trained on to the end of the pipeline.
         trainings: The oldest first.
         live: ``None`` where nothing is served.
+        measured: Spans whose statistics are there.
         drift: Of each feature; empty where no newer data has been measured.
         busy: What is running, in words; empty where nothing is.
     """
@@ -77,6 +78,7 @@ class Situation:
     done: frozenset[int] = frozenset()
     trainings: tuple[Training, ...] = ()
     live: LiveModel | None = None
+    measured: frozenset[int] = frozenset()
     drift: tuple[FeatureDrift, ...] = ()
     busy: str = ""
 

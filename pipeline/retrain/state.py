@@ -1,5 +1,6 @@
 """What has to outlast a crash: which retraining was begun, how often, and that it runs alone."""
 
+import dataclasses
 import json
 import os
 from collections.abc import Iterator
@@ -26,7 +27,7 @@ class Attempt:
 
     Args:
         plan: What it is to do.
-        count: How often it was begun.
+        count: How often it was begun; those that were interrupted on purpose do not count.
         began: When last; UTC.
     """
 
@@ -39,6 +40,8 @@ class Attempt:
 
         The pause doubles with each, from a minute to six hours.
         """
+        if not self.count:
+            return 0.0
         pause_s = min(_FIRST_PAUSE_S * 2 ** (self.count - 1), _LONGEST_PAUSE_S)
         return max(0.0, pause_s - (now - self.began).total_seconds())
 
@@ -71,14 +74,14 @@ class StateFile:
     def begin(self, plan: RetrainPlan) -> None:
         """Writes down that a retraining begins; the holder of the lock does so."""
         before = self.attempt()
-        document = {
-            "plan": to_document(plan),
-            "count": before.count + 1 if before and before.plan == plan else 1,
-            "began": datetime.now(timezone.utc).isoformat(),
-        }
-        partial = self._path.with_suffix(".partial")
-        partial.write_text(json.dumps(document), encoding="utf-8")
-        os.replace(partial, self._path)
+        count = before.count if before and before.plan == plan else 0
+        self._write(Attempt(plan, count + 1, datetime.now(timezone.utc)))
+
+    def interrupted(self) -> None:
+        """Writes down that the retraining was interrupted on purpose; it goes on at once."""
+        attempt = self.attempt()
+        if attempt is not None:
+            self._write(dataclasses.replace(attempt, count=attempt.count - 1))
 
     def end(self) -> None:
         """Writes down that the retraining got to its end."""
@@ -101,8 +104,20 @@ class StateFile:
 
     def busy(self) -> str:
         """Returns that another process retrains, in words; empty where none does."""
+        if not self._lock.exists():
+            return ""
         try:
             with self.alone():
                 return ""
         except BusyError as error:
             return str(error)
+
+    def _write(self, attempt: Attempt) -> None:
+        document = {
+            "plan": to_document(attempt.plan),
+            "count": attempt.count,
+            "began": attempt.began.isoformat(),
+        }
+        partial = self._path.with_suffix(".partial")
+        partial.write_text(json.dumps(document), encoding="utf-8")
+        os.replace(partial, self._path)

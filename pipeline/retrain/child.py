@@ -1,0 +1,68 @@
+"""A run in a process of its own, so that each begins afresh and the daemon stays small."""
+
+import dataclasses
+import multiprocessing
+import os
+import signal
+import sys
+from collections.abc import Callable
+from multiprocessing.process import BaseProcess
+
+from tfx_feeder.pipeline.launch import DONE, INTERRUPTED, NOT_BLESSED, Request, launch
+from tfx_feeder.pipeline.retrain.plan import RetrainPlan
+from tfx_feeder.pipeline.retrain.state import BusyError, StateFile
+
+BUSY = 5
+"""Exit status of a run that found another one running."""
+
+
+def start(
+    work: Callable[[Request, StateFile], int], request: Request, plan: RetrainPlan, state: StateFile
+) -> BaseProcess:
+    """Starts a run; its exit status is that of ``launch``, or ``BUSY``.
+
+    Args:
+        work: ``train`` or ``measure``.
+        request: What the user asked for.
+        plan: What was decided.
+        state: Of the pipeline.
+    """
+    planned = dataclasses.replace(request, span=plan.span, plan=plan)
+    # Spawned, for neither TensorFlow nor threads survive a fork.
+    process = multiprocessing.get_context("spawn").Process(target=_run, args=(work, planned, state))
+    process.start()
+    return process
+
+
+def interrupt(process: BaseProcess) -> None:
+    """Presses Ctrl-C, upon which a run closes what it has open."""
+    if process.is_alive() and process.pid is not None:
+        os.kill(process.pid, signal.SIGINT)
+
+
+def train(request: Request, state: StateFile) -> int:
+    """Runs the pipeline, and remembers it until it has got to its end."""
+    state.begin(request.plan)
+    status = launch(request)
+    if status in (DONE, NOT_BLESSED):
+        state.end()
+    elif status == INTERRUPTED:
+        state.interrupted()
+    return status
+
+
+def measure(request: Request, state: StateFile) -> int:
+    """Runs the pipeline up to the statistics."""
+    return launch(request, work="tfx_feeder.pipeline.retrain.measuring")
+
+
+def _run(work: Callable[[Request, StateFile], int], request: Request, state: StateFile) -> None:
+    # Ctrl-C on a terminal goes to its whole group; the daemon alone passes it on, once.
+    os.setpgid(0, 0)
+    try:
+        # The lock is held here, so that it stays when the process that started this one dies.
+        with state.alone():
+            status = work(request, state)
+    except BusyError:
+        status = BUSY
+    sys.exit(status)

@@ -1,0 +1,149 @@
+"""Looks, decides and retrains, once; the daemon does so again and again."""
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta, timezone
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+
+from tfx_feeder.components.common.errors import ConfigError
+from tfx_feeder.components.feeder_trainer.scheduling.durations import write_duration
+from tfx_feeder.pipeline.launch import DONE, Request
+from tfx_feeder.pipeline.lineage import Lineage
+from tfx_feeder.pipeline.retrain import child
+from tfx_feeder.pipeline.retrain.decision import Decision, Policy, decide
+from tfx_feeder.pipeline.retrain.observing import Data, look_at_data, observe, unfinished_run
+from tfx_feeder.pipeline.retrain.plan import RetrainPlan
+from tfx_feeder.pipeline.retrain.situation import Situation
+from tfx_feeder.pipeline.retrain.state import StateFile
+from tfx_feeder.pipeline.retrain.triggers import Drift
+from tfx_feeder.pipeline.workspace import Workspace
+
+_STALE = timedelta(hours=24)
+"""A run of which nothing was heard for as long is taken for dead."""
+
+
+@dataclass(slots=True)
+class Retrainer:
+    """Retrains the reference pipeline by a policy.
+
+    Args:
+        request: What each run is to do, but for span and plan.
+        policy: When to retrain.
+        settle_s: A span counts once nothing in it has changed for as long, in seconds.
+        store: Where the runs are recorded, if not in the SQLite file of the root.
+        metrics: JSON file with metrics of the live model by name, which something else writes.
+    """
+
+    request: Request
+    policy: Policy
+    settle_s: float = 60.0
+    store: str | None = None
+    metrics: Path | None = None
+    _process: BaseProcess | None = field(default=None, init=False)
+    _stopping: bool = field(default=False, init=False)
+    _unmeasurable: set[int] = field(default_factory=set, init=False)
+
+    def decide(self) -> Decision:
+        """Decides whether to retrain now; writes nothing.
+
+        A retraining that was begun and has not got to its end goes on, after a pause, unless
+        newer data has arrived meanwhile.
+
+        Raises:
+            ConfigError: The data, the store or the file of metrics cannot be read.
+            DataError: The data cannot be used.
+        """
+        data = self._data()
+        seen = self._look(data)
+        attempt = self._state(data).attempt()
+        newest = seen.spans[-1] if seen.spans else None
+        if attempt is None or attempt.plan.span != newest:
+            return decide(seen, self.policy)
+        if seen.busy:
+            return Decision((seen.busy,))
+        wait_s = attempt.wait_s(seen.now)
+        if wait_s:
+            again = f"attempt {attempt.count + 1} begins in {write_duration(wait_s)}"
+            return Decision((again, *(f"it is: {reason}" for reason in attempt.plan.reasons)))
+        return Decision(attempt.plan.reasons, attempt.plan)
+
+    def measure(self) -> None:
+        """Gathers the statistics of the newest span, where drift is to be judged by them."""
+        if not any(isinstance(trigger, Drift) for trigger in self.policy.triggers):
+            return
+        data = self._data()
+        seen = self._look(data)
+        known = {*seen.measured, *self._unmeasurable}
+        if seen.busy or seen.live is None or not seen.spans or seen.spans[-1] in known:
+            return
+        # One that cannot be read must not be tried without end.
+        if self._run(child.measure, RetrainPlan(span=seen.spans[-1]), data) != DONE:
+            self._unmeasurable.add(seen.spans[-1])
+
+    def retrain(self, plan: RetrainPlan) -> int:
+        """Retrains in a process of its own, and waits for it.
+
+        Returns:
+            Exit status: as of ``launch``, or ``child.BUSY``.
+        """
+        return self._run(child.train, plan, self._data())
+
+    def stop(self) -> None:
+        """Interrupts what is running; called from another thread. Nothing is begun any more."""
+        self._stopping = True
+        if self._process is not None:
+            child.interrupt(self._process)
+
+    @property
+    def stopping(self) -> bool:
+        """Whether ``stop`` was called."""
+        return self._stopping
+
+    def _run(self, work: Callable[[Request, StateFile], int], plan: RetrainPlan, data: Data) -> int:
+        self._process = child.start(work, self.request, plan, self._state(data))
+        if self._stopping:
+            child.interrupt(self._process)
+        self._process.join()
+        return self._process.exitcode or 0
+
+    def _data(self) -> Data:
+        settled_before = datetime.now().timestamp() - self.settle_s
+        return look_at_data(self.request.data, self._root, settled_before)
+
+    def _look(self, data: Data) -> Situation:
+        now = datetime.now(timezone.utc)
+        lineage = self._lineage(data)
+        busy = self._state(data).busy()
+        # Of a run on another machine no lock here tells.
+        if not busy and self.store and lineage:
+            busy = unfinished_run(lineage, now - _STALE)
+        return observe(lineage, data, now, busy=busy, measured=self._measured())
+
+    def _lineage(self, data: Data) -> Lineage | None:
+        local = Workspace(self._root, data.pipeline).metadata
+        if self.store is None and not local.exists():
+            return None
+        return Lineage.open(self.store or local, data.pipeline)
+
+    def _measured(self) -> Mapping[str, float]:
+        if self.metrics is None or not self.metrics.exists():
+            return {}
+        try:
+            found = json.loads(self.metrics.read_text(encoding="utf-8"))
+            return {str(name): float(value) for name, value in found.items()}
+        except (OSError, ValueError, TypeError, AttributeError) as error:
+            raise ConfigError(
+                "metrics",
+                received=str(self.metrics),
+                expected='a JSON file with numbers by name, as in {"accuracy": 0.93}',
+                fix=f"{error}.",
+            ) from error
+
+    def _state(self, data: Data) -> StateFile:
+        return StateFile(self._root, data.pipeline)
+
+    @property
+    def _root(self) -> Path:
+        return self.request.root.absolute()

@@ -1,0 +1,239 @@
+"""The situation, read from folders and from a real store."""
+
+import os
+import struct
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+
+import pytest
+from tensorflow_metadata.proto.v0 import statistics_pb2
+
+from tfx_feeder.components.common import tfma_files
+from tfx_feeder.components.common.errors import ConfigError
+from tfx_feeder.pipeline.lineage import Lineage
+from tfx_feeder.pipeline.retrain.observing import Data, look_at_data, observe, unfinished_run
+
+NOW = datetime.now(timezone.utc)
+
+
+@pytest.fixture
+def store(make_mlmd_store, tmp_path):
+    """A store in which each artifact has a folder, and history its seconds."""
+
+    class Store(make_mlmd_store):
+        def artifact(self, type_name: str, **properties) -> int:
+            seconds = properties.pop("seconds", None)
+            artifact_id = super().artifact(type_name, **properties)
+            [artifact] = self.client.get_artifacts_by_id([artifact_id])
+            artifact.uri = str(tmp_path / type_name / str(artifact_id))
+            if seconds is not None:
+                artifact.custom_properties["seconds"].double_value = seconds
+            self.client.put_artifacts([artifact])
+            return artifact_id
+
+        def run(self, name: str) -> int:
+            found = self.client.get_context_by_type_and_name("pipeline_run", name)
+            return found.id if found else super().run(name)
+
+        def path(self, artifact_id: int) -> Path:
+            path = Path(self.client.get_artifacts_by_id([artifact_id])[0].uri)
+            path.mkdir(parents=True, exist_ok=True)
+            return path
+
+        def train(self, name: str, span: int, *, base: int | None = None, seconds=30.0) -> int:
+            run = self.run(name)
+            raw = self.read_span(run, span)
+            model = self.artifact("Model")
+            history = self.artifact("tfx_feeder.TrainingHistory", seconds=seconds)
+            self.execution(
+                run,
+                "FeederTrainer",
+                "COMPLETE",
+                {"examples": raw} | ({"base_model": base} if base else {}),
+                {"model": model, "training_history": history},
+            )
+            return model
+
+        def read_span(self, run: int, span: int, shares=(0.5, 0.5)) -> int:
+            raw, statistics = (
+                self.artifact("Examples", span=span),
+                self.artifact("ExampleStatistics"),
+            )
+            self.execution(run, "ImageExampleGen", "COMPLETE", outputs={"examples": raw})
+            self.execution(
+                run, "StatisticsGen", "COMPLETE", {"examples": raw}, {"statistics": statistics}
+            )
+            _write_statistics(self.path(statistics), shares)
+            return raw
+
+        def evaluate(self, name: str, model: int, accuracy: float, baseline=None) -> None:
+            evaluation, blessing = self.artifact("ModelEvaluation"), self.artifact("ModelBlessing")
+            other, worse = baseline or (None, None)
+            _write_evaluation(self.path(evaluation), accuracy, worse)
+            self.execution(
+                self.run(name),
+                "Evaluator",
+                "COMPLETE",
+                {"model": model} | ({"baseline_model": other} if other else {}),
+                {"evaluation": evaluation, "blessing": blessing},
+            )
+
+        def push(self, name: str, model: int) -> None:
+            pushed = self.artifact("PushedModel", pushed=1)
+            run = self.run(name)
+            self.execution(run, "Pusher", "COMPLETE", {"model": model}, {"pushed_model": pushed})
+
+    return Store(tmp_path / "metadata.sqlite")
+
+
+@pytest.fixture
+def look(tmp_path):
+    """Returns a function that observes the store."""
+
+    def call(spans=(1, 2), **options):
+        return observe(Lineage.open(tmp_path, "p"), Data("p", spans), NOW, **options)
+
+    return call
+
+
+def test_before_the_first_run_there_is_only_data():
+    seen = observe(None, Data("p", (1,)), NOW)
+    assert (seen.spans, seen.new_spans, seen.trainings, seen.live) == ((1,), (1,), (), None)
+
+
+def test_trainings_tell_how_long_they_took_and_from_what_they_started(store, look):
+    first = store.train("1", 1, seconds=30.0)
+    store.train("2", 2, base=first, seconds=12.5)
+    run = store.run("3")
+    store.execution(run, "FeederTrainer", "FAILED")
+    store.execution(store.run("4"), "FeederTrainer", "CACHED", outputs={"model": first})
+    seen = look().trainings
+    assert [(t.run_id, t.warm_start, t.done) for t in seen] == [
+        ("1", False, True),
+        ("2", True, True),
+        ("3", False, False),
+    ]
+    assert [t.seconds for t in seen[:2]] == [30.0, 12.5]
+
+
+def test_spans_are_done_when_their_run_got_to_the_end(store, look):
+    store.whole_run("1", span=1)
+    store.whole_run("2", span=2, pushed=None)
+    seen = look()
+    assert seen.done == {1}
+    assert seen.new_spans == (2,)
+
+
+def test_the_live_model_has_the_metrics_of_its_newest_evaluation(store, look):
+    live = store.train("1", 1)
+    store.evaluate("1", live, 0.95)
+    store.push("1", live)
+    other = store.train("2", 2, base=live)
+    # On newer data, as the model that another one had to beat.
+    store.evaluate("2", other, 0.7, baseline=(live, 0.8))
+    seen = look().live
+    assert (seen.id, seen.metrics, seen.metrics_then) == (
+        live,
+        {"accuracy": 0.8},
+        {"accuracy": 0.95},
+    )
+
+
+def test_what_a_monitor_measured_goes_before_evaluations(store, look):
+    live = store.train("1", 1)
+    store.evaluate("1", live, 0.95)
+    store.push("1", live)
+    assert look(measured={"accuracy": 0.6, "ctr": 0.1}).live.metrics == {
+        "accuracy": 0.6,
+        "ctr": 0.1,
+    }
+
+
+def test_drift_is_that_of_the_newest_data_from_those_of_the_live_model(store, look):
+    live = store.train("1", 1)
+    store.push("1", live)
+    assert look().drift == ()
+    store.read_span(store.run("2"), 2, shares=(0.8, 0.2))
+    seen = look()
+    assert seen.measured == {1, 2}
+    [drift] = seen.drift
+    assert (drift.feature, drift.measure) == ("label", "L-infinity")
+    assert drift.value == pytest.approx(0.3)
+
+
+def test_drift_is_over_once_a_model_of_the_newer_data_is_live(store, look):
+    store.push("1", store.train("1", 1))
+    store.push("2", store.train("2", 2))
+    assert look().drift == ()
+
+
+def test_evaluations_without_files_are_done_without(store, look):
+    live = store.train("1", 1)
+    evaluation, blessing = store.artifact("ModelEvaluation"), store.artifact("ModelBlessing")
+    outputs = {"evaluation": evaluation, "blessing": blessing}
+    store.execution(store.run("1"), "Evaluator", "COMPLETE", {"model": live}, outputs)
+    store.push("1", live)
+    assert look().live.metrics == {}
+
+
+def test_a_run_that_is_running_elsewhere_is_seen_until_it_is_stale(store, tmp_path):
+    store.execution(store.run("1"), "FeederTrainer", "RUNNING")
+    lineage = Lineage.open(tmp_path, "p")
+    assert unfinished_run(lineage, NOW - timedelta(hours=1)) == "run 1 is running"
+    assert unfinished_run(lineage, NOW + timedelta(hours=1)) == ""
+
+
+def test_spans_count_once_they_are_settled(tmp_path):
+    folder = tmp_path / "My Sheets"
+    for span in (1, 2, 10):
+        (folder / f"span-{span}").mkdir(parents=True)
+        (folder / f"span-{span}" / "images.npz").write_bytes(b"1")
+    (folder / "span-11").mkdir()  # Nothing has arrived in it yet.
+    (folder / "notes").mkdir()
+    # A copy that keeps the time of writing has arrived now all the same.
+    os.utime(folder / "span-10" / "images.npz", (0, 0))
+    changed = (folder / "span-10" / "images.npz").stat().st_ctime
+    assert look_at_data(str(folder), tmp_path, changed + 60) == Data("my-sheets", (1, 2, 10))
+    assert look_at_data(str(folder), tmp_path, changed - 60) == Data("my-sheets", ())
+
+
+def test_a_folder_of_one_set_has_no_spans(tmp_path):
+    folder = tmp_path / "flowers"
+    (folder / "rose").mkdir(parents=True)
+    assert look_at_data(str(folder), tmp_path, 0.0) == Data("flowers", (), has_spans=False)
+
+
+def test_an_empty_folder_waits_for_its_first_span(tmp_path):
+    folder = tmp_path / "flowers"
+    folder.mkdir()
+    assert look_at_data(str(folder), tmp_path, 0.0) == Data("flowers", (), has_spans=True)
+
+
+def test_data_that_are_not_there_are_refused(tmp_path):
+    with pytest.raises(ConfigError, match="data"):
+        look_at_data(str(tmp_path / "absent"), tmp_path, 0.0)
+
+
+def _write_statistics(folder: Path, shares) -> None:
+    statistics = statistics_pb2.DatasetFeatureStatisticsList()
+    dataset = statistics.datasets.add(num_examples=100)
+    feature = dataset.features.add(type=statistics_pb2.FeatureNameStatistics.STRING)
+    feature.path.step.append("label")
+    for number, share in enumerate(shares):
+        feature.string_stats.rank_histogram.buckets.add(label=str(number), sample_count=share)
+    target = folder / "Split-train" / "FeatureStats.pb"
+    target.parent.mkdir()
+    target.write_bytes(statistics.SerializeToString())
+
+
+def _write_evaluation(folder: Path, accuracy: float, baseline: float | None) -> None:
+    metrics = tfma_files.parse("MetricsForSlice", b"", folder)
+    for model, value in {"": accuracy, "baseline": baseline}.items():
+        if value is not None:
+            pair = metrics.metric_keys_and_values.add()
+            pair.key.name, pair.key.model_name = "accuracy", model
+            pair.value.double_value.value = value
+    record = metrics.SerializeToString()
+    # The checksums are not read.
+    framed = struct.pack("<QI", len(record), 0) + record + struct.pack("<I", 0)
+    (folder / "metrics-00000-of-00001.tfrecord").write_bytes(framed)

@@ -1,0 +1,130 @@
+"""Each trigger, on situations that are made up."""
+
+from datetime import datetime, timedelta, timezone
+
+import pytest
+
+from tfx_feeder.components.common.errors import ConfigError
+from tfx_feeder.pipeline.retrain.situation import FeatureDrift, LiveModel, Situation, Training
+from tfx_feeder.pipeline.retrain.triggers import (
+    Age,
+    Cron,
+    Drift,
+    Manual,
+    NewSpan,
+    Performance,
+)
+
+NOW = datetime(2026, 3, 30, 12, tzinfo=timezone.utc)  # A Monday, a day after the clocks changed.
+
+
+def trained(hours_ago: float) -> Training:
+    return Training("r", NOW - timedelta(hours=hours_ago), 60.0, warm_start=True, done=True)
+
+
+@pytest.mark.parametrize(
+    ("expression", "zone", "hours_ago", "fires"),
+    [
+        ("0 3 * * *", "UTC", 10, True),
+        ("0 3 * * *", "UTC", 8, False),
+        ("0 12 * * *", "UTC", 1, True),  # Due this very moment.
+        ("0 0 * * 1", "UTC", 24, True),  # 1 is Monday, as in crontab.
+        ("0 0 * * 2", "UTC", 24, False),
+        ("0 13 * * *", "Europe/Berlin", 2, True),  # 11 UTC, in summer time.
+        ("30 13 * * *", "Europe/Berlin", 0.25, False),
+    ],
+)
+def test_cron_fires_when_its_last_time_was_not_served(expression, zone, hours_ago, fires):
+    seen = Situation(NOW, trainings=(trained(hours_ago),))
+    assert Cron(expression, zone).judge(seen).fires is fires
+
+
+def test_cron_fires_where_nothing_was_trained_yet():
+    assert Cron("0 3 * * *").judge(Situation(NOW)).fires
+
+
+@pytest.mark.parametrize(
+    ("expression", "zone"), [("never", "UTC"), ("0 3 * *", "UTC"), ("0 3 * * *", "Nowhere/At all")]
+)
+def test_cron_that_cannot_be_read_is_refused(expression, zone):
+    with pytest.raises(ConfigError):
+        Cron(expression, zone)
+
+
+@pytest.mark.parametrize(
+    ("spans", "done", "at_least", "fires"),
+    [
+        ((1,), (), 1, True),
+        ((1, 2), (1,), 1, True),
+        ((1, 2), (1, 2), 1, False),
+        ((1, 2, 3), (3,), 1, False),  # What arrives late is no news.
+        ((1, 2, 3), (1,), 3, False),
+        ((1, 2, 3, 4), (1,), 3, True),
+        ((), (), 1, False),
+    ],
+)
+def test_new_span_fires_when_enough_have_arrived(spans, done, at_least, fires):
+    seen = Situation(NOW, spans=spans, done=frozenset(done))
+    assert NewSpan(at_least).judge(seen).fires is fires
+
+
+DRIFT = (
+    FeatureDrift("label", "L-infinity", 0.15),
+    FeatureDrift("brightness", "Jensen–Shannon", 0.12),
+)
+
+
+@pytest.mark.parametrize(
+    ("trigger", "fires", "named"),
+    [
+        (Drift(0.1, 0.1), True, "L-infinity of label is 0.150, above 0.1"),
+        (Drift(0.2, 0.1), True, "Jensen–Shannon of brightness is 0.120, above 0.1"),
+        (Drift(0.2, 0.2), False, "no drift"),
+        (Drift(0.1, 0.2, ("brightness",)), False, "no drift"),
+        (Drift(0.1, 0.1, ("absent",)), False, "no newer data"),
+    ],
+)
+def test_drift_fires_for_the_feature_farthest_beyond_its_threshold(trigger, fires, named):
+    verdict = trigger.judge(Situation(NOW, drift=DRIFT))
+    assert verdict.fires is fires
+    assert named in verdict.text
+
+
+@pytest.mark.parametrize(
+    ("condition", "now", "then", "fires"),
+    [
+        ("accuracy>=0.9", 0.89, 0.95, True),
+        ("accuracy >= 0.9", 0.9, 0.95, False),
+        ("accuracy-0.02", 0.92, 0.95, True),
+        ("accuracy-0.02", 0.93, 0.95, False),
+        ("accuracy<=0.5", 0.6, 0.4, True),
+    ],
+)
+def test_performance_fires_when_its_condition_does_not_hold(condition, now, then, fires):
+    live = LiveModel(7, NOW, {"accuracy": now}, {"accuracy": then})
+    assert Performance.of(condition).judge(Situation(NOW, live=live)).fires is fires
+
+
+@pytest.mark.parametrize("live", [None, LiveModel(7, NOW), LiveModel(7, NOW, {"loss": 1.0})])
+def test_performance_that_is_not_known_is_no_reason(live):
+    assert not Performance.of("accuracy>=0.9").judge(Situation(NOW, live=live)).fires
+
+
+@pytest.mark.parametrize("condition", ["accuracy", "accuracy=0.9", ">=0.9", "accuracy>=high"])
+def test_condition_that_cannot_be_read_is_refused(condition):
+    with pytest.raises(ConfigError, match="performance"):
+        Performance.of(condition)
+
+
+def test_age_fires_for_an_old_model_or_none():
+    week = Age(7 * 86400)
+    young, old = (LiveModel(1, NOW - timedelta(days=days)) for days in (6, 8))
+    assert not week.judge(Situation(NOW, live=young)).fires
+    assert week.judge(Situation(NOW, live=old)).fires
+    assert week.judge(Situation(NOW)).fires
+
+
+def test_manual_needs_a_reason():
+    assert Manual("labels were mended").judge(Situation(NOW)).fires
+    with pytest.raises(ConfigError):
+        Manual(" ")

@@ -1,0 +1,120 @@
+"""The daemon: data arrive, a model is trained, compared and pushed, and the lineage says why."""
+
+import json
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from tfx_feeder.pipeline.data_sets import digits
+from tfx_feeder.pipeline.inspection.models import read_models
+from tfx_feeder.pipeline.lineage import Lineage
+from tfx_feeder.pipeline.retrain.plan import reason_of
+from tfx_feeder.pipeline.retrain.state import StateFile
+
+pytestmark = pytest.mark.slow
+
+_COMMAND = [sys.executable, "-c", "from tfx_feeder.pipeline.cli import main; main()"]
+_PATIENCE_S = 900
+
+
+class Daemon:
+    """``tfx-feeder retrain --watch``, and what it says."""
+
+    def __init__(self, folder: Path, root: Path) -> None:
+        options = ["--poll", "1s", "--settle", "1s", "--cool-down", "1s", "--window", "rolling:2"]
+        self._process = subprocess.Popen(
+            [*_COMMAND, "retrain", "--watch", str(folder), "--root", str(root), *options],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        self._patience = threading.Timer(_PATIENCE_S, self._process.kill)
+        self._patience.start()
+        self.said: list[str] = []
+
+    def wait_for(self, text: str) -> None:
+        for line in self._process.stdout or ():
+            self.said.append(line.rstrip())
+            if text in line:
+                return
+        raise AssertionError(f"It ended without saying {text!r}: {self.said[-20:]}")
+
+    def send(self, number: signal.Signals) -> int:
+        self._process.send_signal(number)
+        if number != signal.SIGKILL:
+            self.wait_for("Stopped.")
+        status = self._process.wait(timeout=120)
+        self._patience.cancel()
+        return status
+
+
+@pytest.fixture(scope="module")
+def story(tmp_path_factory) -> SimpleNamespace:
+    """Span 1 is trained on; the daemon is stopped while it trains on span 2, and started again."""
+    folder, root = tmp_path_factory.mktemp("data") / "sheets", tmp_path_factory.mktemp("runs")
+    sheets = digits(tmp_path_factory.mktemp("all")).folder
+    shutil.copytree(sheets / "span-1", folder / "span-1")
+    first = Daemon(folder, root)
+    first.wait_for("Retraining done")
+    first.wait_for("Waiting:")
+    shutil.copytree(sheets / "span-2", folder / "span-2")
+    first.wait_for("epoch 2/")
+    stopped = first.send(signal.SIGTERM)
+    left = StateFile(root, "sheets").attempt()
+    second = Daemon(folder, root)
+    second.wait_for("Retraining done")
+    second.wait_for("Waiting:")
+    ended = second.send(signal.SIGINT)
+    return SimpleNamespace(
+        root=root,
+        first=first.said,
+        second=second.said,
+        statuses=(stopped, ended),
+        left=left,
+        models=read_models(Lineage.open(root, "sheets"))[::-1],
+    )
+
+
+def test_new_spans_are_trained_on_one_after_another(story):
+    assert [model.spans for model in story.models] == [(1,), (1, 2)]
+    assert any("Retraining: new span 1" in line for line in story.first)
+    assert any("Retraining: new span 2" in line for line in story.second)
+
+
+def test_the_second_model_starts_from_the_first_and_is_compared_with_it(story):
+    first, second = story.models
+    trainer = _trainer(story, second)
+    assert [artifact.id for artifact in trainer.inputs["base_model"]] == [first.model.id]
+    assert second.baseline_id == first.model.id
+    assert second.blessed
+    assert second.live
+
+
+def test_the_lineage_says_why(story):
+    assert reason_of(_trainer(story, story.models[-1])) == "new span 2"
+    told = subprocess.run(
+        [*_COMMAND, "why", "latest", "--store", str(story.root), "--json"],
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    trained = next(a for a in json.loads(told)["answers"] if a["about"] == "trained")
+    assert "new span 2" in "\n".join(trained["reasons"])
+
+
+def test_a_retraining_that_was_stopped_is_remembered_and_goes_on(story):
+    assert story.statuses == (0, 0)
+    assert story.left.plan.reasons == ("new span 2",)
+    assert story.left.count == 0
+    assert StateFile(story.root, "sheets").attempt() is None
+
+
+def _trainer(story, model):
+    executions = Lineage.open(story.root, "sheets").executions(model.run_id)
+    return next(e for e in executions if e.node == "FeederTrainer")

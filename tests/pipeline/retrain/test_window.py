@@ -1,0 +1,37 @@
+"""Which spans are trained on."""
+
+import pytest
+
+from tfx_feeder.components.common.errors import ConfigError
+from tfx_feeder.pipeline.retrain.plan import SpanShare
+from tfx_feeder.pipeline.retrain.window import Window
+
+
+@pytest.mark.parametrize(
+    ("text", "spans", "earlier"),
+    [
+        ("latest", [1, 2, 5], []),
+        ("rolling:1", [1, 2, 5], []),
+        ("rolling:2", [1, 2, 5], [(2, 1.0)]),
+        ("rolling:9", [1, 2, 5], [(1, 1.0), (2, 1.0)]),
+        ("all", [1, 2, 5], [(1, 1.0), (2, 1.0)]),
+        ("weighted:0.5", [1, 2, 5], [(1, 0.25), (2, 0.5)]),
+        ("all", [3], []),
+        ("all", [], []),
+    ],
+)
+def test_earlier_spans_are_the_newest_of_those_before(text, spans, earlier):
+    assert Window.of(text).earlier(spans) == tuple(SpanShare(*part) for part in earlier)
+
+
+def test_spans_of_which_almost_nothing_is_left_are_not_read():
+    earlier = Window.of("weighted:0.5").earlier(range(1, 100))
+    assert [part.span for part in earlier] == [95, 96, 97, 98]
+
+
+@pytest.mark.parametrize(
+    "text", ["", "newest", "rolling", "rolling:0", "rolling:x", "weighted:0", "weighted:2", "all:3"]
+)
+def test_what_is_no_window_is_refused(text):
+    with pytest.raises(ConfigError, match="window"):
+        Window.of(text)
