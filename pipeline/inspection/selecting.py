@@ -1,12 +1,13 @@
 """Finds the run, model or artifact that a user names."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from tfx_feeder.components.common.errors import ConfigError
 from tfx_feeder.pipeline.inspection.models import (
     BLESSING,
     MODEL,
     PUSHED,
+    WITHDRAWN,
     ModelVersion,
     describe,
     served_ids,
@@ -43,7 +44,8 @@ def find_model(lineage: Lineage, text: str) -> ModelVersion:
     Args:
         lineage: Of the store.
         text: Its id in the store, a version under which it was pushed, the id of the run that
-            trained it or the beginning of that, ``latest``, ``blessed`` or ``live``.
+            trained it or the beginning of that, ``latest``, ``live`` or ``blessed``: the last one
+            that was and is not withdrawn.
 
     Raises:
         ConfigError: There is no such model, or several.
@@ -78,26 +80,27 @@ def find_artifact(lineage: Lineage, text: str) -> Artifact:
     return found
 
 
-def _by_word(lineage: Lineage, text: str, models: Iterable[int]) -> Iterable[int]:
+def _by_word(lineage: Lineage, text: str, models: Mapping[int, Artifact]) -> Iterable[int]:
     if text == "latest":
         return list(models)[-1:]
     if text == "blessed":
         blessings = [b for b in lineage.artifacts(BLESSING) if b.properties.get("blessed")]
-        return [b.properties.get("current_model_id", 0) for b in blessings[-1:]]
+        blessed = [b.properties.get("current_model_id", 0) for b in blessings]
+        return [i for i in blessed if i in models and not models[i].properties.get(WITHDRAWN)][-1:]
     if text == "live":
         # Of several places the one that was pushed to last.
         return _pushed_models(lineage, sorted(served_ids(lineage))[-1:])
     return []
 
 
-def _by_number(lineage: Lineage, text: str, models: Iterable[int]) -> Iterable[int]:
+def _by_number(lineage: Lineage, text: str, models: Mapping[int, Artifact]) -> Iterable[int]:
     if text.isdecimal() and int(text) in models:
         return [int(text)]
     versions = [a.id for a in lineage.artifacts(PUSHED) if _version(a) == text]
     return _pushed_models(lineage, versions)
 
 
-def _by_run(lineage: Lineage, text: str, models: Iterable[int]) -> Iterable[int]:
+def _by_run(lineage: Lineage, text: str, models: Mapping[int, Artifact]) -> Iterable[int]:
     fitting = _fitting(text, lineage.run_ids())
     if len(fitting) > 1:
         raise _unknown("model", text, fitting)
