@@ -1,0 +1,51 @@
+"""DAGs of the tiny pipeline, as a user of Airflow would write them."""
+
+import os
+from datetime import datetime, timezone
+from pathlib import Path
+
+from tfx_feeder.pipeline.orchestration.airflow import (
+    DAY_OF_RUN,
+    Bash,
+    Limits,
+    RunOption,
+    Wait,
+    make_dag,
+)
+
+ROOT = Path(os.environ["TINY_ROOT"])
+COMMON = {
+    "compiled": ROOT / "tiny.json",
+    "runs": ROOT / "runs",
+    "runtime": Bash(
+        Path(os.environ["TINY_BIN"]),
+        env={"TINY_ROOT": str(ROOT), "PYTHONPATH": os.environ["TINY_CODE"]},
+    ),
+    "start_date": datetime(2026, 1, 1, tzinfo=timezone.utc),
+}
+
+tiny = make_dag(
+    "tiny",
+    compile_options=["--factory", "tiny_pipeline:create"],
+    waits=[Wait("new_span", ["bash", "-c", f"[ -e {ROOT}/span ] || exit 99"], every_s=1)],
+    limits=Limits(retries=1, retry_delay_s=1),
+    **COMMON,
+)
+
+failing = make_dag(
+    "failing",
+    compile_options=["--factory", "tiny_pipeline:create"],
+    limits=Limits(retries=0),
+    **COMMON,
+)
+
+unblessed = make_dag(
+    "unblessed",
+    compile_options=["--factory", "tiny_pipeline:create_unblessed"],
+    run_options=[RunOption("span", "integer", otherwise=DAY_OF_RUN)],
+    schedule="@daily",
+    # Past, so that the schedule itself starts no run beside the tests'.
+    end_date=datetime(2026, 1, 9, tzinfo=timezone.utc),
+    limits=Limits(retries=0),
+    **COMMON,
+)
