@@ -74,7 +74,7 @@ def request_options(command: Callable[..., Any]) -> Callable[..., Any]:
                 candidates=candidates,
                 learning_rate_rule=learning_rate_rule,
             )
-            plan = RetrainPlan(span=span) if decision is None else read_decision(decision)
+            plan = _plan(span, decision)
         except ConfigError as error:
             raise click.UsageError(str(error)) from error
         request = Request(
@@ -90,3 +90,11 @@ def request_options(command: Callable[..., Any]) -> Callable[..., Any]:
         return command(request=request, **others)
 
     return functools.reduce(lambda decorated, option: option(decorated), _OPTIONS[::-1], wrapped)
+
+
+def _plan(span: int | None, decision: Path | None) -> RetrainPlan:
+    if decision is None:
+        return RetrainPlan(span=span)
+    if span is not None:
+        raise ConfigError("span", received=span, expected="none beside --decision, which names it")
+    return read_decision(decision)

@@ -95,11 +95,12 @@ class NewSpan:
     def judge(self, seen: Situation) -> Verdict:
         """Fires where enough spans are newer than all that have been trained on."""
         new = seen.new_spans
-        names = ", ".join(map(str, new))
+        plural = "s" if len(new) > 1 else ""
+        names = f"new span{plural} {', '.join(map(str, new))}"
         if len(new) >= self.at_least:
-            return Verdict(True, f"new span {names}")
+            return Verdict(True, names)
         if new:
-            return Verdict(False, f"new span {names}; {self.at_least} are waited for")
+            return Verdict(False, f"{names}; {self.at_least} are waited for")
         return Verdict(False, "no new span")
 
 

@@ -1,0 +1,108 @@
+"""``tfx-feeder retrain``, where it decides only."""
+
+import json
+
+import pytest
+from click.testing import CliRunner
+
+from tfx_feeder.pipeline.cli import main
+from tfx_feeder.pipeline.retrain.plan import RetrainPlan, SpanShare, read_decision
+from tfx_feeder.pipeline.retrain.state import StateFile
+
+DAY = "24h"
+
+
+@pytest.fixture
+def folder(tmp_path):
+    folder = tmp_path / "sheets"
+    for span in (1, 2, 3):
+        (folder / f"span-{span}").mkdir(parents=True)
+        (folder / f"span-{span}" / "images.npz").write_bytes(b"1")
+    return folder
+
+
+@pytest.fixture
+def ask(folder, tmp_path):
+    """Returns a function that calls ``tfx-feeder retrain`` for a folder of three spans."""
+
+    def call(*arguments: str, status: int) -> str:
+        where = ("--data", str(folder), "--root", str(tmp_path / "runs"), "--settle", "0.001s")
+        done = CliRunner().invoke(main, ["retrain", *where, *arguments])
+        assert done.exit_code == status, done.output
+        return done.output
+
+    return call
+
+
+def test_first_span_is_a_reason(ask, tmp_path):
+    told = ask("--decide", status=0)
+    assert told == "Retrain: new spans 1, 2, 3\nSpans: 3; from the blessed model\n"
+    assert not (tmp_path / "runs").exists()
+
+
+def test_no_reason_has_an_exit_status_of_its_own(ask):
+    assert "No: new spans 1, 2, 3; 4 are waited for" in ask(
+        "--decide", "--new-spans", "4", status=99
+    )
+
+
+def test_spans_that_are_still_written_to_do_not_count(ask):
+    assert "there is no span yet" in ask("--decide", "--now", "x", "--settle", DAY, status=99)
+
+
+def test_decision_in_json_is_what_other_commands_read(ask, tmp_path):
+    options = ("--now", "labels mended", "--window", "weighted:0.5", "--scratch-every", "1")
+    told = ask("--decide", "--json", *options, status=0)
+    path = tmp_path / "decision.json"
+    path.write_text(told)
+    assert json.loads(told)["retrain"] is True
+    assert read_decision(path) == RetrainPlan(
+        ("by hand: labels mended",), 3, (SpanShare(1, 0.25), SpanShare(2, 0.5)), warm_start=False
+    )
+
+
+def test_metrics_of_a_monitor_must_be_numbers(ask, tmp_path):
+    path = tmp_path / "metrics.json"
+    path.write_text('{"accuracy": "high"}')
+    assert "a JSON file with numbers" in ask("--decide", "--metrics", str(path), status=1)
+
+
+def test_nothing_is_decided_while_another_process_retrains(ask, tmp_path):
+    with StateFile(tmp_path / "runs", "sheets").alone():
+        assert "another process retrains" in ask("--decide", status=99)
+
+
+def test_a_retraining_that_failed_is_tried_again_later(ask, tmp_path):
+    state = StateFile(tmp_path / "runs", "sheets")
+    with state.alone():
+        state.begin(RetrainPlan(("new span 3",), 3))
+    told = ask("--decide", status=99)
+    assert "attempt 2 begins in" in told
+    assert "it is: new span 3" in told
+    with state.alone():
+        state.interrupted()
+    assert "Retrain: new span 3" in ask("--decide", status=0)
+
+
+def test_newer_data_take_the_place_of_a_retraining_that_failed(ask, folder, tmp_path):
+    state = StateFile(tmp_path / "runs", "sheets")
+    with state.alone():
+        state.begin(RetrainPlan(("new span 2",), 2))
+    assert "Retrain: new spans 1, 2, 3" in ask("--decide", status=0)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        (),
+        ("--decide", "--once"),
+        ("--decide", "--span", "1"),
+        ("--decide", "--window", "newest"),
+        ("--decide", "--budget", "much"),
+        ("--decide", "--cron", "now and then"),
+        ("--decide", "--performance", "good"),
+        ("--decide", "--age", "old"),
+    ],
+)
+def test_wrong_usage_is_told_apart(ask, arguments):
+    assert "Usage:" in ask(*arguments, status=2)
