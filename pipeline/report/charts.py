@@ -114,7 +114,7 @@ def slices_chart(index: int, metric: str, slices: Sequence[GatedSlice]) -> Chart
     x = {"type": "quantitative", "title": metric, "scale": scale, "axis": {"tickCount": 8}}
     tooltip = [
         {"field": "slice", "type": "nominal"},
-        {"field": "examples", "type": "quantitative", "format": ","},
+        {"field": "examples", "type": "quantitative", "format": ",d"},
         *(
             {"field": name, "type": "quantitative", "format": ".4f"}
             for name in ("candidate", "baseline", "gate")
@@ -149,7 +149,7 @@ def slices_chart(index: int, metric: str, slices: Sequence[GatedSlice]) -> Chart
 
 
 def versions_chart(versions: Sequence[Version], metric: str) -> Chart | None:
-    """Returns the headline metric of the models of a pipeline over time."""
+    """Returns the headline metric of the models of a pipeline over time, if there are two."""
     rows = [
         {
             "at": version.model.created.isoformat(),
@@ -164,7 +164,7 @@ def versions_chart(versions: Sequence[Version], metric: str) -> Chart | None:
         for version in versions
         if version.value is not None
     ]
-    if not rows:
+    if len(rows) < 2:
         return None
     shown = {
         name: color for name, color in _STATES.items() if any(r["state"] == name for r in rows)
@@ -273,7 +273,7 @@ def compared_slices_chart(
                 {"field": "run", "type": "nominal"},
                 {"field": "slice", "type": "nominal"},
                 {"field": "value", "title": metric, "type": "quantitative", "format": ".4f"},
-                {"field": "examples", "type": "quantitative", "format": ","},
+                {"field": "examples", "type": "quantitative", "format": ",d"},
             ],
         },
         "mark": {"type": "point", "filled": True, "size": 80, "opacity": 0.9},

@@ -6,6 +6,7 @@ Colours are names such as ``$series0``; the page puts those of its theme in thei
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, TypeVar
 
 from tfx_feeder.schemas.training_history import History
@@ -15,6 +16,10 @@ MOST_POINTS = 1_000
 VALIDATION = "val_"
 _FEW = 8
 """Different values up to which each has its mark on an axis."""
+_FAR = 4
+"""Multiple of the throughput from which on a ceiling is told in the table only."""
+_MOST_DOTS = 40
+"""Epochs up to which each has a dot; a single one would be no line at all."""
 _AXIS_PX = 56
 """Room for the labels of every y axis, so that the charts stand below each other."""
 
@@ -150,13 +155,14 @@ def phase_rows(history: History) -> Rows:
 
 def training_charts(history: History) -> list[Chart]:
     """Returns the curves of one training; data: ``epochs``, ``settings``, ``phases``."""
+    draw = partial(_over_phases, dots=len(history.epochs) <= _MOST_DOTS)
     charts = []
     for index, name in enumerate(metric_names([history])):
         curves = [Curve(f"m{index}", "training", "$series0", "dash")]
         if any(VALIDATION + name in row.metrics for row in history.epochs):
             curves.append(Curve(f"v{index}", "validation", "$series1"))
         described = f"{name} of training and validation over the examples seen."
-        spec = _over_phases(curves, height=190, named=not charts)
+        spec = draw(curves, height=190, named=not charts)
         charts.append(Chart(f"metric-{index}", name, described, spec))
     rate = [Curve("rate", "learning rate", "$series2", "steps")]
     batch = [Curve("batch", "batch size", "$series2", "steps")]
@@ -173,13 +179,13 @@ def training_charts(history: History) -> list[Chart]:
                 "rate",
                 "Learning rate",
                 "Learning rate over the examples seen.",
-                _over_phases(rate, height=90, **rates),
+                draw(rate, height=90, **rates),
             ),
             Chart(
                 "batch",
                 title,
                 f"{title} over the examples seen.",
-                _over_phases(batch, height=110, **batches),
+                draw(batch, height=110, **batches),
             ),
         ]
     )
@@ -187,11 +193,18 @@ def training_charts(history: History) -> list[Chart]:
 
 def speed_charts(history: History) -> list[Chart]:
     """Returns throughput, waits and step times; data: ``epochs``, ``phases``."""
+    draw = partial(_over_phases, dots=len(history.epochs) <= _MOST_DOTS)
+    fastest = max((row.examples_per_s for row in history.epochs), default=0.0)
     speed = [Curve("speed", "reached", "$series0")]
-    if any(phase.device_ceiling for phase in history.phases):
-        speed.append(Curve("device", "the device could", "$series3", "stretch"))
-    if any(phase.input_ceiling for phase in history.phases):
-        speed.append(Curve("input", "the feed could", "$series2", "stretch"))
+    ceilings = (
+        (Curve("device", "the device could", "$series3", "stretch"), "device_ceiling"),
+        (Curve("input", "the feed could", "$series2", "stretch"), "input_ceiling"),
+    )
+    for curve, name in ceilings:
+        values = [value for phase in history.phases if (value := getattr(phase, name))]
+        # Next to a ceiling that is far away, what was reached would be a flat line.
+        if values and max(values) < _FAR * fastest:
+            speed.append(curve)
     wait = [Curve("wait", "waited", "$series3", "area")]
     step = [Curve("p50", "median", "$series0"), Curve("p95", "95th percentile", "$series1", "dash")]
     most_waited = max((row.input_wait_pct for row in history.epochs), default=0)
@@ -201,21 +214,19 @@ def speed_charts(history: History) -> list[Chart]:
                 "speed",
                 "Examples per second",
                 "Throughput over the examples seen, with the ceilings that were measured.",
-                _over_phases(speed, height=150, scale={"zero": True}, named=True),
+                draw(speed, height=150, scale={"zero": True}, named=True),
             ),
             Chart(
                 "wait",
                 "Waiting for input, percent of the time",
                 "Share of the time in which the step waited for its batch.",
-                _over_phases(
-                    wait, height=90, scale={"zero": True, "domainMax": max(10, most_waited)}
-                ),
+                draw(wait, height=90, scale={"zero": True, "domainMax": max(10, most_waited)}),
             ),
             Chart(
                 "step",
                 "Step time, ms",
                 "Median and 95th percentile of the time of a step.",
-                _over_phases(step, height=110, scale={"zero": True}),
+                draw(step, height=110, scale={"zero": True}),
             ),
         ]
     )
@@ -280,6 +291,7 @@ def _over_phases(
     scale: Spec | None = None,
     values: Sequence[float] | None = None,
     named: bool = False,
+    dots: bool = False,
 ) -> Spec:
     """Curves over the examples seen, every second phase shaded; with their names where wanted."""
     shades = {
@@ -304,7 +316,7 @@ def _over_phases(
     palette = {"domain": [c.label for c in curves], "range": [c.color for c in curves]}
     legend = {} if len(curves) > 1 else {"legend": None}
     color = {"title": None, "type": "nominal", "scale": palette, **legend}
-    lines = [_line(curve) for curve in curves]
+    lines = [_line(curve, dots) for curve in curves]
     for curve, line in zip(curves, lines, strict=True):
         line["encoding"]["color"] = {"datum": curve.label, **color}
     axes = {"x": _X, "y": _y(scale, values)}
@@ -312,25 +324,27 @@ def _over_phases(
     return {"height": height, "encoding": axes, "layer": layers}
 
 
-def _line(curve: Curve) -> Spec:
+def _line(curve: Curve, dots: bool) -> Spec:
     y = {"y": {"field": curve.field}}
     if curve.style == "stretch":
         x = {"x": {"field": "begin"}, "x2": {"field": "end"}}
         mark = {"type": "rule", "strokeDash": [2, 2], "strokeWidth": 1.5}
         return {"data": {"name": "phases"}, "mark": mark, "encoding": x | y}
-    marks = {
+    if curve.style == "steps":
+        mark = {"type": "line", "interpolate": "step-after"}
+        return {"data": {"name": "settings"}, "mark": mark, "encoding": y}
+    marks: dict[str, Spec] = {
         "line": {"type": "line"},
         "dash": {"type": "line", "strokeDash": [5, 3]},
         "area": {"type": "area", "line": True, "fillOpacity": 0.25},
-        "steps": {"type": "line", "interpolate": "step-after"},
     }
-    source = "settings" if curve.style == "steps" else "epochs"
-    return {"data": {"name": source}, "mark": marks[curve.style], "encoding": y}
+    mark = marks[curve.style] | ({"point": {"size": 24}} if dots else {})
+    return {"data": {"name": "epochs"}, "mark": mark, "encoding": y}
 
 
 def _hover(curves: Sequence[Curve]) -> Spec:
     """A line at the nearest epoch, with everything about it."""
-    shown = [("epoch", "epoch", ","), ("phase", "phase", ","), ("x", "examples seen", ",")]
+    shown = [("epoch", "epoch", ",d"), ("phase", "phase", ",d"), ("x", "examples seen", ",d")]
     shown += [(c.field, c.label, ".4~g") for c in curves if c.style != "stretch"]
     select = {"type": "point", "fields": ["x"], "nearest": True}
     return {
@@ -390,7 +404,7 @@ def _of_runs(
             "tooltip": [
                 {"field": "run", "type": "nominal"},
                 {"field": "epoch", "type": "quantitative"},
-                {"field": "x", "title": "examples seen", "type": "quantitative", "format": ","},
+                {"field": "x", "title": "examples seen", "type": "quantitative", "format": ",d"},
                 *(
                     {"field": f, "title": t, "type": "quantitative", "format": ".4~g"}
                     for f, t in _titles(fields)
@@ -422,5 +436,6 @@ _X: Spec = {
     "field": "x",
     "type": "quantitative",
     "title": "examples seen",
+    "axis": {"format": ",d", "tickMinStep": 1, "tickCount": 8},
     "scale": {"nice": False, "zero": True},
 }

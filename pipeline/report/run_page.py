@@ -19,6 +19,7 @@ from tfx_feeder.pipeline.report.evaluation_section import evaluation_section, ve
 from tfx_feeder.pipeline.report.facts import Evaluation, Missing, RunFacts
 from tfx_feeder.pipeline.report.store_sections import (
     STATE_STYLES,
+    failures,
     lineage_section,
     pipeline_section,
     reproduction_section,
@@ -76,6 +77,7 @@ def _badges(facts: RunFacts) -> Iterator[Badge]:
 
 def _summary(facts: RunFacts) -> Iterator[Block]:
     yield Tiles(tuple(_tiles(facts)))
+    yield from failures(facts)
     if isinstance(facts.evaluation, Evaluation):
         yield from verdict_notes(facts.evaluation)
     yield _pushed(facts)

@@ -47,6 +47,13 @@ def reproduction_section(reproduction: Reproduction) -> Section:
     return Section("reproduce", "Reproduce", tuple(_reproduction(reproduction)))
 
 
+def failures(facts: RunFacts) -> Iterator[Note]:
+    """Yields why each component failed that did."""
+    for execution in facts.run.executions:
+        if text := error(execution):
+            yield Note(f"{execution.node} failed: {text}", "bad")
+
+
 def state_word(state: str) -> str:
     """Returns the word for a state."""
     return "cancelled" if state == CANCELED else state.lower()
@@ -64,9 +71,7 @@ def _pipeline(facts: RunFacts) -> Iterator[Block]:
         states = dict.fromkeys(execution.state for execution in run.executions)
         legend = [(state.lower(), state_word(state)) for state in states]
         yield Picture("The components of the run, in the order of the data.", *diagrams, legend)
-    for execution in run.executions:
-        if text := error(execution):
-            yield Note(f"{execution.node} failed: {text}", "bad")
+    yield from failures(facts)
     longest = max((e.seconds for e in run.executions), default=0) or 1
     rows = []
     for execution in run.executions:
@@ -125,7 +130,7 @@ def _versions(facts: RunFacts) -> Iterator[Block]:
         return
     chart = versions_chart(facts.versions, facts.metric) if facts.metric else None
     if chart is None:
-        yield Note("No evaluation can be read, so there is nothing to draw over time.", "missing")
+        yield Note("Metrics over time take two models whose evaluations can be read.", "missing")
     else:
         yield Charts([chart])
     columns = (

@@ -81,7 +81,7 @@ def _training(history: History) -> Iterator[Block]:
             for event in history.events
         ]
         yield table("Events", columns, rows)
-    yield Fold(f"All {len(history.epochs):,} epochs", (_epochs(history),))
+    yield Fold("Epoch by epoch", (_epochs(history),))
 
 
 def _phases(history: History) -> Table:

@@ -63,3 +63,24 @@ def test_charts_have_names_of_their_own(history):
         "Batch size and gradient noise scale",
     ]
     assert compared_charts({"A": history, "B": history}, ["A", "B"])
+
+
+def test_a_single_epoch_is_seen(history):
+    short = dataclasses.replace(history, epochs=history.epochs[:1])
+    long = dataclasses.replace(history, epochs=history.epochs * 50)
+    for trained, dots in ((short, True), (long, False)):
+        lines = training_charts(trained)[0].spec["layer"]
+        marks = [layer["mark"] for layer in lines if layer["mark"]["type"] == "line"]
+        assert marks
+        assert all(("point" in mark) == dots for mark in marks)
+
+
+def test_ceilings_far_away_are_not_drawn(history):
+    def drawn(ceiling):
+        phases = tuple(dataclasses.replace(p, input_ceiling=ceiling) for p in history.phases)
+        spec = speed_charts(dataclasses.replace(history, phases=phases))[0].spec
+        return "input" in {layer["encoding"]["y"].get("field") for layer in spec["layer"][1:]}
+
+    assert drawn(100.0)
+    assert not drawn(100_000.0)
+    assert not drawn(None)
