@@ -38,7 +38,6 @@ _COLUMNS = {
     "answer_cpu_s": ".2f",
     "process_s": ".2f",
     "process_cpu_s": ".2f",
-    "peak_rss_mib": ",.0f",
 }
 
 

@@ -8,6 +8,7 @@ Looks at a whole store at once, and reads of it no more than who read and made w
 import os
 from collections import defaultdict
 from collections.abc import Collection, Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import chain
@@ -19,7 +20,6 @@ from ml_metadata.proto import metadata_store_pb2 as pb
 from tfx_feeder.pipeline.inspection.labels import is_local
 from tfx_feeder.pipeline.inspection.models import BLESSING, PUSHED
 from tfx_feeder.pipeline.lineage import Lineage
-from tfx_feeder.pipeline.records import Artifact
 
 _NEEDED = "needed by a blessed or pushed model"
 _GOING_ON = "of a run that is going on"
@@ -96,21 +96,22 @@ def sort_files(
         (_YOUNG, usage.since(untouched_since)),
     ):
         reasons |= dict.fromkeys(artifact_ids - reasons.keys(), reason)
-    here = [a for a in usage.artifacts.values() if is_local(a.uri) and a.path.exists()]
-    staying = {a.path for a in here if a.id in reasons}
+    local = {a.id: a.path for a in usage.artifacts.values() if is_local(a.uri)}
+    here = {artifact_id: path for artifact_id, path in local.items() if path.exists()}
+    staying = {here[artifact_id] for artifact_id in here.keys() & reasons.keys()}
     holding = _with_parents(staying)
-    own = usage.of_pipeline(pipeline)
     found = []
-    for artifact in here:
-        folder = usage.own_folder(artifact)
-        if folder is None or artifact.id not in own:
+    for artifact_id in sorted(here.keys() & usage.of_pipeline(pipeline)):
+        artifact, path = usage.artifacts[artifact_id], here[artifact_id]
+        folder = path.parent if path.name == _VALUE and path.is_file() else path
+        if not usage.is_own_folder(artifact_id, folder):
             continue
-        kept = reasons.get(artifact.id, "")
+        kept = reasons.get(artifact_id, "")
         if not kept and (folder in holding or not staying.isdisjoint(folder.parents)):
             kept = _SHARED
         found.append(
             Files(
-                artifact_id=artifact.id,
+                artifact_id=artifact_id,
                 type_name=artifact.type_name,
                 created=artifact.created,
                 state=artifact.state,
@@ -205,17 +206,14 @@ class _Usage:
             if execution.last_update_time_since_epoch >= limit
         )
 
-    def own_folder(self, artifact: Artifact) -> Path | None:
-        """The folder that a component wrote for an artifact; ``None`` if it lies elsewhere."""
-        path = artifact.path
-        folder = path.parent if path.name == _VALUE and path.is_file() else path
-        if folder.is_symlink() or ".." in folder.parts:
-            return None
+    def is_own_folder(self, artifact_id: int, folder: Path) -> bool:
+        """Whether a component wrote a folder for an artifact, as ``ROOT/NODE/KEY/EXECUTION``."""
+        *above, key, name = folder.parts
         written = any(
-            folder.name == str(maker) and folder.parent.name in self._made[maker][artifact.id]
-            for maker in self._makers[artifact.id]
+            name == str(maker) and key in self._made[maker][artifact_id]
+            for maker in self._makers[artifact_id]
         )
-        return folder if written else None
+        return written and ".." not in above and not folder.is_symlink()
 
     def _maker(self, artifact_id: int) -> int:
         """The execution that made an artifact: the oldest; later ones took it over. 0: none."""
@@ -232,7 +230,7 @@ def _with_parents(paths: Iterable[Path]) -> set[Path]:
     """Returns paths and all folders that they are in."""
     found: set[Path] = set()
     for path in paths:
-        for folder in (path, *path.parents):
+        for folder in chain((path,), path.parents):
             if folder in found:
                 break
             found.add(folder)
@@ -240,8 +238,10 @@ def _with_parents(paths: Iterable[Path]) -> set[Path]:
 
 
 def _size_bytes(folder: Path) -> int:
-    return sum(
-        os.lstat(os.path.join(parent, name)).st_size
-        for parent, _, names in os.walk(folder)
-        for name in names
-    )
+    size = 0
+    for parent, _, names in os.walk(folder):
+        for name in names:
+            # Somebody else may be deleting it.
+            with suppress(FileNotFoundError):
+                size += os.lstat(os.path.join(parent, name)).st_size
+    return size
