@@ -21,6 +21,8 @@ from tfx_feeder.pipeline.inspection.selecting import find_model, find_run
 from tfx_feeder.pipeline.lineage import Lineage
 
 _MEASURED = ("training", "metrics")
+_NAME_WIDTH = 26
+"""Columns that most names fit into."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +111,8 @@ def draw(comparison: Comparison) -> Iterator[RenderableType]:
         drawn = table("", "", first, second, "change", right=("change",))
         for column in drawn.columns:
             column.overflow = "fold"
+        drawn.columns[0].min_width = _NAME_WIDTH
+        drawn.columns[-1].no_wrap = True
         for section, rows in groupby(comparison.rows, key=lambda row: row.section):
             drawn.add_section()
             drawn.add_row(f"[bold]{section}[/]")
@@ -162,4 +166,4 @@ def _change(row: Row) -> str:
     """Writes by how much a figure changed that was measured; nothing for options."""
     if row.section not in _MEASURED or row.change is None:
         return ""
-    return f"{row.change:+.4g}"
+    return f"{row.change:+,}" if isinstance(row.change, int) else f"{row.change:+.3g}"
