@@ -18,7 +18,7 @@ SCHEMAS = Path(__file__).resolve().parent.parent / "schemas"
 SPAN_PATTERN = "span-{SPAN}/*"
 DEFAULT = "digits"
 # Rows of scikit-learn's digits are 14 sheets of handwriting, one after another.
-_DIGITS_FORMS = (0, 130, 256, 386, 516, 646, 776, 915, 1029, 1157, 1287, 1415, 1545, 1667, 1797)
+DIGITS_FORMS = (0, 130, 256, 386, 516, 646, 776, 915, 1029, 1157, 1287, 1415, 1545, 1667, 1797)
 _DIGITS_SPANS = (range(0, 5), range(5, 10), range(10, 14))
 
 
@@ -129,11 +129,11 @@ def _digits_of(forms: range) -> dict[str, np.ndarray]:
     from sklearn.datasets import load_digits  # Two seconds that other data sets need not pay.
 
     bunch: Any = load_digits()
-    rows = slice(_DIGITS_FORMS[forms.start], _DIGITS_FORMS[forms.stop])
+    rows = slice(DIGITS_FORMS[forms.start], DIGITS_FORMS[forms.stop])
     return {
         "images": np.round(bunch.images[rows] * (255 / 16)).astype(np.uint8),
         "labels": bunch.target[rows].astype(np.int64),
-        "form": np.repeat(forms, np.diff(_DIGITS_FORMS[forms.start : forms.stop + 1])),
+        "form": np.repeat(forms, np.diff(DIGITS_FORMS[forms.start : forms.stop + 1])),
     }
 
 

@@ -20,6 +20,7 @@ pytestmark = pytest.mark.slow
         "long_run.py",
         "loop_vs_fit.py",
         "pipeline_vs_stock.py",
+        "retraining.py --data digits",
         "schedule_vs_diy.py",
         "strategies.py --strategy mirrored",
         "strategies.py --converge --strategy peer_averaging",
