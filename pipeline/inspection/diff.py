@@ -21,8 +21,6 @@ from tfx_feeder.pipeline.inspection.selecting import find_model, find_run
 from tfx_feeder.pipeline.lineage import Lineage
 
 _MEASURED = ("training", "metrics")
-_NAME_WIDTH = 26
-"""Columns that most names fit into."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,17 +106,15 @@ def draw(comparison: Comparison) -> Iterator[RenderableType]:
     """Yields a comparison as a table and lines of markup."""
     first, second = escape(comparison.first), escape(comparison.second)
     if comparison.rows:
-        drawn = table("", "", first, second, "change", right=("change",))
+        drawn = table("", "", first, second)
         for column in drawn.columns:
             column.overflow = "fold"
-        drawn.columns[0].min_width = _NAME_WIDTH
-        drawn.columns[-1].no_wrap = True
         for section, rows in groupby(comparison.rows, key=lambda row: row.section):
             drawn.add_section()
             drawn.add_row(f"[bold]{section}[/]")
             for row in rows:
                 name = f"  {escape(row.name)}"
-                drawn.add_row(name, _text(row.first), _text(row.second), _change(row))
+                drawn.add_row(name, _text(row.first), f"{_text(row.second)}{_change(row)}")
         yield drawn
     else:
         yield f"Nothing differs between {first} and {second}."
@@ -166,4 +162,4 @@ def _change(row: Row) -> str:
     """Writes by how much a figure changed that was measured; nothing for options."""
     if row.section not in _MEASURED or row.change is None:
         return ""
-    return f"{row.change:+,}" if isinstance(row.change, int) else f"{row.change:+.3g}"
+    return f" ({row.change:+,})" if isinstance(row.change, int) else f" ({row.change:+.3g})"
