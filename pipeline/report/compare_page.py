@@ -92,7 +92,6 @@ def _summary(runs: Runs) -> Table:
 
 def _figures(facts: RunFacts) -> Iterator[tuple[str, Cell]]:
     run, data, history = facts.run, facts.data, facts.history
-    yield "run", Cell(run.id)
     yield "state", Cell(state_word(run.state), style=STATE_STYLES.get(run.state, ""))
     yield "began", Cell(clock(run.created), run.created.timestamp())
     yield "took", Cell(duration(run.seconds), run.seconds)

@@ -240,21 +240,23 @@ def compared_charts(histories: Mapping[str, History], runs: Sequence[str]) -> li
         runs: Labels of all runs, those without a history too, in the order of their colours.
     """
     all_of_them = list(histories.values())
+    most = max(len(history.epochs) for history in all_of_them)
+    draw = partial(_of_runs, runs, dots=most <= _MOST_DOTS)
     charts = [
         Chart(
             f"metric-{index}",
             name,
             f"{name} of every run over the examples seen.",
-            _of_runs(runs, [f"v{index}", f"m{index}"], height=210),
+            draw([f"v{index}", f"m{index}"], height=210),
         )
         for index, name in enumerate(metric_names(all_of_them))
     ]
     epochs = [row for history in all_of_them for row in history.epochs]
     rates, batches = [r.learning_rate for r in epochs], [r.global_batch_size for r in epochs]
-    rate = _of_runs(runs, ["rate"], height=100, steps=True, **_settings_axis(rates))
-    batch = _of_runs(runs, ["batch"], height=100, steps=True, **_settings_axis(batches))
-    speed = _of_runs(runs, ["speed"], height=120, scale={"zero": True})
-    wait = _of_runs(runs, ["wait"], height=120, scale={"zero": True})
+    rate = draw(["rate"], height=100, steps=True, **_settings_axis(rates))
+    batch = draw(["batch"], height=100, steps=True, **_settings_axis(batches))
+    speed = draw(["speed"], height=120, scale={"zero": True})
+    wait = draw(["wait"], height=120, scale={"zero": True})
     return _stacked(
         [
             *charts,
@@ -373,6 +375,7 @@ def _of_runs(
     scale: Spec | None = None,
     values: Sequence[float] | None = None,
     steps: bool = False,
+    dots: bool = False,
 ) -> Spec:
     """The first field drawn through for each run, the second with dashes."""
     palette = {"domain": list(runs), "range": [f"$series{i}" for i in range(len(runs))]}
@@ -385,7 +388,7 @@ def _of_runs(
         for field, mark in zip(fields, (through, dashed), strict=False)
     ]
     points = {
-        "mark": {"type": "point", "filled": True, "size": 60},
+        "mark": {"type": "point", "filled": True, "size": 30},
         "params": [
             {
                 "name": "hover",
@@ -400,7 +403,10 @@ def _of_runs(
         "encoding": {
             "y": {"field": fields[0]},
             "color": color,
-            "opacity": {"condition": {"param": "hover", "empty": False, "value": 1}, "value": 0},
+            "opacity": {
+                "condition": {"param": "hover", "empty": False, "value": 1},
+                "value": 0.8 if dots and not steps else 0,
+            },
             "tooltip": [
                 {"field": "run", "type": "nominal"},
                 {"field": "epoch", "type": "quantitative"},
