@@ -15,6 +15,7 @@ from tfx_feeder.pipeline.inspection.labels import files_gone
 from tfx_feeder.pipeline.inspection.models import EVALUATION, HISTORY
 from tfx_feeder.pipeline.records import Artifact
 from tfx_feeder.schemas import training_history
+from tfx_feeder.schemas.training_history import GIT_COMMIT, GIT_DIRTY
 
 _Fact = tuple[tuple[str, str], str | float]
 _SCHEMA, _SCHEMA_FILE = "Schema", "schema.pbtxt"
@@ -52,7 +53,7 @@ def _schema(folder: Path) -> Iterator[_Fact]:
 
 def _history(folder: Path) -> Iterator[_Fact]:
     for name, value in training_history.read(folder).environment.items():
-        yield ("code" if name.startswith("git") else "environment", name), value
+        yield ("code" if name in (GIT_COMMIT, GIT_DIRTY) else "environment", name), value
 
 
 def _evaluation(folder: Path) -> Iterator[_Fact]:

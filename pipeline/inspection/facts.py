@@ -19,6 +19,7 @@ from tfx_feeder.pipeline.inspection.models import (
 )
 from tfx_feeder.pipeline.lineage import Lineage
 from tfx_feeder.pipeline.records import COMPLETE, MADE_OUTPUTS, Artifact, Execution, Run
+from tfx_feeder.schemas.training_history import GIT_COMMIT, GIT_DIRTY
 
 SECTIONS = (
     "outcome",
@@ -172,7 +173,7 @@ def _properties(artifact: Artifact, suffix: str) -> Iterator[Fact]:
             if name.startswith(_FINAL):
                 yield ("metrics", f"training: {name.removeprefix(_FINAL)}"), value
             elif name not in (*_OF_EXECUTION, *_OF_TFX):
-                yield ("training", name), value
+                yield ("code" if name in (GIT_COMMIT, GIT_DIRTY) else "training", name), value
     elif artifact.type_name == BLESSING:
         yield ("outcome", "blessed"), bool(properties.get("blessed"))
         if "baseline_model_id" in properties:

@@ -2,6 +2,8 @@
 
 import shutil
 import sqlite3
+import subprocess
+import sys
 from contextlib import closing
 
 import pytest
@@ -19,6 +21,7 @@ QUESTIONS = {
     "report": ("latest",),
     "compare": ("previous", "latest"),
 }
+HEAVY = ("tensorflow", "tfx", "keras", "apache_beam", "numpy", "tensorflow_model_analysis")
 COMMANDS = [(command, *arguments) for command, arguments in (LISTS | QUESTIONS).items()]
 
 
@@ -77,3 +80,18 @@ def test_artifacts_whose_files_are_gone(command, own_reference):
         assert "No training history can be read" in refused(done)
     else:
         assert done.exit_code == 0, done.output
+
+
+def test_nothing_heavy_is_needed(own_reference):
+    code = f"""
+import sys
+sys.modules.update(dict.fromkeys({HEAVY}))  # importing one raises then
+from tfx_feeder.pipeline.cli import main
+main(sys.argv[1:])
+"""
+    store = ("--store", str(own_reference.folder))
+    for command in (("diff", "previous", "latest"), ("gc",), ("gc", "--yes")):
+        done = subprocess.run(
+            [sys.executable, "-c", code, *command, *store], capture_output=True, text=True
+        )
+        assert done.returncode == 0, done.stderr

@@ -74,6 +74,17 @@ def test_history_of_a_newer_format_is_a_note(ask, own_reference):
     assert "has version 99" in told
 
 
+def test_commits_of_the_code_are_compared(differ, own_reference):
+    store = own_reference.store
+    store.set_property(own_reference.first.history, "git_commit", "abc")
+    path = store.path(own_reference.second.history) / "history.json"
+    environment = {"git_commit": "def", "git_dirty": "yes"}
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"environment": environment}))
+    rows = differ("100", own_reference.second.model, store=own_reference.folder)
+    assert rows["code", "git_commit"] == ("abc", "def")
+    assert rows["code", "git_dirty"] == (None, "yes")
+
+
 def test_schemas_are_compared_feature_by_feature(differ, own_reference):
     store, folder = own_reference.store, own_reference.folder
     path = store.path(own_reference.first.schema) / "schema.pbtxt"
