@@ -16,6 +16,7 @@ from tfx_feeder.pipeline.retrain.decision import Decision, Policy
 from tfx_feeder.pipeline.retrain.options import policy_options
 from tfx_feeder.pipeline.retrain.plan import RetrainPlan
 from tfx_feeder.pipeline.retrain.retrainer import Retrainer
+from tfx_feeder.pipeline.retrain.triggers import Manual
 from tfx_feeder.pipeline.retrain.watch import OUTCOMES, Watch
 
 NO = 99
@@ -74,6 +75,8 @@ def retrain(
     """
     if [watch is not None, once, only_decide].count(True) != 1:
         raise click.UsageError("One of --watch, --once and --decide is needed.")
+    if watch is not None and any(isinstance(trigger, Manual) for trigger in policy.triggers):
+        raise click.UsageError("--now goes with --once or --decide; a daemon may run beside it.")
     if request.plan != RetrainPlan():
         raise click.UsageError("--span and --decision cannot be given: both are decided here.")
     with said_plainly():

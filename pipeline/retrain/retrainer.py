@@ -17,7 +17,7 @@ from tfx_feeder.pipeline.retrain.observing import Data, look_at_data, observe, u
 from tfx_feeder.pipeline.retrain.plan import RetrainPlan
 from tfx_feeder.pipeline.retrain.situation import Situation
 from tfx_feeder.pipeline.retrain.state import StateFile
-from tfx_feeder.pipeline.retrain.triggers import Drift
+from tfx_feeder.pipeline.retrain.triggers import Drift, Manual
 from tfx_feeder.pipeline.workspace import Workspace
 
 _STALE = timedelta(hours=24)
@@ -49,7 +49,7 @@ class Retrainer:
         """Decides whether to retrain now; writes nothing.
 
         A retraining that was begun and has not got to its end goes on, after a pause, unless
-        newer data has arrived meanwhile.
+        newer data has arrived meanwhile, or somebody asks for another one.
 
         Raises:
             ConfigError: The data, the store or the file of metrics cannot be read.
@@ -59,7 +59,7 @@ class Retrainer:
         seen = self._look(data)
         attempt = self._state(data).attempt()
         newest = seen.spans[-1] if seen.spans else None
-        if attempt is None or attempt.plan.span != newest:
+        if attempt is None or attempt.plan.span != newest or self._has(Manual):
             return decide(seen, self.policy)
         if seen.busy:
             return Decision((seen.busy,))
@@ -71,7 +71,7 @@ class Retrainer:
 
     def measure(self) -> None:
         """Gathers the statistics of the newest span, where drift is to be judged by them."""
-        if not any(isinstance(trigger, Drift) for trigger in self.policy.triggers):
+        if not self._has(Drift):
             return
         data = self._data()
         seen = self._look(data)
@@ -107,6 +107,9 @@ class Retrainer:
             child.interrupt(self._process)
         self._process.join()
         return self._process.exitcode or 0
+
+    def _has(self, kind: type) -> bool:
+        return any(isinstance(trigger, kind) for trigger in self.policy.triggers)
 
     def _data(self) -> Data:
         settled_before = datetime.now().timestamp() - self.settle_s

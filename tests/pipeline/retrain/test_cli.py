@@ -79,6 +79,7 @@ def test_a_retraining_that_failed_is_tried_again_later(ask, tmp_path):
     told = ask("--decide", status=99)
     assert "attempt 2 begins in" in told
     assert "it is: new span 3" in told
+    assert "Retrain: by hand: at once" in ask("--decide", "--now", "at once", status=0)
     with state.alone():
         state.interrupted()
     assert "Retrain: new span 3" in ask("--decide", status=0)
@@ -97,6 +98,7 @@ def test_newer_data_take_the_place_of_a_retraining_that_failed(ask, folder, tmp_
         (),
         ("--decide", "--once"),
         ("--decide", "--span", "1"),
+        ("--watch", ".", "--now", "x"),
         ("--decide", "--window", "newest"),
         ("--decide", "--budget", "much"),
         ("--decide", "--cron", "now and then"),

@@ -1,18 +1,26 @@
 """A plan travels through files, and a share means what it says."""
 
 import json
+from datetime import datetime, timezone
+from pathlib import Path
 
 import pytest
 
 from tfx_feeder.components.common.errors import ConfigError
+from tfx_feeder.pipeline.configs import PipelineConfig
+from tfx_feeder.pipeline.data_sets import DataSet
+from tfx_feeder.pipeline.records import Execution
 from tfx_feeder.pipeline.retrain.plan import (
+    REASON,
     RetrainPlan,
     SpanShare,
     from_document,
     read_decision,
+    reason_of,
     to_document,
 )
 
+DATA = DataSet("digits", Path("data"), ("0", "1"), spans=(1, 2, 3))
 PLAN = RetrainPlan(("new span 3", "drift"), 3, (SpanShare(1, 0.25), SpanShare(2)), False)
 
 
@@ -44,3 +52,28 @@ def test_no_span_is_read_twice():
 def test_a_share_is_a_part(share):
     with pytest.raises(ConfigError, match="share"):
         SpanShare(1, share)
+
+
+def test_the_reason_reaches_the_record_of_the_trainer(tmp_path):
+    config = PipelineConfig(DATA, tmp_path, span=3, plan=PLAN)
+    written = json.dumps(dict(config.custom_config))
+    assert reason_of(trainer_with(custom_config=written)) == "new span 3; drift"
+
+
+@pytest.mark.parametrize("properties", [{}, {"custom_config": "{}"}, {"custom_config": "null"}])
+def test_runs_that_somebody_started_have_no_reason(tmp_path, properties):
+    assert reason_of(trainer_with(**properties)) == ""
+    assert REASON not in PipelineConfig(DATA, tmp_path, span=3).custom_config
+
+
+def test_earlier_spans_have_to_be_there(tmp_path):
+    plan = RetrainPlan(span=3, earlier=(SpanShare(7),))
+    with pytest.raises(ConfigError, match="Received: 7"):
+        PipelineConfig(DATA, tmp_path, span=3, plan=plan)
+
+
+def trainer_with(**properties: str) -> Execution:
+    now = datetime.now(timezone.utc)
+    return Execution(
+        1, "FeederTrainer", "FeederTrainer", "p", "r", "COMPLETE", now, now, properties
+    )
