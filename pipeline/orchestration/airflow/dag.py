@@ -10,13 +10,15 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from airflow import __version__
-
 try:
     from airflow.sdk import DAG, Param
+
+    HAS_SLA = False
 except ImportError:  # Airflow 2
     from airflow.models.dag import DAG
     from airflow.models.param import Param
+
+    HAS_SLA = True
 
 from tfx_feeder.components.common.errors import ConfigError
 from tfx_feeder.pipeline.orchestration import ir
@@ -161,7 +163,7 @@ def _lateness(limits: Limits) -> tuple[dict[str, Any], dict[str, Any]]:
     if limits.late_s is None:
         return {}, {}
     after = timedelta(seconds=limits.late_s)
-    if __version__.startswith("2."):
+    if HAS_SLA:
         return {"sla_miss_callback": limits.on_late}, {"sla": after}
     try:
         from airflow.sdk import DeadlineAlert, DeadlineReference
@@ -169,7 +171,7 @@ def _lateness(limits: Limits) -> tuple[dict[str, Any], dict[str, Any]]:
         raise ConfigError(
             "limits late_s",
             received=limits.late_s,
-            expected=f"None: Airflow {__version__} has neither SLAs nor deadlines",
+            expected="None: this release of Airflow has neither SLAs nor deadlines",
         ) from error
     alert = DeadlineAlert(
         reference=DeadlineReference.DAGRUN_QUEUED_AT, interval=after, callback=limits.on_late

@@ -53,7 +53,7 @@ class Bash:
     Args:
         bin: Folder with that environment's programs.
         env: Further environment variables; templates, such as
-            ``{"TFX_FEEDER_STORE": "{{ conn.mlmd.get_uri() }}"}``.
+            ``{"TFX_FEEDER_STORE": "{{ var.value.mlmd_store }}"}``.
     """
 
     bin: Path

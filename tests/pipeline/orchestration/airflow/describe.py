@@ -35,6 +35,8 @@ def describe_task(task: Any, context: dict[str, Any]) -> dict[str, Any]:
         return jinja2.Template(template, undefined=jinja2.StrictUndefined).render(context)
 
     env = getattr(task, "env", None) or getattr(task, "env_vars", None) or {}
+    if isinstance(env, list):  # Older releases of the Kubernetes provider
+        env = {variable.name: variable.value for variable in env}
     resources = getattr(task, "container_resources", None)
     return {
         "operator": type(task).__name__,
