@@ -10,8 +10,9 @@ from absl import logging as absl_logging
 from tfx import v1 as tfx
 from tfx.orchestration.pipeline import RunOptions
 
+from tfx_feeder.pipeline.launch import cause
 from tfx_feeder.pipeline.lineage import Lineage
-from tfx_feeder.pipeline.store import cancel_unfinished
+from tfx_feeder.pipeline.store import close
 
 
 def run_locally(
@@ -35,8 +36,8 @@ def run_locally(
     absl_logging.set_verbosity(absl_logging.INFO)
     try:
         tfx.orchestration.LocalDagRunner().run(pipeline, options)
-    except BaseException:
+    except BaseException as error:
         for run_id in lineage.run_ids()[len(before) :]:
-            cancel_unfinished(store, run_id)
+            close(store, run_id, cause(error))
         raise
     return lineage.run_ids()[-1]

@@ -11,6 +11,8 @@ RUNNING, COMPLETE, CACHED = "RUNNING", "COMPLETE", "CACHED"
 FAILED, CANCELED = "FAILED", "CANCELED"
 MADE_OUTPUTS = (COMPLETE, CACHED)
 """States of an execution whose outputs are there."""
+RESULT = "__execution_result__"
+"""Property of an execution in which TFX keeps an executor's result: JSON with ``resultMessage``."""
 
 
 @dataclass(frozen=True, slots=True)

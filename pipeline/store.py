@@ -2,6 +2,7 @@
 # The client names its messages at run time only.
 # pyright: reportAttributeAccessIssue=false, reportPrivateImportUsage=false
 
+import json
 import os
 import sqlite3
 from collections.abc import Callable, Mapping
@@ -12,6 +13,7 @@ import ml_metadata as mlmd
 from ml_metadata.proto import metadata_store_pb2 as pb
 
 from tfx_feeder.components.common.errors import ConfigError
+from tfx_feeder.pipeline.records import RESULT
 
 FILE_NAME = "metadata.sqlite"
 """Name of the store in a pipeline's root folder."""
@@ -77,19 +79,35 @@ def make_store(path: Path) -> mlmd.MetadataStore:
     return _connect(writable(path), str(path))
 
 
-def cancel_unfinished(store: mlmd.MetadataStore, run_id: str) -> None:
-    """Closes the executions that an interrupted run left open."""
-    context = store.get_context_by_type_and_name("pipeline_run", run_id)
-    if context is None:
+def close(store: mlmd.MetadataStore, run_id: str, reason: str, node: str | None = None) -> None:
+    """Closes what a run that was interrupted, or failed, left open.
+
+    Executions that were running become cancelled. Those that failed get the reason, which TFX does
+    not take down where the executor ran in its own process.
+
+    Args:
+        store: Open for writing.
+        run_id: Name of the run.
+        reason: What went wrong, in one line.
+        node: Name of the node's context to which this is limited; ``None``: all nodes.
+    """
+    run = store.get_context_by_type_and_name("pipeline_run", run_id)
+    if run is None:
         return
-    left_open = [
-        execution
-        for execution in store.get_executions_by_context(context.id)
-        if execution.last_known_state == pb.Execution.RUNNING
-    ]
-    for execution in left_open:
-        execution.last_known_state = pb.Execution.CANCELED
-    store.put_executions(left_open)
+    changed = []
+    for execution in store.get_executions_by_context(run.id):
+        contexts = store.get_contexts_by_execution(execution.id) if node else ()
+        if node and node not in [context.name for context in contexts]:
+            continue
+        if execution.last_known_state == pb.Execution.RUNNING:
+            execution.last_known_state = pb.Execution.CANCELED
+        elif execution.last_known_state != pb.Execution.FAILED:
+            continue
+        elif RESULT not in execution.custom_properties:
+            result = json.dumps({"resultMessage": reason})
+            execution.custom_properties[RESULT].string_value = result
+        changed.append(execution)
+    store.put_executions(changed)
 
 
 def _connect(config: pb.ConnectionConfig, shown: str) -> mlmd.MetadataStore:

@@ -16,6 +16,7 @@ from tfx_feeder.pipeline.records import (
     CANCELED,
     COMPLETE,
     FAILED,
+    RESULT,
     RUNNING,
     Artifact,
     Execution,
@@ -29,7 +30,6 @@ _STATES = {
     CANCELED: "[yellow]cancelled[/]",
 }
 _DELETED = ("DELETED", "MARKED_FOR_DELETION")
-_RESULT = "__execution_result__"
 NO_ERROR_TEXT = (
     "ML Metadata holds no text of the error. It stands in the log of whatever ran the pipeline."
 )
@@ -127,7 +127,7 @@ def error(execution: Execution) -> str:
     if execution.state != FAILED:
         return ""
     try:
-        return str(json.loads(execution.properties[_RESULT])["resultMessage"])
+        return str(json.loads(execution.properties[RESULT])["resultMessage"])
     except (KeyError, TypeError, ValueError):
         return NO_ERROR_TEXT
 

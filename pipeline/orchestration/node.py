@@ -27,10 +27,11 @@ from tfx.orchestration.portable import launcher, runtime_parameter_utils
 from tfx.proto.orchestration import pipeline_pb2
 
 from tfx_feeder.components.common.errors import FeederError
+from tfx_feeder.pipeline.launch import cause
 from tfx_feeder.pipeline.lineage import Lineage
 from tfx_feeder.pipeline.orchestration.ir import NotRunnableError, PipelineFile
 from tfx_feeder.pipeline.records import MADE_OUTPUTS, Execution
-from tfx_feeder.pipeline.store import writable
+from tfx_feeder.pipeline.store import close, writable
 
 CONNECT_S = 120.0
 """How long a store that cannot be reached is tried again, in seconds."""
@@ -107,14 +108,19 @@ def run_node(
         connection = getattr(deployment.metadata_connection_config, kind)
     else:
         connection = writable(store)
-    lineage = Lineage(connect(connection, connect_s), file.name)
+    opened = connect(connection, connect_s)
+    lineage = Lineage(opened, file.name)
     with _alone(file.root, node_id, run_id):
         done = _newest(lineage, node_id, run_id)
         if done is not None and done.state in MADE_OUTPUTS:
             _LOG.info("%s has succeeded in run %s already.", node_id, run_id)
             return _status(done)
         _check_upstream(file, lineage, node_id, run_id)
-        _launch(pipeline, deployment, connection, node_id)
+        try:
+            _launch(pipeline, deployment, connection, node_id)
+        except BaseException as error:
+            close(opened, run_id, cause(error), f"{file.name}.{node_id}")
+            raise
         made = _newest(lineage, node_id, run_id)
     if made is None:
         _LOG.info("%s was left out: a condition is not met.", node_id)

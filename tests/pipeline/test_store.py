@@ -6,8 +6,9 @@ import pytest
 from ml_metadata.proto import metadata_store_pb2 as pb
 
 from tfx_feeder.components.common.errors import ConfigError
+from tfx_feeder.pipeline.inspection.labels import error
 from tfx_feeder.pipeline.lineage import Lineage
-from tfx_feeder.pipeline.store import cancel_unfinished, make_store, open_store
+from tfx_feeder.pipeline.store import close, make_store, open_store
 
 
 @pytest.fixture
@@ -35,9 +36,17 @@ def test_open_store_cannot_be_written(path, make_mlmd_store):
 
 def test_interrupted_executions_are_closed_and_finished_ones_left(path, make_mlmd_store):
     make_mlmd_store(path).whole_run("1", span=1, trained="RUNNING", pushed=None)
-    cancel_unfinished(make_store(path), "1")
+    close(make_store(path), "1", "interrupted")
     states = [execution.state for execution in Lineage.open(path).executions("1")]
     assert states == ["COMPLETE", "COMPLETE", "CANCELED"]
+
+
+def test_failed_execution_gets_the_reason_once(path, make_mlmd_store):
+    make_mlmd_store(path).whole_run("1", span=1, trained="FAILED", pushed=None)
+    for reason in ("the disk is full", "another reason"):
+        close(make_store(path), "1", reason)
+    executions = Lineage.open(path).executions("1")
+    assert [error(execution) for execution in executions] == ["", "", "the disk is full"]
 
 
 def test_store_of_a_newer_release_is_refused_with_a_way_out(path, make_mlmd_store):

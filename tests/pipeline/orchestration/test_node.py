@@ -8,6 +8,7 @@ import time
 
 import pytest
 
+from tfx_feeder.pipeline.inspection.labels import error
 from tfx_feeder.pipeline.lineage import Lineage
 from tfx_feeder.pipeline.orchestration.ir import NotRunnableError
 
@@ -62,6 +63,8 @@ def test_failed_node_is_run_again_and_its_outputs_are_used(root, run):
         with pytest.raises(Exception, match="told to fail"):
             run("Judge")
     assert states(root) == [("Gen", "COMPLETE"), ("Judge", "FAILED")]
+    told = [error(execution) for execution in Lineage.open(root).executions("1")]
+    assert told == ["", "RuntimeError: Judge was told to fail"]
     (root / "fail-Judge").unlink()
     assert run("Judge", "latest", "Push") == ["DONE"] * 3
     assert ("Judge", "COMPLETE") in states(root)
