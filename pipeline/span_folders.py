@@ -26,11 +26,7 @@ def settled_spans(folder: Path, before: float) -> tuple[int, ...]:
     """
     # Copying tools may keep the time of writing; that of the last change they cannot set.
     return tuple(
-        sorted(
-            span
-            for span, path in _folders(folder).items()
-            if any(path.iterdir()) and all(changed <= before for changed in _changes(path))
-        )
+        sorted(span for span, path in _folders(folder).items() if _is_settled(path, before))
     )
 
 
@@ -40,6 +36,13 @@ def _folders(folder: Path) -> dict[int, Path]:
         for entry in folder.iterdir()
         if (match := _SPAN.fullmatch(entry.name)) and entry.is_dir()
     }
+
+
+def _is_settled(folder: Path, before: float) -> bool:
+    try:
+        return any(folder.iterdir()) and all(changed <= before for changed in _changes(folder))
+    except FileNotFoundError:  # Something was moved or removed meanwhile: it is at work.
+        return False
 
 
 def _changes(folder: Path) -> Iterator[float]:

@@ -1,6 +1,7 @@
 """The command ``tfx-feeder retrain``."""
 
 import dataclasses
+import signal
 import sys
 from datetime import datetime
 from pathlib import Path
@@ -97,6 +98,8 @@ def retrain(
         if decision.plan is None:
             sys.exit(NO)
         if once:
+            # The run has a process group of its own: what ends this one has to be passed on.
+            signal.signal(signal.SIGTERM, signal.default_int_handler)
             status = retrainer.retrain(decision.plan)
             click.echo(f"Retraining {OUTCOMES.get(status, f'ended with {status}')}.")
             sys.exit(status)

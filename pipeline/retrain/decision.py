@@ -52,7 +52,7 @@ class Budget:
     def spent(self, seen: Situation) -> str:
         """Says what of it has been used up; empty where enough is left."""
         begin = seen.now - timedelta(seconds=self.period_s)
-        recent = [training for training in seen.trainings if training.began > begin]
+        recent = [t for t in seen.trainings if t.began > begin and t.seconds > 0]
         seconds = sum(training.seconds for training in recent)
         period = write_duration(self.period_s)
         if self.runs is not None and len(recent) >= self.runs:

@@ -15,7 +15,6 @@ from tfx_feeder.pipeline.inspection.models import (
     EXAMPLES,
     HISTORY,
     MODEL,
-    describe,
     served_ids,
 )
 from tfx_feeder.pipeline.lineage import Lineage
@@ -26,7 +25,7 @@ from tfx_feeder.pipeline.report.statistics import read_statistics
 from tfx_feeder.pipeline.retrain.situation import FeatureDrift, LiveModel, Situation, Training
 from tfx_feeder.pipeline.span_folders import pipeline_name, settled_spans, spans_in
 
-STATISTICS = "ExampleStatistics"
+_STATISTICS = "ExampleStatistics"
 _TRAINERS = ("FeederTrainer", "Trainer")
 
 
@@ -119,20 +118,21 @@ def unfinished_run(lineage: Lineage, since: datetime) -> str:
     return ""
 
 
-def is_trainer(execution: Execution) -> bool:
-    """Says whether an execution is one of a trainer."""
-    return execution.type_name.rpartition(".")[2] in _TRAINERS
-
-
 def _trainings(lineage: Lineage) -> tuple[Training, ...]:
     origins = lineage.upstream((m.id for m in lineage.artifacts(MODEL)), stop_at=(MODEL,))
     runs = lineage.runs()[::-1]
-    tried = [e for run in runs for e in run.executions if is_trainer(e) and e.state != CACHED]
+    tried = [e for run in runs for e in run.executions if _is_trainer(e)]
     # Those that made a model come with what they read and made.
     return tuple(_training(origins.executions.get(execution.id, execution)) for execution in tried)
 
 
+def _is_trainer(execution: Execution) -> bool:
+    return execution.type_name.rpartition(".")[2] in _TRAINERS
+
+
 def _training(execution: Execution) -> Training:
+    if execution.state == CACHED:
+        return Training(execution.run_id, execution.began, 0.0, warm_start=False, done=False)
     made = (artifact for group in execution.outputs.values() for artifact in group)
     history = next((artifact for artifact in made if artifact.type_name == HISTORY), None)
     seconds = history.properties.get("seconds") if history else None
@@ -160,10 +160,9 @@ def _live(lineage: Lineage, model: Artifact, measured: Mapping[str, float]) -> L
     ]
     judged.sort(key=lambda execution: execution.id)
     own = [e for e in judged if model in e.inputs.get("model", ())]
-    [version] = describe(lineage, [model])
     return LiveModel(
         id=model.id,
-        trained=version.created,
+        trained=model.created,
         metrics={**(_metrics(judged[-1], model) if judged else {}), **measured},
         metrics_then=_metrics(own[0], model) if own else {},
     )
@@ -198,7 +197,7 @@ def _metrics(evaluator: Execution, model: Artifact) -> dict[str, float]:
 
 def _statistics(lineage: Lineage) -> list[tuple[Artifact, Artifact]]:
     """Returns the statistics of Examples as they were read, each with these, the oldest first."""
-    statistics = lineage.artifacts(STATISTICS)
+    statistics = lineage.artifacts(_STATISTICS)
     makers = lineage.upstream((a.id for a in statistics), stop_at=(EXAMPLES,))
     return [
         (artifact, examples)

@@ -1,6 +1,7 @@
 """Looks, decides and retrains, once; the daemon does so again and again."""
 
 import json
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
@@ -56,13 +57,13 @@ class Retrainer:
             DataError: The data cannot be used.
         """
         data = self._data()
-        seen = self._look(data)
-        attempt = self._state(data).attempt()
+        state = self._state(data)
+        if busy := state.busy():
+            return Decision((busy,))
+        seen, attempt = self._look(data), state.attempt()
         newest = seen.spans[-1] if seen.spans else None
         if attempt is None or attempt.plan.span != newest or self._has(Manual):
             return decide(seen, self.policy)
-        if seen.busy:
-            return Decision((seen.busy,))
         wait_s = attempt.wait_s(seen.now)
         if wait_s:
             again = f"attempt {attempt.count + 1} begins in {write_duration(wait_s)}"
@@ -74,9 +75,11 @@ class Retrainer:
         if not self._has(Drift):
             return
         data = self._data()
+        if self._state(data).busy():
+            return
         seen = self._look(data)
         known = {*seen.measured, *self._unmeasurable}
-        if seen.busy or seen.live is None or not seen.spans or seen.spans[-1] in known:
+        if seen.live is None or not seen.spans or seen.spans[-1] in known:
             return
         # One that cannot be read must not be tried without end.
         if self._run(child.measure, RetrainPlan(span=seen.spans[-1]), data) != DONE:
@@ -105,23 +108,24 @@ class Retrainer:
         self._process = child.start(work, self.request, plan, self._state(data))
         if self._stopping:
             child.interrupt(self._process)
-        self._process.join()
+        try:
+            self._process.join()
+        except KeyboardInterrupt:
+            child.interrupt(self._process)
+            self._process.join()
         return self._process.exitcode or 0
 
     def _has(self, kind: type) -> bool:
         return any(isinstance(trigger, kind) for trigger in self.policy.triggers)
 
     def _data(self) -> Data:
-        settled_before = datetime.now().timestamp() - self.settle_s
-        return look_at_data(self.request.data, self._root, settled_before)
+        return look_at_data(self.request.data, self._root, time.time() - self.settle_s)
 
     def _look(self, data: Data) -> Situation:
         now = datetime.now(timezone.utc)
         lineage = self._lineage(data)
-        busy = self._state(data).busy()
         # Of a run on another machine no lock here tells.
-        if not busy and self.store and lineage:
-            busy = unfinished_run(lineage, now - _STALE)
+        busy = unfinished_run(lineage, now - _STALE) if self.store and lineage else ""
         return observe(lineage, data, now, busy=busy, measured=self._measured())
 
     def _lineage(self, data: Data) -> Lineage | None:

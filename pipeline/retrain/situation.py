@@ -7,14 +7,14 @@ from datetime import datetime
 
 @dataclass(frozen=True, slots=True)
 class Training:
-    """A training in the past, whatever became of it.
+    """A training in the past, whatever became of it; one that came from the cache as well.
 
     Args:
         run_id: Of its run.
         began: When; UTC.
-        seconds: How long it trained.
+        seconds: How long it trained; 0 where the cache had the model already.
         warm_start: Whether it was given a model to start from.
-        done: Whether it got to its end.
+        done: Whether it made a model.
     """
 
     run_id: str

@@ -81,6 +81,8 @@ def test_budgets_count_what_began_within_the_period(budget, retrains):
         training(timedelta(days=3), seconds=300),
         # One that failed has cost its time as well.
         training(timedelta(hours=2), seconds=300, done=False),
+        # One that came from the cache has cost nothing.
+        training(timedelta(minutes=9), seconds=0, done=False),
     )
     assert decide(seen, Policy(budgets=(Budget.of(budget),))).retrain is retrains
 

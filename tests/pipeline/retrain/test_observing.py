@@ -112,8 +112,10 @@ def test_trainings_tell_how_long_they_took_and_from_what_they_started(store, loo
         ("1", False, True),
         ("2", True, True),
         ("3", False, False),
+        ("4", False, False),
     ]
     assert [t.seconds for t in seen[:2]] == [30.0, 12.5]
+    assert seen[-1].seconds == 0
 
 
 def test_spans_are_done_when_their_run_got_to_the_end(store, look):

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -56,7 +57,10 @@ class Daemon:
 
 @pytest.fixture(scope="module")
 def story(tmp_path_factory) -> SimpleNamespace:
-    """Span 1 is trained on; the daemon is stopped while it trains on span 2, and started again."""
+    """Span 1 is trained on; the daemon is stopped while it trains on span 2, and started again.
+
+    At last, span 3 is looked at once, for drift.
+    """
     folder, root = tmp_path_factory.mktemp("data") / "sheets", tmp_path_factory.mktemp("runs")
     sheets = digits(tmp_path_factory.mktemp("all")).folder
     shutil.copytree(sheets / "span-1", folder / "span-1")
@@ -71,13 +75,22 @@ def story(tmp_path_factory) -> SimpleNamespace:
     second.wait_for("Retraining done")
     second.wait_for("Waiting:")
     ended = second.send(signal.SIGINT)
+    models = read_models(Lineage.open(root, "sheets"))[::-1]
+    shutil.copytree(sheets / "span-3", folder / "span-3")
+    time.sleep(2)
+    options = "--once --settle 1s --cool-down 1s --drift 0.9 --drift-feature label".split()
+    where = ["--data", str(folder), "--root", str(root)]
+    once = subprocess.run(
+        [*_COMMAND, "retrain", *options, *where], capture_output=True, text=True, check=False
+    )
     return SimpleNamespace(
         root=root,
         first=first.said,
         second=second.said,
         statuses=(stopped, ended),
         left=left,
-        models=read_models(Lineage.open(root, "sheets"))[::-1],
+        models=models,
+        once=once,
     )
 
 
@@ -113,6 +126,14 @@ def test_a_retraining_that_was_stopped_is_remembered_and_goes_on(story):
     assert story.left.plan.reasons == ("new span 2",)
     assert story.left.count == 0
     assert StateFile(story.root, "sheets").attempt() is None
+
+
+def test_a_span_is_measured_before_drift_is_judged(story):
+    assert story.once.returncode == 99, story.once.stderr
+    assert "Gathering the statistics of span 3" in story.once.stdout
+    assert "No: no drift: Jensen–Shannon of label is" in story.once.stdout
+    [newest] = Lineage.open(story.root, "sheets").runs(newest=1)
+    assert [e.node for e in newest.executions] == ["ImageExampleGen", "StatisticsGen"]
 
 
 def _trainer(story, model):
