@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from typing import ClassVar, TypeAlias
 
-from tfx_feeder.pipeline.report.curves import Chart, number
+from tfx_feeder.pipeline.report.chart import Chart, number
 from tfx_feeder.pipeline.report.diagrams import Diagram
 
 MOST_ROWS = 500

@@ -19,17 +19,17 @@ from tfx_feeder.pipeline.report.blocks import (
     figure,
     table,
 )
-from tfx_feeder.pipeline.report.charts import compared_slices_chart
-from tfx_feeder.pipeline.report.curves import (
+from tfx_feeder.pipeline.report.compared_curves import compared_charts
+from tfx_feeder.pipeline.report.evaluation_section import MOST_SLICES
+from tfx_feeder.pipeline.report.facts import Evaluation, RunFacts
+from tfx_feeder.pipeline.report.slice_charts import compared_slices_chart
+from tfx_feeder.pipeline.report.store_sections import STATE_STYLES, state_word
+from tfx_feeder.pipeline.report.training_rows import (
     MOST_POINTS,
-    compared_charts,
     epoch_rows,
     metric_names,
     setting_rows,
 )
-from tfx_feeder.pipeline.report.evaluation_section import MOST_SLICES
-from tfx_feeder.pipeline.report.facts import Evaluation, RunFacts
-from tfx_feeder.pipeline.report.store_sections import STATE_STYLES, state_word
 from tfx_feeder.schemas.training_history import History
 
 MOST_RUNS = 8

@@ -45,14 +45,13 @@ def gather_data(lineage: Lineage, run: Run) -> Data:
     statistics = read_files(statistics_at, read_statistics, absent=_NO_STATISTICS)
     earlier = _earlier(lineage, run, statistics_at)
     known = () if isinstance(statistics, Missing) else statistics
-    before = () if isinstance(earlier, Missing) else earlier.statistics
     return Data(
         span=_span(examples),
         splits=_splits(examples, known),
         rejected=_rejected(examples),
         statistics=statistics,
         earlier=earlier,
-        drift=tuple(sorted(_drift(known, before), key=lambda drift: -drift.most)),
+        drift=tuple(sorted(_drift(known, earlier), key=lambda drift: -drift.most)),
         anomalies=read_files(
             next(made(run, ANOMALIES, "anomalies"), None),
             _read_anomalies,
@@ -136,18 +135,16 @@ def _earlier(lineage: Lineage, run: Run, statistics: Artifact | None) -> Earlier
     return nothing
 
 
-def _drift(
-    statistics: Sequence[SplitStatistics], earlier: Sequence[SplitStatistics]
-) -> Iterator[Drift]:
+def _drift(statistics: Sequence[SplitStatistics], earlier: Earlier | Missing) -> Iterator[Drift]:
     if not statistics:
         return
     first, *others = statistics
-    same = next((split for split in earlier if split.split == first.split), None)
+    before = None if isinstance(earlier, Missing) else earlier.split(first.split)
     for feature in first.features:
         drift = Drift(
             feature.name,
             distance(feature, others[0].feature(feature.name)) if others else None,
-            distance(feature, same.feature(feature.name)) if same else None,
+            distance(feature, before.feature(feature.name)) if before else None,
         )
         if drift.between_splits or drift.since_before:
             yield drift

@@ -13,8 +13,8 @@ from tfx_feeder.pipeline.report.blocks import (
     figure,
     table,
 )
-from tfx_feeder.pipeline.report.charts import distribution_charts, feature_sets
 from tfx_feeder.pipeline.report.distances import Distance
+from tfx_feeder.pipeline.report.distributions import distribution_charts, feature_sets
 from tfx_feeder.pipeline.report.facts import Data, Earlier, Missing, Rejected, RunFacts
 
 _MEASURES = (
@@ -120,7 +120,7 @@ def _drift(facts: RunFacts) -> Iterator[Block]:
         for drift in data.drift
     ]
     yield table("Drift", columns, rows, _MEASURES)
-    charts = distribution_charts(facts)
+    charts = distribution_charts(data)
     if charts:
         yield Charts(charts, grid=True)
 
@@ -151,7 +151,7 @@ def _features(facts: RunFacts) -> Iterator[Block]:
             ),
             figure(feature.unique, ","),
         )
-        for name, features in feature_sets(facts).items()
+        for name, features in feature_sets(facts.data).items()
         for feature in features.values()
     ]
     if rows:

@@ -161,6 +161,10 @@ class Earlier:
     span: int | None
     statistics: tuple[SplitStatistics, ...]
 
+    def split(self, name: str) -> SplitStatistics | None:
+        """Returns the statistics of a split; ``None`` where there are none."""
+        return next((split for split in self.statistics if split.split == name), None)
+
 
 @dataclass(frozen=True, slots=True)
 class Data:

@@ -13,7 +13,6 @@ from tfx_feeder.pipeline.report.blocks import (
     Tiles,
     clock,
 )
-from tfx_feeder.pipeline.report.curves import epoch_rows, metric_names, phase_rows, setting_rows
 from tfx_feeder.pipeline.report.data_section import data_section
 from tfx_feeder.pipeline.report.evaluation_section import evaluation_section, verdict_notes
 from tfx_feeder.pipeline.report.facts import Evaluation, Missing, RunFacts
@@ -25,6 +24,12 @@ from tfx_feeder.pipeline.report.store_sections import (
     reproduction_section,
     state_word,
     versions_section,
+)
+from tfx_feeder.pipeline.report.training_rows import (
+    epoch_rows,
+    metric_names,
+    phase_rows,
+    setting_rows,
 )
 from tfx_feeder.pipeline.report.training_section import (
     input_section,

@@ -16,14 +16,9 @@ from tfx_feeder.pipeline.report.blocks import (
     table,
 )
 from tfx_feeder.pipeline.report.charts import candidates_chart
-from tfx_feeder.pipeline.report.curves import (
-    VALIDATION,
-    metric_names,
-    speed_charts,
-    thinned,
-    training_charts,
-)
+from tfx_feeder.pipeline.report.curves import speed_charts, training_charts
 from tfx_feeder.pipeline.report.facts import Missing
+from tfx_feeder.pipeline.report.training_rows import VALIDATION, metric_names, thinned
 from tfx_feeder.schemas.training_history import CandidateRow, History, PhaseRow
 
 _MOST_ROWS = 300

@@ -3,16 +3,15 @@
 import dataclasses
 import json
 
-from tfx_feeder.pipeline.report.curves import (
+from tfx_feeder.pipeline.report.compared_curves import compared_charts
+from tfx_feeder.pipeline.report.curves import speed_charts, training_charts
+from tfx_feeder.pipeline.report.training_rows import (
     MOST_POINTS,
-    compared_charts,
     epoch_rows,
     metric_names,
     phase_rows,
     setting_rows,
-    speed_charts,
     thinned,
-    training_charts,
 )
 
 

@@ -1,0 +1,127 @@
+"""Charts of metrics by slice."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from tfx_feeder.pipeline.report.chart import (
+    Chart,
+    Rows,
+    Spec,
+    colors,
+    names_axis,
+    number,
+    series,
+    told,
+)
+from tfx_feeder.pipeline.report.facts import Evaluation, GatedSlice
+
+MOST_SLICES = 40
+"""Slices that are drawn: the worst."""
+_ROW_PX = 24
+_MISSED = "candidate, gate missed"
+
+
+def slices_chart(index: int, metric: str, slices: Sequence[GatedSlice]) -> Chart | None:
+    """Returns candidate, baseline and gate of a metric on each slice, the worst first.
+
+    ``None`` where there are no slices but all examples.
+    """
+    if len(slices) < 2:
+        return None
+    rows = [_row(part) for part in slices]
+    rows = [rows[0], *sorted(rows[1:], key=_worst_first)[: MOST_SLICES - 1]]
+    names = {"candidate": "$series0"}
+    names |= {_MISSED: "$bad"} if any(row["result"] == _MISSED for row in rows) else {}
+    names |= {"baseline": "$muted"} if _occurs("baseline", rows) else {}
+    names |= {"gate": "$warn"} if _occurs("gate", rows) else {}
+    figures = [told(name, ".4f") for name in ("candidate", "baseline", "gate")]
+    spec = {
+        "height": _ROW_PX * len(rows),
+        "data": {"values": rows},
+        "encoding": {
+            "y": names_axis("slice"),
+            "tooltip": [told("slice"), told("examples", ",d"), *figures],
+        },
+        "layer": _layers(_x(metric), names),
+    }
+    described = f"{metric} on each slice: of the candidate, of the baseline, and the gate."
+    return Chart(f"slices-{index}", metric, described, spec)
+
+
+def compared_slices_chart(
+    index: int, metric: str, evaluations: Mapping[str, Evaluation], runs: Sequence[str]
+) -> Chart | None:
+    """Returns a metric on each slice, of several runs in the order of their colours."""
+    rows = [
+        {
+            "slice": part.row.slice,
+            "run": label,
+            "value": number(part.row.candidate),
+            "examples": part.row.examples,
+        }
+        for label, evaluation in evaluations.items()
+        for part in evaluation.slices.get(metric, ())[:MOST_SLICES]
+    ]
+    if not rows:
+        return None
+    spec = {
+        "height": _ROW_PX * len({row["slice"] for row in rows}),
+        "data": {"values": rows},
+        "encoding": {
+            "y": names_axis("slice"),
+            "x": {"field": "value", **_x(metric)},
+            "color": {"field": "run", **colors(series(runs))},
+            "tooltip": [
+                told("run"),
+                told("slice"),
+                told("value", ".4f", metric),
+                told("examples", ",d"),
+            ],
+        },
+        "mark": {"type": "point", "filled": True, "size": 80, "opacity": 0.9},
+    }
+    return Chart(f"slices-{index}", metric, f"{metric} on each slice, of every run.", spec)
+
+
+def _row(part: GatedSlice) -> dict[str, Any]:
+    row = part.row
+    return {
+        "slice": row.slice,
+        "candidate": number(row.candidate),
+        "baseline": number(row.baseline),
+        "gate": number(part.gate.bound(row.baseline)) if part.gate else None,
+        "examples": row.examples,
+        "result": _MISSED if part.missed else "candidate",
+    }
+
+
+def _layers(x: Spec, names: Mapping[str, str]) -> list[Spec]:
+    color = colors(names)
+    layers: list[Spec] = []
+    if "baseline" in names:
+        between = {"x": {"field": "baseline", **x}, "x2": {"field": "candidate"}}
+        mark: Spec = {"type": "rule", "color": "$muted", "opacity": 0.6}
+        layers.append({"mark": mark, "encoding": between})
+    for name, mark in (
+        ("gate", {"type": "tick", "thickness": 2, "size": 14}),
+        ("baseline", {"type": "point", "filled": False, "size": 60, "strokeWidth": 1.5}),
+    ):
+        if name in names:
+            shown = {"x": {"field": name, **x}, "color": {"datum": name, **color}}
+            layers.append({"mark": mark, "encoding": shown})
+    candidate = {"x": {"field": "candidate", **x}, "color": {"field": "result", **color}}
+    mark = {"type": "point", "filled": True, "size": 70}
+    return [*layers, {"mark": mark, "encoding": candidate}]
+
+
+def _x(metric: str) -> Spec:
+    scale = {"zero": False, "nice": False, "padding": 8}
+    return {"type": "quantitative", "title": metric, "scale": scale, "axis": {"tickCount": 8}}
+
+
+def _occurs(name: str, rows: Rows) -> bool:
+    return any(row[name] is not None for row in rows)
+
+
+def _worst_first(row: Mapping[str, Any]) -> float:
+    return float("-inf") if row["candidate"] is None else row["candidate"]
