@@ -78,7 +78,17 @@ def story(tmp_path_factory) -> SimpleNamespace:
     models = read_models(Lineage.open(root, "sheets"))[::-1]
     shutil.copytree(sheets / "span-3", folder / "span-3")
     time.sleep(2)
-    options = "--once --settle 1s --cool-down 1s --drift 0.9 --drift-feature label".split()
+    options = [
+        "--once",
+        "--settle",
+        "1s",
+        "--cool-down",
+        "1s",
+        "--drift",
+        "0.9",
+        "--drift-feature",
+        "label",
+    ]
     where = ["--data", str(folder), "--root", str(root)]
     once = subprocess.run(
         [*_COMMAND, "retrain", *options, *where], capture_output=True, text=True, check=False
