@@ -52,13 +52,14 @@ def training_charts(history: History) -> list[Chart]:
     rate = [Curve("rate", "learning rate", "$series2", "steps")]
     rates = settings_axis([row.learning_rate for row in history.epochs])
     batch, title = [Curve("batch", "batch size", "$series2", "steps")], "Batch size"
-    batches = settings_axis([row.global_batch_size for row in history.epochs])
-    if any(row.noise_scale is not None for row in history.epochs):
+    sizes: list[float] = [row.global_batch_size for row in history.epochs]
+    noise = [row.noise_scale for row in history.epochs if row.noise_scale is not None]
+    if noise:
         batch.append(Curve("noise", "gradient noise scale", "$series3", "dash"))
         title = "Batch size and gradient noise scale"
     settings = (
         ("rate", "Learning rate", draw(rate, height=90, y=rates)),
-        ("batch", title, draw(batch, height=110, y=batches)),
+        ("batch", title, draw(batch, height=110, y=settings_axis([*sizes, *noise]))),
     )
     charts += [Chart(id, name, f"{name} over the examples seen.", s) for id, name, s in settings]
     return stacked(charts)

@@ -1,5 +1,6 @@
 """Axes of the charts that stand below each other over one training."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -36,8 +37,9 @@ def upright(scale: Spec | None = None, values: Sequence[float] | None = None) ->
 
 def settings_axis(values: Sequence[float]) -> Spec:
     """Returns the axis of settings, of which the few that occur have a mark."""
-    few = sorted(set(values)) if len(set(values)) <= _FEW else None
-    if values and min(values) > 0 and max(values) >= 4 * min(values):
+    finite = sorted({value for value in values if math.isfinite(value)})
+    few = finite if len(finite) <= _FEW else None
+    if finite and finite[0] > 0 and finite[-1] >= 4 * finite[0]:
         return upright({"type": "log", "base": 2, "nice": False}, few)
     return upright({"zero": True}, few)
 

@@ -106,3 +106,22 @@ def test_enormous_runs_make_no_enormous_page(facts_of, history):
     enormous = dataclasses.replace(facts, history=trained, evaluation=evaluated)
     assert len(render(run_page(enormous)).encode()) < 5_000_000
     assert len(render(compare_page([enormous] * 8)).encode()) < 5_000_000
+
+
+def test_figures_that_are_none_make_a_page(facts_of, history):
+    facts = facts_of(FIRST)
+    nan, infinite = float("nan"), float("inf")
+    epochs = tuple(
+        dataclasses.replace(
+            row,
+            learning_rate=nan,
+            noise_scale=infinite,
+            input_wait_pct=nan,
+            examples_per_s=nan,
+            metrics={"loss": nan, "val_loss": -infinite},
+        )
+        for row in history.epochs
+    )
+    broken = dataclasses.replace(facts, history=dataclasses.replace(history, epochs=epochs))
+    for page in (run_page(broken), compare_page([broken, facts])):
+        assert Reader(render(page)).tags
