@@ -33,6 +33,8 @@ _SUBJECT = "model"
 _DATA = {"examples", "statistics"}
 """Input keys under which components read the data that they are about."""
 _ABOUT_DATA = {"ExampleStatistics", "ExampleAnomalies"}
+_LEVELS = 3
+"""Components write to ``ROOT/NODE/KEY/EXECUTION``."""
 _VALUE = "value"
 """File of an artifact that is one value; the folder around it is the artifact's own."""
 
@@ -61,8 +63,8 @@ class Files:
 
     @property
     def root(self) -> Path:
-        """Folder of the pipeline: components write to ``ROOT/NODE/KEY/EXECUTION``."""
-        return self.folder.parents[2]
+        """The folder of the pipeline that it is in."""
+        return self.folder.parents[_LEVELS - 1]
 
 
 def sort_files(
@@ -98,7 +100,7 @@ def sort_files(
         reasons |= dict.fromkeys(artifact_ids - reasons.keys(), reason)
     local = {a.id: a.path for a in usage.artifacts.values() if is_local(a.uri)}
     here = {artifact_id: path for artifact_id, path in local.items() if path.exists()}
-    staying = {here[artifact_id] for artifact_id in here.keys() & reasons.keys()}
+    staying = {str(here[artifact_id]) for artifact_id in here.keys() & reasons.keys()}
     holding = _with_parents(staying)
     found = []
     for artifact_id in sorted(here.keys() & usage.of_pipeline(pipeline)):
@@ -107,7 +109,7 @@ def sort_files(
         if not usage.is_own_folder(artifact_id, folder):
             continue
         kept = reasons.get(artifact_id, "")
-        if not kept and (folder in holding or not staying.isdisjoint(folder.parents)):
+        if not kept and (str(folder) in holding or staying & {*map(str, folder.parents)}):
             kept = _SHARED
         found.append(
             Files(
@@ -207,13 +209,13 @@ class _Usage:
         )
 
     def is_own_folder(self, artifact_id: int, folder: Path) -> bool:
-        """Whether a component wrote a folder for an artifact, as ``ROOT/NODE/KEY/EXECUTION``."""
-        *above, key, name = folder.parts
-        written = any(
-            name == str(maker) and key in self._made[maker][artifact_id]
+        """Whether a component wrote a folder for an artifact."""
+        if len(folder.parts) < _LEVELS or ".." in folder.parts or folder.is_symlink():
+            return False
+        return any(
+            folder.name == str(maker) and folder.parent.name in self._made[maker][artifact_id]
             for maker in self._makers[artifact_id]
         )
-        return written and ".." not in above and not folder.is_symlink()
 
     def _maker(self, artifact_id: int) -> int:
         """The execution that made an artifact: the oldest; later ones took it over. 0: none."""
@@ -226,14 +228,13 @@ class _Usage:
         return touched
 
 
-def _with_parents(paths: Iterable[Path]) -> set[Path]:
+def _with_parents(paths: Iterable[str]) -> set[str]:
     """Returns paths and all folders that they are in."""
-    found: set[Path] = set()
+    found: set[str] = set()
     for path in paths:
-        for folder in chain((path,), path.parents):
-            if folder in found:
-                break
-            found.add(folder)
+        while path not in found:
+            found.add(path)
+            path = os.path.dirname(path)
     return found
 
 
