@@ -16,6 +16,7 @@ def evaluation(tmp_path_factory):
     import pandas as pd
     import tensorflow_model_analysis as tfma
     from google.protobuf import text_format
+    from tensorflow_model_analysis.proto import config_pb2
 
     frame = pd.DataFrame(
         {
@@ -44,7 +45,7 @@ def evaluation(tmp_path_factory):
           }
         }
         """,
-        tfma.EvalConfig(),
+        config_pb2.EvalConfig(),
     )
     folder = tmp_path_factory.mktemp("evaluation")
     tfma.analyze_raw_data(frame, config, output_path=str(folder))
