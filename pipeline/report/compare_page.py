@@ -21,9 +21,9 @@ from tfx_feeder.pipeline.report.blocks import (
 )
 from tfx_feeder.pipeline.report.compared_curves import compared_charts
 from tfx_feeder.pipeline.report.evaluation_section import MOST_SLICES
-from tfx_feeder.pipeline.report.facts import Evaluation, RunFacts
+from tfx_feeder.pipeline.report.facts import Evaluation, Missing, RunFacts
 from tfx_feeder.pipeline.report.slice_charts import compared_slices_chart
-from tfx_feeder.pipeline.report.store_sections import STATE_STYLES, state_word
+from tfx_feeder.pipeline.report.store_sections import STATE_STYLES, judged, state_word
 from tfx_feeder.pipeline.report.training_rows import (
     MOST_POINTS,
     epoch_rows,
@@ -112,18 +112,16 @@ def _figures(facts: RunFacts) -> Iterator[tuple[str, Cell]]:
         for metric, slices in facts.evaluation.slices.items():
             yield f"{metric}, {slices[0].row.slice}", figure(slices[0].row.candidate, ".4f")
     if facts.model is not None:
-        words = {True: ("blessed", "ok"), False: ("not blessed", "bad"), None: ("not judged", "")}
-        word, style = words[facts.model.blessed]
         yield "model", Cell(f"{facts.model.model.id}")
-        yield "blessed", Cell(word, style=style)
+        yield "blessed", judged(facts.model)
         yield "pushed as", Cell(", ".join(push.version for push in facts.model.pushes))
 
 
 def _training(runs: Runs) -> Iterator[Block]:
     histories = _histories(runs)
     for run, facts in runs.items():
-        if run not in histories:
-            yield Note(f"{run}: {getattr(facts.history, 'reason', '')}", "missing")
+        if isinstance(facts.history, Missing):
+            yield Note(f"{run}: {facts.history.reason}", "missing")
     if any(history.epochs for history in histories.values()):
         yield Charts(compared_charts(histories, list(runs)))
 
@@ -131,8 +129,8 @@ def _training(runs: Runs) -> Iterator[Block]:
 def _evaluation(runs: Runs) -> Iterator[Block]:
     evaluations = _evaluations(runs)
     for run, facts in runs.items():
-        if run not in evaluations:
-            yield Note(f"{run}: {getattr(facts.evaluation, 'reason', '')}", "missing")
+        if isinstance(facts.evaluation, Missing):
+            yield Note(f"{run}: {facts.evaluation.reason}", "missing")
     metrics = dict.fromkeys(metric for e in evaluations.values() for metric in e.slices)
     for index, metric in enumerate(metrics):
         chart = compared_slices_chart(index, metric, evaluations, list(runs))

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 from tfx_feeder.pipeline.inspection.labels import elapsed, error, item
+from tfx_feeder.pipeline.inspection.models import ModelVersion
 from tfx_feeder.pipeline.records import CACHED, CANCELED, COMPLETE, FAILED, RUNNING, Artifact
 from tfx_feeder.pipeline.report.blocks import (
     Block,
@@ -45,6 +46,13 @@ def versions_section(facts: RunFacts) -> Section:
 def reproduction_section(reproduction: Reproduction) -> Section:
     """Returns what it takes to do the run again."""
     return Section("reproduce", "Reproduce", tuple(_reproduction(reproduction)))
+
+
+def judged(model: ModelVersion) -> Cell:
+    """Returns whether a model was blessed."""
+    words = {True: ("blessed", "ok"), False: ("not blessed", "bad"), None: ("not judged", "muted")}
+    word, style = words[model.blessed]
+    return Cell(word, style=style)
 
 
 def failures(facts: RunFacts) -> Iterator[Note]:
@@ -148,8 +156,6 @@ def _versions(facts: RunFacts) -> Iterator[Block]:
 
 def _version(version: Version, metric: str) -> tuple[Cell, ...]:
     model = version.model
-    words = {True: ("blessed", "ok"), False: ("not blessed", "bad"), None: ("not judged", "muted")}
-    word, style = words[model.blessed]
     pushed = ", ".join(push.version for push in model.pushes)
     if model.live:
         pushed += " (live)"
@@ -161,7 +167,7 @@ def _version(version: Version, metric: str) -> tuple[Cell, ...]:
         Cell(clock(model.created), model.created.timestamp()),
         Cell(", ".join(map(str, model.spans))),
         *([figure(version.value, ".4f")] if metric else []),
-        Cell(word, style=style),
+        judged(model),
         Cell(pushed, style="ok" if model.live else ""),
         Cell(model.run_id),
     )

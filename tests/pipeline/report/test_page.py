@@ -9,8 +9,10 @@ import re
 
 import pytest
 
+from tfx_feeder.pipeline.records import Run
 from tfx_feeder.pipeline.report.bundle import javascript_bundle
 from tfx_feeder.pipeline.report.compare_page import compare_page
+from tfx_feeder.pipeline.report.gathering import gather
 from tfx_feeder.pipeline.report.page import render
 from tfx_feeder.pipeline.report.run_page import run_page
 
@@ -125,3 +127,15 @@ def test_figures_that_are_none_make_a_page(facts_of, history):
     broken = dataclasses.replace(facts, history=dataclasses.replace(history, epochs=epochs))
     for page in (run_page(broken), compare_page([broken, facts])):
         assert Reader(render(page)).tags
+
+
+def test_runs_with_nothing_in_them_make_a_page(facts_of, history, lineage, store):
+    facts = facts_of(FIRST)
+    bare = Run("bare", "p", (), facts.run.created)
+    for changed in (
+        gather(lineage, bare, str(store.folder)),
+        dataclasses.replace(facts, history=dataclasses.replace(history, phases=())),
+        dataclasses.replace(facts, history=dataclasses.replace(history, epochs=(), phases=())),
+    ):
+        assert Reader(render(run_page(changed))).tags
+        assert Reader(render(compare_page([changed, facts]))).tags
