@@ -26,22 +26,15 @@ COMMON = {
 
 tiny = make_dag(
     "tiny",
-    compile_options=["--factory", "tiny_pipeline:create"],
+    compile_options=["--factory", "tiny_pipeline:create_unblessed"],
     waits=[Wait("new_span", ["bash", "-c", f"[ -e {ROOT}/span ] || exit 99"], every_s=1)],
     limits=Limits(retries=1, retry_delay_s=1),
     **COMMON,
 )
 
-failing = make_dag(
-    "failing",
+daily = make_dag(
+    "daily",
     compile_options=["--factory", "tiny_pipeline:create"],
-    limits=Limits(retries=0),
-    **COMMON,
-)
-
-unblessed = make_dag(
-    "unblessed",
-    compile_options=["--factory", "tiny_pipeline:create_unblessed"],
     run_options=[RunOption("span", "integer", otherwise=DAY_OF_RUN)],
     schedule="@daily",
     # Past, so that the schedule itself starts no run beside the tests'.
