@@ -161,18 +161,18 @@ class Replay:
         parts = (*plan.earlier, SpanShare(plan.span))
         rows = [self._rows(part) for part in parts]
         features, labels = (np.concatenate(columns) for columns in zip(*rows, strict=True))
-        warm = plan.warm_start and self.model is not None
+        live = self.model if plan.warm_start else None
         begin = time.perf_counter()
-        model = copy.deepcopy(self.model) if warm else _new_model()
+        model = copy.deepcopy(live) if live else _new_model()
         for _ in range(self.epochs):
             model.partial_fit(features, labels, classes=self._classes())
         seconds = time.perf_counter() - begin
         run_id = str(len(self.trainings) + 1)
-        self.trainings.append(Training(run_id, now, seconds, warm, done=True))
+        self.trainings.append(Training(run_id, now, seconds, live is not None, done=True))
         self.done |= {part.span for part in parts}
         held_out = self._held_out(plan.span)
         accuracy = float(model.score(*held_out))
-        if self.model is not None and accuracy < self.model.score(*held_out) - WORSE_BY:
+        if self.model and accuracy < self.model.score(*held_out) - WORSE_BY:
             self.refused += 1
             return
         self.model, self.trained_on = model, plan.span
@@ -226,7 +226,7 @@ def taxi() -> list[Span]:
         *(trips.company.fillna("").str.len() % 8 == rest for rest in range(8)),
     ]
     features = np.stack(columns, axis=1).astype(np.float64)
-    labels = (trips.tips > 0.2 * trips.fare).to_numpy().astype(int)
+    labels = np.asarray(trips.tips > 0.2 * trips.fare, dtype=int)
     month = pd.to_datetime(trips.trip_start_timestamp, unit="s").dt.to_period("M")
     signal = np.clip(np.log1p(trips.fare.fillna(0).to_numpy()) / 5, 0, 1)
     return [

@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from multiprocessing.process import BaseProcess
 
 from tfx_feeder.pipeline.launch import DONE, INTERRUPTED, NOT_BLESSED, Request, launch
@@ -36,8 +37,9 @@ def start(
 
 def interrupt(process: BaseProcess) -> None:
     """Presses Ctrl-C, upon which a run closes what it has open."""
-    if process.is_alive() and process.pid is not None:
-        os.kill(process.pid, signal.SIGINT)
+    if process.pid is not None:
+        with suppress(ProcessLookupError):
+            os.kill(process.pid, signal.SIGINT)
 
 
 def train(request: Request, state: StateFile) -> int:

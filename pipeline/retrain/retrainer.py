@@ -1,6 +1,7 @@
 """Looks, decides and retrains, once; the daemon does so again and again."""
 
 import json
+import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -23,6 +24,8 @@ from tfx_feeder.pipeline.workspace import Workspace
 
 _STALE = timedelta(hours=24)
 """A run of which nothing was heard for as long is taken for dead."""
+_PRESS_AGAIN_S = 10.0
+"""Between two attempts to interrupt a run."""
 
 
 @dataclass(slots=True)
@@ -43,8 +46,12 @@ class Retrainer:
     store: str | None = None
     metrics: Path | None = None
     _process: BaseProcess | None = field(default=None, init=False)
+    _idle: threading.Event = field(default_factory=threading.Event, init=False)
     _stopping: bool = field(default=False, init=False)
     _unmeasurable: set[int] = field(default_factory=set, init=False)
+
+    def __post_init__(self) -> None:
+        self._idle.set()
 
     def decide(self) -> Decision:
         """Decides whether to retrain now; writes nothing.
@@ -94,10 +101,13 @@ class Retrainer:
         return self._run(child.train, plan, self._data())
 
     def stop(self) -> None:
-        """Interrupts what is running; called from another thread. Nothing is begun any more."""
+        """Interrupts what is running, and waits for it; called from another thread."""
         self._stopping = True
-        if self._process is not None:
-            child.interrupt(self._process)
+        while not self._idle.is_set():
+            if self._process is not None:
+                child.interrupt(self._process)
+            # Libraries may swallow it, so it is said again.
+            self._idle.wait(_PRESS_AGAIN_S)
 
     @property
     def stopping(self) -> bool:
@@ -105,6 +115,7 @@ class Retrainer:
         return self._stopping
 
     def _run(self, work: Callable[[Request, StateFile], int], plan: RetrainPlan, data: Data) -> int:
+        self._idle.clear()
         self._process = child.start(work, self.request, plan, self._state(data))
         if self._stopping:
             child.interrupt(self._process)
@@ -113,6 +124,8 @@ class Retrainer:
         except KeyboardInterrupt:
             child.interrupt(self._process)
             self._process.join()
+        finally:
+            self._idle.set()
         return self._process.exitcode or 0
 
     def _has(self, kind: type) -> bool:

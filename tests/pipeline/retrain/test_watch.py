@@ -28,9 +28,20 @@ class Daemon:
     """``tfx-feeder retrain --watch``, and what it says."""
 
     def __init__(self, folder: Path, root: Path) -> None:
+        # Long enough to be interrupted in the middle.
+        schedule = ["--schedule", "0.01:16x12@40"]
         options = ["--poll", "1s", "--settle", "1s", "--cool-down", "1s", "--window", "rolling:2"]
         self._process = subprocess.Popen(
-            [*_COMMAND, "retrain", "--watch", str(folder), "--root", str(root), *options],
+            [
+                *_COMMAND,
+                "retrain",
+                "--watch",
+                str(folder),
+                "--root",
+                str(root),
+                *schedule,
+                *options,
+            ],
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
