@@ -1,6 +1,7 @@
 """What a run came to, gathered from its records."""
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,7 +25,7 @@ class Outcome:
     Args:
         config: Its settings.
         executions: Its nodes, in order; those of resolvers are left out.
-        examples: Number of examples by split.
+        examples: Number of examples by split, over all spans that were read.
         rejected: Number of images left out, by reason.
         rejected_list: The file that lists them.
         history: The training; of an earlier run where it came from the cache.
@@ -63,13 +64,14 @@ def gather(config: PipelineConfig, lineage: Lineage, run_id: str) -> Outcome:
     outputs = {
         key: artifacts[0] for e in executions for key, artifacts in e.outputs.items() if artifacts
     }
-    examples = outputs["examples"]
+    # The newest span is read by the first; earlier ones by others.
+    read = [artifact for e in executions for artifact in e.outputs.get("examples", ())]
     return Outcome(
         config=config,
         executions=tuple(executions),
-        examples=_counts(examples, _ACCEPTED),
-        rejected=_counts(examples, _REJECTED),
-        rejected_list=examples.path / "rejected.jsonl",
+        examples=_counts(read, _ACCEPTED),
+        rejected=_counts(read, _REJECTED),
+        rejected_list=read[0].path / "rejected.jsonl",
         history=training_history.read(outputs["training_history"].path),
         judgement=blessing.read(outputs["evaluation"].path),
         pushed=_pushed_to(outputs["pushed_model"]),
@@ -78,12 +80,13 @@ def gather(config: PipelineConfig, lineage: Lineage, run_id: str) -> Outcome:
     )
 
 
-def _counts(examples: Artifact, prefix: str) -> dict[str, int]:
-    return {
-        name.removeprefix(prefix): count
-        for name, count in examples.properties.items()
-        if name.startswith(prefix) and isinstance(count, int) and count
-    }
+def _counts(read: Iterable[Artifact], prefix: str) -> dict[str, int]:
+    counts: Counter[str] = Counter()
+    for examples in read:
+        for name, count in examples.properties.items():
+            if name.startswith(prefix) and isinstance(count, int):
+                counts[name.removeprefix(prefix)] += count
+    return {name: count for name, count in counts.items() if count}
 
 
 def _pushed_to(pushed_model: Artifact) -> Path | None:
