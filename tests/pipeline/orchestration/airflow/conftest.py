@@ -126,7 +126,7 @@ class Deployment:
         self._url = f"postgresql://postgres@127.0.0.1:{postgres}/"
         self._database = f"airflow_{airflow.line}"
         self._processes: list[subprocess.Popen[bytes]] = []
-        port = free_port()
+        self._port = port = free_port()
         self._environment = airflow.environment(root) | {
             "TINY_ROOT": str(root),
             "TINY_BIN": str(Path(sys.executable).parent),
@@ -147,9 +147,8 @@ class Deployment:
         self.query(f"drop database if exists {self._database} with (force)", database="postgres")
         self.query(f"create database {self._database}", database="postgres")
         self.airflow("db", "migrate")
-        for name in (
-            ["scheduler"] if self.line == "2" else ["api-server", "dag-processor", "scheduler"]
-        ):
+        others = [] if self.line == "2" else ["api-server", "dag-processor"]
+        for name in [*others, "scheduler"]:
             with (self.root / f"{name}.log").open("w") as log:
                 process = subprocess.Popen(
                     [self._program, name],
@@ -166,6 +165,8 @@ class Deployment:
             return self.query(dags) == ["daily", "tiny"]
 
         self.until(known, 180, "the DAGs are known")
+        if others:  # A task that starts before the API server answers fails.
+            self.until(self._answers, 180, "the API server answers")
 
     def stop(self) -> None:
         """Ends all processes, and what they started."""
@@ -177,6 +178,10 @@ class Deployment:
             except subprocess.TimeoutExpired:
                 os.killpg(process.pid, signal.SIGKILL)
                 process.wait()
+
+    def _answers(self) -> bool:
+        with socket.socket() as client:
+            return client.connect_ex(("127.0.0.1", self._port)) == 0
 
     def airflow(self, *arguments: str, may_fail: bool = False) -> None:
         """Runs a command of Airflow's."""
