@@ -29,13 +29,21 @@ setup(
         "Topic :: Scientific/Engineering :: Artificial Intelligence",
     ],
     packages=find_packages(include=["tfx_feeder", "tfx_feeder.*"]),
-    package_data={"tfx_feeder": ["schemas/**/*.pbtxt"]},
+    package_data={
+        "tfx_feeder": [
+            "schemas/**/*.pbtxt",
+            "pipeline/report/static/*",
+            "pipeline/report/templates/*",
+        ]
+    },
     python_requires=">=3.10,<3.14",
     # What TFX itself needs held differs between its lines; requirements/*.txt say it exactly.
     install_requires=[
         "tfx>=1.16,<1.22",
         "tensorboard",
+        "APScheduler>=3.11,<4",
         "click>=8.1",
+        "croniter",
         "filelock>=3.12",
         "jinja2>=3",
         "python-json-logger>=3",

@@ -4,7 +4,7 @@ Needs ``kfp`` and ``kfp-kubernetes``, and no TFX: it runs in an environment of i
 """
 
 # The functions that kfp reads are made at run time, from what the pipeline holds.
-# pyright: reportMissingImports=false, reportCallIssue=false
+# pyright: reportMissingImports=false, reportAttributeAccessIssue=false, reportCallIssue=false
 
 import json
 import sys
