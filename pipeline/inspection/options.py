@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import click
+from ml_metadata import errors
 
 from tfx_feeder.components.common.errors import ConfigError, FeederError
 from tfx_feeder.pipeline.lineage import Lineage
@@ -62,8 +63,10 @@ def open_lineage(store: str, pipeline: str | None = None) -> Lineage:
 
 @contextmanager
 def said_plainly() -> Iterator[None]:
-    """Turns what the suite raises on purpose into one line and exit status 1."""
+    """Turns what the suite raises on purpose, and a store's refusal, into one line and status 1."""
     try:
         yield
     except FeederError as error:
         raise click.ClickException(str(error)) from error
+    except errors.StatusError as error:
+        raise click.ClickException(f"The store does not answer: {error}. Try again.") from error

@@ -26,6 +26,7 @@ from tfx_feeder.pipeline.inspection.selecting import find_model
 from tfx_feeder.pipeline.inspection.verdicts import judgement
 from tfx_feeder.pipeline.lineage import Lineage
 from tfx_feeder.pipeline.records import CANCELED, FAILED, RUNNING, Artifact, Execution
+from tfx_feeder.pipeline.retrain.plan import reason_of
 
 _CAUSES = ("data", "schema", "code", "schedule", "strategy", "properties")
 """Sections of a comparison whose changes make TFX train anew."""
@@ -122,6 +123,8 @@ def _why_trained(lineage: Lineage, model: ModelVersion) -> Iterator[str]:
         yield "The store does not say what made it."
         return
     yield f"{trainer.node} of pipeline {trainer.pipeline} made it on {when(model.created)}."
+    if reason := reason_of(trainer):
+        yield f"It was trained again because: {reason}."
     makers = ((artifact, origins.maker(artifact.id)) for artifact in reversed(recent))
     earlier = next((artifact for artifact, maker in makers if _same_node(maker, trainer)), None)
     if earlier is None:

@@ -58,8 +58,8 @@ class PipelineFile:
         upstream = {
             node["node_info"]["id"]: tuple(sorted(node.get("upstream_nodes", ()))) for node in found
         }
-        others = tuple(node for node in upstream if node not in self.exit_handlers)
-        return upstream | dict.fromkeys(self.exit_handlers, others)
+        others = {node: up for node, up in upstream.items() if node not in self.exit_handlers}
+        return others | dict.fromkeys(self.exit_handlers, tuple(others))
 
     def require(self, node_id: str) -> None:
         """Sees that a node is there.

@@ -21,7 +21,7 @@ FILE = PipelineFile(
         "runtime_spec": {
             "pipeline_root": {"runtime_parameter": {"default_value": {"string_value": "/r"}}}
         },
-        "nodes": [node("Gen"), node("Trainer", "Gen"), node("Tell")],
+        "nodes": [node("Tell"), node("Gen"), node("Trainer", "Gen")],
     },
     resources={"Trainer": Resources("2", "4Gi", "nvidia.com/gpu", 1)},
     exit_handlers=("Tell",),
@@ -36,7 +36,11 @@ def test_file_is_read_as_it_was_written(tmp_path):
 
 def test_edges_are_told_and_exit_handlers_come_last():
     assert (FILE.name, FILE.root) == ("shop", "/r")
-    assert FILE.upstream == {"Gen": (), "Trainer": ("Gen",), "Tell": ("Gen", "Trainer")}
+    assert list(FILE.upstream.items()) == [
+        ("Gen", ()),
+        ("Trainer", ("Gen",)),
+        ("Tell", ("Gen", "Trainer")),
+    ]
 
 
 def test_unknown_node_is_refused_with_those_that_there_are():
