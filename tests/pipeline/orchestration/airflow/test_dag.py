@@ -179,7 +179,7 @@ def test_pods_have_the_resources_of_their_nodes(dags):
         ("no file", "tfx-feeder compile"),
         ("relative runs", "runs: expected an absolute path"),
         ("no root", "--root with an absolute path"),
-        ("unknown node", "one of Gen, Tell, Trainer, Push"),
+        ("unknown node", "one of Gen, Trainer, Push, Tell"),
         ("no time", "limits nodes_s Trainer: expected seconds above 0"),
         ("fewer tries", "limits retries: expected 0 or more"),
         ("late for nobody", "limits on_late"),
