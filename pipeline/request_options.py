@@ -2,6 +2,7 @@
 
 import functools
 from collections.abc import Callable
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -55,25 +56,11 @@ def request_options(command: Callable[..., Any]) -> Callable[..., Any]:
         root: Path,
         no_cache: bool,
         decision: Path | None,
-        strategy: str | None,
-        cluster: str | None,
-        time_to_train: str | None,
-        max_cost: float | None,
-        costs: tuple[str, ...],
-        candidates: tuple[str, ...],
-        learning_rate_rule: str,
         **others: Any,
     ) -> Any:
+        of_strategy = {name: others.pop(name) for name in signature(make_strategy).parameters}
         try:
-            placed = make_strategy(
-                strategy=strategy,
-                cluster=cluster,
-                time_to_train=time_to_train,
-                max_cost=max_cost,
-                costs=costs,
-                candidates=candidates,
-                learning_rate_rule=learning_rate_rule,
-            )
+            placed = make_strategy(**of_strategy)
             plan = _plan(span, decision)
         except ConfigError as error:
             raise click.UsageError(str(error)) from error
