@@ -24,7 +24,7 @@ _COMMANDS: Mapping[str, tuple[str, str]] = {
         "Show what differs between two runs or two models.",
     ),
     "compile": (
-        "tfx_feeder.pipeline.orchestration.cli:compile_command",
+        "tfx_feeder.pipeline.orchestration.compile_cli:compile_command",
         "Write a pipeline into a file that orchestrators read.",
     ),
     "doctor": ("tfx_feeder.pipeline.doctor:doctor", "Check whether a pipeline can run here."),
@@ -65,7 +65,7 @@ _COMMANDS: Mapping[str, tuple[str, str]] = {
         "List runs: when, how long, and what came of each.",
     ),
     "run-node": (
-        "tfx_feeder.pipeline.orchestration.cli:run_node",
+        "tfx_feeder.pipeline.orchestration.node_cli:run_node",
         "Run one node of a compiled pipeline.",
     ),
     "rollback": (
