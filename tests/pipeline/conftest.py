@@ -26,13 +26,16 @@ class Store:
         type_id = self.client.put_artifact_type(pb.ArtifactType(name=type_name))
         artifact = pb.Artifact(type_id=type_id, uri=f"/somewhere/{type_name}")
         for key, value in properties.items():
-            field = "int_value" if isinstance(value, int) else "string_value"
-            setattr(artifact.custom_properties[key], field, value)
+            _set(artifact.custom_properties[key], value)
         return self.client.put_artifacts([artifact])[0]
 
-    def execution(self, run: int, node: str, state, inputs=None, outputs=None) -> int:
+    def execution(
+        self, run: int, node: str, state, inputs=None, outputs=None, properties=None
+    ) -> int:
         type_id = self.client.put_execution_type(pb.ExecutionType(name=f"some.module.{node}"))
         execution = pb.Execution(type_id=type_id, last_known_state=pb.Execution.State.Value(state))
+        for key, value in (properties or {}).items():
+            _set(execution.custom_properties[key], value)
         execution_id = self.client.put_executions([execution])[0]
         contexts = [run, self._pipeline, self._context("node", f"p.{node}")]
         artifacts = [*(inputs or {}).values(), *(outputs or {}).values()]
@@ -70,7 +73,48 @@ class Store:
         return self.client.put_contexts([pb.Context(type_id=type_id, name=name)])[0]
 
 
+class StoreWithFiles(Store):
+    """A store in a folder; each artifact gets a folder there."""
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        super().__init__(folder / "metadata.sqlite")
+        self.folder = folder
+
+    def artifact(self, type_name: str, **properties: int | str) -> int:
+        artifact_id = super().artifact(type_name, **properties)
+        [artifact] = self.client.get_artifacts_by_id([artifact_id])
+        artifact.uri = str(self.folder / "artifacts" / type_name / str(artifact_id))
+        artifact.state = pb.Artifact.LIVE
+        self.client.put_artifacts([artifact])
+        self.path(artifact_id).mkdir(parents=True)
+        return artifact_id
+
+    def path(self, artifact_id: int) -> Path:
+        [artifact] = self.client.get_artifacts_by_id([artifact_id])
+        return Path(artifact.uri)
+
+    def set_property(self, artifact_id: int, name: str, value: str) -> None:
+        [artifact] = self.client.get_artifacts_by_id([artifact_id])
+        _set(artifact.custom_properties[name], value)
+        self.client.put_artifacts([artifact])
+
+    def empty_run(self, pipeline: str, name: str) -> None:
+        run, parent = self._context("pipeline_run", name), self._context("pipeline", pipeline)
+        self.client.put_parent_contexts([pb.ParentContext(child_id=run, parent_id=parent)])
+
+
+def _set(target: pb.Value, value: int | str) -> None:
+    setattr(target, "int_value" if isinstance(value, int) else "string_value", value)
+
+
 @pytest.fixture(scope="session")
 def make_mlmd_store():
     """Returns the class ``Store``."""
     return Store
+
+
+@pytest.fixture(scope="session")
+def make_store_with_files():
+    """Returns the class ``StoreWithFiles``."""
+    return StoreWithFiles

@@ -10,7 +10,6 @@ from types import SimpleNamespace
 
 import pytest
 from click.testing import CliRunner, Result
-from ml_metadata.proto import metadata_store_pb2 as pb
 
 from tfx_feeder.components.common import tfma_files
 from tfx_feeder.pipeline.cli import main
@@ -19,49 +18,6 @@ from tfx_feeder.schemas.training_history import EpochRow, Event, History, PhaseR
 
 ERROR = "The disk is full: [red]<b>no space</b>"
 ODD_NODE = "[red]Odd/../<script>alert(1)</script>"
-
-
-@pytest.fixture(scope="session")
-def make_store_with_files(make_mlmd_store):
-    """Returns a function that opens a store in a folder; each artifact gets a folder there."""
-
-    class StoreWithFiles(make_mlmd_store):
-        def __init__(self, folder: Path) -> None:
-            folder.mkdir(parents=True, exist_ok=True)
-            super().__init__(folder / "metadata.sqlite")
-            self.folder = folder
-
-        def artifact(self, type_name: str, **properties: int | str) -> int:
-            artifact_id = super().artifact(type_name, **properties)
-            [artifact] = self.client.get_artifacts_by_id([artifact_id])
-            artifact.uri = str(self.folder / "artifacts" / type_name / str(artifact_id))
-            self.client.put_artifacts([artifact])
-            self.path(artifact_id).mkdir(parents=True)
-            return artifact_id
-
-        def empty_run(self, pipeline: str, name: str) -> None:
-            run, parent = self._context("pipeline_run", name), self._context("pipeline", pipeline)
-            self.client.put_parent_contexts([pb.ParentContext(child_id=run, parent_id=parent)])
-
-        def path(self, artifact_id: int) -> Path:
-            [artifact] = self.client.get_artifacts_by_id([artifact_id])
-            return Path(artifact.uri)
-
-        def set_property(self, artifact_id: int, name: str, value: str) -> None:
-            [artifact] = self.client.get_artifacts_by_id([artifact_id])
-            artifact.custom_properties[name].string_value = value
-            self.client.put_artifacts([artifact])
-
-        def execution(self, *args, properties=None, **kwargs) -> int:
-            execution_id = super().execution(*args, **kwargs)
-            [execution] = self.client.get_executions_by_id([execution_id])
-            for name, value in (properties or {}).items():
-                field = "int_value" if isinstance(value, int) else "string_value"
-                setattr(execution.custom_properties[name], field, value)
-            self.client.put_executions([execution])
-            return execution_id
-
-    return StoreWithFiles
 
 
 @pytest.fixture(scope="session")

@@ -6,7 +6,6 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from ml_metadata.proto import metadata_store_pb2 as pb
 from tensorflow_metadata.proto.v0 import anomalies_pb2, statistics_pb2
 
 from tfx_feeder.components.common import tfma_files
@@ -65,10 +64,10 @@ def history() -> History:
 
 
 @pytest.fixture(scope="session")
-def store(make_mlmd_store, tmp_path_factory) -> SimpleNamespace:
+def store(make_store_with_files, tmp_path_factory) -> SimpleNamespace:
     """The folder of the store, and ids of what its runs made."""
     folder = tmp_path_factory.mktemp("runs")
-    metadata = _with_files(make_mlmd_store)(folder)
+    metadata = make_store_with_files(folder)
     first = _trained_run(metadata, FIRST, span=1, base=None, version="100")
     second = _trained_run(metadata, SECOND, span=2, base=first.model, version="")
     _stock_run(metadata)
@@ -171,36 +170,6 @@ def make_history() -> History:
     )
 
 
-def _with_files(make_mlmd_store):
-    class StoreWithFiles(make_mlmd_store):
-        """Gives each artifact a folder."""
-
-        def __init__(self, folder: Path) -> None:
-            super().__init__(folder / "metadata.sqlite")
-            self.folder = folder
-
-        def artifact(self, type_name: str, **properties: int | str) -> int:
-            artifact_id = super().artifact(type_name, **properties)
-            [artifact] = self.client.get_artifacts_by_id([artifact_id])
-            artifact.uri = str(self.path(artifact_id))
-            artifact.state = pb.Artifact.LIVE
-            self.client.put_artifacts([artifact])
-            self.path(artifact_id).mkdir(parents=True)
-            return artifact_id
-
-        def path(self, artifact_id: int) -> Path:
-            return self.folder / "artifacts" / str(artifact_id)
-
-        def node(self, run, node, state="COMPLETE", inputs=None, outputs=None, **properties):
-            execution_id = self.execution(run, node, state, inputs, outputs)
-            [execution] = self.client.get_executions_by_id([execution_id])
-            for name, value in properties.items():
-                execution.custom_properties[name].string_value = value
-            self.client.put_executions([execution])
-
-    return StoreWithFiles
-
-
 def _trained_run(store, name: str, *, span: int, base: int | None, version: str):
     run = store.run(name)
     blessed = bool(version)
@@ -232,37 +201,45 @@ def _trained_run(store, name: str, *, span: int, base: int | None, version: str)
         "PushedModel", pushed=int(blessed), pushed_version=version, pushed_destination=destination
     )
     based = {"base_model": base} if base else {}
-    store.node(run, "ImageExampleGen", outputs={"examples": raw}, input_base="/images")
-    store.node(run, "StatisticsGen", "COMPLETE", {"examples": raw}, {"statistics": statistics})
-    store.node(run, "SchemaGen", "CACHED", {"statistics": statistics}, {"schema": schema})
+    store.execution(
+        run,
+        "ImageExampleGen",
+        "COMPLETE",
+        outputs={"examples": raw},
+        properties={"input_base": "/images"},
+    )
+    store.execution(run, "StatisticsGen", "COMPLETE", {"examples": raw}, {"statistics": statistics})
+    store.execution(run, "SchemaGen", "CACHED", {"statistics": statistics}, {"schema": schema})
     inputs = {"statistics": statistics, "schema": schema}
-    store.node(run, "ExampleValidator", "COMPLETE", inputs, {"anomalies": anomalies})
-    store.node(
+    store.execution(run, "ExampleValidator", "COMPLETE", inputs, {"anomalies": anomalies})
+    store.execution(
         run,
         "Transform",
         "COMPLETE",
         {"examples": raw, "schema": schema},
         {"transformed_examples": transformed},
     )
-    store.node(
+    store.execution(
         run,
         "FeederTrainer",
         "COMPLETE",
         {"examples": transformed} | based,
         {"model": model, "training_history": history},
-        code_fingerprint="abc",
-        feed='{"seed": 7}',
-        custom_config=json.dumps({"text": HOSTILE}),
+        properties={
+            "code_fingerprint": "abc",
+            "feed": '{"seed": 7}',
+            "custom_config": json.dumps({"text": HOSTILE}),
+        },
     )
     compared = {"baseline_model": base} if base else {}
-    store.node(
+    store.execution(
         run,
         "Evaluator",
         "COMPLETE",
         {"examples": raw, "model": model} | compared,
         {"evaluation": evaluation, "blessing": blessing},
     )
-    store.node(run, "Pusher", "COMPLETE", {"model": model}, {"pushed_model": pushed})
+    store.execution(run, "Pusher", "COMPLETE", {"model": model}, {"pushed_model": pushed})
     return SimpleNamespace(model=model, evaluation=store.path(evaluation))
 
 
@@ -272,16 +249,16 @@ def _stock_run(store) -> None:
     examples, model = store.artifact("Examples"), store.artifact("Model")
     evaluation, blessing = store.artifact("ModelEvaluation"), store.artifact("ModelBlessing")
     store.path(evaluation).rmdir()
-    store.node(run, "CsvExampleGen", outputs={"examples": examples})
-    store.node(run, "Trainer", "COMPLETE", {"examples": examples}, {"model": model})
+    store.execution(run, "CsvExampleGen", "COMPLETE", outputs={"examples": examples})
+    store.execution(run, "Trainer", "COMPLETE", {"examples": examples}, {"model": model})
     outputs = {"evaluation": evaluation, "blessing": blessing}
-    store.node(run, "Evaluator", "COMPLETE", {"model": model}, outputs)
+    store.execution(run, "Evaluator", "COMPLETE", {"model": model}, outputs)
 
 
 def _failed_run(store) -> None:
     run = store.run(FAILED)
     result = json.dumps({"code": 13, "resultMessage": f"The disk is full: {HOSTILE}"})
-    store.node(run, "Trainer", "FAILED", __execution_result__=result)
+    store.execution(run, "Trainer", "FAILED", properties={"__execution_result__": result})
 
 
 def write_statistics(folder: Path, split: str, *, low: float) -> None:
