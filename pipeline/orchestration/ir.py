@@ -13,10 +13,13 @@ from pathlib import Path
 from typing import Any
 
 from tfx_feeder.components.common.errors import ConfigError
+from tfx_feeder.components.feeder_trainer.strategies import Strategy
 from tfx_feeder.pipeline.orchestration.resources import Resources
 
 FORMAT = "tfx_feeder.pipeline"
 VERSION = 1
+
+_TRAINER = "tfx_feeder.components.feeder_trainer.component.FeederTrainer"
 
 
 class NotRunnableError(ConfigError):
@@ -54,12 +57,25 @@ class PipelineFile:
     @property
     def upstream(self) -> dict[str, tuple[str, ...]]:
         """Nodes in an order in which they can run, each with those that have to run before it."""
-        found = (node["pipeline_node"] for node in self.pipeline["nodes"])
         upstream = {
-            node["node_info"]["id"]: tuple(sorted(node.get("upstream_nodes", ()))) for node in found
+            node["node_info"]["id"]: tuple(sorted(node.get("upstream_nodes", ())))
+            for node in self._nodes
         }
         others = {node: up for node, up in upstream.items() if node not in self.exit_handlers}
         return others | dict.fromkeys(self.exit_handlers, tuple(others))
+
+    @property
+    def strategies(self) -> dict[str, Strategy]:
+        """Where each FeederTrainer trains, by node id."""
+        return {
+            node["node_info"]["id"]: Strategy(**json.loads(_property(node, "strategy")))
+            for node in self._nodes
+            if node["node_info"].get("type", {}).get("name") == _TRAINER
+        }
+
+    @property
+    def _nodes(self) -> list[Mapping[str, Any]]:
+        return [node["pipeline_node"] for node in self.pipeline["nodes"]]
 
     def require(self, node_id: str) -> None:
         """Sees that a node is there.
@@ -70,6 +86,10 @@ class PipelineFile:
         if node_id not in self.upstream:
             nodes = ", ".join(self.upstream)
             raise NotRunnableError("node", received=node_id, expected=f"one of {nodes}")
+
+
+def _property(node: Mapping[str, Any], name: str) -> str:
+    return node["parameters"]["parameters"][name]["field_value"]["string_value"]
 
 
 def write(file: PipelineFile, path: Path) -> None:
