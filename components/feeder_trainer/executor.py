@@ -18,6 +18,7 @@ from tfx.utils import io_utils, path_utils
 
 from tfx_feeder.components.common.code_state import code_state
 from tfx_feeder.components.common.errors import ConfigError
+from tfx_feeder.components.common.mounts import local_path
 from tfx_feeder.components.feeder_trainer.feeding.sources import Split, all_paths, by_source
 from tfx_feeder.components.feeder_trainer.fitting import FitJob
 from tfx_feeder.components.feeder_trainer.loop_options import Loop
@@ -52,9 +53,9 @@ class Executor(base_executor.BaseExecutor):
         self._log_startup(input_dict, output_dict, exec_properties)
         feed = from_json(Feed, exec_properties["feed"])
         custom_config = json.loads(exec_properties["custom_config"])
-        graph_path = _optional_uri(input_dict, "transform_graph")
+        graph_path = _optional_path(input_dict, "transform_graph")
         graph = tft.TFTransformOutput(graph_path) if graph_path else None
-        schema_path = _optional_uri(input_dict, "schema")
+        schema_path = _optional_path(input_dict, "schema")
         schema = None
         if schema_path:
             schema = io_utils.SchemaReader().read(io_utils.get_only_uri_in_dir(schema_path))
@@ -63,9 +64,9 @@ class Executor(base_executor.BaseExecutor):
         else:
             feature_spec = raw_spec = schema_utils.schema_as_feature_spec(schema).feature_spec
         layer = graph.transform_features_layer() if graph else None
-        base_path = _optional_uri(input_dict, "base_model")
-        model_path = artifact_utils.get_single_uri(output_dict["model"])
-        run_path = artifact_utils.get_single_uri(output_dict["model_run"])
+        base_path = _optional_path(input_dict, "base_model")
+        model_path = local_path(artifact_utils.get_single_uri(output_dict["model"]))
+        run_path = local_path(artifact_utils.get_single_uri(output_dict["model_run"]))
 
         code = UserCode(exec_properties.get("model_fn"), exec_properties.get("module_file"))
         # Asked before the training, in the course of which the code may be edited.
@@ -104,14 +105,14 @@ class Executor(base_executor.BaseExecutor):
         environment = {**history.environment, **repository}
         history = dataclasses.replace(history, environment=environment)
         record = artifact_utils.get_single_instance(output_dict["training_history"])
-        training_history.write(history, record.uri)
+        training_history.write(history, local_path(record.uri))
         for name, value in history.summary().items():
             _set_custom_property(record, name, value)
 
 
-def _optional_uri(input_dict: _Artifacts, key: str) -> str | None:
+def _optional_path(input_dict: _Artifacts, key: str) -> str | None:
     artifacts = input_dict.get(key)
-    return artifact_utils.get_single_uri(artifacts) if artifacts else None
+    return local_path(artifact_utils.get_single_uri(artifacts)) if artifacts else None
 
 
 def repository_of(code: UserCode) -> dict[str, str]:
@@ -126,10 +127,10 @@ def repository_of(code: UserCode) -> dict[str, str]:
 
 
 def _hyperparameters(input_dict: _Artifacts) -> dict[str, Any] | None:
-    uri = _optional_uri(input_dict, "hyperparameters")
-    if uri is None:
+    path = _optional_path(input_dict, "hyperparameters")
+    if path is None:
         return None
-    return json.loads(io_utils.read_string_file(io_utils.get_only_uri_in_dir(uri)))
+    return json.loads(io_utils.read_string_file(io_utils.get_only_uri_in_dir(path)))
 
 
 def read_splits(examples: Sequence[types.Artifact], names: Sequence[str]) -> list[Split]:
@@ -148,7 +149,7 @@ def read_splits(examples: Sequence[types.Artifact], names: Sequence[str]) -> lis
                 fix="Let Transform or a custom ExampleGen turn them into tf.Example.",
             )
     return [
-        Split(name, _span(artifact), tf.io.gfile.glob(pattern))
+        Split(name, _span(artifact), tf.io.gfile.glob(local_path(pattern)))
         for name in names
         for artifact in examples
         for pattern in examples_utils.get_split_file_patterns([artifact], name)

@@ -10,6 +10,7 @@ from tfx import types
 from tfx.dsl.components.base import base_executor
 from tfx.types import artifact_utils
 
+from tfx_feeder.components.common.mounts import local_path
 from tfx_feeder.components.model_card.card import PushedModel, write_card
 from tfx_feeder.schemas.model_card import Origin
 
@@ -35,7 +36,8 @@ class Executor(base_executor.BaseExecutor):
         if not was_pushed:
             logging.info("Nothing was pushed: there is no card to write.")
             return
-        card = write_card(self._describe(pushed, input_dict, exec_properties), Path(record.uri))
+        described = self._describe(pushed, input_dict, exec_properties)
+        card = write_card(described, Path(local_path(record.uri)))
         record.set_string_custom_property("pushed_version", card.pushed_version)
         if card.reason:
             record.set_string_custom_property("reason", card.reason)
@@ -50,7 +52,7 @@ class Executor(base_executor.BaseExecutor):
             # Other Pushers than that of TFX may name no version.
             version=pushed.get_string_custom_property("pushed_version") or Path(destination).name,
             destination=destination,
-            archive=Path(pushed.uri),
+            archive=Path(local_path(pushed.uri)),
             pipeline=info.id if info else "",
             run_id=(self._context.pipeline_run_id if self._context else None) or "",
             lineage=tuple(sorted(_lineage(inputs), key=lambda origin: origin.id)),
@@ -89,4 +91,4 @@ def _first(inputs: _Artifacts, key: str) -> types.Artifact | None:
 
 def _folder(inputs: _Artifacts, key: str) -> Path | None:
     artifact = _first(inputs, key)
-    return Path(artifact.uri) if artifact else None
+    return Path(local_path(artifact.uri)) if artifact else None

@@ -2,12 +2,18 @@
 
 import shutil
 import subprocess
+from pathlib import Path
 
 import pytest
 from tfx import v1 as tfx
+from tfx.types import artifact_utils
 
-from tfx_feeder.components.feeder_trainer.executor import checkpoint_dir, repository_of
+from tfx_feeder.components import FeederTrainer
+from tfx_feeder.components.common.mounts import VARIABLE
+from tfx_feeder.components.feeder_trainer.executor import Executor, checkpoint_dir, repository_of
+from tfx_feeder.components.feeder_trainer.options import Feed, Image
 from tfx_feeder.components.feeder_trainer.user_code import UserCode
+from tfx_feeder.schemas import training_history
 
 artifacts = tfx.types.standard_artifacts
 
@@ -54,3 +60,52 @@ def test_the_commit_of_the_model_is_found_and_what_it_imports_counts(tmp_path):
     assert found["git_dirty"] == "no"
     (tmp_path / "layers.py").write_text("")
     assert repository_of(code) == found | {"git_dirty": "yes"}
+
+
+SCHEMA = """
+feature { name: "image" type: BYTES presence { min_fraction: 1 } shape { dim { size: 1 } } }
+feature { name: "label" type: INT presence { min_fraction: 1 } shape { dim { size: 1 } } }
+"""
+MODEL = """
+import keras
+
+def model_fn(context):
+    inputs = keras.Input((4, 4, 3), name="image")
+    model = keras.Model(inputs, keras.layers.Dense(40)(keras.layers.Flatten()(inputs)))
+    model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    return model
+"""
+
+
+@pytest.mark.slow
+def test_artifacts_on_a_mounted_store_are_read_and_written(tmp_path, monkeypatch, write_examples):
+    monkeypatch.setenv(VARIABLE, f"gs://={tmp_path}/")
+    (tmp_path / "schema").mkdir()
+    (tmp_path / "schema" / "schema.pbtxt").write_text(SCHEMA)
+    (tmp_path / "model.py").write_text(MODEL)
+    for split in ("train", "eval"):
+        write_examples(range(40), folder=f"examples/Split-{split}")
+    channels = {
+        "examples": tfx.dsl.Channel(type=artifacts.Examples),
+        "schema": tfx.dsl.Channel(type=artifacts.Schema),
+    }
+    declared = FeederTrainer(
+        **channels,
+        schedule="0.01:8x1",
+        module_file=str(tmp_path / "model.py"),
+        feed=Feed(images={"image": Image(4, 4, 3)}),
+    )
+    inputs, outputs = (
+        {key: [channel.type()] for key, channel in named.items()}
+        for named in (channels, declared.outputs)
+    )
+    for key, (artifact,) in {**inputs, **outputs}.items():
+        artifact.uri = f"gs://{key}"
+    inputs["examples"][0].split_names = artifact_utils.encode_split_names(["train", "eval"])
+    Executor().Do(inputs, outputs, dict(declared.exec_properties))
+    history = training_history.read(tmp_path / "training_history")
+    assert history.summary()
+    assert (tmp_path / "model" / "Format-Serving" / "saved_model.pb").exists()
+    assert list(tmp_path.glob("model_run/**/events.*"))
+    assert outputs["model"][0].uri == "gs://model"
+    assert not Path("gs:").exists()

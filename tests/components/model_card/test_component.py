@@ -9,6 +9,7 @@ from tfx import v1 as tfx
 
 from tfx_feeder.components import ModelCard
 from tfx_feeder.components.common.errors import ConfigError
+from tfx_feeder.components.common.mounts import VARIABLE
 from tfx_feeder.components.model_card.executor import Executor
 from tfx_feeder.schemas import model_card
 from tfx_feeder.schemas.artifacts import ModelCard as ModelCardArtifact
@@ -106,3 +107,20 @@ def test_nothing_pushed_means_no_card_and_no_failure(tmp_path: Path) -> None:
     record = _run(inputs, tmp_path / "record")
     assert record.get_int_custom_property("pushed") == 0
     assert not (tmp_path / "record").exists()
+
+
+def test_a_model_on_a_mounted_store_gets_its_card_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(VARIABLE, f"gs://={tmp_path}/")
+    (tmp_path / "pushed").mkdir()
+    (tmp_path / "pushed" / "saved_model.pb").write_bytes(b"graph")
+    pushed = _artifact(
+        _artifacts.PushedModel, Path(), 9, pushed=1, pushed_destination="gs://serving/7"
+    )
+    pushed.uri = "gs://pushed"
+    card = _artifact(ModelCardArtifact, Path(), 99)
+    card.uri = "gs://record"
+    properties = {"intended_slices": "[]", "reason": None}
+    Executor().Do({"pushed_model": [pushed]}, {"model_card": [card]}, properties)
+    assert model_card.read(tmp_path / "record").destination == "gs://serving/7"
