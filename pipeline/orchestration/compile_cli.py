@@ -12,6 +12,7 @@ from tfx_feeder.components.common.errors import ConfigError
 from tfx_feeder.pipeline.launch import Request
 from tfx_feeder.pipeline.orchestration import ir
 from tfx_feeder.pipeline.orchestration.one_line import one_line
+from tfx_feeder.pipeline.orchestration.resources import Resources
 from tfx_feeder.pipeline.quiet import quiet_imports
 from tfx_feeder.pipeline.request_options import request_options
 
@@ -27,30 +28,65 @@ from tfx_feeder.pipeline.request_options import request_options
 @click.option(
     "--factory",
     metavar="MODULE:FUNCTION",
-    help="Function without arguments that returns a TFX pipeline; the other options are about the "
-    "reference pipeline.",
+    help="Function without arguments that returns a TFX pipeline, or a PipelineFile; the options "
+    "of training and data are about the reference pipeline.",
+)
+@click.option(
+    "--resources",
+    metavar="NODE=WISH",
+    multiple=True,
+    help="What a node needs, as in FeederTrainer=cpu:4,memory:8Gi,nvidia.com/gpu:1; repeatable. "
+    "A FeederTrainer gets what its strategy names where nothing is said.",
+)
+@click.option(
+    "--exit-handler",
+    "exit_handlers",
+    metavar="NODE",
+    multiple=True,
+    help="A node that runs last, whatever became of the others; repeatable.",
 )
 @request_options
-def compile_command(request: Request, output: Path, factory: str | None) -> None:
+def compile_command(
+    request: Request,
+    output: Path,
+    factory: str | None,
+    resources: tuple[str, ...],
+    exit_handlers: tuple[str, ...],
+) -> None:
     """Write a pipeline into a file that orchestrators read."""
     with one_line():
-        quiet_imports()
-        compiling = import_module("tfx_feeder.pipeline.orchestration.compiling")
+        asked = _wishes(resources)
         if factory is None:
+            quiet_imports()
             config, _ = import_module("tfx_feeder.pipeline.configuring").configure(request)
             made = import_module("tfx_feeder.pipeline.pipeline").create_pipeline(config)
         else:
             made = _load(factory)()
-        file = compiling.compile_pipeline(made)
+        if isinstance(made, ir.PipelineFile):
+            file = made.asking(asked, exit_handlers)
+        else:
+            compiling = import_module("tfx_feeder.pipeline.orchestration.compiling")
+            file = compiling.compile_pipeline(made, asked, exit_handlers)
         ir.write(file, output)
     click.echo(f"{file.name}: {len(file.upstream)} nodes in {output}")
+
+
+def _wishes(texts: tuple[str, ...]) -> dict[str, Resources]:
+    wishes = {}
+    for text in texts:
+        node, equals, wish = text.partition("=")
+        if not equals:
+            raise ConfigError("resources", received=text, expected="NODE=cpu:4,memory:8Gi")
+        wishes[node] = Resources.read(wish)
+    return wishes
 
 
 def _load(factory: str) -> Callable[[], Any]:
     module, _, function = factory.partition(":")
     sys.path.insert(0, str(Path.cwd()))
     try:
-        return getattr(import_module(module), function)
+        quiet_imports(module)
+        return getattr(sys.modules[module], function)
     except (ImportError, AttributeError, ValueError) as error:
         raise ConfigError(
             "factory",

@@ -25,7 +25,7 @@ def compile_pipeline(
 
     Args:
         pipeline: As for any runner of TFX; with a connection to ML Metadata.
-        resources: What nodes need, by node id.
+        resources: What nodes need, by node id; see ``PipelineFile.asking``.
         exit_handlers: Ids of nodes that run last, whatever became of the others.
 
     Raises:
@@ -40,15 +40,6 @@ def compile_pipeline(
     representation = compiler.Compiler().compile(pipeline)
     file = PipelineFile(
         pipeline=json_format.MessageToDict(representation, preserving_proto_field_name=True),
-        resources=dict(resources or {}),
-        exit_handlers=tuple(exit_handlers),
         versions={"tfx": version("tfx"), "tfx_feeder": __version__},
     )
-    unknown = [node for node in (*file.resources, *exit_handlers) if node not in file.upstream]
-    if unknown:
-        raise ConfigError(
-            "resources" if unknown[0] in file.resources else "exit_handlers",
-            received=unknown[0],
-            expected=f"a node of the pipeline: {', '.join(file.upstream)}",
-        )
-    return file
+    return file.asking(resources or {}, exit_handlers)

@@ -7,14 +7,14 @@ properties, and beside it what orchestrators need and TFX has no place for.
 import dataclasses
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from tfx_feeder.components.common.errors import ConfigError
 from tfx_feeder.components.feeder_trainer.strategies import Strategy
-from tfx_feeder.pipeline.orchestration.resources import Resources
+from tfx_feeder.pipeline.orchestration.resources import Resources, default_resources
 
 FORMAT = "tfx_feeder.pipeline"
 VERSION = 1
@@ -76,6 +76,35 @@ class PipelineFile:
     @property
     def _nodes(self) -> list[Mapping[str, Any]]:
         return [node["pipeline_node"] for node in self.pipeline["nodes"]]
+
+    def asking(
+        self, resources: Mapping[str, Resources], exit_handlers: Sequence[str]
+    ) -> "PipelineFile":
+        """Returns this pipeline with more of what is no part of it for TFX.
+
+        Args:
+            resources: By node id, instead of what was asked for. A FeederTrainer of which nothing
+                is said gets what its strategy names.
+            exit_handlers: Nodes that run last, beside those that do already.
+
+        Raises:
+            ConfigError: A node is named that the pipeline has not.
+        """
+        for argument, nodes in (("resources", resources), ("exit_handlers", exit_handlers)):
+            for node in nodes:
+                if node not in self.upstream:
+                    raise ConfigError(
+                        argument,
+                        received=node,
+                        expected=f"a node of the pipeline: {', '.join(self.upstream)}",
+                    )
+        by_default = {node: default_resources(each) for node, each in self.strategies.items()}
+        asked = {**by_default, **self.resources, **resources}
+        return dataclasses.replace(
+            self,
+            resources={node: each for node, each in asked.items() if each != Resources()},
+            exit_handlers=tuple(dict.fromkeys((*self.exit_handlers, *exit_handlers))),
+        )
 
     def require(self, node_id: str) -> None:
         """Sees that a node is there.

@@ -1,13 +1,15 @@
 """The file of a compiled pipeline."""
 
+import dataclasses
 import json
 
 import pytest
 
 from tfx_feeder.components.common.errors import ConfigError
+from tfx_feeder.components.feeder_trainer.strategies import Strategy
 from tfx_feeder.pipeline.orchestration import ir
 from tfx_feeder.pipeline.orchestration.ir import NotRunnableError, PipelineFile
-from tfx_feeder.pipeline.orchestration.resources import Resources
+from tfx_feeder.pipeline.orchestration.resources import Resources, default_resources
 
 
 def node(name, *upstream):
@@ -81,3 +83,66 @@ def test_what_is_no_compiled_pipeline_is_refused(tmp_path, content):
 def test_resources_that_no_orchestrator_knows_are_refused(wrong):
     with pytest.raises(ConfigError, match="resources"):
         Resources(**wrong)
+
+
+@pytest.mark.parametrize(
+    ("text", "resources"),
+    [
+        ("cpu:4,memory:8Gi,nvidia.com/gpu:1", Resources("4", "8Gi", "nvidia.com/gpu", 1)),
+        ("memory:512Mi", Resources(memory="512Mi")),
+        ("NVIDIA_TESLA_T4:2", Resources(accelerator="NVIDIA_TESLA_T4", count=2)),
+        ("", Resources()),
+    ],
+)
+def test_command_line_has_a_notation_for_resources(text, resources):
+    assert Resources.read(text) == resources
+
+
+@pytest.mark.parametrize("text", ["4", "cpus:4", "cpu=4", "a/gpu:1,b/gpu:1", "a/gpu:x", "a/gpu:0"])
+def test_other_notations_are_refused(text):
+    with pytest.raises(ConfigError, match="resources"):
+        Resources.read(text)
+
+
+@pytest.mark.parametrize(
+    ("strategy", "resources"),
+    [
+        (Strategy.sequential(), Resources()),
+        (Strategy.mirrored(), Resources()),
+        (
+            Strategy.mirrored(("GPU:0", "/device:gpu:1")),
+            Resources(accelerator="nvidia.com/gpu", count=2),
+        ),
+        (Strategy.central_storage(("CPU:0", "CPU:3")), Resources(cpu="4")),
+        (Strategy.multi_worker("local:2"), Resources(cpu="2")),
+        (Strategy.parameter_server("local:2"), Resources(cpu="4")),
+        (Strategy.auto(cluster="local:3"), Resources(cpu="3")),
+        (Strategy.peer_averaging("env"), Resources()),
+    ],
+)
+def test_a_strategy_says_what_its_trainer_needs(strategy, resources):
+    assert default_resources(strategy) == resources
+
+
+def test_what_is_asked_for_comes_before_what_was_and_what_was_before_the_strategy():
+    assert file_of(Strategy.multi_worker("local:2")).asking({}, ()).resources == {
+        "Trainer": Resources("2")
+    }
+    file = file_of(Strategy.multi_worker("local:2"), Trainer=Resources("3"), Gen=Resources("1"))
+    assert file.asking({}, ["Gen"]).resources == file.resources
+    asking = file.asking({"Trainer": Resources()}, ["Gen"])
+    assert asking.resources == {"Gen": Resources("1")}
+    assert asking.exit_handlers == ("Gen",)
+    for wrong in (({"Nope": Resources("1")}, ()), ({}, ["Nope"])):
+        with pytest.raises(ConfigError, match=r"Gen, Trainer.*Nope"):
+            file.asking(*wrong)
+
+
+def file_of(strategy, **resources):
+    trainer = node("Trainer", "Gen")
+    trainer["pipeline_node"]["node_info"]["type"] = {
+        "name": "tfx_feeder.components.feeder_trainer.component.FeederTrainer"
+    }
+    said = {"field_value": {"string_value": json.dumps(dataclasses.asdict(strategy))}}
+    trainer["pipeline_node"]["parameters"] = {"parameters": {"strategy": said}}
+    return PipelineFile({**FILE.pipeline, "nodes": [node("Gen"), trainer]}, resources)

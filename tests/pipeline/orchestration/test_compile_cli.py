@@ -1,0 +1,81 @@
+"""``tfx-feeder compile``: what it writes, and what is added to it on the command line."""
+
+import sys
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from tfx_feeder.pipeline.orchestration import ir
+from tfx_feeder.pipeline.orchestration.compile_cli import compile_command
+from tfx_feeder.pipeline.orchestration.resources import Resources
+
+FACTORIES = """
+from tfx_feeder.pipeline.orchestration.ir import PipelineFile
+from tfx_feeder.pipeline.orchestration.resources import Resources
+
+def compiled():
+    nodes = [{"pipeline_node": {"node_info": {"id": name}}} for name in ("Gen", "Tell")]
+    root = {"field_value": {"string_value": "/r"}}
+    pipeline = {
+        "pipeline_info": {"id": "shop"}, "runtime_spec": {"pipeline_root": root}, "nodes": nodes
+    }
+    return PipelineFile(pipeline, {"Gen": Resources("1")}, versions={"tfx": "1"})
+"""
+ADDED = ("--resources", "Gen=cpu:2,memory:1Gi", "--exit-handler", "Tell")
+
+
+@pytest.fixture
+def compiling(tmp_path, monkeypatch):
+    """Returns a function that calls the command in a folder with the module ``factories``."""
+    (tmp_path / "factories.py").write_text(FACTORIES)
+    monkeypatch.chdir(tmp_path)
+    # What is imported from the folder, and the folder itself, are gone after the test.
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.delitem(sys.modules, "factories", raising=False)
+
+    def compiling(*arguments):
+        result = CliRunner().invoke(compile_command, [*arguments, "-o", "p.json"])
+        return result, ir.read(Path("p.json")) if Path("p.json").exists() else None
+
+    return compiling
+
+
+def test_a_factory_may_return_what_is_compiled_already(compiling):
+    result, file = compiling("--factory", "factories:compiled", *ADDED)
+    assert result.output == "shop: 2 nodes in p.json\n"
+    assert file.resources == {"Gen": Resources("2", "1Gi")}
+    assert file.exit_handlers == ("Tell",)
+    assert file.versions == {"tfx": "1"}
+
+
+@pytest.mark.slow
+def test_a_factory_may_return_a_tfx_pipeline(compiling, root):
+    result, file = compiling("--factory", "tiny_pipeline:create", *ADDED)
+    assert result.exit_code == 0, result.output
+    assert (file.resources, file.exit_handlers) == ({"Gen": Resources("2", "1Gi")}, ("Tell",))
+
+
+@pytest.mark.slow
+def test_a_strategy_asks_for_what_it_needs(compiling):
+    result, file = compiling("--strategy", "multi_worker", "--cluster", "local:2")
+    assert result.exit_code == 0, result.output
+    assert file.resources == {"FeederTrainer": Resources("2")}
+    assert file.strategies["FeederTrainer"].cluster == "local:2"
+
+
+@pytest.mark.parametrize(
+    ("wrong", "expected"),
+    [
+        (("--resources", "Gen"), "NODE=cpu:4"),
+        (("--resources", "Gen=cpus:4"), "nvidia.com/gpu:1"),
+        (("--resources", "Nope=cpu:4"), "a node of the pipeline: Gen, Tell"),
+        (("--exit-handler", "Nope"), "a node of the pipeline: Gen, Tell"),
+        (("--factory", "factories:nothing"), "factories"),
+    ],
+)
+def test_what_cannot_be_compiled_is_said_in_one_line(compiling, wrong, expected):
+    result, file = compiling("--factory", "factories:compiled", *wrong)
+    assert (result.exit_code, file) == (2, None)
+    assert expected in result.output
+    assert result.output.count("\n") == 1
