@@ -16,6 +16,8 @@ Adapter = Callable[[Any], Any]
 
 WAIT_S, STEP_S, LOSS, SMALL_SQUARE, BIG_SQUARE, SMALL_SIZE = range(6)
 """Columns of what ``CompiledSteps.train`` returns."""
+COLUMNS = SMALL_SIZE + 1
+"""How many there are."""
 
 
 class CompiledSteps:

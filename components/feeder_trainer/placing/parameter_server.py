@@ -40,6 +40,7 @@ from tfx_feeder.components.feeder_trainer.placing.shared_steps import check_loss
 from tfx_feeder.components.feeder_trainer.placing.task import VARIABLE, Task
 from tfx_feeder.components.feeder_trainer.step import (
     BIG_SQUARE,
+    COLUMNS,
     LOSS,
     SMALL_SIZE,
     SMALL_SQUARE,
@@ -48,7 +49,6 @@ from tfx_feeder.components.feeder_trainer.step import (
 )
 from tfx_feeder.components.feeder_trainer.strategies import STRATEGIES, Strategy
 
-_COLUMNS = SMALL_SIZE + 1
 _STEPS_OF_WORKER = 4
 """Asynchronous steps of each worker in a call: at its end all wait for the last."""
 
@@ -178,7 +178,7 @@ class AsynchronousSteps(ServerSteps):
         function, counting = self._traced((self._training, self._counting_trained), iterator)
         iterations = self.model.optimizer.iterations
         done = int(np.asarray(iterations))
-        rows = np.zeros((len(sizes), _COLUMNS))
+        rows = np.zeros((len(sizes), COLUMNS))
         batches: dict[int, tuple] = {}
         begin = time.perf_counter()
 
@@ -252,7 +252,7 @@ class SynchronousSteps(ServerSteps):
         """See ``CompiledSteps.train``."""
         share = tf.TensorSpec([], tf.float32)
         function, finish = self._traced((self._training, self._finishing), iterator, share)
-        rows = np.zeros((len(sizes), _COLUMNS))
+        rows = np.zeros((len(sizes), COLUMNS))
         for row, size in zip(rows, sizes, strict=True):
             begin = time.perf_counter()
             batch = next(iterator)

@@ -29,13 +29,11 @@ from tfx_feeder.components.feeder_trainer.placing.peer_team import TIMEOUT_S, Pe
 from tfx_feeder.components.feeder_trainer.placing.placement import Placement
 from tfx_feeder.components.feeder_trainer.placing.share import Share
 from tfx_feeder.components.feeder_trainer.placing.task import Task
-from tfx_feeder.components.feeder_trainer.step import SMALL_SIZE, STEP_S, CompiledSteps
+from tfx_feeder.components.feeder_trainer.step import COLUMNS, STEP_S, CompiledSteps
 from tfx_feeder.components.feeder_trainer.strategies import Strategy
 
 EXCHANGE_SHARE = 0.2
 """Largest part of the time that averaging may take; short steps are run several at once for it."""
-
-_COLUMNS = SMALL_SIZE + 1
 
 _REMEMBERED = 15
 
@@ -248,7 +246,7 @@ class PeerSteps(CompiledSteps):
     def _on_share(self, run: Any, iterator: Any, sizes: Sequence[int]) -> np.ndarray:
         """Runs ``run(iterator, sizes)`` on this member's part of each batch, if it has one."""
         bounds = map(self._share.bounds, sizes)
-        rows = [np.empty((0, _COLUMNS))]
+        rows = [np.empty((0, COLUMNS))]
         for is_some, group in itertools.groupby((stop - start for start, stop in bounds), bool):
             part = list(group)
             if is_some:
@@ -256,6 +254,6 @@ class PeerSteps(CompiledSteps):
             else:
                 for _ in part:
                     next(iterator)
-                result = np.zeros((len(part), _COLUMNS))
+                result = np.zeros((len(part), COLUMNS))
             rows += [] if result is None else [result]
         return np.concatenate(rows)
