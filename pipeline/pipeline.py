@@ -3,6 +3,9 @@
 # TFX declares no exports in its public modules.
 # pyright: reportPrivateImportUsage=false
 
+from functools import partial
+from pathlib import Path
+
 from tfx import v1 as tfx
 from tfx.components import Transform
 from tfx.types.channel_utils import union
@@ -22,19 +25,31 @@ _REST = "rest"
 _WITHOUT_REST = tfx.proto.SplitsConfig(analyze=["train"], transform=["train", "eval"])
 
 
-def create_pipeline(config: PipelineConfig) -> tfx.dsl.Pipeline:
+def create_pipeline(
+    config: PipelineConfig, *, root: str | None = None, stock_resolvers: bool = False
+) -> tfx.dsl.Pipeline:
     """Wires the components.
 
     Args:
         config: All settings.
+        root: URI where the nodes find what lies below ``config.root`` here; ``None``: the same
+            folder.
+        stock_resolvers: Resolve models by TFX's own strategy, where a runner knows no other.
 
     Raises:
         ConfigError: A setting cannot work.
         DataError: The images cannot be used.
     """
-    example_gen = _example_gen(config, config.span)
+
+    def place(path: Path) -> str:
+        if root is None or not path.is_relative_to(config.root):
+            return str(path)
+        return f"{root.rstrip('/')}/{path.relative_to(config.root)}"
+
+    images = place(config.data.folder)
+    example_gen = _example_gen(config, images, config.span)
     examples = example_gen.outputs["examples"]
-    earlier_gens = [_earlier_gen(config, part) for part in config.plan.earlier]
+    earlier_gens = [_earlier_gen(config, images, part) for part in config.plan.earlier]
     # New data is checked, and models are judged, on the newest span alone.
     all_examples = examples
     if earlier_gens:
@@ -43,7 +58,7 @@ def create_pipeline(config: PipelineConfig) -> tfx.dsl.Pipeline:
     statistics = statistics_gen.outputs["statistics"]
     if config.data.schema:
         schema_gen = tfx.components.ImportSchemaGen(
-            schema_file=str(config.data.schema / "schema.pbtxt")
+            schema_file=place(config.data.schema / "schema.pbtxt")
         )
     else:
         schema_gen = tfx.components.SchemaGen(statistics=statistics, infer_feature_shape=True)
@@ -63,7 +78,8 @@ def create_pipeline(config: PipelineConfig) -> tfx.dsl.Pipeline:
         splits_config=_WITHOUT_REST if config.plan.earlier else None,
         disable_statistics=True,
     )
-    base_model = _blessed_before(transform.outputs["transformed_examples"], "base_model")
+    resolver = partial(_blessed_model, stock=stock_resolvers)
+    base_model = resolver(transform.outputs["transformed_examples"]).with_id("base_model")
     warm = config.plan.warm_start
     trainer = FeederTrainer(
         examples=transform.outputs["transformed_examples"],
@@ -79,7 +95,7 @@ def create_pipeline(config: PipelineConfig) -> tfx.dsl.Pipeline:
         custom_config=config.custom_config,
     )
     model = trainer.outputs["model"]
-    baseline = _blessed_before(model, "baseline")
+    baseline = resolver(model).with_id("baseline")
     evaluator = tfx.components.Evaluator(
         examples=examples,
         model=model,
@@ -92,7 +108,7 @@ def create_pipeline(config: PipelineConfig) -> tfx.dsl.Pipeline:
         model_blessing=evaluator.outputs["blessing"],
         push_destination=tfx.proto.PushDestination(
             filesystem=tfx.proto.PushDestination.Filesystem(
-                base_directory=str(config.workspace.serving)
+                base_directory=place(config.workspace.serving)
             )
         ),
     )
@@ -109,7 +125,7 @@ def create_pipeline(config: PipelineConfig) -> tfx.dsl.Pipeline:
     )
     return tfx.dsl.Pipeline(
         pipeline_name=config.name,
-        pipeline_root=str(config.workspace.artifacts),
+        pipeline_root=place(config.workspace.artifacts),
         metadata_connection_config=tfx.orchestration.metadata.sqlite_metadata_connection_config(
             str(config.workspace.metadata)
         ),
@@ -132,7 +148,7 @@ def create_pipeline(config: PipelineConfig) -> tfx.dsl.Pipeline:
     )
 
 
-def _earlier_gen(config: PipelineConfig, part: SpanShare) -> ImageExampleGen:
+def _earlier_gen(config: PipelineConfig, images: str, part: SpanShare) -> ImageExampleGen:
     """Reads a span, or takes it from the cache; what is beyond the share stays in a split apart."""
     rest = round(_BUCKETS * (1 / part.share - 1))
     buckets = {"train": 2 * _BUCKETS, "eval": _BUCKETS, _REST: 3 * rest}
@@ -145,12 +161,15 @@ def _earlier_gen(config: PipelineConfig, part: SpanShare) -> ImageExampleGen:
             ]
         )
     )
-    gen = _example_gen(config, part.span, output_config if rest else None)
+    gen = _example_gen(config, images, part.span, output_config if rest else None)
     return gen.with_id(f"{gen.id}_{part.span}")
 
 
 def _example_gen(
-    config: PipelineConfig, span: int | None, output_config: tfx.proto.Output | None = None
+    config: PipelineConfig,
+    images: str,
+    span: int | None,
+    output_config: tfx.proto.Output | None = None,
 ) -> ImageExampleGen:
     data = config.data
     patterns = {"all": SPAN_PATTERN} if data.spans else data.patterns
@@ -162,7 +181,7 @@ def _example_gen(
         static_range = tfx.proto.StaticRange(start_span_number=span, end_span_number=span)
         range_config = tfx.proto.RangeConfig(static_range=static_range)
     return ImageExampleGen(
-        input_base=str(data.folder),
+        input_base=images,
         input_config=tfx.proto.Input(splits=splits) if splits else None,
         output_config=output_config,
         range_config=range_config,
@@ -171,10 +190,11 @@ def _example_gen(
     )
 
 
-def _blessed_before(channel: tfx.types.BaseChannel, node_id: str) -> tfx.dsl.Resolver:
+def _blessed_model(before: tfx.types.BaseChannel, *, stock: bool) -> tfx.dsl.Resolver:
+    latest = tfx.dsl.experimental.LatestBlessedModelStrategy
     return tfx.dsl.Resolver(
-        strategy_class=BlessedBefore,
-        before=channel,
+        strategy_class=latest if stock else BlessedBefore,
+        **({} if stock else {"before": before}),
         model=tfx.dsl.Channel(type=tfx.types.standard_artifacts.Model),
         blessing=tfx.dsl.Channel(type=tfx.types.standard_artifacts.ModelBlessing),
-    ).with_id(node_id)
+    )

@@ -1,0 +1,65 @@
+"""The reference pipeline on Vertex AI Pipelines, which runs TFX's components itself."""
+
+# TFX declares no exports in its public modules.
+# pyright: reportPrivateImportUsage=false
+
+import dataclasses
+import re
+import shutil
+from pathlib import Path
+
+from tfx import v1 as tfx
+
+from tfx_feeder.components.common.errors import ConfigError
+from tfx_feeder.pipeline.configs import PipelineConfig
+from tfx_feeder.pipeline.pipeline import create_pipeline
+
+
+def write_spec(config: PipelineConfig, root: str, image: str, path: Path) -> list[Path]:
+    """Compiles the reference pipeline for Vertex AI.
+
+    Args:
+        config: All settings.
+        root: On Cloud Storage, ``gs://BUCKET/FOLDER``; stands for ``config.root``.
+        image: Container image with the pipeline's environment and code.
+        path: Of the JSON that is written.
+
+    Returns:
+        Folders below ``config.root`` that have to be copied to ``root`` before a run.
+
+    Raises:
+        ConfigError: The root is not on Cloud Storage, or the pipeline is one that Vertex AI cannot
+            run.
+    """
+    if not re.fullmatch(r"gs://[^/]+(/.+)?", root):
+        raise ConfigError("vertex_root", received=root, expected="gs://BUCKET/FOLDER")
+    if config.plan.earlier:
+        raise ConfigError(
+            "decision",
+            received=f"spans {', '.join(str(part.span) for part in config.plan.earlier)} as well",
+            expected="a single span: on Vertex AI an input comes from one node",
+        )
+    files = [config.data.folder] if config.data.folder.is_relative_to(config.root) else []
+    if config.data.schema:
+        schema = config.root / "schemas" / config.name
+        shutil.copytree(config.data.schema, schema, dirs_exist_ok=True)
+        config = dataclasses.replace(config, data=dataclasses.replace(config.data, schema=schema))
+        files.append(schema)
+    pipeline = create_pipeline(config, root=root, stock_resolvers=True)
+    # Names may hold no underscores there.
+    pipeline.pipeline_info.pipeline_name = config.name.replace("_", "-")
+    write_pipeline(pipeline, image, path)
+    return files
+
+
+def write_pipeline(pipeline: tfx.dsl.Pipeline, image: str, path: Path) -> None:
+    """Compiles any pipeline for Vertex AI.
+
+    Args:
+        pipeline: With its root on Cloud Storage, and TFX's own resolvers only.
+        image: Container image with the pipeline's environment and code.
+        path: Of the JSON that is written.
+    """
+    runner = tfx.orchestration.experimental
+    settings = runner.KubeflowV2DagRunnerConfig(default_image=image, use_pipeline_spec_2_1=True)
+    runner.KubeflowV2DagRunner(settings, str(path.parent), path.name).run(pipeline)
