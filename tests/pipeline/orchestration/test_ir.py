@@ -124,11 +124,10 @@ def test_a_strategy_says_what_its_trainer_needs(strategy, resources):
     assert default_resources(strategy) == resources
 
 
-def test_what_is_asked_for_comes_before_what_was_and_what_was_before_the_strategy():
-    assert file_of(Strategy.multi_worker("local:2")).asking({}, ()).resources == {
-        "Trainer": Resources("2")
-    }
-    file = file_of(Strategy.multi_worker("local:2"), Trainer=Resources("3"), Gen=Resources("1"))
+def test_what_is_asked_for_comes_before_what_was_and_what_was_before_the_strategy(trained_by):
+    file = trained_by(Strategy.multi_worker("local:2"))
+    assert file.asking({}, ()).resources == {"Trainer": Resources("2")}
+    file = dataclasses.replace(file, resources={"Trainer": Resources("3"), "Gen": Resources("1")})
     assert file.asking({}, ["Gen"]).resources == file.resources
     asking = file.asking({"Trainer": Resources()}, ["Gen"])
     assert asking.resources == {"Gen": Resources("1")}
@@ -136,13 +135,3 @@ def test_what_is_asked_for_comes_before_what_was_and_what_was_before_the_strateg
     for wrong in (({"Nope": Resources("1")}, ()), ({}, ["Nope"])):
         with pytest.raises(ConfigError, match=r"Gen, Trainer.*Nope"):
             file.asking(*wrong)
-
-
-def file_of(strategy, **resources):
-    trainer = node("Trainer", "Gen")
-    trainer["pipeline_node"]["node_info"]["type"] = {
-        "name": "tfx_feeder.components.feeder_trainer.component.FeederTrainer"
-    }
-    said = {"field_value": {"string_value": json.dumps(dataclasses.asdict(strategy))}}
-    trainer["pipeline_node"]["parameters"] = {"parameters": {"strategy": said}}
-    return PipelineFile({**FILE.pipeline, "nodes": [node("Gen"), trainer]}, resources)

@@ -1,0 +1,145 @@
+"""The command ``tfx-feeder cluster``."""
+
+import re
+import shlex
+from pathlib import Path
+
+import click
+import yaml
+
+from tfx_feeder.components.common.errors import ConfigError
+from tfx_feeder.pipeline.orchestration import ir
+from tfx_feeder.pipeline.orchestration.cluster import CHIEF, Cluster
+from tfx_feeder.pipeline.orchestration.cluster_manifests import Pods, check_mounted, jobs, tfjob
+from tfx_feeder.pipeline.orchestration.ir import PipelineFile
+from tfx_feeder.pipeline.orchestration.one_line import one_line
+from tfx_feeder.pipeline.orchestration.resources import Resources
+
+_KINDS = {"job": jobs, "tfjob": tfjob}
+
+
+class _Yaml(yaml.SafeDumper):
+    """Without anchors: the manifests share values, and readers should not have to know."""
+
+    def ignore_aliases(self, data: object) -> bool:
+        return True
+
+
+@click.command("cluster")
+@click.option(
+    "--ir",
+    "path",
+    type=click.Path(path_type=Path, dir_okay=False),
+    required=True,
+    help="What `tfx-feeder compile` wrote.",
+)
+@click.option("--node", help="Id of the FeederTrainer.  [default: the one with cluster='env']")
+@click.option("--image", required=True, help="Container image with environment and code.")
+@click.option(
+    "--image-ir",
+    default="/app/pipeline.json",
+    show_default=True,
+    help="The compiled pipeline inside the image.",
+)
+@click.option("--workers", type=int, default=2, show_default=True, help="Members that train.")
+@click.option(
+    "--servers", type=int, help="Parameter servers.  [default: 1 where the strategy has them]"
+)
+@click.option("--claim", required=True, help="PersistentVolumeClaim that all members share.")
+@click.option("--mount", default="/data", show_default=True, help="Where it is mounted.")
+@click.option("--secret", default="", help="Secret with the keys store and password: ML Metadata.")
+@click.option(
+    "--run-id",
+    default="",
+    help="Start the chief as well, which runs the node in this run.  [default: others do]",
+)
+@click.option(
+    "--kind",
+    type=click.Choice(tuple(_KINDS)),
+    default="job",
+    show_default=True,
+    help="Services and Jobs, or a TFJob of Kubeflow's Training Operator.",
+)
+@click.option("--name", help="Begins the members' names.  [default: that of the pipeline]")
+@click.option("--port", type=int, default=2222, show_default=True, help="Where members listen.")
+@click.option("--timeout", default="30m", show_default=True, help="How long members wait for work.")
+@click.option(
+    "--output",
+    "-o",
+    type=click.Path(path_type=Path, dir_okay=False),
+    default=Path("cluster.yaml"),
+    show_default=True,
+)
+def cluster_command(
+    path: Path,
+    node: str | None,
+    image: str,
+    image_ir: str,
+    workers: int,
+    servers: int | None,
+    claim: str,
+    mount: str,
+    secret: str,
+    run_id: str,
+    kind: str,
+    name: str | None,
+    port: int,
+    timeout: str,
+    output: Path,
+) -> None:
+    """Write manifests of Kubernetes for the machines of a training with cluster="env".
+
+    Each member asks for the resources of the node. Without --run-id, the pod in which an
+    orchestrator runs the node is the chief: it needs the labels and the environment that are shown.
+    """
+    with one_line():
+        file = ir.read(path)
+        node = node or _only_trainer(file)
+        file.require(node)
+        if node not in file.strategies:
+            raise ConfigError("node", received=node, expected="a FeederTrainer")
+        name = name or re.sub(r"[^a-z0-9]+", "-", file.name.lower()).strip("-")[:50]
+        cluster = Cluster.for_strategy(
+            file.strategies[node],
+            name,
+            job=f"{mount.rstrip('/')}/clusters/{name}/training.job",
+            workers=workers,
+            servers=servers,
+            port=port,
+        )
+        check_mounted(file, mount)
+        pods = Pods(
+            image=image,
+            claim=claim,
+            mount=mount,
+            resources=file.resources.get(node, Resources()),
+            node=node,
+            run_id=run_id,
+            ir=image_ir,
+            secret=secret,
+            timeout=timeout,
+        )
+        manifests = _KINDS[kind](cluster, pods)
+        output.parent.mkdir(parents=True, exist_ok=True)
+        output.write_text(yaml.dump_all(manifests, Dumper=_Yaml, sort_keys=False), encoding="utf-8")
+    hosts = ", ".join(cluster.host(*member) for member in cluster.members)
+    click.echo(f"{output}: {len(cluster.members)} members: {hosts}")
+    if not run_id:
+        click.echo("The pod that runs the node is the chief. Its labels and environment:")
+        for key, value in (
+            *cluster.labels(CHIEF, 0).items(),
+            *cluster.environment(CHIEF, 0).items(),
+        ):
+            click.echo(f"  {key}={shlex.quote(value)}")
+
+
+def _only_trainer(file: PipelineFile) -> str:
+    found = [node for node, strategy in file.strategies.items() if strategy.cluster == "env"]
+    if len(found) != 1:
+        raise ConfigError(
+            "node",
+            received=None,
+            expected=f"one of the nodes with cluster='env': {', '.join(found) or 'there is none'}",
+            fix="Compile with a strategy that has cluster='env'." if not found else "",
+        )
+    return found[0]

@@ -1,0 +1,151 @@
+"""``tfx-feeder cluster``: manifests that Kubernetes and Kubeflow accept."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from click.testing import CliRunner
+
+from tfx_feeder.components.feeder_trainer.strategies import Strategy
+from tfx_feeder.pipeline.orchestration import ir
+from tfx_feeder.pipeline.orchestration.cluster_cli import cluster_command
+
+POD = ("--image", "registry/shop:1", "--claim", "shared")
+VALIDATORS = ("kubernetes-validate==1.37.0", "kubeflow-training==1.9.4")
+"""Which bring the schemas; TFX needs other releases of what these need."""
+
+
+@pytest.fixture
+def writing(tmp_path, trained_by):
+    """Returns a function that calls the command; it returns what is shown and what is written."""
+
+    def writing(strategy, *arguments, resources="", **file):
+        made = trained_by(strategy, **file).asking({"Trainer": ir.Resources.read(resources)}, ())
+        ir.write(made, tmp_path / "p.json")
+        given = ("--ir", str(tmp_path / "p.json"), *POD, *arguments, "-o", str(tmp_path / "c.yaml"))
+        result = CliRunner().invoke(cluster_command, given)
+        written = tmp_path / "c.yaml"
+        return result, list(yaml.safe_load_all(written.read_text())) if written.exists() else []
+
+    return writing
+
+
+def named(manifests):
+    return {(each["kind"], each["metadata"]["name"]): each["spec"] for each in manifests}
+
+
+def container(spec):
+    return spec["template"]["spec"]["containers"][0]
+
+
+def test_without_a_run_the_chief_is_left_to_others_who_are_told_how(writing):
+    result, manifests = writing(Strategy.multi_worker("env"), "--workers", "3")
+    assert result.exit_code == 0, result.output
+    made = named(manifests)
+    assert set(made) == {
+        *(("Service", f"my-shop-{each}") for each in ("chief-0", "worker-0", "worker-1")),
+        ("Job", "my-shop-worker"),
+    }
+    assert made["Job", "my-shop-worker"]["completions"] == 2
+    chief = made["Service", "my-shop-chief-0"]["selector"]
+    assert all(f"  {label}={value}\n" in result.output for label, value in chief.items())
+    assert "TF_CONFIG=" in result.output
+    assert "TFX_FEEDER_JOB=/data/clusters/my-shop/training.job" in result.output
+
+
+def test_services_find_the_pods_of_the_jobs(writing):
+    _, manifests = writing(Strategy.parameter_server("env"), "--run-id", "monday")
+    found = []
+    for manifest in manifests:
+        if manifest["kind"] == "Job":
+            for index in range(manifest["spec"]["completions"]):
+                # As Kubernetes labels the pods of an Indexed Job.
+                labels = manifest["spec"]["template"]["metadata"]["labels"] | {
+                    "batch.kubernetes.io/job-completion-index": str(index)
+                }
+                found += [
+                    other["metadata"]["name"]
+                    for other in manifests
+                    if other["kind"] == "Service"
+                    and other["spec"]["selector"].items() <= labels.items()
+                ]
+    assert found == [f"my-shop-{each}" for each in ("chief-0", "worker-0", "worker-1", "ps-0")]
+
+
+def test_members_need_what_the_node_needs_and_servers_no_accelerator(writing):
+    _, manifests = writing(
+        Strategy.parameter_server_sync("env"),
+        *("--run-id", "monday", "--secret", "mlmd", "--timeout", "2h", "--servers", "2"),
+        resources="cpu:4,memory:8Gi,nvidia.com/gpu:1",
+    )
+    made = named(manifests)
+    chief, worker, ps = (
+        container(made["Job", f"my-shop-{type_}"]) for type_ in ("chief", "worker", "ps")
+    )
+    gpu = {"cpu": "4", "memory": "8Gi", "nvidia.com/gpu": "1"}
+    assert chief["resources"] == worker["resources"] == {"requests": gpu, "limits": gpu}
+    assert ps["resources"]["limits"] == {"cpu": "4", "memory": "8Gi"}
+    run = ["--ir", "/app/pipeline.json", "--node", "Trainer", "--run-id", "monday", "--json-logs"]
+    assert chief["command"] == ["tfx-feeder", "run-node", *run]
+    assert worker["command"] == ps["command"] == ["tfx-feeder", "worker", "--timeout", "2h"]
+    secrets = {each["name"] for each in chief["env"]} - {each["name"] for each in worker["env"]}
+    assert secrets == {"TFX_FEEDER_STORE", "TFX_FEEDER_STORE_PASSWORD"}
+    assert made["Job", "my-shop-ps"]["completions"] == 2
+
+
+@pytest.mark.parametrize(
+    ("strategy", "arguments", "file", "expected"),
+    [
+        (Strategy.sequential(), (), {}, "there is none"),
+        (Strategy.sequential(), ("--node", "Trainer"), {}, "cluster='env'"),
+        (Strategy.multi_worker("env"), ("--node", "Gen"), {}, "a FeederTrainer"),
+        (Strategy.multi_worker("env"), ("--node", "Nope"), {}, "one of Gen, Trainer"),
+        (Strategy.multi_worker("env"), ("--servers", "1"), {}, "cluster servers"),
+        (Strategy.multi_worker("env"), ("--workers", "1"), {}, "cluster workers"),
+        (Strategy.multi_worker("env"), ("--kind", "tfjob"), {}, "run_id"),
+        (Strategy.multi_worker("env"), ("--timeout", "soon"), {}, "timeout"),
+        (Strategy.multi_worker("env"), ("--image", ""), {}, "image"),
+        (Strategy.multi_worker("env"), (), {"root": "/home/me"}, "below /data"),
+    ],
+)
+def test_what_makes_no_cluster_is_said_in_one_line(writing, strategy, arguments, file, expected):
+    result, manifests = writing(strategy, *arguments, **file)
+    assert (result.exit_code, manifests) == (2, [])
+    assert expected in result.output
+    assert result.output.count("\n") == 1
+
+
+@pytest.mark.slow
+def test_kubernetes_and_kubeflow_know_everything_in_the_manifests(writing):
+    told = ("--run-id", "monday", "--secret", "mlmd")
+    wishes = "cpu:4,memory:8Gi,nvidia.com/gpu:1"
+    servers = Strategy.parameter_server("env")
+    _, jobs = writing(servers, *told, resources=wishes)
+    _, (tfjob,) = writing(servers, *told, "--kind", "tfjob", resources=wishes)
+    assert {type_: each["replicas"] for type_, each in tfjob["spec"]["tfReplicaSpecs"].items()} == {
+        "Chief": 1,
+        "Worker": 2,
+        "PS": 1,
+    }
+    pods = [each["template"] for each in tfjob["spec"]["tfReplicaSpecs"].values()]
+    misspelt = json.loads(json.dumps(tfjob).replace("claimName", "claim_name"))
+    documents = [*jobs, *({"apiVersion": "v1", "kind": "Pod", **pod} for pod in pods)]
+    assert validated([*documents, tfjob]) == []
+    wrong = validated([{**jobs[0], "spec": {"selector": "all"}}, misspelt])
+    assert len(wrong) == 2, wrong
+
+
+def validated(documents):
+    """Returns what the validators say, which run in an environment that uv makes and keeps."""
+    packages = [argument for package in VALIDATORS for argument in ("--with", package)]
+    uv = Path(sys.executable).with_name("uv")
+    command = [str(uv), "run", "--no-project", "--isolated", *packages, "python"]
+    program = Path(__file__).with_name("validate_manifests.py")
+    ran = subprocess.run(
+        [*command, str(program)], input=json.dumps(documents), capture_output=True, text=True
+    )
+    assert ran.returncode == 0, ran.stderr
+    return json.loads(ran.stdout)
