@@ -1,5 +1,6 @@
 """Which earlier artifacts a run goes on from: models to start from or to beat, and named ones."""
 
+# The processes of nodes import this, and tfx.v1 would bring clients of cloud services: seconds.
 # TFX declares no exports in its public modules.
 # pyright: reportPrivateImportUsage=false
 
@@ -7,13 +8,16 @@ from collections.abc import Mapping, Sequence
 
 import ml_metadata as mlmd
 from tfx import types
-from tfx import v1 as tfx
+from tfx.dsl.components.common.resolver import ResolverStrategy
+from tfx.dsl.input_resolution.strategies.latest_blessed_model_strategy import (
+    LatestBlessedModelStrategy,
+)
 
 from tfx_feeder.components.common.errors import DataError
 from tfx_feeder.pipeline.inspection.models import WITHDRAWN
 
 
-class BlessedBefore(tfx.dsl.experimental.LatestBlessedModelStrategy):
+class BlessedBefore(LatestBlessedModelStrategy):
     """Resolves the latest blessed model among those older than the artifact on ``before``.
 
     The stock strategy resolves the latest blessed model whatever the run is about. Run again
@@ -41,7 +45,7 @@ class BlessedBefore(tfx.dsl.experimental.LatestBlessedModelStrategy):
         return {"before": subject, **(found or {"model": [], "blessing": []})}
 
 
-class ById(tfx.dsl.experimental.ResolverStrategy):
+class ById(ResolverStrategy):
     """Resolves artifacts that are known by their ids.
 
     Args:
