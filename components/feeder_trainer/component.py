@@ -77,13 +77,14 @@ class FeederTrainer(base_component.BaseComponent):
         transform_graph: The graph that made ``examples`` out of raw ones; it becomes part of the
             serving signature.
         schema: Schema of the raw Examples; needed without ``transform_graph``.
-        base_model: A model to start from; may be absent in a first run.
+        base_model: A model to start from, and to beat where ``loop`` says ``give_up``; may be
+            absent in a first run.
         hyperparameters: The best ones that a Tuner found; they reach ``model_fn``.
         strategy: Where the training runs.
         feed: How examples become batches.
         loop: How the training runs: micro-batches, class weights, checkpoints and so on.
         warm_start: ``"strict"`` refuses a ``base_model`` of another architecture, ``"compatible"``
-            starts afresh then and says so in the history.
+            starts afresh then and says so in the history, ``"off"`` always starts afresh.
         custom_config: Passed on to ``model_fn``; JSON.
 
     Raises:
@@ -119,10 +120,16 @@ class FeederTrainer(base_component.BaseComponent):
                 expected="the schema of the Examples, where there is no transform_graph",
                 fix='Pass schema=schema_gen.outputs["schema"].',
             )
-        if warm_start not in ("strict", "compatible"):
-            raise ConfigError("warm_start", received=warm_start, expected="strict or compatible")
+        if warm_start not in ("strict", "compatible", "off"):
+            raise ConfigError(
+                "warm_start", received=warm_start, expected="strict, compatible or off"
+            )
         strategy = checked("strategy", strategy, Strategy)
         feed, loop = checked("feed", feed, Feed), checked("loop", loop, Loop)
+        if loop.give_up is not None and base_model is None:
+            raise ConfigError(
+                "base_model", received=None, expected="the model to beat, where loop has give_up"
+            )
         written = write_schedule(schedule)
         check_goes_together(strategy, read_schedule(written), feed, loop)
         spec = FeederTrainerSpec(

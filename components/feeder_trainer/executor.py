@@ -65,6 +65,8 @@ class Executor(base_executor.BaseExecutor):
             feature_spec = raw_spec = schema_utils.schema_as_feature_spec(schema).feature_spec
         layer = graph.transform_features_layer() if graph else None
         base_path = _optional_path(input_dict, "base_model")
+        warm_start = exec_properties["warm_start"]
+        start_path = None if warm_start == "off" else base_path
         model_path = local_path(artifact_utils.get_single_uri(output_dict["model"]))
         run_path = local_path(artifact_utils.get_single_uri(output_dict["model_run"]))
 
@@ -80,15 +82,16 @@ class Executor(base_executor.BaseExecutor):
                 custom_config=custom_config,
                 schema=schema,
                 transform_graph_path=graph_path,
-                base_model_path=base_path,
+                base_model_path=start_path,
             ),
             schedule=read_schedule(exec_properties["schedule"]),
             strategy=from_json(Strategy, exec_properties["strategy"]),
             train_files=by_source(read_splits(input_dict["examples"], feed.train_splits), feed.mix),
             eval_files=all_paths(read_splits(input_dict["examples"], feed.eval_splits)),
             checkpoint_dir=checkpoint_dir(model_path, input_dict, exec_properties),
-            start_from=os.path.join(base_path, KERAS_FORMAT_DIR) if base_path else None,
-            strict_start=exec_properties["warm_start"] == "strict",
+            start_from=_keras_dir(start_path),
+            strict_start=warm_start == "strict",
+            rival=_keras_dir(base_path),
             loop=from_json(Loop, exec_properties["loop"]),
         )
         history = train(
@@ -113,6 +116,10 @@ class Executor(base_executor.BaseExecutor):
 def _optional_path(input_dict: _Artifacts, key: str) -> str | None:
     artifacts = input_dict.get(key)
     return local_path(artifact_utils.get_single_uri(artifacts)) if artifacts else None
+
+
+def _keras_dir(model_path: str | None) -> str | None:
+    return os.path.join(model_path, KERAS_FORMAT_DIR) if model_path else None
 
 
 def repository_of(code: UserCode) -> dict[str, str]:

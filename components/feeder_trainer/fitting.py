@@ -32,6 +32,7 @@ from tfx_feeder.components.feeder_trainer.placing.placement import Placement, op
 from tfx_feeder.components.feeder_trainer.placing.task import Task
 from tfx_feeder.components.feeder_trainer.plan import Plan, Policy, make_plan
 from tfx_feeder.components.feeder_trainer.prediction import Prediction
+from tfx_feeder.components.feeder_trainer.rival import Rival
 from tfx_feeder.components.feeder_trainer.schedule import Schedule
 from tfx_feeder.components.feeder_trainer.strategies import Strategy, rate_factor
 from tfx_feeder.components.feeder_trainer.user_code import UserCode
@@ -53,6 +54,7 @@ class FitJob:
             every attempt at this training.
         start_from: Folder that ``save_for_warm_start`` wrote; optional.
         strict_start: Whether a start from another architecture is an error.
+        rival: Folder, likewise, of the model that ``loop.give_up`` compares with; optional.
         loop: How to run.
         prediction: How long it was predicted to take; optional.
         began_at: Unix time from which the prediction counts.
@@ -67,6 +69,7 @@ class FitJob:
     checkpoint_dir: str
     start_from: str | None = None
     strict_start: bool = True
+    rival: str | None = None
     loop: Loop = field(default_factory=Loop)
     prediction: Prediction | None = None
     began_at: float = 0.0
@@ -229,6 +232,7 @@ def run(job: FitJob, placement: Placement, ready: Ready) -> History:
         team=placement.team,
         rate_factor=factor,
         pace=_pace(job),
+        rival=_rival(job, ready, recorder),
     ).run()
     if remark := ready.steps.remark():
         recorder.event("exchange", remark)
@@ -257,6 +261,13 @@ def _pace(job: FitJob) -> Callable[[int], str | None] | None:
         return None
     pace = Pace(prediction)
     return lambda epochs: pace.told(time.time() - job.began_at, prediction.share(epochs))
+
+
+def _rival(job: FitJob, ready: Ready, recorder: Recorder) -> Rival | None:
+    give_up = job.loop.give_up
+    if give_up is None or job.rival is None or ready.validation is None:
+        return None
+    return Rival(ready.model.keras_model, job.rival, give_up, recorder)
 
 
 def _wanted(model: keras.Model, context: ModelContext) -> list[str] | None:

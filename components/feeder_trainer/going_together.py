@@ -7,6 +7,7 @@ from tfx_feeder.components.feeder_trainer.loop_options import Loop
 from tfx_feeder.components.feeder_trainer.options import Feed
 from tfx_feeder.components.feeder_trainer.plan import Policy
 from tfx_feeder.components.feeder_trainer.policies.noise_scale import NoiseScale
+from tfx_feeder.components.feeder_trainer.policies.on_plateau import OnPlateau
 from tfx_feeder.components.feeder_trainer.schedule import Schedule
 from tfx_feeder.components.feeder_trainer.strategies import AUTO, STRATEGIES, Strategy
 
@@ -14,7 +15,7 @@ from tfx_feeder.components.feeder_trainer.strategies import AUTO, STRATEGIES, St
 def check_goes_together(
     strategy: Strategy, schedule: Schedule | Policy, feed: Feed, loop: Loop
 ) -> None:
-    """Raises where a strategy is asked for what it cannot do.
+    """Raises where a strategy or an option is asked for what it cannot do.
 
     Of ``auto`` the candidates are checked that are named; the others are left out when it chooses.
 
@@ -31,6 +32,8 @@ def check_goes_together(
     for name in names:
         for option in STRATEGIES[name].refuses:
             _check_absent(option, asked[option], name)
+    if loop.give_up is not None:
+        _check_can_give_up(schedule, feed)
 
 
 def _check_absent(option: str, value: Any, strategy: str) -> None:
@@ -40,4 +43,23 @@ def _check_absent(option: str, value: Any, strategy: str) -> None:
             received=(value, strategy),
             expected="one of the two",
             fix=f"{strategy} cannot do it; docs/strategies.md says which strategy does.",
+        )
+
+
+def _check_can_give_up(schedule: Schedule | Policy, feed: Feed) -> None:
+    if not feed.eval_splits:
+        raise ConfigError(
+            "loop give_up and feed eval_splits",
+            received=(),
+            expected="a split to validate on, by which it is judged",
+        )
+    decides = isinstance(schedule, OnPlateau) or (
+        isinstance(schedule, NoiseScale) and schedule.mode == "act"
+    )
+    if decides:
+        raise ConfigError(
+            "loop give_up and schedule",
+            received=str(schedule),
+            expected="a schedule whose phases are known beforehand",
+            fix="What a policy will decide has no bound by which to judge.",
         )

@@ -46,6 +46,11 @@ class Recorder:
         return self._epochs[-1].examples_seen if self._epochs else 0
 
     @property
+    def epochs(self) -> tuple[EpochRow, ...]:
+        """Epochs that are over."""
+        return tuple(self._epochs)
+
+    @property
     def phases(self) -> tuple[PhaseRow, ...]:
         """Phases that are over."""
         return tuple(self._phases)

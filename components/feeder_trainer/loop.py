@@ -26,6 +26,7 @@ from tfx_feeder.components.feeder_trainer.monitor import Monitor
 from tfx_feeder.components.feeder_trainer.placing.team import Alone, Team
 from tfx_feeder.components.feeder_trainer.plan import Feedback, Plan
 from tfx_feeder.components.feeder_trainer.resume import LoopState, load, save
+from tfx_feeder.components.feeder_trainer.rival import Rival
 from tfx_feeder.components.feeder_trainer.schedule import Segment
 from tfx_feeder.components.feeder_trainer.step import LOSS, CompiledSteps
 from tfx_feeder.components.feeder_trainer.validation import Validation
@@ -57,6 +58,7 @@ class TrainingLoop:
             its chief decides for all; callbacks are the chief's alone.
         rate_factor: What the plan's learning rates are multiplied by.
         pace: Told how many epochs are done, says so if the training is behind its prediction.
+        rival: What the training is stopped for, if it cannot come up to it; needs ``validation``.
     """
 
     def __init__(
@@ -76,6 +78,7 @@ class TrainingLoop:
         team: Team | None = None,
         rate_factor: float = 1.0,
         pace: Callable[[int], str | None] | None = None,
+        rival: Rival | None = None,
     ) -> None:
         self._steps = steps
         self._model = steps.model
@@ -90,6 +93,7 @@ class TrainingLoop:
         self._team = team or Alone()
         self._rate_factor = rate_factor
         self._pace = pace
+        self._rival = rival
         self._monitor = Monitor(steps, feed, self._team, enabled=probe)
         self._checkpoints = checkpoints
         self._every_train_batch = needs_every_batch(callbacks, TRAIN_BATCH_HOOKS)
@@ -102,7 +106,7 @@ class TrainingLoop:
         self._epochs_open = 0
 
     def run(self) -> None:
-        """Trains to the end of the plan, or until a callback stops it.
+        """Trains to the end of the plan, or until a callback stops it or the rival has won.
 
         Raises:
             TrainingDivergedError: The loss of a step is not finite.
@@ -115,6 +119,9 @@ class TrainingLoop:
         self._callbacks.on_train_begin()
         if saved is not None:
             self._state = saved
+            self._model.stop_training = saved.stopped
+        elif self._rival is not None:
+            self._state.to_beat = self._rival.measure(self._validate_unnoticed)
         logs: dict[str, float] = {}
         while (upcoming := self._plan.upcoming()) and not self._model.stop_training:
             segment = upcoming[0]
@@ -127,6 +134,7 @@ class TrainingLoop:
             if not following or following[0].phase != segment.phase or self._model.stop_training:
                 self._end_phase(logs)
             self._save_if_due()
+        self._remind_callbacks()
         # Of an optimizer with use_ema the averaged weights are the result, as in fit().
         self._model.optimizer.finalize_variable_values(self._model.trainable_weights)
         self._callbacks.on_train_end(logs)
@@ -168,8 +176,7 @@ class TrainingLoop:
         steps = math.ceil(planned / segment.batch_size)
         self._callbacks.params["steps"] = steps
         self._callbacks.on_epoch_begin(segment.epoch)
-        if self._team.is_chief:
-            state.restore_callbacks(self._callbacks.callbacks)
+        self._remind_callbacks()
         if not state.steps_done:
             self._model.reset_metrics()
         self._train(segment, planned)
@@ -192,6 +199,7 @@ class TrainingLoop:
         if self._pace and (news := self._pace(segment.epoch + 1)):
             self._recorder.event("pace", news)
             progress.warn(news)
+        self._stop_if_beaten()
         self._monitor.probe(segment.batch_size, row.step_ms_p50 / 1e3, self._recorder.trained_s)
         input_bound, noise_scale, *values = self._follow_chief(
             self._monitor.is_input_bound(row.input_wait_pct),
@@ -212,6 +220,25 @@ class TrainingLoop:
         state.end_epoch()
         self._epochs_open -= 1
         return logs
+
+    def _remind_callbacks(self) -> None:
+        if self._team.is_chief:
+            self._state.restore_callbacks(self._callbacks.callbacks)
+
+    def _validate_unnoticed(self) -> dict[str, float]:
+        """Validates as ``fit()`` would not: its callbacks are not to know of it."""
+        assert self._validation is not None
+        nobody = keras.callbacks.CallbackList([], model=self._model)
+        return self._validation.run(nobody, every_batch=False)
+
+    def _stop_if_beaten(self) -> None:
+        if self._rival is None or self._model.stop_training:
+            return
+        ahead = self._plan.ahead()
+        if news := self._rival.beaten_by(self._state.to_beat, ahead and ahead[1:]):
+            self._recorder.event("early_stop", news)
+            progress.warn(news)
+            self._model.stop_training = True
 
     def _train(self, segment: Segment, planned: int) -> None:
         """Trains what is left of an epoch of ``planned`` examples."""

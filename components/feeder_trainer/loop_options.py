@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from tfx_feeder.components.common.errors import ConfigError
+from tfx_feeder.components.feeder_trainer.give_up import GiveUp
 from tfx_feeder.components.feeder_trainer.scheduling.units import is_integer
 
 
@@ -26,6 +27,7 @@ class Loop:
         keep_checkpoints: Number of checkpoints kept, the newest ones.
         deterministic: Use deterministic operations only; the same seed then gives the same
             weights to the last bit, restarts included. Slower on some devices.
+        give_up: Stop where ``base_model`` cannot be come up to any more; ``None``: never.
 
     Raises:
         ConfigError: A value is out of range.
@@ -40,6 +42,7 @@ class Loop:
     checkpoint_dir: str | None = None
     keep_checkpoints: int = 2
     deterministic: bool = False
+    give_up: GiveUp | None = None
 
     def __post_init__(self) -> None:
         for name in ("max_micro_batch_size", "steps_per_execution", "checkpoint_every_examples"):
@@ -60,6 +63,10 @@ class Loop:
                 received=self.checkpoint_every_s,
                 expected="a number of seconds above 0",
             )
+        if isinstance(self.give_up, Mapping):  # As JSON has it.
+            object.__setattr__(self, "give_up", GiveUp(**self.give_up))
+        if self.give_up is not None and not isinstance(self.give_up, GiveUp):
+            raise ConfigError("loop give_up", received=self.give_up, expected="a GiveUp")
         if self.class_weight is not None:
             # JSON makes text of the labels.
             weights = {int(label): float(w) for label, w in self.class_weight.items()}

@@ -67,6 +67,10 @@ class Plan(Protocol):
         """Returns the next epochs that are certain: consecutive, in one phase; empty at the end."""
         ...
 
+    def ahead(self) -> list[Segment] | None:
+        """Returns all epochs to come; ``None`` where they depend on decisions."""
+        ...
+
     def advance(self, feedback: Feedback) -> list[Decision]:
         """Takes note of an epoch that is done.
 
@@ -160,8 +164,12 @@ class StaticPlan:
 
     def upcoming(self) -> list[Segment]:
         """Returns what is left of the current phase."""
-        left = self._segments[self._done :]
+        left = self.ahead()
         return list(itertools.takewhile(lambda segment: segment.phase == left[0].phase, left))
+
+    def ahead(self) -> list[Segment]:
+        """Returns all that is left."""
+        return self._segments[self._done :]
 
     def advance(self, feedback: Feedback) -> list[Decision]:
         """Takes note of an epoch; see ``Plan``."""

@@ -31,6 +31,8 @@ class LoopState:
         rows: What the steps of this epoch returned so far, ``[steps, 6]``.
         seconds: Time of these steps.
         first_step_s: Duration of a call of this epoch that was compiled.
+        to_beat: What the base model reaches; ``None`` where nothing is compared with it.
+        stopped: Whether the training was stopped, between two epochs.
     """
 
     phase: Segment | None = None
@@ -40,6 +42,8 @@ class LoopState:
     rows: np.ndarray = field(default_factory=lambda: _NO_ROWS)
     seconds: float = 0.0
     first_step_s: float | None = None
+    to_beat: float | None = None
+    stopped: bool = False
     _callbacks: tuple[list[Mapping[str, Any]], Mapping[str, np.ndarray]] | None = None
 
     @property
@@ -92,6 +96,9 @@ def save(
                 "next_reason": state.next_reason,
                 "seconds": state.seconds,
                 "first_step_s": state.first_step_s,
+                "to_beat": state.to_beat,
+                # Within an epoch it has not been carried out yet.
+                "stopped": state.phase is None and model.stop_training,
                 "callbacks": remembered,
                 "plan": plan.state(),
                 "recorder": recorder.state(),
@@ -132,6 +139,8 @@ def load(
         rows=arrays[_ROWS],
         seconds=saved["seconds"],
         first_step_s=saved["first_step_s"],
+        to_beat=saved["to_beat"],
+        stopped=saved["stopped"],
         _callbacks=(saved["callbacks"], _below(arrays, _CALLBACKS)),
     )
 

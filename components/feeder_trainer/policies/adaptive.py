@@ -96,6 +96,10 @@ class AdaptivePlan:
         """Returns the epochs before which nothing can change."""
         return list(itertools.islice(self._segments(), self._rule.certain_epochs()))
 
+    def ahead(self) -> list[Segment] | None:
+        """Returns all epochs to come; ``None`` as long as something can change."""
+        return self.upcoming() if self._rule.certain_epochs() is None else None
+
     def advance(self, feedback: Feedback) -> list[Decision]:
         """Takes note of an epoch; see ``Plan``."""
         check_turn(next(self._segments(), None), feedback.segment)

@@ -12,6 +12,8 @@ from tfx.types import standard_artifacts
 
 from tfx_feeder.components import FeederTrainer
 from tfx_feeder.components.common.errors import ConfigError
+from tfx_feeder.components.feeder_trainer.give_up import GiveUp
+from tfx_feeder.components.feeder_trainer.loop_options import Loop
 from tfx_feeder.components.feeder_trainer.options import Feed, from_json
 from tfx_feeder.components.feeder_trainer.schedule import Schedule
 from tfx_feeder.components.feeder_trainer.scheduling.notation import read_schedule
@@ -53,10 +55,19 @@ def test_what_is_stored_reads_back() -> None:
     feed = Feed(label_key="big_tip", cache="none")
 
     config = {"b": [1], "a": None}
-    stored = _trainer(schedule=schedule, feed=feed, custom_config=config).exec_properties
+    loop = Loop(give_up=GiveUp("val_accuracy", "max", tolerance=0.02))
+    stored = _trainer(
+        schedule=schedule,
+        feed=feed,
+        loop=loop,
+        base_model=_channel(standard_artifacts.Model),
+        warm_start="off",
+        custom_config=config,
+    ).exec_properties
 
     assert read_schedule(stored["schedule"]) == schedule
     assert from_json(Feed, stored["feed"]) == feed
+    assert from_json(Loop, stored["loop"]) == loop
     assert from_json(Strategy, stored["strategy"]) == Strategy.sequential()
     assert json.loads(stored["custom_config"]) == config
     assert stored["code_fingerprint"] == UserCode(module_file=TAXI_MODEL).fingerprint()
@@ -93,6 +104,7 @@ def test_an_edit_of_the_model_changes_what_the_cache_compares(tmp_path: Path) ->
         ({"feed": {"label_key": "big_tip"}}, "feed"),
         ({"strategy": "mirrored"}, "strategy"),
         ({"loop": {"probe": False}}, "loop"),
+        ({"loop": Loop(give_up=GiveUp("val_loss", "min"))}, "base_model"),
     ],
 )
 def test_a_bad_argument_is_refused_when_the_pipeline_is_built(

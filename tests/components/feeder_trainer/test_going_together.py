@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from tfx_feeder.components.common.errors import ConfigError
+from tfx_feeder.components.feeder_trainer.give_up import GiveUp
 from tfx_feeder.components.feeder_trainer.going_together import check_goes_together
 from tfx_feeder.components.feeder_trainer.loop_options import Loop
 from tfx_feeder.components.feeder_trainer.options import Feed
@@ -43,3 +44,19 @@ def test_candidates_that_are_named_are_checked() -> None:
     auto = Strategy.auto("1h", candidates=("peer_averaging",), cluster="local:2")
     with pytest.raises(ConfigError, match="peer_averaging"):
         check(auto, ASKED["loop deterministic"])
+
+
+@pytest.mark.parametrize(
+    ("asked", "obstacle"),
+    [
+        ({"feed": Feed(eval_splits=())}, "eval_splits"),
+        ({"schedule": read_schedule("on_plateau")}, "schedule"),
+        ({"schedule": read_schedule("noise_scale 0.01:8x9 min=8 max=64 mode=act")}, "schedule"),
+    ],
+)
+def test_what_has_no_bound_cannot_be_given_up(asked: dict[str, Any], obstacle: str) -> None:
+    giving_up = {"loop": Loop(give_up=GiveUp("val_loss", "min"))}
+    for schedule in ("0.01:8x9", "decay_to_batch", "noise_scale 0.01:8x9 min=8 max=64"):
+        check(Strategy.sequential(), giving_up | {"schedule": read_schedule(schedule)})
+    with pytest.raises(ConfigError, match=f"give_up and.*{obstacle}"):
+        check(Strategy.sequential(), giving_up | asked)

@@ -3,6 +3,7 @@
 import pytest
 
 from tfx_feeder.components.common.errors import ConfigError
+from tfx_feeder.components.feeder_trainer.give_up import GiveUp
 from tfx_feeder.components.feeder_trainer.loop_options import Loop
 from tfx_feeder.components.feeder_trainer.options import from_json, to_json
 
@@ -16,6 +17,7 @@ from tfx_feeder.components.feeder_trainer.options import from_json, to_json
         ("checkpoint_every_examples", True),
         ("checkpoint_every_s", 0),
         ("keep_checkpoints", 0),
+        ("give_up", 3),
         ("class_weight", {}),
         ("class_weight", {0: -1.0}),
         ("class_weight", {-1: 1.0}),
@@ -27,5 +29,10 @@ def test_a_value_out_of_range_is_named(name, value):
 
 
 def test_they_go_through_json():
-    options = Loop(max_micro_batch_size=64, class_weight={0: 1.0, 3: 2.5}, deterministic=True)
+    options = Loop(
+        max_micro_batch_size=64,
+        class_weight={0: 1.0, 3: 2.5},
+        deterministic=True,
+        give_up=GiveUp("val_loss", "min", tolerance=0.1),
+    )
     assert from_json(Loop, to_json(options)) == options

@@ -1,0 +1,202 @@
+"""A training is given up when it cannot win any more, and never before."""
+
+import itertools
+import math
+from collections.abc import Sequence
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tfx_feeder.components.common.errors import ConfigError
+from tfx_feeder.components.feeder_trainer.give_up import GiveUp, judge, reachable
+from tfx_feeder.components.feeder_trainer.plan import make_plan
+from tfx_feeder.components.feeder_trainer.schedule import Schedule, Segment
+from tfx_feeder.components.feeder_trainer.scheduling.notation import read_schedule
+from tfx_feeder.schemas.training_history import EpochRow
+
+OPTIONS = GiveUp("val_accuracy", "max", after_epochs=3)
+ONE_PHASE = "0.01:10x20"
+THREE_PHASES = "0.01:10x4, 0.005:10x8, 0.001:10x8"
+
+
+def epochs(schedule: str) -> list[Segment]:
+    ahead = make_plan(Schedule.of(schedule), num_examples=100).ahead()
+    assert ahead is not None
+    return ahead
+
+
+def rows(segments: Sequence[Segment], values: Sequence[float]) -> list[EpochRow]:
+    return [
+        EpochRow(
+            epoch=segment.epoch,
+            phase=segment.phase,
+            learning_rate=segment.learning_rate,
+            global_batch_size=segment.batch_size,
+            replicas=1,
+            steps=segment.steps,
+            examples=segment.examples,
+            examples_seen=segment.stop,
+            seconds=1.0,
+            examples_per_s=1.0,
+            step_ms_p50=1.0,
+            step_ms_p95=1.0,
+            input_wait_pct=0.0,
+            first_step_s=None,
+            metrics={"val_accuracy": value, "val_loss": -value},
+        )
+        for segment, value in zip(segments, values, strict=False)
+    ]
+
+
+def verdict(
+    values: Sequence[float],
+    to_beat: float,
+    schedule: str = ONE_PHASE,
+    options: GiveUp = OPTIONS,
+) -> str | None:
+    segments = epochs(schedule)
+    return judge(options, to_beat, rows(segments, values), segments[len(values) :])
+
+
+def stopped_after(
+    values: Sequence[float],
+    to_beat: float,
+    schedule: str = ONE_PHASE,
+    options: GiveUp = OPTIONS,
+) -> int | None:
+    """Returns after how many epochs a training with this curve is given up."""
+    numbers = range(1, len(values) + 1)
+    return next((n for n in numbers if verdict(values[:n], to_beat, schedule, options)), None)
+
+
+gains = st.lists(st.floats(0, 0.2), min_size=20, max_size=20)
+
+
+@given(begin=st.floats(0, 1), first=gains, later=gains, to_beat=st.floats(0, 3))
+@pytest.mark.parametrize("schedule", [ONE_PHASE, THREE_PHASES])
+def test_a_curve_that_flattens_and_wins_is_never_stopped(schedule, begin, first, later, to_beat):
+    """Within a phase gains fall, and no phase gains more, epoch by epoch, than the one before."""
+    segments = epochs(schedule)
+    first, later = (sorted(some, reverse=True) for some in (first, later))
+    curve, value = [], begin
+    for phase, group in itertools.groupby(segments, key=lambda segment: segment.phase):
+        shrunk = 1.0 if phase < 2 else 0.7
+        for gain, _ in zip(later if phase else first, group, strict=False):
+            value += shrunk * gain
+            curve.append(value)
+    if max(curve) >= to_beat:
+        assert stopped_after(curve, to_beat, schedule) is None
+
+
+@given(
+    values=st.lists(st.floats(0, 1), min_size=3, max_size=19),
+    to_beat=st.floats(0, 1),
+    tolerance=st.floats(0, 0.2),
+)
+def test_what_is_in_reach_of_the_bound_goes_on(values, to_beat, tolerance):
+    segments = epochs(ONE_PHASE)
+    done, ahead = segments[: len(values)], segments[len(values) :]
+    bound = reachable(values, done, ahead, lately=3)
+    assert bound >= max(values)
+    options = GiveUp("val_accuracy", "max", after_epochs=3, tolerance=tolerance)
+    if bound >= to_beat - tolerance:
+        assert verdict(values, to_beat, options=options) is None
+    elif bound < to_beat - tolerance - 1e-6:
+        assert verdict(values, to_beat, options=options)
+
+
+def test_a_flat_curve_below_is_stopped_as_soon_as_it_is_judged():
+    assert stopped_after([0.81] * 20, to_beat=0.87) == 3
+    later = GiveUp("val_accuracy", "max", after_epochs=5)
+    assert stopped_after([0.81] * 20, to_beat=0.87, options=later) == 5
+
+
+def test_a_flat_curve_above_or_at_the_mark_is_not_stopped():
+    assert stopped_after([0.87] * 20, to_beat=0.87) is None
+    within = GiveUp("val_accuracy", "max", tolerance=0.02)
+    assert stopped_after([0.86] * 20, to_beat=0.87, options=within) is None
+
+
+def test_a_curve_that_creeps_is_stopped_when_the_rest_is_too_short():
+    curve = [0.5 + 0.01 * epoch for epoch in range(20)]
+    stopped = stopped_after(curve, to_beat=0.75)
+    assert stopped == 3
+    # 0.69 is where it ends, and so the last that it can still win against.
+    assert stopped_after(curve, to_beat=0.69) is None
+
+
+def test_the_sentence_has_the_figures():
+    assert verdict([0.80, 0.81, 0.805], to_beat=1.0) == (
+        "Stopped early: val_accuracy 0.81 after 3 epochs can come to 0.98 at most in the 17 that "
+        "are left, and not to the 1 that the base model asks for."
+    )
+
+
+def test_a_loss_is_better_when_it_is_lower():
+    options = GiveUp("val_loss", "min")
+    assert verdict([-0.5] * 3, to_beat=0.4, options=options)  # A loss of 0.5.
+    assert verdict([-0.3] * 3, to_beat=0.4, options=options) is None
+
+
+def test_before_a_change_of_phase_was_seen_nothing_is_stopped():
+    """A lower rate can lift a curve that has been flat: how much, only the first change shows."""
+    assert stopped_after([0.5] * 20, 0.9, THREE_PHASES) == 5
+    lifted = [0.5] * 4 + [0.8] * 8 + [0.9] * 8
+    assert stopped_after(lifted, 0.9, THREE_PHASES) is None
+
+
+def test_the_last_phase_is_judged_by_itself():
+    curve = [0.5] * 4 + [0.8] * 8 + [0.82] * 8
+    assert stopped_after(curve, 1.15, THREE_PHASES) == 8  # 0.8, and 0.3 for the last change.
+    assert stopped_after(curve, 0.9, THREE_PHASES) == 16
+
+
+def test_epochs_of_more_examples_may_bring_more():
+    doubled = "0.01:10x2, 0.01:10x4, 0.01:20x4 @10"
+    curve = [0.1, 0.1, 0.1, 0.1, 0.11, 0.12]
+    segments = epochs(doubled)
+    assert reachable(curve, segments[:6], segments[6:], lately=2) == pytest.approx(
+        0.12 + 0.01 * 2 * 4 + 0.02
+    )
+
+
+def test_nothing_is_stopped_that_cannot_be_judged():
+    assert verdict([0.1, 0.1], to_beat=0.9) is None  # Too early.
+    assert verdict([0.1] * 20, to_beat=0.9) is None  # It is over.
+    assert verdict([0.1, math.nan, 0.1], to_beat=0.9) is None
+    assert judge(OPTIONS, 0.9, rows(epochs(ONE_PHASE), [0.1] * 3), None) is None
+
+
+@pytest.mark.parametrize(
+    ("policy", "known"),
+    [
+        ("on_plateau 0.01:10x20 max=20", False),
+        ("noise_scale 0.01:10x20 min=10 max=20 mode=act", False),
+        ("noise_scale 0.01:10x20 min=10 max=20 mode=advise", True),
+        ("decay_to_batch 0.01:10x20 max=40", True),
+    ],
+)
+def test_a_policy_says_what_is_ahead_unless_it_decides_as_it_goes(policy, known):
+    plan = make_plan(read_schedule(policy), num_examples=100)
+    ahead = plan.ahead()
+    assert (ahead is not None) == known
+    assert ahead is None or ahead[0] == plan.upcoming()[0]
+    assert ahead is None or len(ahead) == plan.total_epochs
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("monitor", "accuracy"),
+        ("monitor", None),
+        ("mode", "auto"),
+        ("after_epochs", 1),
+        ("after_epochs", 2.5),
+        ("tolerance", -0.1),
+        ("tolerance", math.inf),
+    ],
+)
+def test_a_value_out_of_range_is_named(name, value):
+    with pytest.raises(ConfigError, match=f"give_up {name}: expected"):
+        GiveUp(**{"monitor": "val_loss", "mode": "min", name: value})

@@ -1,0 +1,182 @@
+"""Trainings beside a base model: stopped where they cannot come up to it, and only there."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tfx_feeder.components.common.errors import ConfigError
+from tfx_feeder.components.feeder_trainer.fitting import FitJob, Fitted, fit
+from tfx_feeder.components.feeder_trainer.give_up import GiveUp
+from tfx_feeder.components.feeder_trainer.loop_options import Loop
+from tfx_feeder.components.feeder_trainer.model_source import ModelContext
+from tfx_feeder.components.feeder_trainer.options import Feed, Image
+from tfx_feeder.components.feeder_trainer.schedule import Schedule
+from tfx_feeder.components.feeder_trainer.strategies import Strategy
+from tfx_feeder.components.feeder_trainer.training import TrainingJob, train
+from tfx_feeder.components.feeder_trainer.user_code import UserCode
+from tfx_feeder.schemas.training_history import History
+
+MODULE = """
+import keras
+
+def model_fn(context):
+    config = context.custom_config
+    image = keras.Input((8, 8, 1), name="image", dtype="uint8")
+    x = keras.layers.Flatten()(keras.layers.Rescaling(1 / 255)(image))
+    x = keras.layers.Dense(config.get("width", 16), activation="relu", name="hidden")(x)
+    x = keras.layers.Dropout(0.1)(x)
+    x = keras.layers.Dense(10, activation="softmax", name="scores")(x)
+    model = keras.Model(image, x)
+    optimizer = keras.optimizers.Adam(use_ema=config.get("use_ema", False))
+    model.compile(optimizer, "sparse_categorical_crossentropy", metrics=["accuracy"])
+    return model
+
+def callbacks_fn(context):
+    early = keras.callbacks.EarlyStopping(
+        "loss", min_delta=99, patience=2, restore_best_weights=True
+    )
+    return [early] if context.custom_config.get("early") else []
+"""
+GOOD, HOPELESS, RUINOUS = "0.01:32x8", "1e-7:32x8", "0.5:32x8"
+ACCURACY = GiveUp("val_accuracy", "max")
+
+
+class Trainings:
+    """Trains on the digits beside a base model, in a folder for each training."""
+
+    def __init__(self, root: Path, files: list[str], spec: dict[str, Any]) -> None:
+        self._root, self._files, self._spec = root, files, spec
+        (root / "model.py").write_text(MODULE)
+        self.base = str(root / "base" / "keras")
+        self.base_history = self.whole("base", GOOD, rival=None)
+
+    def fit(self, name: str, schedule: str, **changes: Any) -> Fitted:
+        """Fits; a second time under the same name it goes on from the last checkpoint."""
+        return fit(self._job(name, schedule, **changes))
+
+    def whole(self, name: str, schedule: str, **changes: Any) -> History:
+        """Trains and exports."""
+        folder = self._root / name
+        return train(
+            TrainingJob(
+                fit=self._job(name, schedule, **changes),
+                raw_feature_spec=self._spec,
+                transform=None,
+                serving_dir=str(folder / "serving"),
+                keras_dir=str(folder / "keras"),
+                log_dir=str(folder / "logs"),
+            )
+        )
+
+    def _job(
+        self,
+        name: str,
+        schedule: str,
+        *,
+        give_up: GiveUp = ACCURACY,
+        config: dict[str, Any] | None = None,
+        **changes: Any,
+    ) -> FitJob:
+        feed = Feed(images={"image": Image(8, 8, 1)}, eval_batch_size=64)
+        options = {
+            "code": UserCode(module_file=str(self._root / "model.py")),
+            "context": ModelContext(self._spec, feed, custom_config=config or {}),
+            "schedule": Schedule.of(schedule),
+            "strategy": Strategy.sequential(),
+            "train_files": self._files,
+            "eval_files": self._files,
+            "checkpoint_dir": str(self._root / name / "checkpoints"),
+            "rival": self.base,
+            "loop": Loop(give_up=give_up, deterministic=True, checkpoint_every_examples=1),
+        }
+        return FitJob(**options | changes)
+
+
+@pytest.fixture(scope="module")
+def trainings(
+    tmp_path_factory: pytest.TempPathFactory, digit_files: list[str], digits_spec: dict[str, Any]
+) -> Trainings:
+    return Trainings(tmp_path_factory.mktemp("trainings"), digit_files, digits_spec)
+
+
+def events(history: History, kind: str) -> list[str]:
+    return [event.message for event in history.events if event.kind == kind]
+
+
+@pytest.mark.parametrize("start", ["scratch", "warm"])
+def test_a_training_that_cannot_win_is_stopped_and_exported(
+    trainings: Trainings, start: str
+) -> None:
+    if start == "warm":
+        history = trainings.whole(start, RUINOUS, start_from=trainings.base)
+    else:
+        history = trainings.whole(start, HOPELESS)
+
+    [told], [stopped] = events(history, "to_beat"), events(history, "early_stop")
+    to_beat = trainings.base_history.epochs[-1].metrics["val_accuracy"]
+    assert told == f"The base model has val_accuracy {to_beat:.4g} on the validation examples."
+    assert f"not to the {to_beat:.4g} that the base model asks for" in stopped
+    assert 3 <= len(history.epochs) < 8
+    assert f"after {len(history.epochs)} epochs" in stopped
+    assert [row.epochs for row in history.phases] == [len(history.epochs)]
+    assert (Path(trainings.base).parent.parent / start / "keras" / "model.keras").exists()
+
+
+@pytest.mark.slow
+def test_a_training_that_can_win_is_as_if_it_had_no_rival(trainings: Trainings) -> None:
+    alone, beside = trainings.fit("alone", GOOD, rival=None), trainings.fit("beside", GOOD)
+
+    assert not events(alone.history, "to_beat")
+    assert events(beside.history, "to_beat")
+    assert not events(beside.history, "early_stop")
+    assert [row.metrics for row in beside.history.epochs] == [
+        row.metrics for row in alone.history.epochs
+    ]
+    for weight, expected in zip(beside.weights, alone.weights, strict=True):
+        np.testing.assert_array_equal(weight, expected)
+
+
+def test_a_loss_can_be_watched(trainings: Trainings) -> None:
+    early = GiveUp("val_loss", "min", after_epochs=2)
+    assert len(trainings.fit("loss", HOPELESS, give_up=early).history.epochs) == 2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("config", "why"),
+    [({"width": 17}, "its architecture is another"), ({"use_ema": True}, "averaged weights")],
+    ids=["architecture", "averages"],
+)
+def test_where_it_cannot_be_judged_the_history_says_why(
+    trainings: Trainings, config: dict[str, Any], why: str
+) -> None:
+    history = trainings.fit(why, HOPELESS, config=config).history
+    [told] = events(history, "to_beat")
+    assert told.startswith("This training is not given up early: ")
+    assert why in told
+    assert len(history.epochs) == 8
+
+
+def test_a_metric_that_the_model_has_not_is_named_before_the_first_step(
+    trainings: Trainings,
+) -> None:
+    with pytest.raises(ConfigError, match="val_accuracy, val_loss"):
+        trainings.fit("unknown", GOOD, give_up=GiveUp("val_auc", "max"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("by", ["rival", "callback"])
+def test_what_goes_on_after_its_stop_stays_stopped(trainings: Trainings, by: str) -> None:
+    how: dict[str, Any] = {"schedule": HOPELESS}
+    if by == "callback":
+        how = {"schedule": GOOD, "rival": None, "config": {"early": True}}
+    first, again = trainings.fit(by, **how), trainings.fit(by, **how)
+
+    assert len(events(again.history, "resume")) == 1
+    assert again.history.epochs == first.history.epochs
+    assert len(again.history.epochs) == 3
+    assert events(again.history, "early_stop") == events(first.history, "early_stop")
+    for weight, expected in zip(again.weights, first.weights, strict=True):
+        np.testing.assert_array_equal(weight, expected)
