@@ -19,7 +19,7 @@ from tfx_feeder.pipeline.orchestration.cluster import (
 from tfx_feeder.pipeline.orchestration.ir import PipelineFile
 from tfx_feeder.pipeline.orchestration.resources import Resources
 
-GROUP = 1000
+GROUP = 10001
 """Group of the image's user, so that a volume is writable for it."""
 
 _CONTAINER, _PORT = "tensorflow", "tfjob-port"

@@ -1,0 +1,82 @@
+"""The command ``tfx-feeder image``."""
+
+import shlex
+import shutil
+from pathlib import Path
+
+import click
+
+import tfx_feeder
+from tfx_feeder.components.common.code_state import code_state
+from tfx_feeder.components.common.errors import ConfigError
+from tfx_feeder.pipeline.orchestration.one_line import one_line
+
+PIPELINE = "pipeline.json"
+"""What a compiled pipeline is called in the context of a build, and in the image, below /app."""
+
+_ENGINES = ("docker", "podman", "buildah")
+
+
+@click.command("image")
+@click.option("--tag", "-t", help="Name of the image.  [default: tfx-feeder:VERSION-COMMIT]")
+@click.option(
+    "--pipeline",
+    type=click.Path(path_type=Path, dir_okay=False, exists=True),
+    help=f"Compiled pipeline that goes into the image as /app/{PIPELINE}.",
+)
+@click.option("--base", help="Image to build upon, with Python and, for GPUs, CUDA.")
+def image(tag: str | None, pipeline: Path | None, base: str | None) -> None:
+    """Print the command that builds the image in which nodes and workers run."""
+    with one_line():
+        root = _checkout()
+        tag = tag or default_tag(root)
+        click.echo(shlex.join(build_command(root, tag, pipeline=pipeline, base=base)))
+
+
+def build_command(
+    root: Path, tag: str, *, pipeline: Path | None = None, base: str | None = None
+) -> list[str]:
+    """Returns the call of whichever of Docker, Podman and Buildah is there.
+
+    Args:
+        root: Checkout with the Dockerfile; the context of the build.
+        tag: Name of the image.
+        pipeline: Compiled pipeline that goes into the image.
+        base: Image to build upon; ``None``: the Dockerfile's.
+
+    Raises:
+        ConfigError: The pipeline is not in the context, or has another name there.
+    """
+    arguments = {"BASE": base} if base else {}
+    if pipeline is not None:
+        path = pipeline.resolve()
+        if not path.is_relative_to(root) or path.name != PIPELINE:
+            raise ConfigError(
+                "pipeline",
+                received=str(pipeline),
+                expected=f"a file {PIPELINE} below {root}, which is what goes into a build",
+                fix=f"Compile with -o {root / 'compiled' / PIPELINE}.",
+            )
+        arguments["PIPELINE"] = path.relative_to(root).as_posix()
+    engine = next(filter(shutil.which, _ENGINES), _ENGINES[0])
+    given = [part for key, value in arguments.items() for part in ("--build-arg", f"{key}={value}")]
+    return [engine, "build", "--file", str(root / "Dockerfile"), "--tag", tag, *given, str(root)]
+
+
+def default_tag(root: Path) -> str:
+    """Returns name, version and, where Git knows it, commit of a checkout."""
+    state = code_state([root / "Dockerfile"])
+    commit = "" if state is None else f"-{state.commit[:12]}{'-dirty' if state.dirty else ''}"
+    return f"tfx-feeder:{tfx_feeder.__version__}{commit}"
+
+
+def _checkout() -> Path:
+    root = Path(tfx_feeder.__file__).resolve().parent.parent
+    if not (root / "Dockerfile").exists():
+        raise ConfigError(
+            "Dockerfile",
+            received=f"tfx-feeder in {root}",
+            expected="the sources, from which the image is made",
+            fix="Run the command of a checkout.",
+        )
+    return root
