@@ -80,18 +80,17 @@ def create_pipeline(
     )
     resolver = partial(_blessed_model, stock=stock_resolvers)
     base_model = resolver(transform.outputs["transformed_examples"]).with_id("base_model")
-    warm = config.plan.warm_start
     trainer = FeederTrainer(
         examples=transform.outputs["transformed_examples"],
         transform_graph=transform.outputs["transform_graph"],
         schema=schema,
-        base_model=base_model.outputs["model"] if warm else None,
-        warm_start="compatible",
+        base_model=base_model.outputs["model"] if config.plan.needs_blessed else None,
+        warm_start="compatible" if config.plan.warm_start else "off",
         model_fn=config.model_fn,
         schedule=config.schedule,
         strategy=config.strategy,
         feed=config.feed,
-        loop=config.loop,
+        loop=config.plan.loop(config.loop, config.data.gates),
         custom_config=config.custom_config,
     )
     model = trainer.outputs["model"]
@@ -136,7 +135,7 @@ def create_pipeline(
             schema_gen,
             example_validator,
             transform,
-            *([base_model] if warm else []),
+            *([base_model] if config.plan.needs_blessed else []),
             trainer,
             baseline,
             evaluator,

@@ -26,7 +26,7 @@ from tfx_feeder.pipeline.inspection.selecting import find_model
 from tfx_feeder.pipeline.inspection.verdicts import judgement
 from tfx_feeder.pipeline.lineage import Lineage
 from tfx_feeder.pipeline.records import CANCELED, FAILED, RUNNING, Artifact, Execution
-from tfx_feeder.pipeline.retrain.plan import reason_of
+from tfx_feeder.pipeline.retrain.plan import reason_of, starts_warm
 
 _CAUSES = ("data", "schema", "code", "schedule", "strategy", "properties")
 """Sections of a comparison whose changes make TFX train anew."""
@@ -132,7 +132,7 @@ def _why_trained(lineage: Lineage, model: ModelVersion) -> Iterator[str]:
     else:
         yield from _changes(lineage, model, earlier)
     for base in trainer.inputs.get("base_model", ()):
-        yield f"It was given model {base.id} to start from."
+        yield f"It was given model {base.id} to {'start from' if starts_warm(trainer) else 'beat'}."
 
 
 def _changes(lineage: Lineage, model: ModelVersion, earlier: Artifact) -> Iterator[str]:

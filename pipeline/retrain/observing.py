@@ -22,6 +22,7 @@ from tfx_feeder.pipeline.quiet import quiet_imports
 from tfx_feeder.pipeline.records import CACHED, COMPLETE, RUNNING, Artifact, Execution
 from tfx_feeder.pipeline.report.distances import distance
 from tfx_feeder.pipeline.report.statistics import read_statistics
+from tfx_feeder.pipeline.retrain.plan import starts_warm
 from tfx_feeder.pipeline.retrain.situation import FeatureDrift, LiveModel, Situation, Training
 from tfx_feeder.pipeline.span_folders import pipeline_name, settled_spans, spans_in
 
@@ -140,7 +141,7 @@ def _training(execution: Execution) -> Training:
         run_id=execution.run_id,
         began=execution.began,
         seconds=execution.seconds if seconds is None else float(seconds),
-        warm_start=bool(execution.inputs.get("base_model")),
+        warm_start=starts_warm(execution),
         done=execution.state == COMPLETE,
     )
 

@@ -68,6 +68,13 @@ _OPTIONS = (
         metavar="N",
         help="Every N-th training starts from scratch.  [default: none]",
     ),
+    click.option(
+        "--give-up-after",
+        type=int,
+        metavar="EPOCHS",
+        help="From then on, stop a training that cannot come up to the blessed model, by the most "
+        "that its latest epochs let expect.  [default: train to the end]",
+    ),
 )
 
 
@@ -88,6 +95,7 @@ def policy_options(command: Callable[..., Any]) -> Callable[..., Any]:
         budget: tuple[str, ...],
         window: str,
         scratch_every: int | None,
+        give_up_after: int | None,
         **others: Any,
     ) -> Any:
         def triggers() -> Iterator[Trigger]:
@@ -110,6 +118,7 @@ def policy_options(command: Callable[..., Any]) -> Callable[..., Any]:
                 budgets=tuple(map(Budget.of, budget)),
                 window=Window.of(window),
                 scratch_every=scratch_every,
+                give_up_after=give_up_after,
             )
         except ConfigError as error:
             raise click.UsageError(str(error)) from error

@@ -1,5 +1,6 @@
 """What a retraining is to do, and why: the part of a decision that a pipeline is made of."""
 
+import dataclasses
 import json
 from collections.abc import Mapping
 from contextlib import suppress
@@ -8,6 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from tfx_feeder.components.common.errors import ConfigError
+from tfx_feeder.components.feeder_trainer.give_up import GiveUp
+from tfx_feeder.components.feeder_trainer.loop_options import Loop
+from tfx_feeder.pipeline.gates import METRIC, Gates
 from tfx_feeder.pipeline.records import Execution
 
 REASON = "retrain_reason"
@@ -43,12 +47,18 @@ class RetrainPlan:
         span: The newest span, on which the model is judged too; ``None`` where there are none.
         earlier: Spans that are trained on together with it.
         warm_start: Start from the latest blessed model, and not from scratch.
+        give_up_after: Epochs after which a training is stopped that cannot come up to that model;
+            ``None``: it is trained to its end.
+
+    Raises:
+        ConfigError: A span is there twice, or ``give_up_after`` is out of range.
     """
 
     reasons: tuple[str, ...] = ()
     span: int | None = None
     earlier: tuple[SpanShare, ...] = ()
     warm_start: bool = True
+    give_up_after: int | None = None
 
     def __post_init__(self) -> None:
         spans = [part.span for part in self.earlier]
@@ -56,11 +66,29 @@ class RetrainPlan:
             raise ConfigError(
                 "earlier", received=spans, expected=f"other spans than {self.span}, each once"
             )
+        self.loop(Loop(), Gates())
 
     @property
     def reason(self) -> str:
         """All reasons in one line."""
         return "; ".join(self.reasons)
+
+    @property
+    def needs_blessed(self) -> bool:
+        """Whether the trainer has to be given the latest blessed model."""
+        return self.warm_start or self.give_up_after is not None
+
+    def loop(self, loop: Loop, gates: Gates) -> Loop:
+        """Returns how the training runs, given up where the gates would refuse its model.
+
+        Args:
+            loop: How it runs otherwise.
+            gates: What a model has to reach.
+        """
+        if self.give_up_after is None:
+            return loop
+        give_up = GiveUp(f"val_{METRIC}", "max", self.give_up_after, gates.largest_drop)
+        return dataclasses.replace(loop, give_up=give_up)
 
 
 def to_document(plan: RetrainPlan) -> dict[str, Any]:
@@ -71,6 +99,7 @@ def to_document(plan: RetrainPlan) -> dict[str, Any]:
         "span": plan.span,
         "earlier": earlier,
         "warm_start": plan.warm_start,
+        "give_up_after": plan.give_up_after,
     }
 
 
@@ -86,6 +115,8 @@ def from_document(document: Mapping[str, Any]) -> RetrainPlan:
         span=document["span"],
         earlier=tuple(SpanShare(part["span"], part["share"]) for part in document["earlier"]),
         warm_start=bool(document["warm_start"]),
+        # Files of earlier releases do not have it.
+        give_up_after=document.get("give_up_after"),
     )
 
 
@@ -112,3 +143,8 @@ def reason_of(execution: Execution) -> str:
         config = json.loads(str(execution.properties.get("custom_config", "")))
         return str(config.get(REASON, ""))
     return ""
+
+
+def starts_warm(trainer: Execution) -> bool:
+    """Says whether a trainer started from its base model; it may have had one only to beat."""
+    return bool(trainer.inputs.get("base_model")) and trainer.properties.get("warm_start") != "off"

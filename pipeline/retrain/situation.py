@@ -13,7 +13,7 @@ class Training:
         run_id: Of its run.
         began: When; UTC.
         seconds: How long it trained; 0 where the cache had the model already.
-        warm_start: Whether it was given a model to start from.
+        warm_start: Whether it started from a model.
         done: Whether it made a model.
     """
 

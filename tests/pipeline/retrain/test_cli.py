@@ -52,12 +52,17 @@ def test_spans_that_are_still_written_to_do_not_count(ask):
 
 def test_decision_in_json_is_what_other_commands_read(ask, tmp_path):
     options = ("--now", "labels mended", "--window", "weighted:0.5", "--scratch-every", "1")
+    options = (*options, "--give-up-after", "4")
     told = ask("--decide", "--json", *options, status=0)
     path = tmp_path / "decision.json"
     path.write_text(told)
     assert json.loads(told)["retrain"] is True
     assert read_decision(path) == RetrainPlan(
-        ("by hand: labels mended",), 3, (SpanShare(1, 0.25), SpanShare(2, 0.5)), warm_start=False
+        reasons=("by hand: labels mended",),
+        span=3,
+        earlier=(SpanShare(1, 0.25), SpanShare(2, 0.5)),
+        warm_start=False,
+        give_up_after=4,
     )
 
 
@@ -104,6 +109,7 @@ def test_newer_data_take_the_place_of_a_retraining_that_failed(ask, folder, tmp_
         ("--decide", "--cron", "now and then"),
         ("--decide", "--performance", "good"),
         ("--decide", "--age", "old"),
+        ("--decide", "--give-up-after", "1"),
     ],
 )
 def test_wrong_usage_is_told_apart(ask, arguments):

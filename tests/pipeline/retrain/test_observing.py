@@ -40,7 +40,9 @@ def store(make_mlmd_store, tmp_path):
             path.mkdir(parents=True, exist_ok=True)
             return path
 
-        def train(self, name: str, span: int, *, base: int | None = None, seconds=30.0) -> int:
+        def train(
+            self, name: str, span: int, *, base: int | None = None, seconds=30.0, **properties
+        ) -> int:
             run = self.run(name)
             raw = self.read_span(run, span)
             model = self.artifact("Model")
@@ -51,6 +53,7 @@ def store(make_mlmd_store, tmp_path):
                 "COMPLETE",
                 {"examples": raw} | ({"base_model": base} if base else {}),
                 {"model": model, "training_history": history},
+                properties,
             )
             return model
 
@@ -116,6 +119,12 @@ def test_trainings_tell_how_long_they_took_and_from_what_they_started(store, loo
     ]
     assert [t.seconds for t in seen[:2]] == [30.0, 12.5]
     assert seen[-1].seconds == 0
+
+
+def test_a_model_that_was_only_to_be_beaten_is_no_start(store, look):
+    store.train("1", 1)
+    store.train("2", 2, base=store.train("0", 1), warm_start="off")
+    assert [t.warm_start for t in look().trainings] == [False, False, False]
 
 
 def test_spans_are_done_when_their_run_got_to_the_end(store, look):

@@ -6,6 +6,7 @@ import pytest
 
 from tfx_feeder.pipeline.configs import PipelineConfig
 from tfx_feeder.pipeline.data_sets import digits
+from tfx_feeder.pipeline.gates import Gates
 from tfx_feeder.pipeline.retrain.plan import RetrainPlan, SpanShare
 
 pytestmark = pytest.mark.slow
@@ -66,10 +67,24 @@ def test_from_scratch_no_model_is_resolved_to_start_from(nodes):
     assert "baseline" in made
 
 
+def test_from_scratch_a_model_to_beat_is_not_one_to_start_from(nodes):
+    trainer = nodes(RetrainPlan(("age",), 3, warm_start=False, give_up_after=4))["FeederTrainer"]
+    assert "base_model" in trainer.inputs.inputs
+    assert value(trainer, "warm_start") == "off"
+    assert json.loads(value(trainer, "loop"))["give_up"] == {
+        "monitor": "val_accuracy",
+        "mode": "max",
+        "after_epochs": 4,
+        "tolerance": Gates().largest_drop,
+    }
+
+
 def test_a_run_without_a_plan_is_what_it_was(nodes):
     made = nodes(RetrainPlan(span=3))
     assert [node for node in made if node.startswith("ImageExampleGen")] == ["ImageExampleGen"]
     assert "base_model" in made
+    assert value(made["FeederTrainer"], "warm_start") == "compatible"
+    assert json.loads(value(made["FeederTrainer"], "loop"))["give_up"] is None
     assert json.loads(value(made["FeederTrainer"], "custom_config")) == {
         "num_classes": 10,
         "seed": 0,

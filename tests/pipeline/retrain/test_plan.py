@@ -1,5 +1,6 @@
 """A plan travels through files, and a share means what it says."""
 
+import dataclasses
 import json
 from datetime import datetime, timezone
 from pathlib import Path
@@ -7,8 +8,11 @@ from pathlib import Path
 import pytest
 
 from tfx_feeder.components.common.errors import ConfigError
+from tfx_feeder.components.feeder_trainer.give_up import GiveUp
+from tfx_feeder.components.feeder_trainer.loop_options import Loop
 from tfx_feeder.pipeline.configs import PipelineConfig
 from tfx_feeder.pipeline.data_sets import DataSet
+from tfx_feeder.pipeline.gates import Gates
 from tfx_feeder.pipeline.records import Execution
 from tfx_feeder.pipeline.retrain.plan import (
     REASON,
@@ -21,7 +25,7 @@ from tfx_feeder.pipeline.retrain.plan import (
 )
 
 DATA = DataSet("digits", Path("data"), ("0", "1"), spans=(1, 2, 3))
-PLAN = RetrainPlan(("new span 3", "drift"), 3, (SpanShare(1, 0.25), SpanShare(2)), False)
+PLAN = RetrainPlan(("new span 3", "drift"), 3, (SpanShare(1, 0.25), SpanShare(2)), False, 3)
 
 
 def test_a_plan_comes_back_from_json():
@@ -33,6 +37,31 @@ def test_a_decision_is_read_by_other_commands(tmp_path):
     path = tmp_path / "decision.json"
     path.write_text(json.dumps({"retrain": True, "plan": to_document(PLAN)}))
     assert read_decision(path) == PLAN
+
+
+def test_a_decision_of_an_earlier_release_is_read():
+    document = to_document(PLAN)
+    del document["give_up_after"]
+    assert from_document(document) == dataclasses.replace(PLAN, give_up_after=None)
+
+
+def test_a_training_is_given_up_where_the_gates_would_refuse_its_model():
+    loop, gates = Loop(checkpoint_every_s=5.0), Gates(largest_drop=0.03)
+    assert RetrainPlan().loop(loop, gates) is loop
+    assert PLAN.loop(loop, gates) == dataclasses.replace(
+        loop, give_up=GiveUp("val_accuracy", "max", after_epochs=3, tolerance=0.03)
+    )
+    with pytest.raises(ConfigError, match="after_epochs"):
+        RetrainPlan(give_up_after=1)
+
+
+@pytest.mark.parametrize(
+    ("warm_start", "give_up_after", "needed"),
+    [(True, None, True), (True, 3, True), (False, None, False), (False, 3, True)],
+)
+def test_the_blessed_model_is_there_to_start_from_or_to_beat(warm_start, give_up_after, needed):
+    plan = RetrainPlan(warm_start=warm_start, give_up_after=give_up_after)
+    assert plan.needs_blessed is needed
 
 
 @pytest.mark.parametrize("text", ['{"retrain": false, "plan": null}', "[]", "no", "{}"])
