@@ -7,6 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfx_feeder.components.feeder_trainer.fitting import FitJob
+from tfx_feeder.components.feeder_trainer.give_up import GiveUp
 from tfx_feeder.components.feeder_trainer.loop_options import Loop
 from tfx_feeder.components.feeder_trainer.model_source import ModelContext
 from tfx_feeder.components.feeder_trainer.options import Feed
@@ -76,10 +77,21 @@ def write_data(path: Path) -> None:
             writer.write(example.SerializeToString())
 
 
-def run(folder: str, *, schedule: str = SCHEDULE, every_examples: int = 256) -> None:
-    """Trains from ``folder/data`` into ``folder``; goes on where a killed run stopped."""
+def run(
+    folder: str,
+    *,
+    schedule: str = SCHEDULE,
+    every_examples: int = 256,
+    rival: str | None = None,
+) -> None:
+    """Trains from ``folder/data`` into ``folder``; goes on where a killed run stopped.
+
+    With a rival it validates, and gives up after 30 epochs if it cannot come up to it.
+    """
     root = Path(folder)
-    feed = Feed(eval_splits=(), seed=7)
+    data = [str(root.parent / "data")]
+    feed = Feed(eval_splits=("eval",) if rival else (), seed=7)
+    give_up = GiveUp("val_accuracy", "max", after_epochs=30) if rival else None
     history = train(
         TrainingJob(
             fit=FitJob(
@@ -87,10 +99,13 @@ def run(folder: str, *, schedule: str = SCHEDULE, every_examples: int = 256) -> 
                 context=ModelContext(SPEC, feed),
                 schedule=Schedule.of(schedule),
                 strategy=Strategy(),
-                train_files=[str(root.parent / "data")],
-                eval_files=[],
+                train_files=data,
+                eval_files=data if rival else [],
                 checkpoint_dir=str(root / "checkpoints"),
-                loop=Loop(deterministic=True, checkpoint_every_examples=every_examples),
+                rival=rival,
+                loop=Loop(
+                    deterministic=True, checkpoint_every_examples=every_examples, give_up=give_up
+                ),
             ),
             raw_feature_spec=SPEC,
             transform=None,
@@ -101,6 +116,7 @@ def run(folder: str, *, schedule: str = SCHEDULE, every_examples: int = 256) -> 
     )
     np.savez(
         root / "result.npz",
+        told=[e.message for e in history.events if e.kind in ("to_beat", "early_stop")],
         resumes=sum(event.kind == "resume" for event in history.events),
         losses=[row.metrics["loss"] for row in history.epochs],
         rates=[row.learning_rate for row in history.epochs],

@@ -3,6 +3,7 @@
 import multiprocessing
 import os
 import random
+import shutil
 import signal
 import sys
 import time
@@ -76,6 +77,36 @@ def test_a_training_killed_at_random_moments_ends_like_an_uninterrupted_one(proc
     counts = next(w for w in got_weights if w.shape == (kill_job.NUM_EXAMPLES,))
     np.testing.assert_array_equal(counts, len(got["examples"]))
     assert not (killed / "checkpoints").exists()
+
+
+@pytest.mark.slow
+def test_a_killed_training_remembers_what_it_has_to_beat_and_gives_up_alike(processes, tmp_path):
+    kill_job.write_data(tmp_path / "data")
+    base, whole, killed = (tmp_path / name for name in ("base", "whole", "killed"))
+    hopeless = {"schedule": "1e-7:8x200", "rival": str(base / "keras")}
+    for folder, options in ((base, {"schedule": "0.01:8x5"}), (whole, hopeless)):
+        process = run(processes, folder, **options)
+        process.join(300)
+        assert process.exitcode == 0
+
+    process = run(processes, killed, **hopeless)
+    while not _newest(killed) and process.is_alive():
+        time.sleep(0.01)
+    os.kill(process.pid, signal.SIGKILL)
+    process.join()
+    shutil.rmtree(base)  # What it came to is known by now.
+    process = run(processes, killed, **hopeless)
+    process.join(300)
+    assert process.exitcode == 0
+
+    (expected, expected_weights), (got, got_weights) = result(whole), result(killed)
+    assert got["resumes"] == 1
+    assert len(got["told"]) == 2
+    for name in ("told", "losses", "examples"):
+        np.testing.assert_array_equal(got[name], expected[name])
+    assert 30 <= len(got["losses"]) < 200
+    for weight, expected_weight in zip(got_weights, expected_weights, strict=True):
+        np.testing.assert_array_equal(weight, expected_weight)
 
 
 def _newest(folder: Path) -> str:
