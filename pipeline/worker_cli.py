@@ -6,7 +6,12 @@ from pathlib import Path
 import click
 
 from tfx_feeder.components.common.errors import ConfigError, FeederError
-from tfx_feeder.components.feeder_trainer.placing.member import JOB, follow, job_path
+from tfx_feeder.components.feeder_trainer.placing.member import (
+    JOB,
+    NoWorkError,
+    follow,
+    job_path,
+)
 from tfx_feeder.components.feeder_trainer.placing.task import VARIABLE, Task
 from tfx_feeder.components.feeder_trainer.scheduling.durations import read_duration
 
@@ -28,8 +33,13 @@ _FOLDER = click.Path(file_okay=False, path_type=Path)
     metavar="DURATION",
     help="How long to wait for work, and to reach the chief.",
 )
+@click.option(
+    "--no-work-ok",
+    is_flag=True,
+    help="Exit with 0 where no work came: the chief may find its training in the cache.",
+)
 @click.option("--log-dir", type=_FOLDER, help="Folder of the log.  [default: logs, beside the job]")
-def worker(job: str | None, timeout: str, log_dir: Path | None) -> None:
+def worker(job: str | None, timeout: str, no_work_ok: bool, log_dir: Path | None) -> None:
     """Take part in a training as the task that TF_CONFIG describes, and end when it is done.
 
     The chief runs the pipeline, with a strategy that has cluster="env"; all other tasks of the
@@ -49,6 +59,11 @@ def worker(job: str | None, timeout: str, log_dir: Path | None) -> None:
         log_dir = log_dir or path.parent / "logs"
         click.echo(f"{task.type} {task.index} waits for work in {path}; its log is in {log_dir}")
         follow(task, path, timeout_s=timeout_s, log_dir=log_dir)
+    except NoWorkError as error:
+        if not no_work_ok:
+            raise click.ClickException(str(error)) from error
+        click.echo(str(error))
     except FeederError as error:
         raise click.ClickException(str(error)) from error
-    click.echo("Done.")
+    else:
+        click.echo("Done.")

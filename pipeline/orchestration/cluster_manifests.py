@@ -151,7 +151,8 @@ def _job(cluster: Cluster, pods: Pods, type_: str) -> dict[str, Any]:
 
 def _pod(pods: Pods, type_: str, env: list[dict[str, Any]], port: int) -> dict[str, Any]:
     """Returns the specification of a pod, but for whether it is started again."""
-    command = ["worker", "--timeout", pods.timeout]
+    # How the training ends is for the chief to say, who may find it in the cache.
+    command = ["worker", "--timeout", pods.timeout, "--no-work-ok"]
     if type_ == CHIEF:
         command = ["run-node", "--ir", pods.ir, "--node", pods.node, "--run-id", pods.run_id]
         command += ["--json-logs"]

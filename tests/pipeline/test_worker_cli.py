@@ -40,6 +40,15 @@ def test_what_is_wrong_is_said(
     assert expected in result.output
 
 
+def test_no_work_may_be_all_right(tmp_path: Path) -> None:
+    environment = {"TF_CONFIG": config(1), "TFX_FEEDER_JOB": str(tmp_path / "job")}
+
+    result = CliRunner().invoke(worker, ["--timeout", "0.1s", "--no-work-ok"], env=environment)
+
+    assert result.exit_code == 0
+    assert "left no work" in result.output
+
+
 def test_waiting_imports_nothing_heavy() -> None:
     program = """
 import sys

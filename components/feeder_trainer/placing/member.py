@@ -30,6 +30,10 @@ _GRACE_S = 10.0
 """Time that a member has to end after the chief has."""
 
 
+class NoWorkError(FeederError):
+    """The chief left no call in time."""
+
+
 def lead(
     function: Callable[[Any, Task | None], Any],
     argument: Any,
@@ -89,7 +93,8 @@ def follow(task: Task, path: Path, *, timeout_s: float, log_dir: str | Path) -> 
 
     Raises:
         ConfigError: This is the chief.
-        FeederError: No call came in time, or it failed.
+        NoWorkError: No call came in time.
+        FeederError: A call failed.
     """
     if task.is_chief:
         raise ConfigError(
@@ -104,7 +109,7 @@ def follow(task: Task, path: Path, *, timeout_s: float, log_dir: str | Path) -> 
         if call is None:
             if before is not None:
                 return  # One more was possible, and none was needed.
-            raise FeederError(
+            raise NoWorkError(
                 f"The chief left no work in {path} for {timeout_s:.0f} seconds. Is its Trainer "
                 f"running, and is {JOB} the same path on all machines?"
             )

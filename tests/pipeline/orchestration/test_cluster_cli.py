@@ -89,8 +89,9 @@ def test_members_need_what_the_node_needs_and_servers_no_accelerator(writing):
     assert chief["resources"] == worker["resources"] == {"requests": gpu, "limits": gpu}
     assert ps["resources"]["limits"] == {"cpu": "4", "memory": "8Gi"}
     run = ["--ir", "/app/pipeline.json", "--node", "Trainer", "--run-id", "monday", "--json-logs"]
+    waits = ["worker", "--timeout", "2h", "--no-work-ok"]
     assert chief["command"] == ["tfx-feeder", "run-node", *run]
-    assert worker["command"] == ps["command"] == ["tfx-feeder", "worker", "--timeout", "2h"]
+    assert worker["command"] == ps["command"] == ["tfx-feeder", *waits]
     secrets = {each["name"] for each in chief["env"]} - {each["name"] for each in worker["env"]}
     assert secrets == {"TFX_FEEDER_STORE", "TFX_FEEDER_STORE_PASSWORD"}
     assert made["Job", "my-shop-ps"]["completions"] == 2
