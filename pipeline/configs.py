@@ -10,6 +10,7 @@ from tfx_feeder.components.feeder_trainer.options import Feed, Image
 from tfx_feeder.components.feeder_trainer.plan import Policy
 from tfx_feeder.components.feeder_trainer.schedule import Schedule
 from tfx_feeder.components.feeder_trainer.strategies import Strategy
+from tfx_feeder.pipeline.beam_profiles import BEAM_ARGS
 from tfx_feeder.pipeline.data_sets import DataSet
 from tfx_feeder.pipeline.retrain.plan import REASON, RetrainPlan
 from tfx_feeder.pipeline.workspace import Workspace
@@ -17,13 +18,6 @@ from tfx_feeder.pipeline.workspace import Workspace
 SHORT_SCHEDULE = Schedule.of("0.01:16x3, 0.005:32x2, 0.0025:64x1 @40")
 FULL_SCHEDULE = Schedule.of("0.01:32x10, 0.005:64x10, 0.0025:128x10 @200")
 IMAGE = Image(height=32, width=32, channels=3)
-BEAM_ARGS = (
-    # Without it, any Beam argument makes TFX pack itself into a source distribution, every time.
-    "--sdk_container_image=none",
-    # Newer Beam would look for a runner to download; this keeps it on the one in this process.
-    "--allow_unsafe_triggers",
-    "--pickle_library=cloudpickle",
-)
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,6 +36,7 @@ def configure(request: Request) -> tuple[PipelineConfig, set[int]]:
         span=choose_span(data, request.span, done),
         schedule=schedule,
         strategy=request.strategy,
+        beam_args=request.beam_args,
         enable_cache=request.cache,
         plan=request.plan,
     )

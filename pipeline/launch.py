@@ -18,6 +18,7 @@ from rich.console import Console
 from tfx_feeder.components.common.errors import FeederError
 from tfx_feeder.components.feeder_trainer.strategies import Strategy
 from tfx_feeder.pipeline import logs
+from tfx_feeder.pipeline.beam_profiles import BEAM_ARGS
 from tfx_feeder.pipeline.retrain.plan import RetrainPlan
 from tfx_feeder.pipeline.workspace import prepare_root
 
@@ -36,6 +37,7 @@ class Request:
         full: Train by the long schedule of the reference.
         strategy: Where to train.
         root: Folder of everything that is written.
+        beam_args: What Beam is told, from ``beam_args``.
         cache: Take over what earlier runs made.
         verbose: Show the log of the libraries as well.
         plan: Beside ``span``, what a retraining is to do, and why.
@@ -47,6 +49,7 @@ class Request:
     schedule: str | None = None
     full: bool = False
     strategy: Strategy = field(default_factory=Strategy)
+    beam_args: tuple[str, ...] = BEAM_ARGS
     cache: bool = True
     verbose: bool = False
     plan: RetrainPlan = field(default_factory=RetrainPlan)

@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from tfx_feeder.components.common.errors import ConfigError
+from tfx_feeder.pipeline.beam_profiles import PROFILES, beam_args
 from tfx_feeder.pipeline.launch import Request
 from tfx_feeder.pipeline.retrain.plan import RetrainPlan, read_decision
 from tfx_feeder.pipeline.strategy_options import make_strategy, strategy_options
@@ -28,6 +29,20 @@ _OPTIONS = (
     ),
     click.option("--full", is_flag=True, help="Train by the reference schedule: 30 epochs."),
     strategy_options,
+    click.option(
+        "--beam",
+        type=click.Choice(list(PROFILES)),
+        default="direct",
+        show_default=True,
+        help="Where the components that use Beam run their work: docs/beam.md.",
+    ),
+    click.option(
+        "--beam-arg",
+        "beam_arguments",
+        metavar="NAME=VALUE",
+        multiple=True,
+        help="Further argument for Beam, as in region=europe-west1; repeat.",
+    ),
     click.option(
         "--root",
         type=click.Path(path_type=Path),
@@ -53,6 +68,8 @@ def request_options(command: Callable[..., Any]) -> Callable[..., Any]:
         span: int | None,
         schedule: str | None,
         full: bool,
+        beam: str,
+        beam_arguments: tuple[str, ...],
         root: Path,
         no_cache: bool,
         decision: Path | None,
@@ -62,6 +79,7 @@ def request_options(command: Callable[..., Any]) -> Callable[..., Any]:
         try:
             placed = make_strategy(**of_strategy)
             plan = _plan(span, decision)
+            told = beam_args(beam, beam_arguments)
         except ConfigError as error:
             raise click.UsageError(str(error)) from error
         request = Request(
@@ -71,6 +89,7 @@ def request_options(command: Callable[..., Any]) -> Callable[..., Any]:
             schedule=schedule,
             full=full,
             strategy=placed,
+            beam_args=told,
             cache=not no_cache,
             plan=plan,
         )

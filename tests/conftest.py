@@ -1,9 +1,16 @@
-"""What all tests share: TensorFlow as it is by default, and property tests without a clock."""
+"""What all tests share: TensorFlow by default, property tests without a clock, a built package."""
 
 import os
+import shutil
 import signal
+import subprocess
+import sys
+from pathlib import Path
 
+import pytest
 from hypothesis import settings
+
+ROOT = Path(__file__).parents[1]
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # the banners of each test process
 for name in ("TF_USE_LEGACY_KERAS", "KERAS_BACKEND", "TF_CONFIG"):
@@ -17,3 +24,18 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 settings.register_profile("default", deadline=None)
 settings.register_profile("ci", deadline=None, derandomize=True)
 settings.load_profile("ci" if os.environ.get("CI") else "default")
+
+
+@pytest.fixture(scope="session")
+def distributions(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the sdist and the wheel, the wheel made from the sdist."""
+    source = tmp_path_factory.mktemp("source") / "tfx-feeder"
+    ignored = shutil.ignore_patterns(
+        ".venv", ".git", "runs", "__pycache__", "*.egg-info", ".*_cache"
+    )
+    shutil.copytree(ROOT, source, symlinks=True, ignore=ignored)
+    out = tmp_path_factory.mktemp("dist")
+    command = [sys.executable, "-m", "build", "--no-isolation", "--outdir", str(out), str(source)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return out

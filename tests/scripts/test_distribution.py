@@ -1,7 +1,6 @@
 """What `python -m build` makes installs and imports away from the checkout."""
 
 import os
-import shutil
 import subprocess
 import sys
 import tarfile
@@ -10,41 +9,24 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
-
 pytestmark = pytest.mark.slow
 
 
-@pytest.fixture(scope="module")
-def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the sdist and the wheel, the wheel made from the sdist."""
-    source = tmp_path_factory.mktemp("source") / "tfx-feeder"
-    ignored = shutil.ignore_patterns(
-        ".venv", ".git", "runs", "__pycache__", "*.egg-info", ".*_cache"
-    )
-    shutil.copytree(ROOT, source, symlinks=True, ignore=ignored)
-    out = tmp_path_factory.mktemp("dist")
-    command = [sys.executable, "-m", "build", "--no-isolation", "--outdir", str(out), str(source)]
-    done = subprocess.run(command, capture_output=True, text=True)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return out
-
-
-def test_the_links_become_packages(built: Path) -> None:
-    with zipfile.ZipFile(next(built.glob("*.whl"))) as wheel:
+def test_the_links_become_packages(distributions: Path) -> None:
+    with zipfile.ZipFile(next(distributions.glob("*.whl"))) as wheel:
         names = wheel.namelist()
     assert "tfx_feeder/components/feeder_trainer/component.py" in names
     assert "tfx_feeder/pipeline/cli.py" in names
     assert any(name.endswith(".pbtxt") for name in names)
     top_level = {name.split("/")[0] for name in names}
     assert all(name.startswith("tfx_feeder") for name in top_level), top_level
-    with tarfile.open(next(built.glob("*.tar.gz"))) as sdist:
+    with tarfile.open(next(distributions.glob("*.tar.gz"))) as sdist:
         assert not [member.name for member in sdist if member.issym()]
 
 
-def test_the_wheel_imports_from_another_folder(built: Path, tmp_path: Path) -> None:
+def test_the_wheel_imports_from_another_folder(distributions: Path, tmp_path: Path) -> None:
     site = tmp_path / "site"
-    wheel = next(built.glob("*.whl"))
+    wheel = next(distributions.glob("*.whl"))
     uv = [sys.executable, "-m", "uv", "pip", "install", "--quiet", "--no-deps", "--target"]
     subprocess.run([*uv, str(site), str(wheel)], check=True)
     code = (
