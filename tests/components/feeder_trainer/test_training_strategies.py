@@ -1,5 +1,7 @@
 """One training from files to exported model under every strategy that runs on this machine."""
 
+import contextlib
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -8,9 +10,13 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfx_feeder.components.feeder_trainer.fitting import FitJob
+from tfx_feeder.components.feeder_trainer.export import save_for_warm_start
+from tfx_feeder.components.feeder_trainer.fitting import FitJob, prepared, run
+from tfx_feeder.components.feeder_trainer.give_up import GiveUp
+from tfx_feeder.components.feeder_trainer.loop_options import Loop
 from tfx_feeder.components.feeder_trainer.model_source import ModelContext
 from tfx_feeder.components.feeder_trainer.options import Feed, Image
+from tfx_feeder.components.feeder_trainer.placing.placement import open_placement
 from tfx_feeder.components.feeder_trainer.schedule import Schedule
 from tfx_feeder.components.feeder_trainer.strategies import Strategy
 from tfx_feeder.components.feeder_trainer.training import TrainingJob, train
@@ -91,11 +97,42 @@ def job(
     return make
 
 
+@pytest.fixture(scope="module")
+def rival(digit_files: list[str], digits_spec: dict[str, Any], tmp_path_factory) -> str:
+    """A model that is better than what a few epochs can come to; returns its folder."""
+    folder = tmp_path_factory.mktemp("rival")
+    (folder / "model.py").write_text(MODULE.partition("def callbacks_fn")[0])
+    job = FitJob(
+        code=UserCode(module_file=str(folder / "model.py")),
+        context=ModelContext(digits_spec, Feed(images={"image": Image(8, 8, 1)})),
+        schedule=Schedule.of("0.01:32x20"),
+        strategy=Strategy.sequential(),
+        train_files=digit_files,
+        eval_files=[],
+        checkpoint_dir=str(folder / "checkpoints"),
+    )
+    placement = open_placement(job.strategy, None)
+    with contextlib.closing(placement), prepared(job, placement) as ready:
+        run(job, placement, ready)
+        save_for_warm_start(ready.model.keras_model, folder)
+    return str(folder)
+
+
 @pytest.mark.parametrize("strategy", STRATEGIES, ids=lambda strategy: strategy.name)
-def test_it_trains_exports_and_records(
-    strategy: Strategy, job: Callable[[Strategy], TrainingJob], digits: Any, serialize: Callable
+def test_it_trains_gives_up_exports_and_records(
+    strategy: Strategy,
+    job: Callable[[Strategy], TrainingJob],
+    rival: str,
+    digits: Any,
+    serialize: Callable,
 ) -> None:
     made = job(strategy)
+    beside = {
+        "schedule": Schedule.of("0.02:33x2, 0.01:64x12"),
+        "rival": rival,
+        "loop": Loop(give_up=GiveUp("val_accuracy", "max")),
+    }
+    made = dataclasses.replace(made, fit=dataclasses.replace(made.fit, **beside))
 
     history = train(made)
 
@@ -105,9 +142,14 @@ def test_it_trains_exports_and_records(
     replicas = 1 if strategy.name in ("sequential", "parameter_server") else 2
     assert (history.placement.replicas, history.placement.attempts) == (replicas, 1)
     # 200 examples in batches of 33 and of 64: nothing is lost in the remainders.
-    assert [(row.steps, row.examples) for row in history.epochs] == [(7, 200), (7, 200), (4, 200)]
+    sizes = [(row.steps, row.examples) for row in history.epochs]
+    assert sizes[:3] == [(7, 200), (7, 200), (4, 200)]
+    told = {event.kind: event.message for event in history.events}
+    assert "The base model has val_accuracy 0.9" in told["to_beat"]
+    assert f"after {len(sizes)} epochs" in told["early_stop"]
+    assert len(sizes) < 14
     factor = 2 if strategy.learning_rate_rule == "linear" else 1
-    rates = [row.learning_rate for row in history.epochs]
+    rates = [row.learning_rate for row in history.epochs[:3]]
     # A callback of the chief's halves the rate at each epoch; a phase sets its own.
     np.testing.assert_allclose(rates, np.array([0.01, 0.005, 0.005]) * factor, rtol=1e-5)
     assert history.epochs[-1].metrics["val_accuracy"] > 0.15
