@@ -69,7 +69,9 @@ def make_dag(
     """
     limits = limits or Limits()
     file = ir.read(compiled)
-    _check(file, runs, compile_options, limits)
+    _check(runs, compile_options)
+    for node in (*limits.nodes_s, *getattr(runtime, "nodes", ())):
+        file.require(node)
     if retrain_options is not None:
         decision = f"{runs}/{{{{ run_id }}}}.decision.json"
         waits = [*waits, _decision_wait([*retrain_options, *compile_options], decision)]
@@ -78,7 +80,6 @@ def make_dag(
     task_arguments = {
         "retries": limits.retries,
         "retry_delay": timedelta(seconds=limits.retry_delay_s),
-        "retry_exponential_backoff": True,
         **late_tasks,
         **dag_arguments.pop("default_args", {}),
     }
@@ -144,7 +145,7 @@ def _run_script(node: str, *, is_last: bool) -> str:
     return f'[ -e "$IR" ] || exit {NOT_BLESSED}; {run}' if is_last else run
 
 
-def _check(file: ir.PipelineFile, runs: Path, options: Sequence[str], limits: Limits) -> None:
+def _check(runs: Path, options: Sequence[str]) -> None:
     if not runs.is_absolute():
         raise ConfigError("runs", received=str(runs), expected="an absolute path")
     if not any(re.match("--(root|factory)(=|$)", option) for option in options):
@@ -154,8 +155,6 @@ def _check(file: ir.PipelineFile, runs: Path, options: Sequence[str], limits: Li
             expected="--root with an absolute path, or --factory",
             fix="Tasks run in temporary folders, where the root would otherwise be.",
         )
-    for node in limits.nodes_s:
-        file.require(node)
 
 
 def _lateness(limits: Limits) -> tuple[dict[str, Any], dict[str, Any]]:

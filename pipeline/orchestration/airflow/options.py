@@ -90,7 +90,7 @@ class Limits:
 
     Args:
         retries: Further tries of a node that failed.
-        retry_delay_s: Seconds before the first of them; before each other, twice as long.
+        retry_delay_s: Seconds before each of them.
         nodes_s: Seconds after which a node is stopped, by node id.
         run_s: Seconds after which a run is stopped; ``None``: never.
         late_s: Seconds after which a run is late; it goes on. An SLA on Airflow 2, a deadline on

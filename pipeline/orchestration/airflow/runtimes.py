@@ -106,11 +106,15 @@ class Kubernetes:
         env: Further environment variables; templates.
         pod: Further arguments of every ``KubernetesPodOperator``: ``namespace``, ``volumes`` and
             ``volume_mounts`` of the pipeline's root, ``service_account_name`` and the like.
+        nodes: Those of single nodes, by node id; they take the place of those of ``pod``, and
+            ``env_vars`` is added to ``env``. With ``labels`` and ``env_vars`` from a ``Cluster``,
+            FeederTrainer is its chief.
     """
 
     image: str
     env: Mapping[str, str] = field(default_factory=dict)
     pod: Mapping[str, Any] = field(default_factory=dict)
+    nodes: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     def task(
         self,
@@ -125,15 +129,16 @@ class Kubernetes:
         """Returns a ``KubernetesPodOperator`` with the node's resources."""
         from airflow.providers.cncf.kubernetes.operators.pod import KubernetesPodOperator
 
+        of_node = dict(self.nodes.get(task_id, {}))
         return KubernetesPodOperator(
             task_id=task_id,
             image=self.image,
             cmds=["bash", "-c"],
             arguments=[script],
-            env_vars={**self.env, **env},
+            env_vars={**self.env, **of_node.pop("env_vars", {}), **env},
             container_resources=_container(resources),
             skip_on_exit_code=skip_on,
-            **{**self.pod, **arguments},
+            **{**self.pod, **of_node, **arguments},
         )
 
     def wait(self, wait: Wait) -> Any:

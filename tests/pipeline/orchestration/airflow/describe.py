@@ -52,6 +52,7 @@ def describe_task(task: Any, context: dict[str, Any]) -> dict[str, Any]:
         "not_yet": getattr(task, "retry_exit_code", None),
         "image": getattr(task, "image", None),
         "namespace": getattr(task, "namespace", None),
+        "labels": getattr(task, "labels", None),
         "resources": resources and {"requests": resources.requests, "limits": resources.limits},
     }
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tfx_feeder.pipeline.orchestration import ir
+from tfx_feeder.pipeline.orchestration.cluster import Cluster
 from tfx_feeder.pipeline.orchestration.ir import PipelineFile
 from tfx_feeder.pipeline.orchestration.resources import Resources
 
@@ -46,7 +47,7 @@ def made(**changes):
     return make_dag("shop", **(arguments | changes))
 
 """
-PODS = 'Kubernetes("shop:1", pod={"namespace": "ml"})'
+PODS = 'Kubernetes("shop:1", pod={"namespace": "ml", "labels": {"team": "a"}}, nodes=nodes)'
 WAIT = 'Wait("new_span", ["/opt/look.sh"], timeout_s=5)'
 CALLS = {
     "plain": "dag = made()",
@@ -58,7 +59,12 @@ CALLS = {
         limits=Limits(retries=5, retry_delay_s=3, nodes_s={{"Trainer": 60}}, run_s=600),
         tags=["shop"],
     )""",
-    "pods": f"dag = made(runtime={PODS}, waits=[{WAIT}])",
+    "pods": f"""
+from tfx_feeder.pipeline.orchestration.cluster import Cluster
+cluster = Cluster("shop", workers=2, job="/data/shop.job")
+chief = {{"labels": cluster.labels("chief", 0), "env_vars": cluster.environment("chief", 0)}}
+nodes = {{"Trainer": chief}}
+dag = made(runtime={PODS}, waits=[{WAIT}])""",
     "late": """
 from airflow import __version__
 if __version__[0] == "2":
@@ -71,6 +77,7 @@ dag = made(limits=Limits(late_s=60, on_late=on_late))""",
     "relative runs": 'dag = made(runs=Path("runs"))',
     "no root": 'dag = made(compile_options=["--data", "digits"])',
     "unknown node": 'dag = made(limits=Limits(nodes_s={"Pusher": 60}))',
+    "no such node": 'dag = made(runtime=Kubernetes("shop:1", nodes={"Pusher": {}}))',
     "no time": 'dag = made(limits=Limits(nodes_s={"Trainer": 0}))',
     "fewer tries": "dag = made(limits=Limits(retries=-1))",
     "late for nobody": "dag = made(limits=Limits(late_s=60))",
@@ -169,8 +176,16 @@ def test_pods_have_the_resources_of_their_nodes(dags):
         "limits": {"memory": "4Gi", "nvidia.com/gpu": "2"},
     }
     assert (tasks["Trainer"]["image"], tasks["Trainer"]["namespace"]) == ("shop:1", "ml")
-    assert tasks["Trainer"]["env"] == {"IR": "/runs/r1.json", "ID": "r1"}
+    assert tasks["Gen"]["env"] == {"IR": "/runs/r1.json", "ID": "r1"}
     assert tasks["new_span"]["skip"] == [99], "a pod cannot be asked again and again"
+
+
+def test_pod_of_the_trainer_can_be_the_chief_of_a_cluster(dags):
+    trainer, gen = (dags["pods"]["tasks"][name] for name in ("Trainer", "Gen"))
+    cluster = Cluster("shop", workers=2, job="/data/shop.job")
+    assert trainer["labels"] == cluster.labels("chief", 0)
+    assert trainer["env"] == gen["env"] | cluster.environment("chief", 0)
+    assert gen["labels"] == {"team": "a"}
 
 
 @pytest.mark.parametrize(
@@ -180,6 +195,7 @@ def test_pods_have_the_resources_of_their_nodes(dags):
         ("relative runs", "runs: expected an absolute path"),
         ("no root", "--root with an absolute path"),
         ("unknown node", "one of Gen, Trainer, Push, Tell"),
+        ("no such node", "one of Gen, Trainer, Push, Tell"),
         ("no time", "limits nodes_s Trainer: expected seconds above 0"),
         ("fewer tries", "limits retries: expected 0 or more"),
         ("late for nobody", "limits on_late"),
