@@ -1,71 +1,240 @@
-"""Compiles the reference pipeline for Kubeflow Pipelines."""
+"""Compiles a pipeline for Kubeflow Pipelines, and the reference pipeline for Vertex AI."""
 
+import dataclasses
 import json
 import os
+import re
+import shlex
 import subprocess
 import sys
+from collections.abc import Collection
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import click
+import yaml
+from click.core import ParameterSource
 
 from tfx_feeder.components.common.errors import FeederError
-from tfx_feeder.pipeline.launch import Request
 from tfx_feeder.pipeline.orchestration import ir
-from tfx_feeder.pipeline.quiet import quiet_imports
+from tfx_feeder.pipeline.orchestration.cluster import Cluster
+from tfx_feeder.pipeline.orchestration.compile_cli import compile_command
+from tfx_feeder.pipeline.orchestration.kubeflow_options import Kubeflow
 from tfx_feeder.pipeline.request_options import request_options
+from tfx_feeder.pipeline.retrain.cli import retrain as retrain_command
 
 ROOT = Path(__file__).parent
 KFP = ("kfp==2.17.0", "kfp-kubernetes==2.17.0")
 """What compiles the specification: TFX needs other releases of what these need."""
-_MODULE = "tfx_feeder.pipeline.orchestration.kubeflow"
+RUN_OPTIONS = ("span", "schedule", "strategy")
+"""What a run of the reference pipeline may be given."""
+_MODULES = "tfx_feeder.pipeline.orchestration"
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
-@request_options
 @click.option("--image", required=True, help="Container image with environment and code.")
 @click.option("--claim", default="", help="PersistentVolumeClaim for the root.")
 @click.option("--mount", default="/data", show_default=True, help="Where the claim is mounted.")
 @click.option("--secret", default="", help="Secret with the keys store and password: ML Metadata.")
 @click.option(
+    "--in-image",
+    metavar="PATH",
+    help="All runs are of what is compiled now, which lies there in the image.  [default: each run "
+    "compiles anew, by its parameters]",
+)
+@click.option(
+    "--retrain",
+    metavar="OPTIONS",
+    help="When to retrain, as in '--new-spans 1 --drift 0.1': options of `tfx-feeder retrain`. "
+    "Without a reason a run ends at once.",
+)
+@click.option("--workers", type=int, default=2, show_default=True, help="With --cluster env.")
+@click.option("--servers", type=int, help="With --cluster env.  [default: 1 for parameter_server]")
+@click.option("--cron", help="Run again and again: minute, hour, day, month, day of the week.")
+@click.option(
+    "--host",
+    envvar="KF_PIPELINES_ENDPOINT",
+    show_envvar=True,
+    help="URL of Kubeflow Pipelines, for --cron.",
+)
+@click.option("--namespace", help="Of the user, for --cron where Kubeflow has several.")
+@click.option("--vertex-root", metavar="gs://BUCKET/FOLDER", help="Compile for Vertex AI as well.")
+@click.option(
     "--output",
     type=click.Path(path_type=Path, file_okay=False),
     default=Path("compiled"),
     show_default=True,
-    help="Folder for pipeline.json, which goes into the image, and kubeflow.yaml.",
+    help="Folder for the files that are written.",
 )
-def main(request: Request, image: str, claim: str, mount: str, secret: str, output: Path) -> None:
-    """Writes the pipeline for Kubeflow Pipelines: one container for each node."""
-    quiet_imports()
+@click.pass_context
+def main(
+    context: click.Context,
+    image: str,
+    claim: str,
+    mount: str,
+    secret: str,
+    in_image: str | None,
+    retrain: str | None,
+    workers: int,
+    servers: int | None,
+    cron: str | None,
+    host: str | None,
+    namespace: str | None,
+    vertex_root: str | None,
+    output: Path,
+    **compiling: Any,
+) -> None:
+    """Writes a pipeline for Kubeflow Pipelines and Vertex AI: one container for each node."""
+    _check(compiling, in_image=in_image, retrain=retrain, vertex_root=vertex_root)
+    if cron and not host:
+        raise click.UsageError("--cron needs --host.")
+    context.invoke(compile_command, output=output / "pipeline.json", **compiling)
     try:
-        config, _ = import_module("tfx_feeder.pipeline.configuring").configure(request)
-        pipeline = import_module("tfx_feeder.pipeline.pipeline").create_pipeline(config)
-        compiling = import_module("tfx_feeder.pipeline.orchestration.compiling")
-        ir.write(compiling.compile_pipeline(pipeline), output / "pipeline.json")
+        file = ir.read(output / "pipeline.json")
+        clusters = _clusters(file, mount, workers, servers)
+        # A run's own strategy would need other machines than those that are compiled in.
+        own = () if compiling["factory"] or in_image else RUN_OPTIONS[: 2 if clusters else 3]
+        own = tuple(name for name in own if retrain is None or name != "span")
+        options = Kubeflow(
+            image,
+            claim=claim,
+            mount=mount,
+            secret=secret,
+            compile_options=None if in_image else _given(context, leave_out=own),
+            run_options={name: str(compiling[name] or "") for name in own},
+            retrain_options=None if retrain is None else _retrain_options(context, retrain),
+            ir=in_image or "",
+            clusters=clusters,
+        )
+        write_kubeflow(output / "pipeline.json", options, output / "kubeflow.yaml")
+        _tell(output / "kubeflow.yaml", "upload it to Kubeflow Pipelines")
+        if in_image:
+            _tell(output / "pipeline.json", f"goes into {image} as {in_image}")
+        if clusters:
+            services = [each for cluster in clusters.values() for each in cluster.services()]
+            (output / "services.yaml").write_text(yaml.safe_dump_all(services))
+            _tell(output / "services.yaml", "apply it once, in the namespace of the runs")
+        if vertex_root:
+            _write_vertex(compiling, image, vertex_root, output / "vertex.json")
     except FeederError as error:
         raise click.ClickException(str(error)) from error
-    options = {"image": image, "claim": claim, "mount": mount, "secret": secret}
-    write_kubeflow(output / "pipeline.json", options, output / "kubeflow.yaml")
-    click.echo(f"{output / 'pipeline.json'}: goes into {image} as /app/pipeline.json")
-    click.echo(f"{output / 'kubeflow.yaml'}: upload it to Kubeflow Pipelines")
+    if cron:
+        spec = str((output / "kubeflow.yaml").absolute())
+        when = {"cron": cron, "host": host, "namespace": namespace}
+        arguments = {"spec": spec, "name": file.name, **when}
+        in_kfp("-m", f"{_MODULES}.kubeflow_schedule", stdin=arguments)
+        click.echo(f"{file.name}: runs at {cron} on {host}")
 
 
-def write_kubeflow(file: Path, options: dict[str, str], path: Path) -> None:
-    """Compiles a pipeline's file by kfp, in an environment that uv makes and keeps."""
+main.params += [option for option in compile_command.params if option.name != "output"]
+
+
+def write_kubeflow(file: Path, options: Kubeflow, path: Path) -> None:
+    """Compiles a pipeline's file by kfp.
+
+    Args:
+        file: As ``tfx-feeder compile`` wrote it.
+        options: Where and how its nodes run.
+        path: Of the YAML that is written.
+
+    Raises:
+        ConfigError: The pipeline cannot run so.
+    """
+    options.check(ir.read(file))
+    given = dataclasses.asdict(options)
+    arguments = {"file": str(file.absolute()), "options": given, "path": str(path.absolute())}
+    in_kfp("-m", f"{_MODULES}.kubeflow", stdin=arguments)
+
+
+def in_kfp(*arguments: str, stdin: Any = None) -> str:
+    """Runs Python in an environment with kfp, which uv makes and keeps; returns what it prints."""
     uv = Path(sys.executable).with_name("uv")
     packages = [argument for package in KFP for argument in ("--with", package)]
-    command = [str(uv), "run", "--no-project", "--isolated", *packages, "python", "-m", _MODULE]
-    arguments = {"file": str(file.absolute()), "options": options, "path": str(path.absolute())}
-    compiled = subprocess.run(
-        command,
-        input=json.dumps(arguments),
+    called = subprocess.run(
+        [str(uv), "run", "--no-project", "--isolated", *packages, "python", *arguments],
+        input=json.dumps(stdin),
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
     )
-    if compiled.returncode:
-        reason = (compiled.stderr.strip().splitlines() or ["no message"])[-1]
+    if called.returncode:
+        reason = (called.stderr.strip().splitlines() or ["no message"])[-1]
         raise click.ClickException(reason.removeprefix("Error: "))
+    return called.stdout
+
+
+def _check(
+    compiling: dict[str, Any], *, in_image: str | None, retrain: str | None, vertex_root: str | None
+) -> None:
+    if vertex_root and compiling["factory"]:
+        raise click.UsageError("--vertex-root is about the reference pipeline, --factory is not.")
+    if retrain is None:
+        return
+    if in_image or compiling["factory"]:
+        raise click.UsageError("--retrain is for runs that compile the reference pipeline.")
+    if compiling["span"] is not None:
+        raise click.UsageError("--span cannot be given with --retrain, which decides it.")
+
+
+def _clusters(
+    file: ir.PipelineFile, mount: str, workers: int, servers: int | None
+) -> dict[str, Cluster]:
+    clusters = {}
+    for node, strategy in file.strategies.items():
+        if strategy.cluster == "env":
+            name = re.sub("[^a-z0-9]+", "-", f"{file.name}-{node}".lower())
+            clusters[node] = Cluster.for_strategy(
+                strategy,
+                name,
+                job=f"{mount}/kubeflow/{name}.job",
+                workers=workers,
+                servers=servers,
+            )
+    return clusters
+
+
+def _retrain_options(context: click.Context, text: str) -> tuple[str, ...]:
+    known = {option.name for option in retrain_command.params}
+    others = [option.name for option in compile_command.params if option.name not in known]
+    words = (*shlex.split(text), *_given(context, leave_out=others))
+    # Read here, for what is wrong with it would be told in the middle of a run only.
+    retrain_command.make_context("--retrain", ["--decide", "--json", *words])
+    return words
+
+
+def _given(context: click.Context, *, leave_out: Collection[str | None]) -> tuple[str, ...]:
+    """Returns the options of ``tfx-feeder compile`` on this command line, but for some."""
+    words: list[str] = []
+    for option in compile_command.params:
+        name = option.name or ""
+        source = context.get_parameter_source(name)
+        if name in leave_out or source is not ParameterSource.COMMANDLINE:
+            continue
+        value, flag = context.params[name], max(option.opts, key=len)
+        if value is True:
+            words.append(flag)
+        else:
+            values = value if isinstance(value, tuple) else (value,)
+            # Containers have a working folder of their own.
+            words += [
+                f"{flag}={each.absolute() if isinstance(each, Path) else each}" for each in values
+            ]
+    return tuple(words)
+
+
+def _write_vertex(compiling: dict[str, Any], image: str, root: str, path: Path) -> None:
+    request = request_options(lambda request, **others: request)(**compiling)
+    config, _ = import_module("tfx_feeder.pipeline.configuring").configure(request)
+    copied = import_module(f"{_MODULES}.vertex").write_spec(config, root, image, path)
+    _tell(path, "upload it to Vertex AI Pipelines")
+    for folder in copied:
+        target = f"{root.rstrip('/')}/{folder.relative_to(config.root)}"
+        click.echo(f"before the first run: gcloud storage rsync -r {folder} {target}")
+
+
+def _tell(path: Path, what: str) -> None:
+    click.echo(f"{path}: {what}")
 
 
 if __name__ == "__main__":

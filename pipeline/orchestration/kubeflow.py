@@ -5,120 +5,92 @@ Needs ``kfp`` and ``kfp-kubernetes``, and no TFX: it runs in an environment of i
 
 # The functions that kfp reads are made at run time, from what the pipeline holds.
 # pyright: reportMissingImports=false, reportAttributeAccessIssue=false, reportCallIssue=false
+# pyright: reportFunctionMemberAccess=false
 
 import json
+import re
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from inspect import Parameter, Signature
 from pathlib import Path
 from typing import Any
 
 from kfp import compiler, dsl, kubernetes
 
 from tfx_feeder.components.common.errors import ConfigError
-from tfx_feeder.pipeline.orchestration import ir
+from tfx_feeder.pipeline.orchestration import ir, kubeflow_steps
+from tfx_feeder.pipeline.orchestration.cluster import Cluster
 from tfx_feeder.pipeline.orchestration.ir import PipelineFile
+from tfx_feeder.pipeline.orchestration.kubeflow_options import Kubeflow
+from tfx_feeder.pipeline.orchestration.kubeflow_steps import ANSWER, YES, Step
 
-RUN_ID = dsl.PIPELINE_JOB_ID_PLACEHOLDER
-"""Stands for the id of the run; Kubeflow puts it in."""
 STORE_VARIABLE = "TFX_FEEDER_STORE"
 PASSWORD_VARIABLE = "TFX_FEEDER_STORE_PASSWORD"
-
-
-@dataclass(frozen=True, slots=True)
-class Kubeflow:
-    """Where and how the nodes run.
-
-    Args:
-        image: Container image with the pipeline's environment and code.
-        ir: The compiled pipeline inside the container.
-        claim: Name of a PersistentVolumeClaim for the pipeline's root; empty: the root is on an
-            object store.
-        mount: Where the claim is mounted: the pipeline's root lies below it.
-        secret: Name of a Secret whose keys ``store`` and ``password`` say where ML Metadata is;
-            empty: what the pipeline was compiled with.
-        retries: How often a failed node is run again.
-
-    Raises:
-        ConfigError: There is no image, or a mount without a claim.
-    """
-
-    image: str
-    ir: str = "/app/pipeline.json"
-    claim: str = ""
-    mount: str = "/data"
-    secret: str = ""
-    retries: int = 2
-
-    def __post_init__(self) -> None:
-        if not self.image:
-            raise ConfigError("image", received=self.image, expected="the name of an image")
-        if self.retries < 0:
-            raise ConfigError("retries", received=self.retries, expected="0 or more")
 
 
 def write_spec(file: PipelineFile, options: Kubeflow, path: Path) -> None:
     """Compiles a pipeline for Kubeflow Pipelines.
 
     Args:
-        file: As ``tfx-feeder compile`` wrote it.
-        options: Where and how its nodes run.
+        file: As ``tfx-feeder compile`` wrote it; it says which nodes there are.
+        options: Where and how they run.
         path: Of the YAML that is written.
 
     Raises:
-        ConfigError: The root of the pipeline cannot be reached from all containers.
+        ConfigError: The pipeline cannot run so.
     """
-    _check_root(file, options)
+    options.check(file)
     path.parent.mkdir(parents=True, exist_ok=True)
     compiler.Compiler().compile(_pipeline(file, options), str(path))
 
 
-def _check_root(file: PipelineFile, options: Kubeflow) -> None:
-    if "://" in file.root:
-        return
-    if not options.claim or not Path(file.root).is_relative_to(options.mount):
-        raise ConfigError(
-            "root",
-            received=file.root,
-            expected=f"an object store, or a folder below {options.mount}, where a claim is",
-            fix=f"Compile with --root {options.mount}/..., and name the claim.",
-        )
-
-
 def _pipeline(file: PipelineFile, options: Kubeflow) -> Any:
-    handlers = file.exit_handlers
-    if len(handlers) > 1:
-        raise ConfigError(
-            "exit_handlers", received=handlers, expected="one at most: Kubeflow knows no more"
-        )
-
-    def body() -> None:
-        if not handlers:
-            _nodes(file, options)
+    def body(*values: Any) -> None:
+        given = dict(zip(options.run_options, values, strict=True))
+        if not file.exit_handlers:
+            _decided(file, options, given)
             return
-        with dsl.ExitHandler(_task(file, options, handlers[0])):
-            _nodes(file, options)
+        last = kubeflow_steps.run_node(options, file.exit_handlers[0], is_last=True)
+        with dsl.ExitHandler(_task(file, options, last)):
+            _decided(file, options, given)
 
-    body.__name__ = file.name
+    _declare(body, file.name, [(name, str, value) for name, value in options.run_options.items()])
     return dsl.pipeline(name=_name(file.name), description=f"The TFX pipeline {file.name}.")(body)
 
 
-def _nodes(file: PipelineFile, options: Kubeflow) -> None:
+def _decided(file: PipelineFile, options: Kubeflow, given: dict[str, Any]) -> None:
+    if options.retrain_options is None:
+        _nodes(file, options, given)
+        return
+    decision = _task(file, options, kubeflow_steps.decide(options))
+    with dsl.If(decision.outputs[ANSWER] == YES):
+        _nodes(file, options, given)
+
+
+def _nodes(file: PipelineFile, options: Kubeflow, given: dict[str, Any]) -> None:
+    first = []
+    if options.compile_options is not None:
+        first.append(_task(file, options, kubeflow_steps.compile_anew(options), given))
     tasks: dict[str, Any] = {}
     for node, upstream in file.upstream.items():
-        if node not in file.exit_handlers:
-            tasks[node] = _task(file, options, node)
-            tasks[node].after(*(tasks[before] for before in upstream))
+        if node in file.exit_handlers:
+            continue
+        before = [*first, *(tasks[name] for name in upstream)]
+        tasks[node] = _task(file, options, kubeflow_steps.run_node(options, node)).after(*before)
+        for member in kubeflow_steps.run_members(options, node):
+            _task(file, options, member).after(*before)
 
 
-def _task(file: PipelineFile, options: Kubeflow, node: str) -> Any:
-    task = _component(options, node)()
-    task.set_display_name(node)
+def _task(
+    file: PipelineFile, options: Kubeflow, step: Step, given: dict[str, Any] | None = None
+) -> Any:
+    task = _component(options.image, step)(**(given or {}))
+    task.set_display_name(step.name)
     # Whether a node has to run is decided by TFX's cache, with what it knows of inputs and code.
     task.set_caching_options(False)
-    if options.retries and node not in file.exit_handlers:
+    if options.retries and step.node not in file.exit_handlers:
         task.set_retry(options.retries, backoff_duration="10s", backoff_factor=2)
-    asked = file.resources.get(node)
+    asked = file.resources.get(step.node)
     if asked is not None:
         for amount, set_limit in ((asked.cpu, "cpu"), (asked.memory, "memory")):
             if amount:
@@ -126,6 +98,10 @@ def _task(file: PipelineFile, options: Kubeflow, node: str) -> Any:
                 getattr(task, f"set_{set_limit}_limit")(amount)
         if asked.accelerator:
             task.set_accelerator_type(asked.accelerator).set_accelerator_limit(asked.count)
+    for name, value in step.variables.items():
+        task.set_env_variable(name, value)
+    for name, value in step.labels.items():
+        kubernetes.add_pod_label(task, name, value)
     if options.claim:
         kubernetes.mount_pvc(task, pvc_name=options.claim, mount_path=options.mount)
     if options.secret:
@@ -134,34 +110,46 @@ def _task(file: PipelineFile, options: Kubeflow, node: str) -> Any:
     return task
 
 
-def _component(options: Kubeflow, node: str) -> Callable[..., Any]:
-    def container():  # kfp takes an annotation for an output.
+def _component(image: str, step: Step) -> Callable[..., Any]:
+    def container(*placeholders: Any) -> Any:
         return dsl.ContainerSpec(
-            image=options.image,
-            command=["tfx-feeder", "run-node"],
-            # To Kubeflow a model that was not blessed would be a failure, and the run over.
-            args=[
-                *("--ir", options.ir, "--node", node, "--run-id", RUN_ID),
-                *("--unblessed-ok", "--json-logs"),
-            ],
+            image=image,
+            command=["sh", "-c", step.script],
+            args=[*step.arguments, *placeholders],
         )
 
-    container.__name__ = _name(node).replace("-", "_")
+    outputs = [(step.output, dsl.OutputPath(str), Parameter.empty)] if step.output else []
+    inputs = [(name, str, Parameter.empty) for name in step.inputs]
+    _declare(container, step.name, [*inputs, *outputs])
     return dsl.container_component(container)
+
+
+def _declare(function: Any, name: str, parameters: list[tuple[str, Any, Any]]) -> None:
+    """Gives a function the name, and parameters by (name, type, default), that kfp reads off it."""
+    function.__name__ = _name(name).replace("-", "_")
+    function.__annotations__ = {}
+    function.__signature__ = Signature(
+        [
+            Parameter(each, Parameter.POSITIONAL_OR_KEYWORD, annotation=kind, default=default)
+            for each, kind, default in parameters
+        ]
+    )
+
+
+def _name(text: str) -> str:
+    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")
 
 
 def main() -> None:
     """Reads the arguments of ``write_spec`` as JSON from standard input; for another process."""
     arguments = json.load(sys.stdin)
     file = ir.read(Path(arguments["file"]))
+    given = arguments["options"]
+    clusters = {node: Cluster(**each) for node, each in given.pop("clusters", {}).items()}
     try:
-        write_spec(file, Kubeflow(**arguments["options"]), Path(arguments["path"]))
+        write_spec(file, Kubeflow(**given, clusters=clusters), Path(arguments["path"]))
     except ConfigError as error:
         sys.exit(f"Error: {error}")
-
-
-def _name(text: str) -> str:
-    return "".join(c.lower() if c.isalnum() else "-" for c in text).strip("-")
 
 
 if __name__ == "__main__":

@@ -1,0 +1,66 @@
+"""What does not fit is told before anything is compiled."""
+
+import dataclasses
+
+import pytest
+
+from tfx_feeder.components.common.errors import ConfigError
+from tfx_feeder.pipeline.orchestration.cluster import Cluster
+from tfx_feeder.pipeline.orchestration.ir import PipelineFile
+from tfx_feeder.pipeline.orchestration.kubeflow_options import Kubeflow
+
+
+def file(root: str) -> PipelineFile:
+    return PipelineFile(
+        {
+            "pipeline_info": {"id": "shop"},
+            "runtime_spec": {"pipeline_root": {"field_value": {"string_value": root}}},
+            "nodes": [{"pipeline_node": {"node_info": {"id": name}}} for name in ("Gen", "Tell")],
+        }
+    )
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"image": ""}, "image: expected"),
+        ({"retries": -1}, "retries: expected 0 or more"),
+        ({"run_options": {"span": ""}}, "compile_options: expected what each run compiles"),
+        ({"retrain_options": ()}, "compile_options: expected what each run compiles"),
+        ({"compile_options": ()}, "claim: expected a claim"),
+        (
+            {"compile_options": (), "claim": "c", "run_options": {"--span": ""}},
+            "run_options: expected names such as span",
+        ),
+    ],
+)
+def test_options_fit_each_other(options, message):
+    with pytest.raises(ConfigError, match=message):
+        Kubeflow(**{"image": "i", **options})
+
+
+@pytest.mark.parametrize("root", ["s3://bucket/shop", "/data/shop"])
+def test_a_root_is_on_an_object_store_or_below_the_claim(root):
+    Kubeflow("i", claim="c").check(file(root))
+
+
+@pytest.mark.parametrize("options", [{}, {"claim": "c", "mount": "/mnt"}])
+def test_any_other_root_is_refused(options):
+    with pytest.raises(ConfigError, match=r"root: expected an object store.*Compile with --root"):
+        Kubeflow("i", **options).check(file("/data/shop"))
+
+
+def test_kubeflow_has_one_exit_handler():
+    two = dataclasses.replace(file("s3://bucket"), exit_handlers=("Gen", "Tell"))
+    with pytest.raises(ConfigError, match="one at most"):
+        Kubeflow("i").check(two)
+
+
+@pytest.mark.parametrize(
+    ("node", "job", "message"),
+    [("Fit", "/data/j", "one of Gen, Tell"), ("Gen", "/tmp/j", "a path below /data")],
+)
+def test_a_cluster_belongs_to_a_node_and_meets_on_the_claim(node, job, message):
+    options = Kubeflow("i", claim="c", clusters={node: Cluster("shop", workers=2, job=job)})
+    with pytest.raises(ConfigError, match=message):
+        options.check(file("/data/shop"))
