@@ -14,6 +14,8 @@ _ENVIRONMENT = {
     "TF_CPP_MIN_LOG_LEVEL": "3",
     # gRPC's C++ code reports forks and closed connections while MLMD and Beam work.
     "GRPC_VERBOSITY": "ERROR",
+    # ML Metadata's C++ code tells of each connection to a database server; errors (2) may stay.
+    "GLOG_minloglevel": "2",
 }
 
 

@@ -1,11 +1,8 @@
-"""Runs one node of a compiled pipeline in this process, as TFX's own local runner runs each.
+"""Runs one node of a compiled pipeline in this process, at most once to its end.
 
-The modules of TFX beside ``tfx.v1`` that are imported here are what its runners are made of. They
-are no public API, so the locks pin TFX exactly, and a test guards each of them on both lines.
+TFX is imported where a node has to run, and not before: what has succeeded already, or cannot run
+yet, is answered out of ML Metadata alone.
 """
-
-# TFX declares no exports in its public modules, and messages get their names at run time.
-# pyright: reportPrivateImportUsage=false, reportAttributeAccessIssue=false
 
 import contextlib
 import enum
@@ -13,28 +10,26 @@ import logging
 import os
 import re
 from collections.abc import Iterator, Sequence
+from importlib import import_module
 from pathlib import Path
-from typing import Any
 
 import filelock
-import ml_metadata as mlmd
-import tenacity
-from google.protobuf import json_format
-from tfx.dsl.compiler import constants
-from tfx.orchestration import metadata
-from tfx.orchestration.local import runner_utils
-from tfx.orchestration.portable import launcher, runtime_parameter_utils
-from tfx.proto.orchestration import pipeline_pb2
 
 from tfx_feeder.components.common.errors import FeederError
 from tfx_feeder.pipeline.launch import cause
 from tfx_feeder.pipeline.lineage import Lineage
 from tfx_feeder.pipeline.orchestration.ir import NotRunnableError, PipelineFile
+from tfx_feeder.pipeline.orchestration.node_store import (
+    StoreUnreachableError,
+    connect,
+    connection_of,
+    register_types,
+)
+from tfx_feeder.pipeline.quiet import quiet_imports
 from tfx_feeder.pipeline.records import MADE_OUTPUTS, Execution
-from tfx_feeder.pipeline.store import close, writable
+from tfx_feeder.pipeline.store import close
 
-CONNECT_S = 120.0
-"""How long a store that cannot be reached is tried again, in seconds."""
+_LAUNCHING = "tfx_feeder.pipeline.orchestration.launching"
 _LOCKS = ".locks"
 _LOG = logging.getLogger(__name__)
 
@@ -57,10 +52,6 @@ def status_of(error: Exception) -> Status:
     return Status.BAD_CONFIG if isinstance(error, NotRunnableError) else Status.FAILED
 
 
-class StoreUnreachableError(FeederError):
-    """ML Metadata did not answer in time."""
-
-
 class NodeFailedError(FeederError):
     """A node did not get to its end, though nothing was raised."""
 
@@ -71,7 +62,7 @@ def run_node(
     run_id: str,
     *,
     store: str | None = None,
-    connect_s: float = CONNECT_S,
+    connect_s: float = 120.0,
 ) -> Status:
     """Runs a node, unless it has succeeded in this run before.
 
@@ -94,34 +85,27 @@ def run_node(
         NodeFailedError: Its inputs could not be resolved.
         Exception: Whatever its executor raised.
     """
-    if node_id not in file.upstream:
-        raise NotRunnableError(
-            "node", received=node_id, expected=f"one of {', '.join(file.upstream)}"
-        )
-    pipeline = json_format.ParseDict(dict(file.pipeline), pipeline_pb2.Pipeline())
-    runtime_parameter_utils.substitute_runtime_parameter(
-        pipeline, {constants.PIPELINE_RUN_ID_PARAMETER_NAME: run_id}
-    )
-    deployment = runner_utils.extract_local_deployment_config(pipeline)
-    if store is None:
-        kind = deployment.metadata_connection_config.WhichOneof("connection_config")
-        connection = getattr(deployment.metadata_connection_config, kind)
-    else:
-        connection = writable(store)
-    opened = connect(connection, connect_s)
-    lineage = Lineage(opened, file.name)
+    file.require(node_id)
+    connection = connection_of(file, store)
     with _alone(file.root, node_id, run_id):
+        opened = connect(connection, connect_s)
+        lineage = Lineage(opened, file.name)
         done = _newest(lineage, node_id, run_id)
         if done is not None and done.state in MADE_OUTPUTS:
             _LOG.info("%s has succeeded in run %s already.", node_id, run_id)
             return _status(done)
         _check_upstream(file, lineage, node_id, run_id)
+        quiet_imports(_LAUNCHING)
+        register_types(opened, file, node_id)
         try:
-            _launch(pipeline, deployment, connection, node_id)
+            import_module(_LAUNCHING).launch(file, node_id, run_id, connection)
         except BaseException as error:
-            close(opened, run_id, cause(error), f"{file.name}.{node_id}")
+            with contextlib.suppress(StoreUnreachableError):
+                reopened = connect(connection, connect_s)
+                close(reopened, run_id, cause(error), f"{file.name}.{node_id}")
             raise
-        made = _newest(lineage, node_id, run_id)
+        # Anew: servers close connections that nobody uses for as long as a training takes.
+        made = _newest(Lineage(connect(connection, connect_s), file.name), node_id, run_id)
     if made is None:
         _LOG.info("%s was left out: a condition is not met.", node_id)
         return Status.DONE
@@ -130,49 +114,15 @@ def run_node(
     return _status(made)
 
 
-def connect(connection: Any, patience_s: float) -> mlmd.MetadataStore:
-    """Opens a store; tries again, with growing pauses, while it cannot be reached.
-
-    Args:
-        connection: ``ConnectionConfig`` of ML Metadata.
-        patience_s: For how long, in seconds.
-
-    Raises:
-        StoreUnreachableError: It never answered.
-    """
-    attempts = tenacity.Retrying(
-        stop=tenacity.stop_after_delay(patience_s),
-        wait=tenacity.wait_random_exponential(multiplier=0.5, max=15),
-        before_sleep=tenacity.before_sleep_log(_LOG, logging.WARNING),
-        reraise=True,
-    )
-    try:
-        return attempts(mlmd.MetadataStore, connection)
-    except Exception as error:  # Of a type that differs from release to release.
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
-        raise StoreUnreachableError(
-            f"ML Metadata could not be reached within {patience_s:g} s: {reason}"
-        ) from error
-
-
-def _launch(
-    pipeline: pipeline_pb2.Pipeline, deployment: Any, connection: Any, node_id: str
-) -> None:
-    [node] = [n.pipeline_node for n in pipeline.nodes if n.pipeline_node.node_info.id == node_id]
-    launcher.Launcher(
-        pipeline_node=node,
-        mlmd_connection=metadata.Metadata(connection),
-        pipeline_info=pipeline.pipeline_info,
-        pipeline_runtime_spec=pipeline.runtime_spec,
-        executor_spec=runner_utils.extract_executor_spec(deployment, node_id),
-        custom_driver_spec=runner_utils.extract_custom_driver_spec(deployment, node_id),
-    ).launch()
-
-
 def _newest(lineage: Lineage, node_id: str, run_id: str) -> Execution | None:
     """Returns the execution of a node in a run; the one that succeeded, if there are several."""
-    found = [e for e in lineage.executions(run_id) if e.node == node_id]
+    found = [e for e in _executions(lineage, run_id) if e.node == node_id]
     return max(found, key=lambda e: (e.state in MADE_OUTPUTS, e.id), default=None)
+
+
+def _executions(lineage: Lineage, run_id: str) -> list[Execution]:
+    """Returns the executions of a run; another pipeline may have a run of the same id."""
+    return [e for e in lineage.executions(run_id) if e.pipeline == lineage.pipeline]
 
 
 def _check_upstream(file: PipelineFile, lineage: Lineage, node_id: str, run_id: str) -> None:
@@ -184,7 +134,7 @@ def _check_upstream(file: PipelineFile, lineage: Lineage, node_id: str, run_id: 
     needed = file.upstream[node_id]
     if node_id in file.exit_handlers or _conditional(file, (node_id, *needed)):
         return
-    made = {e.node for e in lineage.executions(run_id) if e.state in MADE_OUTPUTS}
+    made = {e.node for e in _executions(lineage, run_id) if e.state in MADE_OUTPUTS}
     missing = [node for node in needed if node not in made]
     if missing:
         raise NotRunnableError(

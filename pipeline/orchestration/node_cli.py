@@ -4,14 +4,17 @@ import logging
 import sys
 from importlib import import_module
 from pathlib import Path
+from typing import NoReturn
 
 import click
 from pythonjsonlogger.json import JsonFormatter
 
+from tfx_feeder.components.common.errors import FeederError
 from tfx_feeder.pipeline.launch import cause
 from tfx_feeder.pipeline.orchestration import ir
-from tfx_feeder.pipeline.orchestration.one_line import one_line
 from tfx_feeder.pipeline.quiet import quiet_imports
+
+_NODE = "tfx_feeder.pipeline.orchestration.node"
 
 
 @click.command("run-node")
@@ -30,10 +33,23 @@ from tfx_feeder.pipeline.quiet import quiet_imports
     show_envvar=True,
     help="ML Metadata store to use instead of the compiled one; see `tfx-feeder runs --help`.",
 )
+@click.option(
+    "--patience",
+    type=click.FloatRange(min=0),
+    default=120,
+    show_default=True,
+    help="How long ML Metadata is waited for, in seconds.",
+)
 @click.option("--unblessed-ok", is_flag=True, help="Exit with 0 where the model was not blessed.")
 @click.option("--json-logs", is_flag=True, help="Log lines of JSON.")
 def run_node(
-    path: Path, node: str, run_id: str, store: str | None, unblessed_ok: bool, json_logs: bool
+    path: Path,
+    node: str,
+    run_id: str,
+    store: str | None,
+    patience: float,
+    unblessed_ok: bool,
+    json_logs: bool,
 ) -> None:
     """Run one node of a compiled pipeline, unless it has succeeded in this run before.
 
@@ -41,18 +57,30 @@ def run_node(
     was not blessed, so nothing was pushed, 4 ML Metadata cannot be reached.
     """
     _log_to_stderr(json_logs, node=node, run_id=run_id)
-    with one_line():
-        file = ir.read(path)
-        file.require(node)
-        quiet_imports("tfx.orchestration.portable.launcher")
-        nodes = import_module("tfx_feeder.pipeline.orchestration.node")
+    # Before ML Metadata's client is imported, which logs every connection otherwise.
+    quiet_imports(_NODE)
+    nodes = import_module(_NODE)
     try:
-        status = nodes.run_node(file, node, run_id, store=store)
+        file = ir.read(path)
+    except FeederError as error:
+        _exit(nodes.Status.BAD_CONFIG, f"Error: {error}", as_json=json_logs)
+    try:
+        status = nodes.run_node(file, node, run_id, store=store, connect_s=patience)
     except Exception as error:
-        logging.exception("%s failed.", node)
-        click.echo(f"Failed in {node}: {cause(error)}", err=True)
-        sys.exit(nodes.status_of(error))
+        status = nodes.status_of(error)
+        if status == nodes.Status.FAILED:
+            _exit(status, f"Failed in {node}: {cause(error)}", as_json=json_logs, error=error)
+        _exit(status, f"Error: {error}", as_json=json_logs)
     sys.exit(0 if unblessed_ok and status == nodes.Status.NOT_BLESSED else status)
+
+
+def _exit(status: int, text: str, *, as_json: bool, error: Exception | None = None) -> NoReturn:
+    """Ends the process; the last line says why, after the traceback of an error."""
+    if as_json or error is not None:
+        logging.error(text, exc_info=error)
+    if not as_json:
+        click.echo(text, err=True)
+    sys.exit(status)
 
 
 def _log_to_stderr(as_json: bool, **fields: str) -> None:
