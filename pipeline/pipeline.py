@@ -5,6 +5,7 @@
 
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from tfx import v1 as tfx
 from tfx.components import Transform
@@ -191,9 +192,10 @@ def _example_gen(
 
 def _blessed_model(before: tfx.types.BaseChannel, *, stock: bool) -> tfx.dsl.Resolver:
     latest = tfx.dsl.experimental.LatestBlessedModelStrategy
+    bound: dict[str, Any] = {} if stock else {"before": before}
     return tfx.dsl.Resolver(
         strategy_class=latest if stock else BlessedBefore,
-        **({} if stock else {"before": before}),
+        **bound,
         model=tfx.dsl.Channel(type=tfx.types.standard_artifacts.Model),
         blessing=tfx.dsl.Channel(type=tfx.types.standard_artifacts.ModelBlessing),
     )

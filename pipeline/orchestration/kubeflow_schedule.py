@@ -1,7 +1,7 @@
 """Recurring runs on Kubeflow Pipelines; needs ``kfp``, and no TFX."""
 
 # kfp is not in the environment that types are checked in.
-# pyright: reportMissingImports=false
+# pyright: reportMissingImports=false, reportAttributeAccessIssue=false
 
 import json
 import sys
