@@ -1,6 +1,7 @@
 """``tfx-feeder cluster``: manifests that Kubernetes and Kubeflow accept."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -146,7 +147,11 @@ def validated(documents):
     command = [str(uv), "run", "--no-project", "--isolated", *packages, "python"]
     program = Path(__file__).with_name("validate_manifests.py")
     ran = subprocess.run(
-        [*command, str(program)], input=json.dumps(documents), capture_output=True, text=True
+        [*command, str(program)],
+        input=json.dumps(documents),
+        env={"UV_SYSTEM_CERTS": "true", **os.environ},
+        capture_output=True,
+        text=True,
     )
     assert ran.returncode == 0, ran.stderr
     return json.loads(ran.stdout)
