@@ -44,6 +44,7 @@ def test_no_reason_has_an_exit_status_of_its_own(ask):
     assert "No: new spans 1, 2, 3; 4 are waited for" in ask(
         "--decide", "--new-spans", "4", status=99
     )
+    assert "No: " in ask("--once", "--new-spans", "4", status=99)
 
 
 def test_spans_that_are_still_written_to_do_not_count(ask):
