@@ -1,49 +1,16 @@
 """Airflow in environments of its own, and a scheduler that runs."""
 
-import glob
-import os
-import pwd
 import shutil
-import signal
-import socket
-import subprocess
 import sys
-import tempfile
-import time
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 HERE = Path(__file__).parent
-ROOT = HERE.parents[3]
 TINY = HERE.parent / "tiny"
-CACHE = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"), "tfx-feeder")
+sys.path.insert(0, str(HERE))
 
-
-@dataclass(frozen=True)
-class Airflow:
-    """An installed Airflow.
-
-    Args:
-        line: Its major version.
-        programs: Folder with its programs.
-    """
-
-    line: str
-    programs: Path
-
-    def environment(self, home: Path) -> dict[str, str]:
-        """Returns the environment variables of its processes; nothing of this process's own."""
-        return {
-            "PATH": f"{self.programs}:{os.defpath}",
-            "HOME": str(home),
-            "LANG": "C.UTF-8",
-            "AIRFLOW_HOME": str(home / "airflow"),
-            "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
-        }
+import deployment as airflows  # noqa: E402
 
 
 @pytest.fixture(scope="session", params=["2", "3"])
@@ -51,195 +18,66 @@ def airflow(request):
     """One line after the other."""
     if request.param == "2" and sys.version_info >= (3, 13):
         pytest.skip("Airflow 2.11 needs Python 3.12 or older")
-    command = [sys.executable, ROOT / "scripts" / "airflow_env.py", request.param, CACHE]
-    made = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
-    return Airflow(request.param, Path(made.stdout.strip()))
+    return airflows.installed(request.param)
 
 
 @pytest.fixture(scope="session")
 def postgres():
-    """Port of a PostgreSQL server whose only user, ``postgres``, needs no password."""
-    found = shutil.which("initdb") or max(glob.glob("/usr/lib/postgresql/*/bin/initdb"), default="")
-    if not found:
+    """Port of a PostgreSQL server."""
+    programs = airflows.postgres_programs()
+    if programs is None:
         pytest.skip("PostgreSQL is not installed (Debian: apt-get install postgresql)")
-    programs, port = Path(found).resolve().parent, free_port()
-    owner: dict[str, Any] = {}
-    folder = Path(tempfile.mkdtemp(prefix="feeder-postgres-"))
-    if os.geteuid() == 0:  # As which the server refuses to run.
-        account = pwd.getpwnam("postgres")
-        os.chown(folder, account.pw_uid, account.pw_gid)
-        owner = {"user": account.pw_uid, "group": account.pw_gid, "extra_groups": []}
-    data = str(folder / "data")
-    initialise = [programs / "initdb", "-D", data, "-U", "postgres", "-A", "trust", "--no-sync"]
-    subprocess.run(initialise, check=True, stdout=subprocess.DEVNULL, cwd=folder, **owner)
-    listen = ["-h", "127.0.0.1", "-p", str(port), "-k", "", "-F"]
-    with (folder / "log").open("w") as log:
-        server = subprocess.Popen(
-            [programs / "postgres", "-D", data, *listen], cwd=folder, stderr=log, **owner
-        )
-    ready = [programs / "pg_isready", "-q", "-h", "127.0.0.1", "-p", str(port)]
-    until(lambda: subprocess.run(ready).returncode == 0, 60, "PostgreSQL is up")
-    yield port
-    server.send_signal(signal.SIGINT)
-    server.wait(60)
-    shutil.rmtree(folder)
+    with airflows.postgres_server(programs) as port:
+        yield port
+
+
+@pytest.fixture(scope="session")
+def compiled(tmp_path_factory):
+    """Folder of ``tiny.json`` and, as the DAG file expects it, ``airflow/pipeline.json``.
+
+    They say which nodes there are; each run compiles its pipeline anew. So both lines share them.
+    """
+    from tfx_feeder.pipeline.orchestration import compiling, ir
+    from tfx_feeder.pipeline.orchestration.compile_cli import compile_command
+
+    root = tmp_path_factory.mktemp("compiled")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TINY_ROOT", str(root))
+        patch.syspath_prepend(str(TINY))
+        import tiny_pipeline
+
+        tiny = compiling.compile_pipeline(tiny_pipeline.create(), exit_handlers=["Tell"])
+    ir.write(tiny, root / "tiny.json")
+    reference = root / "airflow" / "pipeline.json"
+    options = ["--root", str(root), "--span", "1", "--output", str(reference)]
+    compile_command.main(options, standalone_mode=False)
+    return root
 
 
 @pytest.fixture(scope="module")
-def deployment(airflow, postgres, tmp_path_factory):
-    """A running Airflow with the DAGs of the tiny pipeline."""
+def deployment(airflow, postgres, compiled, tmp_path_factory):
+    """A running Airflow with the DAGs of the tiny pipeline and of the reference pipeline."""
     root = tmp_path_factory.mktemp("airflow")
-    compile_tiny(root)
-    made = Deployment(airflow, postgres, root)
+    shutil.copy(compiled / "tiny.json", root)
+    shutil.copytree(compiled / "airflow", root / "reference" / "airflow")
+    programs = str(Path(sys.executable).parent)
+    made = airflows.Deployment(
+        airflow,
+        postgres,
+        root,
+        dag_files=[HERE / "dags" / "tiny_dags.py", airflows.ROOT / "airflow_runner.py"],
+        dag_ids=["daily", "tfx_feeder", "tiny"],
+        settings={
+            "TINY_ROOT": str(root),
+            "TINY_BIN": programs,
+            "TINY_CODE": str(TINY),
+            "TFX_FEEDER_ROOT": str(root / "reference"),
+            "TFX_FEEDER_BIN": programs,
+        },
+        parallelism=3,
+    )
     try:
         made.start()
         yield made
     finally:
         made.stop()
-
-
-def compile_tiny(root: Path) -> None:
-    """Writes what says which nodes there are, with the exit handler among them."""
-    code = (
-        "import sys, tiny_pipeline; from pathlib import Path; "
-        "from tfx_feeder.pipeline.orchestration import compiling, ir; "
-        "made = compiling.compile_pipeline(tiny_pipeline.create(), exit_handlers=['Tell']); "
-        "ir.write(made, Path(sys.argv[1]))"
-    )
-    env = os.environ | {"TINY_ROOT": str(root), "PYTHONPATH": str(TINY)}
-    subprocess.run([sys.executable, "-c", code, root / "tiny.json"], check=True, env=env)
-
-
-class Deployment:
-    """Airflow's processes on this machine, with PostgreSQL.
-
-    Args:
-        airflow: The installation.
-        postgres: Port of the database server.
-        root: Folder of the tiny pipeline's.
-    """
-
-    def __init__(self, airflow: Airflow, postgres: int, root: Path) -> None:
-        self.root = root
-        self.line = airflow.line
-        self._program = airflow.programs / "airflow"
-        self._url = f"postgresql://postgres@127.0.0.1:{postgres}/"
-        self._database = f"airflow_{airflow.line}"
-        self._processes: list[subprocess.Popen[bytes]] = []
-        self._port = port = free_port()
-        self._environment = airflow.environment(root) | {
-            "TINY_ROOT": str(root),
-            "TINY_BIN": str(Path(sys.executable).parent),
-            "TINY_CODE": str(TINY),
-            "AIRFLOW__CORE__DAGS_FOLDER": str(HERE / "dags"),
-            "AIRFLOW__CORE__DAGS_ARE_PAUSED_AT_CREATION": "False",
-            "AIRFLOW__CORE__EXECUTOR": "LocalExecutor",
-            "AIRFLOW__CORE__PARALLELISM": "2",
-            "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"{self._url}{self._database}",
-            "AIRFLOW__API__PORT": str(port),
-            "AIRFLOW__API__WORKERS": "1",
-            "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"http://127.0.0.1:{port}/execution/",
-            "AIRFLOW__API_AUTH__JWT_SECRET": "of no use to others, for this server lives minutes",
-        }
-
-    def start(self) -> None:
-        """Makes the database and starts all that runs a DAG."""
-        self.query(f"drop database if exists {self._database} with (force)", database="postgres")
-        self.query(f"create database {self._database}", database="postgres")
-        self.airflow("db", "migrate")
-        others = [] if self.line == "2" else ["api-server", "dag-processor"]
-        for name in [*others, "scheduler"]:
-            with (self.root / f"{name}.log").open("w") as log:
-                process = subprocess.Popen(
-                    [self._program, name],
-                    env=self._environment,
-                    stdout=log,
-                    stderr=subprocess.STDOUT,
-                    start_new_session=True,
-                )
-            self._processes.append(process)
-        dags = "select dag_id from serialized_dag order by 1"
-
-        def known() -> bool:
-            assert not (errors := self.query("select stacktrace from import_error")), errors
-            return self.query(dags) == ["daily", "tiny"]
-
-        self.until(known, 180, "the DAGs are known")
-        if others:  # A task that starts before the API server answers fails.
-            self.until(self._answers, 180, "the API server answers")
-
-    def stop(self) -> None:
-        """Ends all processes, and what they started."""
-        for process in self._processes:
-            process.terminate()
-        for process in self._processes:
-            try:
-                process.wait(30)
-            except subprocess.TimeoutExpired:
-                os.killpg(process.pid, signal.SIGKILL)
-                process.wait()
-
-    def _answers(self) -> bool:
-        with socket.socket() as client:
-            return client.connect_ex(("127.0.0.1", self._port)) == 0
-
-    def airflow(self, *arguments: str, may_fail: bool = False) -> None:
-        """Runs a command of Airflow's."""
-        done = subprocess.run(
-            [self._program, *arguments],
-            env=self._environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        assert may_fail or done.returncode == 0, done.stdout
-
-    def query(self, statement: str, *, database: str | None = None) -> list[str]:
-        """Returns the rows of a query, columns parted by ``|``."""
-        url = self._url + (database or self._database)
-        command = ["psql", "-qAtX", "-d", url, "-c", statement]
-        done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
-        return done.stdout.splitlines()
-
-    def runs(self, dag: str) -> dict[str, str]:
-        """Returns the states of a DAG's runs, by run id."""
-        rows = self.query(f"select run_id, state from dag_run where dag_id = '{dag}'")
-        return dict(row.split("|") for row in rows)
-
-    def tasks(self, dag: str, run_id: str) -> dict[str, str]:
-        """Returns the states of a run's tasks."""
-        rows = self.query(
-            "select task_id, state from task_instance "
-            f"where dag_id = '{dag}' and run_id = '{run_id}'"
-        )
-        return dict(row.split("|") for row in rows)
-
-    def until(self, condition: Callable[[], bool], patience_s: float, what: str) -> None:
-        """Waits for something, as long as all processes live."""
-
-        def checked() -> bool:
-            for process in self._processes:
-                assert process.poll() is None, f"{process.args} has ended"
-            return condition()
-
-        until(checked, patience_s, what)
-
-    def until_done(self, dag: str, run_id: str) -> str:
-        """Waits for the end of a run, and returns its state."""
-        self.until(
-            lambda: self.runs(dag).get(run_id) in ("success", "failed"), 600, f"{run_id} is done"
-        )
-        return self.runs(dag)[run_id]
-
-
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return listener.getsockname()[1]
-
-
-def until(condition: Callable[[], bool], patience_s: float, what: str) -> None:
-    deadline = time.monotonic() + patience_s
-    while not condition():
-        assert time.monotonic() < deadline, f"not within {patience_s:g} s: {what}"
-        time.sleep(0.5)

@@ -163,9 +163,9 @@ class Deployment:
             assert not (errors := self.query("select stacktrace from import_error")), errors
             return self.query(dags) == self._dag_ids
 
-        self.until(known, 180, "the DAGs are known")
+        self.until(known, 600, "the DAGs are known")
         if others:  # A task that starts before the API server answers fails.
-            self.until(self._answers, 180, "the API server answers")
+            self.until(self._answers, 600, "the API server answers")
 
     def stop(self) -> None:
         """Ends all processes, and what they started."""

@@ -22,13 +22,13 @@ COMMON = {
         env={"TINY_ROOT": str(ROOT), "PYTHONPATH": os.environ["TINY_CODE"]},
     ),
     "start_date": datetime(2026, 1, 1, tzinfo=timezone.utc),
+    "limits": Limits(retries=0),
 }
 
 tiny = make_dag(
     "tiny",
     compile_options=["--factory", "tiny_pipeline:create_unblessed"],
     waits=[Wait("new_span", ["bash", "-c", f"[ -e {ROOT}/span ] || exit 99"], every_s=1)],
-    limits=Limits(retries=1, retry_delay_s=1),
     **COMMON,
 )
 
@@ -39,6 +39,5 @@ daily = make_dag(
     schedule="@daily",
     # Past, so that the schedule itself starts no run beside the tests'.
     end_date=datetime(2026, 1, 9, tzinfo=timezone.utc),
-    limits=Limits(retries=0),
     **COMMON,
 )
