@@ -47,6 +47,7 @@ setup(
         "filelock>=3.12",
         "jinja2>=3",
         "python-json-logger>=3",
+        "pyyaml",
         "rich>=13",
         "tenacity>=8",
         "vl-convert-python>=1.7",

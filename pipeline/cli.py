@@ -15,6 +15,10 @@ _COMMANDS: Mapping[str, tuple[str, str]] = {
         "tfx_feeder.pipeline.inspection.artifacts:artifacts",
         "List artifacts, or show one of them.",
     ),
+    "cluster": (
+        "tfx_feeder.pipeline.orchestration.cluster_cli:cluster_command",
+        "Write manifests for the machines of a training on Kubernetes.",
+    ),
     "compare": (
         "tfx_feeder.pipeline.report.commands:compare",
         "Write one HTML file about several runs side by side.",
@@ -39,6 +43,10 @@ _COMMANDS: Mapping[str, tuple[str, str]] = {
     "history": (
         "tfx_feeder.pipeline.inspection.history:history",
         "Show how a model was trained, epoch by epoch, with curves.",
+    ),
+    "image": (
+        "tfx_feeder.pipeline.orchestration.image_cli:image",
+        "Print the command that builds the image for nodes and workers.",
     ),
     "lineage": (
         "tfx_feeder.pipeline.inspection.tree:lineage",
