@@ -137,6 +137,6 @@ def _types_of(file: PipelineFile, node_id: str) -> Iterator[Any]:
 
 def _place(connection: Any) -> str:
     """Returns where a store is, without a password."""
-    kind = connection.WhichOneof("config") if hasattr(connection, "WhichOneof") else None
-    config = getattr(connection, kind) if kind else connection
-    return getattr(config, "filename_uri", "") or f"{config.host}:{config.port}"
+    if isinstance(connection, pb.ConnectionConfig):
+        connection = getattr(connection, connection.WhichOneof("config"))
+    return getattr(connection, "filename_uri", "") or f"{connection.host}:{connection.port}"
