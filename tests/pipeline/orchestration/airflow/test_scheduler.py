@@ -27,6 +27,7 @@ def reference(deployment):
     """A run of the reference pipeline whose trainer is killed; the result is the first log."""
     with ThreadPoolExecutor(1) as threads:
         yield threads.submit(kill_trainer, deployment)
+        deployment.stop()  # Ends the thread as well, where no test has waited for it.
 
 
 def kill_trainer(deployment):
