@@ -102,30 +102,12 @@ def _stock_pipeline(
 
 def _run(pipeline: Any, sample: dict[str, Any]) -> None:
     """Runs the components one after another and adds the times of each to the sample."""
-    from tfx import v1 as tfx
-    from tfx.orchestration.portable import launcher
+    from timed_nodes import run_timed
 
-    class TimedLauncher(launcher.Launcher):
-        def __init__(self, pipeline_node: Any, *args: Any, **kwargs: Any) -> None:
-            super().__init__(pipeline_node, *args, **kwargs)
-            self._role = ROLES[pipeline_node.node_info.id]
-
-        def launch(self) -> Any:
-            with harness.stopwatch() as times:
-                result = super().launch()
-            _add(sample, self._role, times)
-            return result
-
-    launcher.Launcher = TimedLauncher
-    with harness.stopwatch() as times:
-        tfx.orchestration.LocalDagRunner().run(pipeline)
-    _add(sample, "run()", times)
-
-
-def _add(sample: dict[str, Any], role: str, times: dict[str, float]) -> None:
-    for kind in ("wall", "cpu"):
-        key = f"{role} {kind}"
-        sample[key] = sample.get(key, 0.0) + times[f"{kind}_s"]
+    for node, times in run_timed(pipeline).items():
+        for kind, seconds in times.items():
+            key = f"{ROLES.get(node, node)} {kind}"
+            sample[key] = sample.get(key, 0.0) + seconds
 
 
 def _accuracy(root: Path) -> float:
