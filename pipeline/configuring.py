@@ -14,10 +14,14 @@ from tfx_feeder.pipeline.store import make_store
 from tfx_feeder.pipeline.workspace import Workspace
 
 
-def configure(request: Request) -> tuple[PipelineConfig, set[int]]:
+def configure(request: Request, store: str | None = None) -> tuple[PipelineConfig, set[int]]:
     """Returns the settings of a run, and the spans that earlier runs were trained on.
 
     The data is fetched or made, and the store opened, where they are not there yet.
+
+    Args:
+        request: What the user asked for.
+        store: Where runs are recorded; see ``open_store``. ``None``: below the root.
 
     Raises:
         ConfigError: A setting cannot work.
@@ -28,7 +32,7 @@ def configure(request: Request) -> tuple[PipelineConfig, set[int]]:
     data = open_data_set(request.data, root / "data")
     workspace = Workspace(root, data.name)
     workspace.prepare()
-    lineage = Lineage(make_store(workspace.metadata), data.name)
+    lineage = Lineage(make_store(store or workspace.metadata), data.name)
     done = lineage.spans_done() if data.spans else set()
     config = PipelineConfig(
         data=data,

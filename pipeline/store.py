@@ -14,11 +14,10 @@ from ml_metadata.proto import metadata_store_pb2 as pb
 
 from tfx_feeder.components.common.errors import ConfigError
 from tfx_feeder.pipeline.records import RESULT
+from tfx_feeder.pipeline.store_variables import PASSWORD_VARIABLE
 
 FILE_NAME = "metadata.sqlite"
 """Name of the store in a pipeline's root folder."""
-PASSWORD_VARIABLE = "TFX_FEEDER_STORE_PASSWORD"
-"""Environment variable with the password of a database server, where the URL holds none."""
 
 _EXPECTED = (
     f"the SQLite file of an ML Metadata store, a folder with {FILE_NAME} in it, "
@@ -70,13 +69,16 @@ def writable(target: str | Path) -> pb.ConnectionConfig:
     return _sqlite_config(path, pb.SqliteMetadataSourceConfig.READWRITE_OPENCREATE)
 
 
-def make_store(path: Path) -> mlmd.MetadataStore:
-    """Opens an SQLite file for reading and writing; makes it if it does not exist.
+def make_store(target: str | Path) -> mlmd.MetadataStore:
+    """Opens a store for reading and writing; makes it if it does not exist.
+
+    Args:
+        target: As for ``open_store``.
 
     Raises:
         ConfigError: It cannot be read, or another release wrote it.
     """
-    return _connect(writable(path), str(path))
+    return _connect(writable(target), _without_password(urlsplit(str(target))))
 
 
 def close(store: mlmd.MetadataStore, run_id: str, reason: str, node: str | None = None) -> None:

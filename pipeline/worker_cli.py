@@ -1,6 +1,7 @@
 """The command ``tfx-feeder worker``: one machine of a cluster that trains."""
 
 import os
+import signal
 from pathlib import Path
 
 import click
@@ -45,6 +46,8 @@ def worker(job: str | None, timeout: str, no_work_ok: bool, log_dir: Path | None
     The chief runs the pipeline, with a strategy that has cluster="env"; all other tasks of the
     cluster run this command.
     """
+    # What stops a container, whose first process would not even end otherwise.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         timeout_s = read_duration("--timeout", timeout)
         path = job_path(job)

@@ -10,9 +10,7 @@ from ml_metadata import errors
 
 from tfx_feeder.components.common.errors import ConfigError, FeederError
 from tfx_feeder.pipeline.lineage import Lineage
-
-STORE_VARIABLE = "TFX_FEEDER_STORE"
-"""Environment variable that names the store where ``--store`` does not."""
+from tfx_feeder.pipeline.store_variables import STORE_VARIABLE
 
 _OPTIONS = (
     click.option(

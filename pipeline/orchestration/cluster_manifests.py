@@ -18,6 +18,7 @@ from tfx_feeder.pipeline.orchestration.cluster import (
 )
 from tfx_feeder.pipeline.orchestration.ir import PipelineFile
 from tfx_feeder.pipeline.orchestration.resources import Resources
+from tfx_feeder.pipeline.store_variables import PASSWORD_VARIABLE, STORE_VARIABLE
 
 GROUP = 10001
 """Group of the image's user, so that a volume is writable for it."""
@@ -182,7 +183,7 @@ def _resources(asked: Resources, *, accelerated: bool) -> dict[str, dict[str, st
 
 
 def _store(secret: str) -> list[dict[str, Any]]:
-    keys = {"TFX_FEEDER_STORE": "store", "TFX_FEEDER_STORE_PASSWORD": "password"}
+    keys = {STORE_VARIABLE: "store", PASSWORD_VARIABLE: "password"}
     return [
         {"name": name, "valueFrom": {"secretKeyRef": {"name": secret, "key": key}}}
         for name, key in keys.items()

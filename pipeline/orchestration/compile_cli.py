@@ -15,6 +15,7 @@ from tfx_feeder.pipeline.orchestration.one_line import one_line
 from tfx_feeder.pipeline.orchestration.resources import Resources
 from tfx_feeder.pipeline.quiet import quiet_imports
 from tfx_feeder.pipeline.request_options import request_options
+from tfx_feeder.pipeline.store_variables import STORE_VARIABLE
 
 
 @click.command("compile")
@@ -45,6 +46,12 @@ from tfx_feeder.pipeline.request_options import request_options
     multiple=True,
     help="A node that runs last, whatever became of the others; repeatable.",
 )
+@click.option(
+    "--store",
+    envvar=STORE_VARIABLE,
+    show_envvar=True,
+    help="Where runs are recorded, if not below --root; it says which span is the next one.",
+)
 @request_options
 def compile_command(
     request: Request,
@@ -52,13 +59,14 @@ def compile_command(
     factory: str | None,
     resources: tuple[str, ...],
     exit_handlers: tuple[str, ...],
+    store: str | None,
 ) -> None:
     """Write a pipeline into a file that orchestrators read."""
     with one_line():
         asked = _wishes(resources)
         if factory is None:
             quiet_imports()
-            config, _ = import_module("tfx_feeder.pipeline.configuring").configure(request)
+            config, _ = import_module("tfx_feeder.pipeline.configuring").configure(request, store)
             made = import_module("tfx_feeder.pipeline.pipeline").create_pipeline(config)
         else:
             made = _load(factory)()

@@ -23,9 +23,7 @@ from tfx_feeder.pipeline.orchestration.cluster import Cluster
 from tfx_feeder.pipeline.orchestration.ir import PipelineFile
 from tfx_feeder.pipeline.orchestration.kubeflow_options import Kubeflow
 from tfx_feeder.pipeline.orchestration.kubeflow_steps import ANSWER, YES, Step
-
-STORE_VARIABLE = "TFX_FEEDER_STORE"
-PASSWORD_VARIABLE = "TFX_FEEDER_STORE_PASSWORD"
+from tfx_feeder.pipeline.store_variables import PASSWORD_VARIABLE, STORE_VARIABLE
 
 
 def write_spec(file: PipelineFile, options: Kubeflow, path: Path) -> None:

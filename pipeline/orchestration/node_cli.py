@@ -1,6 +1,7 @@
 """The command ``tfx-feeder run-node``."""
 
 import logging
+import signal
 import sys
 from importlib import import_module
 from pathlib import Path
@@ -13,6 +14,7 @@ from tfx_feeder.components.common.errors import FeederError
 from tfx_feeder.pipeline.launch import cause
 from tfx_feeder.pipeline.orchestration import ir
 from tfx_feeder.pipeline.quiet import quiet_imports
+from tfx_feeder.pipeline.store_variables import STORE_VARIABLE
 
 _NODE = "tfx_feeder.pipeline.orchestration.node"
 
@@ -29,7 +31,7 @@ _NODE = "tfx_feeder.pipeline.orchestration.node"
 @click.option("--run-id", required=True, help="Id of the run; the same for all its nodes.")
 @click.option(
     "--store",
-    envvar="TFX_FEEDER_STORE",
+    envvar=STORE_VARIABLE,
     show_envvar=True,
     help="ML Metadata store to use instead of the compiled one; see `tfx-feeder runs --help`.",
 )
@@ -56,6 +58,9 @@ def run_node(
     Exit status: 0 done, 1 failed, 2 wrong usage or nothing that can be run as it is, 3 the model
     was not blessed, so nothing was pushed, 4 ML Metadata cannot be reached.
     """
+    # What stops a container or a task: the execution is closed, and a container's first process
+    # would not even end otherwise.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     _log_to_stderr(json_logs, node=node, run_id=run_id)
     # Before ML Metadata's client is imported, which logs every connection otherwise.
     quiet_imports(_NODE)

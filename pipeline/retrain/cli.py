@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from tfx_feeder.components.feeder_trainer.scheduling.durations import read_duration
-from tfx_feeder.pipeline.inspection.options import STORE_VARIABLE, said_plainly
+from tfx_feeder.pipeline.inspection.options import said_plainly
 from tfx_feeder.pipeline.inspection.output import print_json
 from tfx_feeder.pipeline.launch import Request
 from tfx_feeder.pipeline.request_options import request_options
@@ -19,6 +19,7 @@ from tfx_feeder.pipeline.retrain.plan import RetrainPlan
 from tfx_feeder.pipeline.retrain.retrainer import Retrainer
 from tfx_feeder.pipeline.retrain.triggers import Manual
 from tfx_feeder.pipeline.retrain.watch import OUTCOMES, Watch
+from tfx_feeder.pipeline.store_variables import STORE_VARIABLE
 
 NO = 99
 """Exit status where there is no reason to retrain; Airflow's BashOperator skips upon it."""

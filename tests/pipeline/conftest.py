@@ -8,14 +8,15 @@ from ml_metadata.proto import metadata_store_pb2 as pb
 
 
 class Store:
-    """Writes what TFX writes about a pipeline called ``p``."""
+    """Writes what TFX writes about a pipeline."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, pipeline: str = "p") -> None:
         config = pb.ConnectionConfig()
         config.sqlite.filename_uri = str(path)
         config.sqlite.connection_mode = pb.SqliteMetadataSourceConfig.READWRITE_OPENCREATE
         self.client = mlmd.MetadataStore(config)
-        self._pipeline = self._context("pipeline", "p")
+        self._pipeline = self._context("pipeline", pipeline)
+        self._name = pipeline
 
     def run(self, name: str) -> int:
         run = self._context("pipeline_run", name)
@@ -37,7 +38,7 @@ class Store:
         for key, value in (properties or {}).items():
             _set(execution.custom_properties[key], value)
         execution_id = self.client.put_executions([execution])[0]
-        contexts = [run, self._pipeline, self._context("node", f"p.{node}")]
+        contexts = [run, self._pipeline, self._context("node", f"{self._name}.{node}")]
         artifacts = [*(inputs or {}).values(), *(outputs or {}).values()]
         self.client.put_attributions_and_associations(
             [pb.Attribution(artifact_id=a, context_id=c) for a in artifacts for c in contexts],

@@ -19,7 +19,8 @@ from ml_metadata.proto import metadata_store_pb2 as pb
 from tfx_feeder.components.common.errors import ConfigError
 from tfx_feeder.pipeline.cli import main
 from tfx_feeder.pipeline.lineage import Lineage
-from tfx_feeder.pipeline.store import PASSWORD_VARIABLE, writable
+from tfx_feeder.pipeline.store import writable
+from tfx_feeder.pipeline.store_variables import PASSWORD_VARIABLE
 
 pytestmark = pytest.mark.slow
 PASSWORD = "p@ss/word:1"

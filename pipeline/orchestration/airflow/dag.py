@@ -26,6 +26,8 @@ from tfx_feeder.pipeline.orchestration.airflow.options import Limits, RunOption,
 from tfx_feeder.pipeline.orchestration.airflow.runtimes import NO_RESOURCES, NOT_BLESSED, Runtime
 from tfx_feeder.pipeline.orchestration.resources import Resources
 
+_ABOUT_NODES = ("--resources", "--exit-handler")
+
 
 def make_dag(
     dag_id: str,
@@ -74,7 +76,8 @@ def make_dag(
         file.require(node)
     if retrain_options is not None:
         decision = f"{runs}/{{{{ run_id }}}}.decision.json"
-        waits = [*waits, _decision_wait([*retrain_options, *compile_options], decision)]
+        shared = _about_data(compile_options)
+        waits = [*waits, _decision_wait([*retrain_options, *shared], decision)]
         compile_options = [*compile_options, "--decision", decision]
     late_dag, late_tasks = _lateness(limits)
     task_arguments = {
@@ -124,6 +127,24 @@ def make_dag(
         for node in file.exit_handlers:
             tasks[node].as_teardown()
     return dag
+
+
+def _about_data(options: Sequence[str]) -> list[str]:
+    """Returns the options of ``tfx-feeder compile`` that ``tfx-feeder retrain`` knows as well."""
+    kept, words = [], iter(options)
+    for word in words:
+        name, equals, _ = word.partition("=")
+        if name == "--factory":
+            raise ConfigError(
+                "retrain_options",
+                received=word,
+                expected="none beside --factory: the decision is about the reference pipeline",
+            )
+        if name not in _ABOUT_NODES:
+            kept.append(word)
+        elif not equals:
+            next(words, None)
+    return kept
 
 
 def _decision_wait(options: Sequence[str], decision: str) -> Wait:

@@ -1,5 +1,6 @@
 """``tfx-feeder compile``: what it writes, and what is added to it on the command line."""
 
+import json
 import sys
 from pathlib import Path
 
@@ -62,6 +63,16 @@ def test_a_strategy_asks_for_what_it_needs(compiling):
     assert result.exit_code == 0, result.output
     assert file.resources == {"FeederTrainer": Resources("2")}
     assert file.strategies["FeederTrainer"].cluster == "local:2"
+
+
+@pytest.mark.slow
+def test_the_next_span_is_that_of_the_store_that_is_named(compiling, make_mlmd_store, tmp_path):
+    store = tmp_path / "elsewhere.sqlite"
+    make_mlmd_store(store, "digits").whole_run("2026-01-01", span=1)
+    for options, span in (((), 1), (("--store", str(store)), 2)):
+        result, file = compiling(*options)
+        assert result.exit_code == 0, result.output
+        assert f'\\"start_span_number\\": {span}' in json.dumps(file.pipeline)
 
 
 @pytest.mark.parametrize(

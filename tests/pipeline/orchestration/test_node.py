@@ -153,6 +153,16 @@ def test_killed_node_is_run_again_and_a_second_runner_is_refused_meanwhile(root,
     assert times(root, "Judge") == 2
 
 
+def test_stopped_node_is_closed_and_can_be_run_again(root, run, path):
+    (root / "wait-Gen").touch()
+    stopped = start(path, "Gen")
+    stopped.terminate()
+    assert stopped.wait(60) == 1
+    assert states(root) == [("Gen", "CANCELED")]
+    (root / "wait-Gen").unlink()
+    assert run("Gen", "Judge") == ["DONE"] * 2
+
+
 def test_siblings_run_at_the_same_time(root, run, path):
     run("Gen")
     for node in ("Judge", "Sibling"):

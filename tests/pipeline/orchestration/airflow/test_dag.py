@@ -55,6 +55,7 @@ CALLS = {
         run_options=[RunOption("span", "integer", DAY_OF_RUN), RunOption("time_to_train")],
         waits=[{WAIT}],
         retrain_options=["--drift", "0.1"],
+        compile_options=["--resources", "Trainer=cpu:2", "--root", "/r", "--data", "my data"],
         accelerator_pool="gpu",
         limits=Limits(retries=5, retry_delay_s=3, nodes_s={{"Trainer": 60}}, run_s=600),
         tags=["shop"],
@@ -81,6 +82,8 @@ dag = made(limits=Limits(late_s=60, on_late=on_late))""",
     "no time": 'dag = made(limits=Limits(nodes_s={"Trainer": 0}))',
     "fewer tries": "dag = made(limits=Limits(retries=-1))",
     "late for nobody": "dag = made(limits=Limits(late_s=60))",
+    "decision of another": """
+dag = made(retrain_options=[], compile_options=["--factory", "shop:create"])""",
     "odd option": 'dag = made(run_options=[RunOption("$(reboot)")])',
 }
 
@@ -141,7 +144,9 @@ def test_commands_are_those_that_bash_runs(dags, tmp_path):
     run = ["run-node", "--ir", "/runs/r1.json", "--node", "Gen", "--run-id", "r1"]
     assert arguments(plain["Gen"]) == run
     decided = ["--decision", "/runs/r1.decision.json"]
-    assert arguments(rich["compile"]) == [*common, *decided, "--span=3", *output]
+    wish = ["--resources", "Trainer=cpu:2"]
+    expected = ["compile", *wish, *common[1:], *decided, "--span=3", *output]
+    assert arguments(rich["compile"]) == expected
     told = arguments(rich["compile"], RUN_TIME_TO_TRAIN="$(reboot) '")
     assert "--time-to-train=$(reboot) '" in told, "what a run is given is no code"
 
@@ -199,6 +204,7 @@ def test_pod_of_the_trainer_can_be_the_chief_of_a_cluster(dags):
         ("no time", "limits nodes_s Trainer: expected seconds above 0"),
         ("fewer tries", "limits retries: expected 0 or more"),
         ("late for nobody", "limits on_late"),
+        ("decision of another", "retrain_options: expected none beside --factory"),
         ("odd option", "run_options: expected names such as"),
     ],
 )
