@@ -6,15 +6,14 @@ import ml_metadata as mlmd
 import pytest
 from ml_metadata.proto import metadata_store_pb2 as pb
 
+from tfx_feeder.pipeline.store import writable
+
 
 class Store:
     """Writes what TFX writes about a pipeline."""
 
-    def __init__(self, path: Path, pipeline: str = "p") -> None:
-        config = pb.ConnectionConfig()
-        config.sqlite.filename_uri = str(path)
-        config.sqlite.connection_mode = pb.SqliteMetadataSourceConfig.READWRITE_OPENCREATE
-        self.client = mlmd.MetadataStore(config)
+    def __init__(self, target: Path | str, pipeline: str = "p") -> None:
+        self.client = mlmd.MetadataStore(writable(target))
         self._pipeline = self._context("pipeline", pipeline)
         self._name = pipeline
 

@@ -134,12 +134,7 @@ def address(request, monkeypatch) -> str:
 
 @pytest.fixture
 def store(address, make_mlmd_store):
-    class OnServer(make_mlmd_store):
-        def __init__(self) -> None:
-            self.client = mlmd.MetadataStore(writable(address))
-            self._pipeline = self._context("pipeline", "p")
-
-    return OnServer()
+    return make_mlmd_store(address)
 
 
 def test_store_on_a_server_is_read(address, store):
