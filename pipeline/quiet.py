@@ -1,5 +1,6 @@
 """Keeps what libraries say while they are imported away from the user."""
 
+import gc
 import os
 import sys
 import tempfile
@@ -20,7 +21,7 @@ _ENVIRONMENT = {
 
 
 def quiet_imports(*modules: str) -> None:
-    """Imports TensorFlow and TFX without their banners and warnings.
+    """Imports TensorFlow and TFX without their banners and warnings, and sooner than otherwise.
 
     What the caller's environment sets already stays, so that ``TF_CPP_MIN_LOG_LEVEL=0`` shows
     TensorFlow's later messages again.
@@ -37,9 +38,24 @@ def quiet_imports(*modules: str) -> None:
     # that TFX itself demands: nothing that a user could change.
     warnings.filterwarnings("ignore", category=FutureWarning, module=r"google\.")
     # TensorFlow 2.21 says some things while it is loaded, before it reads its log level.
-    with _stderr_held_back():
+    with _stderr_held_back(), _uncollected():
         for module in modules or ("tfx.v1",):
             import_module(module)
+
+
+@contextmanager
+def _uncollected() -> Iterator[None]:
+    """Keeps the garbage collector from what stays until the end, now and later.
+
+    Looking through the millions of objects that come with TFX, again and again, takes a fifth of
+    the time of an import, and at the end of the process more than a second.
+    """
+    gc.disable()
+    try:
+        yield
+        gc.freeze()
+    finally:
+        gc.enable()
 
 
 @contextmanager
