@@ -1,10 +1,12 @@
 """Trainings beside a base model: stopped where they cannot come up to it, and only there."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from tensorflow.python.framework import config
 
 from tfx_feeder.components.common.errors import ConfigError
 from tfx_feeder.components.feeder_trainer.fitting import FitJob, Fitted, fit
@@ -92,6 +94,13 @@ class Trainings:
             "loop": Loop(give_up=give_up, deterministic=True, checkpoint_every_examples=1),
         }
         return FitJob(**options | changes)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def determinism_ends() -> Iterator[None]:
+    """Takes back what these trainings set for the whole process; nothing public does."""
+    yield
+    config.disable_op_determinism()
 
 
 @pytest.fixture(scope="module")

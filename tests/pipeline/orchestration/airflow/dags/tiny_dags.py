@@ -28,8 +28,8 @@ COMMON = {
 tiny = make_dag(
     "tiny",
     compile_options=["--factory", "tiny_pipeline:create_unblessed"],
-    # Seldom enough for a busy scheduler, which takes a task for lost that is due again before it has
-    # heard of the end of its last try.
+    # Seldom enough for a busy scheduler: it takes a task for lost that is due again before it has
+    # heard of the end of the last try.
     waits=[Wait("new_span", ["bash", "-c", f"[ -e {ROOT}/span ] || exit 99"], every_s=15)],
     **COMMON,
 )
