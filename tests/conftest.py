@@ -1,5 +1,6 @@
 """What all tests share: TensorFlow by default, property tests without a clock, a built package."""
 
+import multiprocessing
 import os
 import shutil
 import signal
@@ -11,6 +12,7 @@ import pytest
 from hypothesis import settings
 
 ROOT = Path(__file__).parents[1]
+LAUNCHING = "tfx_feeder.pipeline.orchestration.launching"
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # the banners of each test process
 for name in ("TF_USE_LEGACY_KERAS", "KERAS_BACKEND", "TF_CONFIG"):
@@ -24,6 +26,17 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 settings.register_profile("default", deadline=None)
 settings.register_profile("ci", deadline=None, derandomize=True)
 settings.load_profile("ci" if os.environ.get("CI") else "default")
+
+
+@pytest.fixture(scope="session")
+def forked():
+    """Returns what starts processes that have Keras and TFX imported, each in a fork of one.
+
+    A process of tests has one such server, with the environment of the test that came first.
+    """
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["keras", "tfx.v1", LAUNCHING])
+    return context
 
 
 @pytest.fixture(scope="session")

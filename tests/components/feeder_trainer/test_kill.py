@@ -1,6 +1,5 @@
 """A training that is killed again and again ends as if nothing had happened."""
 
-import multiprocessing
 import os
 import random
 import shutil
@@ -20,16 +19,9 @@ import kill_job
 KILLS = 20
 
 
-@pytest.fixture(scope="module")
-def processes():
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["tensorflow", "keras", "kill_job"])
-    return context
-
-
-def run(processes, folder: Path, **options):
+def run(forked, folder: Path, **options):
     folder.mkdir(exist_ok=True)
-    process = processes.Process(target=kill_job.run, args=(str(folder),), kwargs=options)
+    process = forked.Process(target=kill_job.run, args=(str(folder),), kwargs=options)
     process.start()
     return process
 
@@ -41,17 +33,17 @@ def result(folder: Path) -> tuple[dict, list[np.ndarray]]:
 
 
 @pytest.mark.slow
-def test_a_training_killed_at_random_moments_ends_like_an_uninterrupted_one(processes, tmp_path):
+def test_a_training_killed_at_random_moments_ends_like_an_uninterrupted_one(forked, tmp_path):
     kill_job.write_data(tmp_path / "data")
     whole, killed = tmp_path / "whole", tmp_path / "killed"
-    process = run(processes, whole)
+    process = run(forked, whole)
     process.join(300)
     assert process.exitcode == 0
 
     dice = random.Random(1)
     kills = 0
     while kills < KILLS:
-        process = run(processes, killed)
+        process = run(forked, killed)
         before = _newest(killed)
         while _newest(killed) == before and process.is_alive():
             time.sleep(0.01)
@@ -62,7 +54,7 @@ def test_a_training_killed_at_random_moments_ends_like_an_uninterrupted_one(proc
         process.join()
         kills += 1
     assert kills == KILLS, "the training is too short to be killed that often"
-    process = run(processes, killed)
+    process = run(forked, killed)
     process.join(300)
     assert process.exitcode == 0
 
@@ -80,22 +72,22 @@ def test_a_training_killed_at_random_moments_ends_like_an_uninterrupted_one(proc
 
 
 @pytest.mark.slow
-def test_a_killed_training_remembers_what_it_has_to_beat_and_gives_up_alike(processes, tmp_path):
+def test_a_killed_training_remembers_what_it_has_to_beat_and_gives_up_alike(forked, tmp_path):
     kill_job.write_data(tmp_path / "data")
     base, whole, killed = (tmp_path / name for name in ("base", "whole", "killed"))
     hopeless = {"schedule": "1e-7:8x200", "rival": str(base / "keras")}
     for folder, options in ((base, {"schedule": "0.01:8x5"}), (whole, hopeless)):
-        process = run(processes, folder, **options)
+        process = run(forked, folder, **options)
         process.join(300)
         assert process.exitcode == 0
 
-    process = run(processes, killed, **hopeless)
+    process = run(forked, killed, **hopeless)
     while not _newest(killed) and process.is_alive():
         time.sleep(0.01)
     os.kill(process.pid, signal.SIGKILL)
     process.join()
     shutil.rmtree(base)  # What it came to is known by now.
-    process = run(processes, killed, **hopeless)
+    process = run(forked, killed, **hopeless)
     process.join(300)
     assert process.exitcode == 0
 

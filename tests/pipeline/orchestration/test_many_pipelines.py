@@ -1,10 +1,11 @@
 """Ten pipelines, five nodes each, at once against one database server that is empty at first."""
 
-import multiprocessing
+import os
 import subprocess
 import sys
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import ml_metadata as mlmd
@@ -12,7 +13,6 @@ import pytest
 
 from tfx_feeder.pipeline.lineage import Lineage
 from tfx_feeder.pipeline.orchestration import ir
-from tfx_feeder.pipeline.orchestration.node import run_node
 from tfx_feeder.pipeline.store import writable
 
 pytestmark = pytest.mark.slow
@@ -20,10 +20,6 @@ PIPELINES = [f"shop{number}" for number in range(10)]
 STEPS = (("Gen",), ("Judge", "Sibling", "latest"), ("Push",))
 """Nodes of a step run at the same time."""
 OUTPUTS = (("Gen", "model"), ("Judge", "blessing"))
-
-# Each node runs in a process of its own, forked from one in which TFX has been imported.
-PROCESSES = multiprocessing.get_context("forkserver")
-PROCESSES.set_forkserver_preload(["tfx_feeder.pipeline.orchestration.launching", "tfx.v1"])
 
 
 @pytest.fixture
@@ -73,14 +69,16 @@ def create(name, root):
     )
 
 
-def run_pipeline(file, address):
+def run_pipeline(forked, address, file):
     """Runs all nodes, a step at a time; returns the exit statuses of their processes."""
+    import tiny_node
+
     statuses = {}
     for step in STEPS:
         started = {}
         for node in step:
-            given = {"args": (file, node, f"run of {file.name}"), "kwargs": {"store": address}}
-            started[node] = PROCESSES.Process(target=run_node, **given)
+            given = (dict(os.environ), file, node, f"run of {file.name}", address)
+            started[node] = forked.Process(target=tiny_node.run, args=given)
             started[node].start()
         for node, process in started.items():
             process.join(300)
@@ -98,9 +96,9 @@ def run_again(file, address, root):
     )
 
 
-def test_none_is_lost_and_none_is_doubled(address, files, root):
+def test_none_is_lost_and_none_is_doubled(forked, address, files, root):
     with ThreadPoolExecutor(len(files)) as threads:
-        statuses = list(threads.map(lambda file: run_pipeline(file, address), files.values()))
+        statuses = list(threads.map(partial(run_pipeline, forked, address), files.values()))
     nodes = {node for step in STEPS for node in step}
     assert statuses == [dict.fromkeys(nodes, 0)] * len(files)
     assert run_again(next(iter(files.values())), address, root).returncode == 0
