@@ -73,3 +73,6 @@ def restore_callbacks(
     for index, (callback, state) in enumerate(zip(callbacks, states, strict=True)):
         vars(callback).update(state)
         vars(callback).update({name: v for (of, name), v in lists.items() if of == index})
+        if getattr(callback, "monitor_op", keras.ops.less) is None:
+            # Keras chooses it at the end of the first epoch, and then turns the sign for "less".
+            vars(callback)["min_delta"] = abs(vars(callback)["min_delta"])

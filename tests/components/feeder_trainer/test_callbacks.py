@@ -43,3 +43,22 @@ def test_patience_and_best_weights_survive():
     assert (new[0].wait, new[0].best) == (3, 0.25)
     for got, expected in zip(new[0].best_weights, old[0].best_weights, strict=True):
         np.testing.assert_array_equal(got, expected)
+
+
+@pytest.mark.parametrize("name", ["EarlyStopping", "ReduceLROnPlateau"])
+@pytest.mark.parametrize(("mode", "values"), [("min", (1.0, 0.95)), ("max", (0.95, 1.0))])
+def test_what_counts_as_an_improvement_survives(name, mode, values):
+    def make():
+        callback = getattr(keras.callbacks, name)("loss", mode=mode, min_delta=0.1, patience=9)
+        callback.set_model(keras.Sequential([keras.layers.Dense(1)]))
+        callback.model.compile("sgd", "mse")
+        callback.on_train_begin()
+        return callback
+
+    old, new = make(), make()
+    old.on_epoch_end(0, {"loss": values[0]})
+    restore_callbacks([new], *capture_callbacks([old]))
+    for callback in (old, new):
+        callback.on_epoch_end(1, {"loss": values[1]})
+        assert callback.wait == 1
+        assert callback.best == values[0]
