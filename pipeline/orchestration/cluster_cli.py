@@ -10,8 +10,9 @@ import yaml
 from tfx_feeder.components.common.errors import ConfigError
 from tfx_feeder.pipeline.orchestration import ir
 from tfx_feeder.pipeline.orchestration.cluster import CHIEF, Cluster
-from tfx_feeder.pipeline.orchestration.cluster_manifests import Pods, check_mounted, jobs, tfjob
+from tfx_feeder.pipeline.orchestration.cluster_manifests import Pods, jobs, tfjob
 from tfx_feeder.pipeline.orchestration.ir import PipelineFile
+from tfx_feeder.pipeline.orchestration.ir_option import ir_option
 from tfx_feeder.pipeline.orchestration.one_line import one_line
 from tfx_feeder.pipeline.orchestration.resources import Resources
 
@@ -26,13 +27,7 @@ class _Yaml(yaml.SafeDumper):
 
 
 @click.command("cluster")
-@click.option(
-    "--ir",
-    "path",
-    type=click.Path(path_type=Path, dir_okay=False),
-    required=True,
-    help="What `tfx-feeder compile` wrote.",
-)
+@ir_option
 @click.option("--node", help="Id of the FeederTrainer.  [default: the one with cluster='env']")
 @click.option("--image", required=True, help="Container image with environment and code.")
 @click.option(
@@ -107,7 +102,7 @@ def cluster_command(
             servers=servers,
             port=port,
         )
-        check_mounted(file, mount)
+        file.require_shared_root(claim, mount)
         pods = Pods(
             image=image,
             claim=claim,

@@ -2,7 +2,6 @@
 
 import json
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from tfx_feeder.components.common.errors import ConfigError
@@ -16,7 +15,6 @@ from tfx_feeder.pipeline.orchestration.cluster import (
     TYPE_LABEL,
     Cluster,
 )
-from tfx_feeder.pipeline.orchestration.ir import PipelineFile
 from tfx_feeder.pipeline.orchestration.resources import Resources
 from tfx_feeder.pipeline.store_variables import PASSWORD_VARIABLE, STORE_VARIABLE
 
@@ -104,21 +102,6 @@ def tfjob(cluster: Cluster, pods: Pods) -> list[dict[str, Any]]:
             "spec": {"runPolicy": policy, "tfReplicaSpecs": replicas},
         }
     ]
-
-
-def check_mounted(file: PipelineFile, mount: str) -> None:
-    """Sees that all members reach the pipeline's files.
-
-    Raises:
-        ConfigError: They do not.
-    """
-    if "://" not in file.root and not Path(file.root).is_relative_to(mount):
-        raise ConfigError(
-            "root",
-            received=file.root,
-            expected=f"an object store, or a folder below {mount}, where the claim is mounted",
-            fix=f"Compile with --root {mount}/...",
-        )
 
 
 def _job(cluster: Cluster, pods: Pods, type_: str) -> dict[str, Any]:

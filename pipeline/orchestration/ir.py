@@ -116,6 +116,24 @@ class PipelineFile:
             nodes = ", ".join(self.upstream)
             raise NotRunnableError("node", received=node_id, expected=f"one of {nodes}")
 
+    def require_shared_root(self, claim: str, mount: str) -> None:
+        """Sees that pods reach the artifacts.
+
+        Args:
+            claim: PersistentVolumeClaim that they mount; empty: none.
+            mount: Where.
+
+        Raises:
+            ConfigError: They do not.
+        """
+        if "://" not in self.root and not (claim and Path(self.root).is_relative_to(mount)):
+            raise ConfigError(
+                "root",
+                received=self.root,
+                expected=f"an object store, or a folder below {mount}, where a claim is mounted",
+                fix=f"Compile with --root {mount}/..., and name the claim.",
+            )
+
 
 def _property(node: Mapping[str, Any], name: str) -> str:
     return node["parameters"]["parameters"][name]["field_value"]["string_value"]

@@ -86,21 +86,12 @@ class Kubeflow:
                 received=file.exit_handlers,
                 expected="one at most: Kubeflow knows no more",
             )
-        if "://" not in file.root and not self._is_shared(file.root):
-            raise ConfigError(
-                "root",
-                received=file.root,
-                expected=f"an object store, or a folder below {self.mount}, where a claim is",
-                fix=f"Compile with --root {self.mount}/..., and name the claim.",
-            )
+        file.require_shared_root(self.claim, self.mount)
         for node, cluster in self.clusters.items():
             file.require(node)
-            if not self._is_shared(cluster.job):
+            if not (self.claim and Path(cluster.job).is_relative_to(self.mount)):
                 raise ConfigError(
                     "cluster job",
                     received=cluster.job,
                     expected=f"a path below {self.mount}, where a claim is",
                 )
-
-    def _is_shared(self, path: str) -> bool:
-        return bool(self.claim) and Path(path).is_relative_to(self.mount)

@@ -14,6 +14,7 @@ from pythonjsonlogger.json import JsonFormatter
 from tfx_feeder.components.common.errors import FeederError
 from tfx_feeder.pipeline.launch import cause
 from tfx_feeder.pipeline.orchestration import ir
+from tfx_feeder.pipeline.orchestration.ir_option import ir_option
 from tfx_feeder.pipeline.quiet import quiet_imports
 from tfx_feeder.pipeline.store_variables import STORE_VARIABLE
 
@@ -21,13 +22,7 @@ _NODE = "tfx_feeder.pipeline.orchestration.node"
 
 
 @click.command("run-node")
-@click.option(
-    "--ir",
-    "path",
-    type=click.Path(path_type=Path, dir_okay=False),
-    required=True,
-    help="What `tfx-feeder compile` wrote.",
-)
+@ir_option
 @click.option("--node", required=True, help="Id of the node.")
 @click.option("--run-id", required=True, help="Id of the run; the same for all its nodes.")
 @click.option(

@@ -6,8 +6,9 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Callable
 from pathlib import Path
+
+from waiting import wait_for
 
 from tfx_feeder.components.common.errors import ConfigError, FeederError
 from tfx_feeder.components.feeder_trainer.placing.addresses import is_answering
@@ -170,14 +171,6 @@ def kill(task: Task) -> None:
         with contextlib.suppress(OSError):
             if folder.name.isdigit() and mark in (folder / "environ").read_bytes().split(b"\0"):
                 os.kill(int(folder.name), signal.SIGKILL)
-
-
-def wait_for(condition: Callable[[], bool], seconds: float = 120) -> None:
-    """Waits until something is so."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
 
 
 def meet(folder: str, task: Task | None) -> list[str]:

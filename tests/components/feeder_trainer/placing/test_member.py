@@ -21,6 +21,7 @@ from tfx_feeder.components.feeder_trainer.placing.task import VARIABLE, Task
 sys.path.insert(0, str(Path(__file__).parent))  # So that a child process finds the jobs as well.
 
 import process_jobs as jobs
+from waiting import wait_for
 
 pytestmark = pytest.mark.multi_worker
 Start = Callable[..., subprocess.Popen[str]]
@@ -99,7 +100,7 @@ def test_members_are_there_for_the_next_attempt_of_a_killed_chief(
         target=jobs.lead_and_stay, args=(str(tmp_path), chief)
     )
     first.start()
-    jobs.wait_for(lambda: len(list(tmp_path.glob("*.stays"))) == 2)
+    wait_for(lambda: len(list(tmp_path.glob("*.stays"))) == 2)
     first.kill()
     first.join()
     assert path.exists()

@@ -6,7 +6,6 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -19,16 +18,10 @@ from tfx_feeder.components.feeder_trainer.placing.start import workers_of
 sys.path.insert(0, str(Path(__file__).parent))  # So that a child process finds the jobs as well.
 
 import process_jobs as jobs
+from waiting import wait_for
 
 pytestmark = pytest.mark.multi_worker
 TEAM = Layout("team", 2)
-
-
-def until(condition: Callable[[], bool], seconds: float = 30) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
 
 
 def is_gone(pid: int) -> bool:
@@ -122,7 +115,7 @@ def test_what_a_killed_process_had_started_is_ended(tmp_path: Path) -> None:
         run(jobs.leave_child, str(tmp_path), Layout("process"), log_dir=tmp_path, restarts=0)
 
     (path,) = tmp_path.glob("pid-*")
-    until(lambda: is_gone(int(path.name.removeprefix("pid-"))))
+    wait_for(lambda: is_gone(int(path.name.removeprefix("pid-"))))
 
 
 @pytest.mark.slow
@@ -177,13 +170,13 @@ def test_no_record_is_missing_when_the_chief_is_done(tmp_path: Path) -> None:
 def test_children_end_with_their_parent(end: signal.Signals, tmp_path: Path) -> None:
     parent = multiprocessing.get_context("spawn").Process(target=jobs.parent, args=(str(tmp_path),))
     parent.start()
-    until(lambda: len(list(tmp_path.glob("pid-*"))) == 2)
+    wait_for(lambda: len(list(tmp_path.glob("pid-*"))) == 2)
     children = [int(path.name.removeprefix("pid-")) for path in tmp_path.glob("pid-*")]
 
     os.kill(parent.pid, end)
     parent.join()
 
-    until(lambda: all(is_gone(pid) for pid in children))
+    wait_for(lambda: all(is_gone(pid) for pid in children))
 
 
 def test_the_size_of_a_cluster_is_read() -> None:

@@ -1,0 +1,27 @@
+"""Nodes of peers on this machine."""
+
+import contextlib
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from tfx_feeder.components.feeder_trainer.placing.addresses import free_addresses
+from tfx_feeder.components.feeder_trainer.placing.peer_node import Node
+
+
+@pytest.fixture
+def closing() -> Iterator[contextlib.ExitStack]:
+    with contextlib.ExitStack() as stack:
+        yield stack
+
+
+@pytest.fixture
+def make_nodes(closing: contextlib.ExitStack) -> Callable[[int], list[Node]]:
+    def make(count: int) -> list[Node]:
+        where = free_addresses(count)
+        nodes = [Node(where, position) for position in range(count)]
+        for node in nodes:
+            closing.callback(node.close)
+        return nodes
+
+    return make
