@@ -26,7 +26,7 @@ import placed
 import reference
 
 from tfx_feeder.components.feeder_trainer import fitting
-from tfx_feeder.components.feeder_trainer.candidates import select
+from tfx_feeder.components.feeder_trainer.choosing.candidates import select
 from tfx_feeder.components.feeder_trainer.placing.placement import open_placement
 from tfx_feeder.components.feeder_trainer.schedule import Schedule
 from tfx_feeder.components.feeder_trainer.strategies import STRATEGIES, Strategy

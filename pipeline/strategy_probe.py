@@ -13,13 +13,13 @@ import tensorflow_transform as tft
 
 from tfx_feeder.components.common.errors import ConfigError
 from tfx_feeder.components.feeder_trainer import fitting
-from tfx_feeder.components.feeder_trainer.candidates import select
+from tfx_feeder.components.feeder_trainer.choosing.candidates import select
+from tfx_feeder.components.feeder_trainer.choosing.selection import Choice
 from tfx_feeder.components.feeder_trainer.feeding.sources import Split, all_paths, by_source
 from tfx_feeder.components.feeder_trainer.fitting import FitJob
 from tfx_feeder.components.feeder_trainer.model_source import ModelContext
 from tfx_feeder.components.feeder_trainer.placing.placement import open_placement
 from tfx_feeder.components.feeder_trainer.scheduling.notation import read_schedule
-from tfx_feeder.components.feeder_trainer.selection import Choice
 from tfx_feeder.components.feeder_trainer.strategies import Strategy
 from tfx_feeder.components.feeder_trainer.user_code import UserCode
 from tfx_feeder.pipeline.configs import SHORT_SCHEDULE, PipelineConfig

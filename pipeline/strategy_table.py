@@ -8,8 +8,8 @@ from rich.console import Group, RenderableType
 from rich.markup import escape
 from rich.table import Table
 
+from tfx_feeder.components.feeder_trainer.choosing.selection import device_kind
 from tfx_feeder.components.feeder_trainer.scheduling.durations import write_duration
-from tfx_feeder.components.feeder_trainer.selection import device_kind
 from tfx_feeder.components.feeder_trainer.strategies import StrategyKind
 from tfx_feeder.schemas.training_history import CandidateRow
 

@@ -13,6 +13,8 @@ import tensorflow as tf
 
 from tfx_feeder.components.common.errors import ConfigError
 from tfx_feeder.components.feeder_trainer.checkpoint import CheckpointFolder
+from tfx_feeder.components.feeder_trainer.choosing.pace import Pace
+from tfx_feeder.components.feeder_trainer.choosing.prediction import Prediction
 from tfx_feeder.components.feeder_trainer.export import start_from
 from tfx_feeder.components.feeder_trainer.feed import open_feed
 from tfx_feeder.components.feeder_trainer.feeding.example_feed import ExampleFeed
@@ -27,11 +29,9 @@ from tfx_feeder.components.feeder_trainer.model_source import (
     input_names,
     make_model,
 )
-from tfx_feeder.components.feeder_trainer.pace import Pace
 from tfx_feeder.components.feeder_trainer.placing.placement import Placement, open_placement
 from tfx_feeder.components.feeder_trainer.placing.task import Task
 from tfx_feeder.components.feeder_trainer.plan import Plan, Policy, make_plan
-from tfx_feeder.components.feeder_trainer.prediction import Prediction
 from tfx_feeder.components.feeder_trainer.rival import Rival
 from tfx_feeder.components.feeder_trainer.schedule import Schedule
 from tfx_feeder.components.feeder_trainer.strategies import Strategy, rate_factor

@@ -10,7 +10,7 @@ from typing import Any
 import tensorflow as tf
 
 from tfx_feeder.components.feeder_trainer import fitting, progress
-from tfx_feeder.components.feeder_trainer.candidates import Selection, select
+from tfx_feeder.components.feeder_trainer.choosing.candidates import Selection, select
 from tfx_feeder.components.feeder_trainer.export import (
     export_serving,
     needed_features,

@@ -6,10 +6,11 @@ import logging
 import pytest
 from rich.console import Console
 
-from tfx_feeder.components.feeder_trainer.prediction import Probe, StepTime
+from tfx_feeder.components.feeder_trainer.choosing.prediction import Probe, StepTime
+from tfx_feeder.components.feeder_trainer.choosing.requirement import Requirement
+from tfx_feeder.components.feeder_trainer.choosing.selection import Candidate, decide
 from tfx_feeder.components.feeder_trainer.progress import Progress, tell, tell_choice
 from tfx_feeder.components.feeder_trainer.schedule import Schedule
-from tfx_feeder.components.feeder_trainer.selection import Candidate, Requirement, decide
 from tfx_feeder.pipeline.progress import RunProgress
 
 ABSL = logging.getLogger("absl")

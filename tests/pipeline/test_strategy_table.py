@@ -6,9 +6,10 @@ import io
 import pytest
 from rich.console import Console, RenderableType
 
-from tfx_feeder.components.feeder_trainer.prediction import Probe, StepTime
+from tfx_feeder.components.feeder_trainer.choosing.prediction import Probe, StepTime
+from tfx_feeder.components.feeder_trainer.choosing.requirement import Requirement
+from tfx_feeder.components.feeder_trainer.choosing.selection import Candidate, decide
 from tfx_feeder.components.feeder_trainer.schedule import Schedule
-from tfx_feeder.components.feeder_trainer.selection import Candidate, Requirement, decide
 from tfx_feeder.components.feeder_trainer.strategies import STRATEGIES
 from tfx_feeder.pipeline.strategy_table import candidates_table, strategies_table
 from tfx_feeder.schemas.training_history import CandidateRow

@@ -8,17 +8,18 @@ WITHOUT_TENSORFLOW = [
     *(
         f"tfx_feeder.components.feeder_trainer.{name}"
         for name in (
+            "choosing.pace",
+            "choosing.prediction",
+            "choosing.probe_store",
+            "choosing.requirement",
+            "choosing.selection",
             "feeding.order",
             "options",
-            "pace",
-            "prediction",
-            "probe_store",
             "progress",
             "schedule",
             "scheduling.durations",
             "scheduling.schedule_text",
             "scheduling.units",
-            "selection",
             "source_files",
             "strategies",
             "user_code",

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tfx_feeder.components.feeder_trainer.prediction import (
+from tfx_feeder.components.feeder_trainer.choosing.prediction import (
     Probe,
     StepTime,
     at_perfect_scaling,

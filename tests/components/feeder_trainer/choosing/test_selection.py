@@ -7,15 +7,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tfx_feeder.components.common.errors import ConfigError
-from tfx_feeder.components.feeder_trainer.prediction import Prediction, Probe, StepTime
-from tfx_feeder.components.feeder_trainer.schedule import Schedule
-from tfx_feeder.components.feeder_trainer.selection import (
+from tfx_feeder.components.feeder_trainer.choosing.prediction import Prediction, Probe, StepTime
+from tfx_feeder.components.feeder_trainer.choosing.requirement import Requirement
+from tfx_feeder.components.feeder_trainer.choosing.selection import (
     Candidate,
     Choice,
-    Requirement,
     choose,
     decide,
 )
+from tfx_feeder.components.feeder_trainer.schedule import Schedule
 from tfx_feeder.components.feeder_trainer.strategies import STRATEGIES, Strategy
 
 HOUR = 3600.0
@@ -215,12 +215,12 @@ def test_the_requirement_is_that_of_the_strategy() -> None:
 def test_prices_are_by_kind_or_by_strategy() -> None:
     requirement = Requirement(device_cost_per_hour={"GPU": 2.0, "multi_worker": 5.0})
 
-    costs = [requirement.cost(candidate, HOUR) for candidate in CANDIDATES]
+    costs = [candidate.cost_of(HOUR, requirement) for candidate in CANDIDATES]
 
     assert costs == [2.0, 4.0, 20.0]
     named = Candidate("sequential", 1, ("/job:worker/task:0/device:gpu:0",))
-    assert requirement.cost(named, HOUR) == 2.0
-    assert requirement.cost(Candidate("sequential", 1, ("CPU:0",)), HOUR) == 1.0
+    assert named.cost_of(HOUR, requirement) == 2.0
+    assert Candidate("sequential", 1, ("CPU:0",)).cost_of(HOUR, requirement) == 1.0
 
 
 ranges = st.tuples(*[st.floats(0.1, 1e5)] * 3).map(sorted)

@@ -15,27 +15,27 @@ from typing import Any
 import tensorflow as tf
 
 from tfx_feeder.components.feeder_trainer import fitting
-from tfx_feeder.components.feeder_trainer.fitting import FitJob, Ready
-from tfx_feeder.components.feeder_trainer.placing.placement import open_placement
-from tfx_feeder.components.feeder_trainer.placing.start import run_in_processes, workers_of
-from tfx_feeder.components.feeder_trainer.placing.task import Task
-from tfx_feeder.components.feeder_trainer.placing.team import Alone, Team
-from tfx_feeder.components.feeder_trainer.prediction import (
+from tfx_feeder.components.feeder_trainer.choosing.prediction import (
     Prediction,
     Probe,
     known_segments,
     predict,
     sizes_to_probe,
 )
-from tfx_feeder.components.feeder_trainer.probe_store import ProbeStore, fingerprint
-from tfx_feeder.components.feeder_trainer.probing import probe_schedule
-from tfx_feeder.components.feeder_trainer.selection import (
+from tfx_feeder.components.feeder_trainer.choosing.probe_store import ProbeStore, fingerprint
+from tfx_feeder.components.feeder_trainer.choosing.probing import probe_schedule
+from tfx_feeder.components.feeder_trainer.choosing.requirement import Requirement
+from tfx_feeder.components.feeder_trainer.choosing.selection import (
     BASELINE,
     Candidate,
     Choice,
-    Requirement,
     decide,
 )
+from tfx_feeder.components.feeder_trainer.fitting import FitJob, Ready
+from tfx_feeder.components.feeder_trainer.placing.placement import open_placement
+from tfx_feeder.components.feeder_trainer.placing.start import run_in_processes, workers_of
+from tfx_feeder.components.feeder_trainer.placing.task import Task
+from tfx_feeder.components.feeder_trainer.placing.team import Alone, Team
 from tfx_feeder.components.feeder_trainer.strategies import STRATEGIES, Strategy
 
 

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tfx_feeder.components.feeder_trainer.choosing.prediction import PROBE_SHARE, predict
+from tfx_feeder.components.feeder_trainer.choosing.probing import probe, probe_schedule
 from tfx_feeder.components.feeder_trainer.model_state import capture
 from tfx_feeder.components.feeder_trainer.placing.team import Alone
-from tfx_feeder.components.feeder_trainer.prediction import PROBE_SHARE, predict
-from tfx_feeder.components.feeder_trainer.probing import probe, probe_schedule
 from tfx_feeder.components.feeder_trainer.schedule import Schedule
 from tfx_feeder.components.feeder_trainer.step import STEP_S, WAIT_S, CompiledSteps
 

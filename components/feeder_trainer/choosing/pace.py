@@ -1,6 +1,6 @@
 """Whether a training keeps up with its prediction."""
 
-from tfx_feeder.components.feeder_trainer.prediction import Prediction
+from tfx_feeder.components.feeder_trainer.choosing.prediction import Prediction
 from tfx_feeder.components.feeder_trainer.scheduling.durations import write_duration
 
 _CAUGHT_UP = 0.5

@@ -8,16 +8,16 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tfx_feeder.components.feeder_trainer.feeding.example_feed import ExampleFeed
-from tfx_feeder.components.feeder_trainer.model_state import capture, restore
-from tfx_feeder.components.feeder_trainer.placing.team import Alone, Team
-from tfx_feeder.components.feeder_trainer.prediction import (
+from tfx_feeder.components.feeder_trainer.choosing.prediction import (
     PROBE_SHARE,
     Probe,
     StepTime,
     predict,
     sizes_to_probe,
 )
+from tfx_feeder.components.feeder_trainer.feeding.example_feed import ExampleFeed
+from tfx_feeder.components.feeder_trainer.model_state import capture, restore
+from tfx_feeder.components.feeder_trainer.placing.team import Alone, Team
 from tfx_feeder.components.feeder_trainer.schedule import Segment
 from tfx_feeder.components.feeder_trainer.step import STEP_S, WAIT_S
 

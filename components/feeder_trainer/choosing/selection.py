@@ -7,20 +7,20 @@ where they could change the choice.
 
 import dataclasses
 import re
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any, Literal
 
 from tfx_feeder.components.common.errors import ConfigError
-from tfx_feeder.components.feeder_trainer.prediction import (
+from tfx_feeder.components.feeder_trainer.choosing.prediction import (
     Prediction,
     Probe,
     at_perfect_scaling,
     predict,
 )
+from tfx_feeder.components.feeder_trainer.choosing.requirement import Requirement
 from tfx_feeder.components.feeder_trainer.schedule import Segment
-from tfx_feeder.components.feeder_trainer.scheduling.durations import read_duration, write_duration
-from tfx_feeder.components.feeder_trainer.strategies import Strategy
+from tfx_feeder.components.feeder_trainer.scheduling.durations import write_duration
 from tfx_feeder.schemas.training_history import CandidateRow
 
 BASELINE = "sequential"
@@ -29,52 +29,6 @@ BASELINE = "sequential"
 Verdict = Literal["chosen", "in time", "too slow", "too expensive", "not probed", "cannot run"]
 
 _KIND = re.compile("CPU|GPU|TPU")
-
-
-@dataclass(frozen=True, slots=True)
-class Requirement:
-    """What a training may take.
-
-    Args:
-        time_to_train_s: Seconds from the start of the Trainer; ``None``: any.
-        max_cost: Highest cost, in the unit of the following; ``None``: any.
-        device_cost_per_hour: Cost of one device for an hour, by name of a strategy or by kind of
-            device (``"CPU"``, ``"GPU"``, ``"TPU"``); 1 where neither is named.
-        elapsed_s: Seconds since the start of the Trainer.
-    """
-
-    time_to_train_s: float | None = None
-    max_cost: float | None = None
-    device_cost_per_hour: Mapping[str, float] = field(default_factory=dict)
-    elapsed_s: float = 0.0
-
-    @classmethod
-    def of(cls, strategy: Strategy) -> "Requirement":
-        """Returns what ``Strategy.auto`` was given."""
-        limit = strategy.time_to_train
-        return cls(
-            None if limit is None else read_duration("strategy time_to_train", limit),
-            strategy.max_cost,
-            strategy.device_cost_per_hour,
-        )
-
-    @property
-    def left_s(self) -> float:
-        """Seconds that are left."""
-        limit = self.time_to_train_s
-        return float("inf") if limit is None else limit - self.elapsed_s
-
-    def after(self, elapsed_s: float) -> "Requirement":
-        """Returns the same with another time since the start."""
-        return dataclasses.replace(self, elapsed_s=elapsed_s)
-
-    def cost(self, candidate: "Candidate", seconds: float) -> float:
-        """Returns what a candidate's devices cost for some seconds."""
-        prices = self.device_cost_per_hour
-        per_hour = sum(
-            prices.get(candidate.strategy, prices.get(kind, 1.0)) for kind in candidate.kinds
-        )
-        return per_hour * seconds / 3600
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +63,10 @@ class Candidate:
     def kinds(self) -> tuple[str, ...]:
         """Kind of each device: ``"CPU"``, ``"GPU"`` or ``"TPU"``."""
         return tuple(map(device_kind, self.devices))
+
+    def cost_of(self, seconds: float, requirement: Requirement) -> float:
+        """Returns what the devices cost for some seconds."""
+        return requirement.cost(self.strategy, self.kinds, seconds)
 
     def with_prediction(self, probe: Probe | None, prediction: Prediction) -> "Candidate":
         """Returns the candidate with what was measured and predicted."""
@@ -168,7 +126,7 @@ def choose(candidates: Sequence[Candidate], requirement: Requirement) -> Choice:
     rows = [
         c
         if c.predicted_s is None
-        else dataclasses.replace(c, cost=requirement.cost(c, c.predicted_s))
+        else dataclasses.replace(c, cost=c.cost_of(c.predicted_s, requirement))
         for c in candidates
     ]
     able = [row for row in rows if row.predicted_s is not None]
@@ -260,7 +218,7 @@ def _at_best(row: Candidate, baseline: Candidate | None) -> Candidate:
 
 def _urgency(at_best: Candidate, requirement: Requirement) -> tuple[bool, float, float]:
     seconds = at_best.predicted_s or 0.0
-    return at_best.strategy != BASELINE, requirement.cost(at_best, seconds), seconds
+    return at_best.strategy != BASELINE, at_best.cost_of(seconds, requirement), seconds
 
 
 def _is_too_slow(row: Candidate, requirement: Requirement) -> bool:
@@ -310,7 +268,7 @@ def _figures(row: Candidate, requirement: Requirement) -> str:
 def _needless(at_best: Candidate, choice: Choice, requirement: Requirement) -> str:
     """Says why a probe of a candidate could not change the choice."""
     assert at_best.predicted_s is not None
-    cost = requirement.cost(at_best, at_best.predicted_s)
+    cost = at_best.cost_of(at_best.predicted_s, requirement)
     chosen = choice.chosen
     return (
         f"even at perfect scaling {write_duration(at_best.predicted_s)} and a cost of {cost:.3g}, "

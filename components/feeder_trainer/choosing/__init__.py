@@ -1,0 +1,1 @@
+"""The strategy is chosen by the time to train: measured, predicted, priced."""
