@@ -8,6 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfx_feeder.components.feeder_trainer.feeding.example_feed import ENDLESS, ExampleFeed
+from tfx_feeder.components.feeder_trainer.feeding.untuned import untuned
 from tfx_feeder.components.feeder_trainer.model_state import capture, restore
 from tfx_feeder.components.feeder_trainer.placing.team import Team
 from tfx_feeder.components.feeder_trainer.step import CompiledSteps
@@ -173,7 +174,7 @@ class Monitor:
     ) -> tuple[float, float | None]:
         """Returns examples/s on a batch that is always there, with and without exchange."""
         batch = next(iter(self._feed.batches([range(batch_size)], batch_size)))
-        resident = iter(tf.data.Dataset.from_tensors(batch).repeat())
+        resident = iter(untuned(tf.data.Dataset.from_tensors(batch).repeat()))
         before = capture(self._steps.model)
         sizes = [batch_size] * count
         rows = self._steps.measure(resident, sizes)

@@ -6,6 +6,8 @@ from typing import Protocol
 
 import tensorflow as tf
 
+from tfx_feeder.components.feeder_trainer.feeding.untuned import untuned
+
 ENDLESS = range(1 << 40)
 """Positions of an epoch that nobody sees the end of."""
 
@@ -105,11 +107,11 @@ class OpenedFeed:
 
     def batches(self, epochs: Sequence[range], batch_size: int) -> tf.data.Dataset:
         """See ``ExampleFeed``."""
-        return self.source.batches(epochs, batch_size)
+        return untuned(self.source.batches(epochs, batch_size))
 
     def stages(self, batch_size: int) -> dict[str, tf.data.Dataset]:
         """See ``ExampleFeed``."""
-        return self.source.stages(batch_size)
+        return {name: untuned(stage) for name, stage in self.source.stages(batch_size).items()}
 
     def close(self) -> None:
         """See ``ExampleFeed``."""

@@ -7,6 +7,7 @@ from typing import Any
 import tensorflow as tf
 
 from tfx_feeder.components.common.errors import ConfigError
+from tfx_feeder.components.feeder_trainer.feeding.untuned import untuned
 from tfx_feeder.components.feeder_trainer.options import Feed, Image
 
 CHUNK = 1024
@@ -108,7 +109,7 @@ class BatchParser:
 def parsed_batches(records: tf.data.Dataset, parser: BatchParser) -> tf.data.Dataset:
     """Parses all of some records, strings ``[]``, in their order; batches of a handy size."""
     batches = records.batch(CHUNK)
-    return batches.map(parser, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+    return untuned(batches.map(parser, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True))
 
 
 def decode_images(contents: tf.Tensor, image: Image) -> tf.Tensor:

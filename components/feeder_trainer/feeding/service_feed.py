@@ -18,6 +18,7 @@ from tfx_feeder.components.feeder_trainer.feeding.parsing import BatchParser
 from tfx_feeder.components.feeder_trainer.feeding.pieces import Piece, cut
 from tfx_feeder.components.feeder_trainer.feeding.records import RecordFiles, open_records
 from tfx_feeder.components.feeder_trainer.feeding.service_pool import ServicePool
+from tfx_feeder.components.feeder_trainer.feeding.untuned import untuned
 from tfx_feeder.components.feeder_trainer.options import Feed
 
 _PIECES = 16
@@ -160,8 +161,10 @@ class ServiceFeed:
             examples = examples.filter(lambda position, _: wanted[position - epoch.start])
         if shuffled:
             examples = examples.shuffle(self._options.shuffle_buffer)
-        return examples.batch(batch_size).map(
-            self._make_batch, num_parallel_calls=tf.data.AUTOTUNE, deterministic=False
+        return untuned(
+            examples.batch(batch_size).map(
+                self._make_batch, num_parallel_calls=tf.data.AUTOTUNE, deterministic=False
+            )
         )
 
     def _piece_files(self, pieces: Sequence[Piece]) -> tf.data.Dataset:
