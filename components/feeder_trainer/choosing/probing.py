@@ -85,7 +85,7 @@ def probe(
         batch_sizes: Global batch sizes.
         budget_s: Seconds for the steps that count, shared out evenly. At least five are measured
             at each batch size even where this takes longer.
-        validation: Examples to validate on; a part of a pass is measured.
+        validation: Examples to validate on; some batches are measured.
         validation_batch_size: Examples in a batch of validation.
         team: Those that train side by side; each of them has to call this.
         start_s: What it took to get here; tracing is added to it.
@@ -164,27 +164,23 @@ def _open_fitting(
 def _evaluate(
     steps: Any, validation: ExampleFeed, size: int, seconds: float, team: Team
 ) -> tuple[float, float]:
-    """Returns what a pass of validation costs, and what it took to trace it."""
+    """Returns what a pass of validation costs, and what it took to open and trace it.
+
+    A training opens its validation once as well, for all passes.
+    """
     total = validation.num_examples
     size = min(size, total)
-    epochs = _whole_batches(total, size, 1)
+    batches = iter(validation.batches(_whole_batches(total, size, _MOST_STEPS), size))
 
-    def opened() -> tuple[Iterator[Any], float]:
+    def timed(count: int) -> float:
         begin = time.perf_counter()
-        batches = iter(validation.batches(epochs, size))
-        steps.evaluate(batches, [size])
-        return batches, time.perf_counter() - begin
+        steps.evaluate(batches, [size] * count)
+        return time.perf_counter() - begin
 
-    _, cold_s = opened()
-    batches, first_s = opened()
-    following = total / size - 1
-    (agreed,) = team.agree([min(max(_FEWEST_STEPS, seconds / first_s), total // size - 1)])
-    each_s = first_s
-    if agreed >= 1:
-        begin = time.perf_counter()
-        steps.evaluate(batches, [size] * int(agreed))
-        each_s = (time.perf_counter() - begin) / int(agreed)
-    return first_s + following * each_s, max(0.0, cold_s - first_s)
+    cold_s, warm_s = timed(1), timed(1)
+    (agreed,) = team.agree([min(max(_FEWEST_STEPS, seconds / warm_s), _MOST_STEPS - 2)])
+    each_s = timed(int(agreed)) / int(agreed)
+    return each_s * total / size, max(0.0, cold_s - each_s)
 
 
 def _whole_batches(num_examples: int, size: int, passes: int) -> list[range]:
