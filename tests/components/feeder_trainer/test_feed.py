@@ -76,6 +76,14 @@ def test_what_an_epoch_leaves_out_is_skipped(feeds: dict, kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
+def test_no_autotuning_thread_is_waited_for_at_the_end(feeds: dict, kind: str) -> None:
+    feed = feeds[kind]
+
+    for dataset in (feed.batches(_passes(1), 32), *feed.stages(32).values()):
+        assert dataset.options().autotune.enabled is False
+
+
+@pytest.mark.parametrize("kind", KINDS)
 def test_features_labels_and_weights_stay_together(feeds: dict, kind: str, digits: Any) -> None:
     for features, label, weight in feeds[kind].batches(_passes(1), 64):
         ids = features["id"].numpy()
