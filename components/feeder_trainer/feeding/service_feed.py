@@ -115,7 +115,7 @@ class ServiceFeed:
         )
         missing = np.ones(len(epoch), bool)
         for positions, batch in arriving(
-            lambda: self._read(epoch, batch_size).apply(distribute),
+            lambda: untuned(self._read(epoch, batch_size).apply(distribute)),
             self._options.service_timeout_s,
         ):
             missing[positions.numpy() - epoch.start] = False
