@@ -19,12 +19,13 @@ def main(index: int, exchange: str, seed: int, epochs: int, width: int, where: l
     import tensorflow as tf
     from sklearn.datasets import load_digits
 
+    from tfx_feeder.components.feeder_trainer.feeding.untuned import untuned
     from tfx_feeder.components.feeder_trainer.placing.peer_averaging import open_placement
     from tfx_feeder.components.feeder_trainer.placing.task import Task
     from tfx_feeder.components.feeder_trainer.strategies import Strategy
 
     strategy = Strategy.peer_averaging(f"local:{len(where)}", exchange=exchange)
-    placement = open_placement(strategy, Task({"worker": where}, "worker", index), timeout_s=2)
+    placement = open_placement(strategy, Task({"worker": where}, "worker", index), timeout_s=10)
     data = load_digits()
     order = np.random.default_rng(seed).permutation(len(data.target))
     images = (data.images[order].reshape(-1, 64) / 16).astype(np.float32)
@@ -41,7 +42,8 @@ def main(index: int, exchange: str, seed: int, epochs: int, width: int, where: l
                 first += size
 
         signature = (tf.TensorSpec([None, 64]), tf.TensorSpec([None], tf.int64))
-        return iter(tf.data.Dataset.from_generator(parts, output_signature=signature).prefetch(2))
+        dataset = tf.data.Dataset.from_generator(parts, output_signature=signature)
+        return iter(untuned(dataset.prefetch(2)))
 
     keras.utils.set_random_seed(seed)
     model = keras.Sequential(
