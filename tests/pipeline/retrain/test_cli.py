@@ -10,6 +10,8 @@ from tfx_feeder.pipeline.retrain.plan import RetrainPlan, SpanShare, read_decisi
 from tfx_feeder.pipeline.retrain.state import StateFile
 
 DAY = "24h"
+SETTLED = "0.000001s"
+"""Less than what lies between any two steps of a test."""
 
 
 @pytest.fixture
@@ -26,7 +28,7 @@ def ask(folder, tmp_path):
     """Returns a function that calls ``tfx-feeder retrain`` for a folder of three spans."""
 
     def call(*arguments: str, status: int) -> str:
-        where = ("--data", str(folder), "--root", str(tmp_path / "runs"), "--settle", "0.001s")
+        where = ("--data", str(folder), "--root", str(tmp_path / "runs"), "--settle", SETTLED)
         done = CliRunner().invoke(main, ["retrain", *where, *arguments])
         assert done.exit_code == status, done.output
         return done.output

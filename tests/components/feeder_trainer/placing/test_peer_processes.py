@@ -34,7 +34,9 @@ class Member:
     def epoch(self) -> dict[str, Any]:
         """Returns the record of the next epoch."""
         assert self.process.stdout is not None
-        return json.loads(self.process.stdout.readline())
+        line = self.process.stdout.readline()
+        assert line, f"It ended: {self.end()[1]}"
+        return json.loads(line)
 
     def end(self) -> tuple[list[dict[str, Any]], str]:
         """Waits for the end; returns the records, and what went wrong."""
