@@ -1,9 +1,10 @@
-"""Real files for the tests of the feed: small images, numbered so that each can be told."""
+"""Real files for the tests of the feed: small images, numbered to tell them apart; a model."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -176,3 +177,12 @@ def write_files(
 def digit_files(digits: Digits, write_files: Callable[..., list[str]]) -> list[str]:
     """The digits in three gzipped files."""
     return write_files(digits.rows(), files=3)
+
+
+@pytest.fixture
+def model() -> keras.Model:
+    """A small classifier of vectors of 8, compiled."""
+    model = keras.Sequential([keras.Input((8,)), keras.layers.Dense(16), keras.layers.Dense(3)])
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile(optimizer="adam", loss=loss, metrics=["accuracy"])
+    return model

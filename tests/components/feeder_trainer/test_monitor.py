@@ -2,7 +2,6 @@
 
 import time
 
-import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -33,14 +32,6 @@ class ArrayFeed:
     def stages(self, batch_size):
         data = tf.data.Dataset.from_tensor_slices(self._examples).repeat().batch(batch_size)
         return {"reading": data, "augment_fn": self.batches([range(64)], batch_size)}
-
-
-@pytest.fixture
-def model():
-    model = keras.Sequential([keras.Input((8,)), keras.layers.Dense(16), keras.layers.Dense(3)])
-    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-    model.compile(optimizer="adam", loss=loss, metrics=["accuracy"])
-    return model
 
 
 def probed(model, feed) -> Monitor:

@@ -2,7 +2,6 @@
 
 import time
 
-import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -63,14 +62,6 @@ class ScriptedSteps:
 
     def evaluate(self, iterator, sizes):
         self.now += len(sizes) * 0.1
-
-
-@pytest.fixture
-def model():
-    model = keras.Sequential([keras.Input((8,)), keras.layers.Dense(16), keras.layers.Dense(3)])
-    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-    model.compile(optimizer="adam", loss=loss, metrics=["accuracy"])
-    return model
 
 
 def real_steps(model, feed) -> CompiledSteps:

@@ -1,0 +1,36 @@
+"""Trainings by a policy that decides while they go on, without a model."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from tfx_feeder.components.feeder_trainer.plan import Decision, Feedback, Plan
+from tfx_feeder.components.feeder_trainer.schedule import Segment
+
+NUM_EXAMPLES = 1000
+
+
+def feedback(segment: Segment, **seen: Any) -> Feedback:
+    return Feedback(segment, **({"learning_rate": segment.learning_rate, "metrics": {}} | seen))
+
+
+def train(
+    plan: Plan, seen: Callable[[Segment], dict[str, Any]]
+) -> list[tuple[Segment, list[Decision]]]:
+    """Trains to the end; ``seen`` makes the feedback of each epoch."""
+    epochs = []
+    while upcoming := plan.upcoming():
+        segment = upcoming[0]
+        epochs.append((segment, plan.advance(feedback(segment, **seen(segment)))))
+    return epochs
+
+
+def losses(values: Sequence[float], **also: Any) -> Callable[[Segment], dict[str, Any]]:
+    return lambda segment: {"metrics": {"val_loss": values[segment.epoch]}} | also
+
+
+def batches(epochs: list[tuple[Segment, list[Decision]]]) -> list[int]:
+    return [segment.batch_size for segment, _ in epochs]
+
+
+def decisions(epochs: list[tuple[Segment, list[Decision]]]) -> list[Decision]:
+    return [decision for _, decided in epochs for decision in decided]

@@ -1,0 +1,144 @@
+"""OnPlateau: when it changes the batch or the rate, when not, and why."""
+
+import math
+import sys
+from pathlib import Path
+from typing import Any
+
+import keras
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tfx_feeder.components.common.errors import ConfigError
+from tfx_feeder.components.feeder_trainer.plan import Decision, make_plan
+from tfx_feeder.components.feeder_trainer.policies import OnPlateau
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from adaptive_training import NUM_EXAMPLES, batches, decisions, losses, train
+
+
+def test_grows_the_batch_up_to_its_bound_and_cuts_the_rate_from_there() -> None:
+    policy = OnPlateau((0.01, 32, 9), max_batch_size=100, patience=2)
+    epochs = train(make_plan(policy, NUM_EXAMPLES), losses([1.0] * 9))
+
+    assert batches(epochs) == [32, 32, 32, 64, 64, 100, 100, 100, 100]
+    rates = [segment.learning_rate for segment, _ in epochs]
+    # 64 to 100 is less than a factor of 2: the rate takes the rest of it.
+    assert rates[::2] == pytest.approx([0.01, 0.01, 0.01, 0.0078125, 0.00390625])
+    assert decisions(epochs)[0] == Decision(
+        "phase", "val_loss no better than 1 for 2 epochs: batch 32 → 64"
+    )
+
+
+def test_adam_divides_the_rate_by_the_root_of_the_factor() -> None:
+    policy = OnPlateau((0.01, 32, 3), max_batch_size=512, patience=1, optimizer="adam")
+    epochs = train(make_plan(policy, NUM_EXAMPLES), losses([1.0] * 3))
+
+    assert epochs[-1][0].batch_size == 64
+    assert epochs[-1][0].learning_rate == pytest.approx(0.01 / math.sqrt(2))
+
+
+def test_keeps_the_batch_while_input_bound_and_says_so() -> None:
+    policy = OnPlateau((0.01, 32, 5), max_batch_size=512, patience=2)
+    epochs = train(make_plan(policy, NUM_EXAMPLES), losses([1.0] * 5, input_bound=True))
+
+    assert batches(epochs) == [32] * 5
+    assert [decision.kind for decision in decisions(epochs)] == ["kept", "kept"]
+    assert "waits for its input" in decisions(epochs)[0].reason
+
+
+def test_builds_on_the_rate_that_a_callback_has_set() -> None:
+    policy = OnPlateau((0.01, 32, 3), max_batch_size=32, patience=1)
+    epochs = train(make_plan(policy, NUM_EXAMPLES), losses([1.0] * 3, learning_rate=0.004))
+
+    assert epochs[-1][0].learning_rate == pytest.approx(0.002)
+
+
+def test_says_when_nothing_is_left_to_change() -> None:
+    policy = OnPlateau((0.01, 32, 3), max_batch_size=32, patience=1, min_learning_rate=0.01)
+    epochs = train(make_plan(policy, NUM_EXAMPLES), losses([1.0] * 3))
+
+    assert [decision.kind for decision in decisions(epochs)] == ["kept", "kept"]
+
+
+@pytest.mark.parametrize(
+    ("monitor", "mode", "grows"),
+    [
+        ("val_accuracy", "auto", False),
+        ("auc", "auto", False),
+        ("val_loss", "auto", True),
+        ("score", "max", False),
+        ("val_accuracy", "min", True),
+    ],
+)
+def test_knows_which_way_is_better(monitor: str, mode: str, grows: bool) -> None:
+    policy = OnPlateau((0.01, 32, 5), 64, monitor=monitor, mode=mode, patience=3)
+    epochs = train(
+        make_plan(policy, NUM_EXAMPLES), lambda segment: {"metrics": {monitor: segment.epoch}}
+    )
+
+    assert (64 in batches(epochs)) == grows
+
+
+def test_names_the_metrics_there_are_when_the_monitored_one_is_missing() -> None:
+    plan = make_plan(OnPlateau((0.01, 32, 4), 64), NUM_EXAMPLES)
+
+    with pytest.raises(ConfigError, match="one of the metrics accuracy, loss"):
+        train(plan, lambda segment: {"metrics": {"loss": 1.0, "accuracy": 0.1}})
+
+
+class _Model:
+    """What ``ReduceLROnPlateau`` needs of a model."""
+
+    def __init__(self, learning_rate: float) -> None:
+        self.optimizer = keras.optimizers.SGD(learning_rate)
+
+
+@given(
+    # Exact in float32, in which Keras compares.
+    values=st.lists(st.integers(0, 64).map(lambda value: value / 64), min_size=2, max_size=30),
+    patience=st.integers(1, 4),
+    min_delta=st.sampled_from([0.0, 1 / 128, 1 / 8]),
+)
+@settings(deadline=None, max_examples=30)
+def test_at_its_bound_it_is_reduce_lr_on_plateau(
+    values: list[float], patience: int, min_delta: float
+) -> None:
+    callback = keras.callbacks.ReduceLROnPlateau(
+        factor=0.5, patience=patience, min_delta=min_delta, min_lr=0.01
+    )
+    callback.set_model(_Model(0.1))
+    callback.on_train_begin()
+    expected = []
+    for epoch, value in enumerate(values):
+        expected.append(float(callback.model.optimizer.learning_rate))
+        callback.on_epoch_end(epoch, {"val_loss": value})
+
+    policy = OnPlateau(
+        (0.1, 32, len(values)), 32, patience=patience, min_delta=min_delta, min_learning_rate=0.01
+    )
+    epochs = train(make_plan(policy, NUM_EXAMPLES), losses(values))
+
+    assert [segment.learning_rate for segment, _ in epochs] == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"max_batch_size": 31}, "32 or more"),
+        ({"factor": 1.5}, "2 or more"),
+        ({"patience": 0}, "1 or more"),
+        ({"min_delta": -1}, "0 or more"),
+        ({"min_delta": math.nan}, "0 or more"),
+        ({"min_learning_rate": "0.1"}, "0 or more"),
+        ({"mode": "up"}, "one of auto, min, max"),
+        ({"optimizer": "lion"}, "one of sgd, adam"),
+        ({"steps_per_epoch": 0}, "1 or more, or None"),
+        ({"start": (0.0, 32, 5)}, "a number above 0"),
+    ],
+)
+def test_on_plateau_refuses(change: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        OnPlateau(**({"start": (0.01, 32, 5), "max_batch_size": 512} | change))
