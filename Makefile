@@ -7,7 +7,7 @@ COMPILE := $(BIN)/uv pip compile --quiet --python-version 3.10 --generate-hashes
 	--no-emit-index-url --custom-compile-command "make lock" $(UPGRADE)
 # Modules that import one of these are left out of type checking: they have no usable types.
 UNTYPED := '^ *(from|import) (tfx|tensorflow[a-z_]*|keras|ml_metadata|apache_beam)([. ]|$$)'
-TYPED := 'components/*.py' 'pipeline/*.py' 'schemas/*.py' 'scripts/*.py' '*_runner.py'
+TYPED := 'common/*.py' 'components/*.py' 'pipeline/*.py' 'schemas/*.py' 'scripts/*.py' '*_runner.py'
 
 .PHONY: help setup run test test-fast lint format types lock clean
 

@@ -16,13 +16,13 @@ import click
 import yaml
 from click.core import ParameterSource
 
-from tfx_feeder.components.common.errors import FeederError
-from tfx_feeder.pipeline.orchestration import ir
-from tfx_feeder.pipeline.orchestration.cluster import Cluster
-from tfx_feeder.pipeline.orchestration.compile_cli import compile_command
-from tfx_feeder.pipeline.orchestration.kubeflow_options import Kubeflow
-from tfx_feeder.pipeline.request_options import request_options
-from tfx_feeder.pipeline.retrain.cli import retrain as retrain_command
+from tfx_feeder.common.errors import FeederError
+from tfx_feeder.pipeline.cli.compile import compile_command
+from tfx_feeder.pipeline.cli.request_options import request_options
+from tfx_feeder.pipeline.cli.retrain import retrain as retrain_command
+from tfx_feeder.pipeline.orchestration import compiled_pipeline
+from tfx_feeder.pipeline.orchestration.kubeflow.options import Kubeflow
+from tfx_feeder.pipeline.orchestration.kubernetes.cluster import Cluster
 
 ROOT = Path(__file__).parent
 KFP = ("kfp==2.17.0", "kfp-kubernetes==2.17.0")
@@ -91,7 +91,7 @@ def main(
         raise click.UsageError("--cron needs --host.")
     context.invoke(compile_command, output=output / "pipeline.json", **compiling)
     try:
-        file = ir.read(output / "pipeline.json")
+        file = compiled_pipeline.read(output / "pipeline.json")
         clusters = _clusters(file, mount, workers, servers)
         # A run's own strategy would need other machines than those that are compiled in.
         own = () if compiling["factory"] or in_image else RUN_OPTIONS[: 2 if clusters else 3]
@@ -123,7 +123,7 @@ def main(
         spec = str((output / "kubeflow.yaml").absolute())
         when = {"cron": cron, "host": host, "namespace": namespace}
         arguments = {"spec": spec, "name": file.name, **when}
-        in_kfp("-m", f"{_MODULES}.kubeflow_schedule", stdin=arguments)
+        in_kfp("-m", f"{_MODULES}.kubeflow.recurring", stdin=arguments)
         click.echo(f"{file.name}: runs at {cron} on {host}")
 
 
@@ -141,10 +141,10 @@ def write_kubeflow(file: Path, options: Kubeflow, path: Path) -> None:
     Raises:
         ConfigError: The pipeline cannot run so.
     """
-    options.check(ir.read(file))
+    options.check(compiled_pipeline.read(file))
     given = dataclasses.asdict(options)
     arguments = {"file": str(file.absolute()), "options": given, "path": str(path.absolute())}
-    in_kfp("-m", f"{_MODULES}.kubeflow", stdin=arguments)
+    in_kfp("-m", f"{_MODULES}.kubeflow.spec", stdin=arguments)
 
 
 def in_kfp(*arguments: str, stdin: Any = None) -> str:
@@ -178,7 +178,7 @@ def _check(
 
 
 def _clusters(
-    file: ir.PipelineFile, mount: str, workers: int, servers: int | None
+    file: compiled_pipeline.PipelineFile, mount: str, workers: int, servers: int | None
 ) -> dict[str, Cluster]:
     clusters = {}
     for node, strategy in file.strategies.items():
@@ -225,7 +225,7 @@ def _given(context: click.Context, *, leave_out: Collection[str | None]) -> tupl
 
 def _write_vertex(compiling: dict[str, Any], image: str, root: str, path: Path) -> None:
     request = request_options(lambda request, **others: request)(**compiling)
-    config, _ = import_module("tfx_feeder.pipeline.configuring").configure(request)
+    config, _ = import_module("tfx_feeder.pipeline.runner.configure").configure(request)
     copied = import_module(f"{_MODULES}.vertex").write_spec(config, root, image, path)
     _tell(path, "upload it to Vertex AI Pipelines")
     for folder in copied:

@@ -5,8 +5,8 @@ import sys
 
 import click
 
-from tfx_feeder.pipeline.launch import Request, launch
-from tfx_feeder.pipeline.request_options import request_options
+from tfx_feeder.pipeline.cli.request_options import request_options
+from tfx_feeder.pipeline.runner.launch import Request, launch
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})

@@ -1,7 +1,7 @@
 """Packaging of tfx-feeder.
 
-The rooms (components/, pipeline/, schemas/) stand at the top level of the repository and are
-links below tfx_feeder/, so that one import name holds them all.
+The packages common/, components/, pipeline/ and schemas/ stand at the top level of the repository;
+tfx_feeder/ holds a link to each, so that one import name covers them all.
 """
 
 import re
@@ -66,5 +66,5 @@ setup(
             "uv",
         ],
     },
-    entry_points={"console_scripts": ["tfx-feeder = tfx_feeder.pipeline.cli:main"]},
+    entry_points={"console_scripts": ["tfx-feeder = tfx_feeder.pipeline.cli.main:main"]},
 )

@@ -22,7 +22,7 @@ import rivals
 import suite
 import tensorflow as tf
 
-from tfx_feeder.components.feeder_trainer.feeding.records import RecordFiles
+from tfx_feeder.components.feeder_trainer.feed.tfrecord import RecordFiles
 
 ENCODINGS = {"raw": "raw", "png": "file"}
 FIGURES = {

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ml_metadata.proto import metadata_store_pb2 as pb
 
-from tfx_feeder.pipeline.store import make_store
+from tfx_feeder.pipeline.metadata.store import make_store
 from tfx_feeder.schemas import training_history
 from tfx_feeder.schemas.training_history import EpochRow, History
 

@@ -16,13 +16,13 @@ import reference
 import suite
 import tensorflow as tf
 
-from tfx_feeder.components.feeder_trainer.feed import open_feed
-from tfx_feeder.components.feeder_trainer.feeding.parsing import BatchParser
-from tfx_feeder.components.feeder_trainer.history import Recorder
-from tfx_feeder.components.feeder_trainer.loop import TrainingLoop
-from tfx_feeder.components.feeder_trainer.options import Feed, Image
-from tfx_feeder.components.feeder_trainer.plan import make_plan
-from tfx_feeder.components.feeder_trainer.schedule import Schedule
+from tfx_feeder.components.feeder_trainer.feed.feed import open_feed
+from tfx_feeder.components.feeder_trainer.feed.options import Feed, Image
+from tfx_feeder.components.feeder_trainer.feed.parsing import BatchParser
+from tfx_feeder.components.feeder_trainer.schedules.plan import make_plan
+from tfx_feeder.components.feeder_trainer.schedules.schedule import Schedule
+from tfx_feeder.components.feeder_trainer.training.loop import TrainingLoop
+from tfx_feeder.components.feeder_trainer.training.recorder import Recorder
 
 BATCH_SIZE = 32
 LARGE = (256, 256, 3)

@@ -64,7 +64,7 @@ def _measure(variant: str, work_dir: Path) -> dict[str, Any]:
         from tfx import v1  # noqa: F401
 
         return {"answer_s": 0.0, "answer_cpu_s": 0.0}
-    from tfx_feeder.pipeline.cli import main as group
+    from tfx_feeder.pipeline.cli.main import main as group
 
     name, *arguments = variant.split()
     arguments += ["--store", str(work_dir)]

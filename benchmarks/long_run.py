@@ -16,14 +16,14 @@ import psutil
 import reference
 import suite
 
-from tfx_feeder.components.feeder_trainer.checkpoint import CheckpointFolder
-from tfx_feeder.components.feeder_trainer.feed import ExampleFeed
-from tfx_feeder.components.feeder_trainer.history import Recorder
-from tfx_feeder.components.feeder_trainer.loop import TrainingLoop
-from tfx_feeder.components.feeder_trainer.plan import Plan, make_plan
-from tfx_feeder.components.feeder_trainer.resume import LoopState, load, save
-from tfx_feeder.components.feeder_trainer.schedule import Schedule
-from tfx_feeder.components.feeder_trainer.step import CompiledSteps
+from tfx_feeder.components.feeder_trainer.feed.feed import ExampleFeed
+from tfx_feeder.components.feeder_trainer.schedules.plan import Plan, make_plan
+from tfx_feeder.components.feeder_trainer.schedules.schedule import Schedule
+from tfx_feeder.components.feeder_trainer.training.checkpoint import CheckpointFolder
+from tfx_feeder.components.feeder_trainer.training.loop import TrainingLoop
+from tfx_feeder.components.feeder_trainer.training.recorder import Recorder
+from tfx_feeder.components.feeder_trainer.training.resume import LoopState, load, save
+from tfx_feeder.components.feeder_trainer.training.train_step import CompiledSteps
 
 BATCH_SIZE = 32
 _MIB = 1 << 20

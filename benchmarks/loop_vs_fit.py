@@ -22,7 +22,7 @@ import rivals
 import suite
 import tensorflow as tf
 
-from tfx_feeder.components.feeder_trainer.schedule import Schedule
+from tfx_feeder.components.feeder_trainer.schedules.schedule import Schedule
 
 BATCH_SIZES = (32, 128, 512)
 LEARNING_RATE = 0.01

@@ -26,8 +26,8 @@ import click
 import harness
 
 from tfx_feeder.pipeline.configs import SHORT_SCHEDULE, PipelineConfig
-from tfx_feeder.pipeline.data_sets import open_data_set
-from tfx_feeder.pipeline.orchestration import ir
+from tfx_feeder.pipeline.datasets import open_data_set
+from tfx_feeder.pipeline.orchestration import compiled_pipeline
 
 ONE_PROCESS, PROCESSES, AGAIN = "LocalDagRunner", "run-node", "run-node again"
 QUICK_SCHEDULE = "0.01:16x1@5"
@@ -77,7 +77,7 @@ def _one_process(root: Path, schedule: str) -> dict[str, Any]:
     # Not above: the processes of nodes import this module, too.
     from timed_nodes import run_timed
 
-    from tfx_feeder.components.feeder_trainer.scheduling.notation import read_schedule
+    from tfx_feeder.components.feeder_trainer.schedules.parser import read_schedule
     from tfx_feeder.pipeline.pipeline import create_pipeline
 
     data = open_data_set("digits", root / "data")
@@ -90,7 +90,7 @@ def _one_process(root: Path, schedule: str) -> dict[str, Any]:
 
 def _processes(root: Path) -> dict[str, Any]:
     sample: dict[str, Any] = {}
-    nodes = ir.read(root / "pipeline.json").upstream
+    nodes = compiled_pipeline.read(root / "pipeline.json").upstream
     for node in nodes:
         command = [sys.executable, __file__, "--node", node, "--work-dir", str(root)]
         began = time.time()
@@ -107,9 +107,9 @@ def _processes(root: Path) -> dict[str, Any]:
 
 def _run_node(node: str, path: Path) -> dict[str, Any]:
     """Imports what a node needs, then runs it by the command's own way."""
-    quiet = import_module("tfx_feeder.pipeline.quiet").quiet_imports
+    quiet = import_module("tfx_feeder.pipeline.runner.quiet_imports").quiet_imports
     modules = [name.rpartition(".")[0] for name in _class_paths(_parts(node, path))]
-    quiet("tfx_feeder.pipeline.orchestration.launching", *modules)
+    quiet("tfx_feeder.pipeline.orchestration.node_launcher", *modules)
     told = {"imported at": time.time(), "imports cpu": time.process_time()}
     _command("run-node", *_options(path, node), in_process=True)
     return told
@@ -117,7 +117,7 @@ def _run_node(node: str, path: Path) -> dict[str, Any]:
 
 def _parts(node: str, path: Path) -> list[Any]:
     """Returns what a compiled pipeline says of a node."""
-    pipeline = ir.read(path).pipeline
+    pipeline = compiled_pipeline.read(path).pipeline
     deployment = pipeline["deployment_config"]
     specs = (deployment.get(kind, {}) for kind in ("executor_specs", "custom_driver_specs"))
     nodes = (entry["pipeline_node"] for entry in pipeline["nodes"])
@@ -147,14 +147,14 @@ def _options(path: Path, node: str) -> tuple[str, ...]:
 def _command(name: str, *arguments: str, in_process: bool = False) -> None:
     """Runs a command of ``tfx-feeder``, silently; the process ends where it fails."""
     if in_process:
-        main_command = import_module("tfx_feeder.pipeline.cli").main
+        main_command = import_module("tfx_feeder.pipeline.cli.main").main
         try:
             main_command([name, *arguments], standalone_mode=False)
         except SystemExit as ended:
             if ended.code:
                 raise
         return
-    code = "from tfx_feeder.pipeline.cli import main; main()"
+    code = "from tfx_feeder.pipeline.cli.main import main; main()"
     done = subprocess.run(
         [sys.executable, "-c", code, name, *arguments], capture_output=True, text=True
     )

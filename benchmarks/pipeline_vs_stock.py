@@ -22,9 +22,9 @@ import numpy as np
 import reference
 import tensorflow as tf
 
-from tfx_feeder.components.feeder_trainer.schedule import Schedule
+from tfx_feeder.components.feeder_trainer.schedules.schedule import Schedule
 from tfx_feeder.pipeline.configs import BEAM_ARGS, FULL_SCHEDULE, SHORT_SCHEDULE, PipelineConfig
-from tfx_feeder.pipeline.data_sets import DataSet, open_data_set
+from tfx_feeder.pipeline.datasets import DataSet, open_data_set
 
 SPAN = 1
 VARIANTS = ("stock", "stock_tuned", "feeder")
@@ -111,11 +111,11 @@ def _run(pipeline: Any, sample: dict[str, Any]) -> None:
 
 
 def _accuracy(root: Path) -> float:
-    from tfx_feeder.components.common import blessing
-    from tfx_feeder.pipeline.evaluation_config import METRIC
+    from tfx_feeder.pipeline.eval_config import METRIC
+    from tfx_feeder.schemas.evaluation import read_evaluation
 
     [folder] = root.glob("**/Evaluator/evaluation/*")
-    return blessing.read(folder).slices(METRIC)[0].candidate
+    return read_evaluation(folder).slices(METRIC)[0].candidate
 
 
 def _records(work_dir: Path) -> Path:

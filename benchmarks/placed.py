@@ -15,14 +15,15 @@ import reference
 import rivals
 import tensorflow as tf
 
-from tfx_feeder.components.feeder_trainer import fitting, progress
-from tfx_feeder.components.feeder_trainer.fitting import FitJob
-from tfx_feeder.components.feeder_trainer.model_source import ModelContext
-from tfx_feeder.components.feeder_trainer.placing.devices import open_devices
-from tfx_feeder.components.feeder_trainer.placing.start import run_in_processes
-from tfx_feeder.components.feeder_trainer.schedule import Schedule
-from tfx_feeder.components.feeder_trainer.strategies import STRATEGIES, Strategy
-from tfx_feeder.components.feeder_trainer.user_code import UserCode
+from tfx_feeder.components.feeder_trainer.distribution.devices import open_devices
+from tfx_feeder.components.feeder_trainer.distribution.fit import FitJob
+from tfx_feeder.components.feeder_trainer.distribution.fit import fit as fit_strategy
+from tfx_feeder.components.feeder_trainer.distribution.launcher.launch import run_in_processes
+from tfx_feeder.components.feeder_trainer.distribution.options import STRATEGIES, Strategy
+from tfx_feeder.components.feeder_trainer.model.builder import ModelContext
+from tfx_feeder.components.feeder_trainer.model.user_module import UserCode
+from tfx_feeder.components.feeder_trainer.schedules.schedule import Schedule
+from tfx_feeder.components.feeder_trainer.training import progress
 
 WORKERS = 2
 EVAL_BATCH = 256
@@ -82,7 +83,7 @@ def job(folder: Path, where: Strategy, schedule: Schedule, work_dir: Path) -> Fi
         work_dir: For checkpoints; new for each training.
     """
     return FitJob(
-        UserCode(model_fn="tfx_feeder.pipeline.cifar10.create_model"),
+        UserCode(model_fn="tfx_feeder.pipeline.model.create_model"),
         ModelContext(
             reference.FEATURES, reference.feed_options(), custom_config={"num_classes": 10}
         ),
@@ -104,9 +105,9 @@ def train(what: FitJob, work_dir: Path) -> Training:
     began = time.time()
     with _cpu_at_epochs() as cpu_s:
         if STRATEGIES[what.strategy.name].starts == "here":
-            history = fitting.fit(what).history
+            history = fit_strategy(what).history
         else:
-            history = run_in_processes(fitting.fit, what, str(work_dir / "logs")).result.history
+            history = run_in_processes(fit_strategy, what, str(work_dir / "logs")).result.history
     started = datetime.datetime.fromisoformat(history.started_at).timestamp()
     return Training(
         started - began,

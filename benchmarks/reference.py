@@ -10,9 +10,9 @@ import numpy as np
 import tensorflow as tf
 from sklearn.datasets import load_digits
 
-from tfx_feeder.components.feeder_trainer.model_source import ModelContext, make_model
-from tfx_feeder.components.feeder_trainer.options import Feed, Image
-from tfx_feeder.pipeline import cifar10
+from tfx_feeder.components.feeder_trainer.feed.options import Feed, Image
+from tfx_feeder.components.feeder_trainer.model.builder import ModelContext, make_model
+from tfx_feeder.pipeline import model
 
 SHAPE = (32, 32, 3)
 FEATURES = {
@@ -75,7 +75,7 @@ def feed_options(*, encoding: str = "raw", cache: str = "auto") -> Feed:
 def create_model() -> keras.Model:
     """Returns the reference CNN, compiled, the same weights each time."""
     context = ModelContext(FEATURES, feed_options(), custom_config={"num_classes": 10})
-    return make_model(cifar10.create_model, context)
+    return make_model(model.create_model, context)
 
 
 def compile_again(model: keras.Model, learning_rate: float, **options: Any) -> None:

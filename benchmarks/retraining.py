@@ -25,17 +25,17 @@ from rich.console import Console
 from sklearn.datasets import load_digits
 from sklearn.neural_network import MLPClassifier
 
-from tfx_feeder.components.feeder_trainer.give_up import reachable
-from tfx_feeder.components.feeder_trainer.schedule import Segment
-from tfx_feeder.pipeline.data_sets import DIGITS_FORMS
-from tfx_feeder.pipeline.inspection.charts import Chart, Charts, Line
-from tfx_feeder.pipeline.report.distances import JENSEN_SHANNON, jensen_shannon
-from tfx_feeder.pipeline.report.statistics import Bucket
-from tfx_feeder.pipeline.retrain.decision import Budget, Policy, decide
-from tfx_feeder.pipeline.retrain.plan import RetrainPlan, SpanShare
-from tfx_feeder.pipeline.retrain.situation import FeatureDrift, LiveModel, Situation, Training
-from tfx_feeder.pipeline.retrain.triggers import Age, Drift, NewSpan, Performance
-from tfx_feeder.pipeline.retrain.window import Window
+from tfx_feeder.components.feeder_trainer.schedules.schedule import Segment
+from tfx_feeder.components.feeder_trainer.training.early_stopping import reachable
+from tfx_feeder.pipeline.cli.plots import Chart, Charts, Line
+from tfx_feeder.pipeline.datasets import DIGITS_FORMS
+from tfx_feeder.pipeline.metadata.drift import JENSEN_SHANNON, jensen_shannon
+from tfx_feeder.pipeline.retraining.policy import Budget, Policy, decide
+from tfx_feeder.pipeline.retraining.snapshot import FeatureDrift, LiveModel, Situation, Training
+from tfx_feeder.pipeline.retraining.triggers import Age, Drift, NewSpan, Performance
+from tfx_feeder.pipeline.retraining.window import Window
+from tfx_feeder.pipeline.run_plan import RetrainPlan, SpanShare
+from tfx_feeder.schemas.statistics import Bucket
 
 MONTH = timedelta(days=30)
 BEGIN = datetime(2013, 1, 1, tzinfo=timezone.utc)

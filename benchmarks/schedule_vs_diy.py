@@ -16,7 +16,7 @@ import reference
 import rivals
 import suite
 
-from tfx_feeder.components.feeder_trainer.schedule import Schedule
+from tfx_feeder.components.feeder_trainer.schedules.schedule import Schedule
 from tfx_feeder.pipeline.configs import FULL_SCHEDULE
 
 EVAL_BATCH = 256

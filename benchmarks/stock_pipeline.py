@@ -6,9 +6,9 @@ from pathlib import Path
 from tfx import v1 as tfx
 from tfx.components import Transform
 
-from tfx_feeder.components.feeder_trainer.schedule import Schedule
-from tfx_feeder.pipeline.data_sets import DataSet
-from tfx_feeder.pipeline.evaluation_config import eval_config
+from tfx_feeder.components.feeder_trainer.schedules.schedule import Schedule
+from tfx_feeder.pipeline.datasets import DataSet
+from tfx_feeder.pipeline.eval_config import eval_config
 
 
 def create_pipeline(

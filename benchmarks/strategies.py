@@ -25,11 +25,11 @@ import harness
 import placed
 import reference
 
-from tfx_feeder.components.feeder_trainer import fitting
-from tfx_feeder.components.feeder_trainer.choosing.candidates import select
-from tfx_feeder.components.feeder_trainer.placing.placement import open_placement
-from tfx_feeder.components.feeder_trainer.schedule import Schedule
-from tfx_feeder.components.feeder_trainer.strategies import STRATEGIES, Strategy
+from tfx_feeder.components.feeder_trainer.distribution.context import open_placement
+from tfx_feeder.components.feeder_trainer.distribution.fit import prepared, run
+from tfx_feeder.components.feeder_trainer.distribution.options import STRATEGIES, Strategy
+from tfx_feeder.components.feeder_trainer.schedules.schedule import Schedule
+from tfx_feeder.components.feeder_trainer.strategy_selection.select import select
 from tfx_feeder.pipeline.configs import FULL_SCHEDULE, SHORT_SCHEDULE
 
 BASELINE = "sequential"
@@ -151,13 +151,13 @@ def _predict(folder: Path, schedule: Schedule) -> dict[str, float]:
         # As the Trainer does it: what was made ready for the probe goes on to train.
         job = dataclasses.replace(auto, strategy=placed.strategy(BASELINE))
         placement = stack.enter_context(contextlib.closing(open_placement(job.strategy, None)))
-        ready = stack.enter_context(fitting.prepared(job, placement))
+        ready = stack.enter_context(prepared(job, placement))
         begin = time.perf_counter()
         prediction = select(
             auto, ready, lambda: 0.0, log_dir=work_dir, probe_dir=work_dir
         ).prediction
         chosen = time.perf_counter()
-        fitting.run(job, placement, ready)
+        run(job, placement, ready)
         measured_s = time.perf_counter() - chosen
         (kept,) = Path(work_dir).glob("*.json")
         # Traced in the probe is not traced again, so that it is no loss.

@@ -7,15 +7,15 @@ from typing import Any
 import keras
 import reference
 
-from tfx_feeder.components.feeder_trainer.feed import ExampleFeed, open_feed
-from tfx_feeder.components.feeder_trainer.feeding.parsing import BatchParser
-from tfx_feeder.components.feeder_trainer.history import Recorder
-from tfx_feeder.components.feeder_trainer.loop import TrainingLoop
-from tfx_feeder.components.feeder_trainer.model_source import feature_adapter
-from tfx_feeder.components.feeder_trainer.options import Feed
-from tfx_feeder.components.feeder_trainer.plan import make_plan
-from tfx_feeder.components.feeder_trainer.schedule import Schedule
-from tfx_feeder.components.feeder_trainer.step import CompiledSteps
+from tfx_feeder.components.feeder_trainer.feed.feed import ExampleFeed, open_feed
+from tfx_feeder.components.feeder_trainer.feed.options import Feed
+from tfx_feeder.components.feeder_trainer.feed.parsing import BatchParser
+from tfx_feeder.components.feeder_trainer.model.builder import feature_adapter
+from tfx_feeder.components.feeder_trainer.schedules.plan import make_plan
+from tfx_feeder.components.feeder_trainer.schedules.schedule import Schedule
+from tfx_feeder.components.feeder_trainer.training.loop import TrainingLoop
+from tfx_feeder.components.feeder_trainer.training.recorder import Recorder
+from tfx_feeder.components.feeder_trainer.training.train_step import CompiledSteps
 
 
 def open_split(folder: Path, split: str, options: Feed) -> ExampleFeed:

@@ -3,7 +3,7 @@
 import itertools
 import re
 
-from tfx_feeder.components.common.errors import ConfigError
+from tfx_feeder.common.errors import ConfigError
 
 _DURATION = re.compile(
     r"(?:(?P<d>\d+(?:\.\d+)?)d)?(?:(?P<h>\d+(?:\.\d+)?)h)?"

@@ -21,7 +21,7 @@ class ConfigError(FeederError, ValueError):
         >>> raise ConfigError("batch_size", received=0, expected="an integer of 1 or more")
         Traceback (most recent call last):
         ...
-        tfx_feeder.components.common.errors.ConfigError: batch_size: expected an integer of 1 or
+        tfx_feeder.common.errors.ConfigError: batch_size: expected an integer of 1 or
         more. Received: 0.
     """
 

@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-from tfx_feeder.components.common.errors import ConfigError
+from tfx_feeder.common.errors import ConfigError
 
 VARIABLE = "TFX_FEEDER_MOUNTS"
 """Environment variable that says where stores are mounted, as in ``gs://=/gcs/,s3://=/mnt/s3/``."""

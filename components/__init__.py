@@ -1,7 +1,7 @@
 """The components of the suite.
 
 The classes are loaded on first use (PEP 562), so that a plain module such as
-``tfx_feeder.components.feeder_trainer.schedule`` can be imported without TFX.
+``tfx_feeder.components.feeder_trainer.schedules.schedule`` can be imported without TFX.
 """
 
 from importlib import import_module

@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from tfx_feeder.components.common.errors import ConfigError
+from tfx_feeder.common.errors import ConfigError
 
 ARGUMENTS = {
     "runner": "Who runs the transforms; without it, the process of the component itself.",

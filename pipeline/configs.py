@@ -4,15 +4,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tfx_feeder.components.common.errors import ConfigError
-from tfx_feeder.components.feeder_trainer.loop_options import Loop
-from tfx_feeder.components.feeder_trainer.options import Feed, Image
-from tfx_feeder.components.feeder_trainer.plan import Policy
-from tfx_feeder.components.feeder_trainer.schedule import Schedule
-from tfx_feeder.components.feeder_trainer.strategies import Strategy
-from tfx_feeder.pipeline.beam_profiles import BEAM_ARGS
-from tfx_feeder.pipeline.data_sets import DataSet
-from tfx_feeder.pipeline.retrain.plan import REASON, RetrainPlan
+from tfx_feeder.common.errors import ConfigError
+from tfx_feeder.components.feeder_trainer.distribution.options import Strategy
+from tfx_feeder.components.feeder_trainer.feed.options import Feed, Image
+from tfx_feeder.components.feeder_trainer.schedules.plan import Policy
+from tfx_feeder.components.feeder_trainer.schedules.schedule import Schedule
+from tfx_feeder.components.feeder_trainer.training.options import Loop
+from tfx_feeder.pipeline.beam import BEAM_ARGS
+from tfx_feeder.pipeline.datasets import DataSet
+from tfx_feeder.pipeline.run_plan import REASON, RetrainPlan
 from tfx_feeder.pipeline.workspace import Workspace
 
 SHORT_SCHEDULE = Schedule.of("0.01:16x3, 0.005:32x2, 0.0025:64x1 @40")
@@ -53,8 +53,8 @@ class PipelineConfig:
     loop: Loop = field(default_factory=Loop)
     seed: int = 0
     max_rejected_fraction: float = 0.01
-    model_fn: str = "tfx_feeder.pipeline.cifar10.create_model"
-    preprocessing_fn: str = "tfx_feeder.pipeline.transform.preprocessing_fn"
+    model_fn: str = "tfx_feeder.pipeline.model.create_model"
+    preprocessing_fn: str = "tfx_feeder.pipeline.preprocessing.preprocessing_fn"
     beam_args: tuple[str, ...] = BEAM_ARGS
     enable_cache: bool = True
     plan: RetrainPlan = field(default_factory=RetrainPlan)

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from tfx_feeder.components.common.errors import ConfigError, DataError
+from tfx_feeder.common.errors import ConfigError, DataError
 from tfx_feeder.components.image_example_gen.classes import ClassTable, merge_names
 from tfx_feeder.components.image_example_gen.sources import open_sources
 from tfx_feeder.pipeline.gates import Gates

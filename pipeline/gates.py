@@ -3,7 +3,7 @@
 import math
 from dataclasses import dataclass
 
-from tfx_feeder.components.common.errors import ConfigError
+from tfx_feeder.common.errors import ConfigError
 
 METRIC = "accuracy"
 

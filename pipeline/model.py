@@ -3,7 +3,7 @@
 import keras
 from keras import layers
 
-from tfx_feeder.components.feeder_trainer.model_source import ModelContext
+from tfx_feeder.components.feeder_trainer.model.builder import ModelContext
 
 IMAGE_KEY = "image"
 

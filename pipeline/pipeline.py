@@ -12,13 +12,13 @@ from tfx.components import Transform
 from tfx.types.channel_utils import union
 
 from tfx_feeder.components import FeederTrainer, ImageExampleGen, ModelCard
-from tfx_feeder.components.feeder_trainer.user_code import UserCode
+from tfx_feeder.components.feeder_trainer.model.user_module import UserCode
+from tfx_feeder.components.pusher.component import Pusher
+from tfx_feeder.components.resolvers.strategies import BlessedBefore
 from tfx_feeder.pipeline.configs import PipelineConfig
-from tfx_feeder.pipeline.data_sets import SPAN_PATTERN
-from tfx_feeder.pipeline.evaluation_config import eval_config
-from tfx_feeder.pipeline.pusher import Pusher
-from tfx_feeder.pipeline.resolvers import BlessedBefore
-from tfx_feeder.pipeline.retrain.plan import SpanShare
+from tfx_feeder.pipeline.datasets import SPAN_PATTERN
+from tfx_feeder.pipeline.eval_config import eval_config
+from tfx_feeder.pipeline.run_plan import SpanShare
 
 _BUCKETS = 100
 """Of the evaluation split; the training split has twice as many, as by default."""

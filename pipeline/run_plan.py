@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tfx_feeder.components.common.errors import ConfigError
-from tfx_feeder.components.feeder_trainer.give_up import GiveUp
-from tfx_feeder.components.feeder_trainer.loop_options import Loop
+from tfx_feeder.common.errors import ConfigError
+from tfx_feeder.components.feeder_trainer.training.early_stopping import GiveUp
+from tfx_feeder.components.feeder_trainer.training.options import Loop
 from tfx_feeder.pipeline.gates import METRIC, Gates
-from tfx_feeder.pipeline.records import Execution
+from tfx_feeder.pipeline.metadata.types import Execution
 
 REASON = "retrain_reason"
 """Key in the trainer's ``custom_config``, and so in ML Metadata, that says why it trained again."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from tfx_feeder.components.common.errors import DataError
+from tfx_feeder.common.errors import DataError
 
 _T = TypeVar("_T")
 

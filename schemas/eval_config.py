@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tfx_feeder.components.common.blessing import ALL_EXAMPLES
-from tfx_feeder.components.common.errors import DataError
+from tfx_feeder.common.errors import DataError
+from tfx_feeder.schemas.evaluation import ALL_EXAMPLES
 
 FILE_NAME = "eval_config.json"
 _OF_PART = r"(?: of class .+| at .+| in top .+)?"

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tfx_feeder.components.common.tfma_files import read_metrics, read_validation
+from tfx_feeder.schemas.tfma import read_metrics, read_validation
 
 ALL_EXAMPLES = "all examples"
 EXAMPLE_COUNT = "example_count"
@@ -90,7 +90,7 @@ class Judgement:
         return tuple(row for row in self.rows if row.metric == metric)
 
 
-def read(folder: Path) -> Judgement:
+def read_evaluation(folder: Path) -> Judgement:
     """Reads what the Evaluator wrote.
 
     Args:

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tfx_feeder.components.common.blessing import SliceRow
 from tfx_feeder.schemas.document import DocumentFormat, storable
+from tfx_feeder.schemas.evaluation import SliceRow
 
 VERSION = 1
 FILE_NAME = "model_card.json"

@@ -6,7 +6,7 @@ from typing import TypeVar
 
 from google.protobuf.message import Message
 
-from tfx_feeder.components.common.errors import DataError
+from tfx_feeder.common.errors import DataError
 
 M = TypeVar("M", bound=Message)
 

@@ -8,8 +8,8 @@ from typing import Any
 
 from tensorflow_metadata.proto.v0 import statistics_pb2
 
-from tfx_feeder.components.common.errors import DataError
-from tfx_feeder.pipeline.report.messages import read_message
+from tfx_feeder.common.errors import DataError
+from tfx_feeder.schemas.protos import read_message
 
 FILE_NAME = "FeatureStats.pb"
 _NO_TEXT = "__BYTES_VALUE__"

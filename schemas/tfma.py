@@ -15,7 +15,7 @@ from typing import Any
 
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 
-from tfx_feeder.components.common.errors import DataError
+from tfx_feeder.common.errors import DataError
 
 _PACKAGE = "tfx_feeder.tfma"
 _SCALARS = {

@@ -33,10 +33,12 @@ REQUIREMENTS = ROOT / "requirements"
 
 
 def _load_environment() -> Any:
-    """Returns the module ``pipeline/environment.py``, which no installation is needed for."""
-    spec = importlib.util.spec_from_file_location("environment", ROOT / "pipeline/environment.py")
+    """Returns the module ``pipeline/cli/environment.py``, which no installation is needed for."""
+    spec = importlib.util.spec_from_file_location(
+        "environment", ROOT / "pipeline/cli/environment.py"
+    )
     if not spec or not spec.loader:
-        raise ImportError("pipeline/environment.py")
+        raise ImportError("pipeline/cli/environment.py")
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module
     spec.loader.exec_module(module)

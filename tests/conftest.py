@@ -12,7 +12,7 @@ import pytest
 from hypothesis import settings
 
 ROOT = Path(__file__).parents[1]
-LAUNCHING = "tfx_feeder.pipeline.orchestration.launching"
+LAUNCHING = "tfx_feeder.pipeline.orchestration.node_launcher"
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # the banners of each test process
 for name in ("TF_USE_LEGACY_KERAS", "KERAS_BACKEND", "TF_CONFIG"):

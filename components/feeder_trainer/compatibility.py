@@ -2,14 +2,14 @@
 
 from typing import Any
 
-from tfx_feeder.components.common.errors import ConfigError
-from tfx_feeder.components.feeder_trainer.loop_options import Loop
-from tfx_feeder.components.feeder_trainer.options import Feed
-from tfx_feeder.components.feeder_trainer.plan import Policy
-from tfx_feeder.components.feeder_trainer.policies.noise_scale import NoiseScale
-from tfx_feeder.components.feeder_trainer.policies.on_plateau import OnPlateau
-from tfx_feeder.components.feeder_trainer.schedule import Schedule
-from tfx_feeder.components.feeder_trainer.strategies import AUTO, STRATEGIES, Strategy
+from tfx_feeder.common.errors import ConfigError
+from tfx_feeder.components.feeder_trainer.distribution.options import AUTO, STRATEGIES, Strategy
+from tfx_feeder.components.feeder_trainer.feed.options import Feed
+from tfx_feeder.components.feeder_trainer.schedules.batch_on_plateau import OnPlateau
+from tfx_feeder.components.feeder_trainer.schedules.noise_scale import NoiseScale
+from tfx_feeder.components.feeder_trainer.schedules.plan import Policy
+from tfx_feeder.components.feeder_trainer.schedules.schedule import Schedule
+from tfx_feeder.components.feeder_trainer.training.options import Loop
 
 
 def check_goes_together(

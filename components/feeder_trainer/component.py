@@ -9,16 +9,16 @@ from tfx.dsl.components.base import base_component, executor_spec
 from tfx.types import Channel, component_spec
 from tfx.v1.dsl import standard_annotations
 
-from tfx_feeder.components.common.errors import ConfigError
+from tfx_feeder.common.errors import ConfigError
 from tfx_feeder.components.feeder_trainer import executor
-from tfx_feeder.components.feeder_trainer.going_together import check_goes_together
-from tfx_feeder.components.feeder_trainer.loop_options import Loop
-from tfx_feeder.components.feeder_trainer.options import Feed, checked, to_json
-from tfx_feeder.components.feeder_trainer.plan import Policy
-from tfx_feeder.components.feeder_trainer.schedule import Schedule
-from tfx_feeder.components.feeder_trainer.scheduling.notation import read_schedule, write_schedule
-from tfx_feeder.components.feeder_trainer.strategies import Strategy
-from tfx_feeder.components.feeder_trainer.user_code import UserCode
+from tfx_feeder.components.feeder_trainer.compatibility import check_goes_together
+from tfx_feeder.components.feeder_trainer.distribution.options import Strategy
+from tfx_feeder.components.feeder_trainer.feed.options import Feed, checked, to_json
+from tfx_feeder.components.feeder_trainer.model.user_module import UserCode
+from tfx_feeder.components.feeder_trainer.schedules.parser import read_schedule, write_schedule
+from tfx_feeder.components.feeder_trainer.schedules.plan import Policy
+from tfx_feeder.components.feeder_trainer.schedules.schedule import Schedule
+from tfx_feeder.components.feeder_trainer.training.options import Loop
 from tfx_feeder.schemas.artifacts import TrainingHistory
 
 _artifacts = tfx.types.standard_artifacts

@@ -16,18 +16,18 @@ from tfx.dsl.components.base import base_executor
 from tfx.types import artifact_utils
 from tfx.utils import io_utils, path_utils
 
-from tfx_feeder.components.common.code_state import code_state
-from tfx_feeder.components.common.errors import ConfigError
-from tfx_feeder.components.common.mounts import local_path
-from tfx_feeder.components.feeder_trainer.feeding.sources import Split, all_paths, by_source
-from tfx_feeder.components.feeder_trainer.fitting import FitJob
-from tfx_feeder.components.feeder_trainer.loop_options import Loop
-from tfx_feeder.components.feeder_trainer.model_source import ModelContext
-from tfx_feeder.components.feeder_trainer.options import Feed, from_json
-from tfx_feeder.components.feeder_trainer.scheduling.notation import read_schedule
-from tfx_feeder.components.feeder_trainer.strategies import Strategy
-from tfx_feeder.components.feeder_trainer.training import TrainingJob, train
-from tfx_feeder.components.feeder_trainer.user_code import UserCode
+from tfx_feeder.common.errors import ConfigError
+from tfx_feeder.common.git import code_state
+from tfx_feeder.common.mounts import local_path
+from tfx_feeder.components.feeder_trainer.distribution.fit import FitJob
+from tfx_feeder.components.feeder_trainer.distribution.options import Strategy
+from tfx_feeder.components.feeder_trainer.feed.options import Feed, from_json
+from tfx_feeder.components.feeder_trainer.feed.sources import Split, all_paths, by_source
+from tfx_feeder.components.feeder_trainer.model.builder import ModelContext
+from tfx_feeder.components.feeder_trainer.model.user_module import UserCode
+from tfx_feeder.components.feeder_trainer.schedules.parser import read_schedule
+from tfx_feeder.components.feeder_trainer.train import TrainingJob, train
+from tfx_feeder.components.feeder_trainer.training.options import Loop
 from tfx_feeder.schemas import training_history
 
 KERAS_FORMAT_DIR = "Format-Keras"

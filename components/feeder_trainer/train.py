@@ -9,19 +9,28 @@ from typing import Any
 
 import tensorflow as tf
 
-from tfx_feeder.components.feeder_trainer import fitting, progress
-from tfx_feeder.components.feeder_trainer.choosing.candidates import Selection, select
-from tfx_feeder.components.feeder_trainer.export import (
+from tfx_feeder.components.feeder_trainer.compatibility import check_goes_together
+from tfx_feeder.components.feeder_trainer.distribution.fit import (
+    FitJob,
+    Fitted,
+    Model,
+    fit,
+    make,
+    open_placement,
+    prepared,
+    run,
+)
+from tfx_feeder.components.feeder_trainer.distribution.launcher.launch import run_in_processes
+from tfx_feeder.components.feeder_trainer.distribution.options import AUTO, STRATEGIES, Strategy
+from tfx_feeder.components.feeder_trainer.model.export import (
     export_serving,
     needed_features,
     save_for_warm_start,
 )
-from tfx_feeder.components.feeder_trainer.fitting import FitJob, Fitted, Model
-from tfx_feeder.components.feeder_trainer.going_together import check_goes_together
-from tfx_feeder.components.feeder_trainer.placing.start import run_in_processes
-from tfx_feeder.components.feeder_trainer.step import CompiledSteps
-from tfx_feeder.components.feeder_trainer.strategies import AUTO, STRATEGIES, Strategy
-from tfx_feeder.components.feeder_trainer.tensorboard import write_scalars
+from tfx_feeder.components.feeder_trainer.strategy_selection.select import Selection, select
+from tfx_feeder.components.feeder_trainer.training import progress
+from tfx_feeder.components.feeder_trainer.training.tensorboard import write_scalars
+from tfx_feeder.components.feeder_trainer.training.train_step import CompiledSteps
 from tfx_feeder.schemas.training_history import Event, History
 
 
@@ -75,26 +84,26 @@ def _fit(job: TrainingJob, elapsed: Callable[[], float]) -> tuple[History, Model
     wanted = job.fit.strategy
     if wanted.name != AUTO and STRATEGIES[wanted.name].starts != "here":
         return _fit_elsewhere(job.fit, job.log_dir)
-    fit = dataclasses.replace(job.fit, strategy=Strategy.sequential())
-    placement = fitting.open_placement(fit.strategy, None)
+    work = dataclasses.replace(job.fit, strategy=Strategy.sequential())
+    placement = open_placement(work.strategy, None)
     selection = None
-    with contextlib.closing(placement), fitting.prepared(fit, placement) as ready:
+    with contextlib.closing(placement), prepared(work, placement) as ready:
         if wanted.name == AUTO:
             dirs = {"log_dir": job.log_dir, "probe_dir": job.probe_dir}
             selection = select(job.fit, ready, elapsed, **dirs)
             progress.tell_choice(selection.choice)
-            fit = dataclasses.replace(
-                fit,
+            work = dataclasses.replace(
+                work,
                 strategy=selection.strategy,
                 prediction=selection.prediction,
                 began_at=time.time(),
             )
-        if fit.strategy.name == "sequential":
-            history = fitting.run(fit, placement, ready)
-            return _with_choice(history, selection, fit.began_at), ready.model
+        if work.strategy.name == "sequential":
+            history = run(work, placement, ready)
+            return _with_choice(history, selection, work.began_at), ready.model
     # What was opened for the probe is closed by now: its memory is for the processes.
-    history, model = _fit_elsewhere(fit, job.log_dir)
-    return _with_choice(history, selection, fit.began_at), model
+    history, model = _fit_elsewhere(work, job.log_dir)
+    return _with_choice(history, selection, work.began_at), model
 
 
 def _with_choice(history: History, selection: Selection | None, began_at: float) -> History:
@@ -112,7 +121,7 @@ def _with_choice(history: History, selection: Selection | None, began_at: float)
 
 
 def _fit_elsewhere(job: FitJob, log_dir: str) -> tuple[History, Model]:
-    ran = run_in_processes(fitting.fit, job, log_dir)
+    ran = run_in_processes(fit, job, log_dir)
     restarts = [Event("restart", 0, loss) for loss in ran.losses]
     history = ran.result.history
     assert history.placement is not None
@@ -123,7 +132,7 @@ def _fit_elsewhere(job: FitJob, log_dir: str) -> tuple[History, Model]:
 
 def _rebuilt(job: FitJob, fitted: Fitted) -> Model:
     """Makes an ordinary model of what other processes trained: none of it is distributed."""
-    model = fitting.make(job)
+    model = make(job)
     CompiledSteps(model.keras_model, model.adapt).build_from(fitted.element)
     for variable, value in zip(model.keras_model.variables, fitted.weights, strict=True):
         variable.assign(value)

@@ -8,9 +8,9 @@ from tfx.components.example_gen import component, input_processor, utils
 from tfx.dsl.components.base import executor_spec
 from tfx.proto import example_gen_pb2, range_config_pb2
 
-from tfx_feeder.components.common.errors import ConfigError
+from tfx_feeder.common.errors import ConfigError
 from tfx_feeder.components.image_example_gen import classes as class_tables
-from tfx_feeder.components.image_example_gen import driver, executor, parameters
+from tfx_feeder.components.image_example_gen import driver, exec_properties, executor
 from tfx_feeder.components.image_example_gen.options import IngestOptions
 from tfx_feeder.components.image_example_gen.sources import open_sources
 
@@ -73,7 +73,7 @@ class ImageExampleGen(component.FileBasedExampleGen):
             input_config=input_config,
             output_config=_hash_images(output_config),
             range_config=range_config,
-            custom_config=parameters.pack(options),
+            custom_config=exec_properties.pack(options),
         )
 
 

@@ -6,7 +6,8 @@ from tfx.components.example_gen import driver, utils
 from tfx.orchestration import data_types
 from tfx.types import standard_component_specs as specs
 
-from tfx_feeder.components.image_example_gen import files, parameters
+from tfx_feeder.components.image_example_gen import files
+from tfx_feeder.components.image_example_gen.exec_properties import input_patterns, unpack
 from tfx_feeder.components.image_example_gen.sources import open_sources
 
 
@@ -27,9 +28,7 @@ class Driver(driver.FileBasedDriver):
         """Fills in span, version and fingerprint."""
         resolved = super().resolve_exec_properties(exec_properties, pipeline_info, component_info)
         base = resolved[specs.INPUT_BASE_KEY]
-        sources = open_sources(
-            base, parameters.input_patterns(resolved), parameters.unpack(resolved).source
-        )
+        sources = open_sources(base, input_patterns(resolved), unpack(resolved).source)
         lines = [resolved[utils.FINGERPRINT_PROPERTY_NAME]]
         lines += [
             f"split:{split},images:{files.fingerprint(base, source.files())}"

@@ -12,8 +12,9 @@ from tfx.proto import example_gen_pb2
 from tfx.types import artifact_utils
 from tfx.types import standard_component_specs as specs
 
-from tfx_feeder.components.common.errors import DataError
-from tfx_feeder.components.image_example_gen import classes, parameters, rejections
+from tfx_feeder.common.errors import DataError
+from tfx_feeder.components.image_example_gen import classes, rejections
+from tfx_feeder.components.image_example_gen.exec_properties import input_patterns, unpack
 from tfx_feeder.components.image_example_gen.ingest import ReadImages
 from tfx_feeder.components.image_example_gen.sources import open_sources
 
@@ -55,10 +56,10 @@ class Executor(base_example_gen_executor.BaseExampleGenExecutor):
         """
         self._log_startup(input_dict, output_dict, exec_properties)
         examples = artifact_utils.get_single_instance(output_dict[specs.EXAMPLES_KEY])
-        options = parameters.unpack(exec_properties)
+        options = unpack(exec_properties)
         sources = open_sources(
             exec_properties[specs.INPUT_BASE_KEY],
-            parameters.input_patterns(exec_properties),
+            input_patterns(exec_properties),
             options.source,
         )
         table = classes.ClassTable(

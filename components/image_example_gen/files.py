@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import tensorflow as tf
 
-from tfx_feeder.components.common.errors import DataError
+from tfx_feeder.common.errors import DataError
 
 _WILDCARDS = frozenset("*?[")
 _LITTER = frozenset({"thumbs.db", "desktop.ini", "__macosx"})

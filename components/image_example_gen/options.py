@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from tfx_feeder.components.common.errors import ConfigError
+from tfx_feeder.common.errors import ConfigError
 
 KINDS = ("class_folders", "manifest", "arrays", "idx", "cifar10")
 

@@ -9,7 +9,7 @@ from typing import Literal
 
 import tensorflow as tf
 
-from tfx_feeder.components.common.errors import DataError
+from tfx_feeder.common.errors import DataError
 
 FILE_NAME = "rejected.jsonl"
 Reason = Literal[

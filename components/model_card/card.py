@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tfx_feeder.components.common import blessing
-from tfx_feeder.components.common.errors import DataError
+from tfx_feeder.common.errors import DataError
 from tfx_feeder.components.model_card.hashing import hash_files
 from tfx_feeder.schemas import model_card, training_history
+from tfx_feeder.schemas.evaluation import read_evaluation
 from tfx_feeder.schemas.model_card import Card, Evaluation, Origin, Training
 
 _EVAL_CONFIG = "eval_config.json"
@@ -90,7 +90,7 @@ def make_card(pushed: PushedModel) -> Card:
 
 
 def _evaluation(folder: Path, blessed: bool | None) -> Evaluation:
-    judgement = blessing.read(folder)
+    judgement = read_evaluation(folder)
     return Evaluation(
         blessed=blessed,
         missed=tuple(map(str, judgement.causes)),

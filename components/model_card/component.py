@@ -7,7 +7,7 @@ from tfx import v1 as tfx
 from tfx.dsl.components.base import base_component, executor_spec
 from tfx.types import Channel, component_spec
 
-from tfx_feeder.components.common.errors import ConfigError
+from tfx_feeder.common.errors import ConfigError
 from tfx_feeder.components.model_card import executor
 from tfx_feeder.schemas import artifacts
 

@@ -10,7 +10,7 @@ from tfx import types
 from tfx.dsl.components.base import base_executor
 from tfx.types import artifact_utils
 
-from tfx_feeder.components.common.mounts import local_path
+from tfx_feeder.common.mounts import local_path
 from tfx_feeder.components.model_card.card import PushedModel, write_card
 from tfx_feeder.schemas.model_card import Origin
 

@@ -13,8 +13,8 @@ from tfx.dsl.input_resolution.strategies.latest_blessed_model_strategy import (
     LatestBlessedModelStrategy,
 )
 
-from tfx_feeder.components.common.errors import DataError
-from tfx_feeder.pipeline.inspection.models import WITHDRAWN
+from tfx_feeder.common.errors import DataError
+from tfx_feeder.pipeline.metadata.models import WITHDRAWN
 
 
 class BlessedBefore(LatestBlessedModelStrategy):

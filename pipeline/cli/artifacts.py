@@ -9,14 +9,14 @@ import click
 from rich.console import RenderableType
 from rich.markup import escape
 
-from tfx_feeder.pipeline.inspection.labels import Item, item, state
-from tfx_feeder.pipeline.inspection.listing import all_option, left_out, newest_option
-from tfx_feeder.pipeline.inspection.models import MODEL
-from tfx_feeder.pipeline.inspection.options import store_options
-from tfx_feeder.pipeline.inspection.output import age, print_json, show, table, when
-from tfx_feeder.pipeline.inspection.selecting import find_artifact, find_run
-from tfx_feeder.pipeline.lineage import Lineage
-from tfx_feeder.pipeline.records import Artifact, Execution, Run
+from tfx_feeder.pipeline.cli.console import age, print_json, show, table, when
+from tfx_feeder.pipeline.cli.listing import all_option, left_out, newest_option
+from tfx_feeder.pipeline.cli.options import store_options
+from tfx_feeder.pipeline.metadata.describe import Item, item, state
+from tfx_feeder.pipeline.metadata.lineage import Lineage
+from tfx_feeder.pipeline.metadata.lookup import find_artifact, find_run
+from tfx_feeder.pipeline.metadata.models import MODEL
+from tfx_feeder.pipeline.metadata.types import Artifact, Execution, Run
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,13 +7,13 @@ from pathlib import Path
 import click
 import yaml
 
-from tfx_feeder.components.common.errors import ConfigError
-from tfx_feeder.pipeline.orchestration import ir
-from tfx_feeder.pipeline.orchestration.cluster import CHIEF, Cluster
-from tfx_feeder.pipeline.orchestration.cluster_manifests import Pods, jobs, tfjob
-from tfx_feeder.pipeline.orchestration.ir import PipelineFile
-from tfx_feeder.pipeline.orchestration.ir_option import ir_option
-from tfx_feeder.pipeline.orchestration.one_line import one_line
+from tfx_feeder.common.errors import ConfigError
+from tfx_feeder.pipeline.cli.errors import one_line
+from tfx_feeder.pipeline.cli.ir_option import ir_option
+from tfx_feeder.pipeline.orchestration import compiled_pipeline
+from tfx_feeder.pipeline.orchestration.compiled_pipeline import PipelineFile
+from tfx_feeder.pipeline.orchestration.kubernetes.cluster import CHIEF, Cluster
+from tfx_feeder.pipeline.orchestration.kubernetes.manifests import Pods, jobs, tfjob
 from tfx_feeder.pipeline.orchestration.resources import Resources
 
 _KINDS = {"job": jobs, "tfjob": tfjob}
@@ -88,7 +88,7 @@ def cluster_command(
     orchestrator runs the node is the chief: it needs the labels and the environment that are shown.
     """
     with one_line():
-        file = ir.read(path)
+        file = compiled_pipeline.read(path)
         node = node or _only_trainer(file)
         file.require(node)
         if node not in file.strategies:

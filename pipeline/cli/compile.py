@@ -8,14 +8,14 @@ from typing import Any
 
 import click
 
-from tfx_feeder.components.common.errors import ConfigError
-from tfx_feeder.pipeline.launch import Request
-from tfx_feeder.pipeline.orchestration import ir
-from tfx_feeder.pipeline.orchestration.one_line import one_line
+from tfx_feeder.common.errors import ConfigError
+from tfx_feeder.pipeline.cli.errors import one_line
+from tfx_feeder.pipeline.cli.request_options import request_options
+from tfx_feeder.pipeline.metadata.env import STORE_VARIABLE
+from tfx_feeder.pipeline.orchestration import compiled_pipeline
 from tfx_feeder.pipeline.orchestration.resources import Resources
-from tfx_feeder.pipeline.quiet import quiet_imports
-from tfx_feeder.pipeline.request_options import request_options
-from tfx_feeder.pipeline.store_variables import STORE_VARIABLE
+from tfx_feeder.pipeline.runner.launch import Request
+from tfx_feeder.pipeline.runner.quiet_imports import quiet_imports
 
 
 @click.command("compile")
@@ -66,16 +66,18 @@ def compile_command(
         asked = _wishes(resources)
         if factory is None:
             quiet_imports()
-            config, _ = import_module("tfx_feeder.pipeline.configuring").configure(request, store)
+            config, _ = import_module("tfx_feeder.pipeline.runner.configure").configure(
+                request, store
+            )
             made = import_module("tfx_feeder.pipeline.pipeline").create_pipeline(config)
         else:
             made = _load(factory)()
-        if isinstance(made, ir.PipelineFile):
+        if isinstance(made, compiled_pipeline.PipelineFile):
             file = made.asking(asked, exit_handlers)
         else:
-            compiling = import_module("tfx_feeder.pipeline.orchestration.compiling")
+            compiling = import_module("tfx_feeder.pipeline.orchestration.compiler")
             file = compiling.compile_pipeline(made, asked, exit_handlers)
-        ir.write(file, output)
+        compiled_pipeline.write(file, output)
     click.echo(f"{file.name}: {len(file.upstream)} nodes in {output}")
 
 

@@ -8,17 +8,17 @@ import click
 from rich.console import RenderableType
 from rich.markup import escape
 
-from tfx_feeder.pipeline.inspection.facts import (
+from tfx_feeder.pipeline.cli.console import print_json, show, table
+from tfx_feeder.pipeline.cli.options import store_options
+from tfx_feeder.pipeline.metadata.facts import (
     SECTIONS,
     Facts,
     Value,
     facts_of_model,
     facts_of_run,
 )
-from tfx_feeder.pipeline.inspection.options import store_options
-from tfx_feeder.pipeline.inspection.output import print_json, show, table
-from tfx_feeder.pipeline.inspection.selecting import find_model, find_run
-from tfx_feeder.pipeline.lineage import Lineage
+from tfx_feeder.pipeline.metadata.lineage import Lineage
+from tfx_feeder.pipeline.metadata.lookup import find_model, find_run
 
 _MEASURED = ("training", "metrics")
 

@@ -18,7 +18,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from tfx_feeder.pipeline.environment import LINES, Line, this_machine
+from tfx_feeder.pipeline.cli.environment import LINES, Line, this_machine
 from tfx_feeder.pipeline.workspace import LEAST_FREE_BYTES
 
 Verdict = Literal["ok", "warning", "error"]

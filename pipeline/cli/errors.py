@@ -6,7 +6,7 @@ from contextlib import contextmanager
 
 import click
 
-from tfx_feeder.components.common.errors import FeederError
+from tfx_feeder.common.errors import FeederError
 
 
 @contextmanager

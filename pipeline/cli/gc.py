@@ -14,13 +14,13 @@ from rich.console import RenderableType
 from rich.filesize import decimal
 from rich.markup import escape
 
-from tfx_feeder.components.feeder_trainer.scheduling.durations import read_duration
-from tfx_feeder.pipeline.inspection.garbage import Files, sort_files
-from tfx_feeder.pipeline.inspection.options import store_options
-from tfx_feeder.pipeline.inspection.output import age, print_json, show, table
-from tfx_feeder.pipeline.inspection.removal import remove
-from tfx_feeder.pipeline.lineage import Lineage
-from tfx_feeder.pipeline.store import open_store, writable
+from tfx_feeder.common.durations import read_duration
+from tfx_feeder.pipeline.cli.console import age, print_json, show, table
+from tfx_feeder.pipeline.cli.options import store_options
+from tfx_feeder.pipeline.metadata.gc import Files, sort_files
+from tfx_feeder.pipeline.metadata.lineage import Lineage
+from tfx_feeder.pipeline.metadata.removal import remove
+from tfx_feeder.pipeline.metadata.store import open_store, writable
 
 
 @dataclass(frozen=True, slots=True)

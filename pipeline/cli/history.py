@@ -8,15 +8,15 @@ import click
 from rich.console import RenderableType
 from rich.markup import escape
 
-from tfx_feeder.components.common.errors import DataError
-from tfx_feeder.pipeline.inspection.charts import Chart, Charts, Line
-from tfx_feeder.pipeline.inspection.labels import is_local
-from tfx_feeder.pipeline.inspection.models import ModelVersion
-from tfx_feeder.pipeline.inspection.options import store_options
-from tfx_feeder.pipeline.inspection.output import duration, print_json, show, table
-from tfx_feeder.pipeline.inspection.selecting import find_model
-from tfx_feeder.pipeline.lineage import Lineage
-from tfx_feeder.pipeline.strategy_table import candidates_table
+from tfx_feeder.common.errors import DataError
+from tfx_feeder.pipeline.cli.console import duration, print_json, show, table
+from tfx_feeder.pipeline.cli.options import store_options
+from tfx_feeder.pipeline.cli.plots import Chart, Charts, Line
+from tfx_feeder.pipeline.metadata.describe import is_local
+from tfx_feeder.pipeline.metadata.lineage import Lineage
+from tfx_feeder.pipeline.metadata.lookup import find_model
+from tfx_feeder.pipeline.metadata.models import ModelVersion
+from tfx_feeder.pipeline.runner.tables import candidates_table
 from tfx_feeder.schemas import training_history
 from tfx_feeder.schemas.training_history import EpochRow, History
 

@@ -7,9 +7,9 @@ from pathlib import Path
 import click
 
 import tfx_feeder
-from tfx_feeder.components.common.code_state import code_state
-from tfx_feeder.components.common.errors import ConfigError
-from tfx_feeder.pipeline.orchestration.one_line import one_line
+from tfx_feeder.common.errors import ConfigError
+from tfx_feeder.common.git import code_state
+from tfx_feeder.pipeline.cli.errors import one_line
 
 PIPELINE = "pipeline.json"
 """What a compiled pipeline is called in the context of a build, and in the image, below /app."""

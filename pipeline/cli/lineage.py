@@ -8,13 +8,13 @@ from rich.console import RenderableType
 from rich.markup import escape
 from rich.tree import Tree
 
-from tfx_feeder.pipeline.inspection.labels import Item, item, sources, state
-from tfx_feeder.pipeline.inspection.models import MODEL
-from tfx_feeder.pipeline.inspection.options import store_options
-from tfx_feeder.pipeline.inspection.output import print_json, show
-from tfx_feeder.pipeline.inspection.selecting import find_artifact, find_model
-from tfx_feeder.pipeline.lineage import Lineage
-from tfx_feeder.pipeline.records import CACHED, COMPLETE, Artifact, Execution, Graph
+from tfx_feeder.pipeline.cli.console import print_json, show
+from tfx_feeder.pipeline.cli.options import store_options
+from tfx_feeder.pipeline.metadata.describe import Item, item, sources, state
+from tfx_feeder.pipeline.metadata.lineage import Lineage
+from tfx_feeder.pipeline.metadata.lookup import find_artifact, find_model
+from tfx_feeder.pipeline.metadata.models import MODEL
+from tfx_feeder.pipeline.metadata.types import CACHED, COMPLETE, Artifact, Execution, Graph
 
 _CHAINS = (MODEL, "TransformCache")
 """Types of artifacts that a run may take from the one before, and so on."""

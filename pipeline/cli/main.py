@@ -12,91 +12,91 @@ import click
 # Name of the command: where it lives, and its line in the help.
 _COMMANDS: Mapping[str, tuple[str, str]] = {
     "artifacts": (
-        "tfx_feeder.pipeline.inspection.artifacts:artifacts",
+        "tfx_feeder.pipeline.cli.artifacts:artifacts",
         "List artifacts, or show one of them.",
     ),
     "cluster": (
-        "tfx_feeder.pipeline.orchestration.cluster_cli:cluster_command",
+        "tfx_feeder.pipeline.cli.cluster:cluster_command",
         "Write manifests for the machines of a training on Kubernetes.",
     ),
     "compare": (
-        "tfx_feeder.pipeline.report.commands:compare",
+        "tfx_feeder.pipeline.cli.report:compare",
         "Write one HTML file about several runs side by side.",
     ),
     "diff": (
-        "tfx_feeder.pipeline.inspection.diff:diff",
+        "tfx_feeder.pipeline.cli.diff:diff",
         "Show what differs between two runs or two models.",
     ),
     "compile": (
-        "tfx_feeder.pipeline.orchestration.compile_cli:compile_command",
+        "tfx_feeder.pipeline.cli.compile:compile_command",
         "Write a pipeline into a file that orchestrators read.",
     ),
-    "doctor": ("tfx_feeder.pipeline.doctor:doctor", "Check whether a pipeline can run here."),
+    "doctor": ("tfx_feeder.pipeline.cli.doctor:doctor", "Check whether a pipeline can run here."),
     "feed-worker": (
-        "tfx_feeder.pipeline.feed_cli:feed_worker",
+        "tfx_feeder.pipeline.cli.feed_worker:feed_worker",
         "Make batches for trainers on other machines.",
     ),
     "gc": (
-        "tfx_feeder.pipeline.inspection.gc_command:gc",
+        "tfx_feeder.pipeline.cli.gc:gc",
         "Show, or delete, the files that no model needs.",
     ),
     "history": (
-        "tfx_feeder.pipeline.inspection.history:history",
+        "tfx_feeder.pipeline.cli.history:history",
         "Show how a model was trained, epoch by epoch, with curves.",
     ),
     "image": (
-        "tfx_feeder.pipeline.orchestration.image_cli:image",
+        "tfx_feeder.pipeline.cli.image:image",
         "Print the command that builds the image for nodes and workers.",
     ),
     "lineage": (
-        "tfx_feeder.pipeline.inspection.tree:lineage",
+        "tfx_feeder.pipeline.cli.lineage:lineage",
         "Show out of what an artifact was made, or what was made of it.",
     ),
     "models": (
-        "tfx_feeder.pipeline.inspection.model_list:models",
+        "tfx_feeder.pipeline.cli.models:models",
         "List models: trained on what, blessed, pushed, live.",
     ),
     "report": (
-        "tfx_feeder.pipeline.report.commands:report",
+        "tfx_feeder.pipeline.cli.report:report",
         "Write one HTML file about a run.",
     ),
     "retrain": (
-        "tfx_feeder.pipeline.retrain.cli:retrain",
+        "tfx_feeder.pipeline.cli.retrain:retrain",
         "Retrain when there is a reason to: a schedule, new data, drift and so on.",
     ),
     "run": (
-        "tfx_feeder.pipeline.inspection.one_run:run",
+        "tfx_feeder.pipeline.cli.one_run:run",
         "Show one run: components, times, cache, errors.",
     ),
     "runs": (
-        "tfx_feeder.pipeline.inspection.runs:runs",
+        "tfx_feeder.pipeline.cli.runs:runs",
         "List runs: when, how long, and what came of each.",
     ),
     "run-node": (
-        "tfx_feeder.pipeline.orchestration.node_cli:run_node",
+        "tfx_feeder.pipeline.cli.node:run_node",
         "Run one node of a compiled pipeline.",
     ),
     "rollback": (
-        "tfx_feeder.pipeline.rollback.command:rollback",
+        "tfx_feeder.pipeline.cli.rollback:rollback",
         "Push an earlier version once more, and withdraw the later ones.",
     ),
     "schedule": (
-        "tfx_feeder.pipeline.schedule_cli:schedule",
+        "tfx_feeder.pipeline.cli.schedule:schedule",
         "Look at schedules of learning rate and batch size.",
     ),
     "strategy": (
-        "tfx_feeder.pipeline.strategy_cli:strategy",
+        "tfx_feeder.pipeline.cli.strategy:strategy",
         "Look at distribution strategies, and at what each would take.",
     ),
     "verify": (
-        "tfx_feeder.pipeline.inspection.verify:verify",
+        "tfx_feeder.pipeline.cli.verify:verify",
         "Check whether a model's files are those that were pushed.",
     ),
     "why": (
-        "tfx_feeder.pipeline.inspection.why:why",
+        "tfx_feeder.pipeline.cli.why:why",
         "Say why a model was trained, blessed and pushed, or was not.",
     ),
-    "worker": ("tfx_feeder.pipeline.worker_cli:worker", "Take part in a training on a cluster."),
+    "worker": ("tfx_feeder.pipeline.cli.worker:worker", "Take part in a training on a cluster."),
 }
 
 

@@ -7,15 +7,15 @@ import click
 from rich.console import RenderableType
 from rich.markup import escape
 
-from tfx_feeder.components.common.blessing import SliceRow
-from tfx_feeder.components.common.errors import DataError
-from tfx_feeder.pipeline.inspection.labels import files_gone
-from tfx_feeder.pipeline.inspection.listing import all_option, left_out, newest_option
-from tfx_feeder.pipeline.inspection.models import MODEL, ModelVersion, read_models
-from tfx_feeder.pipeline.inspection.options import store_options
-from tfx_feeder.pipeline.inspection.output import age, print_json, show, table
-from tfx_feeder.pipeline.inspection.verdicts import blessed, headline, judgement, standing
-from tfx_feeder.pipeline.lineage import Lineage
+from tfx_feeder.common.errors import DataError
+from tfx_feeder.pipeline.cli.console import age, print_json, show, table
+from tfx_feeder.pipeline.cli.listing import all_option, left_out, newest_option
+from tfx_feeder.pipeline.cli.options import store_options
+from tfx_feeder.pipeline.metadata.describe import files_gone
+from tfx_feeder.pipeline.metadata.lineage import Lineage
+from tfx_feeder.pipeline.metadata.models import MODEL, ModelVersion, read_models
+from tfx_feeder.pipeline.metadata.verdicts import blessed, headline, judgement, standing
+from tfx_feeder.schemas.evaluation import SliceRow
 
 
 @dataclass(frozen=True, slots=True)

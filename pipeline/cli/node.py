@@ -11,12 +11,12 @@ from typing import NoReturn
 import click
 from pythonjsonlogger.json import JsonFormatter
 
-from tfx_feeder.components.common.errors import FeederError
-from tfx_feeder.pipeline.launch import cause
-from tfx_feeder.pipeline.orchestration import ir
-from tfx_feeder.pipeline.orchestration.ir_option import ir_option
-from tfx_feeder.pipeline.quiet import quiet_imports
-from tfx_feeder.pipeline.store_variables import STORE_VARIABLE
+from tfx_feeder.common.errors import FeederError
+from tfx_feeder.pipeline.cli.ir_option import ir_option
+from tfx_feeder.pipeline.metadata.env import STORE_VARIABLE
+from tfx_feeder.pipeline.orchestration import compiled_pipeline
+from tfx_feeder.pipeline.runner.launch import cause
+from tfx_feeder.pipeline.runner.quiet_imports import quiet_imports
 
 _NODE = "tfx_feeder.pipeline.orchestration.node"
 
@@ -62,7 +62,7 @@ def run_node(
     quiet_imports(_NODE)
     nodes = import_module(_NODE)
     try:
-        file = ir.read(path)
+        file = compiled_pipeline.read(path)
     except FeederError as error:
         _exit(nodes.Status.BAD_CONFIG, f"Error: {error}", as_json=json_logs)
     try:

@@ -8,14 +8,14 @@ import click
 from rich.console import RenderableType
 from rich.markup import escape
 
-from tfx_feeder.pipeline.inspection.labels import Item, elapsed, error, item, state
-from tfx_feeder.pipeline.inspection.models import MODEL, ModelVersion, describe
-from tfx_feeder.pipeline.inspection.options import store_options
-from tfx_feeder.pipeline.inspection.output import age, print_json, show, table, when
-from tfx_feeder.pipeline.inspection.selecting import find_run
-from tfx_feeder.pipeline.inspection.verdicts import verdict
-from tfx_feeder.pipeline.lineage import Lineage
-from tfx_feeder.pipeline.records import MADE_OUTPUTS, Execution, Run
+from tfx_feeder.pipeline.cli.console import age, print_json, show, table, when
+from tfx_feeder.pipeline.cli.options import store_options
+from tfx_feeder.pipeline.metadata.describe import Item, elapsed, error, item, state
+from tfx_feeder.pipeline.metadata.lineage import Lineage
+from tfx_feeder.pipeline.metadata.lookup import find_run
+from tfx_feeder.pipeline.metadata.models import MODEL, ModelVersion, describe
+from tfx_feeder.pipeline.metadata.types import MADE_OUTPUTS, Execution, Run
+from tfx_feeder.pipeline.metadata.verdicts import verdict
 
 
 @dataclass(frozen=True, slots=True)

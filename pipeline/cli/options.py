@@ -8,9 +8,9 @@ from typing import Any
 import click
 from ml_metadata import errors
 
-from tfx_feeder.components.common.errors import ConfigError, FeederError
-from tfx_feeder.pipeline.lineage import Lineage
-from tfx_feeder.pipeline.store_variables import STORE_VARIABLE
+from tfx_feeder.common.errors import ConfigError, FeederError
+from tfx_feeder.pipeline.metadata.env import STORE_VARIABLE
+from tfx_feeder.pipeline.metadata.lineage import Lineage
 
 _OPTIONS = (
     click.option(

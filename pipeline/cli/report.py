@@ -5,11 +5,11 @@ from pathlib import Path
 import click
 from rich.markup import escape
 
-from tfx_feeder.pipeline.inspection.options import store_options
-from tfx_feeder.pipeline.inspection.output import print_json, show
-from tfx_feeder.pipeline.inspection.selecting import find_run
-from tfx_feeder.pipeline.lineage import Lineage
-from tfx_feeder.pipeline.report.writing import Written, write_comparison, write_report
+from tfx_feeder.pipeline.cli.console import print_json, show
+from tfx_feeder.pipeline.cli.options import store_options
+from tfx_feeder.pipeline.metadata.lineage import Lineage
+from tfx_feeder.pipeline.metadata.lookup import find_run
+from tfx_feeder.pipeline.report.write import Written, write_comparison, write_report
 
 _output = click.option(
     "--output",

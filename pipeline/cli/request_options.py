@@ -8,11 +8,11 @@ from typing import Any
 
 import click
 
-from tfx_feeder.components.common.errors import ConfigError
-from tfx_feeder.pipeline.beam_profiles import PROFILES, beam_args
-from tfx_feeder.pipeline.launch import Request
-from tfx_feeder.pipeline.retrain.plan import RetrainPlan, read_decision
-from tfx_feeder.pipeline.strategy_options import make_strategy, strategy_options
+from tfx_feeder.common.errors import ConfigError
+from tfx_feeder.pipeline.beam import PROFILES, beam_args
+from tfx_feeder.pipeline.cli.strategy_options import make_strategy, strategy_options
+from tfx_feeder.pipeline.run_plan import RetrainPlan, read_decision
+from tfx_feeder.pipeline.runner.launch import Request
 
 _OPTIONS = (
     click.option(

@@ -8,18 +8,18 @@ from pathlib import Path
 
 import click
 
-from tfx_feeder.components.feeder_trainer.scheduling.durations import read_duration
-from tfx_feeder.pipeline.inspection.options import said_plainly
-from tfx_feeder.pipeline.inspection.output import print_json
-from tfx_feeder.pipeline.launch import Request
-from tfx_feeder.pipeline.request_options import request_options
-from tfx_feeder.pipeline.retrain.decision import Decision, Policy
-from tfx_feeder.pipeline.retrain.options import policy_options
-from tfx_feeder.pipeline.retrain.plan import RetrainPlan
-from tfx_feeder.pipeline.retrain.retrainer import Retrainer
-from tfx_feeder.pipeline.retrain.triggers import Manual
-from tfx_feeder.pipeline.retrain.watch import OUTCOMES, Watch
-from tfx_feeder.pipeline.store_variables import STORE_VARIABLE
+from tfx_feeder.common.durations import read_duration
+from tfx_feeder.pipeline.cli.console import print_json
+from tfx_feeder.pipeline.cli.options import said_plainly
+from tfx_feeder.pipeline.cli.request_options import request_options
+from tfx_feeder.pipeline.cli.retrain_options import policy_options
+from tfx_feeder.pipeline.metadata.env import STORE_VARIABLE
+from tfx_feeder.pipeline.retraining.controller import Retrainer
+from tfx_feeder.pipeline.retraining.daemon import OUTCOMES, Watch
+from tfx_feeder.pipeline.retraining.policy import Decision, Policy
+from tfx_feeder.pipeline.retraining.triggers import Manual
+from tfx_feeder.pipeline.run_plan import RetrainPlan
+from tfx_feeder.pipeline.runner.launch import Request
 
 NO = 99
 """Exit status where there is no reason to retrain; Airflow's BashOperator skips upon it."""

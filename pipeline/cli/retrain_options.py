@@ -6,10 +6,10 @@ from typing import Any
 
 import click
 
-from tfx_feeder.components.common.errors import ConfigError
-from tfx_feeder.components.feeder_trainer.scheduling.durations import read_duration
-from tfx_feeder.pipeline.retrain.decision import Budget, Policy
-from tfx_feeder.pipeline.retrain.triggers import (
+from tfx_feeder.common.durations import read_duration
+from tfx_feeder.common.errors import ConfigError
+from tfx_feeder.pipeline.retraining.policy import Budget, Policy
+from tfx_feeder.pipeline.retraining.triggers import (
     Age,
     Cron,
     Drift,
@@ -18,7 +18,7 @@ from tfx_feeder.pipeline.retrain.triggers import (
     Performance,
     Trigger,
 )
-from tfx_feeder.pipeline.retrain.window import Window
+from tfx_feeder.pipeline.retraining.window import Window
 
 _OPTIONS = (
     click.option("--cron", metavar="CRON", help="At these times, as in '0 3 * * 1'."),

@@ -11,13 +11,13 @@ import click
 from rich.console import Console
 from rich.markup import escape
 
-from tfx_feeder.pipeline import logs
-from tfx_feeder.pipeline.inspection.options import store_options
-from tfx_feeder.pipeline.inspection.output import print_json, show
-from tfx_feeder.pipeline.launch import cause
-from tfx_feeder.pipeline.lineage import Lineage
-from tfx_feeder.pipeline.rollback.plan import Rollback, plan
-from tfx_feeder.pipeline.store import writable
+from tfx_feeder.pipeline.cli.console import print_json, show
+from tfx_feeder.pipeline.cli.options import store_options
+from tfx_feeder.pipeline.deployment.rollback import Rollback, plan
+from tfx_feeder.pipeline.metadata.lineage import Lineage
+from tfx_feeder.pipeline.metadata.store import writable
+from tfx_feeder.pipeline.runner import log_file
+from tfx_feeder.pipeline.runner.launch import cause
 
 
 @click.command()
@@ -51,10 +51,10 @@ def _carry_out(planned: Rollback, store: str) -> Any:
     """Runs the pipeline, with what the libraries say in a log."""
     log = _log_folder(store) / f"{datetime.now():%Y%m%d-%H%M%S}-{os.getpid()}.log"
     log.parent.mkdir(parents=True, exist_ok=True)
-    with logs.to_file(log) as screen:
+    with log_file.to_file(log) as screen:
         try:
             with Console(file=screen).status("Loading TensorFlow and TFX"):
-                repush = importlib.import_module("tfx_feeder.pipeline.rollback.repush")
+                repush = importlib.import_module("tfx_feeder.pipeline.deployment.repush")
             return repush.push_again(planned, writable(store))
         except Exception as error:
             logging.exception("The rollback failed.")

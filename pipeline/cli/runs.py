@@ -9,14 +9,14 @@ import click
 from rich.console import RenderableType
 from rich.markup import escape
 
-from tfx_feeder.pipeline.inspection.labels import elapsed, state
-from tfx_feeder.pipeline.inspection.listing import all_option, left_out, newest_option
-from tfx_feeder.pipeline.inspection.models import ModelVersion, read_models
-from tfx_feeder.pipeline.inspection.options import store_options
-from tfx_feeder.pipeline.inspection.output import age, print_json, show, table
-from tfx_feeder.pipeline.inspection.verdicts import standing
-from tfx_feeder.pipeline.lineage import Lineage
-from tfx_feeder.pipeline.records import CACHED, COMPLETE, FAILED, Run
+from tfx_feeder.pipeline.cli.console import age, print_json, show, table
+from tfx_feeder.pipeline.cli.listing import all_option, left_out, newest_option
+from tfx_feeder.pipeline.cli.options import store_options
+from tfx_feeder.pipeline.metadata.describe import elapsed, state
+from tfx_feeder.pipeline.metadata.lineage import Lineage
+from tfx_feeder.pipeline.metadata.models import ModelVersion, read_models
+from tfx_feeder.pipeline.metadata.types import CACHED, COMPLETE, FAILED, Run
+from tfx_feeder.pipeline.metadata.verdicts import standing
 
 
 @dataclass(frozen=True, slots=True)

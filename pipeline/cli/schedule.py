@@ -6,9 +6,9 @@ import json
 import click
 from rich.console import Console
 
-from tfx_feeder.components.common.errors import ConfigError
-from tfx_feeder.components.feeder_trainer.scheduling.notation import PRESETS, read_schedule
-from tfx_feeder.components.feeder_trainer.scheduling.preview import preview
+from tfx_feeder.common.errors import ConfigError
+from tfx_feeder.components.feeder_trainer.schedules.parser import PRESETS, read_schedule
+from tfx_feeder.components.feeder_trainer.schedules.preview import preview
 
 
 @click.group()

@@ -9,11 +9,11 @@ from typing import Any
 import click
 from rich.console import Console
 
-from tfx_feeder.components.common.errors import FeederError
-from tfx_feeder.components.feeder_trainer.strategies import AUTO, STRATEGIES
-from tfx_feeder.pipeline.quiet import quiet_imports
-from tfx_feeder.pipeline.strategy_options import choice_options, make_strategy
-from tfx_feeder.pipeline.strategy_table import candidates_table, strategies_table
+from tfx_feeder.common.errors import FeederError
+from tfx_feeder.components.feeder_trainer.distribution.options import AUTO, STRATEGIES
+from tfx_feeder.pipeline.cli.strategy_options import choice_options, make_strategy
+from tfx_feeder.pipeline.runner.quiet_imports import quiet_imports
+from tfx_feeder.pipeline.runner.tables import candidates_table, strategies_table
 
 _FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 
@@ -74,7 +74,7 @@ def probe_command(
     try:
         wanted = make_strategy(strategy=AUTO, **options)
         quiet_imports("tensorflow")
-        probing = import_module("tfx_feeder.pipeline.strategy_probe")
+        probing = import_module("tfx_feeder.pipeline.runner.probe")
         choice = probing.probe(
             data=data,
             root=root,

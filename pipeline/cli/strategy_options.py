@@ -5,7 +5,7 @@ from typing import Any, TypeVar
 
 import click
 
-from tfx_feeder.components.feeder_trainer.strategies import AUTO, STRATEGIES, Strategy
+from tfx_feeder.components.feeder_trainer.distribution.options import AUTO, STRATEGIES, Strategy
 
 F = TypeVar("F", bound=Callable[..., Any])
 

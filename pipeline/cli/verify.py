@@ -8,8 +8,8 @@ from rich.console import RenderableType
 from rich.markup import escape
 
 from tfx_feeder.components.model_card.hashing import Differences, compare, hash_files
-from tfx_feeder.pipeline.inspection.options import said_plainly
-from tfx_feeder.pipeline.inspection.output import print_json, show, table
+from tfx_feeder.pipeline.cli.console import print_json, show, table
+from tfx_feeder.pipeline.cli.options import said_plainly
 from tfx_feeder.schemas import model_card
 from tfx_feeder.schemas.model_card import Card
 

@@ -8,25 +8,25 @@ from rich.console import RenderableType
 from rich.markup import escape
 from rich.table import Table
 
-from tfx_feeder.components.common.blessing import ALL_EXAMPLES
-from tfx_feeder.components.common.errors import DataError
-from tfx_feeder.pipeline.inspection.diff import Row, compare
-from tfx_feeder.pipeline.inspection.facts import facts_of_model
-from tfx_feeder.pipeline.inspection.labels import error
-from tfx_feeder.pipeline.inspection.models import (
+from tfx_feeder.common.errors import DataError
+from tfx_feeder.pipeline.cli.console import print_json, show, when
+from tfx_feeder.pipeline.cli.diff import Row, compare
+from tfx_feeder.pipeline.cli.options import store_options
+from tfx_feeder.pipeline.metadata.describe import error
+from tfx_feeder.pipeline.metadata.facts import facts_of_model
+from tfx_feeder.pipeline.metadata.lineage import Lineage
+from tfx_feeder.pipeline.metadata.lookup import find_model
+from tfx_feeder.pipeline.metadata.models import (
     MODEL,
     PUSHED,
     ModelVersion,
     describe,
     served_ids,
 )
-from tfx_feeder.pipeline.inspection.options import store_options
-from tfx_feeder.pipeline.inspection.output import print_json, show, when
-from tfx_feeder.pipeline.inspection.selecting import find_model
-from tfx_feeder.pipeline.inspection.verdicts import judgement
-from tfx_feeder.pipeline.lineage import Lineage
-from tfx_feeder.pipeline.records import CANCELED, FAILED, RUNNING, Artifact, Execution
-from tfx_feeder.pipeline.retrain.plan import reason_of, starts_warm
+from tfx_feeder.pipeline.metadata.types import CANCELED, FAILED, RUNNING, Artifact, Execution
+from tfx_feeder.pipeline.metadata.verdicts import judgement
+from tfx_feeder.pipeline.run_plan import reason_of, starts_warm
+from tfx_feeder.schemas.evaluation import ALL_EXAMPLES
 
 _CAUSES = ("data", "schema", "code", "schedule", "strategy", "properties")
 """Sections of a comparison whose changes make TFX train anew."""

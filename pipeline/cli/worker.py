@@ -6,15 +6,15 @@ from pathlib import Path
 
 import click
 
-from tfx_feeder.components.common.errors import ConfigError, FeederError
-from tfx_feeder.components.feeder_trainer.placing.member import (
+from tfx_feeder.common.durations import read_duration
+from tfx_feeder.common.errors import ConfigError, FeederError
+from tfx_feeder.components.feeder_trainer.distribution.cluster import VARIABLE, Task
+from tfx_feeder.components.feeder_trainer.distribution.launcher.rendezvous import (
     JOB,
     NoWorkError,
     follow,
     job_path,
 )
-from tfx_feeder.components.feeder_trainer.placing.task import VARIABLE, Task
-from tfx_feeder.components.feeder_trainer.scheduling.durations import read_duration
 
 _FOLDER = click.Path(file_okay=False, path_type=Path)
 

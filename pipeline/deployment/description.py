@@ -3,12 +3,12 @@
 import json
 from collections.abc import Mapping
 
-from tfx_feeder.components.common.errors import DataError
+from tfx_feeder.common.errors import DataError
 from tfx_feeder.components.model_card.hashing import compare, hash_files
-from tfx_feeder.pipeline.inspection.labels import files_gone
-from tfx_feeder.pipeline.inspection.models import EXAMPLES, MODEL, ModelVersion, Push
-from tfx_feeder.pipeline.lineage import Lineage
-from tfx_feeder.pipeline.records import Artifact, Execution
+from tfx_feeder.pipeline.metadata.describe import files_gone
+from tfx_feeder.pipeline.metadata.lineage import Lineage
+from tfx_feeder.pipeline.metadata.models import EXAMPLES, MODEL, ModelVersion, Push
+from tfx_feeder.pipeline.metadata.types import Artifact, Execution
 from tfx_feeder.schemas import model_card
 
 _SERVING_DIRS = ("Format-Serving", "serving_model_dir")

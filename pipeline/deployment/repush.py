@@ -12,15 +12,15 @@ from google.protobuf import json_format
 from ml_metadata.proto import metadata_store_pb2 as pb
 from tfx import v1 as tfx
 
+from tfx_feeder.common.errors import ConfigError, DataError
 from tfx_feeder.components import ModelCard
-from tfx_feeder.components.common.errors import ConfigError, DataError
-from tfx_feeder.pipeline.lineage import Lineage
-from tfx_feeder.pipeline.local_run import run_locally
-from tfx_feeder.pipeline.pusher import Pusher
-from tfx_feeder.pipeline.records import Artifact
-from tfx_feeder.pipeline.resolvers import ById
-from tfx_feeder.pipeline.rollback.marks import withdrawing
-from tfx_feeder.pipeline.rollback.plan import Rollback
+from tfx_feeder.components.pusher.component import Pusher
+from tfx_feeder.components.resolvers.strategies import ById
+from tfx_feeder.pipeline.deployment.rollback import Rollback
+from tfx_feeder.pipeline.deployment.withdrawal import withdrawing
+from tfx_feeder.pipeline.metadata.lineage import Lineage
+from tfx_feeder.pipeline.metadata.types import Artifact
+from tfx_feeder.pipeline.runner.local import run_locally
 from tfx_feeder.schemas.artifacts import TrainingHistory
 
 _PATIENCE_S = 5

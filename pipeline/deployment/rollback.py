@@ -4,25 +4,28 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tfx_feeder.components.common.errors import ConfigError, DataError
-from tfx_feeder.pipeline.inspection.labels import files_gone
-from tfx_feeder.pipeline.inspection.models import (
+from tfx_feeder.common.errors import ConfigError, DataError
+from tfx_feeder.pipeline.deployment.description import (
+    card_execution,
+    check_unchanged,
+    described_by,
+    intended_slices,
+)
+from tfx_feeder.pipeline.metadata.describe import files_gone
+from tfx_feeder.pipeline.metadata.lineage import Lineage
+from tfx_feeder.pipeline.metadata.models import (
     MODEL,
     ModelVersion,
     Push,
     read_models,
     served_ids,
 )
-from tfx_feeder.pipeline.lineage import Lineage
-from tfx_feeder.pipeline.records import Artifact, Execution
-from tfx_feeder.pipeline.rollback.description import (
-    card_execution,
-    check_unchanged,
-    described_by,
-    intended_slices,
-)
+from tfx_feeder.pipeline.metadata.types import Artifact, Execution
 
-PUSHERS = ("tfx.components.pusher.component.Pusher", "tfx_feeder.pipeline.pusher.Pusher")
+PUSHERS = (
+    "tfx.components.pusher.component.Pusher",
+    "tfx_feeder.components.pusher.component.Pusher",
+)
 """Types of the executions that can be repeated; other Pushers push to places of their own."""
 _SHOWN = 5
 

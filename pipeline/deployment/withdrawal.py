@@ -8,8 +8,8 @@ from contextlib import contextmanager
 
 import ml_metadata as mlmd
 
-from tfx_feeder.pipeline.inspection.models import WITHDRAWN
-from tfx_feeder.pipeline.rollback.plan import Rollback
+from tfx_feeder.pipeline.deployment.rollback import Rollback
+from tfx_feeder.pipeline.metadata.models import WITHDRAWN
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from google.protobuf import json_format
 from google.protobuf.message import Message
 from ml_metadata.proto import metadata_store_pb2 as pb
 
-from tfx_feeder.pipeline.records import Artifact
+from tfx_feeder.pipeline.metadata.types import Artifact
 
 OUTPUT_EVENTS = (pb.Event.OUTPUT, pb.Event.DECLARED_OUTPUT)
 INPUT_EVENTS = (pb.Event.INPUT, pb.Event.DECLARED_INPUT)

@@ -9,9 +9,9 @@ from urllib.parse import urlsplit
 
 from rich.markup import escape
 
-from tfx_feeder.pipeline.inspection import models
-from tfx_feeder.pipeline.inspection.output import duration
-from tfx_feeder.pipeline.records import (
+from tfx_feeder.pipeline.cli.console import duration
+from tfx_feeder.pipeline.metadata import models
+from tfx_feeder.pipeline.metadata.types import (
     CACHED,
     CANCELED,
     COMPLETE,

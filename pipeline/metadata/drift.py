@@ -8,7 +8,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from tfx_feeder.pipeline.report.statistics import Bucket, Feature
+from tfx_feeder.schemas.statistics import Bucket, Feature
 
 JENSEN_SHANNON, L_INFINITY = "Jensen–Shannon", "L-infinity"
 

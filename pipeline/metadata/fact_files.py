@@ -9,12 +9,12 @@ from pathlib import Path
 from google.protobuf import text_format
 from tensorflow_metadata.proto.v0 import schema_pb2
 
-from tfx_feeder.components.common import blessing
-from tfx_feeder.components.common.errors import DataError
-from tfx_feeder.pipeline.inspection.labels import files_gone
-from tfx_feeder.pipeline.inspection.models import EVALUATION, HISTORY
-from tfx_feeder.pipeline.records import Artifact
+from tfx_feeder.common.errors import DataError
+from tfx_feeder.pipeline.metadata.describe import files_gone
+from tfx_feeder.pipeline.metadata.models import EVALUATION, HISTORY
+from tfx_feeder.pipeline.metadata.types import Artifact
 from tfx_feeder.schemas import training_history
+from tfx_feeder.schemas.evaluation import read_evaluation
 from tfx_feeder.schemas.training_history import GIT_COMMIT, GIT_DIRTY
 
 _Fact = tuple[tuple[str, str], str | float]
@@ -57,7 +57,7 @@ def _history(folder: Path) -> Iterator[_Fact]:
 
 
 def _evaluation(folder: Path) -> Iterator[_Fact]:
-    for row in blessing.read(folder).rows:
+    for row in read_evaluation(folder).rows:
         yield ("metrics", f"{row.metric} on {row.slice}"), row.candidate
 
 

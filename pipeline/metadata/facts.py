@@ -6,10 +6,11 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-from tfx_feeder.components.common.errors import FeederError
-from tfx_feeder.components.feeder_trainer.scheduling.notation import read_schedule
-from tfx_feeder.pipeline.inspection import fact_files
-from tfx_feeder.pipeline.inspection.models import (
+from tfx_feeder.common.errors import FeederError
+from tfx_feeder.components.feeder_trainer.schedules.parser import read_schedule
+from tfx_feeder.pipeline.metadata import fact_files
+from tfx_feeder.pipeline.metadata.lineage import Lineage
+from tfx_feeder.pipeline.metadata.models import (
     BLESSING,
     EXAMPLES,
     HISTORY,
@@ -17,8 +18,7 @@ from tfx_feeder.pipeline.inspection.models import (
     PUSHED,
     ModelVersion,
 )
-from tfx_feeder.pipeline.lineage import Lineage
-from tfx_feeder.pipeline.records import COMPLETE, MADE_OUTPUTS, Artifact, Execution, Run
+from tfx_feeder.pipeline.metadata.types import COMPLETE, MADE_OUTPUTS, Artifact, Execution, Run
 from tfx_feeder.schemas.training_history import GIT_COMMIT, GIT_DIRTY
 
 SECTIONS = (

@@ -17,9 +17,9 @@ from pathlib import Path
 import ml_metadata as mlmd
 from ml_metadata.proto import metadata_store_pb2 as pb
 
-from tfx_feeder.pipeline.inspection.labels import is_local
-from tfx_feeder.pipeline.inspection.models import BLESSING, PUSHED
-from tfx_feeder.pipeline.lineage import Lineage
+from tfx_feeder.pipeline.metadata.describe import is_local
+from tfx_feeder.pipeline.metadata.lineage import Lineage
+from tfx_feeder.pipeline.metadata.models import BLESSING, PUSHED
 
 _NEEDED = "needed by a blessed or pushed model"
 _GOING_ON = "of a run that is going on"

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import ml_metadata as mlmd
 from ml_metadata.proto import metadata_store_pb2 as pb
 
-from tfx_feeder.pipeline.mlmd_values import (
+from tfx_feeder.pipeline.metadata.convert import (
     INPUT_EVENTS,
     OUTPUT_EVENTS,
     by_key,
@@ -26,8 +26,15 @@ from tfx_feeder.pipeline.mlmd_values import (
     to_artifact,
     to_time,
 )
-from tfx_feeder.pipeline.records import COMPLETE, MADE_OUTPUTS, Artifact, Execution, Graph, Run
-from tfx_feeder.pipeline.store import open_store
+from tfx_feeder.pipeline.metadata.store import open_store
+from tfx_feeder.pipeline.metadata.types import (
+    COMPLETE,
+    MADE_OUTPUTS,
+    Artifact,
+    Execution,
+    Graph,
+    Run,
+)
 
 _LARGEST_ID = 2**63 - 1
 _MANY = 300

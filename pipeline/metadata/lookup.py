@@ -2,8 +2,9 @@
 
 from collections.abc import Iterable, Mapping
 
-from tfx_feeder.components.common.errors import ConfigError
-from tfx_feeder.pipeline.inspection.models import (
+from tfx_feeder.common.errors import ConfigError
+from tfx_feeder.pipeline.metadata.lineage import Lineage
+from tfx_feeder.pipeline.metadata.models import (
     BLESSING,
     MODEL,
     PUSHED,
@@ -12,8 +13,7 @@ from tfx_feeder.pipeline.inspection.models import (
     describe,
     served_ids,
 )
-from tfx_feeder.pipeline.lineage import Lineage
-from tfx_feeder.pipeline.records import MADE_OUTPUTS, Artifact, Run
+from tfx_feeder.pipeline.metadata.types import MADE_OUTPUTS, Artifact, Run
 
 _SHOWN = 5
 """How many of the things that there are an error names."""

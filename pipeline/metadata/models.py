@@ -4,8 +4,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from tfx_feeder.pipeline.lineage import Lineage
-from tfx_feeder.pipeline.records import COMPLETE, Artifact, Execution, Graph
+from tfx_feeder.pipeline.metadata.lineage import Lineage
+from tfx_feeder.pipeline.metadata.types import COMPLETE, Artifact, Execution, Graph
 
 MODEL, EXAMPLES = "Model", "Examples"
 EVALUATION, BLESSING, PUSHED = "ModelEvaluation", "ModelBlessing", "PushedModel"

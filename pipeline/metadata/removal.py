@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 import ml_metadata as mlmd
 from ml_metadata.proto import metadata_store_pb2 as pb
 
-from tfx_feeder.pipeline.inspection.garbage import Files
+from tfx_feeder.pipeline.metadata.gc import Files
 
 _DELETED, _UNKNOWN = "DELETED", "UNKNOWN"
 

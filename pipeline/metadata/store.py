@@ -12,9 +12,9 @@ from urllib.parse import SplitResult, unquote, urlsplit
 import ml_metadata as mlmd
 from ml_metadata.proto import metadata_store_pb2 as pb
 
-from tfx_feeder.components.common.errors import ConfigError
-from tfx_feeder.pipeline.records import RESULT
-from tfx_feeder.pipeline.store_variables import PASSWORD_VARIABLE
+from tfx_feeder.common.errors import ConfigError
+from tfx_feeder.pipeline.metadata.env import PASSWORD_VARIABLE
+from tfx_feeder.pipeline.metadata.types import RESULT
 
 FILE_NAME = "metadata.sqlite"
 """Name of the store in a pipeline's root folder."""

@@ -2,11 +2,10 @@
 
 from rich.markup import escape
 
-from tfx_feeder.components.common import blessing
-from tfx_feeder.components.common.blessing import ALL_EXAMPLES, Judgement, SliceRow
-from tfx_feeder.components.common.errors import DataError
-from tfx_feeder.pipeline.inspection.labels import is_local
-from tfx_feeder.pipeline.inspection.models import ModelVersion
+from tfx_feeder.common.errors import DataError
+from tfx_feeder.pipeline.metadata.describe import is_local
+from tfx_feeder.pipeline.metadata.models import ModelVersion
+from tfx_feeder.schemas.evaluation import ALL_EXAMPLES, Judgement, SliceRow, read_evaluation
 
 _BLESSED = {True: "[green]blessed[/]", False: "[red]not blessed[/]", None: "not evaluated"}
 
@@ -48,7 +47,7 @@ def judgement(model: ModelVersion) -> Judgement:
         raise DataError(f"Model {model.model.id} has no evaluation.")
     if not is_local(evaluation.uri):
         raise DataError(f"The evaluation lies elsewhere: {evaluation.uri}")
-    return blessing.read(evaluation.path)
+    return read_evaluation(evaluation.path)
 
 
 def headline(judged: Judgement) -> SliceRow | None:

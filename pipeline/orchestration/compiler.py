@@ -11,8 +11,8 @@ from tfx import v1 as tfx
 from tfx.dsl.compiler import compiler
 
 from tfx_feeder import __version__
-from tfx_feeder.components.common.errors import ConfigError
-from tfx_feeder.pipeline.orchestration.ir import PipelineFile
+from tfx_feeder.common.errors import ConfigError
+from tfx_feeder.pipeline.orchestration.compiled_pipeline import PipelineFile
 from tfx_feeder.pipeline.orchestration.resources import Resources
 
 

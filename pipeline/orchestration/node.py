@@ -15,21 +15,21 @@ from pathlib import Path
 
 import filelock
 
-from tfx_feeder.components.common.errors import FeederError
-from tfx_feeder.pipeline.launch import cause
-from tfx_feeder.pipeline.lineage import Lineage
-from tfx_feeder.pipeline.orchestration.ir import NotRunnableError, PipelineFile
+from tfx_feeder.common.errors import FeederError
+from tfx_feeder.pipeline.metadata.lineage import Lineage
+from tfx_feeder.pipeline.metadata.store import close
+from tfx_feeder.pipeline.metadata.types import MADE_OUTPUTS, Execution
+from tfx_feeder.pipeline.orchestration.compiled_pipeline import NotRunnableError, PipelineFile
 from tfx_feeder.pipeline.orchestration.node_store import (
     StoreUnreachableError,
     connect,
     connection_of,
     register_types,
 )
-from tfx_feeder.pipeline.quiet import quiet_imports
-from tfx_feeder.pipeline.records import MADE_OUTPUTS, Execution
-from tfx_feeder.pipeline.store import close
+from tfx_feeder.pipeline.runner.launch import cause
+from tfx_feeder.pipeline.runner.quiet_imports import quiet_imports
 
-_LAUNCHING = "tfx_feeder.pipeline.orchestration.launching"
+_LAUNCHING = "tfx_feeder.pipeline.orchestration.node_launcher"
 _LOCKS = ".locks"
 _LOG = logging.getLogger(__name__)
 

@@ -12,9 +12,9 @@ import tenacity
 from google.protobuf import json_format
 from ml_metadata.proto import metadata_store_pb2 as pb
 
-from tfx_feeder.components.common.errors import ConfigError, FeederError
-from tfx_feeder.pipeline.orchestration.ir import NotRunnableError, PipelineFile
-from tfx_feeder.pipeline.store import writable
+from tfx_feeder.common.errors import ConfigError, FeederError
+from tfx_feeder.pipeline.metadata.store import writable
+from tfx_feeder.pipeline.orchestration.compiled_pipeline import NotRunnableError, PipelineFile
 
 _OTHER_RELEASE = "MLMD database version"
 _ATTEMPTS = 20

@@ -3,8 +3,8 @@
 import re
 from dataclasses import dataclass
 
-from tfx_feeder.components.common.errors import ConfigError
-from tfx_feeder.components.feeder_trainer.strategies import AUTO, STRATEGIES, Strategy
+from tfx_feeder.common.errors import ConfigError
+from tfx_feeder.components.feeder_trainer.distribution.options import AUTO, STRATEGIES, Strategy
 
 _CPU = re.compile(r"\d+m|\d+(\.\d+)?")
 _MEMORY = re.compile(r"\d+(Ki|Mi|Gi|Ti|k|M|G|T)?")

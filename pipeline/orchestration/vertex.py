@@ -10,7 +10,7 @@ from pathlib import Path
 
 from tfx import v1 as tfx
 
-from tfx_feeder.components.common.errors import ConfigError
+from tfx_feeder.common.errors import ConfigError
 from tfx_feeder.pipeline.configs import PipelineConfig
 from tfx_feeder.pipeline.pipeline import create_pipeline
 

@@ -4,9 +4,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TypeVar
 
-from tfx_feeder.components.common.errors import DataError
-from tfx_feeder.pipeline.inspection.labels import files_gone, is_local
-from tfx_feeder.pipeline.records import MADE_OUTPUTS, Artifact, Run
+from tfx_feeder.common.errors import DataError
+from tfx_feeder.pipeline.metadata.describe import files_gone, is_local
+from tfx_feeder.pipeline.metadata.types import MADE_OUTPUTS, Artifact, Run
 from tfx_feeder.pipeline.report.facts import Missing
 
 T = TypeVar("T")

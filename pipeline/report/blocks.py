@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from typing import ClassVar, TypeAlias
 
-from tfx_feeder.pipeline.report.chart import Chart, number
-from tfx_feeder.pipeline.report.diagrams import Diagram
+from tfx_feeder.pipeline.report.charts.base import Chart, number
+from tfx_feeder.pipeline.report.graphs.svg import Diagram
 
 MOST_ROWS = 500
 """Rows of a table: a page has to stay a file that one can send."""

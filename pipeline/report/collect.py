@@ -3,23 +3,22 @@
 from collections.abc import Mapping
 from datetime import datetime, timezone
 
-from tfx_feeder.components.common import blessing
-from tfx_feeder.components.common.blessing import ALL_EXAMPLES, Judgement
-from tfx_feeder.pipeline.inspection.models import (
+from tfx_feeder.pipeline.metadata.lineage import Lineage
+from tfx_feeder.pipeline.metadata.models import (
     EVALUATION,
     MODEL,
     ModelVersion,
     describe,
     read_models,
 )
-from tfx_feeder.pipeline.lineage import Lineage
-from tfx_feeder.pipeline.records import Artifact, Run
+from tfx_feeder.pipeline.metadata.types import Artifact, Run
 from tfx_feeder.pipeline.report.artifact_files import made, read_files
-from tfx_feeder.pipeline.report.data import gather_data
-from tfx_feeder.pipeline.report.eval_gates import GateRule, gate_of, read_gates
+from tfx_feeder.pipeline.report.collect_data import gather_data
 from tfx_feeder.pipeline.report.facts import Evaluation, GatedSlice, Missing, RunFacts, Version
 from tfx_feeder.pipeline.report.reproduction import reproduce
 from tfx_feeder.schemas import training_history
+from tfx_feeder.schemas.eval_config import GateRule, gate_of, read_gates
+from tfx_feeder.schemas.evaluation import ALL_EXAMPLES, Judgement, read_evaluation
 from tfx_feeder.schemas.training_history import History
 
 MOST_VERSIONS = 60
@@ -82,7 +81,7 @@ def _evaluation(run: Run) -> Evaluation | Missing:
     artifact = next(made(run, EVALUATION), None)
     if artifact is None:
         return Missing("No model was evaluated in this run.")
-    judgement = read_files(artifact, blessing.read)
+    judgement = read_files(artifact, read_evaluation)
     if isinstance(judgement, Missing):
         return judgement
     rules = read_files(artifact, read_gates)
@@ -118,7 +117,7 @@ def _versions(
 
 
 def _value(evaluation: Artifact | None, metric: str) -> float | None:
-    judgement = read_files(evaluation, blessing.read)
+    judgement = read_files(evaluation, read_evaluation)
     if isinstance(judgement, Missing):
         return None
     rows = (row for row in judgement.slices(metric) if row.slice == ALL_EXAMPLES)

@@ -8,12 +8,12 @@ from pathlib import Path
 
 from tensorflow_metadata.proto.v0 import anomalies_pb2
 
-from tfx_feeder.components.common.errors import DataError
-from tfx_feeder.pipeline.inspection.models import EXAMPLES
-from tfx_feeder.pipeline.lineage import Lineage
-from tfx_feeder.pipeline.records import Artifact, Run
+from tfx_feeder.common.errors import DataError
+from tfx_feeder.pipeline.metadata.drift import distance
+from tfx_feeder.pipeline.metadata.lineage import Lineage
+from tfx_feeder.pipeline.metadata.models import EXAMPLES
+from tfx_feeder.pipeline.metadata.types import Artifact, Run
 from tfx_feeder.pipeline.report.artifact_files import made, read_files
-from tfx_feeder.pipeline.report.distances import distance
 from tfx_feeder.pipeline.report.facts import (
     Anomaly,
     Data,
@@ -24,8 +24,8 @@ from tfx_feeder.pipeline.report.facts import (
     Rejection,
     Split,
 )
-from tfx_feeder.pipeline.report.messages import read_message
-from tfx_feeder.pipeline.report.statistics import SplitStatistics, read_statistics
+from tfx_feeder.schemas.protos import read_message
+from tfx_feeder.schemas.statistics import SplitStatistics, read_statistics
 
 STATISTICS, ANOMALIES = "ExampleStatistics", "ExampleAnomalies"
 LISTED = 100

@@ -2,9 +2,9 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from tfx_feeder.pipeline.inspection.facts import SECTIONS, Value, facts_of_run
-from tfx_feeder.pipeline.inspection.output import duration
-from tfx_feeder.pipeline.records import Execution
+from tfx_feeder.pipeline.cli.console import duration
+from tfx_feeder.pipeline.metadata.facts import SECTIONS, Value, facts_of_run
+from tfx_feeder.pipeline.metadata.types import Execution
 from tfx_feeder.pipeline.report.blocks import (
     Badge,
     Block,
@@ -19,17 +19,17 @@ from tfx_feeder.pipeline.report.blocks import (
     figure,
     table,
 )
-from tfx_feeder.pipeline.report.compared_curves import compared_charts
-from tfx_feeder.pipeline.report.evaluation_section import MOST_SLICES
-from tfx_feeder.pipeline.report.facts import Evaluation, Missing, RunFacts
-from tfx_feeder.pipeline.report.slice_charts import compared_slices_chart
-from tfx_feeder.pipeline.report.store_sections import STATE_STYLES, judged, state_word
-from tfx_feeder.pipeline.report.training_rows import (
+from tfx_feeder.pipeline.report.charts.compare import compared_charts
+from tfx_feeder.pipeline.report.charts.rows import (
     MOST_POINTS,
     epoch_rows,
     metric_names,
     setting_rows,
 )
+from tfx_feeder.pipeline.report.charts.slices import compared_slices_chart
+from tfx_feeder.pipeline.report.facts import Evaluation, Missing, RunFacts
+from tfx_feeder.pipeline.report.sections.evaluation import MOST_SLICES
+from tfx_feeder.pipeline.report.sections.store import STATE_STYLES, judged, state_word
 from tfx_feeder.schemas.training_history import History
 
 MOST_RUNS = 8

@@ -4,12 +4,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-from tfx_feeder.components.common.blessing import Judgement, SliceRow
-from tfx_feeder.pipeline.inspection.models import ModelVersion
-from tfx_feeder.pipeline.records import Artifact, Run
-from tfx_feeder.pipeline.report.distances import Distance
-from tfx_feeder.pipeline.report.eval_gates import Gate
-from tfx_feeder.pipeline.report.statistics import SplitStatistics
+from tfx_feeder.pipeline.metadata.drift import Distance
+from tfx_feeder.pipeline.metadata.models import ModelVersion
+from tfx_feeder.pipeline.metadata.types import Artifact, Run
+from tfx_feeder.schemas.eval_config import Gate
+from tfx_feeder.schemas.evaluation import Judgement, SliceRow
+from tfx_feeder.schemas.statistics import SplitStatistics
 from tfx_feeder.schemas.training_history import History
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from tfx_feeder.pipeline.inspection.output import duration
+from tfx_feeder.pipeline.cli.console import duration
 from tfx_feeder.pipeline.report.blocks import (
     Badge,
     Block,
@@ -13,10 +13,16 @@ from tfx_feeder.pipeline.report.blocks import (
     Tiles,
     clock,
 )
-from tfx_feeder.pipeline.report.data_section import data_section
-from tfx_feeder.pipeline.report.evaluation_section import evaluation_section, verdict_notes
+from tfx_feeder.pipeline.report.charts.rows import (
+    epoch_rows,
+    metric_names,
+    phase_rows,
+    setting_rows,
+)
 from tfx_feeder.pipeline.report.facts import Evaluation, Missing, RunFacts
-from tfx_feeder.pipeline.report.store_sections import (
+from tfx_feeder.pipeline.report.sections.data import data_section
+from tfx_feeder.pipeline.report.sections.evaluation import evaluation_section, verdict_notes
+from tfx_feeder.pipeline.report.sections.store import (
     STATE_STYLES,
     failures,
     lineage_section,
@@ -25,13 +31,7 @@ from tfx_feeder.pipeline.report.store_sections import (
     state_word,
     versions_section,
 )
-from tfx_feeder.pipeline.report.training_rows import (
-    epoch_rows,
-    metric_names,
-    phase_rows,
-    setting_rows,
-)
-from tfx_feeder.pipeline.report.training_section import (
+from tfx_feeder.pipeline.report.sections.training import (
     input_section,
     strategy_section,
     training_section,

@@ -10,9 +10,9 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
-from tfx_feeder.pipeline.inspection.output import plain
+from tfx_feeder.pipeline.cli.console import plain
 from tfx_feeder.pipeline.report.blocks import Charts, Fold, Page, clock
-from tfx_feeder.pipeline.report.bundle import javascript_bundle
+from tfx_feeder.pipeline.report.vega_bundle import javascript_bundle
 
 _HERE = Path(__file__).parent
 

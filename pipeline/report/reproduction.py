@@ -7,17 +7,17 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from tfx_feeder.components.common.errors import ConfigError
-from tfx_feeder.components.feeder_trainer.schedule import Schedule
-from tfx_feeder.components.feeder_trainer.scheduling.notation import read_schedule, write_schedule
-from tfx_feeder.pipeline.inspection.facts import facts_of_run
-from tfx_feeder.pipeline.inspection.models import ModelVersion
-from tfx_feeder.pipeline.records import Execution, Run
+from tfx_feeder.common.errors import ConfigError
+from tfx_feeder.components.feeder_trainer.schedules.parser import read_schedule, write_schedule
+from tfx_feeder.components.feeder_trainer.schedules.schedule import Schedule
+from tfx_feeder.pipeline.metadata.facts import facts_of_run
+from tfx_feeder.pipeline.metadata.models import ModelVersion
+from tfx_feeder.pipeline.metadata.types import Execution, Run
 from tfx_feeder.pipeline.report.artifact_files import made, read_files
 from tfx_feeder.pipeline.report.facts import Missing, Reproduction
 from tfx_feeder.schemas import model_card
 
-REFERENCE_MODEL = "tfx_feeder.pipeline.cifar10.create_model"
+REFERENCE_MODEL = "tfx_feeder.pipeline.model.create_model"
 LONGEST_SETTING = 4_000
 """Characters of a setting that are shown."""
 _CARD = "tfx_feeder.ModelCard"

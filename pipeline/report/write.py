@@ -7,14 +7,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tfx_feeder.components.common.errors import ConfigError
-from tfx_feeder.pipeline.lineage import Lineage
-from tfx_feeder.pipeline.records import Run
+from tfx_feeder.common.errors import ConfigError
+from tfx_feeder.pipeline.metadata.lineage import Lineage
+from tfx_feeder.pipeline.metadata.types import Run
 from tfx_feeder.pipeline.report.blocks import Page
+from tfx_feeder.pipeline.report.collect import gather
 from tfx_feeder.pipeline.report.compare_page import MOST_RUNS, compare_page
-from tfx_feeder.pipeline.report.gathering import gather
-from tfx_feeder.pipeline.report.page import render
-from tfx_feeder.pipeline.report.run_page import run_page
+from tfx_feeder.pipeline.report.pages import run_page
+from tfx_feeder.pipeline.report.render import render
 
 _FOLDER = "reports"
 _LONGEST_NAME = 150

@@ -9,17 +9,17 @@ from datetime import datetime, timedelta, timezone
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
-from tfx_feeder.components.common.errors import ConfigError
-from tfx_feeder.components.feeder_trainer.scheduling.durations import write_duration
-from tfx_feeder.pipeline.launch import DONE, Request
-from tfx_feeder.pipeline.lineage import Lineage
-from tfx_feeder.pipeline.retrain import child
-from tfx_feeder.pipeline.retrain.decision import Decision, Policy, decide
-from tfx_feeder.pipeline.retrain.observing import Data, look_at_data, observe, unfinished_run
-from tfx_feeder.pipeline.retrain.plan import RetrainPlan
-from tfx_feeder.pipeline.retrain.situation import Situation
-from tfx_feeder.pipeline.retrain.state import StateFile
-from tfx_feeder.pipeline.retrain.triggers import Drift, Manual
+from tfx_feeder.common.durations import write_duration
+from tfx_feeder.common.errors import ConfigError
+from tfx_feeder.pipeline.metadata.lineage import Lineage
+from tfx_feeder.pipeline.retraining import run_process
+from tfx_feeder.pipeline.retraining.observe import Data, look_at_data, observe, unfinished_run
+from tfx_feeder.pipeline.retraining.policy import Decision, Policy, decide
+from tfx_feeder.pipeline.retraining.snapshot import Situation
+from tfx_feeder.pipeline.retraining.state import StateFile
+from tfx_feeder.pipeline.retraining.triggers import Drift, Manual
+from tfx_feeder.pipeline.run_plan import RetrainPlan
+from tfx_feeder.pipeline.runner.launch import DONE, Request
 from tfx_feeder.pipeline.workspace import Workspace
 
 _STALE = timedelta(hours=24)
@@ -89,7 +89,7 @@ class Retrainer:
         if seen.live is None or not seen.spans or seen.spans[-1] in known:
             return
         # One that cannot be read must not be tried without end.
-        if self._run(child.measure, RetrainPlan(span=seen.spans[-1]), data) != DONE:
+        if self._run(run_process.measure, RetrainPlan(span=seen.spans[-1]), data) != DONE:
             self._unmeasurable.add(seen.spans[-1])
 
     def retrain(self, plan: RetrainPlan) -> int:
@@ -98,14 +98,14 @@ class Retrainer:
         Returns:
             Exit status: as of ``launch``, or ``child.BUSY``.
         """
-        return self._run(child.train, plan, self._data())
+        return self._run(run_process.train, plan, self._data())
 
     def stop(self) -> None:
         """Interrupts what is running, and waits for it; called from another thread."""
         self._stopping = True
         while not self._idle.is_set():
             if self._process is not None:
-                child.interrupt(self._process)
+                run_process.interrupt(self._process)
             # Libraries may swallow it, so it is said again.
             self._idle.wait(_PRESS_AGAIN_S)
 
@@ -116,13 +116,13 @@ class Retrainer:
 
     def _run(self, work: Callable[[Request, StateFile], int], plan: RetrainPlan, data: Data) -> int:
         self._idle.clear()
-        self._process = child.start(work, self.request, plan, self._state(data))
+        self._process = run_process.start(work, self.request, plan, self._state(data))
         if self._stopping:
-            child.interrupt(self._process)
+            run_process.interrupt(self._process)
         try:
             self._process.join()
         except KeyboardInterrupt:
-            child.interrupt(self._process)
+            run_process.interrupt(self._process)
             self._process.join()
         finally:
             self._idle.set()

@@ -8,10 +8,10 @@ from datetime import datetime, timezone
 
 from apscheduler.schedulers.background import BackgroundScheduler
 
-from tfx_feeder.components.common.errors import FeederError
-from tfx_feeder.pipeline.launch import DONE, FAILED, INTERRUPTED, NOT_BLESSED
-from tfx_feeder.pipeline.retrain.child import BUSY
-from tfx_feeder.pipeline.retrain.retrainer import Retrainer
+from tfx_feeder.common.errors import FeederError
+from tfx_feeder.pipeline.retraining.controller import Retrainer
+from tfx_feeder.pipeline.retraining.run_process import BUSY
+from tfx_feeder.pipeline.runner.launch import DONE, FAILED, INTERRUPTED, NOT_BLESSED
 
 OUTCOMES = {
     DONE: "done",

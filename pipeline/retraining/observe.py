@@ -6,25 +6,24 @@ from datetime import datetime
 from importlib import import_module
 from pathlib import Path
 
-from tfx_feeder.components.common import blessing
-from tfx_feeder.components.common.blessing import ALL_EXAMPLES
-from tfx_feeder.components.common.errors import DataError
-from tfx_feeder.pipeline.inspection.labels import is_local
-from tfx_feeder.pipeline.inspection.models import (
+from tfx_feeder.common.errors import DataError
+from tfx_feeder.pipeline.metadata.describe import is_local
+from tfx_feeder.pipeline.metadata.drift import distance
+from tfx_feeder.pipeline.metadata.lineage import Lineage
+from tfx_feeder.pipeline.metadata.models import (
     EVALUATION,
     EXAMPLES,
     HISTORY,
     MODEL,
     served_ids,
 )
-from tfx_feeder.pipeline.lineage import Lineage
-from tfx_feeder.pipeline.quiet import quiet_imports
-from tfx_feeder.pipeline.records import CACHED, COMPLETE, RUNNING, Artifact, Execution
-from tfx_feeder.pipeline.report.distances import distance
-from tfx_feeder.pipeline.report.statistics import read_statistics
-from tfx_feeder.pipeline.retrain.plan import starts_warm
-from tfx_feeder.pipeline.retrain.situation import FeatureDrift, LiveModel, Situation, Training
+from tfx_feeder.pipeline.metadata.types import CACHED, COMPLETE, RUNNING, Artifact, Execution
+from tfx_feeder.pipeline.retraining.snapshot import FeatureDrift, LiveModel, Situation, Training
+from tfx_feeder.pipeline.run_plan import starts_warm
+from tfx_feeder.pipeline.runner.quiet_imports import quiet_imports
 from tfx_feeder.pipeline.span_folders import pipeline_name, settled_spans, spans_in
+from tfx_feeder.schemas.evaluation import ALL_EXAMPLES, read_evaluation
+from tfx_feeder.schemas.statistics import read_statistics
 
 _STATISTICS = "ExampleStatistics"
 _TRAINERS = ("FeederTrainer", "Trainer")
@@ -66,8 +65,8 @@ def look_at_data(name_or_path: str, root: Path, settled_before: float) -> Data:
             pipeline_name(folder), spans, bool(spans_in(folder)) or not any(folder.iterdir())
         )
     # They need TensorFlow, for which a folder with spans need not wait.
-    quiet_imports("tfx_feeder.pipeline.data_sets")
-    data_sets = import_module("tfx_feeder.pipeline.data_sets")
+    quiet_imports("tfx_feeder.pipeline.datasets")
+    data_sets = import_module("tfx_feeder.pipeline.datasets")
     data = data_sets.open_data_set(name_or_path, root / "data")
     return Data(data.name, data.spans, bool(data.spans))
 
@@ -184,7 +183,7 @@ def _metrics(evaluator: Execution, model: Artifact) -> dict[str, float]:
     if evaluation is None or not is_local(evaluation.uri):
         return {}
     try:
-        rows = blessing.read(evaluation.path).rows
+        rows = read_evaluation(evaluation.path).rows
     except DataError:  # Its files are gone; a decision can do without.
         return {}
     candidate = model in evaluator.inputs.get("model", ())

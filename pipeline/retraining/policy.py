@@ -4,12 +4,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import timedelta
 
-from tfx_feeder.components.common.errors import ConfigError
-from tfx_feeder.components.feeder_trainer.scheduling.durations import read_duration, write_duration
-from tfx_feeder.pipeline.retrain.plan import RetrainPlan
-from tfx_feeder.pipeline.retrain.situation import Situation, Training
-from tfx_feeder.pipeline.retrain.triggers import Manual, NewSpan, Trigger
-from tfx_feeder.pipeline.retrain.window import Window
+from tfx_feeder.common.durations import read_duration, write_duration
+from tfx_feeder.common.errors import ConfigError
+from tfx_feeder.pipeline.retraining.snapshot import Situation, Training
+from tfx_feeder.pipeline.retraining.triggers import Manual, NewSpan, Trigger
+from tfx_feeder.pipeline.retraining.window import Window
+from tfx_feeder.pipeline.run_plan import RetrainPlan
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,9 +9,9 @@ from collections.abc import Callable
 from contextlib import suppress
 from multiprocessing.process import BaseProcess
 
-from tfx_feeder.pipeline.launch import DONE, INTERRUPTED, NOT_BLESSED, Request, launch
-from tfx_feeder.pipeline.retrain.plan import RetrainPlan
-from tfx_feeder.pipeline.retrain.state import BusyError, StateFile
+from tfx_feeder.pipeline.retraining.state import BusyError, StateFile
+from tfx_feeder.pipeline.run_plan import RetrainPlan
+from tfx_feeder.pipeline.runner.launch import DONE, INTERRUPTED, NOT_BLESSED, Request, launch
 
 BUSY = 5
 """Exit status of a run that found another one running."""
@@ -55,7 +55,7 @@ def train(request: Request, state: StateFile) -> int:
 
 def measure(request: Request, state: StateFile) -> int:
     """Runs the pipeline up to the statistics."""
-    return launch(request, work="tfx_feeder.pipeline.retrain.measuring")
+    return launch(request, work="tfx_feeder.pipeline.retraining.statistics_run")
 
 
 def _run(work: Callable[[Request, StateFile], int], request: Request, state: StateFile) -> None:

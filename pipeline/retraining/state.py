@@ -11,8 +11,8 @@ from pathlib import Path
 
 import filelock
 
-from tfx_feeder.components.common.errors import FeederError
-from tfx_feeder.pipeline.retrain.plan import RetrainPlan, from_document, to_document
+from tfx_feeder.common.errors import FeederError
+from tfx_feeder.pipeline.run_plan import RetrainPlan, from_document, to_document
 
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 60.0, 6 * 3600.0
 

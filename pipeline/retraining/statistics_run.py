@@ -7,11 +7,11 @@ from pathlib import Path
 
 from rich.console import Console
 
-from tfx_feeder.pipeline.configuring import configure
-from tfx_feeder.pipeline.launch import DONE, Request
-from tfx_feeder.pipeline.local_run import run_locally
+from tfx_feeder.pipeline.metadata.store import make_store
 from tfx_feeder.pipeline.pipeline import create_pipeline
-from tfx_feeder.pipeline.store import make_store
+from tfx_feeder.pipeline.runner.configure import configure
+from tfx_feeder.pipeline.runner.launch import DONE, Request
+from tfx_feeder.pipeline.runner.local import run_locally
 
 LAST_NODE = "StatisticsGen"
 

@@ -8,10 +8,10 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from croniter import croniter
 
-from tfx_feeder.components.common.errors import ConfigError
-from tfx_feeder.components.feeder_trainer.scheduling.durations import write_duration
-from tfx_feeder.pipeline.report.distances import L_INFINITY
-from tfx_feeder.pipeline.retrain.situation import LiveModel, Situation
+from tfx_feeder.common.durations import write_duration
+from tfx_feeder.common.errors import ConfigError
+from tfx_feeder.pipeline.metadata.drift import L_INFINITY
+from tfx_feeder.pipeline.retraining.snapshot import LiveModel, Situation
 
 _CONDITION = re.compile(r"(?P<metric>\S+?)\s*(?P<sign>>=|<=|-)\s*(?P<value>\d+(?:\.\d+)?)")
 

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from tfx_feeder.components.common.errors import ConfigError
-from tfx_feeder.pipeline.retrain.plan import SpanShare
+from tfx_feeder.common.errors import ConfigError
+from tfx_feeder.pipeline.run_plan import SpanShare
 
 _LEAST_SHARE = 0.05
 """Of a span of which less is left, nothing is taken: reading it would cost more than it gives."""

@@ -2,15 +2,15 @@
 
 from collections.abc import Collection
 
-from tfx_feeder.components.common.errors import ConfigError
-from tfx_feeder.components.feeder_trainer.plan import Policy
-from tfx_feeder.components.feeder_trainer.schedule import Schedule
-from tfx_feeder.components.feeder_trainer.scheduling.notation import read_schedule
+from tfx_feeder.common.errors import ConfigError
+from tfx_feeder.components.feeder_trainer.schedules.parser import read_schedule
+from tfx_feeder.components.feeder_trainer.schedules.plan import Policy
+from tfx_feeder.components.feeder_trainer.schedules.schedule import Schedule
 from tfx_feeder.pipeline.configs import FULL_SCHEDULE, SHORT_SCHEDULE, PipelineConfig
-from tfx_feeder.pipeline.data_sets import DataSet, open_data_set
-from tfx_feeder.pipeline.launch import Request
-from tfx_feeder.pipeline.lineage import Lineage
-from tfx_feeder.pipeline.store import make_store
+from tfx_feeder.pipeline.datasets import DataSet, open_data_set
+from tfx_feeder.pipeline.metadata.lineage import Lineage
+from tfx_feeder.pipeline.metadata.store import make_store
+from tfx_feeder.pipeline.runner.launch import Request
 from tfx_feeder.pipeline.workspace import Workspace
 
 

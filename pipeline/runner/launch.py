@@ -15,11 +15,11 @@ from typing import TextIO
 
 from rich.console import Console
 
-from tfx_feeder.components.common.errors import FeederError
-from tfx_feeder.components.feeder_trainer.strategies import Strategy
-from tfx_feeder.pipeline import logs
-from tfx_feeder.pipeline.beam_profiles import BEAM_ARGS
-from tfx_feeder.pipeline.retrain.plan import RetrainPlan
+from tfx_feeder.common.errors import FeederError
+from tfx_feeder.components.feeder_trainer.distribution.options import Strategy
+from tfx_feeder.pipeline.beam import BEAM_ARGS
+from tfx_feeder.pipeline.run_plan import RetrainPlan
+from tfx_feeder.pipeline.runner import log_file
 from tfx_feeder.pipeline.workspace import prepare_root
 
 _PLAIN_WIDTH = 110  # Columns; tables in a file or a pipe need not be squeezed.
@@ -67,7 +67,7 @@ class ComponentError(Exception):
         super().__init__(component)
 
 
-def launch(request: Request, work: str = "tfx_feeder.pipeline.run") -> int:
+def launch(request: Request, work: str = "tfx_feeder.pipeline.runner.run") -> int:
     """Runs the pipeline and reports on the screen.
 
     Args:
@@ -85,7 +85,7 @@ def launch(request: Request, work: str = "tfx_feeder.pipeline.run") -> int:
     except FeederError as error:
         _say(Console(stderr=True), f"Failed: {error}")
         return FAILED
-    with logs.to_file(log, verbose=request.verbose) as screen:
+    with log_file.to_file(log, verbose=request.verbose) as screen:
         console = _console(screen, plain=request.verbose)
         try:
             with console.status("Loading TensorFlow and TFX"):

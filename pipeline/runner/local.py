@@ -10,9 +10,9 @@ from absl import logging as absl_logging
 from tfx import v1 as tfx
 from tfx.orchestration.pipeline import RunOptions
 
-from tfx_feeder.pipeline.launch import cause
-from tfx_feeder.pipeline.lineage import Lineage
-from tfx_feeder.pipeline.store import close
+from tfx_feeder.pipeline.metadata.lineage import Lineage
+from tfx_feeder.pipeline.metadata.store import close
+from tfx_feeder.pipeline.runner.launch import cause
 
 
 def run_locally(

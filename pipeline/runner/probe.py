@@ -11,20 +11,19 @@ from pathlib import Path
 
 import tensorflow_transform as tft
 
-from tfx_feeder.components.common.errors import ConfigError
-from tfx_feeder.components.feeder_trainer import fitting
-from tfx_feeder.components.feeder_trainer.choosing.candidates import select
-from tfx_feeder.components.feeder_trainer.choosing.selection import Choice
-from tfx_feeder.components.feeder_trainer.feeding.sources import Split, all_paths, by_source
-from tfx_feeder.components.feeder_trainer.fitting import FitJob
-from tfx_feeder.components.feeder_trainer.model_source import ModelContext
-from tfx_feeder.components.feeder_trainer.placing.placement import open_placement
-from tfx_feeder.components.feeder_trainer.scheduling.notation import read_schedule
-from tfx_feeder.components.feeder_trainer.strategies import Strategy
-from tfx_feeder.components.feeder_trainer.user_code import UserCode
+from tfx_feeder.common.errors import ConfigError
+from tfx_feeder.components.feeder_trainer.distribution.context import open_placement
+from tfx_feeder.components.feeder_trainer.distribution.fit import FitJob, prepared
+from tfx_feeder.components.feeder_trainer.distribution.options import Strategy
+from tfx_feeder.components.feeder_trainer.feed.sources import Split, all_paths, by_source
+from tfx_feeder.components.feeder_trainer.model.builder import ModelContext
+from tfx_feeder.components.feeder_trainer.model.user_module import UserCode
+from tfx_feeder.components.feeder_trainer.schedules.parser import read_schedule
+from tfx_feeder.components.feeder_trainer.strategy_selection.decision import Choice
+from tfx_feeder.components.feeder_trainer.strategy_selection.select import select
 from tfx_feeder.pipeline.configs import SHORT_SCHEDULE, PipelineConfig
-from tfx_feeder.pipeline.data_sets import open_data_set
-from tfx_feeder.pipeline.lineage import Lineage
+from tfx_feeder.pipeline.datasets import open_data_set
+from tfx_feeder.pipeline.metadata.lineage import Lineage
 from tfx_feeder.pipeline.workspace import Workspace
 
 
@@ -73,7 +72,7 @@ def probe(
     with (
         tempfile.TemporaryDirectory(prefix="tfx-feeder-") as logs,
         contextlib.closing(placement),
-        fitting.prepared(alone, placement) as ready,
+        prepared(alone, placement) as ready,
     ):
         return select(
             job,

@@ -11,8 +11,8 @@ from rich.markup import escape
 from rich.spinner import Spinner
 from rich.table import Table
 
-from tfx_feeder.components.feeder_trainer import progress as training
-from tfx_feeder.pipeline.strategy_table import candidates_table
+from tfx_feeder.components.feeder_trainer.training import progress as training
+from tfx_feeder.pipeline.runner.tables import candidates_table
 
 # How TFX's local runner and launcher word what they do.
 _STARTS, _ENDS = "Component %s is running.", "Component %s is finished."

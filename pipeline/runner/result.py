@@ -5,13 +5,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from tfx_feeder.components.common import blessing
-from tfx_feeder.components.common.blessing import Judgement
 from tfx_feeder.pipeline.configs import PipelineConfig
-from tfx_feeder.pipeline.inspection.models import WITHDRAWN
-from tfx_feeder.pipeline.lineage import Lineage
-from tfx_feeder.pipeline.records import Artifact, Execution
+from tfx_feeder.pipeline.metadata.lineage import Lineage
+from tfx_feeder.pipeline.metadata.models import WITHDRAWN
+from tfx_feeder.pipeline.metadata.types import Artifact, Execution
 from tfx_feeder.schemas import training_history
+from tfx_feeder.schemas.evaluation import Judgement, read_evaluation
 from tfx_feeder.schemas.training_history import History
 
 _REJECTED = "rejected_"
@@ -73,7 +72,7 @@ def gather(config: PipelineConfig, lineage: Lineage, run_id: str) -> Outcome:
         rejected=_counts(read, _REJECTED),
         rejected_list=read[0].path / "rejected.jsonl",
         history=training_history.read(outputs["training_history"].path),
-        judgement=blessing.read(outputs["evaluation"].path),
+        judgement=read_evaluation(outputs["evaluation"].path),
         pushed=_pushed_to(outputs["pushed_model"]),
         tensorboard=outputs["model_run"].path,
         withdrawn=str(outputs["model"].properties.get(WITHDRAWN, "")),

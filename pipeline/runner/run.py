@@ -9,18 +9,18 @@ from pathlib import Path
 import ml_metadata as mlmd
 from rich.console import Console
 
-from tfx_feeder.pipeline import outcome as outcomes
-from tfx_feeder.pipeline import summary
 from tfx_feeder.pipeline.configs import PipelineConfig
-from tfx_feeder.pipeline.configuring import configure
-from tfx_feeder.pipeline.inspection.selecting import find_run
-from tfx_feeder.pipeline.launch import DONE, NOT_BLESSED, ComponentError, Request
-from tfx_feeder.pipeline.lineage import Lineage
-from tfx_feeder.pipeline.local_run import run_locally
+from tfx_feeder.pipeline.metadata.lineage import Lineage
+from tfx_feeder.pipeline.metadata.lookup import find_run
+from tfx_feeder.pipeline.metadata.store import make_store
 from tfx_feeder.pipeline.pipeline import create_pipeline
-from tfx_feeder.pipeline.progress import RunProgress
-from tfx_feeder.pipeline.report.writing import write_report
-from tfx_feeder.pipeline.store import make_store
+from tfx_feeder.pipeline.report.write import write_report
+from tfx_feeder.pipeline.runner import result as outcomes
+from tfx_feeder.pipeline.runner import summary
+from tfx_feeder.pipeline.runner.configure import configure
+from tfx_feeder.pipeline.runner.launch import DONE, NOT_BLESSED, ComponentError, Request
+from tfx_feeder.pipeline.runner.local import run_locally
+from tfx_feeder.pipeline.runner.progress import RunProgress
 
 
 def run(request: Request, console: Console, log: Path) -> int:

@@ -8,11 +8,11 @@ from rich.console import RenderableType
 from rich.markup import escape
 from rich.table import Table
 
-from tfx_feeder.components.common.blessing import Judgement
 from tfx_feeder.pipeline.configs import PipelineConfig
 from tfx_feeder.pipeline.gates import METRIC
-from tfx_feeder.pipeline.outcome import Outcome
-from tfx_feeder.pipeline.strategy_table import candidates_table
+from tfx_feeder.pipeline.runner.result import Outcome
+from tfx_feeder.pipeline.runner.tables import candidates_table
+from tfx_feeder.schemas.evaluation import Judgement
 from tfx_feeder.schemas.training_history import History
 
 

@@ -8,9 +8,9 @@ from rich.console import Group, RenderableType
 from rich.markup import escape
 from rich.table import Table
 
-from tfx_feeder.components.feeder_trainer.choosing.selection import device_kind
-from tfx_feeder.components.feeder_trainer.scheduling.durations import write_duration
-from tfx_feeder.components.feeder_trainer.strategies import StrategyKind
+from tfx_feeder.common.durations import write_duration
+from tfx_feeder.components.feeder_trainer.distribution.options import StrategyKind
+from tfx_feeder.components.feeder_trainer.strategy_selection.decision import device_kind
 from tfx_feeder.schemas.training_history import CandidateRow
 
 _STYLES = {"chosen": "bold green", "too slow": "yellow", "too expensive": "yellow"}

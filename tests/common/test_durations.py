@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tfx_feeder.components.common.errors import ConfigError
-from tfx_feeder.components.feeder_trainer.scheduling.durations import read_duration, write_duration
+from tfx_feeder.common.durations import read_duration, write_duration
+from tfx_feeder.common.errors import ConfigError
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tfx_feeder.components.common.errors import ConfigError, DataError, FeederError
+from tfx_feeder.common.errors import ConfigError, DataError, FeederError
 
 
 def test_config_error_says_argument_received_and_expected() -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tfx_feeder.components.common.code_state import CodeState, code_state
+from tfx_feeder.common.git import CodeState, code_state
 
 pytestmark = pytest.mark.skipif(shutil.which("git") is None, reason="Git is not installed")
 

@@ -2,8 +2,8 @@
 
 import pytest
 
-from tfx_feeder.components.common.errors import ConfigError
-from tfx_feeder.components.common.mounts import VARIABLE, local_path
+from tfx_feeder.common.errors import ConfigError
+from tfx_feeder.common.mounts import VARIABLE, local_path
 
 
 def test_paths_stay_and_uris_become_paths_below_their_mount(tmp_path, monkeypatch):

@@ -67,7 +67,7 @@ def finish(process: subprocess.Popen, root: Path) -> Finished:
 
 def tfx_feeder(*arguments: str) -> subprocess.Popen:
     """Starts ``tfx-feeder`` without waiting for it."""
-    code = "from tfx_feeder.pipeline.cli import main; main()"
+    code = "from tfx_feeder.pipeline.cli.main import main; main()"
     return subprocess.Popen(
         [sys.executable, "-c", code, *arguments],
         stdout=subprocess.PIPE,

@@ -7,8 +7,8 @@ import sys
 
 import pytest
 
-from tfx_feeder.pipeline.inspection.models import read_models
-from tfx_feeder.pipeline.lineage import Lineage
+from tfx_feeder.pipeline.metadata.lineage import Lineage
+from tfx_feeder.pipeline.metadata.models import read_models
 from tfx_feeder.schemas import model_card
 
 pytestmark = pytest.mark.slow
@@ -27,7 +27,7 @@ COMPONENTS = [
 
 
 def tfx_feeder(*arguments):
-    code = "from tfx_feeder.pipeline.cli import main; main()"
+    code = "from tfx_feeder.pipeline.cli.main import main; main()"
     return subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True)
 
 

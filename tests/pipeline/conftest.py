@@ -6,7 +6,7 @@ import ml_metadata as mlmd
 import pytest
 from ml_metadata.proto import metadata_store_pb2 as pb
 
-from tfx_feeder.pipeline.store import writable
+from tfx_feeder.pipeline.metadata.store import writable
 
 
 class Store:

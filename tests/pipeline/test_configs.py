@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from tfx_feeder.components.common.errors import ConfigError
+from tfx_feeder.common.errors import ConfigError
 from tfx_feeder.pipeline.configs import FULL_SCHEDULE, PipelineConfig
-from tfx_feeder.pipeline.data_sets import DataSet
+from tfx_feeder.pipeline.datasets import DataSet
 from tfx_feeder.pipeline.gates import Gates
 
 WITH_SPANS = DataSet("digits", Path("data"), ("0", "1"), spans=(1, 2))

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from sklearn.datasets import load_digits
 
-from tfx_feeder.components.common.errors import ConfigError, DataError
-from tfx_feeder.pipeline.data_sets import open_data_set
+from tfx_feeder.common.errors import ConfigError, DataError
+from tfx_feeder.pipeline.datasets import open_data_set
 
 PNG = (  # 1 x 1 grey
     b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\0\x01\0\0\0\x01\x08\0\0\0\0:~\x9bU\0\0\0\nIDATx\x9cc`\0\0"

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfx_feeder.pipeline.beam_profiles import ARGUMENTS, beam_args
+from tfx_feeder.pipeline.beam import ARGUMENTS, beam_args
 
 HERE = Path(__file__).parent
 TIMEOUT_S = 600

@@ -3,7 +3,7 @@
 import numpy as np
 import tensorflow as tf
 
-from tfx_feeder.pipeline.transform import preprocessing_fn, raw_bytes
+from tfx_feeder.pipeline.preprocessing import preprocessing_fn, raw_bytes
 
 
 def _transform(images, labels, *, height, width, channels):

@@ -7,14 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from tfx_feeder.components.common.errors import ConfigError
-from tfx_feeder.components.feeder_trainer.give_up import GiveUp
-from tfx_feeder.components.feeder_trainer.loop_options import Loop
+from tfx_feeder.common.errors import ConfigError
+from tfx_feeder.components.feeder_trainer.training.early_stopping import GiveUp
+from tfx_feeder.components.feeder_trainer.training.options import Loop
 from tfx_feeder.pipeline.configs import PipelineConfig
-from tfx_feeder.pipeline.data_sets import DataSet
+from tfx_feeder.pipeline.datasets import DataSet
 from tfx_feeder.pipeline.gates import Gates
-from tfx_feeder.pipeline.records import Execution
-from tfx_feeder.pipeline.retrain.plan import (
+from tfx_feeder.pipeline.metadata.types import Execution
+from tfx_feeder.pipeline.run_plan import (
     REASON,
     RetrainPlan,
     SpanShare,

@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from tfx_feeder.components.common.errors import DataError
-from tfx_feeder.pipeline.report.eval_gates import Gate, gate_of, read_gates
+from tfx_feeder.common.errors import DataError
+from tfx_feeder.schemas.eval_config import Gate, gate_of, read_gates
 
 
 @pytest.fixture

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from tfx_feeder.components.common.blessing import Cause, judge
-from tfx_feeder.components.common.tfma_files import parse
+from tfx_feeder.schemas.evaluation import Cause, judge
+from tfx_feeder.schemas.tfma import parse
 
 
 def test_cause_names_metric_slice_value_threshold_and_baseline():

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from tfx_feeder.components.common.blessing import SliceRow
-from tfx_feeder.components.common.errors import DataError
+from tfx_feeder.common.errors import DataError
+from tfx_feeder.schemas.evaluation import SliceRow
 from tfx_feeder.schemas.model_card import (
     FILE_NAME,
     VERSION,

@@ -2,8 +2,8 @@
 
 import pytest
 
-from tfx_feeder.components.common.errors import DataError
-from tfx_feeder.pipeline.report.statistics import read_statistics
+from tfx_feeder.common.errors import DataError
+from tfx_feeder.schemas.statistics import read_statistics
 
 FIRST = "2026-01-01"
 

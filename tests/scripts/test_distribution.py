@@ -30,7 +30,7 @@ def test_the_wheel_imports_from_another_folder(distributions: Path, tmp_path: Pa
     uv = [sys.executable, "-m", "uv", "pip", "install", "--quiet", "--no-deps", "--target"]
     subprocess.run([*uv, str(site), str(wheel)], check=True)
     code = (
-        "import tfx_feeder.pipeline.cli as cli, tfx_feeder.components.common.errors as errors;"
+        "import tfx_feeder.pipeline.cli.main as cli, tfx_feeder.common.errors as errors;"
         "from tfx_feeder.components.feeder_trainer import schedule;"
         "print(cli.__file__, errors.__file__, schedule.__file__, sep='\\n')"
     )

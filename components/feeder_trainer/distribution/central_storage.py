@@ -12,13 +12,13 @@ from typing import Any
 
 import tensorflow as tf
 
-from tfx_feeder.components.feeder_trainer.gradients import square
-from tfx_feeder.components.feeder_trainer.placing.devices import open_devices
-from tfx_feeder.components.feeder_trainer.placing.placement import Placement
-from tfx_feeder.components.feeder_trainer.placing.share import Share
-from tfx_feeder.components.feeder_trainer.placing.shared_steps import SharedSteps
-from tfx_feeder.components.feeder_trainer.placing.task import Task
-from tfx_feeder.components.feeder_trainer.strategies import Strategy
+from tfx_feeder.components.feeder_trainer.distribution.cluster import Task
+from tfx_feeder.components.feeder_trainer.distribution.context import Placement
+from tfx_feeder.components.feeder_trainer.distribution.data_parallel import SharedSteps
+from tfx_feeder.components.feeder_trainer.distribution.devices import open_devices
+from tfx_feeder.components.feeder_trainer.distribution.options import Strategy
+from tfx_feeder.components.feeder_trainer.feed.sharding import Share
+from tfx_feeder.components.feeder_trainer.training.gradient_accumulation import square
 
 
 def open_placement(strategy: Strategy, task: Task | None) -> Placement:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from tfx_feeder.components.common.errors import ConfigError
+from tfx_feeder.common.errors import ConfigError
 
 VARIABLE = "TF_CONFIG"
 """Environment variable in which orchestrators describe a cluster."""

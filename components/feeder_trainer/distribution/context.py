@@ -6,10 +6,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from tfx_feeder.components.feeder_trainer.placing.share import Share
-from tfx_feeder.components.feeder_trainer.placing.task import Task
-from tfx_feeder.components.feeder_trainer.placing.team import Alone, Team
-from tfx_feeder.components.feeder_trainer.strategies import STRATEGIES, Strategy
+from tfx_feeder.components.feeder_trainer.distribution.cluster import Task
+from tfx_feeder.components.feeder_trainer.distribution.options import STRATEGIES, Strategy
+from tfx_feeder.components.feeder_trainer.feed.sharding import Share
+from tfx_feeder.components.feeder_trainer.training.process_group import Alone, Team
 
 
 @dataclass(frozen=True)

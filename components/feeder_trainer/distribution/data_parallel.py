@@ -6,10 +6,14 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from tfx_feeder.components.common.errors import ConfigError
-from tfx_feeder.components.feeder_trainer.gradients import Gradients, accumulate, square
-from tfx_feeder.components.feeder_trainer.placing.share import Share
-from tfx_feeder.components.feeder_trainer.step import CompiledSteps
+from tfx_feeder.common.errors import ConfigError
+from tfx_feeder.components.feeder_trainer.feed.sharding import Share
+from tfx_feeder.components.feeder_trainer.training.gradient_accumulation import (
+    Gradients,
+    accumulate,
+    square,
+)
+from tfx_feeder.components.feeder_trainer.training.train_step import CompiledSteps
 
 _MEANS = ("sum_over_batch_size", "mean")
 """Reductions of losses that are means over examples."""

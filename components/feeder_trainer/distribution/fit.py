@@ -11,31 +11,31 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tfx_feeder.components.common.errors import ConfigError
-from tfx_feeder.components.feeder_trainer.checkpoint import CheckpointFolder
-from tfx_feeder.components.feeder_trainer.choosing.pace import Pace
-from tfx_feeder.components.feeder_trainer.choosing.prediction import Prediction
-from tfx_feeder.components.feeder_trainer.export import start_from
-from tfx_feeder.components.feeder_trainer.feed import open_feed
-from tfx_feeder.components.feeder_trainer.feeding.example_feed import ExampleFeed
-from tfx_feeder.components.feeder_trainer.feeding.parsing import BatchParser
-from tfx_feeder.components.feeder_trainer.feeding.sources import Files
-from tfx_feeder.components.feeder_trainer.history import Recorder
-from tfx_feeder.components.feeder_trainer.loop import TrainingLoop
-from tfx_feeder.components.feeder_trainer.loop_options import Loop
-from tfx_feeder.components.feeder_trainer.model_source import (
+from tfx_feeder.common.errors import ConfigError
+from tfx_feeder.components.feeder_trainer.distribution.cluster import Task
+from tfx_feeder.components.feeder_trainer.distribution.context import Placement, open_placement
+from tfx_feeder.components.feeder_trainer.distribution.options import Strategy, rate_factor
+from tfx_feeder.components.feeder_trainer.feed.base import ExampleFeed
+from tfx_feeder.components.feeder_trainer.feed.feed import open_feed
+from tfx_feeder.components.feeder_trainer.feed.parsing import BatchParser
+from tfx_feeder.components.feeder_trainer.feed.sources import Files
+from tfx_feeder.components.feeder_trainer.model.builder import (
     ModelContext,
     feature_adapter,
     input_names,
     make_model,
 )
-from tfx_feeder.components.feeder_trainer.placing.placement import Placement, open_placement
-from tfx_feeder.components.feeder_trainer.placing.task import Task
-from tfx_feeder.components.feeder_trainer.plan import Plan, Policy, make_plan
-from tfx_feeder.components.feeder_trainer.rival import Rival
-from tfx_feeder.components.feeder_trainer.schedule import Schedule
-from tfx_feeder.components.feeder_trainer.strategies import Strategy, rate_factor
-from tfx_feeder.components.feeder_trainer.user_code import UserCode
+from tfx_feeder.components.feeder_trainer.model.export import start_from
+from tfx_feeder.components.feeder_trainer.model.user_module import UserCode
+from tfx_feeder.components.feeder_trainer.schedules.plan import Plan, Policy, make_plan
+from tfx_feeder.components.feeder_trainer.schedules.schedule import Schedule
+from tfx_feeder.components.feeder_trainer.schedules.time_model import Prediction
+from tfx_feeder.components.feeder_trainer.training.baseline import Rival
+from tfx_feeder.components.feeder_trainer.training.checkpoint import CheckpointFolder
+from tfx_feeder.components.feeder_trainer.training.eta import Pace
+from tfx_feeder.components.feeder_trainer.training.loop import TrainingLoop
+from tfx_feeder.components.feeder_trainer.training.options import Loop
+from tfx_feeder.components.feeder_trainer.training.recorder import Recorder
 from tfx_feeder.schemas.training_history import History, PlacementRow
 
 

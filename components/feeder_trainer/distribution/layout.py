@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass
 
-from tfx_feeder.components.feeder_trainer.placing.addresses import free_addresses
-from tfx_feeder.components.feeder_trainer.placing.task import Task
-from tfx_feeder.components.feeder_trainer.strategies import Starts
+from tfx_feeder.components.feeder_trainer.distribution.addresses import free_addresses
+from tfx_feeder.components.feeder_trainer.distribution.cluster import Task
+from tfx_feeder.components.feeder_trainer.distribution.options import Starts
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,16 +11,20 @@ import numpy as np
 import tensorflow as tf
 from keras.src.losses import loss as keras_loss
 
-from tfx_feeder.components.common.errors import ConfigError
-from tfx_feeder.components.feeder_trainer.gradients import square
-from tfx_feeder.components.feeder_trainer.placing.devices import open_devices
-from tfx_feeder.components.feeder_trainer.placing.placement import Placement
-from tfx_feeder.components.feeder_trainer.placing.share import Share
-from tfx_feeder.components.feeder_trainer.placing.shared_steps import SharedSteps, clips, innermost
-from tfx_feeder.components.feeder_trainer.placing.task import VARIABLE, Task
-from tfx_feeder.components.feeder_trainer.placing.team import Alone
-from tfx_feeder.components.feeder_trainer.step import LOSS, pack, unpack
-from tfx_feeder.components.feeder_trainer.strategies import Strategy
+from tfx_feeder.common.errors import ConfigError
+from tfx_feeder.components.feeder_trainer.distribution.cluster import VARIABLE, Task
+from tfx_feeder.components.feeder_trainer.distribution.context import Placement
+from tfx_feeder.components.feeder_trainer.distribution.data_parallel import (
+    SharedSteps,
+    clips,
+    innermost,
+)
+from tfx_feeder.components.feeder_trainer.distribution.devices import open_devices
+from tfx_feeder.components.feeder_trainer.distribution.options import Strategy
+from tfx_feeder.components.feeder_trainer.feed.sharding import Share
+from tfx_feeder.components.feeder_trainer.training.gradient_accumulation import square
+from tfx_feeder.components.feeder_trainer.training.process_group import Alone
+from tfx_feeder.components.feeder_trainer.training.train_step import LOSS, pack, unpack
 
 _TIMEOUT_S = 300.0
 """Longest silence in an exchange; a member may trace its graph while the others wait."""

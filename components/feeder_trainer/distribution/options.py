@@ -5,9 +5,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from tfx_feeder.components.common.errors import ConfigError
-from tfx_feeder.components.feeder_trainer.scheduling.durations import read_duration
-from tfx_feeder.components.feeder_trainer.scheduling.units import is_integer
+from tfx_feeder.common.durations import read_duration
+from tfx_feeder.common.errors import ConfigError
+from tfx_feeder.components.feeder_trainer.schedules.length import is_integer
 
 Starts = Literal["here", "process", "team", "servers"]
 """``"here"``: in the trainer's process. ``"process"``: in one of its own, because devices are
@@ -15,7 +15,7 @@ declared before TensorFlow starts. ``"team"``: in a process for each worker, all
 loop. ``"servers"``: a chief runs the loop, workers and parameter servers serve it."""
 
 _CLUSTER = re.compile(r"env|local:[1-9]\d*")
-_PLACING = "tfx_feeder.components.feeder_trainer.placing."
+_PACKAGE = "tfx_feeder.components.feeder_trainer.distribution."
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +53,7 @@ STRATEGIES: Mapping[str, StrategyKind] = {
             "one device",
             "here",
             "not at all",
-            _PLACING + "sequential",
+            _PACKAGE + "single_device",
         ),
         StrategyKind(
             "mirrored",
@@ -61,7 +61,7 @@ STRATEGIES: Mapping[str, StrategyKind] = {
             "several devices in one machine",
             "process",
             "a share for each device",
-            _PLACING + "replicas",
+            _PACKAGE + "mirrored",
         ),
         StrategyKind(
             "central_storage",
@@ -69,7 +69,7 @@ STRATEGIES: Mapping[str, StrategyKind] = {
             "several devices in one machine",
             "process",
             "a share for each device",
-            _PLACING + "central_storage",
+            _PACKAGE + "central_storage",
         ),
         StrategyKind(
             "multi_worker",
@@ -77,7 +77,7 @@ STRATEGIES: Mapping[str, StrategyKind] = {
             "a cluster of workers",
             "team",
             "a share for each device of each worker",
-            _PLACING + "replicas",
+            _PACKAGE + "mirrored",
             refuses=("feed service",),
         ),
         StrategyKind(
@@ -86,7 +86,7 @@ STRATEGIES: Mapping[str, StrategyKind] = {
             "a cluster of workers and parameter servers",
             "servers",
             "whole batches, each to the next free worker",
-            _PLACING + "parameter_server",
+            _PACKAGE + "parameter_server.strategy",
             refuses=("loop deterministic", "loop max_micro_batch_size", "schedule"),
             synchronous=False,
         ),
@@ -96,7 +96,7 @@ STRATEGIES: Mapping[str, StrategyKind] = {
             "a cluster of workers and parameter servers",
             "servers",
             "a share for each worker",
-            _PLACING + "parameter_server",
+            _PACKAGE + "parameter_server.strategy",
         ),
         StrategyKind(
             "peer_averaging",
@@ -104,7 +104,7 @@ STRATEGIES: Mapping[str, StrategyKind] = {
             "a cluster of workers",
             "team",
             "a share for each worker",
-            _PLACING + "peer_averaging",
+            _PACKAGE + "peer_averaging.strategy",
             refuses=("feed service", "loop deterministic", "schedule"),
             synchronous=False,
         ),
@@ -114,7 +114,7 @@ STRATEGIES: Mapping[str, StrategyKind] = {
             "a TPU",
             "process",
             "a share for each core",
-            _PLACING + "replicas",
+            _PACKAGE + "mirrored",
         ),
     )
 }

@@ -1,9 +1,9 @@
 """One device, one batch after another."""
 
-from tfx_feeder.components.feeder_trainer.placing.placement import Placement
-from tfx_feeder.components.feeder_trainer.placing.task import Task
-from tfx_feeder.components.feeder_trainer.step import CompiledSteps
-from tfx_feeder.components.feeder_trainer.strategies import Strategy
+from tfx_feeder.components.feeder_trainer.distribution.cluster import Task
+from tfx_feeder.components.feeder_trainer.distribution.context import Placement
+from tfx_feeder.components.feeder_trainer.distribution.options import Strategy
+from tfx_feeder.components.feeder_trainer.training.train_step import CompiledSteps
 
 
 def open_placement(strategy: Strategy, task: Task | None) -> Placement:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tfx_feeder.components.common.errors import DataError
+from tfx_feeder.common.errors import DataError
 
 
 def load_arrays(batches: Iterable[Any], num_examples: int, folder: str | None) -> Any:

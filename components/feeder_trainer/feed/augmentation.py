@@ -5,8 +5,8 @@ from typing import Any
 
 import tensorflow as tf
 
-from tfx_feeder.components.common.errors import ConfigError
-from tfx_feeder.components.feeder_trainer.feeding.example_feed import (
+from tfx_feeder.common.errors import ConfigError
+from tfx_feeder.components.feeder_trainer.feed.base import (
     ENDLESS,
     BatchSource,
     from_memory,

@@ -6,7 +6,7 @@ from typing import Protocol
 
 import tensorflow as tf
 
-from tfx_feeder.components.feeder_trainer.feeding.untuned import untuned
+from tfx_feeder.components.feeder_trainer.feed.tfdata import untuned
 
 ENDLESS = range(1 << 40)
 """Positions of an epoch that nobody sees the end of."""

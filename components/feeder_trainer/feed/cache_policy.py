@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 import tensorflow as tf
 
-from tfx_feeder.components.common.errors import ConfigError
-from tfx_feeder.components.feeder_trainer.feeding.parsing import BatchParser, parsed_batches
-from tfx_feeder.components.feeder_trainer.feeding.records import Records
-from tfx_feeder.components.feeder_trainer.options import Feed
+from tfx_feeder.common.errors import ConfigError
+from tfx_feeder.components.feeder_trainer.feed.options import Feed
+from tfx_feeder.components.feeder_trainer.feed.parsing import BatchParser, parsed_batches
+from tfx_feeder.components.feeder_trainer.feed.tfrecord import Records
 
 _MIB = 1 << 20
 _STRING_BYTES = 24  # What TensorFlow spends on a string besides its characters.

@@ -4,13 +4,13 @@ from collections.abc import Sequence
 
 import tensorflow as tf
 
-from tfx_feeder.components.feeder_trainer.feeding.arrays import load_arrays
-from tfx_feeder.components.feeder_trainer.feeding.example_feed import ENDLESS
-from tfx_feeder.components.feeder_trainer.feeding.order import batch_blocks
-from tfx_feeder.components.feeder_trainer.feeding.parsing import BatchParser, parsed_batches
-from tfx_feeder.components.feeder_trainer.feeding.records import Records
-from tfx_feeder.components.feeder_trainer.options import Feed
-from tfx_feeder.components.feeder_trainer.placing.share import Share
+from tfx_feeder.components.feeder_trainer.feed.arrays import load_arrays
+from tfx_feeder.components.feeder_trainer.feed.base import ENDLESS
+from tfx_feeder.components.feeder_trainer.feed.options import Feed
+from tfx_feeder.components.feeder_trainer.feed.parsing import BatchParser, parsed_batches
+from tfx_feeder.components.feeder_trainer.feed.sampler import batch_blocks
+from tfx_feeder.components.feeder_trainer.feed.sharding import Share
+from tfx_feeder.components.feeder_trainer.feed.tfrecord import Records
 
 
 class ResidentFeed:

@@ -18,15 +18,15 @@ import google_crc32c
 import numpy as np
 import tensorflow as tf
 
-from tfx_feeder.components.common.errors import DataError
-from tfx_feeder.components.feeder_trainer.feeding.parsing import CHUNK, BatchParser, parsed_batches
-from tfx_feeder.components.feeder_trainer.feeding.records import (
+from tfx_feeder.common.errors import DataError
+from tfx_feeder.components.feeder_trainer.feed.options import Feed
+from tfx_feeder.components.feeder_trainer.feed.parsing import CHUNK, BatchParser, parsed_batches
+from tfx_feeder.components.feeder_trainer.feed.tfrecord import (
     UNREADABLE,
     compression_of,
     count_records,
     open_records,
 )
-from tfx_feeder.components.feeder_trainer.options import Feed
 
 _HEADER = struct.Struct("<QI")
 _FOOTER = struct.Struct("<I")

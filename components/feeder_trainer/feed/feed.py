@@ -4,34 +4,34 @@ import contextlib
 import tempfile
 from collections.abc import Mapping, Sequence
 
-from tfx_feeder.components.common.errors import DataError
-from tfx_feeder.components.feeder_trainer.feeding.augmenting import AugmentedFeed, AugmentFn
-from tfx_feeder.components.feeder_trainer.feeding.caching import (
-    CacheChoice,
-    cache_folder,
-    choose_cache,
-)
-from tfx_feeder.components.feeder_trainer.feeding.example_feed import (
+from tfx_feeder.common.errors import DataError
+from tfx_feeder.components.feeder_trainer.feed.augmentation import AugmentedFeed, AugmentFn
+from tfx_feeder.components.feeder_trainer.feed.base import (
     BatchSource,
     ExampleFeed,
     OpenedFeed,
 )
-from tfx_feeder.components.feeder_trainer.feeding.mixed_records import MixedRecords
-from tfx_feeder.components.feeder_trainer.feeding.mixing import shares
-from tfx_feeder.components.feeder_trainer.feeding.parsing import BatchParser, parsed_batches
-from tfx_feeder.components.feeder_trainer.feeding.records import (
+from tfx_feeder.components.feeder_trainer.feed.cache_policy import (
+    CacheChoice,
+    cache_folder,
+    choose_cache,
+)
+from tfx_feeder.components.feeder_trainer.feed.cached_feed import ResidentFeed
+from tfx_feeder.components.feeder_trainer.feed.corrupt_records import Rejections, salvage
+from tfx_feeder.components.feeder_trainer.feed.mixed_records import MixedRecords
+from tfx_feeder.components.feeder_trainer.feed.mixture import shares
+from tfx_feeder.components.feeder_trainer.feed.options import Feed
+from tfx_feeder.components.feeder_trainer.feed.parsing import BatchParser, parsed_batches
+from tfx_feeder.components.feeder_trainer.feed.service_feed import ServiceFeed
+from tfx_feeder.components.feeder_trainer.feed.sharding import Share
+from tfx_feeder.components.feeder_trainer.feed.sources import Files
+from tfx_feeder.components.feeder_trainer.feed.streaming_feed import StreamedFeed
+from tfx_feeder.components.feeder_trainer.feed.tfrecord import (
     UNREADABLE,
     RecordFiles,
     Records,
     is_parquet,
 )
-from tfx_feeder.components.feeder_trainer.feeding.resident import ResidentFeed
-from tfx_feeder.components.feeder_trainer.feeding.salvage import Rejections, salvage
-from tfx_feeder.components.feeder_trainer.feeding.service_feed import ServiceFeed
-from tfx_feeder.components.feeder_trainer.feeding.sources import Files
-from tfx_feeder.components.feeder_trainer.feeding.streamed import StreamedFeed
-from tfx_feeder.components.feeder_trainer.options import Feed
-from tfx_feeder.components.feeder_trainer.placing.share import Share
 
 WHOLE = Share()
 """All of each batch."""
@@ -90,7 +90,7 @@ def _readable(paths: Sequence[str], folder: str) -> Sequence[str]:
     if not any(is_parquet(path) for path in paths):
         return paths
     # Not at the top: it takes TFX's codecs, which the other formats do without.
-    from tfx_feeder.components.feeder_trainer.feeding.parquet import as_tfrecords
+    from tfx_feeder.components.feeder_trainer.feed.parquet import as_tfrecords
 
     return as_tfrecords(paths, folder)
 

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 import numpy as np
 import tensorflow as tf
 
-from tfx_feeder.components.feeder_trainer.feeding.mixing import BLOCK, MixedOrder
-from tfx_feeder.components.feeder_trainer.feeding.records import RecordFiles
+from tfx_feeder.components.feeder_trainer.feed.mixture import BLOCK, MixedOrder
+from tfx_feeder.components.feeder_trainer.feed.tfrecord import RecordFiles
 
 
 class MixedRecords:

@@ -9,8 +9,8 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from tfx_feeder.components.common.errors import ConfigError
-from tfx_feeder.components.feeder_trainer.feeding.order import ExampleOrder
+from tfx_feeder.common.errors import ConfigError
+from tfx_feeder.components.feeder_trainer.feed.sampler import ExampleOrder
 
 BLOCK = 100
 """Positions within which the proportions are exact: weights count in percent."""

@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from tfx_feeder.components.common.errors import ConfigError
-from tfx_feeder.components.feeder_trainer.feeding.mixing import shares
-from tfx_feeder.components.feeder_trainer.feeding.sources import check_sources
-from tfx_feeder.components.feeder_trainer.scheduling.units import is_integer
+from tfx_feeder.common.errors import ConfigError
+from tfx_feeder.components.feeder_trainer.feed.mixture import shares
+from tfx_feeder.components.feeder_trainer.feed.sources import check_sources
+from tfx_feeder.components.feeder_trainer.schedules.length import is_integer
 
 T = TypeVar("T")
 _SERVICE = re.compile(r"local:[1-9]\d*|grpc://[^\s/]+:\d+")

@@ -6,9 +6,9 @@ from typing import Any
 
 import tensorflow as tf
 
-from tfx_feeder.components.common.errors import ConfigError
-from tfx_feeder.components.feeder_trainer.feeding.untuned import untuned
-from tfx_feeder.components.feeder_trainer.options import Feed, Image
+from tfx_feeder.common.errors import ConfigError
+from tfx_feeder.components.feeder_trainer.feed.options import Feed, Image
+from tfx_feeder.components.feeder_trainer.feed.tfdata import untuned
 
 CHUNK = 1024
 """Records that are parsed together where no batch size is given."""

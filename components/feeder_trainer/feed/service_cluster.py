@@ -5,9 +5,9 @@ import subprocess
 import sys
 from typing import IO
 
-from tfx_feeder.components.common.errors import FeederError
+from tfx_feeder.common.errors import FeederError
 
-_MODULE = "tfx_feeder.components.feeder_trainer.feeding.service_process"
+_MODULE = "tfx_feeder.components.feeder_trainer.feed.service_process"
 _END_S = 10
 
 

@@ -7,19 +7,19 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tfx_feeder.components.common.errors import ConfigError, DataError
-from tfx_feeder.components.feeder_trainer.feeding.arriving import arriving
-from tfx_feeder.components.feeder_trainer.feeding.augmenting import (
+from tfx_feeder.common.errors import ConfigError, DataError
+from tfx_feeder.components.feeder_trainer.feed.arriving import arriving
+from tfx_feeder.components.feeder_trainer.feed.augmentation import (
     AugmentFn,
     augment,
     check_augmentation,
 )
-from tfx_feeder.components.feeder_trainer.feeding.parsing import BatchParser
-from tfx_feeder.components.feeder_trainer.feeding.pieces import Piece, cut
-from tfx_feeder.components.feeder_trainer.feeding.records import RecordFiles, open_records
-from tfx_feeder.components.feeder_trainer.feeding.service_pool import ServicePool
-from tfx_feeder.components.feeder_trainer.feeding.untuned import untuned
-from tfx_feeder.components.feeder_trainer.options import Feed
+from tfx_feeder.components.feeder_trainer.feed.options import Feed
+from tfx_feeder.components.feeder_trainer.feed.parsing import BatchParser
+from tfx_feeder.components.feeder_trainer.feed.pieces import Piece, cut
+from tfx_feeder.components.feeder_trainer.feed.service_cluster import ServicePool
+from tfx_feeder.components.feeder_trainer.feed.tfdata import untuned
+from tfx_feeder.components.feeder_trainer.feed.tfrecord import RecordFiles, open_records
 
 _PIECES = 16
 _OPEN_PIECES = 4

@@ -1,6 +1,6 @@
 """A dispatcher or a worker of tf.data service as a process of its own.
 
-``python -m tfx_feeder.components.feeder_trainer.feeding.service_process dispatcher`` prints its
+``python -m tfx_feeder.components.feeder_trainer.feed.service_process dispatcher`` prints its
 address; ``... worker`` reads the dispatcher's address from its input. Both end when their input
 ends, that is when the process that started them ends, however it ends.
 """

@@ -5,11 +5,11 @@ from itertools import pairwise
 
 import tensorflow as tf
 
-from tfx_feeder.components.feeder_trainer.feeding.example_feed import from_memory
-from tfx_feeder.components.feeder_trainer.feeding.parsing import BatchParser
-from tfx_feeder.components.feeder_trainer.feeding.records import Records
-from tfx_feeder.components.feeder_trainer.options import Feed
-from tfx_feeder.components.feeder_trainer.placing.share import Share
+from tfx_feeder.components.feeder_trainer.feed.base import from_memory
+from tfx_feeder.components.feeder_trainer.feed.options import Feed
+from tfx_feeder.components.feeder_trainer.feed.parsing import BatchParser
+from tfx_feeder.components.feeder_trainer.feed.sharding import Share
+from tfx_feeder.components.feeder_trainer.feed.tfrecord import Records
 
 
 class StreamedFeed:

@@ -5,8 +5,8 @@ from typing import Protocol
 
 import tensorflow as tf
 
-from tfx_feeder.components.common.errors import DataError
-from tfx_feeder.components.feeder_trainer.feeding.order import ExampleOrder, Order
+from tfx_feeder.common.errors import DataError
+from tfx_feeder.components.feeder_trainer.feed.sampler import ExampleOrder, Order
 
 _shuffled = tf.random.experimental.stateless_shuffle
 _fold_in = tf.random.experimental.stateless_fold_in

@@ -8,7 +8,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tfx_feeder.components.common.errors import ConfigError
+from tfx_feeder.common.errors import ConfigError
 
 _COUNTER = re.compile(r"_\d+(?=/|$)")
 """What Keras appends to the names of a second layer of a kind: it depends on what else the process

@@ -14,8 +14,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from tfx_feeder.components.common.errors import ConfigError
-from tfx_feeder.components.feeder_trainer.source_files import source_files
+from tfx_feeder.common.errors import ConfigError
+from tfx_feeder.components.feeder_trainer.model.source_files import source_files
 
 
 @dataclass(frozen=True, slots=True)

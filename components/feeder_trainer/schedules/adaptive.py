@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from tfx_feeder.components.feeder_trainer.plan import Decision, Feedback, check_turn
-from tfx_feeder.components.feeder_trainer.schedule import Phase, Schedule, Segment
+from tfx_feeder.components.feeder_trainer.schedules.plan import Decision, Feedback, check_turn
+from tfx_feeder.components.feeder_trainer.schedules.schedule import Phase, Schedule, Segment
 
 
 @dataclass(frozen=True, slots=True)

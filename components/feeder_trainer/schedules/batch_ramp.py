@@ -9,17 +9,21 @@ from typing import Any, ClassVar
 
 from typing_extensions import Self
 
-from tfx_feeder.components.common.errors import ConfigError
-from tfx_feeder.components.feeder_trainer.plan import Plan, StaticPlan
-from tfx_feeder.components.feeder_trainer.policies.base import (
+from tfx_feeder.common.errors import ConfigError
+from tfx_feeder.components.feeder_trainer.schedules.length import Length
+from tfx_feeder.components.feeder_trainer.schedules.lr_decay import Decay, RateTable, decay_of
+from tfx_feeder.components.feeder_trainer.schedules.lr_scaling import EXPONENT_OF_OPTIMIZER
+from tfx_feeder.components.feeder_trainer.schedules.plan import Plan, StaticPlan
+from tfx_feeder.components.feeder_trainer.schedules.policy import (
     BasePolicy,
     check_among,
     check_at_least,
 )
-from tfx_feeder.components.feeder_trainer.policies.decays import Decay, RateTable, decay_of
-from tfx_feeder.components.feeder_trainer.policies.scaling import EXPONENT_OF_OPTIMIZER
-from tfx_feeder.components.feeder_trainer.schedule import Phase, Schedule, check_steps_per_epoch
-from tfx_feeder.components.feeder_trainer.scheduling.units import Length
+from tfx_feeder.components.feeder_trainer.schedules.schedule import (
+    Phase,
+    Schedule,
+    check_steps_per_epoch,
+)
 
 _SHORTEST_PHASE = 0.01
 """As a fraction of the training: a decay towards 0 would otherwise end in phases of a step each."""

@@ -5,16 +5,20 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
-from tfx_feeder.components.common.errors import ConfigError
-from tfx_feeder.components.feeder_trainer.plan import Plan, StaticPlan
-from tfx_feeder.components.feeder_trainer.policies.base import (
+from tfx_feeder.common.errors import ConfigError
+from tfx_feeder.components.feeder_trainer.schedules.length import Length
+from tfx_feeder.components.feeder_trainer.schedules.lr_scaling import EXPONENT_OF_RULE
+from tfx_feeder.components.feeder_trainer.schedules.plan import Plan, StaticPlan
+from tfx_feeder.components.feeder_trainer.schedules.policy import (
     BasePolicy,
     check_among,
     check_at_least,
 )
-from tfx_feeder.components.feeder_trainer.policies.scaling import EXPONENT_OF_RULE
-from tfx_feeder.components.feeder_trainer.schedule import Phase, Schedule, check_steps_per_epoch
-from tfx_feeder.components.feeder_trainer.scheduling.units import Length
+from tfx_feeder.components.feeder_trainer.schedules.schedule import (
+    Phase,
+    Schedule,
+    check_steps_per_epoch,
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,7 @@
 import re
 from dataclasses import dataclass
 
-from tfx_feeder.components.common.errors import ConfigError
+from tfx_feeder.common.errors import ConfigError
 
 _UNITS = ("ep", "steps", "ex")
 _TEXT = re.compile(rf"(\d+)({'|'.join(_UNITS)})?")

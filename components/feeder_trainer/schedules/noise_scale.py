@@ -5,16 +5,20 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from tfx_feeder.components.common.errors import ConfigError
-from tfx_feeder.components.feeder_trainer.plan import Decision, Feedback, Plan
-from tfx_feeder.components.feeder_trainer.policies.adaptive import AdaptivePlan, Change
-from tfx_feeder.components.feeder_trainer.policies.base import (
+from tfx_feeder.common.errors import ConfigError
+from tfx_feeder.components.feeder_trainer.schedules.adaptive import AdaptivePlan, Change
+from tfx_feeder.components.feeder_trainer.schedules.lr_scaling import EXPONENT_OF_RULE
+from tfx_feeder.components.feeder_trainer.schedules.plan import Decision, Feedback, Plan
+from tfx_feeder.components.feeder_trainer.schedules.policy import (
     BasePolicy,
     check_among,
     check_at_least,
 )
-from tfx_feeder.components.feeder_trainer.policies.scaling import EXPONENT_OF_RULE
-from tfx_feeder.components.feeder_trainer.schedule import Phase, Schedule, check_steps_per_epoch
+from tfx_feeder.components.feeder_trainer.schedules.schedule import (
+    Phase,
+    Schedule,
+    check_steps_per_epoch,
+)
 
 _WEIGHT_OF_PAST = 0.5
 """Of the moving average, per epoch."""

@@ -8,16 +8,16 @@ from typing import Any
 
 import yaml
 
-from tfx_feeder.components.common.errors import ConfigError
-from tfx_feeder.components.feeder_trainer.policies import (
+from tfx_feeder.common.errors import ConfigError
+from tfx_feeder.components.feeder_trainer.schedules import (
     BatchWarmup,
     DecayToBatch,
     NoiseScale,
     OnPlateau,
 )
-from tfx_feeder.components.feeder_trainer.policies.base import BasePolicy, check_among
-from tfx_feeder.components.feeder_trainer.schedule import Phase, Schedule
-from tfx_feeder.components.feeder_trainer.scheduling.schedule_text import parse_policy_text
+from tfx_feeder.components.feeder_trainer.schedules.grammar import parse_policy_text
+from tfx_feeder.components.feeder_trainer.schedules.policy import BasePolicy, check_among
+from tfx_feeder.components.feeder_trainer.schedules.schedule import Phase, Schedule
 
 POLICIES: Mapping[str, type[BasePolicy]] = {
     policy.NAME: policy for policy in (DecayToBatch, BatchWarmup, OnPlateau, NoiseScale)

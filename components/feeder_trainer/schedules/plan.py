@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
-from tfx_feeder.components.feeder_trainer.schedule import Schedule, Segment
+from tfx_feeder.components.feeder_trainer.schedules.schedule import Schedule, Segment
 
 
 @dataclass(frozen=True, slots=True)

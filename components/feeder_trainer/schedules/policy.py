@@ -8,10 +8,10 @@ from typing import Any, ClassVar
 
 from typing_extensions import Self
 
-from tfx_feeder.components.common.errors import ConfigError
-from tfx_feeder.components.feeder_trainer.plan import Plan
-from tfx_feeder.components.feeder_trainer.schedule import Phase, Schedule
-from tfx_feeder.components.feeder_trainer.scheduling.units import Length, is_integer
+from tfx_feeder.common.errors import ConfigError
+from tfx_feeder.components.feeder_trainer.schedules.length import Length, is_integer
+from tfx_feeder.components.feeder_trainer.schedules.plan import Plan
+from tfx_feeder.components.feeder_trainer.schedules.schedule import Phase, Schedule
 
 
 @dataclass(frozen=True, slots=True)

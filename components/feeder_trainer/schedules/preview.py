@@ -9,9 +9,9 @@ from typing import Any
 from rich.console import Console, ConsoleOptions, RenderResult
 from rich.table import Table
 
-from tfx_feeder.components.feeder_trainer.plan import Policy
-from tfx_feeder.components.feeder_trainer.schedule import Schedule
-from tfx_feeder.components.feeder_trainer.scheduling.step_curves import Curve, StepCurves
+from tfx_feeder.components.feeder_trainer.schedules.plan import Policy
+from tfx_feeder.components.feeder_trainer.schedules.schedule import Schedule
+from tfx_feeder.pipeline.cli.step_curves import Curve, StepCurves
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,9 +10,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from tfx_feeder.components.common.errors import ConfigError
-from tfx_feeder.components.feeder_trainer.scheduling.schedule_text import parse_schedule_text
-from tfx_feeder.components.feeder_trainer.scheduling.units import Length, is_integer
+from tfx_feeder.common.errors import ConfigError
+from tfx_feeder.components.feeder_trainer.schedules.grammar import parse_schedule_text
+from tfx_feeder.components.feeder_trainer.schedules.length import Length, is_integer
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,8 +4,8 @@ import dataclasses
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from tfx_feeder.components.feeder_trainer.scheduling.durations import read_duration
-from tfx_feeder.components.feeder_trainer.strategies import Strategy
+from tfx_feeder.common.durations import read_duration
+from tfx_feeder.components.feeder_trainer.distribution.options import Strategy
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,16 +11,16 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from tfx_feeder.components.common.errors import ConfigError
-from tfx_feeder.components.feeder_trainer.choosing.prediction import (
+from tfx_feeder.common.durations import write_duration
+from tfx_feeder.common.errors import ConfigError
+from tfx_feeder.components.feeder_trainer.schedules.schedule import Segment
+from tfx_feeder.components.feeder_trainer.schedules.time_model import (
     Prediction,
     Probe,
     at_perfect_scaling,
     predict,
 )
-from tfx_feeder.components.feeder_trainer.choosing.requirement import Requirement
-from tfx_feeder.components.feeder_trainer.schedule import Segment
-from tfx_feeder.components.feeder_trainer.scheduling.durations import write_duration
+from tfx_feeder.components.feeder_trainer.strategy_selection.budget import Requirement
 from tfx_feeder.schemas.training_history import CandidateRow
 
 BASELINE = "sequential"

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from tfx_feeder.components.feeder_trainer.choosing.prediction import Probe
+from tfx_feeder.components.feeder_trainer.schedules.time_model import Probe
 
 _VERSION = 1
 

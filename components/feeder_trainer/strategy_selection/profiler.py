@@ -8,18 +8,18 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tfx_feeder.components.feeder_trainer.choosing.prediction import (
+from tfx_feeder.components.feeder_trainer.feed.base import ExampleFeed
+from tfx_feeder.components.feeder_trainer.model.state import capture, restore
+from tfx_feeder.components.feeder_trainer.schedules.schedule import Segment
+from tfx_feeder.components.feeder_trainer.schedules.time_model import (
     PROBE_SHARE,
     Probe,
     StepTime,
     predict,
     sizes_to_probe,
 )
-from tfx_feeder.components.feeder_trainer.feeding.example_feed import ExampleFeed
-from tfx_feeder.components.feeder_trainer.model_state import capture, restore
-from tfx_feeder.components.feeder_trainer.placing.team import Alone, Team
-from tfx_feeder.components.feeder_trainer.schedule import Segment
-from tfx_feeder.components.feeder_trainer.step import STEP_S, WAIT_S
+from tfx_feeder.components.feeder_trainer.training.process_group import Alone, Team
+from tfx_feeder.components.feeder_trainer.training.train_step import STEP_S, WAIT_S
 
 _FEWEST_STEPS = 5
 _MOST_STEPS = 1000

@@ -14,29 +14,34 @@ from typing import Any
 
 import tensorflow as tf
 
-from tfx_feeder.components.feeder_trainer import fitting
-from tfx_feeder.components.feeder_trainer.choosing.prediction import (
+from tfx_feeder.components.feeder_trainer.distribution.cluster import Task
+from tfx_feeder.components.feeder_trainer.distribution.context import open_placement
+from tfx_feeder.components.feeder_trainer.distribution.fit import FitJob, Ready, prepared
+from tfx_feeder.components.feeder_trainer.distribution.launcher.launch import (
+    run_in_processes,
+    workers_of,
+)
+from tfx_feeder.components.feeder_trainer.distribution.options import STRATEGIES, Strategy
+from tfx_feeder.components.feeder_trainer.schedules.time_model import (
     Prediction,
     Probe,
     known_segments,
     predict,
     sizes_to_probe,
 )
-from tfx_feeder.components.feeder_trainer.choosing.probe_store import ProbeStore, fingerprint
-from tfx_feeder.components.feeder_trainer.choosing.probing import probe_schedule
-from tfx_feeder.components.feeder_trainer.choosing.requirement import Requirement
-from tfx_feeder.components.feeder_trainer.choosing.selection import (
+from tfx_feeder.components.feeder_trainer.strategy_selection.budget import Requirement
+from tfx_feeder.components.feeder_trainer.strategy_selection.decision import (
     BASELINE,
     Candidate,
     Choice,
     decide,
 )
-from tfx_feeder.components.feeder_trainer.fitting import FitJob, Ready
-from tfx_feeder.components.feeder_trainer.placing.placement import open_placement
-from tfx_feeder.components.feeder_trainer.placing.start import run_in_processes, workers_of
-from tfx_feeder.components.feeder_trainer.placing.task import Task
-from tfx_feeder.components.feeder_trainer.placing.team import Alone, Team
-from tfx_feeder.components.feeder_trainer.strategies import STRATEGIES, Strategy
+from tfx_feeder.components.feeder_trainer.strategy_selection.profile_cache import (
+    ProbeStore,
+    fingerprint,
+)
+from tfx_feeder.components.feeder_trainer.strategy_selection.profiler import probe_schedule
+from tfx_feeder.components.feeder_trainer.training.process_group import Alone, Team
 
 
 @dataclass(frozen=True)
@@ -116,7 +121,7 @@ def select(
 def probe_here(job: FitJob, task: Task | None = None) -> Probe:
     """Probes a job in this process, which may be one of several."""
     placement = open_placement(job.strategy, task)
-    with contextlib.closing(placement), fitting.prepared(job, placement) as ready:
+    with contextlib.closing(placement), prepared(job, placement) as ready:
         return _probe(job, ready, placement.team)
 
 

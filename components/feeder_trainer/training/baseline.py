@@ -5,12 +5,12 @@ from collections.abc import Callable, Mapping, Sequence
 
 import keras
 
-from tfx_feeder.components.common.errors import ConfigError
-from tfx_feeder.components.feeder_trainer.export import start_from
-from tfx_feeder.components.feeder_trainer.give_up import GiveUp, judge
-from tfx_feeder.components.feeder_trainer.history import Recorder
-from tfx_feeder.components.feeder_trainer.model_state import capture, restore
-from tfx_feeder.components.feeder_trainer.schedule import Segment
+from tfx_feeder.common.errors import ConfigError
+from tfx_feeder.components.feeder_trainer.model.export import start_from
+from tfx_feeder.components.feeder_trainer.model.state import capture, restore
+from tfx_feeder.components.feeder_trainer.schedules.schedule import Segment
+from tfx_feeder.components.feeder_trainer.training.early_stopping import GiveUp, judge
+from tfx_feeder.components.feeder_trainer.training.recorder import Recorder
 
 _VALIDATION = "val_"
 

@@ -7,11 +7,11 @@ from typing import Literal
 import numpy as np
 import tensorflow as tf
 
-from tfx_feeder.components.feeder_trainer.feeding.example_feed import ENDLESS, ExampleFeed
-from tfx_feeder.components.feeder_trainer.feeding.untuned import untuned
-from tfx_feeder.components.feeder_trainer.model_state import capture, restore
-from tfx_feeder.components.feeder_trainer.placing.team import Team
-from tfx_feeder.components.feeder_trainer.step import CompiledSteps
+from tfx_feeder.components.feeder_trainer.feed.base import ENDLESS, ExampleFeed
+from tfx_feeder.components.feeder_trainer.feed.tfdata import untuned
+from tfx_feeder.components.feeder_trainer.model.state import capture, restore
+from tfx_feeder.components.feeder_trainer.training.process_group import Team
+from tfx_feeder.components.feeder_trainer.training.train_step import CompiledSteps
 
 SURE_WAIT_PCT = 20.0
 """Share of waiting, in percent, from which on a training counts as input-bound in any case: feed

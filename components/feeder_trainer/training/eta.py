@@ -1,7 +1,7 @@
 """Whether a training keeps up with its prediction."""
 
-from tfx_feeder.components.feeder_trainer.choosing.prediction import Prediction
-from tfx_feeder.components.feeder_trainer.scheduling.durations import write_duration
+from tfx_feeder.common.durations import write_duration
+from tfx_feeder.components.feeder_trainer.schedules.time_model import Prediction
 
 _CAUGHT_UP = 0.5
 """Share of the tolerance below which a training that was behind counts as caught up, so that one

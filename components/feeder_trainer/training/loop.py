@@ -9,27 +9,27 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tfx_feeder.components.common.errors import FeederError
-from tfx_feeder.components.feeder_trainer import progress
-from tfx_feeder.components.feeder_trainer.callbacks import (
+from tfx_feeder.common.errors import FeederError
+from tfx_feeder.components.feeder_trainer.feed.base import batch_sizes
+from tfx_feeder.components.feeder_trainer.feed.feed import ExampleFeed
+from tfx_feeder.components.feeder_trainer.model.builder import learning_rate, set_learning_rate
+from tfx_feeder.components.feeder_trainer.model.state import capture, restore
+from tfx_feeder.components.feeder_trainer.schedules.plan import Feedback, Plan
+from tfx_feeder.components.feeder_trainer.schedules.schedule import Segment
+from tfx_feeder.components.feeder_trainer.training import progress
+from tfx_feeder.components.feeder_trainer.training.baseline import Rival
+from tfx_feeder.components.feeder_trainer.training.bottleneck import Monitor
+from tfx_feeder.components.feeder_trainer.training.callbacks import (
     TEST_BATCH_HOOKS,
     TRAIN_BATCH_HOOKS,
     needs_every_batch,
 )
-from tfx_feeder.components.feeder_trainer.checkpoint import CheckpointFolder
-from tfx_feeder.components.feeder_trainer.feed import ExampleFeed
-from tfx_feeder.components.feeder_trainer.feeding.example_feed import batch_sizes
-from tfx_feeder.components.feeder_trainer.history import Recorder
-from tfx_feeder.components.feeder_trainer.model_source import learning_rate, set_learning_rate
-from tfx_feeder.components.feeder_trainer.model_state import capture, restore
-from tfx_feeder.components.feeder_trainer.monitor import Monitor
-from tfx_feeder.components.feeder_trainer.placing.team import Alone, Team
-from tfx_feeder.components.feeder_trainer.plan import Feedback, Plan
-from tfx_feeder.components.feeder_trainer.resume import LoopState, load, save
-from tfx_feeder.components.feeder_trainer.rival import Rival
-from tfx_feeder.components.feeder_trainer.schedule import Segment
-from tfx_feeder.components.feeder_trainer.step import LOSS, CompiledSteps
-from tfx_feeder.components.feeder_trainer.validation import Validation
+from tfx_feeder.components.feeder_trainer.training.checkpoint import CheckpointFolder
+from tfx_feeder.components.feeder_trainer.training.process_group import Alone, Team
+from tfx_feeder.components.feeder_trainer.training.recorder import Recorder
+from tfx_feeder.components.feeder_trainer.training.resume import LoopState, load, save
+from tfx_feeder.components.feeder_trainer.training.train_step import LOSS, CompiledSteps
+from tfx_feeder.components.feeder_trainer.training.validation import Validation
 
 _CALL_S = 0.5
 """Aim for the duration of one compiled call: long enough to cost nothing, short enough to watch."""

@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from tfx_feeder.components.common.errors import ConfigError
-from tfx_feeder.components.feeder_trainer.give_up import GiveUp
-from tfx_feeder.components.feeder_trainer.scheduling.units import is_integer
+from tfx_feeder.common.errors import ConfigError
+from tfx_feeder.components.feeder_trainer.schedules.length import is_integer
+from tfx_feeder.components.feeder_trainer.training.early_stopping import GiveUp
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,10 +12,10 @@ import numpy as np
 import tensorflow as tf
 
 from tfx_feeder import __version__
-from tfx_feeder.components.feeder_trainer.gradients import noise_scale
-from tfx_feeder.components.feeder_trainer.monitor import Ceilings, Verdict
-from tfx_feeder.components.feeder_trainer.schedule import Segment
-from tfx_feeder.components.feeder_trainer.step import (
+from tfx_feeder.components.feeder_trainer.schedules.schedule import Segment
+from tfx_feeder.components.feeder_trainer.training.bottleneck import Ceilings, Verdict
+from tfx_feeder.components.feeder_trainer.training.gradient_accumulation import noise_scale
+from tfx_feeder.components.feeder_trainer.training.train_step import (
     BIG_SQUARE,
     SMALL_SIZE,
     SMALL_SQUARE,

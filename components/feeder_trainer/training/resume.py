@@ -8,12 +8,15 @@ from typing import Any
 import keras
 import numpy as np
 
-from tfx_feeder.components.feeder_trainer.callbacks import capture_callbacks, restore_callbacks
-from tfx_feeder.components.feeder_trainer.checkpoint import Checkpoint, CheckpointFolder
-from tfx_feeder.components.feeder_trainer.history import Recorder
-from tfx_feeder.components.feeder_trainer.model_state import capture, restore
-from tfx_feeder.components.feeder_trainer.plan import Plan
-from tfx_feeder.components.feeder_trainer.schedule import Segment
+from tfx_feeder.components.feeder_trainer.model.state import capture, restore
+from tfx_feeder.components.feeder_trainer.schedules.plan import Plan
+from tfx_feeder.components.feeder_trainer.schedules.schedule import Segment
+from tfx_feeder.components.feeder_trainer.training.callbacks import (
+    capture_callbacks,
+    restore_callbacks,
+)
+from tfx_feeder.components.feeder_trainer.training.checkpoint import Checkpoint, CheckpointFolder
+from tfx_feeder.components.feeder_trainer.training.recorder import Recorder
 
 _NO_ROWS = np.empty((0, 6))
 _ROWS, _MODEL, _CALLBACKS = "rows", "model/", "callbacks/"

@@ -9,8 +9,11 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tfx_feeder.components.common.errors import ConfigError
-from tfx_feeder.components.feeder_trainer.gradients import Gradients, accumulate
+from tfx_feeder.common.errors import ConfigError
+from tfx_feeder.components.feeder_trainer.training.gradient_accumulation import (
+    Gradients,
+    accumulate,
+)
 
 Adapter = Callable[[Any], Any]
 

@@ -5,8 +5,8 @@ from typing import Any
 
 import keras
 
-from tfx_feeder.components.feeder_trainer.feeding.example_feed import ExampleFeed, batch_sizes
-from tfx_feeder.components.feeder_trainer.step import CompiledSteps
+from tfx_feeder.components.feeder_trainer.feed.base import ExampleFeed, batch_sizes
+from tfx_feeder.components.feeder_trainer.training.train_step import CompiledSteps
 
 _PASSES = 1000
 """Passes that one stream is opened for: opening one takes as long as several steps."""

@@ -4,7 +4,7 @@ import posixpath
 from collections.abc import Callable, Mapping
 from typing import Any, cast
 
-from tfx_feeder.components.common.errors import DataError
+from tfx_feeder.common.errors import DataError
 from tfx_feeder.components.image_example_gen.files import Location, locate
 from tfx_feeder.components.image_example_gen.sources import cifar10, idx, manifest
 from tfx_feeder.components.image_example_gen.sources.arrays import open_arrays

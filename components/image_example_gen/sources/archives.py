@@ -6,12 +6,12 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from tfx_feeder.components.common.errors import DataError
+from tfx_feeder.common.errors import DataError
 from tfx_feeder.components.image_example_gen.classes import merge_names, names_of
 from tfx_feeder.components.image_example_gen.examples import RESERVED
 from tfx_feeder.components.image_example_gen.rejections import Rejection
+from tfx_feeder.components.image_example_gen.sources.array_stream import Member
 from tfx_feeder.components.image_example_gen.sources.base import ImageBatch, Item
-from tfx_feeder.components.image_example_gen.sources.streams import Member
 
 _SLICE_BYTES = 4 << 20
 _MOST_ROWS = 256

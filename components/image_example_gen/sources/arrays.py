@@ -2,10 +2,10 @@
 
 import posixpath
 
-from tfx_feeder.components.common.errors import DataError
+from tfx_feeder.common.errors import DataError
 from tfx_feeder.components.image_example_gen.files import Location
 from tfx_feeder.components.image_example_gen.sources.archives import Archive, ArrayArchives
-from tfx_feeder.components.image_example_gen.sources.streams import Member, npz_names
+from tfx_feeder.components.image_example_gen.sources.array_stream import Member, npz_names
 
 _KERAS_PARTS = {"train": ("train",), "eval": ("test",), "test": ("test",)}
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
 
-from tfx_feeder.components.common.errors import DataError
+from tfx_feeder.common.errors import DataError
 from tfx_feeder.components.image_example_gen import files
 from tfx_feeder.components.image_example_gen.rejections import Rejection
 from tfx_feeder.components.image_example_gen.sources.base import ImageFile, Item

@@ -3,10 +3,10 @@
 import posixpath
 import re
 
-from tfx_feeder.components.common.errors import DataError
+from tfx_feeder.common.errors import DataError
 from tfx_feeder.components.image_example_gen.files import Location
 from tfx_feeder.components.image_example_gen.sources.archives import Archive, ArrayArchives
-from tfx_feeder.components.image_example_gen.sources.streams import Member
+from tfx_feeder.components.image_example_gen.sources.array_stream import Member
 
 NAME = re.compile(r"(?P<set>.*?)-?(?P<part>images|labels)[-.]idx[134]-ubyte(?:\.gz)?")
 

@@ -8,7 +8,7 @@ from itertools import islice
 
 import tensorflow as tf
 
-from tfx_feeder.components.common.errors import DataError
+from tfx_feeder.common.errors import DataError
 from tfx_feeder.components.image_example_gen.classes import names_of
 from tfx_feeder.components.image_example_gen.examples import RESERVED
 from tfx_feeder.components.image_example_gen.files import Location

@@ -20,8 +20,8 @@ except ImportError:  # Airflow 2
 
     HAS_SLA = True
 
-from tfx_feeder.components.common.errors import ConfigError
-from tfx_feeder.pipeline.orchestration import ir
+from tfx_feeder.common.errors import ConfigError
+from tfx_feeder.pipeline.orchestration import compiled_pipeline
 from tfx_feeder.pipeline.orchestration.airflow.options import Limits, RunOption, Wait
 from tfx_feeder.pipeline.orchestration.airflow.runtimes import NO_RESOURCES, NOT_BLESSED, Runtime
 from tfx_feeder.pipeline.orchestration.resources import Resources
@@ -70,7 +70,7 @@ def make_dag(
         ConfigError: There is no compiled pipeline, or something does not fit it.
     """
     limits = limits or Limits()
-    file = ir.read(compiled)
+    file = compiled_pipeline.read(compiled)
     _check(runs, compile_options)
     for node in (*limits.nodes_s, *getattr(runtime, "nodes", ())):
         file.require(node)

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from tfx_feeder.components.common.errors import ConfigError
+from tfx_feeder.common.errors import ConfigError
 
 DAY_OF_RUN = "(dag_run.logical_date - dag.start_date).days if dag_run.logical_date else ''"
 """Span of a run where one comes in a day: span 0 belongs to the DAG's start date."""

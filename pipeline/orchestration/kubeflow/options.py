@@ -5,9 +5,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tfx_feeder.components.common.errors import ConfigError
-from tfx_feeder.pipeline.orchestration.cluster import Cluster
-from tfx_feeder.pipeline.orchestration.ir import PipelineFile
+from tfx_feeder.common.errors import ConfigError
+from tfx_feeder.pipeline.orchestration.compiled_pipeline import PipelineFile
+from tfx_feeder.pipeline.orchestration.kubernetes.cluster import Cluster
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,13 +17,14 @@ from typing import Any
 
 from kfp import compiler, dsl, kubernetes
 
-from tfx_feeder.components.common.errors import ConfigError
-from tfx_feeder.pipeline.orchestration import ir, kubeflow_steps
-from tfx_feeder.pipeline.orchestration.cluster import Cluster
-from tfx_feeder.pipeline.orchestration.ir import PipelineFile
-from tfx_feeder.pipeline.orchestration.kubeflow_options import Kubeflow
-from tfx_feeder.pipeline.orchestration.kubeflow_steps import ANSWER, YES, Step
-from tfx_feeder.pipeline.store_variables import PASSWORD_VARIABLE, STORE_VARIABLE
+from tfx_feeder.common.errors import ConfigError
+from tfx_feeder.pipeline.metadata.env import PASSWORD_VARIABLE, STORE_VARIABLE
+from tfx_feeder.pipeline.orchestration import compiled_pipeline
+from tfx_feeder.pipeline.orchestration.compiled_pipeline import PipelineFile
+from tfx_feeder.pipeline.orchestration.kubeflow.options import Kubeflow
+from tfx_feeder.pipeline.orchestration.kubeflow.spec import steps
+from tfx_feeder.pipeline.orchestration.kubeflow.steps import ANSWER, YES, Step
+from tfx_feeder.pipeline.orchestration.kubernetes.cluster import Cluster
 
 
 def write_spec(file: PipelineFile, options: Kubeflow, path: Path) -> None:
@@ -48,7 +49,7 @@ def _pipeline(file: PipelineFile, options: Kubeflow) -> Any:
         if not file.exit_handlers:
             _decided(file, options, given)
             return
-        last = kubeflow_steps.run_node(options, file.exit_handlers[0], is_last=True)
+        last = steps.run_node(options, file.exit_handlers[0], is_last=True)
         with dsl.ExitHandler(_task(file, options, last)):
             _decided(file, options, given)
 
@@ -60,7 +61,7 @@ def _decided(file: PipelineFile, options: Kubeflow, given: dict[str, Any]) -> No
     if options.retrain_options is None:
         _nodes(file, options, given)
         return
-    decision = _task(file, options, kubeflow_steps.decide(options))
+    decision = _task(file, options, steps.decide(options))
     with dsl.If(decision.outputs[ANSWER] == YES):
         _nodes(file, options, given)
 
@@ -68,14 +69,14 @@ def _decided(file: PipelineFile, options: Kubeflow, given: dict[str, Any]) -> No
 def _nodes(file: PipelineFile, options: Kubeflow, given: dict[str, Any]) -> None:
     first = []
     if options.compile_options is not None:
-        first.append(_task(file, options, kubeflow_steps.compile_anew(options), given))
+        first.append(_task(file, options, steps.compile_anew(options), given))
     tasks: dict[str, Any] = {}
     for node, upstream in file.upstream.items():
         if node in file.exit_handlers:
             continue
         before = [*first, *(tasks[name] for name in upstream)]
-        tasks[node] = _task(file, options, kubeflow_steps.run_node(options, node)).after(*before)
-        for member in kubeflow_steps.run_members(options, node):
+        tasks[node] = _task(file, options, steps.run_node(options, node)).after(*before)
+        for member in steps.run_members(options, node):
             _task(file, options, member).after(*before)
 
 
@@ -141,7 +142,7 @@ def _name(text: str) -> str:
 def main() -> None:
     """Reads the arguments of ``write_spec`` as JSON from standard input; for another process."""
     arguments = json.load(sys.stdin)
-    file = ir.read(Path(arguments["file"]))
+    file = compiled_pipeline.read(Path(arguments["file"]))
     given = arguments["options"]
     clusters = {node: Cluster(**each) for node, each in given.pop("clusters", {}).items()}
     try:

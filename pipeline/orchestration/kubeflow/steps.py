@@ -5,8 +5,8 @@ import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from tfx_feeder.pipeline.orchestration.cluster import Cluster
-from tfx_feeder.pipeline.orchestration.kubeflow_options import Kubeflow
+from tfx_feeder.pipeline.orchestration.kubeflow.options import Kubeflow
+from tfx_feeder.pipeline.orchestration.kubernetes.cluster import Cluster
 
 RUN_ID = "{{$.pipeline_job_uuid}}"
 """Kubeflow puts the id of the run in, in commands and arguments."""

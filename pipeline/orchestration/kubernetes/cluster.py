@@ -9,10 +9,10 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-from tfx_feeder.components.common.errors import ConfigError
-from tfx_feeder.components.feeder_trainer.placing.member import JOB
-from tfx_feeder.components.feeder_trainer.placing.task import TYPES, VARIABLE, Task
-from tfx_feeder.components.feeder_trainer.strategies import AUTO, STRATEGIES, Strategy
+from tfx_feeder.common.errors import ConfigError
+from tfx_feeder.components.feeder_trainer.distribution.cluster import TYPES, VARIABLE, Task
+from tfx_feeder.components.feeder_trainer.distribution.launcher.rendezvous import JOB
+from tfx_feeder.components.feeder_trainer.distribution.options import AUTO, STRATEGIES, Strategy
 
 CHIEF = "chief"
 """Type of the member that runs FeederTrainer; there is one."""

@@ -4,11 +4,12 @@ import json
 from dataclasses import dataclass, field
 from typing import Any
 
-from tfx_feeder.components.common.errors import ConfigError
-from tfx_feeder.components.feeder_trainer.placing.member import JOB
-from tfx_feeder.components.feeder_trainer.placing.task import VARIABLE
-from tfx_feeder.components.feeder_trainer.scheduling.durations import read_duration
-from tfx_feeder.pipeline.orchestration.cluster import (
+from tfx_feeder.common.durations import read_duration
+from tfx_feeder.common.errors import ConfigError
+from tfx_feeder.components.feeder_trainer.distribution.cluster import VARIABLE
+from tfx_feeder.components.feeder_trainer.distribution.launcher.rendezvous import JOB
+from tfx_feeder.pipeline.metadata.env import PASSWORD_VARIABLE, STORE_VARIABLE
+from tfx_feeder.pipeline.orchestration.kubernetes.cluster import (
     CHIEF,
     CLUSTER_LABEL,
     INDEX_LABEL,
@@ -16,7 +17,6 @@ from tfx_feeder.pipeline.orchestration.cluster import (
     Cluster,
 )
 from tfx_feeder.pipeline.orchestration.resources import Resources
-from tfx_feeder.pipeline.store_variables import PASSWORD_VARIABLE, STORE_VARIABLE
 
 GROUP = 10001
 """Group of the image's user, so that a volume is writable for it."""

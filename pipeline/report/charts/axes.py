@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import replace
 
-from tfx_feeder.pipeline.report.chart import Chart, Spec
+from tfx_feeder.pipeline.report.charts.base import Chart, Spec
 
 MOST_DOTS = 40
 """Epochs up to which each has a dot; a single one would be no line at all."""

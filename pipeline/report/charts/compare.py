@@ -3,15 +3,15 @@
 from collections.abc import Mapping, Sequence
 from functools import partial
 
-from tfx_feeder.pipeline.report.chart import Chart, Spec, colors, pointed_at, series, told
-from tfx_feeder.pipeline.report.training_axes import (
+from tfx_feeder.pipeline.report.charts.axes import (
     EXAMPLES_SEEN,
     MOST_DOTS,
     settings_axis,
     stacked,
     upright,
 )
-from tfx_feeder.pipeline.report.training_rows import metric_names
+from tfx_feeder.pipeline.report.charts.base import Chart, Spec, colors, pointed_at, series, told
+from tfx_feeder.pipeline.report.charts.rows import metric_names
 from tfx_feeder.schemas.training_history import History
 
 _FROM_ZERO = upright({"zero": True})

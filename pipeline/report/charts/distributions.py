@@ -2,9 +2,9 @@
 
 from collections.abc import Mapping
 
-from tfx_feeder.pipeline.report.chart import Chart, Rows, Spec, colors, series
+from tfx_feeder.pipeline.report.charts.base import Chart, Rows, Spec, colors, series
 from tfx_feeder.pipeline.report.facts import Data, Earlier
-from tfx_feeder.pipeline.report.statistics import Feature
+from tfx_feeder.schemas.statistics import Feature
 
 MOST_FEATURES = 6
 """Features that are drawn: those that changed most."""

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from tfx_feeder.pipeline.report.chart import Chart, colors, names_axis, number, told
+from tfx_feeder.pipeline.report.charts.base import Chart, colors, names_axis, number, told
 from tfx_feeder.pipeline.report.facts import Version
 from tfx_feeder.schemas.training_history import CandidateRow
 

@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 from typing import TypeVar
 
-from tfx_feeder.pipeline.report.chart import Rows, number
+from tfx_feeder.pipeline.report.charts.base import Rows, number
 from tfx_feeder.schemas.training_history import History
 
 MOST_POINTS = 1_000

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from tfx_feeder.pipeline.report.chart import (
+from tfx_feeder.pipeline.report.charts.base import (
     Chart,
     Rows,
     Spec,

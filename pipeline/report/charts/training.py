@@ -4,15 +4,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from tfx_feeder.pipeline.report.chart import Chart, Spec, colors, pointed_at, told
-from tfx_feeder.pipeline.report.training_axes import (
+from tfx_feeder.pipeline.report.charts.axes import (
     EXAMPLES_SEEN,
     MOST_DOTS,
     settings_axis,
     stacked,
     upright,
 )
-from tfx_feeder.pipeline.report.training_rows import VALIDATION, metric_names
+from tfx_feeder.pipeline.report.charts.base import Chart, Spec, colors, pointed_at, told
+from tfx_feeder.pipeline.report.charts.rows import VALIDATION, metric_names
 from tfx_feeder.schemas.training_history import History
 
 _FAR = 4

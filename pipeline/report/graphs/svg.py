@@ -4,10 +4,10 @@ import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from tfx_feeder.pipeline.inspection.labels import elapsed, item
-from tfx_feeder.pipeline.records import Artifact, Execution
+from tfx_feeder.pipeline.metadata.describe import elapsed, item
+from tfx_feeder.pipeline.metadata.types import Artifact, Execution
 from tfx_feeder.pipeline.report.facts import RunFacts
-from tfx_feeder.pipeline.report.layered import Layout, lay_out
+from tfx_feeder.pipeline.report.graphs.layout import Layout, lay_out
 
 _WIDTH, _HEIGHT = 160, 52
 _ALONG, _ACROSS = 36, 16

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+from tfx_feeder.pipeline.metadata.drift import Distance
 from tfx_feeder.pipeline.report.blocks import (
     Block,
     Cell,
@@ -13,8 +14,7 @@ from tfx_feeder.pipeline.report.blocks import (
     figure,
     table,
 )
-from tfx_feeder.pipeline.report.distances import Distance
-from tfx_feeder.pipeline.report.distributions import distribution_charts, feature_sets
+from tfx_feeder.pipeline.report.charts.distributions import distribution_charts, feature_sets
 from tfx_feeder.pipeline.report.facts import Data, Earlier, Missing, Rejected, RunFacts
 
 _MEASURES = (

@@ -14,8 +14,8 @@ from tfx_feeder.pipeline.report.blocks import (
     figure,
     table,
 )
+from tfx_feeder.pipeline.report.charts.slices import slices_chart
 from tfx_feeder.pipeline.report.facts import Evaluation, GatedSlice, Missing
-from tfx_feeder.pipeline.report.slice_charts import slices_chart
 
 MOST_SLICES = 3_000
 """Slices that are listed, of all metrics together."""

@@ -2,9 +2,9 @@
 
 from collections.abc import Iterator
 
-from tfx_feeder.pipeline.inspection.labels import elapsed, error, item
-from tfx_feeder.pipeline.inspection.models import ModelVersion
-from tfx_feeder.pipeline.records import CACHED, CANCELED, COMPLETE, FAILED, RUNNING, Artifact
+from tfx_feeder.pipeline.metadata.describe import elapsed, error, item
+from tfx_feeder.pipeline.metadata.models import ModelVersion
+from tfx_feeder.pipeline.metadata.types import CACHED, CANCELED, COMPLETE, FAILED, RUNNING, Artifact
 from tfx_feeder.pipeline.report.blocks import (
     Block,
     Cell,
@@ -19,9 +19,9 @@ from tfx_feeder.pipeline.report.blocks import (
     figure,
     table,
 )
-from tfx_feeder.pipeline.report.charts import versions_chart
-from tfx_feeder.pipeline.report.diagrams import MOST_NODES, lineage_diagrams, pipeline_diagrams
+from tfx_feeder.pipeline.report.charts.models import versions_chart
 from tfx_feeder.pipeline.report.facts import Reproduction, RunFacts, Version
+from tfx_feeder.pipeline.report.graphs.svg import MOST_NODES, lineage_diagrams, pipeline_diagrams
 
 STATE_STYLES = {COMPLETE: "ok", CACHED: "muted", FAILED: "bad", CANCELED: "warn", RUNNING: "warn"}
 _TOO_MANY = f"There are more than {MOST_NODES}, too many for a picture; the table has them all."

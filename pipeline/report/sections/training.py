@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
-from tfx_feeder.components.feeder_trainer.scheduling.durations import write_duration
+from tfx_feeder.common.durations import write_duration
 from tfx_feeder.pipeline.report.blocks import (
     Block,
     Cell,
@@ -15,10 +15,10 @@ from tfx_feeder.pipeline.report.blocks import (
     figure,
     table,
 )
-from tfx_feeder.pipeline.report.charts import candidates_chart
-from tfx_feeder.pipeline.report.curves import speed_charts, training_charts
+from tfx_feeder.pipeline.report.charts.models import candidates_chart
+from tfx_feeder.pipeline.report.charts.rows import VALIDATION, metric_names, thinned
+from tfx_feeder.pipeline.report.charts.training import speed_charts, training_charts
 from tfx_feeder.pipeline.report.facts import Missing
-from tfx_feeder.pipeline.report.training_rows import VALIDATION, metric_names, thinned
 from tfx_feeder.schemas.training_history import CandidateRow, History, PhaseRow
 
 _MOST_ROWS = 300

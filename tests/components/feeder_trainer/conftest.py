@@ -10,8 +10,8 @@ import pytest
 import tensorflow as tf
 from sklearn.datasets import load_digits
 
-from tfx_feeder.components.feeder_trainer.feeding.parsing import BatchParser
-from tfx_feeder.components.feeder_trainer.options import Feed, Image
+from tfx_feeder.components.feeder_trainer.feed.options import Feed, Image
+from tfx_feeder.components.feeder_trainer.feed.parsing import BatchParser
 
 SHAPE = (4, 4, 3)
 

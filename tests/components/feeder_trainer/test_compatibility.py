@@ -4,13 +4,13 @@ from typing import Any
 
 import pytest
 
-from tfx_feeder.components.common.errors import ConfigError
-from tfx_feeder.components.feeder_trainer.give_up import GiveUp
-from tfx_feeder.components.feeder_trainer.going_together import check_goes_together
-from tfx_feeder.components.feeder_trainer.loop_options import Loop
-from tfx_feeder.components.feeder_trainer.options import Feed
-from tfx_feeder.components.feeder_trainer.scheduling.notation import read_schedule
-from tfx_feeder.components.feeder_trainer.strategies import STRATEGIES, Strategy
+from tfx_feeder.common.errors import ConfigError
+from tfx_feeder.components.feeder_trainer.compatibility import check_goes_together
+from tfx_feeder.components.feeder_trainer.distribution.options import STRATEGIES, Strategy
+from tfx_feeder.components.feeder_trainer.feed.options import Feed
+from tfx_feeder.components.feeder_trainer.schedules.parser import read_schedule
+from tfx_feeder.components.feeder_trainer.training.early_stopping import GiveUp
+from tfx_feeder.components.feeder_trainer.training.options import Loop
 
 ASKED: dict[str, dict[str, Any]] = {
     "feed service": {"feed": Feed(service="local:2")},

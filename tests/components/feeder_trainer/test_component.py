@@ -10,15 +10,15 @@ import pytest
 from tfx import v1 as tfx_v1
 from tfx.types import standard_artifacts
 
+from tfx_feeder.common.errors import ConfigError
 from tfx_feeder.components import FeederTrainer
-from tfx_feeder.components.common.errors import ConfigError
-from tfx_feeder.components.feeder_trainer.give_up import GiveUp
-from tfx_feeder.components.feeder_trainer.loop_options import Loop
-from tfx_feeder.components.feeder_trainer.options import Feed, from_json
-from tfx_feeder.components.feeder_trainer.schedule import Schedule
-from tfx_feeder.components.feeder_trainer.scheduling.notation import read_schedule
-from tfx_feeder.components.feeder_trainer.strategies import Strategy
-from tfx_feeder.components.feeder_trainer.user_code import UserCode
+from tfx_feeder.components.feeder_trainer.distribution.options import Strategy
+from tfx_feeder.components.feeder_trainer.feed.options import Feed, from_json
+from tfx_feeder.components.feeder_trainer.model.user_module import UserCode
+from tfx_feeder.components.feeder_trainer.schedules.parser import read_schedule
+from tfx_feeder.components.feeder_trainer.schedules.schedule import Schedule
+from tfx_feeder.components.feeder_trainer.training.early_stopping import GiveUp
+from tfx_feeder.components.feeder_trainer.training.options import Loop
 
 TAXI_MODEL = str(Path(__file__).parent / "taxi_model.py")
 

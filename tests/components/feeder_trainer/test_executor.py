@@ -8,11 +8,11 @@ import pytest
 from tfx import v1 as tfx
 from tfx.types import artifact_utils
 
+from tfx_feeder.common.mounts import VARIABLE
 from tfx_feeder.components import FeederTrainer
-from tfx_feeder.components.common.mounts import VARIABLE
 from tfx_feeder.components.feeder_trainer.executor import Executor, checkpoint_dir, repository_of
-from tfx_feeder.components.feeder_trainer.options import Feed, Image
-from tfx_feeder.components.feeder_trainer.user_code import UserCode
+from tfx_feeder.components.feeder_trainer.feed.options import Feed, Image
+from tfx_feeder.components.feeder_trainer.model.user_module import UserCode
 from tfx_feeder.schemas import training_history
 
 artifacts = tfx.types.standard_artifacts

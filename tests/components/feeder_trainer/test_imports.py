@@ -4,25 +4,25 @@ import subprocess
 import sys
 
 WITHOUT_TENSORFLOW = [
-    "tfx_feeder.components.common.errors",
+    "tfx_feeder.common.errors",
+    "tfx_feeder.common.durations",
     *(
         f"tfx_feeder.components.feeder_trainer.{name}"
         for name in (
-            "choosing.pace",
-            "choosing.prediction",
-            "choosing.probe_store",
-            "choosing.requirement",
-            "choosing.selection",
-            "feeding.order",
-            "options",
-            "progress",
-            "schedule",
-            "scheduling.durations",
-            "scheduling.schedule_text",
-            "scheduling.units",
-            "source_files",
-            "strategies",
-            "user_code",
+            "distribution.options",
+            "feed.options",
+            "feed.sampler",
+            "model.source_files",
+            "model.user_module",
+            "schedules.grammar",
+            "schedules.length",
+            "schedules.schedule",
+            "schedules.time_model",
+            "strategy_selection.budget",
+            "strategy_selection.decision",
+            "strategy_selection.profile_cache",
+            "training.eta",
+            "training.progress",
         )
     ),
     "tfx_feeder.schemas.training_history",

@@ -4,7 +4,6 @@ import os
 import random
 import shutil
 import signal
-import sys
 import time
 from pathlib import Path
 
@@ -12,16 +11,14 @@ import keras
 import numpy as np
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent))  # So that a child process finds the job as well.
-
-import kill_job
+from tests.components.feeder_trainer.workers import kill_training
 
 KILLS = 20
 
 
 def run(forked, folder: Path, **options):
     folder.mkdir(exist_ok=True)
-    process = forked.Process(target=kill_job.run, args=(str(folder),), kwargs=options)
+    process = forked.Process(target=kill_training.run, args=(str(folder),), kwargs=options)
     process.start()
     return process
 
@@ -34,7 +31,7 @@ def result(folder: Path) -> tuple[dict, list[np.ndarray]]:
 
 @pytest.mark.slow
 def test_a_training_killed_at_random_moments_ends_like_an_uninterrupted_one(forked, tmp_path):
-    kill_job.write_data(tmp_path / "data")
+    kill_training.write_data(tmp_path / "data")
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     process = run(forked, whole)
     process.join(300)
@@ -66,14 +63,14 @@ def test_a_training_killed_at_random_moments_ends_like_an_uninterrupted_one(fork
         np.testing.assert_array_equal(got[name], expected[name])
     for weight, expected_weight in zip(got_weights, expected_weights, strict=True):
         np.testing.assert_array_equal(weight, expected_weight)
-    counts = next(w for w in got_weights if w.shape == (kill_job.NUM_EXAMPLES,))
+    counts = next(w for w in got_weights if w.shape == (kill_training.NUM_EXAMPLES,))
     np.testing.assert_array_equal(counts, len(got["examples"]))
     assert not (killed / "checkpoints").exists()
 
 
 @pytest.mark.slow
 def test_a_killed_training_remembers_what_it_has_to_beat_and_gives_up_alike(forked, tmp_path):
-    kill_job.write_data(tmp_path / "data")
+    kill_training.write_data(tmp_path / "data")
     base, whole, killed = (tmp_path / name for name in ("base", "whole", "killed"))
     hopeless = {"schedule": "1e-7:8x200", "rival": str(base / "keras")}
     for folder, options in ((base, {"schedule": "0.01:8x5"}), (whole, hopeless)):

@@ -14,7 +14,7 @@ from tfx import v1 as tfx_v1
 from tfx.orchestration import metadata
 
 from tfx_feeder.components import FeederTrainer
-from tfx_feeder.components.feeder_trainer.options import Feed
+from tfx_feeder.components.feeder_trainer.feed.options import Feed
 from tfx_feeder.schemas import training_history
 
 HERE = Path(__file__).parent

@@ -10,17 +10,17 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfx_feeder.components.feeder_trainer.export import save_for_warm_start
-from tfx_feeder.components.feeder_trainer.fitting import FitJob, prepared, run
-from tfx_feeder.components.feeder_trainer.give_up import GiveUp
-from tfx_feeder.components.feeder_trainer.loop_options import Loop
-from tfx_feeder.components.feeder_trainer.model_source import ModelContext
-from tfx_feeder.components.feeder_trainer.options import Feed, Image
-from tfx_feeder.components.feeder_trainer.placing.placement import open_placement
-from tfx_feeder.components.feeder_trainer.schedule import Schedule
-from tfx_feeder.components.feeder_trainer.strategies import Strategy
-from tfx_feeder.components.feeder_trainer.training import TrainingJob, train
-from tfx_feeder.components.feeder_trainer.user_code import UserCode
+from tfx_feeder.components.feeder_trainer.distribution.context import open_placement
+from tfx_feeder.components.feeder_trainer.distribution.fit import FitJob, prepared, run
+from tfx_feeder.components.feeder_trainer.distribution.options import Strategy
+from tfx_feeder.components.feeder_trainer.feed.options import Feed, Image
+from tfx_feeder.components.feeder_trainer.model.builder import ModelContext
+from tfx_feeder.components.feeder_trainer.model.export import save_for_warm_start
+from tfx_feeder.components.feeder_trainer.model.user_module import UserCode
+from tfx_feeder.components.feeder_trainer.schedules.schedule import Schedule
+from tfx_feeder.components.feeder_trainer.train import TrainingJob, train
+from tfx_feeder.components.feeder_trainer.training.early_stopping import GiveUp
+from tfx_feeder.components.feeder_trainer.training.options import Loop
 
 pytestmark = [pytest.mark.slow, pytest.mark.multi_worker]
 

@@ -1,6 +1,6 @@
 import pytest
 
-from tfx_feeder.components.common.errors import DataError
+from tfx_feeder.common.errors import DataError
 from tfx_feeder.components.image_example_gen.classes import ClassTable, merge_names, names_of
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfx_feeder.components.common.errors import ConfigError, DataError, FeederError
+from tfx_feeder.common.errors import ConfigError, DataError, FeederError
 
 pytestmark = pytest.mark.slow
 BEAM = ["--sdk_container_image=none", "--allow_unsafe_triggers", "--pickle_library=cloudpickle"]

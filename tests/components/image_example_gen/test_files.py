@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tfx_feeder.components.common.errors import DataError
+from tfx_feeder.common.errors import DataError
 from tfx_feeder.components.image_example_gen import files
 
 

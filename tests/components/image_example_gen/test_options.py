@@ -3,7 +3,7 @@ import math
 
 import pytest
 
-from tfx_feeder.components.common.errors import ConfigError
+from tfx_feeder.common.errors import ConfigError
 from tfx_feeder.components.image_example_gen.options import IngestOptions
 
 

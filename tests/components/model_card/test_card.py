@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from tfx_feeder.components.common.blessing import SliceRow
-from tfx_feeder.components.common.errors import DataError
-from tfx_feeder.components.common.tfma_files import parse
+from tfx_feeder.common.errors import DataError
 from tfx_feeder.components.model_card.card import PushedModel, make_card, write_card
 from tfx_feeder.schemas import model_card, training_history
+from tfx_feeder.schemas.evaluation import SliceRow
 from tfx_feeder.schemas.model_card import Origin
+from tfx_feeder.schemas.tfma import parse
 from tfx_feeder.schemas.training_history import History
 
 

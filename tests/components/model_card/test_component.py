@@ -7,9 +7,9 @@ import pytest
 from tfx import types
 from tfx import v1 as tfx
 
+from tfx_feeder.common.errors import ConfigError
+from tfx_feeder.common.mounts import VARIABLE
 from tfx_feeder.components import ModelCard
-from tfx_feeder.components.common.errors import ConfigError
-from tfx_feeder.components.common.mounts import VARIABLE
 from tfx_feeder.components.model_card.executor import Executor
 from tfx_feeder.schemas import model_card
 from tfx_feeder.schemas.artifacts import ModelCard as ModelCardArtifact

@@ -3,7 +3,7 @@
 import pytest
 from tfx import v1 as tfx
 
-from tfx_feeder.pipeline.pusher import Executor, Pusher
+from tfx_feeder.components.pusher.component import Executor, Pusher
 
 _artifacts = tfx.types.standard_artifacts
 

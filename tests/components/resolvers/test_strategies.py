@@ -3,8 +3,8 @@
 import pytest
 from tfx import v1 as tfx
 
-from tfx_feeder.components.common.errors import DataError
-from tfx_feeder.pipeline.resolvers import BlessedBefore, ById
+from tfx_feeder.common.errors import DataError
+from tfx_feeder.components.resolvers.strategies import BlessedBefore, ById
 
 _artifacts = tfx.types.standard_artifacts
 

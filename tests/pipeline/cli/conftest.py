@@ -11,9 +11,8 @@ from types import SimpleNamespace
 import pytest
 from click.testing import CliRunner, Result
 
-from tfx_feeder.components.common import tfma_files
-from tfx_feeder.pipeline.cli import main
-from tfx_feeder.schemas import training_history
+from tfx_feeder.pipeline.cli.main import main
+from tfx_feeder.schemas import tfma, training_history
 from tfx_feeder.schemas.training_history import EpochRow, Event, History, PhaseRow
 
 ERROR = "The disk is full: [red]<b>no space</b>"
@@ -233,12 +232,12 @@ def _history() -> History:
 
 def _write_evaluation(folder: Path, accuracy: dict[str, float], *, at_least: float) -> None:
     """Writes files as TFMA does: the accuracy on all examples, by model, and a threshold."""
-    metrics = tfma_files.parse("MetricsForSlice", b"", folder)
+    metrics = tfma.parse("MetricsForSlice", b"", folder)
     for model, value in accuracy.items():
         pair = metrics.metric_keys_and_values.add()
         pair.key.name, pair.key.model_name = "accuracy", model
         pair.value.double_value.value = value
-    result = tfma_files.parse("ValidationResult", b"", folder)
+    result = tfma.parse("ValidationResult", b"", folder)
     result.validation_ok = accuracy[""] >= at_least
     if not result.validation_ok:
         failure = result.metric_validations_per_slice.add().failures.add()

@@ -9,7 +9,7 @@ from contextlib import closing
 import pytest
 from click.testing import CliRunner, Result
 
-from tfx_feeder.pipeline.cli import main
+from tfx_feeder.pipeline.cli.main import main
 
 LISTS = {"runs": (), "models": (), "artifacts": (), "gc": ()}
 QUESTIONS = {
@@ -86,7 +86,7 @@ def test_nothing_heavy_is_needed(own_reference):
     code = f"""
 import sys
 sys.modules.update(dict.fromkeys({HEAVY}))  # importing one raises then
-from tfx_feeder.pipeline.cli import main
+from tfx_feeder.pipeline.cli.main import main
 main(sys.argv[1:])
 """
     store = ("--store", str(own_reference.folder))

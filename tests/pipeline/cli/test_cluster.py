@@ -10,9 +10,9 @@ import pytest
 import yaml
 from click.testing import CliRunner
 
-from tfx_feeder.components.feeder_trainer.strategies import Strategy
-from tfx_feeder.pipeline.orchestration import ir
-from tfx_feeder.pipeline.orchestration.cluster_cli import cluster_command
+from tfx_feeder.components.feeder_trainer.distribution.options import Strategy
+from tfx_feeder.pipeline.cli.cluster import cluster_command
+from tfx_feeder.pipeline.orchestration import compiled_pipeline
 
 POD = ("--image", "registry/shop:1", "--claim", "shared")
 VALIDATORS = ("kubernetes-validate==1.37.0", "kubeflow-training==1.9.4")
@@ -24,8 +24,10 @@ def writing(tmp_path, trained_by):
     """Returns a function that calls the command; it returns what is shown and what is written."""
 
     def writing(strategy, *arguments, resources="", **file):
-        made = trained_by(strategy, **file).asking({"Trainer": ir.Resources.read(resources)}, ())
-        ir.write(made, tmp_path / "p.json")
+        made = trained_by(strategy, **file).asking(
+            {"Trainer": compiled_pipeline.Resources.read(resources)}, ()
+        )
+        compiled_pipeline.write(made, tmp_path / "p.json")
         given = ("--ir", str(tmp_path / "p.json"), *POD, *arguments, "-o", str(tmp_path / "c.yaml"))
         result = CliRunner().invoke(cluster_command, given)
         written = tmp_path / "c.yaml"
@@ -145,7 +147,7 @@ def validated(documents):
     packages = [argument for package in VALIDATORS for argument in ("--with", package)]
     uv = Path(sys.executable).with_name("uv")
     command = [str(uv), "run", "--no-project", "--isolated", *packages, "python"]
-    program = Path(__file__).with_name("validate_manifests.py")
+    program = Path(__file__).parents[1] / "orchestration" / "kubernetes" / "validate_manifests.py"
     ran = subprocess.run(
         [*command, str(program)],
         input=json.dumps(documents),

@@ -24,7 +24,7 @@ CALL_ALL = f"""
 import json, sys
 sys.modules.update(dict.fromkeys({HEAVY}))  # importing one raises then
 from click.testing import CliRunner
-from tfx_feeder.pipeline.cli import main
+from tfx_feeder.pipeline.cli.main import main
 for words in json.loads(sys.argv[1]):
     done = CliRunner().invoke(main, [*words, "--store", sys.argv[2]])
     assert done.exit_code == 0, (words, done.output, done.exception)

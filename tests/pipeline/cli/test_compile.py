@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from tfx_feeder.pipeline.orchestration import ir
-from tfx_feeder.pipeline.orchestration.compile_cli import compile_command
+from tfx_feeder.pipeline.cli.compile import compile_command
+from tfx_feeder.pipeline.orchestration import compiled_pipeline
 from tfx_feeder.pipeline.orchestration.resources import Resources
 
 FACTORIES = """
-from tfx_feeder.pipeline.orchestration.ir import PipelineFile
+from tfx_feeder.pipeline.orchestration.compiled_pipeline import PipelineFile
 from tfx_feeder.pipeline.orchestration.resources import Resources
 
 def compiled():
@@ -37,7 +37,7 @@ def compiling(tmp_path, monkeypatch):
 
     def compiling(*arguments):
         result = CliRunner().invoke(compile_command, [*arguments, "-o", "p.json"])
-        return result, ir.read(Path("p.json")) if Path("p.json").exists() else None
+        return result, compiled_pipeline.read(Path("p.json")) if Path("p.json").exists() else None
 
     return compiling
 

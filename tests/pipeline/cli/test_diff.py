@@ -5,8 +5,8 @@ import math
 
 import pytest
 
-from tfx_feeder.pipeline.inspection.diff import compare
-from tfx_feeder.pipeline.inspection.facts import Facts, flatten
+from tfx_feeder.pipeline.cli.diff import compare
+from tfx_feeder.pipeline.metadata.facts import Facts, flatten
 
 SCHEMA = 'feature {{ name: "{name}" type: INT }}'
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from tfx_feeder.pipeline import doctor as module
-from tfx_feeder.pipeline.doctor import doctor
+from tfx_feeder.pipeline.cli import doctor as module
+from tfx_feeder.pipeline.cli.doctor import doctor
 
 
 @pytest.fixture(autouse=True)

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tfx_feeder.pipeline import environment
-from tfx_feeder.pipeline.environment import LINES, Machine, NoFit, Python, choose, probe
+from tfx_feeder.pipeline.cli import environment
+from tfx_feeder.pipeline.cli.environment import LINES, Machine, NoFit, Python, choose, probe
 
 NEW_LINUX = Machine("Linux", "x86_64", (2, 39))
 OLD_LINUX = Machine("Linux", "x86_64", (2, 36))

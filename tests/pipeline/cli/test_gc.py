@@ -9,10 +9,10 @@ import ml_metadata as mlmd
 import pytest
 from ml_metadata.proto import metadata_store_pb2 as pb
 
-from tfx_feeder.pipeline.inspection.garbage import sort_files
-from tfx_feeder.pipeline.inspection.removal import remove
-from tfx_feeder.pipeline.lineage import Lineage
-from tfx_feeder.pipeline.store import open_store, writable
+from tfx_feeder.pipeline.metadata.gc import sort_files
+from tfx_feeder.pipeline.metadata.lineage import Lineage
+from tfx_feeder.pipeline.metadata.removal import remove
+from tfx_feeder.pipeline.metadata.store import open_store, writable
 
 ALL = ("--older-than", "0.001s", "--keep-runs", 0)
 

@@ -17,10 +17,10 @@ import pytest
 from click.testing import CliRunner
 
 import tfx_feeder
-from tfx_feeder.components.common.errors import ConfigError
-from tfx_feeder.pipeline.environment import LINES
-from tfx_feeder.pipeline.orchestration import image_cli
-from tfx_feeder.pipeline.orchestration.cluster_manifests import GROUP
+from tfx_feeder.common.errors import ConfigError
+from tfx_feeder.pipeline.cli import image
+from tfx_feeder.pipeline.cli.environment import LINES
+from tfx_feeder.pipeline.orchestration.kubernetes.manifests import GROUP
 
 ROOT = Path(__file__).parents[3]
 DOCKERFILE = ROOT / "Dockerfile"
@@ -132,13 +132,13 @@ def test_the_context_is_enough_to_install_the_package(context, tmp_path):
 
 
 def run(*arguments):
-    result = CliRunner().invoke(image_cli.image, arguments)
+    result = CliRunner().invoke(image.image, arguments)
     return result.exit_code, result.output
 
 
 @pytest.mark.parametrize("engine", ["docker", "podman", "buildah", None])
 def test_command_is_that_of_the_engine_which_is_there(engine, monkeypatch):
-    monkeypatch.setattr(image_cli.shutil, "which", lambda name: name if name == engine else None)
+    monkeypatch.setattr(image.shutil, "which", lambda name: name if name == engine else None)
     status, output = run("--tag", "shop:1")
     assert status == 0
     expected = [engine or "docker", "build", "--file", str(DOCKERFILE), "--tag", "shop:1"]
@@ -148,7 +148,7 @@ def test_command_is_that_of_the_engine_which_is_there(engine, monkeypatch):
 @pytest.mark.skipif(shutil.which("git") is None, reason="Git is not installed")
 def test_tag_says_version_and_commit(tmp_path):
     version = f"tfx-feeder:{tfx_feeder.__version__}"
-    assert image_cli.default_tag(tmp_path) == version
+    assert image.default_tag(tmp_path) == version
     (tmp_path / "Dockerfile").touch()
     identity = ("-c", "user.name=A", "-c", "user.email=a@example.com")
     for arguments in (
@@ -157,18 +157,18 @@ def test_tag_says_version_and_commit(tmp_path):
         [*identity, "commit", "--quiet", "-m", "First"],
     ):
         subprocess.run(["git", "-C", tmp_path, *arguments], check=True)
-    tag = image_cli.default_tag(tmp_path)
+    tag = image.default_tag(tmp_path)
     assert re.fullmatch(rf"{re.escape(version)}-[0-9a-f]{{12}}", tag)
     (tmp_path / "Dockerfile").write_text("FROM scratch")
-    assert image_cli.default_tag(tmp_path) == f"{tag}-dirty"
+    assert image.default_tag(tmp_path) == f"{tag}-dirty"
 
 
 def test_pipeline_and_base_are_arguments_of_the_build(tmp_path):
     path = tmp_path / "compiled" / "pipeline.json"
     path.parent.mkdir()
-    command = image_cli.build_command(tmp_path, "shop:1", pipeline=path, base="cuda:12")
+    command = image.build_command(tmp_path, "shop:1", pipeline=path, base="cuda:12")
     given = [after for word, after in itertools.pairwise(command) if word == "--build-arg"]
     assert given == ["BASE=cuda:12", "PIPELINE=compiled/pipeline.json"]
     for elsewhere in (tmp_path.parent / "pipeline.json", tmp_path / "p.json"):
         with pytest.raises(ConfigError, match=r"a file pipeline\.json below"):
-            image_cli.build_command(tmp_path, "shop:1", pipeline=elsewhere)
+            image.build_command(tmp_path, "shop:1", pipeline=elsewhere)

@@ -2,9 +2,9 @@
 
 import pytest
 
-from tfx_feeder.components.common.errors import ConfigError
-from tfx_feeder.pipeline.inspection.selecting import find_artifact, find_model, find_run
-from tfx_feeder.pipeline.lineage import Lineage
+from tfx_feeder.common.errors import ConfigError
+from tfx_feeder.pipeline.metadata.lineage import Lineage
+from tfx_feeder.pipeline.metadata.lookup import find_artifact, find_model, find_run
 
 
 @pytest.fixture

@@ -9,7 +9,9 @@ from tfx_feeder import __version__
 
 
 def tfx_feeder(*arguments: str, before: str = "pass") -> subprocess.CompletedProcess[str]:
-    code = f"import sys; {before}; from tfx_feeder.pipeline.cli import main; main({arguments!r})"
+    code = (
+        f"import sys; {before}; from tfx_feeder.pipeline.cli.main import main; main({arguments!r})"
+    )
     return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
 
 

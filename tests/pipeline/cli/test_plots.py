@@ -6,7 +6,7 @@ import math
 import pytest
 from rich.console import Console
 
-from tfx_feeder.pipeline.inspection.charts import Chart, Charts, Line
+from tfx_feeder.pipeline.cli.plots import Chart, Charts, Line
 
 
 def draw(*charts: Chart, lengths=(100, 100, 100, 100), marks=(), width=44) -> list[str]:

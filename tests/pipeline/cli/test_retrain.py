@@ -5,9 +5,9 @@ import json
 import pytest
 from click.testing import CliRunner
 
-from tfx_feeder.pipeline.cli import main
-from tfx_feeder.pipeline.retrain.plan import RetrainPlan, SpanShare, read_decision
-from tfx_feeder.pipeline.retrain.state import StateFile
+from tfx_feeder.pipeline.cli.main import main
+from tfx_feeder.pipeline.retraining.state import StateFile
+from tfx_feeder.pipeline.run_plan import RetrainPlan, SpanShare, read_decision
 
 DAY = "24h"
 SETTLED = "0.000001s"

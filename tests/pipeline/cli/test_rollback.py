@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from tfx_feeder.pipeline.cli import main
+from tfx_feeder.pipeline.cli.main import main
 
 HEAVY = ("tensorflow", "tfx", "keras", "apache_beam", "numpy")
 
@@ -31,7 +31,7 @@ def test_a_reason_has_to_be_given(store: Path) -> None:
 def test_a_model_that_nobody_judged_is_refused_without_loading_anything_heavy(store: Path) -> None:
     code = (
         f"import sys; sys.modules.update(dict.fromkeys({HEAVY}));"
-        "from tfx_feeder.pipeline.cli import main; main(sys.argv[1:])"
+        "from tfx_feeder.pipeline.cli.main import main; main(sys.argv[1:])"
     )
     arguments = ["rollback", "", "--reason", "r", "--store", str(store)]
     done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True)

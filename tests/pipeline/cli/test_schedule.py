@@ -7,7 +7,7 @@ import sys
 import pytest
 from click.testing import CliRunner
 
-from tfx_feeder.pipeline.schedule_cli import schedule
+from tfx_feeder.pipeline.cli.schedule import schedule
 
 REFERENCE = "0.01:32x10, 0.005:64x10, 0.0025:128x10"
 
@@ -63,7 +63,7 @@ def test_errors_are_told_without_a_traceback(arguments: tuple[str, ...], message
 
 def test_is_a_light_command() -> None:
     script = (
-        "import sys; from tfx_feeder.pipeline.cli import main\n"
+        "import sys; from tfx_feeder.pipeline.cli.main import main\n"
         f"main(['schedule', 'preview', {REFERENCE!r}, '--examples', '50000'],"
         " standalone_mode=False)\n"
         "assert not {'tensorflow', 'keras', 'tfx'} & set(sys.modules)"

@@ -11,8 +11,8 @@ import tensorflow as tf
 from click.testing import CliRunner
 from sklearn.datasets import load_digits
 
-from tfx_feeder.components.feeder_trainer.strategies import STRATEGIES
-from tfx_feeder.pipeline.strategy_cli import strategy
+from tfx_feeder.components.feeder_trainer.distribution.options import STRATEGIES
+from tfx_feeder.pipeline.cli.strategy import strategy
 
 SCHEMA = """
 feature { name: "image" type: BYTES presence { min_fraction: 1.0 } shape {} }
@@ -64,7 +64,7 @@ def test_list_shows_every_strategy() -> None:
 
 def test_list_is_a_light_command() -> None:
     script = (
-        "import sys; from tfx_feeder.pipeline.cli import main\n"
+        "import sys; from tfx_feeder.pipeline.cli.main import main\n"
         "main(['strategy', 'list'], standalone_mode=False)\n"
         "assert not {'tensorflow', 'keras', 'tfx'} & set(sys.modules)"
     )

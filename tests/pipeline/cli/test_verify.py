@@ -7,7 +7,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from tfx_feeder.components.model_card.hashing import hash_files
-from tfx_feeder.pipeline.cli import main
+from tfx_feeder.pipeline.cli.main import main
 from tfx_feeder.schemas import model_card
 from tfx_feeder.schemas.model_card import Card, Origin
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from tfx_feeder.pipeline.worker_cli import worker
+from tfx_feeder.pipeline.cli.worker import worker
 
 CLUSTER = {"worker": ["localhost:1", "localhost:2"]}
 
@@ -53,7 +53,7 @@ def test_waiting_imports_nothing_heavy() -> None:
     program = """
 import sys
 sys.modules.update(dict.fromkeys(("tensorflow", "tfx", "keras", "apache_beam")))
-import tfx_feeder.pipeline.worker_cli
+import tfx_feeder.pipeline.cli.worker
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
 

@@ -15,10 +15,10 @@ from tfx.dsl.component.experimental.annotations import InputArtifact, OutputArti
 from tfx.dsl.component.experimental.decorators import component
 from tfx.types.standard_artifacts import Examples, Model
 
-from tfx_feeder.pipeline.inspection.garbage import sort_files
-from tfx_feeder.pipeline.inspection.removal import remove
-from tfx_feeder.pipeline.lineage import Lineage
-from tfx_feeder.pipeline.store import writable
+from tfx_feeder.pipeline.metadata.gc import sort_files
+from tfx_feeder.pipeline.metadata.lineage import Lineage
+from tfx_feeder.pipeline.metadata.removal import remove
+from tfx_feeder.pipeline.metadata.store import writable
 
 
 @component

@@ -10,13 +10,13 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-from tfx_feeder.components.common.errors import ConfigError, DataError
+from tfx_feeder.common.errors import ConfigError, DataError
 from tfx_feeder.components.model_card.hashing import hash_files
-from tfx_feeder.pipeline.cli import main
-from tfx_feeder.pipeline.inspection.models import ModelVersion, read_models
-from tfx_feeder.pipeline.lineage import Lineage
-from tfx_feeder.pipeline.rollback.plan import plan
-from tfx_feeder.pipeline.store import make_store
+from tfx_feeder.pipeline.cli.main import main
+from tfx_feeder.pipeline.deployment.rollback import plan
+from tfx_feeder.pipeline.metadata.lineage import Lineage
+from tfx_feeder.pipeline.metadata.models import ModelVersion, read_models
+from tfx_feeder.pipeline.metadata.store import make_store
 from tfx_feeder.schemas import model_card
 
 pytestmark = pytest.mark.slow
@@ -39,7 +39,7 @@ class Served:
         return self.versions[-1]
 
     def execute(self, pipeline) -> None:
-        from tfx_feeder.pipeline.local_run import run_locally
+        from tfx_feeder.pipeline.runner.local import run_locally
 
         time.sleep(1)  # The Pusher of TFX tells versions apart by the second.
         run_locally(pipeline, make_store(self.root / "metadata.sqlite"))

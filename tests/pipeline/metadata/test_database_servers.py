@@ -16,11 +16,11 @@ import pytest
 from click.testing import CliRunner
 from ml_metadata.proto import metadata_store_pb2 as pb
 
-from tfx_feeder.components.common.errors import ConfigError
-from tfx_feeder.pipeline.cli import main
-from tfx_feeder.pipeline.lineage import Lineage
-from tfx_feeder.pipeline.store import writable
-from tfx_feeder.pipeline.store_variables import PASSWORD_VARIABLE
+from tfx_feeder.common.errors import ConfigError
+from tfx_feeder.pipeline.cli.main import main
+from tfx_feeder.pipeline.metadata.env import PASSWORD_VARIABLE
+from tfx_feeder.pipeline.metadata.lineage import Lineage
+from tfx_feeder.pipeline.metadata.store import writable
 
 pytestmark = pytest.mark.slow
 PASSWORD = "p@ss/word:1"

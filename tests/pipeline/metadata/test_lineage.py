@@ -2,7 +2,7 @@
 
 import pytest
 
-from tfx_feeder.pipeline.lineage import Lineage
+from tfx_feeder.pipeline.metadata.lineage import Lineage
 
 
 @pytest.fixture

@@ -5,10 +5,10 @@ import sqlite3
 import pytest
 from ml_metadata.proto import metadata_store_pb2 as pb
 
-from tfx_feeder.components.common.errors import ConfigError
-from tfx_feeder.pipeline.inspection.labels import error
-from tfx_feeder.pipeline.lineage import Lineage
-from tfx_feeder.pipeline.store import close, make_store, open_store
+from tfx_feeder.common.errors import ConfigError
+from tfx_feeder.pipeline.metadata.describe import error
+from tfx_feeder.pipeline.metadata.lineage import Lineage
+from tfx_feeder.pipeline.metadata.store import close, make_store, open_store
 
 
 @pytest.fixture

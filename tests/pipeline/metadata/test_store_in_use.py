@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from tfx_feeder.components.common.errors import ConfigError
-from tfx_feeder.pipeline.cli import main
-from tfx_feeder.pipeline.lineage import Lineage
-from tfx_feeder.pipeline.store import open_store
+from tfx_feeder.common.errors import ConfigError
+from tfx_feeder.pipeline.cli.main import main
+from tfx_feeder.pipeline.metadata.lineage import Lineage
+from tfx_feeder.pipeline.metadata.store import open_store
 
 READ_FOR_S = 3
 LOCK = """
@@ -33,7 +33,7 @@ def path(tmp_path, make_mlmd_store):
 @pytest.fixture
 def writer(path):
     """A process that writes to the store."""
-    job = Path(__file__).with_name("writing_job.py")
+    job = Path(__file__).parent / "workers" / "writing.py"
     process = subprocess.Popen(
         [sys.executable, str(job), str(path), "going on"],
         stdin=subprocess.PIPE,

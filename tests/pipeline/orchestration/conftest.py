@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tfx_feeder.pipeline.orchestration.ir import PipelineFile
+from tfx_feeder.pipeline.orchestration.compiled_pipeline import PipelineFile
 
 TINY = Path(__file__).parent / "tiny"
 
@@ -25,7 +25,7 @@ def compiled(root):
     """Returns the compiled pipeline."""
     import tiny_pipeline
 
-    from tfx_feeder.pipeline.orchestration.compiling import compile_pipeline
+    from tfx_feeder.pipeline.orchestration.compiler import compile_pipeline
 
     return compile_pipeline(tiny_pipeline.create(), exit_handlers=["Tell"])
 
@@ -33,9 +33,9 @@ def compiled(root):
 @pytest.fixture
 def path(root, compiled):
     """Returns the file of the compiled pipeline."""
-    from tfx_feeder.pipeline.orchestration import ir
+    from tfx_feeder.pipeline.orchestration import compiled_pipeline
 
-    ir.write(compiled, root / "p.json")
+    compiled_pipeline.write(compiled, root / "p.json")
     return root / "p.json"
 
 

@@ -5,10 +5,10 @@ import json
 
 import pytest
 
-from tfx_feeder.components.common.errors import ConfigError
-from tfx_feeder.components.feeder_trainer.strategies import Strategy
-from tfx_feeder.pipeline.orchestration import ir
-from tfx_feeder.pipeline.orchestration.ir import NotRunnableError, PipelineFile
+from tfx_feeder.common.errors import ConfigError
+from tfx_feeder.components.feeder_trainer.distribution.options import Strategy
+from tfx_feeder.pipeline.orchestration import compiled_pipeline
+from tfx_feeder.pipeline.orchestration.compiled_pipeline import NotRunnableError, PipelineFile
 from tfx_feeder.pipeline.orchestration.resources import Resources, default_resources
 
 
@@ -32,8 +32,8 @@ FILE = PipelineFile(
 
 
 def test_file_is_read_as_it_was_written(tmp_path):
-    ir.write(FILE, tmp_path / "deep" / "p.json")
-    assert ir.read(tmp_path / "deep" / "p.json") == FILE
+    compiled_pipeline.write(FILE, tmp_path / "deep" / "p.json")
+    assert compiled_pipeline.read(tmp_path / "deep" / "p.json") == FILE
 
 
 def test_edges_are_told_and_exit_handlers_come_last():
@@ -61,10 +61,10 @@ def test_unknown_node_is_refused_with_those_that_there_are():
 )
 def test_other_formats_are_refused(tmp_path, change, message):
     path = tmp_path / "p.json"
-    ir.write(FILE, path)
+    compiled_pipeline.write(FILE, path)
     path.write_text(json.dumps(json.loads(path.read_text()) | change))
     with pytest.raises(ConfigError, match=message):
-        ir.read(path)
+        compiled_pipeline.read(path)
 
 
 @pytest.mark.parametrize("content", [None, "", "[]", "no JSON"])
@@ -73,7 +73,7 @@ def test_what_is_no_compiled_pipeline_is_refused(tmp_path, content):
     if content is not None:
         path.write_text(content)
     with pytest.raises(ConfigError, match="tfx-feeder compile"):
-        ir.read(path)
+        compiled_pipeline.read(path)
 
 
 @pytest.mark.parametrize(

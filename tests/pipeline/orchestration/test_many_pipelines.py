@@ -11,9 +11,9 @@ from pathlib import Path
 import ml_metadata as mlmd
 import pytest
 
-from tfx_feeder.pipeline.lineage import Lineage
-from tfx_feeder.pipeline.orchestration import ir
-from tfx_feeder.pipeline.store import writable
+from tfx_feeder.pipeline.metadata.lineage import Lineage
+from tfx_feeder.pipeline.metadata.store import writable
+from tfx_feeder.pipeline.orchestration import compiled_pipeline
 
 pytestmark = pytest.mark.slow
 PIPELINES = [f"shop{number}" for number in range(10)]
@@ -41,7 +41,7 @@ def address(monkeypatch):
 @pytest.fixture
 def files(root):
     """The compiled pipelines, by name."""
-    from tfx_feeder.pipeline.orchestration.compiling import compile_pipeline
+    from tfx_feeder.pipeline.orchestration.compiler import compile_pipeline
 
     return {name: compile_pipeline(create(name, root)) for name in PIPELINES}
 
@@ -88,8 +88,8 @@ def run_pipeline(forked, address, file):
 
 def run_again(file, address, root):
     """Runs a node that is done, by the command."""
-    ir.write(file, root / "p.json")
-    main = "from tfx_feeder.pipeline.cli import main; main()"
+    compiled_pipeline.write(file, root / "p.json")
+    main = "from tfx_feeder.pipeline.cli.main import main; main()"
     options = ["--ir", root / "p.json", "--node", "Gen", "--run-id", f"run of {file.name}"]
     return subprocess.run(
         [sys.executable, "-c", main, "run-node", *map(str, options), "--store", address]

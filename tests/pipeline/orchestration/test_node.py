@@ -11,9 +11,9 @@ import time
 
 import pytest
 
-from tfx_feeder.pipeline.inspection.labels import error
-from tfx_feeder.pipeline.lineage import Lineage
-from tfx_feeder.pipeline.orchestration.ir import NotRunnableError
+from tfx_feeder.pipeline.metadata.describe import error
+from tfx_feeder.pipeline.metadata.lineage import Lineage
+from tfx_feeder.pipeline.orchestration.compiled_pipeline import NotRunnableError
 
 pytestmark = pytest.mark.slow  # Everything here imports TFX.
 
@@ -101,7 +101,7 @@ def test_exit_handler_runs_after_failures(root, run):
 def test_unblessed_model_has_a_status_of_its_own(run, compiled):
     import tiny_pipeline
 
-    from tfx_feeder.pipeline.orchestration.compiling import compile_pipeline
+    from tfx_feeder.pipeline.orchestration.compiler import compile_pipeline
 
     file = compile_pipeline(tiny_pipeline.create_unblessed())
     assert run("Gen", "Judge", "latest", "Push", "Push", file=file)[-2:] == ["NOT_BLESSED"] * 2
@@ -122,7 +122,7 @@ def test_store_that_does_not_answer_is_tried_for_a_while(run):
 
 
 def command(path, node, *more):
-    module = "from tfx_feeder.pipeline.cli import main; main()"
+    module = "from tfx_feeder.pipeline.cli.main import main; main()"
     arguments = ["run-node", "--ir", str(path), "--node", node, "--run-id", "1", *more]
     return [sys.executable, "-c", module, *arguments]
 

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from tfx_feeder.pipeline.orchestration import ir
-from tfx_feeder.pipeline.orchestration.ir import PipelineFile
+from tfx_feeder.pipeline.orchestration import compiled_pipeline
+from tfx_feeder.pipeline.orchestration.compiled_pipeline import PipelineFile
 
 HEAVY = ("tfx", "tensorflow", "apache_beam")
 CALL = f"""
 import sys
-from tfx_feeder.pipeline.cli import main
+from tfx_feeder.pipeline.cli.main import main
 try:
     main()
 finally:
@@ -31,7 +31,7 @@ def path(tmp_path, make_mlmd_store):
     """A compiled pipeline, of which one run came as far as a push that was not blessed."""
     config = {"filename_uri": str(tmp_path / "metadata.sqlite"), "connection_mode": "READWRITE"}
     connection = {"@type": "type.googleapis.com/ml_metadata.ConnectionConfig", "sqlite": config}
-    ir.write(
+    compiled_pipeline.write(
         PipelineFile(
             {
                 "pipeline_info": {"id": "p"},

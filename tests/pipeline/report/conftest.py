@@ -8,10 +8,9 @@ from types import SimpleNamespace
 import pytest
 from tensorflow_metadata.proto.v0 import anomalies_pb2, statistics_pb2
 
-from tfx_feeder.components.common import tfma_files
-from tfx_feeder.pipeline.lineage import Lineage
-from tfx_feeder.pipeline.report.gathering import gather
-from tfx_feeder.schemas import training_history
+from tfx_feeder.pipeline.metadata.lineage import Lineage
+from tfx_feeder.pipeline.report.collect import gather
+from tfx_feeder.schemas import tfma, training_history
 from tfx_feeder.schemas.training_history import (
     CandidateRow,
     EpochRow,
@@ -291,7 +290,7 @@ def write_evaluation(folder: Path, *, blessed: bool, compared: bool) -> None:
     """Writes what the Evaluator does."""
     records = [_metrics(name, compared).SerializeToString() for name in SLICES]
     _write_records(folder / "metrics-00000-of-00001.tfrecord", records)
-    result = tfma_files.parse("ValidationResult", b"", folder)
+    result = tfma.parse("ValidationResult", b"", folder)
     result.validation_ok = blessed
     if not blessed:
         missed = result.metric_validations_per_slice.add()
@@ -304,7 +303,7 @@ def write_evaluation(folder: Path, *, blessed: bool, compared: bool) -> None:
 
 
 def _metrics(name: str, compared: bool):
-    metrics = tfma_files.parse("MetricsForSlice", b"", Path())
+    metrics = tfma.parse("MetricsForSlice", b"", Path())
     _name_slice(metrics.slice_key, name)
     values = {"": SLICES[name]} | ({"baseline": BASELINES[name]} if compared else {})
     for model, value in values.items():

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from tfx_feeder.pipeline.report.compare_page import compare_page
-from tfx_feeder.pipeline.report.page import render
-from tfx_feeder.pipeline.report.run_page import run_page
+from tfx_feeder.pipeline.report.pages import run_page
+from tfx_feeder.pipeline.report.render import render
 
 playwright = pytest.importorskip("playwright.sync_api")
 axe = pytest.importorskip("axe_playwright_python.sync_playwright")

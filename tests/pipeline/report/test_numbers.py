@@ -2,10 +2,10 @@
 
 import pytest
 
-from tfx_feeder.components.common import blessing
-from tfx_feeder.pipeline.report.distances import distance
-from tfx_feeder.pipeline.report.eval_gates import gate_of, read_gates
-from tfx_feeder.pipeline.report.statistics import read_statistics
+from tfx_feeder.pipeline.metadata.drift import distance
+from tfx_feeder.schemas.eval_config import gate_of, read_gates
+from tfx_feeder.schemas.evaluation import read_evaluation
+from tfx_feeder.schemas.statistics import read_statistics
 
 pytestmark = pytest.mark.slow  # TFMA and TFDV import TensorFlow.
 
@@ -55,7 +55,7 @@ def evaluation(tmp_path_factory):
 
 def test_slices_are_as_tfma_loads_them(evaluation):
     folder, loaded, validation = evaluation
-    judgement = blessing.read(folder)
+    judgement = read_evaluation(folder)
     ours = {(row.slice, row.metric): row.candidate for row in judgement.rows}
     theirs = {
         (" ".join(str(part) for part in key[0]) if key else "all examples", metric): value

@@ -9,12 +9,12 @@ import re
 
 import pytest
 
-from tfx_feeder.pipeline.records import Run
-from tfx_feeder.pipeline.report.bundle import javascript_bundle
+from tfx_feeder.pipeline.metadata.types import Run
+from tfx_feeder.pipeline.report.collect import gather
 from tfx_feeder.pipeline.report.compare_page import compare_page
-from tfx_feeder.pipeline.report.gathering import gather
-from tfx_feeder.pipeline.report.page import render
-from tfx_feeder.pipeline.report.run_page import run_page
+from tfx_feeder.pipeline.report.pages import run_page
+from tfx_feeder.pipeline.report.render import render
+from tfx_feeder.pipeline.report.vega_bundle import javascript_bundle
 
 FIRST, FAILED = "2026-01-01", "2026-01-04/../"
 

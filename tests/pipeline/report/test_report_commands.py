@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from tfx_feeder.pipeline.cli import main
+from tfx_feeder.pipeline.cli.main import main
 
 HEAVY = ("tensorflow", "tfx", "keras", "apache_beam", "numpy")
 
@@ -70,6 +70,6 @@ def test_place_that_cannot_be_written_is_refused(call, tmp_path):
 def test_nothing_heavy_is_imported(store, tmp_path):
     block = f"import sys; sys.modules.update(dict.fromkeys({HEAVY}))"  # importing one raises then
     arguments = ["report", "2026-01-01", "--store", str(store.folder), "-o", str(tmp_path / "x")]
-    code = f"{block}; from tfx_feeder.pipeline.cli import main; main({arguments!r})"
+    code = f"{block}; from tfx_feeder.pipeline.cli.main import main; main({arguments!r})"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

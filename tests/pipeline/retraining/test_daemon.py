@@ -12,18 +12,18 @@ from types import SimpleNamespace
 import pytest
 from click.testing import CliRunner
 
-from tfx_feeder.pipeline.cli import main
-from tfx_feeder.pipeline.data_sets import digits
-from tfx_feeder.pipeline.inspection.models import read_models
-from tfx_feeder.pipeline.lineage import Lineage
-from tfx_feeder.pipeline.records import CACHED
-from tfx_feeder.pipeline.retrain.plan import reason_of
-from tfx_feeder.pipeline.retrain.state import StateFile
+from tfx_feeder.pipeline.cli.main import main
+from tfx_feeder.pipeline.datasets import digits
+from tfx_feeder.pipeline.metadata.lineage import Lineage
+from tfx_feeder.pipeline.metadata.models import read_models
+from tfx_feeder.pipeline.metadata.types import CACHED
+from tfx_feeder.pipeline.retraining.state import StateFile
+from tfx_feeder.pipeline.run_plan import reason_of
 from tfx_feeder.schemas import training_history
 
 pytestmark = pytest.mark.slow
 
-_COMMAND = [sys.executable, "-c", "from tfx_feeder.pipeline.cli import main; main()"]
+_COMMAND = [sys.executable, "-c", "from tfx_feeder.pipeline.cli.main import main; main()"]
 _PATIENCE_S = 900
 DRIFT = "drift: Jensen–Shannon of label is"
 

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 from tensorflow_metadata.proto.v0 import statistics_pb2
 
-from tfx_feeder.components.common import tfma_files
-from tfx_feeder.components.common.errors import ConfigError
-from tfx_feeder.pipeline.lineage import Lineage
-from tfx_feeder.pipeline.retrain.observing import Data, look_at_data, observe, unfinished_run
+from tfx_feeder.common.errors import ConfigError
+from tfx_feeder.pipeline.metadata.lineage import Lineage
+from tfx_feeder.pipeline.retraining.observe import Data, look_at_data, observe, unfinished_run
+from tfx_feeder.schemas import tfma
 
 NOW = datetime.now(timezone.utc)
 
@@ -239,7 +239,7 @@ def _write_statistics(folder: Path, shares) -> None:
 
 
 def _write_evaluation(folder: Path, accuracy: float, baseline: float | None) -> None:
-    metrics = tfma_files.parse("MetricsForSlice", b"", folder)
+    metrics = tfma.parse("MetricsForSlice", b"", folder)
     for model, value in {"": accuracy, "baseline": baseline}.items():
         if value is not None:
             pair = metrics.metric_keys_and_values.add()

@@ -5,9 +5,9 @@ import json
 import pytest
 
 from tfx_feeder.pipeline.configs import PipelineConfig
-from tfx_feeder.pipeline.data_sets import digits
+from tfx_feeder.pipeline.datasets import digits
 from tfx_feeder.pipeline.gates import Gates
-from tfx_feeder.pipeline.retrain.plan import RetrainPlan, SpanShare
+from tfx_feeder.pipeline.run_plan import RetrainPlan, SpanShare
 
 pytestmark = pytest.mark.slow
 

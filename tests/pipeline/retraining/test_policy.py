@@ -5,12 +5,12 @@ from datetime import datetime, timedelta, timezone
 
 import pytest
 
-from tfx_feeder.components.common.errors import ConfigError
-from tfx_feeder.pipeline.retrain.decision import Budget, Policy, decide
-from tfx_feeder.pipeline.retrain.plan import SpanShare
-from tfx_feeder.pipeline.retrain.situation import LiveModel, Situation, Training
-from tfx_feeder.pipeline.retrain.triggers import Age, Cron, Manual, NewSpan
-from tfx_feeder.pipeline.retrain.window import Window
+from tfx_feeder.common.errors import ConfigError
+from tfx_feeder.pipeline.retraining.policy import Budget, Policy, decide
+from tfx_feeder.pipeline.retraining.snapshot import LiveModel, Situation, Training
+from tfx_feeder.pipeline.retraining.triggers import Age, Cron, Manual, NewSpan
+from tfx_feeder.pipeline.retraining.window import Window
+from tfx_feeder.pipeline.run_plan import SpanShare
 
 NOW = datetime(2026, 1, 1, tzinfo=timezone.utc)
 NEW = Situation(NOW, spans=(1, 2, 3), done=frozenset({1, 2}))

@@ -6,8 +6,8 @@ from datetime import timedelta
 
 import pytest
 
-from tfx_feeder.pipeline.retrain.plan import RetrainPlan
-from tfx_feeder.pipeline.retrain.state import BusyError, StateFile
+from tfx_feeder.pipeline.retraining.state import BusyError, StateFile
+from tfx_feeder.pipeline.run_plan import RetrainPlan
 
 PLAN = RetrainPlan(("new span 1",), 1)
 
@@ -19,8 +19,8 @@ def state(tmp_path):
 
 HOLDER = """
 import pathlib, signal, sys
-from tfx_feeder.pipeline.retrain.plan import RetrainPlan
-from tfx_feeder.pipeline.retrain.state import StateFile
+from tfx_feeder.pipeline.run_plan import RetrainPlan
+from tfx_feeder.pipeline.retraining.state import StateFile
 state = StateFile(pathlib.Path(sys.argv[1]), "p")
 with state.alone():
     state.begin(RetrainPlan(("new span 1",), 1))

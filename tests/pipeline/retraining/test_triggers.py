@@ -4,9 +4,9 @@ from datetime import datetime, timedelta, timezone
 
 import pytest
 
-from tfx_feeder.components.common.errors import ConfigError
-from tfx_feeder.pipeline.retrain.situation import FeatureDrift, LiveModel, Situation, Training
-from tfx_feeder.pipeline.retrain.triggers import (
+from tfx_feeder.common.errors import ConfigError
+from tfx_feeder.pipeline.retraining.snapshot import FeatureDrift, LiveModel, Situation, Training
+from tfx_feeder.pipeline.retraining.triggers import (
     Age,
     Cron,
     Drift,

@@ -2,9 +2,9 @@
 
 import pytest
 
-from tfx_feeder.components.common.errors import ConfigError
-from tfx_feeder.pipeline.retrain.plan import SpanShare
-from tfx_feeder.pipeline.retrain.window import Window
+from tfx_feeder.common.errors import ConfigError
+from tfx_feeder.pipeline.retraining.window import Window
+from tfx_feeder.pipeline.run_plan import SpanShare
 
 
 @pytest.mark.parametrize(

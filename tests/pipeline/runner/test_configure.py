@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from tfx_feeder.components.common.errors import ConfigError
-from tfx_feeder.pipeline.configuring import choose_schedule, choose_span
-from tfx_feeder.pipeline.data_sets import DataSet
+from tfx_feeder.common.errors import ConfigError
+from tfx_feeder.pipeline.datasets import DataSet
+from tfx_feeder.pipeline.runner.configure import choose_schedule, choose_span
 
 SPANS = DataSet("digits", Path("data"), ("0", "1"), spans=(1, 2, 3))
 WITHOUT = DataSet("mine", Path("data"), ("0", "1"))

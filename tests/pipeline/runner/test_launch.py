@@ -6,8 +6,8 @@ import sys
 
 import pytest
 
-from tfx_feeder.components.common.errors import ConfigError, DataError
-from tfx_feeder.pipeline.launch import FAILED, ComponentError, Request, cause, launch
+from tfx_feeder.common.errors import ConfigError, DataError
+from tfx_feeder.pipeline.runner.launch import FAILED, ComponentError, Request, cause, launch
 from tfx_feeder.pipeline.workspace import LEAST_FREE_BYTES
 
 

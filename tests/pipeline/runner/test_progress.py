@@ -6,12 +6,12 @@ import logging
 import pytest
 from rich.console import Console
 
-from tfx_feeder.components.feeder_trainer.choosing.prediction import Probe, StepTime
-from tfx_feeder.components.feeder_trainer.choosing.requirement import Requirement
-from tfx_feeder.components.feeder_trainer.choosing.selection import Candidate, decide
-from tfx_feeder.components.feeder_trainer.progress import Progress, tell, tell_choice
-from tfx_feeder.components.feeder_trainer.schedule import Schedule
-from tfx_feeder.pipeline.progress import RunProgress
+from tfx_feeder.components.feeder_trainer.schedules.schedule import Schedule
+from tfx_feeder.components.feeder_trainer.schedules.time_model import Probe, StepTime
+from tfx_feeder.components.feeder_trainer.strategy_selection.budget import Requirement
+from tfx_feeder.components.feeder_trainer.strategy_selection.decision import Candidate, decide
+from tfx_feeder.components.feeder_trainer.training.progress import Progress, tell, tell_choice
+from tfx_feeder.pipeline.runner.progress import RunProgress
 
 ABSL = logging.getLogger("absl")
 

@@ -8,7 +8,7 @@ pytestmark = pytest.mark.slow  # The module imports TFX.
 def test_blessed_model_is_resolved_among_the_older_ones():
     from tfx.types import standard_artifacts
 
-    from tfx_feeder.pipeline.resolvers import BlessedBefore
+    from tfx_feeder.components.resolvers.strategies import BlessedBefore
 
     def artifact(kind, id_, **properties):
         made = kind()

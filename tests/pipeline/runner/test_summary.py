@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from tfx_feeder.components.common.blessing import Cause, Judgement, SliceRow
-from tfx_feeder.pipeline import summary
 from tfx_feeder.pipeline.configs import PipelineConfig
-from tfx_feeder.pipeline.data_sets import DataSet
-from tfx_feeder.pipeline.outcome import Outcome
-from tfx_feeder.pipeline.records import Execution
+from tfx_feeder.pipeline.datasets import DataSet
+from tfx_feeder.pipeline.metadata.types import Execution
+from tfx_feeder.pipeline.runner import summary
+from tfx_feeder.pipeline.runner.result import Outcome
+from tfx_feeder.schemas.evaluation import Cause, Judgement, SliceRow
 from tfx_feeder.schemas.training_history import History, PhaseRow
 
 ROWS = (

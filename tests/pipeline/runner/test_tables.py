@@ -6,12 +6,12 @@ import io
 import pytest
 from rich.console import Console, RenderableType
 
-from tfx_feeder.components.feeder_trainer.choosing.prediction import Probe, StepTime
-from tfx_feeder.components.feeder_trainer.choosing.requirement import Requirement
-from tfx_feeder.components.feeder_trainer.choosing.selection import Candidate, decide
-from tfx_feeder.components.feeder_trainer.schedule import Schedule
-from tfx_feeder.components.feeder_trainer.strategies import STRATEGIES
-from tfx_feeder.pipeline.strategy_table import candidates_table, strategies_table
+from tfx_feeder.components.feeder_trainer.distribution.options import STRATEGIES
+from tfx_feeder.components.feeder_trainer.schedules.schedule import Schedule
+from tfx_feeder.components.feeder_trainer.schedules.time_model import Probe, StepTime
+from tfx_feeder.components.feeder_trainer.strategy_selection.budget import Requirement
+from tfx_feeder.components.feeder_trainer.strategy_selection.decision import Candidate, decide
+from tfx_feeder.pipeline.runner.tables import candidates_table, strategies_table
 from tfx_feeder.schemas.training_history import CandidateRow
 
 

@@ -4,12 +4,12 @@ import os
 from collections.abc import Callable
 from typing import Any, Protocol, TypeVar
 
-from tfx_feeder.components.common.errors import ConfigError
-from tfx_feeder.components.feeder_trainer.placing.layout import Layout
-from tfx_feeder.components.feeder_trainer.placing.member import lead
-from tfx_feeder.components.feeder_trainer.placing.processes import Ran, run
-from tfx_feeder.components.feeder_trainer.placing.task import VARIABLE, Task
-from tfx_feeder.components.feeder_trainer.strategies import STRATEGIES, Strategy
+from tfx_feeder.common.errors import ConfigError
+from tfx_feeder.components.feeder_trainer.distribution.cluster import VARIABLE, Task
+from tfx_feeder.components.feeder_trainer.distribution.launcher.rendezvous import lead
+from tfx_feeder.components.feeder_trainer.distribution.launcher.supervisor import Ran, run
+from tfx_feeder.components.feeder_trainer.distribution.layout import Layout
+from tfx_feeder.components.feeder_trainer.distribution.options import STRATEGIES, Strategy
 
 Result = TypeVar("Result")
 

@@ -9,9 +9,9 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from tfx_feeder.components.common.errors import FeederError
-from tfx_feeder.components.feeder_trainer.placing import messages, worker
-from tfx_feeder.components.feeder_trainer.placing.task import VARIABLE, Task
+from tfx_feeder.common.errors import FeederError
+from tfx_feeder.components.feeder_trainer.distribution.cluster import VARIABLE, Task
+from tfx_feeder.components.feeder_trainer.distribution.launcher import log_forwarding, worker
 
 _TAIL_LINES = 15
 
@@ -51,7 +51,7 @@ class Child:
         if task is not None:
             environment[VARIABLE] = task.to_json()
         if records is not None:
-            environment[messages.VARIABLE] = str(records)
+            environment[log_forwarding.VARIABLE] = str(records)
         with open(log, "ab") as file:
             process = subprocess.Popen(
                 [sys.executable, "-m", worker.__name__, str(folder)],

@@ -14,11 +14,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tfx_feeder.components.common.errors import ConfigError, FeederError
-from tfx_feeder.components.feeder_trainer.placing import worker
-from tfx_feeder.components.feeder_trainer.placing.addresses import is_answering
-from tfx_feeder.components.feeder_trainer.placing.processes import LostError, run_alone
-from tfx_feeder.components.feeder_trainer.placing.task import VARIABLE, Task
+from tfx_feeder.common.errors import ConfigError, FeederError
+from tfx_feeder.components.feeder_trainer.distribution.addresses import is_answering
+from tfx_feeder.components.feeder_trainer.distribution.cluster import VARIABLE, Task
+from tfx_feeder.components.feeder_trainer.distribution.launcher import worker
+from tfx_feeder.components.feeder_trainer.distribution.launcher.supervisor import (
+    LostError,
+    run_alone,
+)
 
 LOGGER = logging.getLogger("tfx_feeder.processes")
 

@@ -13,11 +13,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Generic, Literal, TypeVar
 
-from tfx_feeder.components.common.errors import FeederError
-from tfx_feeder.components.feeder_trainer.placing import messages, worker
-from tfx_feeder.components.feeder_trainer.placing.child import Child
-from tfx_feeder.components.feeder_trainer.placing.layout import Layout
-from tfx_feeder.components.feeder_trainer.placing.task import Task
+from tfx_feeder.common.errors import FeederError
+from tfx_feeder.components.feeder_trainer.distribution.cluster import Task
+from tfx_feeder.components.feeder_trainer.distribution.launcher import log_forwarding, worker
+from tfx_feeder.components.feeder_trainer.distribution.launcher.process import Child
+from tfx_feeder.components.feeder_trainer.distribution.layout import Layout
 
 Result = TypeVar("Result")
 Argument = TypeVar("Argument")
@@ -172,7 +172,7 @@ class _Group:
     def start(self, tasks: tuple[Task | None, ...]) -> None:
         self.log_dir.mkdir(parents=True, exist_ok=True)
         read, write = os.pipe()
-        self._listener = messages.listen(read)
+        self._listener = log_forwarding.listen(read)
         try:
             for index, task in enumerate(tasks):
                 self._children.append(

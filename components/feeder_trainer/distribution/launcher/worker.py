@@ -1,7 +1,7 @@
 """A process of a training: it runs one function, or serves those that do.
 
-``python -m tfx_feeder.components.feeder_trainer.placing.worker FOLDER`` reads what to do from the
-folder and leaves there what came of it. ``processes.py`` starts it.
+``python -m tfx_feeder.components.feeder_trainer.distribution.launcher.worker FOLDER`` reads its
+work item from the folder and leaves the result there. ``supervisor.py`` starts it.
 """
 
 import importlib
@@ -17,9 +17,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tfx_feeder.components.common.errors import FeederError
-from tfx_feeder.components.feeder_trainer.placing.messages import forward_records
-from tfx_feeder.components.feeder_trainer.placing.task import Task
+from tfx_feeder.common.errors import FeederError
+from tfx_feeder.components.feeder_trainer.distribution.cluster import Task
+from tfx_feeder.components.feeder_trainer.distribution.launcher.log_forwarding import (
+    forward_records,
+)
 
 DONE, FAILED, REFUSED, LOST, IN_USE = 0, 1, 3, 75, 76
 """Exit status: done; an exception; an error of the suite, pickled; another process went away;

@@ -6,9 +6,9 @@ from typing import Any, NamedTuple
 import keras
 import tensorflow as tf
 
-from tfx_feeder.components.common.errors import ConfigError
-from tfx_feeder.components.feeder_trainer.placing.server_workers import Workers
-from tfx_feeder.components.feeder_trainer.step import CompiledSteps
+from tfx_feeder.common.errors import ConfigError
+from tfx_feeder.components.feeder_trainer.distribution.parameter_server.workers import Workers
+from tfx_feeder.components.feeder_trainer.training.train_step import CompiledSteps
 
 
 class Outcome(NamedTuple):

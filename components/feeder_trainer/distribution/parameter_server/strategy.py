@@ -27,18 +27,22 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tfx_feeder.components.common.errors import ConfigError
-from tfx_feeder.components.feeder_trainer.placing.placement import Placement
-from tfx_feeder.components.feeder_trainer.placing.server_steps import Outcome, ServerSteps
-from tfx_feeder.components.feeder_trainer.placing.server_workers import (
+from tfx_feeder.common.errors import ConfigError
+from tfx_feeder.components.feeder_trainer.distribution.cluster import VARIABLE, Task
+from tfx_feeder.components.feeder_trainer.distribution.context import Placement
+from tfx_feeder.components.feeder_trainer.distribution.data_parallel import check_losses
+from tfx_feeder.components.feeder_trainer.distribution.options import STRATEGIES, Strategy
+from tfx_feeder.components.feeder_trainer.distribution.parameter_server.steps import (
+    Outcome,
+    ServerSteps,
+)
+from tfx_feeder.components.feeder_trainer.distribution.parameter_server.workers import (
     TIMEOUT_S,
     Workers,
     await_servers,
 )
-from tfx_feeder.components.feeder_trainer.placing.share import Share
-from tfx_feeder.components.feeder_trainer.placing.shared_steps import check_losses
-from tfx_feeder.components.feeder_trainer.placing.task import VARIABLE, Task
-from tfx_feeder.components.feeder_trainer.step import (
+from tfx_feeder.components.feeder_trainer.feed.sharding import Share
+from tfx_feeder.components.feeder_trainer.training.train_step import (
     BIG_SQUARE,
     COLUMNS,
     LOSS,
@@ -47,7 +51,6 @@ from tfx_feeder.components.feeder_trainer.step import (
     STEP_S,
     WAIT_S,
 )
-from tfx_feeder.components.feeder_trainer.strategies import STRATEGIES, Strategy
 
 _STEPS_OF_WORKER = 4
 """Asynchronous steps of each worker in a call: at its end all wait for the last."""

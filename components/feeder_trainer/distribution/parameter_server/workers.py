@@ -9,8 +9,8 @@ from typing import Any
 
 import tensorflow as tf
 
-from tfx_feeder.components.common.errors import FeederError
-from tfx_feeder.components.feeder_trainer.placing.addresses import is_answering
+from tfx_feeder.common.errors import FeederError
+from tfx_feeder.components.feeder_trainer.distribution.addresses import is_answering
 
 TIMEOUT_S = 120.0
 """Time without any worker that answers, after which a training gives up."""

@@ -12,7 +12,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tfx_feeder.components.feeder_trainer.placing.peer_node import Message, Node, PeerLostError
+from tfx_feeder.components.feeder_trainer.distribution.peer_averaging.node import (
+    Message,
+    Node,
+    PeerLostError,
+)
 
 _AVOID_S = 5.0
 """How long a ring goes around a peer that could not be reached."""

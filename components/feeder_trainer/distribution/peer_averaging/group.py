@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from tfx_feeder.components.feeder_trainer.placing.peer_node import (
+from tfx_feeder.components.feeder_trainer.distribution.peer_averaging.node import (
     Message,
     Node,
     PeerLostError,

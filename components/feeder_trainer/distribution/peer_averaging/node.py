@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import grpc
 import numpy as np
 
-from tfx_feeder.components.common.errors import ConfigError, FeederError
+from tfx_feeder.common.errors import ConfigError, FeederError
 
 CALL_TIMEOUT_S = 30.0
 """Longest that one call may take, with the transfer of its arrays."""

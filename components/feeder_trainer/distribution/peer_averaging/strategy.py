@@ -21,16 +21,21 @@ from typing import Any
 import keras
 import numpy as np
 
-from tfx_feeder.components.common.errors import ConfigError
-from tfx_feeder.components.feeder_trainer.placing.flat_variables import FlatVariables
-from tfx_feeder.components.feeder_trainer.placing.peer_exchange import Exchange, mean
-from tfx_feeder.components.feeder_trainer.placing.peer_node import Node
-from tfx_feeder.components.feeder_trainer.placing.peer_team import TIMEOUT_S, PeerTeam
-from tfx_feeder.components.feeder_trainer.placing.placement import Placement
-from tfx_feeder.components.feeder_trainer.placing.share import Share
-from tfx_feeder.components.feeder_trainer.placing.task import Task
-from tfx_feeder.components.feeder_trainer.step import COLUMNS, STEP_S, CompiledSteps
-from tfx_feeder.components.feeder_trainer.strategies import Strategy
+from tfx_feeder.common.errors import ConfigError
+from tfx_feeder.components.feeder_trainer.distribution.cluster import Task
+from tfx_feeder.components.feeder_trainer.distribution.context import Placement
+from tfx_feeder.components.feeder_trainer.distribution.options import Strategy
+from tfx_feeder.components.feeder_trainer.distribution.peer_averaging.exchange import Exchange, mean
+from tfx_feeder.components.feeder_trainer.distribution.peer_averaging.flat_variables import (
+    FlatVariables,
+)
+from tfx_feeder.components.feeder_trainer.distribution.peer_averaging.group import (
+    TIMEOUT_S,
+    PeerTeam,
+)
+from tfx_feeder.components.feeder_trainer.distribution.peer_averaging.node import Node
+from tfx_feeder.components.feeder_trainer.feed.sharding import Share
+from tfx_feeder.components.feeder_trainer.training.train_step import COLUMNS, STEP_S, CompiledSteps
 
 EXCHANGE_SHARE = 0.2
 """Largest part of the time that averaging may take; short steps are run several at once for it."""

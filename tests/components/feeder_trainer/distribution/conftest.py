@@ -5,8 +5,8 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from tfx_feeder.components.feeder_trainer.placing.addresses import free_addresses
-from tfx_feeder.components.feeder_trainer.placing.peer_node import Node
+from tfx_feeder.components.feeder_trainer.distribution.addresses import free_addresses
+from tfx_feeder.components.feeder_trainer.distribution.peer_averaging.node import Node
 
 
 @pytest.fixture

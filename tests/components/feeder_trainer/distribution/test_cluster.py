@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from tfx_feeder.components.common.errors import ConfigError
-from tfx_feeder.components.feeder_trainer.placing.layout import Layout
-from tfx_feeder.components.feeder_trainer.placing.task import VARIABLE, Task
+from tfx_feeder.common.errors import ConfigError
+from tfx_feeder.components.feeder_trainer.distribution.cluster import VARIABLE, Task
+from tfx_feeder.components.feeder_trainer.distribution.layout import Layout
 
 WORKERS = {"worker": ["a:1", "b:2"]}
 SERVERS = {"chief": ["c:1"], "worker": ["a:1", "b:2"], "ps": ["p:3"]}

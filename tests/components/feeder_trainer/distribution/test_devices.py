@@ -1,19 +1,18 @@
 """Devices are found, cut out of the processor, or refused by name."""
 
-import sys
 from pathlib import Path
 
 import pytest
 import tensorflow as tf
 
-from tfx_feeder.components.common.errors import ConfigError
-from tfx_feeder.components.feeder_trainer.placing.devices import logical_processors, open_devices
-from tfx_feeder.components.feeder_trainer.placing.layout import Layout
-from tfx_feeder.components.feeder_trainer.placing.processes import run
-
-sys.path.insert(0, str(Path(__file__).parent))  # So that a child process finds the job as well.
-
-from device_job import opened
+from tests.components.feeder_trainer.distribution.workers.device_training import opened
+from tfx_feeder.common.errors import ConfigError
+from tfx_feeder.components.feeder_trainer.distribution.devices import (
+    logical_processors,
+    open_devices,
+)
+from tfx_feeder.components.feeder_trainer.distribution.launcher.supervisor import run
+from tfx_feeder.components.feeder_trainer.distribution.layout import Layout
 
 
 def test_one_processor_needs_no_declaration() -> None:

@@ -1,32 +1,27 @@
 """Replicas count every kind of loss as a sequential training does, or refuse it."""
 
-import sys
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from tfx_feeder.components.common.errors import ConfigError
-from tfx_feeder.components.feeder_trainer.placing.layout import Layout
-from tfx_feeder.components.feeder_trainer.placing.placement import open_placement
-from tfx_feeder.components.feeder_trainer.placing.processes import run
-from tfx_feeder.components.feeder_trainer.strategies import Strategy
-
-sys.path.insert(0, str(Path(__file__).parent))  # So that a child process finds the jobs as well.
-
-import replica_jobs
+from tests.components.feeder_trainer.distribution.workers import replicas
+from tfx_feeder.common.errors import ConfigError
+from tfx_feeder.components.feeder_trainer.distribution.context import open_placement
+from tfx_feeder.components.feeder_trainer.distribution.launcher.supervisor import run
+from tfx_feeder.components.feeder_trainer.distribution.layout import Layout
+from tfx_feeder.components.feeder_trainer.distribution.options import Strategy
 
 
 @pytest.fixture(scope="module")
 def came(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     logs = tmp_path_factory.mktemp("logs")
-    return run(replica_jobs.run, None, Layout("process"), log_dir=logs, restarts=0).result
+    return run(replicas.run, None, Layout("process"), log_dir=logs, restarts=0).result
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("strategy", ["mirrored", "central_storage"])
-@pytest.mark.parametrize("kind", replica_jobs.TRAINED)
+@pytest.mark.parametrize("kind", replicas.TRAINED)
 def test_three_replicas_come_to_what_one_comes_to(
     strategy: str, kind: str, came: dict[str, Any]
 ) -> None:
@@ -36,14 +31,14 @@ def test_three_replicas_come_to_what_one_comes_to(
     for mine, theirs in zip(got["weights"], alone["weights"], strict=True):
         np.testing.assert_allclose(mine, theirs, rtol=1e-4, atol=1e-5)
     assert got["results"] == pytest.approx(alone["results"], rel=1e-4)
-    assert got["results"]["seen"] == sum(replica_jobs.SIZES)
+    assert got["results"]["seen"] == sum(replicas.SIZES)
     assert got["changed"] == []
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", replica_jobs.REFUSED)
+@pytest.mark.parametrize("kind", replicas.REFUSED)
 def test_what_replicas_cannot_do_is_refused(kind: str, came: dict[str, Any]) -> None:
-    _, named = replica_jobs.REFUSED[kind]
+    _, named = replicas.REFUSED[kind]
 
     assert named in came["refused"][kind]
 

@@ -5,11 +5,15 @@ from pathlib import Path
 
 import pytest
 
-from tfx_feeder.components.common.errors import ConfigError
-from tfx_feeder.components.feeder_trainer.options import from_json, to_json
-from tfx_feeder.components.feeder_trainer.strategies import STRATEGIES, Strategy, rate_factor
+from tfx_feeder.common.errors import ConfigError
+from tfx_feeder.components.feeder_trainer.distribution.options import (
+    STRATEGIES,
+    Strategy,
+    rate_factor,
+)
+from tfx_feeder.components.feeder_trainer.feed.options import from_json, to_json
 
-GUIDE = Path(__file__).parents[3] / "docs" / "strategies.md"
+GUIDE = Path(__file__).parents[4] / "docs" / "strategies.md"
 MADE = [
     Strategy.sequential(),
     Strategy.mirrored(("GPU:0", "GPU:1"), learning_rate_rule="sqrt"),

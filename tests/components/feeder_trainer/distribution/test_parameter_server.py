@@ -1,24 +1,29 @@
 """Parameter servers with real processes: what they come to, what they refuse, what they survive."""
 
-import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from tfx_feeder.components.common.errors import ConfigError
-from tfx_feeder.components.feeder_trainer.placing.layout import Layout
-from tfx_feeder.components.feeder_trainer.placing.parameter_server import open_placement
-from tfx_feeder.components.feeder_trainer.placing.processes import run
-from tfx_feeder.components.feeder_trainer.placing.server_workers import WorkerLostError
-from tfx_feeder.components.feeder_trainer.placing.task import Task
-from tfx_feeder.components.feeder_trainer.step import BIG_SQUARE, LOSS, SMALL_SIZE, SMALL_SQUARE
-from tfx_feeder.components.feeder_trainer.strategies import Strategy
-
-sys.path.insert(0, str(Path(__file__).parent))  # So that a child process finds the jobs as well.
-
-import server_jobs as jobs
+from tests.components.feeder_trainer.distribution.workers import parameter_servers as jobs
+from tfx_feeder.common.errors import ConfigError
+from tfx_feeder.components.feeder_trainer.distribution.cluster import Task
+from tfx_feeder.components.feeder_trainer.distribution.launcher.supervisor import run
+from tfx_feeder.components.feeder_trainer.distribution.layout import Layout
+from tfx_feeder.components.feeder_trainer.distribution.options import Strategy
+from tfx_feeder.components.feeder_trainer.distribution.parameter_server.strategy import (
+    open_placement,
+)
+from tfx_feeder.components.feeder_trainer.distribution.parameter_server.workers import (
+    WorkerLostError,
+)
+from tfx_feeder.components.feeder_trainer.training.train_step import (
+    BIG_SQUARE,
+    LOSS,
+    SMALL_SIZE,
+    SMALL_SQUARE,
+)
 
 pytestmark = [pytest.mark.multi_worker, pytest.mark.slow]
 

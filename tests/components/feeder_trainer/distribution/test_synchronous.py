@@ -1,20 +1,15 @@
 """Synchronous strategies come to what a sequential training comes to."""
 
-import sys
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from tfx_feeder.components.feeder_trainer.placing.layout import Layout
-from tfx_feeder.components.feeder_trainer.placing.processes import run
-from tfx_feeder.components.feeder_trainer.step import LOSS
-from tfx_feeder.components.feeder_trainer.strategies import Strategy
-
-sys.path.insert(0, str(Path(__file__).parent))  # So that a child process finds the job as well.
-
-import sync_job
+from tests.components.feeder_trainer.distribution.workers import synchronous
+from tfx_feeder.components.feeder_trainer.distribution.launcher.supervisor import run
+from tfx_feeder.components.feeder_trainer.distribution.layout import Layout
+from tfx_feeder.components.feeder_trainer.distribution.options import Strategy
+from tfx_feeder.components.feeder_trainer.training.train_step import LOSS
 
 pytestmark = [pytest.mark.multi_worker, pytest.mark.slow]
 
@@ -28,7 +23,7 @@ PLACED = {
 
 @pytest.fixture(scope="module")
 def alone() -> dict[str, dict[str, Any]]:
-    return sync_job.run(Strategy.sequential(), None)
+    return synchronous.run(Strategy.sequential(), None)
 
 
 @pytest.fixture(scope="module", params=PLACED)
@@ -37,10 +32,10 @@ def together(
 ) -> dict[str, dict[str, Any]]:
     strategy, layout = PLACED[request.param]
     logs = tmp_path_factory.mktemp("logs")
-    return run(sync_job.run, strategy, layout, log_dir=logs, restarts=0).result
+    return run(synchronous.run, strategy, layout, log_dir=logs, restarts=0).result
 
 
-@pytest.mark.parametrize("kind", [kind for kind in sync_job.KINDS if kind != "batch_norm"])
+@pytest.mark.parametrize("kind", [kind for kind in synchronous.KINDS if kind != "batch_norm"])
 def test_it_trains_as_a_sequential_one(
     kind: str, alone: dict[str, dict[str, Any]], together: dict[str, dict[str, Any]]
 ) -> None:

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tfx_feeder.components.common.errors import DataError
-from tfx_feeder.components.feeder_trainer.feed import open_feed
+from tfx_feeder.common.errors import DataError
+from tfx_feeder.components.feeder_trainer.feed.feed import open_feed
 
 GOOD = range(2000)
 

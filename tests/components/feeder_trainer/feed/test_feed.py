@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfx_feeder.components.common.errors import ConfigError, DataError
-from tfx_feeder.components.feeder_trainer.feed import ExampleFeed, open_feed
-from tfx_feeder.components.feeder_trainer.feeding.parsing import BatchParser
-from tfx_feeder.components.feeder_trainer.options import Feed, Image
+from tfx_feeder.common.errors import ConfigError, DataError
+from tfx_feeder.components.feeder_trainer.feed.feed import ExampleFeed, open_feed
+from tfx_feeder.components.feeder_trainer.feed.options import Feed, Image
+from tfx_feeder.components.feeder_trainer.feed.parsing import BatchParser
 
 N = 200
 IMAGES = {"image": Image(8, 8, 1)}

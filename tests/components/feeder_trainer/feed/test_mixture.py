@@ -5,12 +5,12 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from tfx_feeder.components.common.errors import ConfigError
-from tfx_feeder.components.feeder_trainer.feed import open_feed
-from tfx_feeder.components.feeder_trainer.feeding.mixing import BLOCK, MixedOrder, shares
-from tfx_feeder.components.feeder_trainer.feeding.order import ExampleOrder
-from tfx_feeder.components.feeder_trainer.feeding.sources import Split, by_source
-from tfx_feeder.components.feeder_trainer.options import Feed, from_json, to_json
+from tfx_feeder.common.errors import ConfigError
+from tfx_feeder.components.feeder_trainer.feed.feed import open_feed
+from tfx_feeder.components.feeder_trainer.feed.mixture import BLOCK, MixedOrder, shares
+from tfx_feeder.components.feeder_trainer.feed.options import Feed, from_json, to_json
+from tfx_feeder.components.feeder_trainer.feed.sampler import ExampleOrder
+from tfx_feeder.components.feeder_trainer.feed.sources import Split, by_source
 
 MIX = {"span:newest": 0.7, "span:others": 0.3}
 

@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from tfx_feeder.components.common.errors import ConfigError
-from tfx_feeder.components.feeder_trainer.options import Feed, Image, from_json, to_json
-from tfx_feeder.components.feeder_trainer.strategies import Strategy
+from tfx_feeder.common.errors import ConfigError
+from tfx_feeder.components.feeder_trainer.distribution.options import Strategy
+from tfx_feeder.components.feeder_trainer.feed.options import Feed, Image, from_json, to_json
 
 
 @pytest.mark.parametrize(

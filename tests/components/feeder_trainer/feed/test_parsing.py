@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfx_feeder.components.common.errors import ConfigError
-from tfx_feeder.components.feeder_trainer.feeding.parsing import BatchParser, decode_images
-from tfx_feeder.components.feeder_trainer.options import Feed, Image
+from tfx_feeder.common.errors import ConfigError
+from tfx_feeder.components.feeder_trainer.feed.options import Feed, Image
+from tfx_feeder.components.feeder_trainer.feed.parsing import BatchParser, decode_images
 
 IMAGES = {"image": Image(8, 8, 1)}
 

@@ -6,10 +6,10 @@ import pyarrow.parquet as pq
 import pytest
 import tensorflow as tf
 
-from tfx_feeder.components.common.errors import ConfigError
-from tfx_feeder.components.feeder_trainer.feed import open_feed
-from tfx_feeder.components.feeder_trainer.feeding.parsing import BatchParser
-from tfx_feeder.components.feeder_trainer.options import Feed, Image
+from tfx_feeder.common.errors import ConfigError
+from tfx_feeder.components.feeder_trainer.feed.feed import open_feed
+from tfx_feeder.components.feeder_trainer.feed.options import Feed, Image
+from tfx_feeder.components.feeder_trainer.feed.parsing import BatchParser
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tfx_feeder.components.feeder_trainer.feeding.order import ExampleOrder, batch_blocks
+from tfx_feeder.components.feeder_trainer.feed.sampler import ExampleOrder, batch_blocks
 
 sizes = st.integers(1, 40)
 seeds = st.integers(0, 2**63 - 1)

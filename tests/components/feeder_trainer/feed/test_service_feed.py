@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 import tensorflow as tf
 
-from tfx_feeder.components.common.errors import ConfigError
-from tfx_feeder.components.feeder_trainer.feed import open_feed
-from tfx_feeder.components.feeder_trainer.feeding.pieces import cut
-from tfx_feeder.components.feeder_trainer.options import Feed
+from tfx_feeder.common.errors import ConfigError
+from tfx_feeder.components.feeder_trainer.feed.feed import open_feed
+from tfx_feeder.components.feeder_trainer.feed.options import Feed
+from tfx_feeder.components.feeder_trainer.feed.pieces import cut
 
 
 @pytest.mark.parametrize("shuffle", [True, False])
@@ -113,7 +113,7 @@ def test_no_process_outlives_a_killed_trainer(tmp_path):
     program = textwrap.dedent(
         """
         import time
-        from tfx_feeder.components.feeder_trainer.feeding.service_pool import ServicePool
+        from tfx_feeder.components.feeder_trainer.feed.service_cluster import ServicePool
         pool = ServicePool(2)
         print(*(process.pid for process in [pool._dispatcher, *pool.workers]), flush=True)
         time.sleep(600)

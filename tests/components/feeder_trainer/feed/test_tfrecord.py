@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 import tensorflow as tf
 
-from tfx_feeder.components.common.errors import DataError
-from tfx_feeder.components.feeder_trainer.feeding.records import RecordFiles
+from tfx_feeder.common.errors import DataError
+from tfx_feeder.components.feeder_trainer.feed.tfrecord import RecordFiles
 
 RECORDS = [f"record {index}".encode() * 20 for index in range(53)]
 

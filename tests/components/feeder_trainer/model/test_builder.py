@@ -8,8 +8,9 @@ import keras
 import pytest
 import tensorflow as tf
 
-from tfx_feeder.components.common.errors import ConfigError
-from tfx_feeder.components.feeder_trainer.model_source import (
+from tfx_feeder.common.errors import ConfigError
+from tfx_feeder.components.feeder_trainer.feed.options import Feed
+from tfx_feeder.components.feeder_trainer.model.builder import (
     ModelContext,
     feature_adapter,
     input_names,
@@ -17,7 +18,6 @@ from tfx_feeder.components.feeder_trainer.model_source import (
     make_model,
     set_learning_rate,
 )
-from tfx_feeder.components.feeder_trainer.options import Feed
 
 CONTEXT = ModelContext(feature_spec={}, feed=Feed())
 

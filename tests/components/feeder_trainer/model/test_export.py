@@ -9,16 +9,16 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfx_feeder.components.feeder_trainer.export import (
+from tfx_feeder.components.feeder_trainer.feed.options import Feed, Image
+from tfx_feeder.components.feeder_trainer.feed.parsing import BatchParser
+from tfx_feeder.components.feeder_trainer.model.builder import feature_adapter
+from tfx_feeder.components.feeder_trainer.model.export import (
     KERAS_FILE,
     WEIGHTS_FILE,
     export_serving,
     save_for_warm_start,
     start_from,
 )
-from tfx_feeder.components.feeder_trainer.feeding.parsing import BatchParser
-from tfx_feeder.components.feeder_trainer.model_source import feature_adapter
-from tfx_feeder.components.feeder_trainer.options import Feed, Image
 
 
 def _network(units: int = 10, hidden: tuple[int, ...] = (4,)) -> keras.Model:

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tfx_feeder.components.common.errors import ConfigError
-from tfx_feeder.components.feeder_trainer.user_code import UserCode
+from tfx_feeder.common.errors import ConfigError
+from tfx_feeder.components.feeder_trainer.model.user_module import UserCode
 
 MODEL = """
 import math

@@ -3,8 +3,8 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from tfx_feeder.components.feeder_trainer.plan import Decision, Feedback, Plan
-from tfx_feeder.components.feeder_trainer.schedule import Segment
+from tfx_feeder.components.feeder_trainer.schedules.plan import Decision, Feedback, Plan
+from tfx_feeder.components.feeder_trainer.schedules.schedule import Segment
 
 NUM_EXAMPLES = 1000
 

@@ -2,24 +2,24 @@
 
 import json
 import math
-import sys
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tfx_feeder.components.common.errors import ConfigError
-from tfx_feeder.components.feeder_trainer.plan import make_plan
-from tfx_feeder.components.feeder_trainer.policies import NoiseScale, OnPlateau
-from tfx_feeder.components.feeder_trainer.policies.base import BasePolicy
-from tfx_feeder.components.feeder_trainer.schedule import Phase, Segment
-
-sys.path.insert(0, str(Path(__file__).parent))
-
-from adaptive_training import NUM_EXAMPLES, batches, feedback, train
+from tests.components.feeder_trainer.schedules.adaptive_training import (
+    NUM_EXAMPLES,
+    batches,
+    feedback,
+    train,
+)
+from tfx_feeder.common.errors import ConfigError
+from tfx_feeder.components.feeder_trainer.schedules import NoiseScale, OnPlateau
+from tfx_feeder.components.feeder_trainer.schedules.plan import make_plan
+from tfx_feeder.components.feeder_trainer.schedules.policy import BasePolicy
+from tfx_feeder.components.feeder_trainer.schedules.schedule import Phase, Segment
 
 RELAXED = settings(deadline=None, max_examples=50)
 

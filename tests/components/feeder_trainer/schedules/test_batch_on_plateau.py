@@ -1,8 +1,6 @@
 """OnPlateau: when it changes the batch or the rate, when not, and why."""
 
 import math
-import sys
-from pathlib import Path
 from typing import Any
 
 import keras
@@ -10,13 +8,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tfx_feeder.components.common.errors import ConfigError
-from tfx_feeder.components.feeder_trainer.plan import Decision, make_plan
-from tfx_feeder.components.feeder_trainer.policies import OnPlateau
-
-sys.path.insert(0, str(Path(__file__).parent))
-
-from adaptive_training import NUM_EXAMPLES, batches, decisions, losses, train
+from tests.components.feeder_trainer.schedules.adaptive_training import (
+    NUM_EXAMPLES,
+    batches,
+    decisions,
+    losses,
+    train,
+)
+from tfx_feeder.common.errors import ConfigError
+from tfx_feeder.components.feeder_trainer.schedules import OnPlateau
+from tfx_feeder.components.feeder_trainer.schedules.plan import Decision, make_plan
 
 
 def test_grows_the_batch_up_to_its_bound_and_cuts_the_rate_from_there() -> None:

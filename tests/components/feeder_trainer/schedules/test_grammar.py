@@ -2,8 +2,8 @@
 
 import pytest
 
-from tfx_feeder.components.common.errors import ConfigError
-from tfx_feeder.components.feeder_trainer.scheduling.schedule_text import parse_schedule_text
+from tfx_feeder.common.errors import ConfigError
+from tfx_feeder.components.feeder_trainer.schedules.grammar import parse_schedule_text
 
 
 @pytest.mark.parametrize(

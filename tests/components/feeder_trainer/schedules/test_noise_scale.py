@@ -1,21 +1,21 @@
 """NoiseScale: when it changes the batch, when not, and why."""
 
 import math
-import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tfx_feeder.components.common.errors import ConfigError
-from tfx_feeder.components.feeder_trainer.plan import Decision, make_plan
-from tfx_feeder.components.feeder_trainer.policies import NoiseScale, OnPlateau
-from tfx_feeder.components.feeder_trainer.schedule import Segment
-
-sys.path.insert(0, str(Path(__file__).parent))
-
-from adaptive_training import NUM_EXAMPLES, batches, decisions, train
+from tests.components.feeder_trainer.schedules.adaptive_training import (
+    NUM_EXAMPLES,
+    batches,
+    decisions,
+    train,
+)
+from tfx_feeder.common.errors import ConfigError
+from tfx_feeder.components.feeder_trainer.schedules import NoiseScale, OnPlateau
+from tfx_feeder.components.feeder_trainer.schedules.plan import Decision, make_plan
+from tfx_feeder.components.feeder_trainer.schedules.schedule import Segment
 
 
 def noise(*values: float | None, **also: Any) -> Callable[[Segment], dict[str, Any]]:

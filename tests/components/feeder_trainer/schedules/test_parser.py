@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 import yaml
 
-from tfx_feeder.components.common.errors import ConfigError
-from tfx_feeder.components.feeder_trainer.policies import (
+from tfx_feeder.common.errors import ConfigError
+from tfx_feeder.components.feeder_trainer.schedules import (
     BatchWarmup,
     Decay,
     DecayToBatch,
@@ -16,14 +16,14 @@ from tfx_feeder.components.feeder_trainer.policies import (
     OnPlateau,
     RateTable,
 )
-from tfx_feeder.components.feeder_trainer.schedule import Schedule
-from tfx_feeder.components.feeder_trainer.scheduling.notation import (
+from tfx_feeder.components.feeder_trainer.schedules.parser import (
     POLICIES,
     PRESETS,
     read_schedule,
     write_schedule,
 )
-from tfx_feeder.components.feeder_trainer.scheduling.preview import preview
+from tfx_feeder.components.feeder_trainer.schedules.preview import preview
+from tfx_feeder.components.feeder_trainer.schedules.schedule import Schedule
 
 TEXTS = [
     (

@@ -7,9 +7,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tfx_feeder.components.common.errors import ConfigError
-from tfx_feeder.components.feeder_trainer.plan import Feedback, Plan, StaticPlan, make_plan
-from tfx_feeder.components.feeder_trainer.schedule import Schedule, Segment
+from tfx_feeder.common.errors import ConfigError
+from tfx_feeder.components.feeder_trainer.schedules.plan import (
+    Feedback,
+    Plan,
+    StaticPlan,
+    make_plan,
+)
+from tfx_feeder.components.feeder_trainer.schedules.schedule import Schedule, Segment
 
 NUM_EXAMPLES = 100
 SCHEDULE = Schedule.of("0.01:32x2, 0.005:64x150ex, 0.0025:100x1")

@@ -6,10 +6,10 @@ import json
 import pytest
 from rich.console import Console
 
-from tfx_feeder.components.common.errors import ConfigError
-from tfx_feeder.components.feeder_trainer.scheduling.notation import read_schedule
-from tfx_feeder.components.feeder_trainer.scheduling.preview import Preview, PreviewRow, preview
-from tfx_feeder.components.feeder_trainer.scheduling.step_curves import Curve, StepCurves
+from tfx_feeder.common.errors import ConfigError
+from tfx_feeder.components.feeder_trainer.schedules.parser import read_schedule
+from tfx_feeder.components.feeder_trainer.schedules.preview import Preview, PreviewRow, preview
+from tfx_feeder.pipeline.cli.step_curves import Curve, StepCurves
 
 REFERENCE = "0.01:32x10, 0.005:64x10, 0.0025:128x10"
 

@@ -10,17 +10,17 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from tfx_feeder.components.common.errors import ConfigError
-from tfx_feeder.components.feeder_trainer.plan import make_plan
-from tfx_feeder.components.feeder_trainer.policies import (
+from tfx_feeder.common.errors import ConfigError
+from tfx_feeder.components.feeder_trainer.schedules import (
     BatchWarmup,
     Decay,
     DecayToBatch,
     RateTable,
 )
-from tfx_feeder.components.feeder_trainer.schedule import Phase
-from tfx_feeder.components.feeder_trainer.scheduling.notation import read_schedule
-from tfx_feeder.components.feeder_trainer.scheduling.units import Length
+from tfx_feeder.components.feeder_trainer.schedules.length import Length
+from tfx_feeder.components.feeder_trainer.schedules.parser import read_schedule
+from tfx_feeder.components.feeder_trainer.schedules.plan import make_plan
+from tfx_feeder.components.feeder_trainer.schedules.schedule import Phase
 
 RELAXED = settings(deadline=None, max_examples=50)
 

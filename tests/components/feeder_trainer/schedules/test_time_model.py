@@ -6,7 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tfx_feeder.components.feeder_trainer.choosing.prediction import (
+from tfx_feeder.components.feeder_trainer.schedules.parser import read_schedule
+from tfx_feeder.components.feeder_trainer.schedules.schedule import Schedule
+from tfx_feeder.components.feeder_trainer.schedules.time_model import (
     Probe,
     StepTime,
     at_perfect_scaling,
@@ -14,8 +16,6 @@ from tfx_feeder.components.feeder_trainer.choosing.prediction import (
     predict,
     sizes_to_probe,
 )
-from tfx_feeder.components.feeder_trainer.schedule import Schedule
-from tfx_feeder.components.feeder_trainer.scheduling.notation import read_schedule
 
 PROBE = Probe(2.0, {32: StepTime(0.01, 0.001, 20), 128: StepTime(0.03, 0.002, 20)}, eval_s=0.5)
 

@@ -6,17 +6,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tfx_feeder.components.common.errors import ConfigError
-from tfx_feeder.components.feeder_trainer.choosing.prediction import Prediction, Probe, StepTime
-from tfx_feeder.components.feeder_trainer.choosing.requirement import Requirement
-from tfx_feeder.components.feeder_trainer.choosing.selection import (
+from tfx_feeder.common.errors import ConfigError
+from tfx_feeder.components.feeder_trainer.distribution.options import STRATEGIES, Strategy
+from tfx_feeder.components.feeder_trainer.schedules.schedule import Schedule
+from tfx_feeder.components.feeder_trainer.schedules.time_model import Prediction, Probe, StepTime
+from tfx_feeder.components.feeder_trainer.strategy_selection.budget import Requirement
+from tfx_feeder.components.feeder_trainer.strategy_selection.decision import (
     Candidate,
     Choice,
     choose,
     decide,
 )
-from tfx_feeder.components.feeder_trainer.schedule import Schedule
-from tfx_feeder.components.feeder_trainer.strategies import STRATEGIES, Strategy
 
 HOUR = 3600.0
 SEGMENTS = list(Schedule.of("0.01:32x100 @1000").segments(num_examples=50_000))

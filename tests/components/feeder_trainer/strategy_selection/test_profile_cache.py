@@ -4,8 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from tfx_feeder.components.feeder_trainer.choosing.prediction import Probe, StepTime
-from tfx_feeder.components.feeder_trainer.choosing.probe_store import ProbeStore, fingerprint
+from tfx_feeder.components.feeder_trainer.schedules.time_model import Probe, StepTime
+from tfx_feeder.components.feeder_trainer.strategy_selection.profile_cache import (
+    ProbeStore,
+    fingerprint,
+)
 
 PROBE = Probe(1.5, {32: StepTime(0.01, 0.001, 20)}, eval_s=0.25, seconds=2.0)
 

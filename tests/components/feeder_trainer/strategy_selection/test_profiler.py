@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfx_feeder.components.feeder_trainer.choosing.prediction import PROBE_SHARE, predict
-from tfx_feeder.components.feeder_trainer.choosing.probing import probe, probe_schedule
-from tfx_feeder.components.feeder_trainer.model_state import capture
-from tfx_feeder.components.feeder_trainer.placing.team import Alone
-from tfx_feeder.components.feeder_trainer.schedule import Schedule
-from tfx_feeder.components.feeder_trainer.step import STEP_S, WAIT_S, CompiledSteps
+from tfx_feeder.components.feeder_trainer.model.state import capture
+from tfx_feeder.components.feeder_trainer.schedules.schedule import Schedule
+from tfx_feeder.components.feeder_trainer.schedules.time_model import PROBE_SHARE, predict
+from tfx_feeder.components.feeder_trainer.strategy_selection.profiler import probe, probe_schedule
+from tfx_feeder.components.feeder_trainer.training.process_group import Alone
+from tfx_feeder.components.feeder_trainer.training.train_step import STEP_S, WAIT_S, CompiledSteps
 
 
 class ArrayFeed:

@@ -8,16 +8,16 @@ import numpy as np
 import pytest
 from tensorflow.python.framework import config
 
-from tfx_feeder.components.common.errors import ConfigError
-from tfx_feeder.components.feeder_trainer.fitting import FitJob, Fitted, fit
-from tfx_feeder.components.feeder_trainer.give_up import GiveUp
-from tfx_feeder.components.feeder_trainer.loop_options import Loop
-from tfx_feeder.components.feeder_trainer.model_source import ModelContext
-from tfx_feeder.components.feeder_trainer.options import Feed, Image
-from tfx_feeder.components.feeder_trainer.schedule import Schedule
-from tfx_feeder.components.feeder_trainer.strategies import Strategy
-from tfx_feeder.components.feeder_trainer.training import TrainingJob, train
-from tfx_feeder.components.feeder_trainer.user_code import UserCode
+from tfx_feeder.common.errors import ConfigError
+from tfx_feeder.components.feeder_trainer.distribution.fit import FitJob, Fitted, fit
+from tfx_feeder.components.feeder_trainer.distribution.options import Strategy
+from tfx_feeder.components.feeder_trainer.feed.options import Feed, Image
+from tfx_feeder.components.feeder_trainer.model.builder import ModelContext
+from tfx_feeder.components.feeder_trainer.model.user_module import UserCode
+from tfx_feeder.components.feeder_trainer.schedules.schedule import Schedule
+from tfx_feeder.components.feeder_trainer.train import TrainingJob, train
+from tfx_feeder.components.feeder_trainer.training.early_stopping import GiveUp
+from tfx_feeder.components.feeder_trainer.training.options import Loop
 from tfx_feeder.schemas.training_history import History
 
 MODULE = """

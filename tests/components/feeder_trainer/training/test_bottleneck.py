@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfx_feeder.components.feeder_trainer.model_state import capture
-from tfx_feeder.components.feeder_trainer.monitor import Ceilings, Monitor
-from tfx_feeder.components.feeder_trainer.placing.team import Alone
-from tfx_feeder.components.feeder_trainer.step import CompiledSteps
+from tfx_feeder.components.feeder_trainer.model.state import capture
+from tfx_feeder.components.feeder_trainer.training.bottleneck import Ceilings, Monitor
+from tfx_feeder.components.feeder_trainer.training.process_group import Alone
+from tfx_feeder.components.feeder_trainer.training.train_step import CompiledSteps
 
 
 class ArrayFeed:

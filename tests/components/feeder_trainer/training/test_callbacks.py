@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 
-from tfx_feeder.components.feeder_trainer.callbacks import (
+from tfx_feeder.components.feeder_trainer.training.callbacks import (
     TRAIN_BATCH_HOOKS,
     capture_callbacks,
     needs_every_batch,

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from tfx_feeder.components.feeder_trainer.checkpoint import Checkpoint, CheckpointFolder
+from tfx_feeder.components.feeder_trainer.training.checkpoint import Checkpoint, CheckpointFolder
 
 
 def checkpoint(examples_seen: int) -> Checkpoint:

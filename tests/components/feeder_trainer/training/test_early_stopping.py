@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tfx_feeder.components.common.errors import ConfigError
-from tfx_feeder.components.feeder_trainer.give_up import GiveUp, judge, reachable
-from tfx_feeder.components.feeder_trainer.plan import make_plan
-from tfx_feeder.components.feeder_trainer.schedule import Schedule, Segment
-from tfx_feeder.components.feeder_trainer.scheduling.notation import read_schedule
+from tfx_feeder.common.errors import ConfigError
+from tfx_feeder.components.feeder_trainer.schedules.parser import read_schedule
+from tfx_feeder.components.feeder_trainer.schedules.plan import make_plan
+from tfx_feeder.components.feeder_trainer.schedules.schedule import Schedule, Segment
+from tfx_feeder.components.feeder_trainer.training.early_stopping import GiveUp, judge, reachable
 from tfx_feeder.schemas.training_history import EpochRow
 
 OPTIONS = GiveUp("val_accuracy", "max", after_epochs=3)

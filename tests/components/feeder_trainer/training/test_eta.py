@@ -1,7 +1,7 @@
 """Falling behind a prediction, and catching up, is told once each."""
 
-from tfx_feeder.components.feeder_trainer.choosing.pace import Pace
-from tfx_feeder.components.feeder_trainer.choosing.prediction import Prediction
+from tfx_feeder.components.feeder_trainer.schedules.time_model import Prediction
+from tfx_feeder.components.feeder_trainer.training.eta import Pace
 
 PREDICTION = Prediction(100.0, 95.0, 110.0, (20.0, 60.0, 100.0))
 

@@ -4,7 +4,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfx_feeder.components.feeder_trainer.gradients import Gradients, accumulate, noise_scale
+from tfx_feeder.components.feeder_trainer.training.gradient_accumulation import (
+    Gradients,
+    accumulate,
+    noise_scale,
+)
 
 
 @pytest.fixture(scope="module")

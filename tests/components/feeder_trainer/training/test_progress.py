@@ -4,7 +4,7 @@ import logging
 
 import pytest
 
-from tfx_feeder.components.feeder_trainer.progress import LOGGER, Progress, tell
+from tfx_feeder.components.feeder_trainer.training.progress import LOGGER, Progress, tell
 
 
 def _progress(step: int, epochs: int | None = 30) -> Progress:

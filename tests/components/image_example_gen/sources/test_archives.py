@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tfx_feeder.components.common.errors import DataError
+from tfx_feeder.common.errors import DataError
 from tfx_feeder.components.image_example_gen.files import locate
 from tfx_feeder.components.image_example_gen.rejections import Rejection
 from tfx_feeder.components.image_example_gen.sources.archives import ArrayArchives

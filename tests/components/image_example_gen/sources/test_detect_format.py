@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from tfx_feeder.components.common.errors import DataError
+from tfx_feeder.common.errors import DataError
 from tfx_feeder.components.image_example_gen.files import locate
 from tfx_feeder.components.image_example_gen.sources import open_sources, recognise
 

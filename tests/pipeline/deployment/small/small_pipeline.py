@@ -6,7 +6,7 @@ from tfx import v1 as tfx
 from tfx.dsl.component.experimental.decorators import component
 
 from tfx_feeder.components import ModelCard
-from tfx_feeder.pipeline.pusher import Pusher
+from tfx_feeder.components.pusher.component import Pusher
 
 _artifacts = tfx.types.standard_artifacts
 

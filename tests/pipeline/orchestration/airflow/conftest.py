@@ -37,8 +37,8 @@ def compiled(tmp_path_factory):
 
     They say which nodes there are; each run compiles its pipeline anew. So both lines share them.
     """
-    from tfx_feeder.pipeline.orchestration import compiling, ir
-    from tfx_feeder.pipeline.orchestration.compile_cli import compile_command
+    from tfx_feeder.pipeline.cli.compile import compile_command
+    from tfx_feeder.pipeline.orchestration import compiled_pipeline, compiler
 
     root = tmp_path_factory.mktemp("compiled")
     with pytest.MonkeyPatch.context() as patch:
@@ -46,8 +46,8 @@ def compiled(tmp_path_factory):
         patch.syspath_prepend(str(TINY))
         import tiny_pipeline
 
-        tiny = compiling.compile_pipeline(tiny_pipeline.create(), exit_handlers=["Tell"])
-    ir.write(tiny, root / "tiny.json")
+        tiny = compiler.compile_pipeline(tiny_pipeline.create(), exit_handlers=["Tell"])
+    compiled_pipeline.write(tiny, root / "tiny.json")
     reference = root / "airflow" / "pipeline.json"
     options = ["--root", str(root), "--span", "1", "--output", str(reference)]
     compile_command.main(options, standalone_mode=False)

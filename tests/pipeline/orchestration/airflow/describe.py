@@ -12,7 +12,7 @@ from typing import Any
 
 import jinja2
 
-from tfx_feeder.components.common.errors import ConfigError
+from tfx_feeder.common.errors import ConfigError
 from tfx_feeder.pipeline.orchestration import airflow
 
 

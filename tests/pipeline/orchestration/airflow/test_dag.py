@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from tfx_feeder.pipeline.orchestration import ir
-from tfx_feeder.pipeline.orchestration.cluster import Cluster
-from tfx_feeder.pipeline.orchestration.ir import PipelineFile
+from tfx_feeder.pipeline.orchestration import compiled_pipeline
+from tfx_feeder.pipeline.orchestration.compiled_pipeline import PipelineFile
+from tfx_feeder.pipeline.orchestration.kubernetes.cluster import Cluster
 from tfx_feeder.pipeline.orchestration.resources import Resources
 
 ROOT = Path(__file__).parents[4]
@@ -61,7 +61,7 @@ CALLS = {
         tags=["shop"],
     )""",
     "pods": f"""
-from tfx_feeder.pipeline.orchestration.cluster import Cluster
+from tfx_feeder.pipeline.orchestration.kubernetes.cluster import Cluster
 cluster = Cluster("shop", workers=2, job="/data/shop.job")
 chief = {{"labels": cluster.labels("chief", 0), "env_vars": cluster.environment("chief", 0)}}
 nodes = {{"Trainer": chief}}
@@ -92,7 +92,7 @@ dag = made(retrain_options=[], compile_options=["--factory", "shop:create"])""",
 def dags(airflow, tmp_path_factory):
     """What Airflow makes of the calls."""
     home = tmp_path_factory.mktemp("airflow")
-    ir.write(FILE, home / "shop.json")
+    compiled_pipeline.write(FILE, home / "shop.json")
     prefix = PREFIX.format(compiled=str(home / "shop.json"))
     done = subprocess.run(
         [airflow.programs / "python", Path(__file__).with_name("describe.py")],
@@ -213,7 +213,7 @@ def test_mistakes_are_told_when_the_dag_is_parsed(dags, call, message):
 
 
 def test_dag_of_the_reference_pipeline_is_parsed(airflow, tmp_path):
-    ir.write(FILE, tmp_path / "airflow" / "pipeline.json")
+    compiled_pipeline.write(FILE, tmp_path / "airflow" / "pipeline.json")
     settings = {"TFX_FEEDER_ROOT": str(tmp_path), "TFX_FEEDER_BIN": "/opt/bin"}
     code = "import airflow_runner; print(airflow_runner.dag.task_ids)"
     env = airflow.environment(tmp_path) | settings | {"PYTHONPATH": str(ROOT)}

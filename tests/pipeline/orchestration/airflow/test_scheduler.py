@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from tfx_feeder.pipeline.lineage import Lineage
+from tfx_feeder.pipeline.metadata.lineage import Lineage
 from tfx_feeder.schemas import training_history
 
 pytestmark = pytest.mark.slow

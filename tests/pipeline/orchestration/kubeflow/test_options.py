@@ -4,10 +4,10 @@ import dataclasses
 
 import pytest
 
-from tfx_feeder.components.common.errors import ConfigError
-from tfx_feeder.pipeline.orchestration.cluster import Cluster
-from tfx_feeder.pipeline.orchestration.ir import PipelineFile
-from tfx_feeder.pipeline.orchestration.kubeflow_options import Kubeflow
+from tfx_feeder.common.errors import ConfigError
+from tfx_feeder.pipeline.orchestration.compiled_pipeline import PipelineFile
+from tfx_feeder.pipeline.orchestration.kubeflow.options import Kubeflow
+from tfx_feeder.pipeline.orchestration.kubernetes.cluster import Cluster
 
 
 def file(root: str) -> PipelineFile:

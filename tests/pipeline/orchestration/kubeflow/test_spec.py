@@ -13,15 +13,16 @@ import pytest
 import yaml
 from click.testing import CliRunner
 
-from tfx_feeder.pipeline.lineage import Lineage
-from tfx_feeder.pipeline.orchestration import ir, kubeflow_steps
-from tfx_feeder.pipeline.orchestration.cluster import Cluster
-from tfx_feeder.pipeline.orchestration.kubeflow_options import Kubeflow
+from tfx_feeder.pipeline.metadata.lineage import Lineage
+from tfx_feeder.pipeline.orchestration import compiled_pipeline
+from tfx_feeder.pipeline.orchestration.kubeflow import steps
+from tfx_feeder.pipeline.orchestration.kubeflow.options import Kubeflow
+from tfx_feeder.pipeline.orchestration.kubernetes.cluster import Cluster
 
 pytestmark = pytest.mark.slow
 
-RUNNER = Path(__file__).parents[3] / "kubeflow_runner.py"
-TINY = Path(__file__).parent / "tiny"
+RUNNER = Path(__file__).parents[4] / "kubeflow_runner.py"
+TINY = Path(__file__).parents[1] / "tiny"
 FACTORY = ("--factory", "tiny_pipeline:create", "--exit-handler", "Tell")
 WISH = ("--resources", "Judge=cpu:500m,memory:2Gi,nvidia.com/gpu:1")
 LOAD = """
@@ -154,7 +155,7 @@ def test_commands_run_in_the_order_of_the_edges(shared, spec, environment):
     assert ran.order.index("judge-worker-0") == ran.order.index("judge") + 1
     [said] = ran.said
     assert said.startswith(f"worker 0 waits for work in {shared}/tiny.job")
-    assert ir.read(shared / "kubeflow" / "run-1.json").exit_handlers == ("Tell",)
+    assert compiled_pipeline.read(shared / "kubeflow" / "run-1.json").exit_handlers == ("Tell",)
     made = {e.node: e.state for e in Lineage.open(shared).executions("run-1")}
     nodes = ("Gen", "Judge", "Sibling", "latest", "Push", "Tell")
     assert made == dict.fromkeys(nodes, "COMPLETE")
@@ -207,7 +208,7 @@ def test_a_decision_says_no_or_fails(reason, status, answer, tmp_path, environme
     options = Kubeflow(
         "i", claim="c", mount=str(tmp_path), compile_options=(), retrain_options=asked
     )
-    step = kubeflow_steps.decide(options)
+    step = steps.decide(options)
     output = tmp_path / "outputs" / "answer"
     ran = subprocess.run(
         ["sh", "-c", step.script, *step.arguments, output], env=environment, capture_output=True

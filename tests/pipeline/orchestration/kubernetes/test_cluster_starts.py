@@ -13,10 +13,10 @@ import pytest
 import yaml
 from click.testing import CliRunner
 
-from tfx_feeder.components.feeder_trainer.placing.addresses import free_addresses
-from tfx_feeder.pipeline.lineage import Lineage
-from tfx_feeder.pipeline.orchestration import ir
-from tfx_feeder.pipeline.orchestration.cluster_cli import cluster_command
+from tfx_feeder.components.feeder_trainer.distribution.addresses import free_addresses
+from tfx_feeder.pipeline.cli.cluster import cluster_command
+from tfx_feeder.pipeline.metadata.lineage import Lineage
+from tfx_feeder.pipeline.orchestration import compiled_pipeline
 from tfx_feeder.schemas import training_history
 
 pytestmark = [pytest.mark.slow, pytest.mark.multi_worker]
@@ -27,11 +27,11 @@ def file(root):
     """Returns a compiled pipeline whose data is there and whose training is due."""
     import tiny_training
 
-    from tfx_feeder.pipeline.orchestration.compiling import compile_pipeline
+    from tfx_feeder.pipeline.orchestration.compiler import compile_pipeline
     from tfx_feeder.pipeline.orchestration.node import run_node
 
     file = compile_pipeline(tiny_training.create())
-    ir.write(file, root / "p.json")
+    compiled_pipeline.write(file, root / "p.json")
     assert run_node(file, "Numbers", "monday").name == "DONE"
     return file
 
@@ -54,7 +54,7 @@ def members(manifests):
 def start(command, environment, log):
     program, *arguments = command
     assert program == "tfx-feeder"
-    main = "from tfx_feeder.pipeline.cli import main; main()"
+    main = "from tfx_feeder.pipeline.cli.main import main; main()"
     with log.open("w") as output:
         return subprocess.Popen(
             [sys.executable, "-c", main, *arguments],

@@ -2,10 +2,10 @@
 
 import pytest
 
-from tfx_feeder.components.common.errors import ConfigError
-from tfx_feeder.components.feeder_trainer.placing.task import Task
-from tfx_feeder.components.feeder_trainer.strategies import Strategy
-from tfx_feeder.pipeline.orchestration.cluster import Cluster
+from tfx_feeder.common.errors import ConfigError
+from tfx_feeder.components.feeder_trainer.distribution.cluster import Task
+from tfx_feeder.components.feeder_trainer.distribution.options import Strategy
+from tfx_feeder.pipeline.orchestration.kubernetes.cluster import Cluster
 
 JOB = "/data/digits.job"
 TEAM = Cluster("digits", workers=3, job=JOB)

@@ -8,8 +8,8 @@ from tfx import v1 as tfx
 from tfx.dsl.component.experimental.decorators import component
 
 from tfx_feeder.components import FeederTrainer
-from tfx_feeder.components.feeder_trainer.options import Feed
-from tfx_feeder.components.feeder_trainer.strategies import Strategy
+from tfx_feeder.components.feeder_trainer.distribution.options import Strategy
+from tfx_feeder.components.feeder_trainer.feed.options import Feed
 
 _SCHEMA = """
 feature { name: "x" type: FLOAT presence { min_fraction: 1 } shape { dim { size: 1 } } }

@@ -3,9 +3,8 @@
 import dataclasses
 import json
 
-from tfx_feeder.pipeline.report.compared_curves import compared_charts
-from tfx_feeder.pipeline.report.curves import speed_charts, training_charts
-from tfx_feeder.pipeline.report.training_rows import (
+from tfx_feeder.pipeline.report.charts.compare import compared_charts
+from tfx_feeder.pipeline.report.charts.rows import (
     MOST_POINTS,
     epoch_rows,
     metric_names,
@@ -13,6 +12,7 @@ from tfx_feeder.pipeline.report.training_rows import (
     setting_rows,
     thinned,
 )
+from tfx_feeder.pipeline.report.charts.training import speed_charts, training_charts
 
 
 def test_rows_hold_the_figures_of_every_epoch(history):

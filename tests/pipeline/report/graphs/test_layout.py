@@ -5,7 +5,7 @@ import itertools
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tfx_feeder.pipeline.report.layered import lay_out
+from tfx_feeder.pipeline.report.graphs.layout import lay_out
 
 
 def test_each_node_stands_after_its_predecessors():

@@ -3,7 +3,6 @@
 import multiprocessing
 import os
 import signal
-import sys
 import threading
 import time
 from pathlib import Path
@@ -12,13 +11,10 @@ import keras
 import numpy as np
 import pytest
 
-from tfx_feeder.components.feeder_trainer.strategies import Strategy
-from tfx_feeder.components.feeder_trainer.training import train
+from tests.components.feeder_trainer.distribution.workers import cluster_training
+from tfx_feeder.components.feeder_trainer.distribution.options import Strategy
+from tfx_feeder.components.feeder_trainer.train import train
 from tfx_feeder.schemas.training_history import History
-
-sys.path.insert(0, str(Path(__file__).parent))  # So that a child process finds the job as well.
-
-import cluster_job
 
 pytestmark = [pytest.mark.multi_worker, pytest.mark.slow]
 
@@ -40,7 +36,7 @@ def kill(folder: Path, name: str) -> None:
 def train_and_kill(folder: Path, strategy: Strategy, victim: str) -> History:
     killer = threading.Thread(target=kill, args=(folder, victim), daemon=True)
     killer.start()
-    history = train(cluster_job.job(folder, strategy))
+    history = train(cluster_training.job(folder, strategy))
     killer.join()
     return history
 
@@ -48,12 +44,12 @@ def train_and_kill(folder: Path, strategy: Strategy, victim: str) -> History:
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> list[np.ndarray]:
     folder = tmp_path_factory.mktemp("undisturbed")
-    train(cluster_job.job(folder, Strategy.sequential()))
+    train(cluster_training.job(folder, Strategy.sequential()))
     return weights(folder)
 
 
 def assert_equal(got: list[np.ndarray], expected: list[np.ndarray]) -> None:
-    np.testing.assert_array_equal(got[0], np.full(cluster_job.NUM_EXAMPLES, 30))
+    np.testing.assert_array_equal(got[0], np.full(cluster_training.NUM_EXAMPLES, 30))
     for mine, theirs in zip(got[2:], expected[2:], strict=True):
         np.testing.assert_allclose(mine, theirs, rtol=1e-3, atol=1e-4)
 
@@ -68,7 +64,7 @@ def test_a_killed_worker_costs_no_example(
     assert (kinds.count("resume"), kinds.count("restart")) == (1, 1)
     assert history.placement is not None
     assert history.placement.attempts == 2
-    assert [row.examples for row in history.epochs] == [203] * cluster_job.EPOCHS
+    assert [row.examples for row in history.epochs] == [203] * cluster_training.EPOCHS
     assert_equal(weights(tmp_path / "job"), undisturbed)
 
 
@@ -77,12 +73,12 @@ def test_another_number_of_workers_goes_on_with_the_next_example(
 ) -> None:
     folder = tmp_path / "job"
     context = multiprocessing.get_context("spawn")
-    parent = context.Process(target=cluster_job.train_over_three, args=(str(folder),))
+    parent = context.Process(target=cluster_training.train_over_three, args=(str(folder),))
     parent.start()
     kill(folder, "parent")
     parent.join()
 
-    history = train(cluster_job.job(folder, Strategy.multi_worker("local:2")))
+    history = train(cluster_training.job(folder, Strategy.multi_worker("local:2")))
 
     assert [event.kind for event in history.events].count("resume") == 1
     assert {row.replicas for row in history.epochs} == {2, 3}
@@ -96,5 +92,5 @@ def test_a_killed_peer_makes_all_begin_again(tmp_path: Path) -> None:
 
     assert history.placement is not None
     assert history.placement.attempts == 2
-    assert [row.examples for row in history.epochs] == [203] * cluster_job.EPOCHS
+    assert [row.examples for row in history.epochs] == [203] * cluster_training.EPOCHS
     assert all(np.isfinite(values).all() for values in weights(folder))

@@ -11,17 +11,19 @@ from pathlib import Path
 
 import pytest
 
-from tfx_feeder.components.common.errors import ConfigError, FeederError
-from tfx_feeder.components.feeder_trainer.placing import worker
-from tfx_feeder.components.feeder_trainer.placing.layout import Layout
-from tfx_feeder.components.feeder_trainer.placing.member import JOB, follow, lead
-from tfx_feeder.components.feeder_trainer.placing.processes import LostError, ProcessError
-from tfx_feeder.components.feeder_trainer.placing.task import VARIABLE, Task
+from tests.components.feeder_trainer.distribution.workers import processes as jobs
+from tests.components.feeder_trainer.distribution.workers.waiting import wait_for
+from tfx_feeder.common.errors import ConfigError, FeederError
+from tfx_feeder.components.feeder_trainer.distribution.cluster import VARIABLE, Task
+from tfx_feeder.components.feeder_trainer.distribution.launcher import worker
+from tfx_feeder.components.feeder_trainer.distribution.launcher.rendezvous import JOB, follow, lead
+from tfx_feeder.components.feeder_trainer.distribution.launcher.supervisor import (
+    LostError,
+    ProcessError,
+)
+from tfx_feeder.components.feeder_trainer.distribution.layout import Layout
 
-sys.path.insert(0, str(Path(__file__).parent))  # So that a child process finds the jobs as well.
-
-import process_jobs as jobs
-from waiting import wait_for
+ROOT = Path(__file__).parents[5]
 
 pytestmark = pytest.mark.multi_worker
 Start = Callable[..., subprocess.Popen[str]]
@@ -41,8 +43,8 @@ def start(path: Path) -> Iterator[Start]:
     started = []
 
     def start(task: Task, timeout: str = "60s") -> subprocess.Popen[str]:
-        program = "from tfx_feeder.pipeline.cli import main; main()"
-        environment = {VARIABLE: task.to_json(), "PYTHONPATH": str(Path(__file__).parent)}
+        program = "from tfx_feeder.pipeline.cli.main import main; main()"
+        environment = {VARIABLE: task.to_json(), "PYTHONPATH": str(ROOT)}
         process = subprocess.Popen(
             [sys.executable, "-c", program, "worker", "--timeout", timeout],
             env=os.environ | environment,

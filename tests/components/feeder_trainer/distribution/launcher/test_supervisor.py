@@ -4,21 +4,17 @@ import logging
 import multiprocessing
 import os
 import signal
-import sys
 import time
 from pathlib import Path
 
 import pytest
 
-from tfx_feeder.components.common.errors import ConfigError
-from tfx_feeder.components.feeder_trainer.placing.layout import Layout
-from tfx_feeder.components.feeder_trainer.placing.processes import ProcessError, run
-from tfx_feeder.components.feeder_trainer.placing.start import workers_of
-
-sys.path.insert(0, str(Path(__file__).parent))  # So that a child process finds the jobs as well.
-
-import process_jobs as jobs
-from waiting import wait_for
+from tests.components.feeder_trainer.distribution.workers import processes as jobs
+from tests.components.feeder_trainer.distribution.workers.waiting import wait_for
+from tfx_feeder.common.errors import ConfigError
+from tfx_feeder.components.feeder_trainer.distribution.launcher.launch import workers_of
+from tfx_feeder.components.feeder_trainer.distribution.launcher.supervisor import ProcessError, run
+from tfx_feeder.components.feeder_trainer.distribution.layout import Layout
 
 pytestmark = pytest.mark.multi_worker
 TEAM = Layout("team", 2)

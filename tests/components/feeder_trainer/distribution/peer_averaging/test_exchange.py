@@ -1,21 +1,16 @@
 """Snapshots between peers: real servers on this machine, without TensorFlow."""
 
 import contextlib
-import sys
 import threading
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from tfx_feeder.components.feeder_trainer.placing.peer_exchange import Exchange, mean
-from tfx_feeder.components.feeder_trainer.placing.peer_node import Message, Node
-
-sys.path.insert(0, str(Path(__file__).parent))
-
-from waiting import wait_for
+from tests.components.feeder_trainer.distribution.workers.waiting import wait_for
+from tfx_feeder.components.feeder_trainer.distribution.peer_averaging.exchange import Exchange, mean
+from tfx_feeder.components.feeder_trainer.distribution.peer_averaging.node import Message, Node
 
 LONG_S = 30.0
 

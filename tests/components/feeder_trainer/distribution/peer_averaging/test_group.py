@@ -8,23 +8,19 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from tfx_feeder.components.feeder_trainer.placing.addresses import free_addresses
-from tfx_feeder.components.feeder_trainer.placing.peer_node import (
+from tests.components.feeder_trainer.distribution.workers.waiting import wait_for
+from tfx_feeder.components.feeder_trainer.distribution.addresses import free_addresses
+from tfx_feeder.components.feeder_trainer.distribution.peer_averaging.group import PeerTeam
+from tfx_feeder.components.feeder_trainer.distribution.peer_averaging.node import (
     Node,
     PeerLostError,
     UnreachableError,
 )
-from tfx_feeder.components.feeder_trainer.placing.peer_team import PeerTeam
-
-sys.path.insert(0, str(Path(__file__).parent))
-
-from waiting import wait_for
 
 LONG_S = 30.0
 
@@ -190,8 +186,8 @@ def test_members_may_be_there_before_the_chief(make_nodes: Any) -> None:
 MEMBER = """
 import sys, time
 import numpy as np
-from tfx_feeder.components.feeder_trainer.placing.peer_node import Node
-from tfx_feeder.components.feeder_trainer.placing.peer_team import PeerTeam
+from tfx_feeder.components.feeder_trainer.distribution.peer_averaging.node import Node
+from tfx_feeder.components.feeder_trainer.distribution.peer_averaging.group import PeerTeam
 
 node = Node(sys.argv[2:], int(sys.argv[1]))
 team = PeerTeam(node, timeout_s=1)

@@ -5,8 +5,8 @@ import socket
 import numpy as np
 import pytest
 
-from tfx_feeder.components.common.errors import ConfigError
-from tfx_feeder.components.feeder_trainer.placing.peer_node import Message, Node
+from tfx_feeder.common.errors import ConfigError
+from tfx_feeder.components.feeder_trainer.distribution.peer_averaging.node import Message, Node
 
 
 @pytest.mark.parametrize("kind", ["float32", "float64"])

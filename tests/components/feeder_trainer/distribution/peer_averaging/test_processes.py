@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 
-from tfx_feeder.components.feeder_trainer.placing.addresses import free_addresses
+from tfx_feeder.components.feeder_trainer.distribution.addresses import free_addresses
 
 pytestmark = [pytest.mark.multi_worker, pytest.mark.slow]
 
-JOB = Path(__file__).with_name("peer_job.py")
+JOB = Path(__file__).parents[1] / "workers" / "peer_training.py"
 LONG_S = 120
 
 

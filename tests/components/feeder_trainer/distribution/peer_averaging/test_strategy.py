@@ -10,16 +10,16 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfx_feeder.components.common.errors import ConfigError
-from tfx_feeder.components.feeder_trainer.placing.addresses import free_addresses
-from tfx_feeder.components.feeder_trainer.placing.peer_averaging import (
+from tfx_feeder.common.errors import ConfigError
+from tfx_feeder.components.feeder_trainer.distribution.addresses import free_addresses
+from tfx_feeder.components.feeder_trainer.distribution.cluster import Task
+from tfx_feeder.components.feeder_trainer.distribution.options import Strategy
+from tfx_feeder.components.feeder_trainer.distribution.peer_averaging.strategy import (
     PeerSteps,
     open_placement,
     steps_per_exchange,
 )
-from tfx_feeder.components.feeder_trainer.placing.task import Task
-from tfx_feeder.components.feeder_trainer.step import CompiledSteps
-from tfx_feeder.components.feeder_trainer.strategies import Strategy
+from tfx_feeder.components.feeder_trainer.training.train_step import CompiledSteps
 
 SIZE = 12
 X = np.random.default_rng(0).normal(size=(48, 5)).astype(np.float32)

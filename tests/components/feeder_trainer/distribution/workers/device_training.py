@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 import tensorflow as tf
 
-from tfx_feeder.components.feeder_trainer.placing.devices import open_devices
-from tfx_feeder.components.feeder_trainer.placing.task import Task
+from tfx_feeder.components.feeder_trainer.distribution.cluster import Task
+from tfx_feeder.components.feeder_trainer.distribution.devices import open_devices
 
 
 def opened(named: Sequence[str], task: Task | None) -> tuple[list[str], int]:

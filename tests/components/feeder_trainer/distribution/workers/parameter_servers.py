@@ -16,17 +16,19 @@ import numpy as np
 import tensorflow as tf
 from sklearn.datasets import load_digits
 
-from tfx_feeder.components.common.errors import ConfigError
-from tfx_feeder.components.feeder_trainer.model_source import set_learning_rate
-from tfx_feeder.components.feeder_trainer.model_state import capture, restore
-from tfx_feeder.components.feeder_trainer.placing.layout import Layout
-from tfx_feeder.components.feeder_trainer.placing.parameter_server import open_placement
-from tfx_feeder.components.feeder_trainer.placing.placement import Placement
-from tfx_feeder.components.feeder_trainer.placing.sequential import open_placement as alone
-from tfx_feeder.components.feeder_trainer.placing.server_workers import is_answering
-from tfx_feeder.components.feeder_trainer.placing.task import VARIABLE, Task
-from tfx_feeder.components.feeder_trainer.step import LOSS
-from tfx_feeder.components.feeder_trainer.strategies import Strategy
+from tfx_feeder.common.errors import ConfigError
+from tfx_feeder.components.feeder_trainer.distribution.cluster import VARIABLE, Task
+from tfx_feeder.components.feeder_trainer.distribution.context import Placement
+from tfx_feeder.components.feeder_trainer.distribution.layout import Layout
+from tfx_feeder.components.feeder_trainer.distribution.options import Strategy
+from tfx_feeder.components.feeder_trainer.distribution.parameter_server.strategy import (
+    open_placement,
+)
+from tfx_feeder.components.feeder_trainer.distribution.parameter_server.workers import is_answering
+from tfx_feeder.components.feeder_trainer.distribution.single_device import open_placement as alone
+from tfx_feeder.components.feeder_trainer.model.builder import set_learning_rate
+from tfx_feeder.components.feeder_trainer.model.state import capture, restore
+from tfx_feeder.components.feeder_trainer.training.train_step import LOSS
 
 SIZES = [32] * 5 + [7, 1]
 
@@ -336,7 +338,9 @@ def survive(name: str, task: Task) -> dict[str, Any]:
 def servers(task: Task) -> Iterator[dict[str, subprocess.Popen]]:
     """Starts all servers of a cluster, that nobody brings back."""
     program = "import os; from tfx_feeder.components.feeder_trainer"
-    program += ".placing import worker, task; worker.serve(task.Task.from_env(os.environ))"
+    program += ".distribution import cluster; from tfx_feeder.components.feeder_trainer"
+    program += ".distribution.launcher import worker"
+    program += "; worker.serve(cluster.Task.from_env(os.environ))"
     with contextlib.ExitStack() as stack:
         started = {}
         for kind in ("worker", "ps"):

@@ -1,6 +1,6 @@
 """A member of a team that averages with its peers, as a process: learns handwritten digits.
 
-``python peer_job.py INDEX EXCHANGE SEED EPOCHS WIDTH ADDRESS...`` prints a line of JSON an epoch.
+``python peer_training.py INDEX EXCHANGE SEED EPOCHS WIDTH ADDRESS...`` prints a JSON line an epoch.
 """
 
 import json
@@ -19,10 +19,12 @@ def main(index: int, exchange: str, seed: int, epochs: int, width: int, where: l
     import tensorflow as tf
     from sklearn.datasets import load_digits
 
-    from tfx_feeder.components.feeder_trainer.feeding.untuned import untuned
-    from tfx_feeder.components.feeder_trainer.placing.peer_averaging import open_placement
-    from tfx_feeder.components.feeder_trainer.placing.task import Task
-    from tfx_feeder.components.feeder_trainer.strategies import Strategy
+    from tfx_feeder.components.feeder_trainer.distribution.cluster import Task
+    from tfx_feeder.components.feeder_trainer.distribution.options import Strategy
+    from tfx_feeder.components.feeder_trainer.distribution.peer_averaging.strategy import (
+        open_placement,
+    )
+    from tfx_feeder.components.feeder_trainer.feed.tfdata import untuned
 
     strategy = Strategy.peer_averaging(f"local:{len(where)}", exchange=exchange)
     placement = open_placement(strategy, Task({"worker": where}, "worker", index), timeout_s=10)

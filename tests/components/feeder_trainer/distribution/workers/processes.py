@@ -8,14 +8,13 @@ import subprocess
 import time
 from pathlib import Path
 
-from waiting import wait_for
-
-from tfx_feeder.components.common.errors import ConfigError, FeederError
-from tfx_feeder.components.feeder_trainer.placing.addresses import is_answering
-from tfx_feeder.components.feeder_trainer.placing.layout import Layout
-from tfx_feeder.components.feeder_trainer.placing.member import lead
-from tfx_feeder.components.feeder_trainer.placing.processes import run
-from tfx_feeder.components.feeder_trainer.placing.task import VARIABLE, Task
+from tests.components.feeder_trainer.distribution.workers.waiting import wait_for
+from tfx_feeder.common.errors import ConfigError, FeederError
+from tfx_feeder.components.feeder_trainer.distribution.addresses import is_answering
+from tfx_feeder.components.feeder_trainer.distribution.cluster import VARIABLE, Task
+from tfx_feeder.components.feeder_trainer.distribution.launcher.rendezvous import lead
+from tfx_feeder.components.feeder_trainer.distribution.launcher.supervisor import run
+from tfx_feeder.components.feeder_trainer.distribution.layout import Layout
 
 
 class PeerLostError(FeederError):

@@ -7,13 +7,13 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tfx_feeder.components.common.errors import ConfigError
-from tfx_feeder.components.feeder_trainer.model_state import capture, restore
-from tfx_feeder.components.feeder_trainer.placing.central_storage import TowerSteps
-from tfx_feeder.components.feeder_trainer.placing.placement import Placement, open_placement
-from tfx_feeder.components.feeder_trainer.placing.task import Task
-from tfx_feeder.components.feeder_trainer.step import CompiledSteps
-from tfx_feeder.components.feeder_trainer.strategies import Strategy
+from tfx_feeder.common.errors import ConfigError
+from tfx_feeder.components.feeder_trainer.distribution.central_storage import TowerSteps
+from tfx_feeder.components.feeder_trainer.distribution.cluster import Task
+from tfx_feeder.components.feeder_trainer.distribution.context import Placement, open_placement
+from tfx_feeder.components.feeder_trainer.distribution.options import Strategy
+from tfx_feeder.components.feeder_trainer.model.state import capture, restore
+from tfx_feeder.components.feeder_trainer.training.train_step import CompiledSteps
 
 DEVICES = ("CPU:0", "CPU:1", "CPU:2")
 SIZES = (7, 7, 5, 3, 1)

@@ -7,10 +7,10 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tfx_feeder.components.feeder_trainer.model_state import capture, restore
-from tfx_feeder.components.feeder_trainer.placing.placement import Placement, open_placement
-from tfx_feeder.components.feeder_trainer.placing.task import Task
-from tfx_feeder.components.feeder_trainer.strategies import Strategy
+from tfx_feeder.components.feeder_trainer.distribution.cluster import Task
+from tfx_feeder.components.feeder_trainer.distribution.context import Placement, open_placement
+from tfx_feeder.components.feeder_trainer.distribution.options import Strategy
+from tfx_feeder.components.feeder_trainer.model.state import capture, restore
 
 SIZES = ([8] * 3, [5], [6] * 2, [1])
 """Global batch sizes of each call; some do not split evenly, and one leaves a replica without."""
