@@ -1,5 +1,7 @@
 """Stores as TFX writes them, made by the ML Metadata client."""
 
+import dataclasses
+import json
 from pathlib import Path
 
 import ml_metadata as mlmd
@@ -118,3 +120,29 @@ def make_mlmd_store():
 def make_store_with_files():
     """Returns the class ``StoreWithFiles``."""
     return StoreWithFiles
+
+
+@pytest.fixture
+def trained_by():
+    """Returns a function from a strategy to a pipeline of Gen and Trainer, a FeederTrainer."""
+
+    def trained_by(strategy, root="/data/shop"):
+        said = {"field_value": {"string_value": json.dumps(dataclasses.asdict(strategy))}}
+        name = "tfx_feeder.components.feeder_trainer.component.FeederTrainer"
+        trainer = {
+            "node_info": {"id": "Trainer", "type": {"name": name}},
+            "upstream_nodes": ["Gen"],
+            "parameters": {"parameters": {"strategy": said}},
+        }
+        nodes = ({"node_info": {"id": "Gen"}}, trainer)
+        from tfx_feeder.pipeline.orchestration.compiled_pipeline import PipelineFile
+
+        return PipelineFile(
+            {
+                "pipeline_info": {"id": "My shop"},
+                "runtime_spec": {"pipeline_root": {"field_value": {"string_value": root}}},
+                "nodes": [{"pipeline_node": node} for node in nodes],
+            }
+        )
+
+    return trained_by

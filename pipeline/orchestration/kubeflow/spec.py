@@ -21,8 +21,8 @@ from tfx_feeder.common.errors import ConfigError
 from tfx_feeder.pipeline.metadata.env import PASSWORD_VARIABLE, STORE_VARIABLE
 from tfx_feeder.pipeline.orchestration import compiled_pipeline
 from tfx_feeder.pipeline.orchestration.compiled_pipeline import PipelineFile
+from tfx_feeder.pipeline.orchestration.kubeflow import steps
 from tfx_feeder.pipeline.orchestration.kubeflow.options import Kubeflow
-from tfx_feeder.pipeline.orchestration.kubeflow.spec import steps
 from tfx_feeder.pipeline.orchestration.kubeflow.steps import ANSWER, YES, Step
 from tfx_feeder.pipeline.orchestration.kubernetes.cluster import Cluster
 

@@ -9,9 +9,9 @@ import pytest
 SCRIPT = """
     import logging, os, sys, warnings
     from pathlib import Path
-    from tfx_feeder.pipeline import logs
+    from tfx_feeder.pipeline.runner.log_file import to_file
 
-    with logs.to_file(Path(sys.argv[1]), verbose={verbose}) as screen:
+    with to_file(Path(sys.argv[1]), verbose={verbose}) as screen:
         print("from python")
         os.write(2, b"from C++\\n")
         logging.getLogger("absl").info("from a logger")
