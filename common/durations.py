@@ -2,6 +2,7 @@
 
 import itertools
 import re
+from datetime import datetime, timezone
 
 from tfx_feeder.common.errors import ConfigError
 
@@ -55,3 +56,29 @@ def write_duration(seconds: float) -> str:
             amount, rest = divmod(steps, round(size / step))
             return f"{amount}{unit}" + (f"{rest}{smaller}" if rest else "")
     return f"{round(seconds)}s"
+
+
+def format_time(time: datetime) -> str:
+    """Returns a time in the zone of this machine, to the second."""
+    return f"{time.astimezone():%Y-%m-%d %H:%M:%S}"
+
+
+def format_age(time: datetime, now: datetime | None = None) -> str:
+    """Returns how long ago a time was, in the largest fitting unit."""
+    seconds = max(0.0, ((now or datetime.now(timezone.utc)) - time).total_seconds())
+    for unit, length in (("d", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= length:
+            return f"{seconds / length:.0f} {unit}"
+    return f"{seconds:.0f} s"
+
+
+def format_elapsed(seconds: float) -> str:
+    """Returns a duration: ``0.4 s``, ``12 s``, ``3 min 20 s`` or ``2 h 5 min``."""
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"

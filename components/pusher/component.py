@@ -9,7 +9,7 @@ from tfx import types
 from tfx.components.pusher import component, executor
 from tfx.dsl.components.base import executor_spec
 
-from tfx_feeder.pipeline.metadata.models import WITHDRAWN
+from tfx_feeder.schemas.properties import WITHDRAWN
 
 
 class Executor(executor.Executor):

@@ -14,7 +14,7 @@ from tfx.dsl.input_resolution.strategies.latest_blessed_model_strategy import (
 )
 
 from tfx_feeder.common.errors import DataError
-from tfx_feeder.pipeline.metadata.models import WITHDRAWN
+from tfx_feeder.schemas.properties import WITHDRAWN
 
 
 class BlessedBefore(LatestBlessedModelStrategy):

@@ -9,7 +9,8 @@ import click
 from rich.console import RenderableType
 from rich.markup import escape
 
-from tfx_feeder.pipeline.cli.console import age, print_json, show, table, when
+from tfx_feeder.common.durations import format_age, format_time
+from tfx_feeder.pipeline.cli.console import print_json, show, table
 from tfx_feeder.pipeline.cli.listing import all_option, left_out, newest_option
 from tfx_feeder.pipeline.cli.options import store_options
 from tfx_feeder.pipeline.metadata.describe import Item, item, state
@@ -110,8 +111,8 @@ def types_table(rows: Sequence[TypeRow]) -> RenderableType:
     """Returns the types as a table."""
     made = table("Artifacts", "type", "number", "newest", "made", "ago", right=("number", "newest"))
     for row in rows:
-        name, made_at = escape(row.type_name), when(row.newest_at)
-        made.add_row(name, f"{row.count:,}", str(row.newest_id), made_at, age(row.newest_at))
+        name, made_at = escape(row.type_name), format_time(row.newest_at)
+        made.add_row(name, f"{row.count:,}", str(row.newest_id), made_at, format_age(row.newest_at))
     return made
 
 
@@ -119,7 +120,9 @@ def artifacts_table(items: Sequence[Item], title: str) -> RenderableType:
     """Returns artifacts as a table."""
     made = table(escape(title), "made", "artifact", right=("made",))
     for entry in items:
-        made.add_row(f"{age(entry.created)} ago", f"{entry.label}\n[dim]{escape(entry.uri)}[/]")
+        made.add_row(
+            f"{format_age(entry.created)} ago", f"{entry.label}\n[dim]{escape(entry.uri)}[/]"
+        )
     # So that a path can be copied.
     made.columns[-1].overflow = "fold"
     return made
@@ -129,7 +132,7 @@ def artifact_lines(details: ArtifactDetails) -> Iterator[RenderableType]:
     """Yields one artifact as a table and lines of markup."""
     entry = details.item
     yield f"[bold]{entry.name}[/]  {escape(entry.uri)}{_mark(entry)}"
-    yield f"Made {when(entry.created)}, {age(entry.created)} ago{_state(entry)}"
+    yield f"Made {format_time(entry.created)}, {format_age(entry.created)} ago{_state(entry)}"
     if details.maker:
         yield f"By {_told(details.maker)}"
     for use in details.users:

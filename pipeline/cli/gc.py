@@ -14,8 +14,8 @@ from rich.console import RenderableType
 from rich.filesize import decimal
 from rich.markup import escape
 
-from tfx_feeder.common.durations import read_duration
-from tfx_feeder.pipeline.cli.console import age, print_json, show, table
+from tfx_feeder.common.durations import format_age, read_duration
+from tfx_feeder.pipeline.cli.console import print_json, show, table
 from tfx_feeder.pipeline.cli.options import store_options
 from tfx_feeder.pipeline.metadata.gc import Files, sort_files
 from tfx_feeder.pipeline.metadata.lineage import Lineage
@@ -137,6 +137,6 @@ def _table(
     drawn = table(title, column, "artifacts", "size", "oldest", right=("artifacts", "size"))
     for name, group in groups.items():
         size = decimal(sum(each.size_bytes for each in group))
-        oldest = age(min(each.created for each in group))
+        oldest = format_age(min(each.created for each in group))
         drawn.add_row(escape(name), f"{len(group):,}", size, oldest)
     return drawn

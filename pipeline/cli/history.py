@@ -8,8 +8,9 @@ import click
 from rich.console import RenderableType
 from rich.markup import escape
 
+from tfx_feeder.common.durations import format_elapsed
 from tfx_feeder.common.errors import DataError
-from tfx_feeder.pipeline.cli.console import duration, print_json, show, table
+from tfx_feeder.pipeline.cli.console import print_json, show, table
 from tfx_feeder.pipeline.cli.options import store_options
 from tfx_feeder.pipeline.cli.plots import Chart, Charts, Line
 from tfx_feeder.pipeline.metadata.describe import is_local
@@ -62,7 +63,7 @@ def history_lines(found: ModelHistory) -> Iterator[RenderableType]:
     spans = ", ".join(map(str, found.model.spans))
     yield (
         f"{history.num_examples:,} examples{f' of span {spans}' if spans else ''}; "
-        f"{_epochs(len(history.epochs))} in {duration(history.seconds)}; "
+        f"{_epochs(len(history.epochs))} in {format_elapsed(history.seconds)}; "
         f"strategy {escape(history.strategy)}; policy {escape(history.policy)}"
     )
     if history.epochs:

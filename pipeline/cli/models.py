@@ -7,8 +7,9 @@ import click
 from rich.console import RenderableType
 from rich.markup import escape
 
+from tfx_feeder.common.durations import format_age
 from tfx_feeder.common.errors import DataError
-from tfx_feeder.pipeline.cli.console import age, print_json, show, table
+from tfx_feeder.pipeline.cli.console import print_json, show, table
 from tfx_feeder.pipeline.cli.listing import all_option, left_out, newest_option
 from tfx_feeder.pipeline.cli.options import store_options
 from tfx_feeder.pipeline.metadata.describe import files_gone
@@ -56,12 +57,12 @@ def models_table(rows: Sequence[ModelRow]) -> RenderableType:
         made.add_row(
             f"{model.model.id}{' [red]files gone[/]' if row.gone else ''}",
             *([escape(model.pipeline)] if several else []),
-            f"{age(model.created)} ago",
+            f"{format_age(model.created)} ago",
             ", ".join(map(str, model.spans)),
             f"{escape(row.metric.metric)} {row.metric.candidate:.4f}" if row.metric else "",
             blessed(model),
             f"{escape(pushed.version)}{_standing(model)}" if pushed else "",
-            f"{age(pushed.at)} ago" if pushed else "",
+            f"{format_age(pushed.at)} ago" if pushed else "",
         )
     return made
 

@@ -8,7 +8,8 @@ import click
 from rich.console import RenderableType
 from rich.markup import escape
 
-from tfx_feeder.pipeline.cli.console import age, print_json, show, table, when
+from tfx_feeder.common.durations import format_age, format_time
+from tfx_feeder.pipeline.cli.console import print_json, show, table
 from tfx_feeder.pipeline.cli.options import store_options
 from tfx_feeder.pipeline.metadata.describe import Item, elapsed, error, item, state
 from tfx_feeder.pipeline.metadata.lineage import Lineage
@@ -96,7 +97,7 @@ def run_lines(details: RunDetails) -> Iterator[RenderableType]:
     """Yields a run as tables and lines of markup."""
     yield f"[bold]Run {escape(details.id)}[/] of pipeline {escape(details.pipeline)}"
     took = elapsed(details.state, details.seconds, details.began)
-    began = f"{when(details.began)}, {age(details.began)} ago"
+    began = f"{format_time(details.began)}, {format_age(details.began)} ago"
     yield f"{state(details.state)}; began {began}{f'; took {took}' if took else ''}"
     made = table("", "component", "state", "took", "made", right=("took",))
     for node in details.nodes:

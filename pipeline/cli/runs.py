@@ -9,7 +9,8 @@ import click
 from rich.console import RenderableType
 from rich.markup import escape
 
-from tfx_feeder.pipeline.cli.console import age, print_json, show, table
+from tfx_feeder.common.durations import format_age
+from tfx_feeder.pipeline.cli.console import print_json, show, table
 from tfx_feeder.pipeline.cli.listing import all_option, left_out, newest_option
 from tfx_feeder.pipeline.cli.options import store_options
 from tfx_feeder.pipeline.metadata.describe import elapsed, state
@@ -69,7 +70,7 @@ def runs_table(rows: Sequence[RunRow]) -> RenderableType:
         made.add_row(
             escape(row.id),
             *([escape(row.pipeline)] if several else []),
-            f"{age(row.began)} ago",
+            f"{format_age(row.began)} ago",
             elapsed(row.state, row.seconds, row.began),
             _state(row),
             "\n".join(f"{model.model.id} {standing(model)}" for model in row.models),

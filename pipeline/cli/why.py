@@ -8,8 +8,9 @@ from rich.console import RenderableType
 from rich.markup import escape
 from rich.table import Table
 
+from tfx_feeder.common.durations import format_time
 from tfx_feeder.common.errors import DataError
-from tfx_feeder.pipeline.cli.console import print_json, show, when
+from tfx_feeder.pipeline.cli.console import print_json, show
 from tfx_feeder.pipeline.cli.diff import Row, compare
 from tfx_feeder.pipeline.cli.options import store_options
 from tfx_feeder.pipeline.metadata.describe import error
@@ -122,7 +123,7 @@ def _why_trained(lineage: Lineage, model: ModelVersion) -> Iterator[str]:
     if trainer is None:
         yield "The store does not say what made it."
         return
-    yield f"{trainer.node} of pipeline {trainer.pipeline} made it on {when(model.created)}."
+    yield f"{trainer.node} of pipeline {trainer.pipeline} made it on {format_time(model.created)}."
     if reason := reason_of(trainer):
         yield f"It was trained again because: {reason}."
     makers = ((artifact, origins.maker(artifact.id)) for artifact in reversed(recent))
@@ -188,7 +189,8 @@ def _why_blessed(
 
 def _why_pushed(model: ModelVersion, users: Iterable[Execution]) -> Iterator[str]:
     for push in model.pushes:
-        yield f"Version {push.version}, {when(push.at)}, by run {push.run_id}: {push.destination}"
+        made = f"{format_time(push.at)}, by run {push.run_id}"
+        yield f"Version {push.version}, {made}: {push.destination}"
     if model.pushes:
         return
     users = list(users)

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 import ml_metadata as mlmd
 
 from tfx_feeder.pipeline.deployment.rollback import Rollback
-from tfx_feeder.pipeline.metadata.models import WITHDRAWN
+from tfx_feeder.schemas.properties import WITHDRAWN
 
 
 @contextmanager

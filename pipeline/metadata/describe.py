@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 from rich.markup import escape
 
-from tfx_feeder.pipeline.cli.console import duration
+from tfx_feeder.common.durations import format_elapsed
 from tfx_feeder.pipeline.metadata import models
 from tfx_feeder.pipeline.metadata.types import (
     CACHED,
@@ -21,6 +21,7 @@ from tfx_feeder.pipeline.metadata.types import (
     Artifact,
     Execution,
 )
+from tfx_feeder.schemas.properties import WITHDRAWN
 
 _STATES = {
     COMPLETE: "[green]complete[/]",
@@ -118,8 +119,8 @@ def elapsed(name: str, seconds: float, since: datetime) -> str:
     if name == CACHED:
         return ""
     if name == RUNNING:
-        return f"{duration((datetime.now(timezone.utc) - since).total_seconds())} so far"
-    return duration(seconds)
+        return f"{format_elapsed((datetime.now(timezone.utc) - since).total_seconds())} so far"
+    return format_elapsed(seconds)
 
 
 def error(execution: Execution) -> str:
@@ -175,5 +176,5 @@ def _facts(artifact: Artifact) -> Iterator[str]:
             if "epochs" in properties:
                 yield f"{properties['epochs']} epochs"
         case models.MODEL:
-            if properties.get(models.WITHDRAWN):
-                yield f"withdrawn: {properties[models.WITHDRAWN]}"
+            if properties.get(WITHDRAWN):
+                yield f"withdrawn: {properties[WITHDRAWN]}"

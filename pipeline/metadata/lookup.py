@@ -8,12 +8,12 @@ from tfx_feeder.pipeline.metadata.models import (
     BLESSING,
     MODEL,
     PUSHED,
-    WITHDRAWN,
     ModelVersion,
     describe,
     served_ids,
 )
 from tfx_feeder.pipeline.metadata.types import MADE_OUTPUTS, Artifact, Run
+from tfx_feeder.schemas.properties import WITHDRAWN
 
 _SHOWN = 5
 """How many of the things that there are an error names."""

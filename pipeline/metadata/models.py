@@ -6,12 +6,11 @@ from datetime import datetime
 
 from tfx_feeder.pipeline.metadata.lineage import Lineage
 from tfx_feeder.pipeline.metadata.types import COMPLETE, Artifact, Execution, Graph
+from tfx_feeder.schemas.properties import WITHDRAWN
 
 MODEL, EXAMPLES = "Model", "Examples"
 EVALUATION, BLESSING, PUSHED = "ModelEvaluation", "ModelBlessing", "PushedModel"
 HISTORY = "tfx_feeder.TrainingHistory"
-WITHDRAWN = "withdrawn"
-"""Custom property of a model that was rolled back: the reason."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from tfx_feeder.pipeline.cli.console import duration
+from tfx_feeder.common.durations import format_elapsed
 from tfx_feeder.pipeline.metadata.facts import SECTIONS, Value, facts_of_run
 from tfx_feeder.pipeline.metadata.types import Execution
 from tfx_feeder.pipeline.report.blocks import (
@@ -94,7 +94,7 @@ def _figures(facts: RunFacts) -> Iterator[tuple[str, Cell]]:
     run, data, history = facts.run, facts.data, facts.history
     yield "state", Cell(state_word(run.state), style=STATE_STYLES.get(run.state, ""))
     yield "began", Cell(clock(run.created), run.created.timestamp())
-    yield "took", Cell(duration(run.seconds), run.seconds)
+    yield "took", Cell(format_elapsed(run.seconds), run.seconds)
     yield "span", figure(data.span, "d")
     for split in data.splits if isinstance(data.splits, tuple) else ():
         yield f"examples in {split.name}", figure(split.examples, ",")
@@ -103,7 +103,7 @@ def _figures(facts: RunFacts) -> Iterator[tuple[str, Cell]]:
         yield "strategy", Cell(history.strategy)
         yield "epochs", figure(len(history.epochs), ",")
         yield "phases", figure(len(history.phases), ",")
-        yield "training took", Cell(duration(history.seconds), history.seconds)
+        yield "training took", Cell(format_elapsed(history.seconds), history.seconds)
         yield "examples per second", figure(float(summary["examples_per_s"]), ",.0f")
         yield "waited for input, %", figure(float(summary["input_wait_pct"]), ".1f")
         for name, value in history.epochs[-1].metrics.items():
@@ -196,4 +196,4 @@ def _took(execution: Execution | None) -> Cell:
         return Cell("none", style="muted")
     if execution.state != "COMPLETE":
         return Cell(state_word(execution.state), style=STATE_STYLES.get(execution.state, ""))
-    return Cell(duration(execution.seconds), execution.seconds)
+    return Cell(format_elapsed(execution.seconds), execution.seconds)

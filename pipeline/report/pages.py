@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from tfx_feeder.pipeline.cli.console import duration
+from tfx_feeder.common.durations import format_elapsed
 from tfx_feeder.pipeline.report.blocks import (
     Badge,
     Block,
@@ -114,7 +114,7 @@ def _tiles(facts: RunFacts) -> Iterator[Tile]:
         yield Tile(
             f"{best.row.metric}, {best.row.slice}", f"{best.row.candidate:.4f}", against, style
         )
-    yield Tile("Took", duration(run.seconds), f"from {clock(run.created)}")
+    yield Tile("Took", format_elapsed(run.seconds), f"from {clock(run.created)}")
     if facts.data.span is not None or isinstance(facts.data.splits, tuple):
         yield _data_tile(facts)
     if isinstance(history, History) and history.epochs:
@@ -134,6 +134,6 @@ def _training_tiles(history: History) -> Iterator[Tile]:
     summary = history.summary()
     phases, epochs = len(history.phases), len(history.epochs)
     of = f"{epochs} epoch{'s' if epochs != 1 else ''}, {phases} phase{'s' if phases != 1 else ''}"
-    yield Tile("Trained", duration(history.seconds), f"{of}, {history.strategy}")
+    yield Tile("Trained", format_elapsed(history.seconds), f"{of}, {history.strategy}")
     speed, wait = float(summary["examples_per_s"]), float(summary["input_wait_pct"])
     yield Tile("Examples per second", f"{speed:,.0f}", f"waited {wait:.1f} % for input")

@@ -10,7 +10,7 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
-from tfx_feeder.pipeline.cli.console import plain
+from tfx_feeder.common.json import json_safe
 from tfx_feeder.pipeline.report.blocks import Charts, Fold, Page, clock
 from tfx_feeder.pipeline.report.vega_bundle import javascript_bundle
 
@@ -46,7 +46,7 @@ def _specs(page: Page) -> dict[str, Any]:
 
 def _json(value: Any) -> str:
     """Writes JSON that cannot end the element in which it stands."""
-    text = json.dumps(plain(value), allow_nan=False, separators=(",", ":"))
+    text = json.dumps(json_safe(value), allow_nan=False, separators=(",", ":"))
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
 

@@ -7,10 +7,10 @@ from pathlib import Path
 
 from tfx_feeder.pipeline.configs import PipelineConfig
 from tfx_feeder.pipeline.metadata.lineage import Lineage
-from tfx_feeder.pipeline.metadata.models import WITHDRAWN
 from tfx_feeder.pipeline.metadata.types import Artifact, Execution
 from tfx_feeder.schemas import training_history
 from tfx_feeder.schemas.evaluation import Judgement, read_evaluation
+from tfx_feeder.schemas.properties import WITHDRAWN
 from tfx_feeder.schemas.training_history import History
 
 _REJECTED = "rejected_"

@@ -7,7 +7,7 @@ from typing import Literal
 
 from tfx_feeder.common.durations import read_duration
 from tfx_feeder.common.errors import ConfigError
-from tfx_feeder.components.feeder_trainer.schedules.length import is_integer
+from tfx_feeder.common.validation import check_among, is_integer
 
 Starts = Literal["here", "process", "team", "servers"]
 """``"here"``: in the trainer's process. ``"process"``: in one of its own, because devices are
@@ -169,13 +169,13 @@ class Strategy:
     def __post_init__(self) -> None:
         for name in ("devices", "candidates"):
             object.__setattr__(self, name, tuple(getattr(self, name)))
-        _check_among("strategy", self.name, (*STRATEGIES, AUTO))
-        _check_among(
+        check_among("strategy", self.name, (*STRATEGIES, AUTO))
+        check_among(
             "strategy learning_rate_rule", self.learning_rate_rule, ("none", "linear", "sqrt")
         )
-        _check_among("strategy exchange", self.exchange, ("broadcast", "ring"))
+        check_among("strategy exchange", self.exchange, ("broadcast", "ring"))
         for candidate in self.candidates:
-            _check_among("strategy candidates", candidate, tuple(STRATEGIES))
+            check_among("strategy candidates", candidate, tuple(STRATEGIES))
         if not is_integer(self.restarts) or self.restarts < 0:
             raise ConfigError(
                 "strategy restarts", received=self.restarts, expected="an integer of 0 or more"
@@ -334,8 +334,3 @@ def rate_factor(rule: str, replicas: int) -> float:
     variance of the update (Krizhevsky 2014, "One weird trick").
     """
     return {"none": 1.0, "linear": float(replicas), "sqrt": float(replicas) ** 0.5}[rule]
-
-
-def _check_among(argument: str, value: str, choices: tuple[str, ...]) -> None:
-    if value not in choices:
-        raise ConfigError(argument, received=value, expected=f"one of {', '.join(choices)}")

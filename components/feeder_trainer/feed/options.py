@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from tfx_feeder.common.errors import ConfigError
+from tfx_feeder.common.validation import check_among, check_at_least
 from tfx_feeder.components.feeder_trainer.feed.mixture import shares
 from tfx_feeder.components.feeder_trainer.feed.sources import check_sources
-from tfx_feeder.components.feeder_trainer.schedules.length import is_integer
 
 T = TypeVar("T")
 _SERVICE = re.compile(r"local:[1-9]\d*|grpc://[^\s/]+:\d+")
@@ -35,10 +35,10 @@ class Image:
 
     def __post_init__(self) -> None:
         for name in ("height", "width"):
-            _check_at_least(f"image {name}", getattr(self, name), 1)
+            check_at_least(f"image {name}", getattr(self, name), 1)
         if self.channels not in (1, 3):
             raise ConfigError("image channels", received=self.channels, expected="1 or 3")
-        _check_among("image encoding", self.encoding, ("raw", "file"))
+        check_among("image encoding", self.encoding, ("raw", "file"))
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -125,13 +125,13 @@ class Feed:
         check_sources(self.mix, self.train_splits)
         if self.mix:
             shares(self.mix)
-        _check_among("feed cache", self.cache, ("auto", "memory", "disk", "none"))
-        _check_among("feed on_bad_record", self.on_bad_record, ("fail", "skip"))
-        _check_at_least("feed eval_batch_size", self.eval_batch_size, 1)
+        check_among("feed cache", self.cache, ("auto", "memory", "disk", "none"))
+        check_among("feed on_bad_record", self.on_bad_record, ("fail", "skip"))
+        check_at_least("feed eval_batch_size", self.eval_batch_size, 1)
         for name in ("shuffle_buffer", "prefetch", "seed", "max_bad_records"):
-            _check_at_least(f"feed {name}", getattr(self, name), 0)
-        _check_at_least("feed memory_budget_mb", self.memory_budget_mb, 1)
-        _check_at_least("feed service_timeout_s", self.service_timeout_s, 1)
+            check_at_least(f"feed {name}", getattr(self, name), 0)
+        check_at_least("feed memory_budget_mb", self.memory_budget_mb, 1)
+        check_at_least("feed service_timeout_s", self.service_timeout_s, 1)
         if self.service is not None:
             self._check_service(self.service)
         images = {key: _as_image(value) for key, value in self.images.items()}
@@ -185,13 +185,3 @@ def _as_image(value: Any) -> Image:
     if isinstance(value, Mapping):
         return Image(**value)
     raise ConfigError("feed images", received=value, expected="an Image for each feature")
-
-
-def _check_at_least(argument: str, value: Any, least: int) -> None:
-    if not is_integer(value) or value < least:
-        raise ConfigError(argument, received=value, expected=f"an integer of {least} or more")
-
-
-def _check_among(argument: str, value: Any, choices: tuple[str, ...]) -> None:
-    if value not in choices:
-        raise ConfigError(argument, received=value, expected=f"one of {', '.join(choices)}")

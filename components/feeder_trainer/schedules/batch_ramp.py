@@ -10,15 +10,12 @@ from typing import Any, ClassVar
 from typing_extensions import Self
 
 from tfx_feeder.common.errors import ConfigError
+from tfx_feeder.common.validation import check_among, check_at_least
 from tfx_feeder.components.feeder_trainer.schedules.length import Length
 from tfx_feeder.components.feeder_trainer.schedules.lr_decay import Decay, RateTable, decay_of
 from tfx_feeder.components.feeder_trainer.schedules.lr_scaling import EXPONENT_OF_OPTIMIZER
 from tfx_feeder.components.feeder_trainer.schedules.plan import Plan, StaticPlan
-from tfx_feeder.components.feeder_trainer.schedules.policy import (
-    BasePolicy,
-    check_among,
-    check_at_least,
-)
+from tfx_feeder.components.feeder_trainer.schedules.policy import BasePolicy
 from tfx_feeder.components.feeder_trainer.schedules.schedule import (
     Phase,
     Schedule,

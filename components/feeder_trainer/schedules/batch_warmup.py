@@ -6,14 +6,11 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from tfx_feeder.common.errors import ConfigError
+from tfx_feeder.common.validation import check_among, check_at_least
 from tfx_feeder.components.feeder_trainer.schedules.length import Length
 from tfx_feeder.components.feeder_trainer.schedules.lr_scaling import EXPONENT_OF_RULE
 from tfx_feeder.components.feeder_trainer.schedules.plan import Plan, StaticPlan
-from tfx_feeder.components.feeder_trainer.schedules.policy import (
-    BasePolicy,
-    check_among,
-    check_at_least,
-)
+from tfx_feeder.components.feeder_trainer.schedules.policy import BasePolicy
 from tfx_feeder.components.feeder_trainer.schedules.schedule import (
     Phase,
     Schedule,

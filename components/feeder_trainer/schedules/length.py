@@ -4,6 +4,7 @@ import re
 from dataclasses import dataclass
 
 from tfx_feeder.common.errors import ConfigError
+from tfx_feeder.common.validation import is_integer
 
 _UNITS = ("ep", "steps", "ex")
 _TEXT = re.compile(rf"(\d+)({'|'.join(_UNITS)})?")
@@ -67,8 +68,3 @@ class Length:
 
     def __str__(self) -> str:
         return f"{self.amount}{self.unit}"
-
-
-def is_integer(value: object) -> bool:
-    """Says whether a value is a whole number; ``True`` and ``False`` are not."""
-    return isinstance(value, int) and not isinstance(value, bool)

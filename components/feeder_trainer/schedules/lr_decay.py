@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tfx_feeder.common.errors import ConfigError
-from tfx_feeder.components.feeder_trainer.schedules.policy import check_among
+from tfx_feeder.common.validation import check_among
 
 
 @dataclass(frozen=True, slots=True)

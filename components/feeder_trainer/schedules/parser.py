@@ -9,6 +9,7 @@ from typing import Any
 import yaml
 
 from tfx_feeder.common.errors import ConfigError
+from tfx_feeder.common.validation import check_among
 from tfx_feeder.components.feeder_trainer.schedules import (
     BatchWarmup,
     DecayToBatch,
@@ -16,7 +17,7 @@ from tfx_feeder.components.feeder_trainer.schedules import (
     OnPlateau,
 )
 from tfx_feeder.components.feeder_trainer.schedules.grammar import parse_policy_text
-from tfx_feeder.components.feeder_trainer.schedules.policy import BasePolicy, check_among
+from tfx_feeder.components.feeder_trainer.schedules.policy import BasePolicy
 from tfx_feeder.components.feeder_trainer.schedules.schedule import Phase, Schedule
 
 POLICIES: Mapping[str, type[BasePolicy]] = {

@@ -2,14 +2,13 @@
 
 import abc
 import dataclasses
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from typing_extensions import Self
 
 from tfx_feeder.common.errors import ConfigError
-from tfx_feeder.components.feeder_trainer.schedules.length import Length, is_integer
 from tfx_feeder.components.feeder_trainer.schedules.plan import Plan
 from tfx_feeder.components.feeder_trainer.schedules.schedule import Phase, Schedule
 
@@ -104,24 +103,6 @@ class BasePolicy(abc.ABC):
     def _required(cls) -> list[str]:
         fields = dataclasses.fields(cls)
         return [field.name for field in fields if field.default is dataclasses.MISSING]
-
-
-def check_among(argument: str, value: Any, choices: Collection[str]) -> None:
-    """Raises a ``ConfigError`` unless ``value`` is one of ``choices``."""
-    if value not in choices:
-        raise ConfigError(argument, received=value, expected=f"one of {', '.join(choices)}")
-
-
-def check_at_least(argument: str, value: Any, least: int) -> None:
-    """Raises a ``ConfigError`` unless ``value`` is an integer of ``least`` or more."""
-    if not is_integer(value) or value < least:
-        raise ConfigError(argument, received=value, expected=f"an integer of {least} or more")
-
-
-def check_number_at_least_0(argument: str, value: Any) -> None:
-    """Raises a ``ConfigError`` unless ``value`` is a number of 0 or more."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not value >= 0:
-        raise ConfigError(argument, received=value, expected="a number of 0 or more")
 
 
 def _plain(value: Any) -> Any:

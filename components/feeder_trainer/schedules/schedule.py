@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from tfx_feeder.common.errors import ConfigError
+from tfx_feeder.common.validation import is_integer
 from tfx_feeder.components.feeder_trainer.schedules.grammar import parse_schedule_text
-from tfx_feeder.components.feeder_trainer.schedules.length import Length, is_integer
+from tfx_feeder.components.feeder_trainer.schedules.length import Length
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from tfx_feeder.common.errors import ConfigError
-from tfx_feeder.components.feeder_trainer.schedules.length import is_integer
+from tfx_feeder.common.validation import is_integer
 from tfx_feeder.schemas.training_history import EpochRow
 
 _ROUNDING = 1e-7

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from tfx_feeder.common.errors import ConfigError
-from tfx_feeder.components.feeder_trainer.schedules.length import is_integer
+from tfx_feeder.common.validation import is_integer
 from tfx_feeder.components.feeder_trainer.training.early_stopping import GiveUp
 
 

@@ -5,7 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tfx_feeder.common.errors import ConfigError
-from tfx_feeder.components.feeder_trainer.schedules.length import Length, is_integer
+from tfx_feeder.common.validation import is_integer
+from tfx_feeder.components.feeder_trainer.schedules.length import Length
 
 lengths = st.builds(Length, st.integers(1, 10**12), st.sampled_from(["ep", "steps", "ex"]))
 
