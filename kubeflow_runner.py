@@ -178,7 +178,7 @@ def _check(
 
 
 def _clusters(
-    file: compiled_pipeline.PipelineFile, mount: str, workers: int, servers: int | None
+    file: compiled_pipeline.CompiledPipeline, mount: str, workers: int, servers: int | None
 ) -> dict[str, Cluster]:
     clusters = {}
     for node, strategy in file.strategies.items():

@@ -6,18 +6,18 @@ import sys
 import click
 
 from tfx_feeder.pipeline.cli.request_options import request_options
-from tfx_feeder.pipeline.runner.launch import Request, launch
+from tfx_feeder.pipeline.runner.launch import RunRequest, run_with_logging
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @request_options
 @click.option("--verbose", is_flag=True, help="Show the log of TFX as well.")
-def main(request: Request, verbose: bool) -> None:
+def main(request: RunRequest, verbose: bool) -> None:
     """Trains on images, judges the model against the last blessed one, and pushes it.
 
     Exit status: 0 done, 1 failed, 2 wrong usage, 3 the model was not blessed, 130 interrupted.
     """
-    sys.exit(launch(dataclasses.replace(request, verbose=verbose)))
+    sys.exit(run_with_logging(dataclasses.replace(request, verbose=verbose)))
 
 
 if __name__ == "__main__":

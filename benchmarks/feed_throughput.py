@@ -22,7 +22,7 @@ import rivals
 import suite
 import tensorflow as tf
 
-from tfx_feeder.components.feeder_trainer.feed.tfrecord import RecordFiles
+from tfx_feeder.components.feeder_trainer.feed.tfrecord import TFRecordSource
 
 ENCODINGS = {"raw": "raw", "png": "file"}
 FIGURES = {
@@ -76,7 +76,7 @@ def _measure(
     variant: str, folder: Path, encoding: str, batch_size: int, examples: int
 ) -> dict[str, float]:
     steps = max(1, examples // batch_size)
-    one_pass = RecordFiles(reference.files(folder, "train")).num_examples
+    one_pass = TFRecordSource(reference.files(folder, "train")).num_examples
     total = one_pass + examples
     _drain(iter(VARIANTS[variant](folder, batch_size, encoding, total)), tf.constant(1))
     with harness.stopwatch() as first:

@@ -10,7 +10,7 @@ from ml_metadata.proto import metadata_store_pb2 as pb
 
 from tfx_feeder.pipeline.metadata.store import make_store
 from tfx_feeder.schemas import training_history
-from tfx_feeder.schemas.training_history import EpochRow, History
+from tfx_feeder.schemas.training_history import EpochRecord, History
 
 PIPELINE = "generated"
 
@@ -210,7 +210,7 @@ def _blessed_before(run: int) -> int | None:
 
 def _history() -> History:
     epochs = tuple(
-        EpochRow(
+        EpochRecord(
             epoch=epoch,
             phase=0,
             learning_rate=0.01,

@@ -17,8 +17,8 @@ import suite
 import tensorflow as tf
 
 from tfx_feeder.components.feeder_trainer.feed.feed import open_feed
-from tfx_feeder.components.feeder_trainer.feed.options import Feed, Image
-from tfx_feeder.components.feeder_trainer.feed.parsing import BatchParser
+from tfx_feeder.components.feeder_trainer.feed.options import FeedOptions, Image
+from tfx_feeder.components.feeder_trainer.feed.parsing import ExampleParser
 from tfx_feeder.components.feeder_trainer.schedules.plan import make_plan
 from tfx_feeder.components.feeder_trainer.schedules.schedule import Schedule
 from tfx_feeder.components.feeder_trainer.training.loop import TrainingLoop
@@ -65,12 +65,16 @@ def main(steps: int, repeats: int, quick: bool, only: str | None, work_dir: Path
 
 def _measure(variant: str, folder: Path, steps: int) -> harness.Sample:
     options = {
-        "quick": Feed(images={"image": Image(*reference.SHAPE)}),
-        "slow": Feed(images={"image": Image(*reference.SHAPE, encoding="file")}, cache="none"),
-        "advised": Feed(images={"image": Image(*reference.SHAPE, encoding="file")}, cache="memory"),
+        "quick": FeedOptions(images={"image": Image(*reference.SHAPE)}),
+        "slow": FeedOptions(
+            images={"image": Image(*reference.SHAPE, encoding="file")}, cache="none"
+        ),
+        "advised": FeedOptions(
+            images={"image": Image(*reference.SHAPE, encoding="file")}, cache="memory"
+        ),
     }[variant]
     files = reference.files(folder / ("small" if variant == "quick" else "large"), "train")
-    feed = open_feed(files, BatchParser(reference.FEATURES, options), options, shuffle=True)
+    feed = open_feed(files, ExampleParser(reference.FEATURES, options), options, shuffle=True)
     model = reference.create_model()
     recorder = Recorder()
     schedule = Schedule([(0.01, BATCH_SIZE, 4)], steps_per_epoch=steps)

@@ -16,10 +16,10 @@ import psutil
 import reference
 import suite
 
-from tfx_feeder.components.feeder_trainer.feed.feed import ExampleFeed
+from tfx_feeder.components.feeder_trainer.feed.feed import Feed
 from tfx_feeder.components.feeder_trainer.schedules.plan import Plan, make_plan
 from tfx_feeder.components.feeder_trainer.schedules.schedule import Schedule
-from tfx_feeder.components.feeder_trainer.training.checkpoint import CheckpointFolder
+from tfx_feeder.components.feeder_trainer.training.checkpoint import CheckpointManager
 from tfx_feeder.components.feeder_trainer.training.loop import TrainingLoop
 from tfx_feeder.components.feeder_trainer.training.recorder import Recorder
 from tfx_feeder.components.feeder_trainer.training.resume import LoopState, load, save
@@ -92,10 +92,10 @@ def _measure(folder: Path, epochs: int, steps: int) -> harness.Sample:
 
 
 def _save_and_resume(
-    folder: Path, compiled: CompiledSteps, feed: ExampleFeed, plan: Plan, recorder: Recorder
+    folder: Path, compiled: CompiledSteps, feed: Feed, plan: Plan, recorder: Recorder
 ) -> dict[str, float]:
     """Times a checkpoint, and all that a resume does: read it, bring it back, reopen the feed."""
-    model, checkpoints = compiled.model, CheckpointFolder(folder)
+    model, checkpoints = compiled.model, CheckpointManager(folder)
     seen = recorder.examples_seen
     begin = time.perf_counter()
     save(checkpoints, LoopState(), seen, model, plan, recorder, [])

@@ -77,11 +77,11 @@ def _one_process(root: Path, schedule: str) -> dict[str, Any]:
     # Not above: the processes of nodes import this module, too.
     from timed_nodes import run_timed
 
-    from tfx_feeder.components.feeder_trainer.schedules.parser import read_schedule
+    from tfx_feeder.components.feeder_trainer.schedules.parser import parse_schedule
     from tfx_feeder.pipeline.pipeline import create_pipeline
 
     data = open_data_set("digits", root / "data")
-    config = PipelineConfig(data, root, span=1, schedule=read_schedule(schedule))
+    config = PipelineConfig(data, root, span=1, schedule=parse_schedule(schedule))
     config.workspace.prepare()
     nodes = run_timed(create_pipeline(config))
     del nodes["run()"]  # The sum of the others, in the order of the nodes.

@@ -24,7 +24,7 @@ import tensorflow as tf
 
 from tfx_feeder.components.feeder_trainer.schedules.schedule import Schedule
 from tfx_feeder.pipeline.configs import BEAM_ARGS, FULL_SCHEDULE, SHORT_SCHEDULE, PipelineConfig
-from tfx_feeder.pipeline.datasets import DataSet, open_data_set
+from tfx_feeder.pipeline.datasets import Dataset, open_data_set
 
 SPAN = 1
 VARIANTS = ("stock", "stock_tuned", "feeder")
@@ -81,7 +81,7 @@ def _measure(variant: str, work_dir: Path, schedule: Schedule) -> dict[str, Any]
 # TFX is imported below and not above, because what that takes is a part of a process's time.
 
 
-def _reference_pipeline(data: DataSet, root: Path, schedule: Schedule) -> Any:
+def _reference_pipeline(data: Dataset, root: Path, schedule: Schedule) -> Any:
     from tfx_feeder.pipeline.pipeline import create_pipeline
 
     config = PipelineConfig(data, root, span=SPAN, schedule=schedule)
@@ -90,7 +90,7 @@ def _reference_pipeline(data: DataSet, root: Path, schedule: Schedule) -> Any:
 
 
 def _stock_pipeline(
-    data: DataSet, records: Path, root: Path, schedule: Schedule, *, tuned: bool
+    data: Dataset, records: Path, root: Path, schedule: Schedule, *, tuned: bool
 ) -> Any:
     from stock_pipeline import create_pipeline
 
@@ -122,7 +122,7 @@ def _records(work_dir: Path) -> Path:
     return work_dir / "records"
 
 
-def _write_records(data: DataSet, folder: Path) -> None:
+def _write_records(data: Dataset, folder: Path) -> None:
     """Writes the images of the span as a user of ImportExampleGen has to: PNG in tf.Example."""
     folder.mkdir()
     arrays = np.load(data.folder / f"span-{SPAN}" / "digits.npz")

@@ -16,7 +16,7 @@ import rivals
 import tensorflow as tf
 
 from tfx_feeder.components.feeder_trainer.distribution.devices import open_devices
-from tfx_feeder.components.feeder_trainer.distribution.fit import FitJob
+from tfx_feeder.components.feeder_trainer.distribution.fit import FitSpec
 from tfx_feeder.components.feeder_trainer.distribution.fit import fit as fit_strategy
 from tfx_feeder.components.feeder_trainer.distribution.launcher.launch import run_in_processes
 from tfx_feeder.components.feeder_trainer.distribution.options import STRATEGIES, Strategy
@@ -73,7 +73,7 @@ def strategy(name: str) -> Strategy:
     return Strategy(name, cluster=f"local:{WORKERS}")
 
 
-def job(folder: Path, where: Strategy, schedule: Schedule, work_dir: Path) -> FitJob:
+def job(folder: Path, where: Strategy, schedule: Schedule, work_dir: Path) -> FitSpec:
     """Returns the job of a training.
 
     Args:
@@ -82,7 +82,7 @@ def job(folder: Path, where: Strategy, schedule: Schedule, work_dir: Path) -> Fi
         schedule: Learning rates, batch sizes and lengths.
         work_dir: For checkpoints; new for each training.
     """
-    return FitJob(
+    return FitSpec(
         UserCode(model_fn="tfx_feeder.pipeline.model.create_model"),
         ModelContext(
             reference.FEATURES, reference.feed_options(), custom_config={"num_classes": 10}
@@ -95,7 +95,7 @@ def job(folder: Path, where: Strategy, schedule: Schedule, work_dir: Path) -> Fi
     )
 
 
-def train(what: FitJob, work_dir: Path) -> Training:
+def train(what: FitSpec, work_dir: Path) -> Training:
     """Trains in the processes that the strategy needs: the sequential one in this one.
 
     Args:

@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 from sklearn.datasets import load_digits
 
-from tfx_feeder.components.feeder_trainer.feed.options import Feed, Image
+from tfx_feeder.components.feeder_trainer.feed.options import FeedOptions, Image
 from tfx_feeder.components.feeder_trainer.model.builder import ModelContext, make_model
 from tfx_feeder.pipeline import model
 
@@ -67,9 +67,9 @@ def files(folder: Path, split: str) -> list[str]:
     return sorted(str(path) for path in folder.glob(f"{split}-*.gz"))
 
 
-def feed_options(*, encoding: str = "raw", cache: str = "auto") -> Feed:
+def feed_options(*, encoding: str = "raw", cache: str = "auto") -> FeedOptions:
     """Returns FeederTrainer's options for these records."""
-    return Feed(images={"image": Image(*SHAPE, encoding=encoding)}, cache=cache, seed=SEED)
+    return FeedOptions(images={"image": Image(*SHAPE, encoding=encoding)}, cache=cache, seed=SEED)
 
 
 def create_model() -> keras.Model:

@@ -25,36 +25,40 @@ from rich.console import Console
 from sklearn.datasets import load_digits
 from sklearn.neural_network import MLPClassifier
 
-from tfx_feeder.components.feeder_trainer.schedules.schedule import Segment
-from tfx_feeder.components.feeder_trainer.training.early_stopping import reachable
-from tfx_feeder.pipeline.cli.plots import Chart, Charts, Line
+from tfx_feeder.components.feeder_trainer.schedules.schedule import EpochSpec
+from tfx_feeder.components.feeder_trainer.training.early_stopping import attainable_upper_bound
+from tfx_feeder.pipeline.cli.plots import Line, Plot, Plots
 from tfx_feeder.pipeline.datasets import DIGITS_FORMS
 from tfx_feeder.pipeline.metadata.drift import JENSEN_SHANNON, jensen_shannon
-from tfx_feeder.pipeline.retraining.policy import Budget, Policy, decide
-from tfx_feeder.pipeline.retraining.snapshot import FeatureDrift, LiveModel, Situation, Training
-from tfx_feeder.pipeline.retraining.triggers import Age, Drift, NewSpan, Performance
+from tfx_feeder.pipeline.retraining.policy import RetrainingPolicy, RunBudget, decide
+from tfx_feeder.pipeline.retraining.snapshot import FeatureDrift, LiveModel, PastTraining, Snapshot
+from tfx_feeder.pipeline.retraining.triggers import DataDrift, ModelAge, NewSpan, PerformanceDrop
 from tfx_feeder.pipeline.retraining.window import Window
-from tfx_feeder.pipeline.run_plan import RetrainPlan, SpanShare
+from tfx_feeder.pipeline.run_plan import RunPlan, SpanWeight
 from tfx_feeder.schemas.statistics import Bucket
 
 MONTH = timedelta(days=30)
 BEGIN = datetime(2013, 1, 1, tzinfo=timezone.utc)
 WORSE_BY = 0.02
-FIRST = Age(100 * 365 * 86400.0)  # Fires where no model is live, and never again.
-POLICIES: Mapping[str, Policy] = {
-    "never": Policy((FIRST,)),
-    "new span": Policy((NewSpan(),)),
-    "new span, rolling 4": Policy((NewSpan(),), window=Window(4)),
-    "new span, all": Policy((NewSpan(),), window=Window(None)),
-    "new span, weighted": Policy((NewSpan(),), window=Window(None, 0.7)),
-    "same, scratch 1 in 4": Policy((NewSpan(),), window=Window(None, 0.7), scratch_every=4),
-    "from scratch": Policy((NewSpan(),), scratch_every=1),
-    "same, gives up": Policy((NewSpan(),), scratch_every=1, give_up_after=3),
-    "drift, rolling 4": Policy((FIRST, Drift(0.02, 0.02)), window=Window(4)),
-    "performance, rolling 4": Policy((FIRST, Performance("accuracy", drop=0.02)), window=Window(4)),
-    "age, rolling 4": Policy((Age(89 * 86400.0),), window=Window(4)),
-    "budget, rolling 4": Policy(
-        (NewSpan(),), window=Window(4), budgets=(Budget(180 * 86400.0, runs=2),)
+FIRST = ModelAge(100 * 365 * 86400.0)  # Fires where no model is live, and never again.
+POLICIES: Mapping[str, RetrainingPolicy] = {
+    "never": RetrainingPolicy((FIRST,)),
+    "new span": RetrainingPolicy((NewSpan(),)),
+    "new span, rolling 4": RetrainingPolicy((NewSpan(),), window=Window(4)),
+    "new span, all": RetrainingPolicy((NewSpan(),), window=Window(None)),
+    "new span, weighted": RetrainingPolicy((NewSpan(),), window=Window(None, 0.7)),
+    "same, scratch 1 in 4": RetrainingPolicy(
+        (NewSpan(),), window=Window(None, 0.7), scratch_every=4
+    ),
+    "from scratch": RetrainingPolicy((NewSpan(),), scratch_every=1),
+    "same, gives up": RetrainingPolicy((NewSpan(),), scratch_every=1, give_up_after=3),
+    "drift, rolling 4": RetrainingPolicy((FIRST, DataDrift(0.02, 0.02)), window=Window(4)),
+    "performance, rolling 4": RetrainingPolicy(
+        (FIRST, PerformanceDrop("accuracy", drop=0.02)), window=Window(4)
+    ),
+    "age, rolling 4": RetrainingPolicy((ModelAge(89 * 86400.0),), window=Window(4)),
+    "budget, rolling 4": RetrainingPolicy(
+        (NewSpan(),), window=Window(4), budgets=(RunBudget(180 * 86400.0, runs=2),)
     ),
 }
 PLOTTED = ("never", "new span", "performance, rolling 4")
@@ -109,12 +113,12 @@ class Replay:
     """
 
     spans: Sequence[Span]
-    policy: Policy
+    policy: RetrainingPolicy
     epochs: int
     model: MLPClassifier | None = None
     trained_on: int = 0
     live: LiveModel | None = None
-    trainings: list[Training] = field(default_factory=list)
+    trainings: list[PastTraining] = field(default_factory=list)
     done: set[int] = field(default_factory=set)
     accuracy: list[float] = field(default_factory=list)
     refused: int = 0
@@ -125,7 +129,7 @@ class Replay:
         for number, span in enumerate(self.spans, start=1):
             now = BEGIN + number * MONTH
             self._meet(span)
-            seen = Situation(
+            seen = Snapshot(
                 now=now,
                 spans=tuple(range(1, number + 1)),
                 done=frozenset(self.done),
@@ -163,9 +167,9 @@ class Replay:
         value = jensen_shannon(known.buckets(), span.buckets())
         return (FeatureDrift("signal", JENSEN_SHANNON, value),)
 
-    def _retrain(self, plan: RetrainPlan, now: datetime) -> None:
+    def _retrain(self, plan: RunPlan, now: datetime) -> None:
         assert plan.span is not None
-        parts = (*plan.earlier, SpanShare(plan.span))
+        parts = (*plan.earlier, SpanWeight(plan.span))
         rows = [self._rows(part) for part in parts]
         features, labels = (np.concatenate(columns) for columns in zip(*rows, strict=True))
         live = self.model if plan.warm_start else None
@@ -180,7 +184,7 @@ class Replay:
             reached.append(float(model.score(*held_out)))
         self.epochs_trained += len(reached)
         run_id = str(len(self.trainings) + 1)
-        self.trainings.append(Training(run_id, now, seconds, live is not None, done=True))
+        self.trainings.append(PastTraining(run_id, now, seconds, live is not None, done=True))
         self.done |= {part.span for part in parts}
         accuracy = reached[-1]
         if accuracy < to_beat:
@@ -190,15 +194,15 @@ class Replay:
         now_and_then = {"accuracy": accuracy}
         self.live = LiveModel(len(self.trainings), now, now_and_then, now_and_then)
 
-    def _hopeless(self, plan: RetrainPlan, reached: Sequence[float], to_beat: float) -> bool:
+    def _hopeless(self, plan: RunPlan, reached: Sequence[float], to_beat: float) -> bool:
         after = plan.give_up_after
         if after is None or len(reached) < after:
             return False
-        epochs = [Segment(0, epoch, 1.0, 1, epoch, 1) for epoch in range(self.epochs)]
+        epochs = [EpochSpec(0, epoch, 1.0, 1, epoch, 1) for epoch in range(self.epochs)]
         done, ahead = epochs[: len(reached)], epochs[len(reached) :]
-        return reachable(reached, done, ahead, lately=after) < to_beat
+        return attainable_upper_bound(reached, done, ahead, lately=after) < to_beat
 
-    def _rows(self, part: SpanShare) -> tuple[np.ndarray, np.ndarray]:
+    def _rows(self, part: SpanWeight) -> tuple[np.ndarray, np.ndarray]:
         span = self.spans[part.span - 1]
         features, labels = span.features[span.training], span.labels[span.training]
         kept = round(part.share * len(labels))
@@ -283,8 +287,8 @@ def main(data: str, epochs: int, quick: bool) -> None:
         Line(name, replays[name].accuracy, style, dotted=index == 0)
         for index, (name, style) in enumerate(zip(PLOTTED, STYLES, strict=True))
     ]
-    chart = Chart("accuracy of the live model on each new span", lines, height=12)
-    Console(width=110).print(Charts([chart], [1] * (len(spans) - 1), [], "spans"))
+    chart = Plot("accuracy of the live model on each new span", lines, height=12)
+    Console(width=110).print(Plots([chart], [1] * (len(spans) - 1), [], "spans"))
     print("Wrong answers under 'new span, rolling 4' to those of a model that is never retrained:")
     ratio = replays["new span, rolling 4"].errors / replays["never"].errors
     print(f"ratio {harness.describe([ratio])}")

@@ -7,12 +7,12 @@ from tfx import v1 as tfx
 from tfx.components import Transform
 
 from tfx_feeder.components.feeder_trainer.schedules.schedule import Schedule
-from tfx_feeder.pipeline.datasets import DataSet
+from tfx_feeder.pipeline.datasets import Dataset
 from tfx_feeder.pipeline.eval_config import eval_config
 
 
 def create_pipeline(
-    data: DataSet,
+    data: Dataset,
     records: Path,
     root: Path,
     schedule: Schedule,

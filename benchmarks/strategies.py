@@ -25,8 +25,8 @@ import harness
 import placed
 import reference
 
-from tfx_feeder.components.feeder_trainer.distribution.context import open_placement
-from tfx_feeder.components.feeder_trainer.distribution.fit import prepared, run
+from tfx_feeder.components.feeder_trainer.distribution.context import open_context
+from tfx_feeder.components.feeder_trainer.distribution.fit import open_fit_context, run
 from tfx_feeder.components.feeder_trainer.distribution.options import STRATEGIES, Strategy
 from tfx_feeder.components.feeder_trainer.schedules.schedule import Schedule
 from tfx_feeder.components.feeder_trainer.strategy_selection.select import select
@@ -150,8 +150,8 @@ def _predict(folder: Path, schedule: Schedule) -> dict[str, float]:
         auto = placed.job(folder, Strategy.auto(candidates=(BASELINE,)), schedule, Path(work_dir))
         # As the Trainer does it: what was made ready for the probe goes on to train.
         job = dataclasses.replace(auto, strategy=placed.strategy(BASELINE))
-        placement = stack.enter_context(contextlib.closing(open_placement(job.strategy, None)))
-        ready = stack.enter_context(prepared(job, placement))
+        placement = stack.enter_context(contextlib.closing(open_context(job.strategy, None)))
+        ready = stack.enter_context(open_fit_context(job, placement))
         begin = time.perf_counter()
         prediction = select(
             auto, ready, lambda: 0.0, log_dir=work_dir, probe_dir=work_dir

@@ -7,9 +7,9 @@ from typing import Any
 import keras
 import reference
 
-from tfx_feeder.components.feeder_trainer.feed.feed import ExampleFeed, open_feed
-from tfx_feeder.components.feeder_trainer.feed.options import Feed
-from tfx_feeder.components.feeder_trainer.feed.parsing import BatchParser
+from tfx_feeder.components.feeder_trainer.feed.feed import Feed, open_feed
+from tfx_feeder.components.feeder_trainer.feed.options import FeedOptions
+from tfx_feeder.components.feeder_trainer.feed.parsing import ExampleParser
 from tfx_feeder.components.feeder_trainer.model.builder import feature_adapter
 from tfx_feeder.components.feeder_trainer.schedules.plan import make_plan
 from tfx_feeder.components.feeder_trainer.schedules.schedule import Schedule
@@ -18,9 +18,9 @@ from tfx_feeder.components.feeder_trainer.training.recorder import Recorder
 from tfx_feeder.components.feeder_trainer.training.train_step import CompiledSteps
 
 
-def open_split(folder: Path, split: str, options: Feed) -> ExampleFeed:
+def open_split(folder: Path, split: str, options: FeedOptions) -> Feed:
     """Opens the feed on a split of ``reference.write_records``; shuffled for training."""
-    parser = BatchParser(reference.FEATURES, options)
+    parser = ExampleParser(reference.FEATURES, options)
     return open_feed(reference.files(folder, split), parser, options, shuffle=split == "train")
 
 

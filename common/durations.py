@@ -13,7 +13,7 @@ _DURATION = re.compile(
 _SECONDS = {"d": 86_400.0, "h": 3_600.0, "m": 60.0, "s": 1.0}
 
 
-def read_duration(argument: str, text: str | float) -> float:
+def parse_duration(argument: str, text: str | float) -> float:
     """Returns the seconds that a text such as ``"1h30m"`` means; a number counts as seconds.
 
     Args:
@@ -24,7 +24,7 @@ def read_duration(argument: str, text: str | float) -> float:
         ConfigError: It is not a duration above 0.
 
     Example:
-        >>> read_duration("time_to_train", "1h30m")
+        >>> parse_duration("time_to_train", "1h30m")
         5400.0
     """
     if isinstance(text, (int, float)) and not isinstance(text, bool):
@@ -40,11 +40,11 @@ def read_duration(argument: str, text: str | float) -> float:
     return seconds
 
 
-def write_duration(seconds: float) -> str:
-    """Writes seconds with the two units that matter; ``read_duration`` reads it back.
+def format_duration(seconds: float) -> str:
+    """Writes seconds with the two units that matter; ``parse_duration`` reads it back.
 
     Example:
-        >>> [write_duration(s) for s in (0.25, 42.31, 754, 5400, 180_000)]
+        >>> [format_duration(s) for s in (0.25, 42.31, 754, 5400, 180_000)]
         ['0.25s', '42.3s', '12m34s', '1h30m', '2d2h']
     """
     if seconds < 59.95:

@@ -10,7 +10,7 @@ _TIMEOUT_S = 10
 
 
 @dataclass(frozen=True, slots=True)
-class CodeState:
+class GitState:
     """What Git says of some files.
 
     Args:
@@ -23,7 +23,7 @@ class CodeState:
     dirty: bool
 
 
-def code_state(files: Collection[Path]) -> CodeState | None:
+def git_state(files: Collection[Path]) -> GitState | None:
     """Asks Git about source files.
 
     Args:
@@ -48,7 +48,7 @@ def code_state(files: Collection[Path]) -> CodeState | None:
         return None
     if sum(line.startswith("!!") for line in listed.splitlines()) == len(paths):
         return None
-    return CodeState(commit.strip(), dirty=bool(changed or listed))
+    return GitState(commit.strip(), dirty=bool(changed or listed))
 
 
 def _git(folder: str, *arguments: str) -> str:

@@ -66,7 +66,7 @@ _CLUSTER_KNOBS = (
 
 
 @dataclass(frozen=True, slots=True)
-class Profile:
+class BeamProfile:
     """A place where Beam can run.
 
     Args:
@@ -83,8 +83,8 @@ class Profile:
 _PICKLE = {"pickle_library": "cloudpickle"}
 
 
-def _cluster(runner: str, address: tuple[str, ...], *knobs: str) -> Profile:
-    return Profile(
+def _cluster(runner: str, address: tuple[str, ...], *knobs: str) -> BeamProfile:
+    return BeamProfile(
         sets={"runner": runner, "environment_type": "DOCKER", **_PICKLE},
         needs=(address, _SHIPPED),
         knobs=(*_CLUSTER_KNOBS, *knobs),
@@ -92,7 +92,7 @@ def _cluster(runner: str, address: tuple[str, ...], *knobs: str) -> Profile:
 
 
 PROFILES = {
-    "direct": Profile(
+    "direct": BeamProfile(
         sets={"sdk_container_image": "none", "allow_unsafe_triggers": None, **_PICKLE},
         knobs=("direct_running_mode", "direct_num_workers"),
     ),
@@ -105,7 +105,7 @@ PROFILES = {
         "flink_version",
     ),
     "spark": _cluster("SparkRunner", ("job_endpoint", "spark_master_url"), "spark_job_server_jar"),
-    "dataflow": Profile(
+    "dataflow": BeamProfile(
         sets={"runner": "DataflowRunner", **_PICKLE},
         needs=(("project",), ("region",), ("temp_location",), _SHIPPED),
         knobs=(

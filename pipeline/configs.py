@@ -6,13 +6,13 @@ from typing import Any
 
 from tfx_feeder.common.errors import ConfigError
 from tfx_feeder.components.feeder_trainer.distribution.options import Strategy
-from tfx_feeder.components.feeder_trainer.feed.options import Feed, Image
+from tfx_feeder.components.feeder_trainer.feed.options import FeedOptions, Image
 from tfx_feeder.components.feeder_trainer.schedules.plan import Policy
 from tfx_feeder.components.feeder_trainer.schedules.schedule import Schedule
-from tfx_feeder.components.feeder_trainer.training.options import Loop
+from tfx_feeder.components.feeder_trainer.training.options import TrainingOptions
 from tfx_feeder.pipeline.beam import BEAM_ARGS
-from tfx_feeder.pipeline.datasets import DataSet
-from tfx_feeder.pipeline.run_plan import REASON, RetrainPlan
+from tfx_feeder.pipeline.datasets import Dataset
+from tfx_feeder.pipeline.run_plan import REASON, RunPlan
 from tfx_feeder.pipeline.workspace import Workspace
 
 SHORT_SCHEDULE = Schedule.of("0.01:16x3, 0.005:32x2, 0.0025:64x1 @40")
@@ -44,20 +44,20 @@ class PipelineConfig:
         ConfigError: A value is out of range.
     """
 
-    data: DataSet
+    data: Dataset
     root: Path
     span: int | None = None
     image: Image = IMAGE
     schedule: Schedule | Policy = SHORT_SCHEDULE
     strategy: Strategy = field(default_factory=Strategy.sequential)
-    loop: Loop = field(default_factory=Loop)
+    loop: TrainingOptions = field(default_factory=TrainingOptions)
     seed: int = 0
     max_rejected_fraction: float = 0.01
     model_fn: str = "tfx_feeder.pipeline.model.create_model"
     preprocessing_fn: str = "tfx_feeder.pipeline.preprocessing.preprocessing_fn"
     beam_args: tuple[str, ...] = BEAM_ARGS
     enable_cache: bool = True
-    plan: RetrainPlan = field(default_factory=RetrainPlan)
+    plan: RunPlan = field(default_factory=RunPlan)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "root", Path(self.root).absolute())
@@ -95,6 +95,6 @@ class PipelineConfig:
         return {"num_classes": len(self.data.classes), "seed": self.seed, **reason}
 
     @property
-    def feed(self) -> Feed:
+    def feed(self) -> FeedOptions:
         """How the transformed examples become batches."""
-        return Feed(images={"image": self.image}, seed=self.seed)
+        return FeedOptions(images={"image": self.image}, seed=self.seed)

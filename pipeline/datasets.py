@@ -23,7 +23,7 @@ _DIGITS_SPANS = (range(0, 5), range(5, 10), range(10, 14))
 
 
 @dataclass(frozen=True, slots=True)
-class DataSet:
+class Dataset:
     """Labelled images on disk, in a form that ImageExampleGen reads.
 
     Args:
@@ -48,7 +48,7 @@ class DataSet:
     gates: Gates = field(default_factory=Gates)
 
 
-def open_data_set(name_or_path: str, download_to: Path) -> DataSet:
+def open_data_set(name_or_path: str, download_to: Path) -> Dataset:
     """Makes, fetches or finds a data set.
 
     Args:
@@ -71,13 +71,13 @@ def open_data_set(name_or_path: str, download_to: Path) -> DataSet:
     return own_folder(folder.resolve())
 
 
-def digits(folder: Path) -> DataSet:
+def digits(folder: Path) -> Dataset:
     """Handwritten digits of scikit-learn, 8 x 8 grey, in three spans by sheet."""
     for span, forms in enumerate(_DIGITS_SPANS, start=1):
         target = folder / f"span-{span}" / "digits.npz"
         if not target.exists():
             _save(target, **_digits_of(forms))
-    return DataSet(
+    return Dataset(
         name="digits",
         folder=folder,
         classes=tuple(map(str, range(10))),
@@ -87,26 +87,26 @@ def digits(folder: Path) -> DataSet:
     )
 
 
-def cifar10(folder: Path) -> DataSet:
+def cifar10(folder: Path) -> Dataset:
     """The CIFAR-10 images, 32 x 32 colour, through ``keras.datasets``."""
     names = "airplane automobile bird cat deer dog frog horse ship truck"
     return _from_keras("cifar10", folder, names.split(), Gates(0.5, 0.2))
 
 
-def fashion_mnist(folder: Path) -> DataSet:
+def fashion_mnist(folder: Path) -> Dataset:
     """The Fashion-MNIST images, 28 x 28 grey, through ``keras.datasets``."""
     names = "t-shirt trouser pullover dress coat sandal shirt sneaker bag ankle-boot"
     return _from_keras("fashion_mnist", folder, names.split(), Gates(0.75, 0.3))
 
 
-BUILT_IN: dict[str, Callable[[Path], DataSet]] = {
+BUILT_IN: dict[str, Callable[[Path], Dataset]] = {
     "digits": digits,
     "cifar10": cifar10,
     "fashion_mnist": fashion_mnist,
 }
 
 
-def own_folder(folder: Path) -> DataSet:
+def own_folder(folder: Path) -> Dataset:
     """A folder of the user's: any source of ImageExampleGen, or ``span-<number>`` folders of them.
 
     Raises:
@@ -116,7 +116,7 @@ def own_folder(folder: Path) -> DataSet:
     patterns = [f"span-{span}/*" for span in spans] or ["*"]
     sources = open_sources(str(folder), {pattern: pattern for pattern in patterns})
     table = ClassTable(merge_names([source.class_names() for source in sources.values()]))
-    return DataSet(
+    return Dataset(
         name=pipeline_name(folder),
         folder=folder,
         classes=table.names,
@@ -137,7 +137,7 @@ def _digits_of(forms: range) -> dict[str, np.ndarray]:
     }
 
 
-def _from_keras(name: str, folder: Path, classes: Sequence[str], gates: Gates) -> DataSet:
+def _from_keras(name: str, folder: Path, classes: Sequence[str], gates: Gates) -> Dataset:
     patterns = {"train": "train.npz", "eval": "eval.npz"}
     if not all((folder / file).exists() for file in patterns.values()):
         import keras
@@ -151,7 +151,7 @@ def _from_keras(name: str, folder: Path, classes: Sequence[str], gates: Gates) -
             ) from error
         for file, (images, labels) in zip(patterns.values(), parts, strict=True):
             _save(folder / file, images=images, labels=labels.reshape(-1).astype(np.int64))
-    return DataSet(name, folder, tuple(classes), patterns=patterns, gates=gates)
+    return Dataset(name, folder, tuple(classes), patterns=patterns, gates=gates)
 
 
 def _save(target: Path, **arrays: np.ndarray) -> None:

@@ -14,11 +14,11 @@ from tfx.types.channel_utils import union
 from tfx_feeder.components import FeederTrainer, ImageExampleGen, ModelCard
 from tfx_feeder.components.feeder_trainer.model.user_module import UserCode
 from tfx_feeder.components.pusher.component import Pusher
-from tfx_feeder.components.resolvers.strategies import BlessedBefore
+from tfx_feeder.components.resolvers.strategies import LatestBlessedModelBefore
 from tfx_feeder.pipeline.configs import PipelineConfig
 from tfx_feeder.pipeline.datasets import SPAN_PATTERN
 from tfx_feeder.pipeline.eval_config import eval_config
-from tfx_feeder.pipeline.run_plan import SpanShare
+from tfx_feeder.pipeline.run_plan import SpanWeight
 
 _BUCKETS = 100
 """Of the evaluation split; the training split has twice as many, as by default."""
@@ -148,7 +148,7 @@ def create_pipeline(
     )
 
 
-def _earlier_gen(config: PipelineConfig, images: str, part: SpanShare) -> ImageExampleGen:
+def _earlier_gen(config: PipelineConfig, images: str, part: SpanWeight) -> ImageExampleGen:
     """Reads a span, or takes it from the cache; what is beyond the share stays in a split apart."""
     rest = round(_BUCKETS * (1 / part.share - 1))
     buckets = {"train": 2 * _BUCKETS, "eval": _BUCKETS, _REST: 3 * rest}
@@ -194,7 +194,7 @@ def _blessed_model(before: tfx.types.BaseChannel, *, stock: bool) -> tfx.dsl.Res
     latest = tfx.dsl.experimental.LatestBlessedModelStrategy
     bound: dict[str, Any] = {} if stock else {"before": before}
     return tfx.dsl.Resolver(
-        strategy_class=latest if stock else BlessedBefore,
+        strategy_class=latest if stock else LatestBlessedModelBefore,
         **bound,
         model=tfx.dsl.Channel(type=tfx.types.standard_artifacts.Model),
         blessing=tfx.dsl.Channel(type=tfx.types.standard_artifacts.ModelBlessing),

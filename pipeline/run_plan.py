@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from tfx_feeder.common.errors import ConfigError
-from tfx_feeder.components.feeder_trainer.training.early_stopping import GiveUp
-from tfx_feeder.components.feeder_trainer.training.options import Loop
+from tfx_feeder.components.feeder_trainer.training.early_stopping import BaselineEarlyStopping
+from tfx_feeder.components.feeder_trainer.training.options import TrainingOptions
 from tfx_feeder.pipeline.gates import METRIC, Gates
 from tfx_feeder.pipeline.metadata.types import Execution
 
@@ -19,7 +19,7 @@ REASON = "retrain_reason"
 
 
 @dataclass(frozen=True, slots=True)
-class SpanShare:
+class SpanWeight:
     """A part of a span.
 
     Args:
@@ -39,7 +39,7 @@ class SpanShare:
 
 
 @dataclass(frozen=True, slots=True)
-class RetrainPlan:
+class RunPlan:
     """What a run trains on, what it starts from, and why it was started.
 
     Args:
@@ -56,7 +56,7 @@ class RetrainPlan:
 
     reasons: tuple[str, ...] = ()
     span: int | None = None
-    earlier: tuple[SpanShare, ...] = ()
+    earlier: tuple[SpanWeight, ...] = ()
     warm_start: bool = True
     give_up_after: int | None = None
 
@@ -66,7 +66,7 @@ class RetrainPlan:
             raise ConfigError(
                 "earlier", received=spans, expected=f"other spans than {self.span}, each once"
             )
-        self.loop(Loop(), Gates())
+        self.loop(TrainingOptions(), Gates())
 
     @property
     def reason(self) -> str:
@@ -78,7 +78,7 @@ class RetrainPlan:
         """Whether the trainer has to be given the latest blessed model."""
         return self.warm_start or self.give_up_after is not None
 
-    def loop(self, loop: Loop, gates: Gates) -> Loop:
+    def loop(self, loop: TrainingOptions, gates: Gates) -> TrainingOptions:
         """Returns how the training runs, given up where the gates would refuse its model.
 
         Args:
@@ -87,11 +87,13 @@ class RetrainPlan:
         """
         if self.give_up_after is None:
             return loop
-        give_up = GiveUp(f"val_{METRIC}", "max", self.give_up_after, gates.largest_drop)
+        give_up = BaselineEarlyStopping(
+            f"val_{METRIC}", "max", self.give_up_after, gates.largest_drop
+        )
         return dataclasses.replace(loop, give_up=give_up)
 
 
-def to_document(plan: RetrainPlan) -> dict[str, Any]:
+def to_document(plan: RunPlan) -> dict[str, Any]:
     """Returns a plan in types that JSON has."""
     earlier = [{"span": part.span, "share": part.share} for part in plan.earlier]
     return {
@@ -103,24 +105,24 @@ def to_document(plan: RetrainPlan) -> dict[str, Any]:
     }
 
 
-def from_document(document: Mapping[str, Any]) -> RetrainPlan:
+def from_document(document: Mapping[str, Any]) -> RunPlan:
     """Reads what ``to_document`` returned.
 
     Raises:
         ConfigError: A value is out of range.
         KeyError: Something is missing; ``TypeError`` where it is of another type.
     """
-    return RetrainPlan(
+    return RunPlan(
         reasons=tuple(document["reasons"]),
         span=document["span"],
-        earlier=tuple(SpanShare(part["span"], part["share"]) for part in document["earlier"]),
+        earlier=tuple(SpanWeight(part["span"], part["share"]) for part in document["earlier"]),
         warm_start=bool(document["warm_start"]),
         # Files of earlier releases do not have it.
         give_up_after=document.get("give_up_after"),
     )
 
 
-def read_decision(path: Path) -> RetrainPlan:
+def read_decision(path: Path) -> RunPlan:
     """Reads the plan in what ``tfx-feeder retrain --decide --json`` printed.
 
     Raises:

@@ -17,7 +17,7 @@ def spans_in(folder: Path) -> tuple[int, ...]:
     return tuple(sorted(_folders(folder)))
 
 
-def settled_spans(folder: Path, before: float) -> tuple[int, ...]:
+def stable_spans(folder: Path, before: float) -> tuple[int, ...]:
     """Returns the spans in which nothing has changed since a time, and which hold something.
 
     Args:

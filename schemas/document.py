@@ -14,7 +14,7 @@ _T = TypeVar("_T")
 
 
 @dataclass(frozen=True, slots=True)
-class DocumentFormat:
+class JsonDocument:
     """One kind of file.
 
     Args:

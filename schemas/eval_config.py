@@ -15,7 +15,7 @@ _OF_PART = r"(?: of class .+| at .+| in top .+)?"
 
 
 @dataclass(frozen=True, slots=True)
-class Gate:
+class MetricThreshold:
     """What a metric has to reach.
 
     Args:
@@ -58,7 +58,7 @@ class Gate:
 
 
 @dataclass(frozen=True, slots=True)
-class GateRule:
+class ThresholdRule:
     """A gate with where it applies.
 
     Args:
@@ -69,10 +69,10 @@ class GateRule:
 
     metric: re.Pattern[str]
     slice: re.Pattern[str]
-    gate: Gate
+    gate: MetricThreshold
 
 
-def read_gates(folder: Path) -> tuple[GateRule, ...]:
+def read_thresholds(folder: Path) -> tuple[ThresholdRule, ...]:
     """Reads the gates of an evaluation.
 
     Args:
@@ -89,7 +89,9 @@ def read_gates(folder: Path) -> tuple[GateRule, ...]:
         raise DataError(f"No thresholds can be read from {path}: {error}") from error
 
 
-def gate_of(rules: Sequence[GateRule], metric: str, slice_name: str) -> Gate | None:
+def threshold_for(
+    rules: Sequence[ThresholdRule], metric: str, slice_name: str
+) -> MetricThreshold | None:
     """Returns the gate of a metric on a slice; ``None`` where there is none."""
     for rule in rules:
         if rule.metric.fullmatch(metric) and rule.slice.fullmatch(slice_name):
@@ -97,7 +99,7 @@ def gate_of(rules: Sequence[GateRule], metric: str, slice_name: str) -> Gate | N
     return None
 
 
-def _rules(config: Mapping[str, Any]) -> Iterator[GateRule]:
+def _rules(config: Mapping[str, Any]) -> Iterator[ThresholdRule]:
     for spec in _get(config, "metrics_specs", ()):
         for name, threshold in _get(spec, "thresholds", {}).items():
             yield from _everywhere(name, threshold)
@@ -110,15 +112,15 @@ def _rules(config: Mapping[str, Any]) -> Iterator[GateRule]:
                 yield from _everywhere(name, threshold)
 
 
-def _everywhere(metric: str, threshold: Mapping[str, Any]) -> Iterator[GateRule]:
-    yield GateRule(_metric_pattern(metric), re.compile(".*", re.DOTALL), _gate(threshold))
+def _everywhere(metric: str, threshold: Mapping[str, Any]) -> Iterator[ThresholdRule]:
+    yield ThresholdRule(_metric_pattern(metric), re.compile(".*", re.DOTALL), _gate(threshold))
 
 
-def _per_slice(metric: str, thresholds: Sequence[Mapping[str, Any]]) -> Iterator[GateRule]:
+def _per_slice(metric: str, thresholds: Sequence[Mapping[str, Any]]) -> Iterator[ThresholdRule]:
     for threshold in thresholds:
         gate = _gate(_get(threshold, "threshold", {}))
         for spec in _get(threshold, "slicing_specs", ()):
-            yield GateRule(_metric_pattern(metric), _slice_pattern(spec), gate)
+            yield ThresholdRule(_metric_pattern(metric), _slice_pattern(spec), gate)
 
 
 def _metric_name(metric: Mapping[str, Any]) -> str:
@@ -142,10 +144,10 @@ def _slice_pattern(spec: Mapping[str, Any]) -> re.Pattern[str]:
     return re.compile(", ".join(parts) or re.escape(ALL_EXAMPLES), re.DOTALL)
 
 
-def _gate(threshold: Mapping[str, Any]) -> Gate:
+def _gate(threshold: Mapping[str, Any]) -> MetricThreshold:
     bounds = _get(threshold, "value_threshold", {})
     change = _get(threshold, "change_threshold", {})
-    return Gate(
+    return MetricThreshold(
         least=_get(bounds, "lower_bound", None),
         most=_get(bounds, "upper_bound", None),
         change=_get(change, "absolute", None),

@@ -37,7 +37,7 @@ class SliceRow:
 
 
 @dataclass(frozen=True, slots=True)
-class Cause:
+class ThresholdFailure:
     """A threshold that was missed.
 
     Args:
@@ -64,7 +64,7 @@ class Cause:
 
 
 @dataclass(frozen=True, slots=True)
-class Judgement:
+class EvaluationResult:
     """What an evaluation came to.
 
     Args:
@@ -76,7 +76,7 @@ class Judgement:
     """
 
     blessed: bool
-    causes: tuple[Cause, ...]
+    causes: tuple[ThresholdFailure, ...]
     rows: tuple[SliceRow, ...]
     gated: bool = True
 
@@ -90,7 +90,7 @@ class Judgement:
         return tuple(row for row in self.rows if row.metric == metric)
 
 
-def read_evaluation(folder: Path) -> Judgement:
+def read_evaluation(folder: Path) -> EvaluationResult:
     """Reads what the Evaluator wrote.
 
     Args:
@@ -99,10 +99,10 @@ def read_evaluation(folder: Path) -> Judgement:
     Raises:
         DataError: It cannot be read.
     """
-    return judge(read_metrics(folder), read_validation(folder))
+    return from_protos(read_metrics(folder), read_validation(folder))
 
 
-def judge(metrics: Iterable[Any], result: Any | None) -> Judgement:
+def from_protos(metrics: Iterable[Any], result: Any | None) -> EvaluationResult:
     """Turns the messages of TensorFlow Model Analysis into a judgement.
 
     Args:
@@ -113,17 +113,17 @@ def judge(metrics: Iterable[Any], result: Any | None) -> Judgement:
     in_order = sorted(values.items(), key=lambda item: _order(item[0]))
     rows = tuple(row for key, of_slice in in_order for row in _rows(key, of_slice))
     if result is None or result.missing_thresholds:
-        return Judgement(False, (), rows, gated=False)
+        return EvaluationResult(False, (), rows, gated=False)
     failures = sorted(
         ((_key(v), f) for v in result.metric_validations_per_slice for f in v.failures),
         key=lambda pair: _order(pair[0]),
     )
     causes = [_cause(key, failure, values.get(key, {})) for key, failure in failures]
     causes += [
-        Cause(EXAMPLE_COUNT, _spec_name(spec), None, "the slice has to hold examples")
+        ThresholdFailure(EXAMPLE_COUNT, _spec_name(spec), None, "the slice has to hold examples")
         for spec in result.missing_slices
     ]
-    return Judgement(result.validation_ok, tuple(causes), rows)
+    return EvaluationResult(result.validation_ok, tuple(causes), rows)
 
 
 def _rows(key: _SliceKey, of_slice: _Values) -> Iterator[SliceRow]:
@@ -139,9 +139,9 @@ def _rows(key: _SliceKey, of_slice: _Values) -> Iterator[SliceRow]:
             )
 
 
-def _cause(key: _SliceKey, failure: Any, of_slice: _Values) -> Cause:
+def _cause(key: _SliceKey, failure: Any, of_slice: _Values) -> ThresholdFailure:
     metric = _metric_name(failure.metric_key)
-    return Cause(
+    return ThresholdFailure(
         metric=metric,
         slice=_slice_name(key),
         value=of_slice.get((_CANDIDATE, metric)),

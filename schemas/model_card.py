@@ -10,17 +10,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tfx_feeder.schemas.document import DocumentFormat, storable
+from tfx_feeder.schemas.document import JsonDocument, storable
 from tfx_feeder.schemas.evaluation import SliceRow
 
 VERSION = 1
 FILE_NAME = "model_card.json"
 
-_FORMAT = DocumentFormat("tfx_feeder.model_card", VERSION, FILE_NAME, "model card")
+_FORMAT = JsonDocument("tfx_feeder.model_card", VERSION, FILE_NAME, "model card")
 
 
 @dataclass(frozen=True, slots=True)
-class Origin:
+class LineageEntry:
     """An artifact that the model is, was made of, or was judged by.
 
     Args:
@@ -39,7 +39,7 @@ class Origin:
 
 
 @dataclass(frozen=True, slots=True)
-class Evaluation:
+class EvaluationSummary:
     """How the model was judged.
 
     Args:
@@ -56,7 +56,7 @@ class Evaluation:
 
 
 @dataclass(frozen=True, slots=True)
-class Training:
+class TrainingSummary:
     """How the model was trained; more is in the training history.
 
     Args:
@@ -85,7 +85,7 @@ class Training:
 
 
 @dataclass(frozen=True, slots=True)
-class Card:
+class ModelCardDocument:
     """What a pushed model says of itself.
 
     Args:
@@ -108,9 +108,9 @@ class Card:
     run_id: str
     created_at: str
     files: Mapping[str, str]
-    lineage: tuple[Origin, ...] = ()
-    evaluation: Evaluation | None = None
-    training: Training | None = None
+    lineage: tuple[LineageEntry, ...] = ()
+    evaluation: EvaluationSummary | None = None
+    training: TrainingSummary | None = None
     intended_slices: tuple[str, ...] = ()
     reason: str = ""
 
@@ -119,12 +119,12 @@ class Card:
         """Spans of the Examples, in order."""
         return tuple(sorted({row.span for row in self.lineage if row.span is not None}))
 
-    def origin(self, role: str) -> Origin | None:
+    def origin(self, role: str) -> LineageEntry | None:
         """Returns the first artifact of a role; ``None`` where there is none."""
         return next((row for row in self.lineage if row.role == role), None)
 
 
-def write(card: Card, folder: str | Path) -> Path:
+def write(card: ModelCardDocument, folder: str | Path) -> Path:
     """Writes ``model_card.json`` into a folder, whole or not at all.
 
     Returns:
@@ -141,7 +141,7 @@ def write(card: Card, folder: str | Path) -> Path:
     return _FORMAT.write(document, folder)
 
 
-def read(folder: str | Path) -> Card:
+def read(folder: str | Path) -> ModelCardDocument:
     """Reads ``model_card.json`` from a folder.
 
     Raises:
@@ -150,19 +150,19 @@ def read(folder: str | Path) -> Card:
     return _FORMAT.read(folder, _from_document)
 
 
-def _from_document(document: dict[str, Any]) -> Card:
+def _from_document(document: dict[str, Any]) -> ModelCardDocument:
     evaluation, training = document["evaluation"], document["training"]
     document["files"] = {str(name): str(digest) for name, digest in document["files"].items()}
-    document["lineage"] = tuple(Origin(**row) for row in document["lineage"])
+    document["lineage"] = tuple(LineageEntry(**row) for row in document["lineage"])
     document["intended_slices"] = tuple(document["intended_slices"])
     if evaluation is not None:
         rows = tuple(_row(row) for row in evaluation["rows"])
         missed = tuple(evaluation["missed"])
-        document["evaluation"] = Evaluation(**evaluation | {"rows": rows, "missed": missed})
+        document["evaluation"] = EvaluationSummary(**evaluation | {"rows": rows, "missed": missed})
     if training is not None:
         metrics = {name: float(value) for name, value in training["metrics"].items()}
-        document["training"] = Training(**training | {"metrics": metrics})
-    return Card(**document)
+        document["training"] = TrainingSummary(**training | {"metrics": metrics})
+    return ModelCardDocument(**document)
 
 
 def _row(row: dict[str, Any]) -> SliceRow:

@@ -32,7 +32,7 @@ class Bucket:
 
 
 @dataclass(frozen=True, slots=True)
-class Feature:
+class FeatureStatistics:
     """A feature of a split.
 
     Args:
@@ -74,9 +74,9 @@ class SplitStatistics:
 
     split: str
     examples: int
-    features: tuple[Feature, ...]
+    features: tuple[FeatureStatistics, ...]
 
-    def feature(self, name: str) -> Feature | None:
+    def feature(self, name: str) -> FeatureStatistics | None:
         """Returns a feature by its name."""
         return next((feature for feature in self.features if feature.name == name), None)
 
@@ -110,16 +110,16 @@ def _read(path: Path) -> SplitStatistics:
     )
 
 
-def _feature(message: Any, examples: int) -> Feature:
+def _feature(message: Any, examples: int) -> FeatureStatistics:
     name = message.name or ".".join(message.path.step)
     kind = message.WhichOneof("stats")
     if kind is None:
-        return Feature(name, "bytes", 100.0)
+        return FeatureStatistics(name, "bytes", 100.0)
     stats: Any = getattr(message, kind)
     present = stats.common_stats.num_non_missing
     missing_pct = 100 * (1 - present / examples) if examples else 0.0
     if kind == "num_stats":
-        return Feature(
+        return FeatureStatistics(
             name=name,
             kind="number",
             missing_pct=missing_pct,
@@ -133,7 +133,7 @@ def _feature(message: Any, examples: int) -> Feature:
     shares = _shares(stats) if kind == "string_stats" else ()
     unique = stats.unique if kind in ("string_stats", "bytes_stats") else None
     kind = "category" if shares else "bytes"
-    return Feature(name, kind, missing_pct, unique=unique, shares=shares)
+    return FeatureStatistics(name, kind, missing_pct, unique=unique, shares=shares)
 
 
 def _shares(stats: Any) -> tuple[tuple[str, float], ...]:

@@ -9,18 +9,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tfx_feeder.schemas.document import DocumentFormat, storable
+from tfx_feeder.schemas.document import JsonDocument, storable
 
 VERSION = 1
 FILE_NAME = "history.json"
 GIT_COMMIT, GIT_DIRTY = "git_commit", "git_dirty"
 """Keys of the environment: at which commit the user's code stood, and whether it was changed."""
 
-_FORMAT = DocumentFormat("tfx_feeder.training_history", VERSION, FILE_NAME, "training history")
+_FORMAT = JsonDocument("tfx_feeder.training_history", VERSION, FILE_NAME, "training history")
 
 
 @dataclass(frozen=True, slots=True)
-class EpochRow:
+class EpochRecord:
     """What one epoch did.
 
     Args:
@@ -61,7 +61,7 @@ class EpochRow:
 
 
 @dataclass(frozen=True, slots=True)
-class PhaseRow:
+class PhaseRecord:
     """What one phase of the schedule did.
 
     Args:
@@ -121,7 +121,7 @@ class Event:
 
 
 @dataclass(frozen=True, slots=True)
-class CandidateRow:
+class CandidateRecord:
     """A distribution strategy among which one was chosen.
 
     Args:
@@ -160,7 +160,7 @@ class CandidateRow:
 
 
 @dataclass(frozen=True, slots=True)
-class PlacementRow:
+class StrategyRecord:
     """On what a training ran.
 
     Args:
@@ -208,16 +208,16 @@ class History:
     environment: Mapping[str, str]
     started_at: str
     seconds: float
-    epochs: tuple[EpochRow, ...] = ()
-    phases: tuple[PhaseRow, ...] = ()
+    epochs: tuple[EpochRecord, ...] = ()
+    phases: tuple[PhaseRecord, ...] = ()
     events: tuple[Event, ...] = ()
     policy: str = "schedule"
     policy_state: Mapping[str, Any] = field(default_factory=dict)
-    candidates: tuple[CandidateRow, ...] = ()
-    placement: PlacementRow | None = None
+    candidates: tuple[CandidateRecord, ...] = ()
+    placement: StrategyRecord | None = None
 
     @property
-    def chosen(self) -> CandidateRow | None:
+    def chosen(self) -> CandidateRecord | None:
         """The candidate that was chosen; ``None`` where the strategy was named."""
         return next((row for row in self.candidates if row.verdict == "chosen"), None)
 
@@ -277,16 +277,16 @@ def read(folder: str | Path) -> History:
 def _from_document(document: dict[str, Any]) -> History:
     for row in (*document["epochs"], *document["phases"]):
         row["metrics"] = {name: float(value) for name, value in row["metrics"].items()}
-    document["epochs"] = tuple(EpochRow(**row) for row in document["epochs"])
-    document["phases"] = tuple(PhaseRow(**row) for row in document["phases"])
+    document["epochs"] = tuple(EpochRecord(**row) for row in document["epochs"])
+    document["phases"] = tuple(PhaseRecord(**row) for row in document["phases"])
     document["events"] = tuple(Event(**row) for row in document["events"])
     # Files of earlier releases have neither of these.
     document["candidates"] = tuple(
-        CandidateRow(**row | {"devices": tuple(row["devices"])})
+        CandidateRecord(**row | {"devices": tuple(row["devices"])})
         for row in document.get("candidates", ())
     )
     placement = document.get("placement")
-    document["placement"] = None if placement is None else PlacementRow(**placement)
+    document["placement"] = None if placement is None else StrategyRecord(**placement)
     return History(**document)
 
 

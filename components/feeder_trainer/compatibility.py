@@ -4,16 +4,16 @@ from typing import Any
 
 from tfx_feeder.common.errors import ConfigError
 from tfx_feeder.components.feeder_trainer.distribution.options import AUTO, STRATEGIES, Strategy
-from tfx_feeder.components.feeder_trainer.feed.options import Feed
-from tfx_feeder.components.feeder_trainer.schedules.batch_on_plateau import OnPlateau
-from tfx_feeder.components.feeder_trainer.schedules.noise_scale import NoiseScale
+from tfx_feeder.components.feeder_trainer.feed.options import FeedOptions
+from tfx_feeder.components.feeder_trainer.schedules.batch_on_plateau import IncreaseBatchOnPlateau
+from tfx_feeder.components.feeder_trainer.schedules.noise_scale import GradientNoiseScale
 from tfx_feeder.components.feeder_trainer.schedules.plan import Policy
 from tfx_feeder.components.feeder_trainer.schedules.schedule import Schedule
-from tfx_feeder.components.feeder_trainer.training.options import Loop
+from tfx_feeder.components.feeder_trainer.training.options import TrainingOptions
 
 
 def check_goes_together(
-    strategy: Strategy, schedule: Schedule | Policy, feed: Feed, loop: Loop
+    strategy: Strategy, schedule: Schedule | Policy, feed: FeedOptions, loop: TrainingOptions
 ) -> None:
     """Raises where a strategy or an option is asked for what it cannot do.
 
@@ -26,7 +26,7 @@ def check_goes_together(
         "feed service": feed.service,
         "loop deterministic": loop.deterministic or None,
         "loop max_micro_batch_size": loop.max_micro_batch_size,
-        "schedule": schedule if isinstance(schedule, NoiseScale) else None,
+        "schedule": schedule if isinstance(schedule, GradientNoiseScale) else None,
     }
     names = strategy.candidates if strategy.name == AUTO else (strategy.name,)
     for name in names:
@@ -46,15 +46,15 @@ def _check_absent(option: str, value: Any, strategy: str) -> None:
         )
 
 
-def _check_can_give_up(schedule: Schedule | Policy, feed: Feed) -> None:
+def _check_can_give_up(schedule: Schedule | Policy, feed: FeedOptions) -> None:
     if not feed.eval_splits:
         raise ConfigError(
             "loop give_up and feed eval_splits",
             received=(),
             expected="a split to validate on, by which it is judged",
         )
-    decides = isinstance(schedule, OnPlateau) or (
-        isinstance(schedule, NoiseScale) and schedule.mode == "act"
+    decides = isinstance(schedule, IncreaseBatchOnPlateau) or (
+        isinstance(schedule, GradientNoiseScale) and schedule.mode == "act"
     )
     if decides:
         raise ConfigError(

@@ -13,12 +13,12 @@ from tfx_feeder.common.errors import ConfigError
 from tfx_feeder.components.feeder_trainer import executor
 from tfx_feeder.components.feeder_trainer.compatibility import check_goes_together
 from tfx_feeder.components.feeder_trainer.distribution.options import Strategy
-from tfx_feeder.components.feeder_trainer.feed.options import Feed, checked, to_json
+from tfx_feeder.components.feeder_trainer.feed.options import FeedOptions, checked, to_json
 from tfx_feeder.components.feeder_trainer.model.user_module import UserCode
-from tfx_feeder.components.feeder_trainer.schedules.parser import read_schedule, write_schedule
+from tfx_feeder.components.feeder_trainer.schedules.parser import parse_schedule, serialize_schedule
 from tfx_feeder.components.feeder_trainer.schedules.plan import Policy
 from tfx_feeder.components.feeder_trainer.schedules.schedule import Schedule
-from tfx_feeder.components.feeder_trainer.training.options import Loop
+from tfx_feeder.components.feeder_trainer.training.options import TrainingOptions
 from tfx_feeder.schemas.artifacts import TrainingHistory
 
 _artifacts = tfx.types.standard_artifacts
@@ -69,7 +69,7 @@ class FeederTrainer(base_component.BaseComponent):
 
     Args:
         examples: Examples to train on, transformed or raw.
-        schedule: A ``Schedule``, a policy, or whatever ``read_schedule`` reads.
+        schedule: A ``Schedule``, a policy, or whatever ``parse_schedule`` reads.
         model_fn: Importable path of a function ``(ModelContext) -> keras.Model`` that returns a
             compiled model. Its module may define ``callbacks_fn(ModelContext)`` as well, which
             returns Keras callbacks. Exactly one of ``model_fn`` and ``module_file`` is needed.
@@ -106,8 +106,8 @@ class FeederTrainer(base_component.BaseComponent):
         base_model: tfx.types.BaseChannel | None = None,
         hyperparameters: tfx.types.BaseChannel | None = None,
         strategy: Strategy | None = None,
-        feed: Feed | None = None,
-        loop: Loop | None = None,
+        feed: FeedOptions | None = None,
+        loop: TrainingOptions | None = None,
         warm_start: str = "strict",
         custom_config: Mapping[str, Any] | None = None,
     ) -> None:
@@ -125,13 +125,13 @@ class FeederTrainer(base_component.BaseComponent):
                 "warm_start", received=warm_start, expected="strict, compatible or off"
             )
         strategy = checked("strategy", strategy, Strategy)
-        feed, loop = checked("feed", feed, Feed), checked("loop", loop, Loop)
+        feed, loop = checked("feed", feed, FeedOptions), checked("loop", loop, TrainingOptions)
         if loop.give_up is not None and base_model is None:
             raise ConfigError(
                 "base_model", received=None, expected="the model to beat, where loop has give_up"
             )
-        written = write_schedule(schedule)
-        check_goes_together(strategy, read_schedule(written), feed, loop)
+        written = serialize_schedule(schedule)
+        check_goes_together(strategy, parse_schedule(written), feed, loop)
         spec = FeederTrainerSpec(
             examples=examples,
             transform_graph=transform_graph,

@@ -17,17 +17,17 @@ from tfx.types import artifact_utils
 from tfx.utils import io_utils, path_utils
 
 from tfx_feeder.common.errors import ConfigError
-from tfx_feeder.common.git import code_state
+from tfx_feeder.common.git import git_state
 from tfx_feeder.common.mounts import local_path
-from tfx_feeder.components.feeder_trainer.distribution.fit import FitJob
+from tfx_feeder.components.feeder_trainer.distribution.fit import FitSpec
 from tfx_feeder.components.feeder_trainer.distribution.options import Strategy
-from tfx_feeder.components.feeder_trainer.feed.options import Feed, from_json
-from tfx_feeder.components.feeder_trainer.feed.sources import Split, all_paths, by_source
+from tfx_feeder.components.feeder_trainer.feed.options import FeedOptions, from_json
+from tfx_feeder.components.feeder_trainer.feed.sources import SplitFiles, all_paths, by_source
 from tfx_feeder.components.feeder_trainer.model.builder import ModelContext
 from tfx_feeder.components.feeder_trainer.model.user_module import UserCode
-from tfx_feeder.components.feeder_trainer.schedules.parser import read_schedule
-from tfx_feeder.components.feeder_trainer.train import TrainingJob, train
-from tfx_feeder.components.feeder_trainer.training.options import Loop
+from tfx_feeder.components.feeder_trainer.schedules.parser import parse_schedule
+from tfx_feeder.components.feeder_trainer.train import TrainSpec, train
+from tfx_feeder.components.feeder_trainer.training.options import TrainingOptions
 from tfx_feeder.schemas import training_history
 
 KERAS_FORMAT_DIR = "Format-Keras"
@@ -51,7 +51,7 @@ class Executor(base_executor.BaseExecutor):
             DataError: The Examples cannot be read.
         """
         self._log_startup(input_dict, output_dict, exec_properties)
-        feed = from_json(Feed, exec_properties["feed"])
+        feed = from_json(FeedOptions, exec_properties["feed"])
         custom_config = json.loads(exec_properties["custom_config"])
         graph_path = _optional_path(input_dict, "transform_graph")
         graph = tft.TFTransformOutput(graph_path) if graph_path else None
@@ -73,7 +73,7 @@ class Executor(base_executor.BaseExecutor):
         code = UserCode(exec_properties.get("model_fn"), exec_properties.get("module_file"))
         # Asked before the training, in the course of which the code may be edited.
         repository = repository_of(code)
-        fit = FitJob(
+        fit = FitSpec(
             code=code,
             context=ModelContext(
                 feature_spec=feature_spec,
@@ -84,7 +84,7 @@ class Executor(base_executor.BaseExecutor):
                 transform_graph_path=graph_path,
                 base_model_path=start_path,
             ),
-            schedule=read_schedule(exec_properties["schedule"]),
+            schedule=parse_schedule(exec_properties["schedule"]),
             strategy=from_json(Strategy, exec_properties["strategy"]),
             train_files=by_source(read_splits(input_dict["examples"], feed.train_splits), feed.mix),
             eval_files=all_paths(read_splits(input_dict["examples"], feed.eval_splits)),
@@ -92,10 +92,10 @@ class Executor(base_executor.BaseExecutor):
             start_from=_keras_dir(start_path),
             strict_start=warm_start == "strict",
             rival=_keras_dir(base_path),
-            loop=from_json(Loop, exec_properties["loop"]),
+            loop=from_json(TrainingOptions, exec_properties["loop"]),
         )
         history = train(
-            TrainingJob(
+            TrainSpec(
                 fit=fit,
                 raw_feature_spec=raw_spec,
                 transform=layer,
@@ -124,7 +124,7 @@ def _keras_dir(model_path: str | None) -> str | None:
 
 def repository_of(code: UserCode) -> dict[str, str]:
     """Returns where code stands in Git, as the environment of a history says it."""
-    state = code_state(code.sources().values())
+    state = git_state(code.sources().values())
     if state is None:
         return {}
     return {
@@ -140,7 +140,7 @@ def _hyperparameters(input_dict: _Artifacts) -> dict[str, Any] | None:
     return json.loads(io_utils.read_string_file(io_utils.get_only_uri_in_dir(path)))
 
 
-def read_splits(examples: Sequence[types.Artifact], names: Sequence[str]) -> list[Split]:
+def read_splits(examples: Sequence[types.Artifact], names: Sequence[str]) -> list[SplitFiles]:
     """Lists the files of some splits over all Examples artifacts, such as several spans.
 
     Raises:
@@ -156,7 +156,7 @@ def read_splits(examples: Sequence[types.Artifact], names: Sequence[str]) -> lis
                 fix="Let Transform or a custom ExampleGen turn them into tf.Example.",
             )
     return [
-        Split(name, _span(artifact), tf.io.gfile.glob(local_path(pattern)))
+        SplitFiles(name, _span(artifact), tf.io.gfile.glob(local_path(pattern)))
         for name in names
         for artifact in examples
         for pattern in examples_utils.get_split_file_patterns([artifact], name)

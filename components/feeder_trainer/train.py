@@ -11,20 +11,20 @@ import tensorflow as tf
 
 from tfx_feeder.components.feeder_trainer.compatibility import check_goes_together
 from tfx_feeder.components.feeder_trainer.distribution.fit import (
-    FitJob,
-    Fitted,
-    Model,
+    FitResult,
+    FitSpec,
+    ModelBundle,
+    build_model,
     fit,
-    make,
-    open_placement,
-    prepared,
+    open_context,
+    open_fit_context,
     run,
 )
 from tfx_feeder.components.feeder_trainer.distribution.launcher.launch import run_in_processes
 from tfx_feeder.components.feeder_trainer.distribution.options import AUTO, STRATEGIES, Strategy
 from tfx_feeder.components.feeder_trainer.model.export import (
     export_serving,
-    needed_features,
+    required_raw_features,
     save_for_warm_start,
 )
 from tfx_feeder.components.feeder_trainer.strategy_selection.select import Selection, select
@@ -35,7 +35,7 @@ from tfx_feeder.schemas.training_history import Event, History
 
 
 @dataclass(frozen=True)
-class TrainingJob:
+class TrainSpec:
     """What one training needs to know.
 
     Args:
@@ -48,7 +48,7 @@ class TrainingJob:
         probe_dir: Where probes of strategies are kept for later trainings; ``None``: nowhere.
     """
 
-    fit: FitJob
+    fit: FitSpec
     raw_feature_spec: Mapping[str, Any]
     transform: Callable[[dict[str, Any]], dict[str, Any]] | None
     serving_dir: str
@@ -57,7 +57,7 @@ class TrainingJob:
     probe_dir: str | None = None
 
 
-def train(job: TrainingJob) -> History:
+def train(job: TrainSpec) -> History:
     """Trains, exports, and returns the record.
 
     Raises:
@@ -79,19 +79,19 @@ def train(job: TrainingJob) -> History:
     return history
 
 
-def _fit(job: TrainingJob, elapsed: Callable[[], float]) -> tuple[History, Model]:
+def _fit(job: TrainSpec, elapsed: Callable[[], float]) -> tuple[History, ModelBundle]:
     """Fits where the strategy says, or where the time to train leads to."""
     wanted = job.fit.strategy
     if wanted.name != AUTO and STRATEGIES[wanted.name].starts != "here":
         return _fit_elsewhere(job.fit, job.log_dir)
     work = dataclasses.replace(job.fit, strategy=Strategy.sequential())
-    placement = open_placement(work.strategy, None)
+    placement = open_context(work.strategy, None)
     selection = None
-    with contextlib.closing(placement), prepared(work, placement) as ready:
+    with contextlib.closing(placement), open_fit_context(work, placement) as ready:
         if wanted.name == AUTO:
             dirs = {"log_dir": job.log_dir, "probe_dir": job.probe_dir}
             selection = select(job.fit, ready, elapsed, **dirs)
-            progress.tell_choice(selection.choice)
+            progress.report_selection(selection.choice)
             work = dataclasses.replace(
                 work,
                 strategy=selection.strategy,
@@ -120,7 +120,7 @@ def _with_choice(history: History, selection: Selection | None, began_at: float)
     return dataclasses.replace(history, candidates=tuple(rows), events=(*events, *history.events))
 
 
-def _fit_elsewhere(job: FitJob, log_dir: str) -> tuple[History, Model]:
+def _fit_elsewhere(job: FitSpec, log_dir: str) -> tuple[History, ModelBundle]:
     ran = run_in_processes(fit, job, log_dir)
     restarts = [Event("restart", 0, loss) for loss in ran.losses]
     history = ran.result.history
@@ -130,22 +130,22 @@ def _fit_elsewhere(job: FitJob, log_dir: str) -> tuple[History, Model]:
     return history, _rebuilt(job, ran.result)
 
 
-def _rebuilt(job: FitJob, fitted: Fitted) -> Model:
+def _rebuilt(job: FitSpec, fitted: FitResult) -> ModelBundle:
     """Makes an ordinary model of what other processes trained: none of it is distributed."""
-    model = make(job)
+    model = build_model(job)
     CompiledSteps(model.keras_model, model.adapt).build_from(fitted.element)
     for variable, value in zip(model.keras_model.variables, fitted.weights, strict=True):
         variable.assign(value)
     return model
 
 
-def _raw_examples_to_inputs(job: TrainingJob, model: Model) -> Callable[[tf.Tensor], Any]:
+def _raw_examples_to_inputs(job: TrainSpec, model: ModelBundle) -> Callable[[tf.Tensor], Any]:
     feed = job.fit.context.feed
     special = {*feed.label_keys, feed.weight_key}
     spec = {key: value for key, value in job.raw_feature_spec.items() if key not in special}
     transform = job.transform or dict
     names = model.parser.feature_names
-    spec = needed_features(spec, transform, names)
+    spec = required_raw_features(spec, transform, names)
 
     def to_inputs(serialized: tf.Tensor) -> Any:
         features = transform(tf.io.parse_example(serialized, spec))

@@ -55,7 +55,7 @@ class ClassTable:
         return json.dumps(list(self.names), ensure_ascii=False) + "\n"
 
 
-def names_of(labels: Iterable[int | str]) -> tuple[str, ...]:
+def class_names_from_labels(labels: Iterable[int | str]) -> tuple[str, ...]:
     """Derives class names from the labels of a data set.
 
     Integers are indices already: the classes are ``"0"`` up to the largest. Anything else is a

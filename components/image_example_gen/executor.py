@@ -77,14 +77,14 @@ class Executor(base_example_gen_executor.BaseExampleGenExecutor):
             for split, records in splits.items():
                 _write(records, split, artifact_utils.get_split_uri([examples], split))
         listed = os.path.join(examples.uri, rejections.FILE_NAME)
-        rejected = rejections.gather(parts, listed)
+        rejected = rejections.merge_rejections(parts, listed)
         accepted = {split: _count(pipeline.result, split) for split in splits}
         try:
             rejections.check(
                 rejected, sum(accepted.values()), options.max_rejected_fraction, listed
             )
         except DataError as error:
-            kept = rejections.keep(listed, examples.uri)
+            kept = rejections.preserve_list(listed, examples.uri)
             raise DataError(str(error).replace(listed, kept)) from None
         for split, count in accepted.items():
             if not count:

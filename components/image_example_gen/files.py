@@ -20,7 +20,7 @@ def is_hidden(path: str) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
-class Location:
+class Match:
     """What one input pattern matched.
 
     Args:
@@ -39,7 +39,7 @@ class Location:
         return path[len(self.root) :].lstrip("/")
 
 
-def locate(base: str, pattern: str) -> Location:
+def locate(base: str, pattern: str) -> Match:
     """Finds what ``pattern`` names under ``base``; a folder's name stands for its contents.
 
     Args:
@@ -69,7 +69,7 @@ def locate(base: str, pattern: str) -> Location:
         raise DataError(f"{whole}: no file matches; the folder is empty or does not exist.")
     folders = tuple(path for path in visible if gfile.isdir(path))
     inside = set(folders)
-    return Location(root, tuple(path for path in visible if path not in inside), folders)
+    return Match(root, tuple(path for path in visible if path not in inside), folders)
 
 
 def walk(folder: str) -> Iterator[str]:

@@ -25,7 +25,7 @@ Reason = Literal[
 ]
 # A text file beside the images is worth a line in the list, but it was never a record: it must
 # not make a small folder fail.
-STRAY: frozenset[str] = frozenset({"not_an_image"})
+IGNORED_REASONS: frozenset[str] = frozenset({"not_an_image"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +51,7 @@ class Rejection:
         return json.dumps(asdict(self), ensure_ascii=False)
 
 
-def gather(parts_prefix: str, target: str) -> dict[str, int]:
+def merge_rejections(parts_prefix: str, target: str) -> dict[str, int]:
     """Joins the lists that the workers wrote into one, and counts.
 
     Args:
@@ -86,7 +86,7 @@ def check(counts: Mapping[str, int], accepted: int, limit: float, where: str) ->
     Raises:
         DataError: The share is above the limit, or nothing is left.
     """
-    rejected = sum(count for reason, count in counts.items() if reason not in STRAY)
+    rejected = sum(count for reason, count in counts.items() if reason not in IGNORED_REASONS)
     reasons = ", ".join(f"{reason} {count}" for reason, count in counts.items())
     if not accepted:
         raise DataError(f"No usable image. Left out: {reasons or 'nothing'}. The list: {where}")
@@ -98,7 +98,7 @@ def check(counts: Mapping[str, int], accepted: int, limit: float, where: str) ->
         )
 
 
-def keep(listed: str, artifact_uri: str) -> str:
+def preserve_list(listed: str, artifact_uri: str) -> str:
     """Copies the list to where it outlives a failed execution, whose outputs are removed.
 
     Args:

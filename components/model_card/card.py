@@ -10,13 +10,18 @@ from tfx_feeder.common.errors import DataError
 from tfx_feeder.components.model_card.hashing import hash_files
 from tfx_feeder.schemas import model_card, training_history
 from tfx_feeder.schemas.evaluation import read_evaluation
-from tfx_feeder.schemas.model_card import Card, Evaluation, Origin, Training
+from tfx_feeder.schemas.model_card import (
+    EvaluationSummary,
+    LineageEntry,
+    ModelCardDocument,
+    TrainingSummary,
+)
 
 _EVAL_CONFIG = "eval_config.json"
 
 
 @dataclass(frozen=True, slots=True)
-class PushedModel:
+class PushedModelInfo:
     """A model that was pushed, and where the records about it are.
 
     Args:
@@ -38,7 +43,7 @@ class PushedModel:
     archive: Path
     pipeline: str = ""
     run_id: str = ""
-    lineage: tuple[Origin, ...] = ()
+    lineage: tuple[LineageEntry, ...] = ()
     blessed: bool | None = None
     evaluation: Path | None = None
     history: Path | None = None
@@ -52,7 +57,7 @@ class PushedModel:
         return path if path.is_dir() else None
 
 
-def write_card(pushed: PushedModel, record: Path) -> Card:
+def write_card(pushed: PushedModelInfo, record: Path) -> ModelCardDocument:
     """Writes the card beside the model, and into a record of its own.
 
     Where the model is not served from a folder on this machine, the copy that the Pusher keeps is
@@ -72,9 +77,9 @@ def write_card(pushed: PushedModel, record: Path) -> Card:
     return card
 
 
-def make_card(pushed: PushedModel) -> Card:
+def make_card(pushed: PushedModelInfo) -> ModelCardDocument:
     """Returns the card of a pushed model; for errors see ``write_card``."""
-    return Card(
+    return ModelCardDocument(
         pushed_version=pushed.version,
         destination=pushed.destination,
         pipeline=pushed.pipeline,
@@ -89,9 +94,9 @@ def make_card(pushed: PushedModel) -> Card:
     )
 
 
-def _evaluation(folder: Path, blessed: bool | None) -> Evaluation:
+def _evaluation(folder: Path, blessed: bool | None) -> EvaluationSummary:
     judgement = read_evaluation(folder)
-    return Evaluation(
+    return EvaluationSummary(
         blessed=blessed,
         missed=tuple(map(str, judgement.causes)),
         rows=judgement.rows,
@@ -108,9 +113,9 @@ def _eval_config(path: Path) -> dict[str, Any]:
         raise DataError(f"No thresholds can be read from {path}: {error}") from error
 
 
-def _training(folder: Path) -> Training:
+def _training(folder: Path) -> TrainingSummary:
     history = training_history.read(folder)
-    return Training(
+    return TrainingSummary(
         schedule=history.schedule,
         policy=history.policy,
         strategy=history.strategy,

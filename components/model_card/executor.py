@@ -11,8 +11,8 @@ from tfx.dsl.components.base import base_executor
 from tfx.types import artifact_utils
 
 from tfx_feeder.common.mounts import local_path
-from tfx_feeder.components.model_card.card import PushedModel, write_card
-from tfx_feeder.schemas.model_card import Origin
+from tfx_feeder.components.model_card.card import PushedModelInfo, write_card
+from tfx_feeder.schemas.model_card import LineageEntry
 
 _Artifacts = dict[str, list[types.Artifact]]
 
@@ -44,11 +44,11 @@ class Executor(base_executor.BaseExecutor):
 
     def _describe(
         self, pushed: types.Artifact, inputs: _Artifacts, exec_properties: dict[str, Any]
-    ) -> PushedModel:
+    ) -> PushedModelInfo:
         blessing = _first(inputs, "model_blessing")
         info = self._context.pipeline_info if self._context else None
         destination = pushed.get_string_custom_property("pushed_destination")
-        return PushedModel(
+        return PushedModelInfo(
             # Other Pushers than that of TFX may name no version.
             version=pushed.get_string_custom_property("pushed_version") or Path(destination).name,
             destination=destination,
@@ -64,11 +64,11 @@ class Executor(base_executor.BaseExecutor):
         )
 
 
-def _lineage(inputs: _Artifacts) -> Iterator[Origin]:
+def _lineage(inputs: _Artifacts) -> Iterator[LineageEntry]:
     for role, artifacts in inputs.items():
         for artifact in artifacts:
             span = artifact.get_custom_property("span")
-            yield Origin(
+            yield LineageEntry(
                 role=role,
                 id=artifact.id,
                 type_name=artifact.type_name,
@@ -77,7 +77,7 @@ def _lineage(inputs: _Artifacts) -> Iterator[Origin]:
             )
     blessing = _first(inputs, "model_blessing")
     if blessing and blessing.has_custom_property("baseline_model_id"):
-        yield Origin(
+        yield LineageEntry(
             role="baseline",
             id=blessing.get_int_custom_property("baseline_model_id"),
             type_name="Model",

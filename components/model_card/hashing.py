@@ -11,7 +11,7 @@ _CHUNK_BYTES = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
-class Differences:
+class FileDifferences:
     """How a folder differs from what it was.
 
     Args:
@@ -56,9 +56,9 @@ def hash_files(folder: Path, leave_out: Collection[str] = ()) -> dict[str, str]:
         raise DataError(f"{error.filename} cannot be read: {error.strerror}.") from error
 
 
-def compare(before: Mapping[str, str], now: Mapping[str, str]) -> Differences:
+def compare(before: Mapping[str, str], now: Mapping[str, str]) -> FileDifferences:
     """Compares what ``hash_files`` returned at two times."""
-    return Differences(
+    return FileDifferences(
         changed=tuple(name for name in before if name in now and before[name] != now[name]),
         missing=tuple(name for name in before if name not in now),
         added=tuple(name for name in now if name not in before),

@@ -17,7 +17,7 @@ from tfx_feeder.common.errors import DataError
 from tfx_feeder.schemas.properties import WITHDRAWN
 
 
-class BlessedBefore(LatestBlessedModelStrategy):
+class LatestBlessedModelBefore(LatestBlessedModelStrategy):
     """Resolves the latest blessed model among those older than the artifact on ``before``.
 
     The stock strategy resolves the latest blessed model whatever the run is about. Run again
@@ -45,7 +45,7 @@ class BlessedBefore(LatestBlessedModelStrategy):
         return {"before": subject, **(found or {"model": [], "blessing": []})}
 
 
-class ById(ResolverStrategy):
+class ArtifactsById(ResolverStrategy):
     """Resolves artifacts that are known by their ids.
 
     Args:

@@ -11,7 +11,7 @@ from rich.markup import escape
 
 from tfx_feeder.common.durations import format_age, format_time
 from tfx_feeder.pipeline.cli.console import print_json, show, table
-from tfx_feeder.pipeline.cli.listing import all_option, left_out, newest_option
+from tfx_feeder.pipeline.cli.listing import all_option, newest_option, truncation_note
 from tfx_feeder.pipeline.cli.options import store_options
 from tfx_feeder.pipeline.metadata.describe import Item, item, state
 from tfx_feeder.pipeline.metadata.lineage import Lineage
@@ -38,7 +38,7 @@ class TypeRow:
 
 
 @dataclass(frozen=True, slots=True)
-class Use:
+class ArtifactEvent:
     """An execution that made or read an artifact.
 
     Args:
@@ -67,8 +67,8 @@ class ArtifactDetails:
     """
 
     item: Item
-    maker: Use | None
-    users: tuple[Use, ...]
+    maker: ArtifactEvent | None
+    users: tuple[ArtifactEvent, ...]
 
 
 def count_types(lineage: Lineage) -> list[TypeRow]:
@@ -185,7 +185,7 @@ def artifacts(
     if as_json:
         print_json(items)
     elif items:
-        show(artifacts_table(items, title), *left_out(len(items), len(found), "artifacts"))
+        show(artifacts_table(items, title), *truncation_note(len(items), len(found), "artifacts"))
         show(f"One of them: tfx-feeder artifacts {items[0].id}")
     else:
         show(f"{escape(title)}: none.")
@@ -212,12 +212,14 @@ def _made(run: Run) -> list[Artifact]:
     return [made[artifact_id] for artifact_id in sorted(made)]
 
 
-def _use(execution: Execution, artifact: Artifact, ends: Mapping[str, Sequence[Artifact]]) -> Use:
+def _use(
+    execution: Execution, artifact: Artifact, ends: Mapping[str, Sequence[Artifact]]
+) -> ArtifactEvent:
     keys = tuple(key for key, group in ends.items() if artifact in group)
-    return Use(execution.id, execution.node, execution.run_id, execution.state, keys)
+    return ArtifactEvent(execution.id, execution.node, execution.run_id, execution.state, keys)
 
 
-def _told(use: Use) -> str:
+def _told(use: ArtifactEvent) -> str:
     return f"{escape(use.node)} as {escape(' and '.join(use.keys))}, run {escape(use.run_id)}"
 
 

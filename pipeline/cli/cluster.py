@@ -11,7 +11,7 @@ from tfx_feeder.common.errors import ConfigError
 from tfx_feeder.pipeline.cli.errors import one_line
 from tfx_feeder.pipeline.cli.ir_option import ir_option
 from tfx_feeder.pipeline.orchestration import compiled_pipeline
-from tfx_feeder.pipeline.orchestration.compiled_pipeline import PipelineFile
+from tfx_feeder.pipeline.orchestration.compiled_pipeline import CompiledPipeline
 from tfx_feeder.pipeline.orchestration.kubernetes.cluster import CHIEF, Cluster
 from tfx_feeder.pipeline.orchestration.kubernetes.manifests import Pods, jobs, tfjob
 from tfx_feeder.pipeline.orchestration.resources import Resources
@@ -128,7 +128,7 @@ def cluster_command(
             click.echo(f"  {key}={shlex.quote(value)}")
 
 
-def _only_trainer(file: PipelineFile) -> str:
+def _only_trainer(file: CompiledPipeline) -> str:
     found = [node for node, strategy in file.strategies.items() if strategy.cluster == "env"]
     if len(found) != 1:
         raise ConfigError(

@@ -14,7 +14,7 @@ from tfx_feeder.pipeline.cli.request_options import request_options
 from tfx_feeder.pipeline.metadata.env import STORE_VARIABLE
 from tfx_feeder.pipeline.orchestration import compiled_pipeline
 from tfx_feeder.pipeline.orchestration.resources import Resources
-from tfx_feeder.pipeline.runner.launch import Request
+from tfx_feeder.pipeline.runner.launch import RunRequest
 from tfx_feeder.pipeline.runner.quiet_imports import quiet_imports
 
 
@@ -54,7 +54,7 @@ from tfx_feeder.pipeline.runner.quiet_imports import quiet_imports
 )
 @request_options
 def compile_command(
-    request: Request,
+    request: RunRequest,
     output: Path,
     factory: str | None,
     resources: tuple[str, ...],
@@ -72,7 +72,7 @@ def compile_command(
             made = import_module("tfx_feeder.pipeline.pipeline").create_pipeline(config)
         else:
             made = _load(factory)()
-        if isinstance(made, compiled_pipeline.PipelineFile):
+        if isinstance(made, compiled_pipeline.CompiledPipeline):
             file = made.asking(asked, exit_handlers)
         else:
             compiling = import_module("tfx_feeder.pipeline.orchestration.compiler")

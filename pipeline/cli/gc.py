@@ -14,17 +14,17 @@ from rich.console import RenderableType
 from rich.filesize import decimal
 from rich.markup import escape
 
-from tfx_feeder.common.durations import format_age, read_duration
+from tfx_feeder.common.durations import format_age, parse_duration
 from tfx_feeder.pipeline.cli.console import print_json, show, table
 from tfx_feeder.pipeline.cli.options import store_options
-from tfx_feeder.pipeline.metadata.gc import Files, sort_files
+from tfx_feeder.pipeline.metadata.gc import ArtifactFiles, sort_files
 from tfx_feeder.pipeline.metadata.lineage import Lineage
 from tfx_feeder.pipeline.metadata.removal import remove
 from tfx_feeder.pipeline.metadata.store import open_store, writable
 
 
 @dataclass(frozen=True, slots=True)
-class Sweep:
+class GcResult:
     """Files that can go, or went.
 
     Args:
@@ -37,12 +37,14 @@ class Sweep:
 
     deleted: bool
     size_bytes: int
-    files: Sequence[Files]
-    kept: Sequence[Files]
+    files: Sequence[ArtifactFiles]
+    kept: Sequence[ArtifactFiles]
     failures: Sequence[str] = ()
 
 
-def sweep(sort: Callable[[], list[Files]], store: mlmd.MetadataStore | None = None) -> Sweep:
+def sweep(
+    sort: Callable[[], list[ArtifactFiles]], store: mlmd.MetadataStore | None = None
+) -> GcResult:
     """Finds the files that can go, and deletes them where a store is given.
 
     Args:
@@ -55,10 +57,10 @@ def sweep(sort: Callable[[], list[Files]], store: mlmd.MetadataStore | None = No
         files, failures = remove(store, found, sort)
     kept = [each for each in found if each.kept]
     size_bytes = sum(each.size_bytes for each in files)
-    return Sweep(store is not None, size_bytes, files, kept, failures)
+    return GcResult(store is not None, size_bytes, files, kept, failures)
 
 
-def draw(found: Sweep) -> Iterator[RenderableType]:
+def draw(found: GcResult) -> Iterator[RenderableType]:
     """Yields what can go or went, and what stays, as tables and lines of markup."""
     if found.kept:
         yield _table("Stays", "because it is", found.kept, lambda each: each.kept)
@@ -109,7 +111,7 @@ def gc(
     wrote. In the store, the artifacts are marked as deleted, so that no later run takes them from
     the cache; their records stay.
     """
-    age_s = read_duration("--older-than", older_than)
+    age_s = parse_duration("--older-than", older_than)
     target = context.params["store"]
     store = mlmd.MetadataStore(writable(target)) if yes else open_store(target)
     sort = partial(
@@ -129,9 +131,9 @@ def gc(
 
 
 def _table(
-    title: str, column: str, files: Iterable[Files], key: Callable[[Files], str]
+    title: str, column: str, files: Iterable[ArtifactFiles], key: Callable[[ArtifactFiles], str]
 ) -> RenderableType:
-    groups: dict[str, list[Files]] = defaultdict(list)
+    groups: dict[str, list[ArtifactFiles]] = defaultdict(list)
     for each in files:
         groups[key(each)].append(each)
     drawn = table(title, column, "artifacts", "size", "oldest", right=("artifacts", "size"))

@@ -12,14 +12,14 @@ from tfx_feeder.common.durations import format_elapsed
 from tfx_feeder.common.errors import DataError
 from tfx_feeder.pipeline.cli.console import print_json, show, table
 from tfx_feeder.pipeline.cli.options import store_options
-from tfx_feeder.pipeline.cli.plots import Chart, Charts, Line
+from tfx_feeder.pipeline.cli.plots import Line, Plot, Plots
 from tfx_feeder.pipeline.metadata.describe import is_local
 from tfx_feeder.pipeline.metadata.lineage import Lineage
 from tfx_feeder.pipeline.metadata.lookup import find_model
 from tfx_feeder.pipeline.metadata.models import ModelVersion
 from tfx_feeder.pipeline.runner.tables import candidates_table
 from tfx_feeder.schemas import training_history
-from tfx_feeder.schemas.training_history import EpochRow, History
+from tfx_feeder.schemas.training_history import EpochRecord, History
 
 _VALIDATION = "val_"
 _MOST_METRICS = 3
@@ -78,7 +78,7 @@ def history_lines(found: ModelHistory) -> Iterator[RenderableType]:
         yield curves(history.epochs)
 
 
-def epochs_table(rows: Sequence[EpochRow]) -> RenderableType:
+def epochs_table(rows: Sequence[EpochRecord]) -> RenderableType:
     """Returns one row an epoch; a line between the phases."""
     metrics = list(dict.fromkeys(name for row in rows for name in row.metrics))
     replicas = ["replicas"] if any(row.replicas > 1 for row in rows) else []
@@ -102,18 +102,18 @@ def epochs_table(rows: Sequence[EpochRow]) -> RenderableType:
     return made
 
 
-def curves(rows: Sequence[EpochRow]) -> Charts:
+def curves(rows: Sequence[EpochRecord]) -> Plots:
     """Returns the curves of loss and metrics, learning rate and batch size over the examples."""
     names = dict.fromkeys(name.removeprefix(_VALIDATION) for row in rows for name in row.metrics)
     # The loss first, then what the user asked for.
     in_order = sorted(names, key=lambda name: name != "loss")[:_MOST_METRICS]
     rates = [row.learning_rate for row in rows]
     batches = [row.global_batch_size for row in rows]
-    return Charts(
+    return Plots(
         charts=[
             *(chart for name in in_order if (chart := _metric_chart(name, rows)) is not None),
-            Chart("learning rate", [Line("", rates, "cyan", steps=True)], height=4),
-            Chart("global batch size", [Line("", batches, "magenta", steps=True)], height=4),
+            Plot("learning rate", [Line("", rates, "cyan", steps=True)], height=4),
+            Plot("global batch size", [Line("", batches, "magenta", steps=True)], height=4),
         ],
         lengths=[row.examples for row in rows],
         marks=[i for i in range(1, len(rows)) if rows[i].phase != rows[i - 1].phase],
@@ -152,16 +152,16 @@ def _epochs(count: int) -> str:
     return "1 epoch" if count == 1 else f"{count} epochs"
 
 
-def _metric_chart(name: str, rows: Sequence[EpochRow]) -> Chart | None:
+def _metric_chart(name: str, rows: Sequence[EpochRecord]) -> Plot | None:
     pair = (
         Line("training", _values(rows, name), "blue"),
         Line("validation", _values(rows, f"{_VALIDATION}{name}"), "yellow", dotted=True),
     )
     lines = [line for line in pair if any(map(math.isfinite, line.values))]
-    return Chart(name, lines) if lines else None
+    return Plot(name, lines) if lines else None
 
 
-def _values(rows: Sequence[EpochRow], name: str) -> list[float]:
+def _values(rows: Sequence[EpochRecord], name: str) -> list[float]:
     return [row.metrics.get(name, math.nan) for row in rows]
 
 

@@ -8,7 +8,7 @@ import click
 
 import tfx_feeder
 from tfx_feeder.common.errors import ConfigError
-from tfx_feeder.common.git import code_state
+from tfx_feeder.common.git import git_state
 from tfx_feeder.pipeline.cli.errors import one_line
 
 PIPELINE = "pipeline.json"
@@ -65,7 +65,7 @@ def build_command(
 
 def default_tag(root: Path) -> str:
     """Returns name, version and, where Git knows it, commit of a checkout."""
-    state = code_state([root / "Dockerfile"])
+    state = git_state([root / "Dockerfile"])
     commit = "" if state is None else f"-{state.commit[:12]}{'-dirty' if state.dirty else ''}"
     return f"tfx-feeder:{tfx_feeder.__version__}{commit}"
 

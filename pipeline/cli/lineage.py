@@ -21,7 +21,7 @@ _CHAINS = (MODEL, "TransformCache")
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class LineageStep:
     """An execution in the lineage.
 
     Args:
@@ -63,7 +63,7 @@ class LineageOf:
     down: bool
     full: bool
     items: Mapping[int, Item]
-    steps: Mapping[int, Step]
+    steps: Mapping[int, LineageStep]
     makers: Mapping[int, int]
     users: Mapping[int, tuple[int, ...]]
 
@@ -155,7 +155,7 @@ class _Drawing:
         entry = self._found.items[artifact_id]
         return f"[bold]{entry.label}[/]{self._made_by(artifact_id)}\n[dim]{escape(entry.uri)}[/]"
 
-    def _add_origins(self, branch: Tree, step: Step, path: tuple[str, ...]) -> None:
+    def _add_origins(self, branch: Tree, step: LineageStep, path: tuple[str, ...]) -> None:
         """Adds what an execution read to the branch of what it made."""
         self._shown.add(step.id)
         for word, source in step.sources:
@@ -190,7 +190,7 @@ class _Drawing:
                 else:
                     self._add_users(below.add(text), made, (*path, _place(step)))
 
-    def _is_cut(self, artifact_id: int, maker: Step, path: tuple[str, ...]) -> bool:
+    def _is_cut(self, artifact_id: int, maker: LineageStep, path: tuple[str, ...]) -> bool:
         """Says whether another tree has to show what comes next.
 
         A model that is not the subject, and what a node takes from its own earlier run, would make
@@ -214,7 +214,7 @@ class _Drawing:
         maker = self._found.steps.get(self._found.makers.get(artifact_id, 0))
         return f" by {escape(maker.node)}{self._in_run(maker)}" if maker else ""
 
-    def _in_run(self, step: Step) -> str:
+    def _in_run(self, step: LineageStep) -> str:
         return "" if step.run_id == self._run else f" in run {escape(step.run_id)}"
 
 
@@ -226,8 +226,8 @@ def _find(lineage: Lineage, text: str) -> Artifact:
     return found or find_model(lineage, text).model
 
 
-def _step(execution: Execution) -> Step:
-    return Step(
+def _step(execution: Execution) -> LineageStep:
+    return LineageStep(
         id=execution.id,
         node=execution.node,
         pipeline=execution.pipeline,
@@ -259,5 +259,5 @@ def _each(groups: Mapping[str, Iterable[int]]) -> Iterator[tuple[str, int]]:
             yield key, artifact_id
 
 
-def _place(step: Step) -> str:
+def _place(step: LineageStep) -> str:
     return f"{step.pipeline}.{step.node}"

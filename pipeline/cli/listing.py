@@ -18,7 +18,7 @@ all_option: Callable[..., Any] = click.option(
 )
 
 
-def left_out(shown: int, total: int, what: str) -> Iterator[str]:
+def truncation_note(shown: int, total: int, what: str) -> Iterator[str]:
     """Yields the line that says how many things are not shown, if there are any."""
     if shown < total:
         yield f"The newest {shown:,} of {total:,} {what}; --all shows all of them."

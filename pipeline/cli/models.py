@@ -10,12 +10,12 @@ from rich.markup import escape
 from tfx_feeder.common.durations import format_age
 from tfx_feeder.common.errors import DataError
 from tfx_feeder.pipeline.cli.console import print_json, show, table
-from tfx_feeder.pipeline.cli.listing import all_option, left_out, newest_option
+from tfx_feeder.pipeline.cli.listing import all_option, newest_option, truncation_note
 from tfx_feeder.pipeline.cli.options import store_options
 from tfx_feeder.pipeline.metadata.describe import files_gone
 from tfx_feeder.pipeline.metadata.lineage import Lineage
 from tfx_feeder.pipeline.metadata.models import MODEL, ModelVersion, read_models
-from tfx_feeder.pipeline.metadata.verdicts import blessed, headline, judgement, standing
+from tfx_feeder.pipeline.metadata.verdicts import blessed, judgement, primary_metric, status_label
 from tfx_feeder.schemas.evaluation import SliceRow
 
 
@@ -84,7 +84,7 @@ def models(lineage: Lineage, as_json: bool, newest: int, everything: bool) -> No
             for reason in row.reasons
         ]
         show(models_table(rows), *reasons, *_live_lines(rows))
-        show(*left_out(len(rows), total, "models"))
+        show(*truncation_note(len(rows), total, "models"))
         show(f"One of them: tfx-feeder why {rows[0].version.model.id}")
     else:
         show("The store has no model yet.")
@@ -99,7 +99,7 @@ def _row(model: ModelVersion) -> ModelRow:
         except DataError as error:
             reasons.append(str(error))
         else:
-            metric = headline(judged)
+            metric = primary_metric(judged)
             reasons += [f"not blessed: {cause}" for cause in judged.causes]
     return ModelRow(model, metric, tuple(reasons), files_gone(model.model))
 
@@ -111,4 +111,4 @@ def _live_lines(rows: Sequence[ModelRow]) -> Iterator[str]:
 
 
 def _standing(model: ModelVersion) -> str:
-    return f" {standing(model)}" if model.live or model.withdrawn else ""
+    return f" {status_label(model)}" if model.live or model.withdrawn else ""

@@ -15,7 +15,7 @@ from tfx_feeder.common.errors import FeederError
 from tfx_feeder.pipeline.cli.ir_option import ir_option
 from tfx_feeder.pipeline.metadata.env import STORE_VARIABLE
 from tfx_feeder.pipeline.orchestration import compiled_pipeline
-from tfx_feeder.pipeline.runner.launch import cause
+from tfx_feeder.pipeline.runner.launch import root_cause
 from tfx_feeder.pipeline.runner.quiet_imports import quiet_imports
 
 _NODE = "tfx_feeder.pipeline.orchestration.node"
@@ -70,7 +70,7 @@ def run_node(
     except Exception as error:
         status = nodes.status_of(error)
         if status == nodes.Status.FAILED:
-            _exit(status, f"Failed in {node}: {cause(error)}", as_json=json_logs, error=error)
+            _exit(status, f"Failed in {node}: {root_cause(error)}", as_json=json_logs, error=error)
         _exit(status, f"Error: {error}", as_json=json_logs)
     # Its last look at all that the executor has imported would take a second.
     gc.freeze()

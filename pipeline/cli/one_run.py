@@ -15,7 +15,7 @@ from tfx_feeder.pipeline.metadata.describe import Item, elapsed, error, item, st
 from tfx_feeder.pipeline.metadata.lineage import Lineage
 from tfx_feeder.pipeline.metadata.lookup import find_run
 from tfx_feeder.pipeline.metadata.models import MODEL, ModelVersion, describe
-from tfx_feeder.pipeline.metadata.types import MADE_OUTPUTS, Execution, Run
+from tfx_feeder.pipeline.metadata.types import SUCCEEDED, Execution, Run
 from tfx_feeder.pipeline.metadata.verdicts import verdict
 
 
@@ -77,7 +77,7 @@ def read_run(lineage: Lineage, run: Run) -> RunDetails:
     made = {
         artifact.id: artifact
         for execution in run.executions
-        if execution.state in MADE_OUTPUTS
+        if execution.state in SUCCEEDED
         for group in execution.outputs.values()
         for artifact in group
         if artifact.type_name == MODEL

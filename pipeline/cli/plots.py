@@ -37,7 +37,7 @@ class Line:
 
 
 @dataclass(frozen=True, slots=True)
-class Chart:
+class Plot:
     """Lines over one axis.
 
     Args:
@@ -81,7 +81,7 @@ class Chart:
 
 
 @dataclass(frozen=True, slots=True)
-class Charts:
+class Plots:
     """Charts below each other over one axis; ``rich`` draws them as wide as the terminal.
 
     Args:
@@ -91,7 +91,7 @@ class Charts:
         x_title: Name of the axis.
     """
 
-    charts: Sequence[Chart]
+    charts: Sequence[Plot]
     lengths: Sequence[int]
     marks: Sequence[int]
     x_title: str
@@ -111,7 +111,7 @@ class Charts:
         title = f"{self.x_title:^{max(0, width - 1 - len(last))}}"
         yield Text(f"{' ' * (margin + 2)}0{title}{last}")
 
-    def _rows(self, chart: Chart, width: int) -> Iterator[Text]:
+    def _rows(self, chart: Plot, width: int) -> Iterator[Text]:
         cells = [[0] * width for _ in range(chart.height)]
         styles = [[""] * width for _ in range(chart.height)]
         for line in chart.lines:
@@ -128,7 +128,7 @@ class Charts:
                 )
             )
 
-    def _dots(self, chart: Chart, line: Line, width: int) -> Iterator[tuple[int, int]]:
+    def _dots(self, chart: Plot, line: Line, width: int) -> Iterator[tuple[int, int]]:
         """Yields row and column of every dot of a line."""
         levels = [chart.level(value) for value in line.values]
         stops = [0, *itertools.accumulate(self.lengths)]
@@ -159,7 +159,7 @@ def _between(levels: Sequence[float], stops: Sequence[int], place: float, *, ste
     return levels[index - 1] + (levels[index] - levels[index - 1]) * (at - begin) / (end - begin)
 
 
-def _legend(chart: Chart) -> Iterator[tuple[str, str]]:
+def _legend(chart: Plot) -> Iterator[tuple[str, str]]:
     if len(chart.lines) > 1:
         for line in chart.lines:
             yield f"   {'⠒ ⠒ ⠒' if line.dotted else '⠒⠒⠒'} {line.name}", line.style

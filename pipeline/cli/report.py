@@ -9,7 +9,7 @@ from tfx_feeder.pipeline.cli.console import print_json, show
 from tfx_feeder.pipeline.cli.options import store_options
 from tfx_feeder.pipeline.metadata.lineage import Lineage
 from tfx_feeder.pipeline.metadata.lookup import find_run
-from tfx_feeder.pipeline.report.write import Written, write_comparison, write_report
+from tfx_feeder.pipeline.report.write import WrittenReport, write_comparison, write_report
 
 _output = click.option(
     "--output",
@@ -55,7 +55,7 @@ def compare(
     _say(write_comparison(lineage, found, context.params["store"], output), as_json)
 
 
-def _say(written: Written, as_json: bool) -> None:
+def _say(written: WrittenReport, as_json: bool) -> None:
     if as_json:
         print_json(written)
     else:

@@ -11,8 +11,8 @@ import click
 from tfx_feeder.common.errors import ConfigError
 from tfx_feeder.pipeline.beam import PROFILES, beam_args
 from tfx_feeder.pipeline.cli.strategy_options import make_strategy, strategy_options
-from tfx_feeder.pipeline.run_plan import RetrainPlan, read_decision
-from tfx_feeder.pipeline.runner.launch import Request
+from tfx_feeder.pipeline.run_plan import RunPlan, read_decision
+from tfx_feeder.pipeline.runner.launch import RunRequest
 
 _OPTIONS = (
     click.option(
@@ -60,7 +60,7 @@ _OPTIONS = (
 
 
 def request_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Adds the options to a click command, which is called with a ``Request``."""
+    """Adds the options to a click command, which is called with a ``RunRequest``."""
 
     @functools.wraps(command)
     def wrapped(
@@ -82,7 +82,7 @@ def request_options(command: Callable[..., Any]) -> Callable[..., Any]:
             told = beam_args(beam, beam_arguments)
         except ConfigError as error:
             raise click.UsageError(str(error)) from error
-        request = Request(
+        request = RunRequest(
             data=data,
             root=root,
             span=plan.span,
@@ -98,9 +98,9 @@ def request_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return functools.reduce(lambda decorated, option: option(decorated), _OPTIONS[::-1], wrapped)
 
 
-def _plan(span: int | None, decision: Path | None) -> RetrainPlan:
+def _plan(span: int | None, decision: Path | None) -> RunPlan:
     if decision is None:
-        return RetrainPlan(span=span)
+        return RunPlan(span=span)
     if span is not None:
         raise ConfigError("span", received=span, expected="none beside --decision, which names it")
     return read_decision(decision)

@@ -8,18 +8,18 @@ from pathlib import Path
 
 import click
 
-from tfx_feeder.common.durations import read_duration
+from tfx_feeder.common.durations import parse_duration
 from tfx_feeder.pipeline.cli.console import print_json
 from tfx_feeder.pipeline.cli.options import said_plainly
 from tfx_feeder.pipeline.cli.request_options import request_options
 from tfx_feeder.pipeline.cli.retrain_options import policy_options
 from tfx_feeder.pipeline.metadata.env import STORE_VARIABLE
-from tfx_feeder.pipeline.retraining.controller import Retrainer
+from tfx_feeder.pipeline.retraining.controller import RetrainingController
 from tfx_feeder.pipeline.retraining.daemon import OUTCOMES, Watch
-from tfx_feeder.pipeline.retraining.policy import Decision, Policy
-from tfx_feeder.pipeline.retraining.triggers import Manual
-from tfx_feeder.pipeline.run_plan import RetrainPlan
-from tfx_feeder.pipeline.runner.launch import Request
+from tfx_feeder.pipeline.retraining.policy import RetrainingDecision, RetrainingPolicy
+from tfx_feeder.pipeline.retraining.triggers import OnDemand
+from tfx_feeder.pipeline.run_plan import RunPlan
+from tfx_feeder.pipeline.runner.launch import RunRequest
 
 NO = 99
 """Exit status where there is no reason to retrain; Airflow's BashOperator skips upon it."""
@@ -56,8 +56,8 @@ NO = 99
 )
 @request_options
 def retrain(
-    request: Request,
-    policy: Policy,
+    request: RunRequest,
+    policy: RetrainingPolicy,
     watch: str | None,
     once: bool,
     only_decide: bool,
@@ -77,20 +77,20 @@ def retrain(
     """
     if [watch is not None, once, only_decide].count(True) != 1:
         raise click.UsageError("One of --watch, --once and --decide is needed.")
-    if watch is not None and any(isinstance(trigger, Manual) for trigger in policy.triggers):
+    if watch is not None and any(isinstance(trigger, OnDemand) for trigger in policy.triggers):
         raise click.UsageError("--now goes with --once or --decide; a daemon may run beside it.")
-    if request.plan != RetrainPlan():
+    if request.plan != RunPlan():
         raise click.UsageError("--span and --decision cannot be given: both are decided here.")
     with said_plainly():
-        retrainer = Retrainer(
+        retrainer = RetrainingController(
             request=request if watch is None else dataclasses.replace(request, data=watch),
             policy=policy,
-            settle_s=read_duration("settle", settle),
+            settle_s=parse_duration("settle", settle),
             store=store if only_decide else None,
             metrics=metrics,
         )
         if watch is not None:
-            Watch(retrainer, read_duration("poll", poll), _say).run()
+            Watch(retrainer, parse_duration("poll", poll), _say).run()
             return
         if once:
             retrainer.measure()
@@ -106,7 +106,7 @@ def retrain(
             sys.exit(status)
 
 
-def _show(decision: Decision, *, as_json: bool) -> None:
+def _show(decision: RetrainingDecision, *, as_json: bool) -> None:
     if as_json:
         print_json({"retrain": decision.retrain, **_fields(decision)})
         return
@@ -115,11 +115,11 @@ def _show(decision: Decision, *, as_json: bool) -> None:
         click.echo(_spans(decision.plan))
 
 
-def _fields(decision: Decision) -> dict[str, object]:
+def _fields(decision: RetrainingDecision) -> dict[str, object]:
     return {field.name: getattr(decision, field.name) for field in dataclasses.fields(decision)}
 
 
-def _spans(plan: RetrainPlan) -> str:
+def _spans(plan: RunPlan) -> str:
     parts = [
         f"{part.span}" if part.share == 1 else f"{part.share:.0%} of {part.span}"
         for part in plan.earlier

@@ -6,16 +6,16 @@ from typing import Any
 
 import click
 
-from tfx_feeder.common.durations import read_duration
+from tfx_feeder.common.durations import parse_duration
 from tfx_feeder.common.errors import ConfigError
-from tfx_feeder.pipeline.retraining.policy import Budget, Policy
+from tfx_feeder.pipeline.retraining.policy import RetrainingPolicy, RunBudget
 from tfx_feeder.pipeline.retraining.triggers import (
-    Age,
     Cron,
-    Drift,
-    Manual,
+    DataDrift,
+    ModelAge,
     NewSpan,
-    Performance,
+    OnDemand,
+    PerformanceDrop,
     Trigger,
 )
 from tfx_feeder.pipeline.retraining.window import Window
@@ -79,7 +79,7 @@ _OPTIONS = (
 
 
 def policy_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Adds the options to a click command, which is called with a ``Policy``."""
+    """Adds the options to a click command, which is called with a ``RetrainingPolicy``."""
 
     @functools.wraps(command)
     def wrapped(
@@ -104,18 +104,18 @@ def policy_options(command: Callable[..., Any]) -> Callable[..., Any]:
             if new_spans is not None:
                 yield NewSpan(new_spans)
             if drift is not None:
-                yield Drift(drift, drift, drift_feature)
-            yield from map(Performance.of, performance)
+                yield DataDrift(drift, drift, drift_feature)
+            yield from map(PerformanceDrop.of, performance)
             if age is not None:
-                yield Age(read_duration("age", age))
+                yield ModelAge(parse_duration("age", age))
             if now is not None:
-                yield Manual(now)
+                yield OnDemand(now)
 
         try:
-            policy = Policy(
+            policy = RetrainingPolicy(
                 triggers=tuple(triggers()) or (NewSpan(),),
-                cool_down_s=read_duration("cool_down", cool_down),
-                budgets=tuple(map(Budget.of, budget)),
+                cool_down_s=parse_duration("cool_down", cool_down),
+                budgets=tuple(map(RunBudget.of, budget)),
                 window=Window.of(window),
                 scratch_every=scratch_every,
                 give_up_after=give_up_after,

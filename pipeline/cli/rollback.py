@@ -17,7 +17,7 @@ from tfx_feeder.pipeline.deployment.rollback import Rollback, plan
 from tfx_feeder.pipeline.metadata.lineage import Lineage
 from tfx_feeder.pipeline.metadata.store import writable
 from tfx_feeder.pipeline.runner import log_file
-from tfx_feeder.pipeline.runner.launch import cause
+from tfx_feeder.pipeline.runner.launch import root_cause
 
 
 @click.command()
@@ -58,7 +58,7 @@ def _carry_out(planned: Rollback, store: str) -> Any:
             return repush.push_again(planned, writable(store))
         except Exception as error:
             logging.exception("The rollback failed.")
-            raise click.ClickException(f"{cause(error)}\nDetails: {log}") from error
+            raise click.ClickException(f"{root_cause(error)}\nDetails: {log}") from error
 
 
 def _log_folder(store: str) -> Path:

@@ -11,13 +11,13 @@ from rich.markup import escape
 
 from tfx_feeder.common.durations import format_age
 from tfx_feeder.pipeline.cli.console import print_json, show, table
-from tfx_feeder.pipeline.cli.listing import all_option, left_out, newest_option
+from tfx_feeder.pipeline.cli.listing import all_option, newest_option, truncation_note
 from tfx_feeder.pipeline.cli.options import store_options
 from tfx_feeder.pipeline.metadata.describe import elapsed, state
 from tfx_feeder.pipeline.metadata.lineage import Lineage
 from tfx_feeder.pipeline.metadata.models import ModelVersion, read_models
 from tfx_feeder.pipeline.metadata.types import CACHED, COMPLETE, FAILED, Run
-from tfx_feeder.pipeline.metadata.verdicts import standing
+from tfx_feeder.pipeline.metadata.verdicts import status_label
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +73,7 @@ def runs_table(rows: Sequence[RunRow]) -> RenderableType:
             f"{format_age(row.began)} ago",
             elapsed(row.state, row.seconds, row.began),
             _state(row),
-            "\n".join(f"{model.model.id} {standing(model)}" for model in row.models),
+            "\n".join(f"{model.model.id} {status_label(model)}" for model in row.models),
         )
     made.columns[0].no_wrap = True
     return made
@@ -90,7 +90,7 @@ def runs(lineage: Lineage, as_json: bool, newest: int, everything: bool) -> None
         print_json(rows)
     elif rows:
         total = len(lineage.run_ids())
-        show(runs_table(rows), *left_out(len(rows), total, "runs"), *_next_steps(rows[0]))
+        show(runs_table(rows), *truncation_note(len(rows), total, "runs"), *_next_steps(rows[0]))
     else:
         show("The store has no run yet.")
 

@@ -7,7 +7,7 @@ import click
 from rich.console import Console
 
 from tfx_feeder.common.errors import ConfigError
-from tfx_feeder.components.feeder_trainer.schedules.parser import PRESETS, read_schedule
+from tfx_feeder.components.feeder_trainer.schedules.parser import PRESETS, parse_schedule
 from tfx_feeder.components.feeder_trainer.schedules.preview import preview
 
 
@@ -39,7 +39,7 @@ def preview_command(
     a preset.
     """
     try:
-        value = read_schedule(text)
+        value = parse_schedule(text)
         if steps_per_epoch is not None:
             value = dataclasses.replace(value, steps_per_epoch=steps_per_epoch)
         shown = preview(value, examples, replicas)

@@ -7,11 +7,11 @@ import click
 from rich.console import RenderableType
 from rich.markup import escape
 
-from tfx_feeder.components.model_card.hashing import Differences, compare, hash_files
+from tfx_feeder.components.model_card.hashing import FileDifferences, compare, hash_files
 from tfx_feeder.pipeline.cli.console import print_json, show, table
 from tfx_feeder.pipeline.cli.options import said_plainly
 from tfx_feeder.schemas import model_card
-from tfx_feeder.schemas.model_card import Card
+from tfx_feeder.schemas.model_card import ModelCardDocument
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,8 +27,8 @@ class Verification:
 
     folder: Path
     whole: bool
-    differences: Differences
-    card: Card
+    differences: FileDifferences
+    card: ModelCardDocument
 
 
 def check(folder: Path) -> Verification:

@@ -37,7 +37,7 @@ _EARLIER = 10
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class Finding:
     """One answer.
 
     Args:
@@ -61,7 +61,7 @@ class Explanation:
     """
 
     model: ModelVersion
-    answers: tuple[Answer, ...]
+    answers: tuple[Finding, ...]
 
 
 def explain(lineage: Lineage, model: ModelVersion) -> Explanation:
@@ -79,10 +79,10 @@ def explain(lineage: Lineage, model: ModelVersion) -> Explanation:
     return Explanation(
         model=model,
         answers=(
-            Answer("trained", True, tuple(_why_trained(lineage, model))),
-            Answer("blessed", model.blessed, tuple(_why_blessed(lineage, model, users))),
-            Answer("pushed", bool(model.pushes), tuple(_why_pushed(model, users))),
-            Answer("live", model.live, tuple(_why_live(lineage, model))),
+            Finding("trained", True, tuple(_why_trained(lineage, model))),
+            Finding("blessed", model.blessed, tuple(_why_blessed(lineage, model, users))),
+            Finding("pushed", bool(model.pushes), tuple(_why_pushed(model, users))),
+            Finding("live", model.live, tuple(_why_live(lineage, model))),
         ),
     )
 
@@ -270,7 +270,7 @@ def _text(value: object) -> str:
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
-def _headword(answer: Answer) -> str:
+def _headword(answer: Finding) -> str:
     if answer.yes is None:
         return f"[yellow]not decided: {answer.about}[/]"
     if answer.yes:

@@ -6,14 +6,14 @@ from pathlib import Path
 
 import click
 
-from tfx_feeder.common.durations import read_duration
+from tfx_feeder.common.durations import parse_duration
 from tfx_feeder.common.errors import ConfigError, FeederError
-from tfx_feeder.components.feeder_trainer.distribution.cluster import VARIABLE, Task
+from tfx_feeder.components.feeder_trainer.distribution.cluster import VARIABLE, ClusterTask
 from tfx_feeder.components.feeder_trainer.distribution.launcher.rendezvous import (
-    JOB,
-    NoWorkError,
-    follow,
-    job_path,
+    RENDEZVOUS_VARIABLE,
+    RendezvousTimeoutError,
+    rendezvous_path,
+    run_worker,
 )
 
 _FOLDER = click.Path(file_okay=False, path_type=Path)
@@ -23,7 +23,7 @@ _FOLDER = click.Path(file_okay=False, path_type=Path)
 @click.option(
     "--job",
     metavar="PATH",
-    envvar=JOB,
+    envvar=RENDEZVOUS_VARIABLE,
     show_envvar=True,
     help="File in which the chief leaves the work; the same one for all machines.",
 )
@@ -49,9 +49,9 @@ def worker(job: str | None, timeout: str, no_work_ok: bool, log_dir: Path | None
     # What stops a container, whose first process would not even end otherwise.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        timeout_s = read_duration("--timeout", timeout)
-        path = job_path(job)
-        task = Task.from_env(os.environ)
+        timeout_s = parse_duration("--timeout", timeout)
+        path = rendezvous_path(job)
+        task = ClusterTask.from_env(os.environ)
         if task is None:
             raise ConfigError(
                 VARIABLE,
@@ -61,8 +61,8 @@ def worker(job: str | None, timeout: str, no_work_ok: bool, log_dir: Path | None
             )
         log_dir = log_dir or path.parent / "logs"
         click.echo(f"{task.type} {task.index} waits for work in {path}; its log is in {log_dir}")
-        follow(task, path, timeout_s=timeout_s, log_dir=log_dir)
-    except NoWorkError as error:
+        run_worker(task, path, timeout_s=timeout_s, log_dir=log_dir)
+    except RendezvousTimeoutError as error:
         if not no_work_ok:
             raise click.ClickException(str(error)) from error
         click.echo(str(error))

@@ -50,7 +50,7 @@ def check_unchanged(model: ModelVersion, push: Push, card: Execution | None) -> 
         )
 
 
-def described_by(
+def card_inputs(
     lineage: Lineage, model: ModelVersion, card: Execution | None
 ) -> dict[str, tuple[Artifact, ...]]:
     """Returns what there is to make a card of, by input key of ``ModelCard``.

@@ -15,9 +15,9 @@ from tfx import v1 as tfx
 from tfx_feeder.common.errors import ConfigError, DataError
 from tfx_feeder.components import ModelCard
 from tfx_feeder.components.pusher.component import Pusher
-from tfx_feeder.components.resolvers.strategies import ById
+from tfx_feeder.components.resolvers.strategies import ArtifactsById
 from tfx_feeder.pipeline.deployment.rollback import Rollback
-from tfx_feeder.pipeline.deployment.withdrawal import withdrawing
+from tfx_feeder.pipeline.deployment.withdrawal import mark_withdrawn
 from tfx_feeder.pipeline.metadata.lineage import Lineage
 from tfx_feeder.pipeline.metadata.types import Artifact
 from tfx_feeder.pipeline.runner.local import run_locally
@@ -40,7 +40,7 @@ _TYPES = {
 
 
 @dataclass(frozen=True, slots=True)
-class RolledBack:
+class RollbackResult:
     """An earlier version that is served again.
 
     Args:
@@ -62,7 +62,7 @@ class RolledBack:
     reason: str
 
 
-def push_again(rollback: Rollback, connection: pb.ConnectionConfig) -> RolledBack:
+def repush(rollback: Rollback, connection: pb.ConnectionConfig) -> RollbackResult:
     """Pushes an earlier version once more, and withdraws what came after it.
 
     Args:
@@ -75,10 +75,10 @@ def push_again(rollback: Rollback, connection: pb.ConnectionConfig) -> RolledBac
     """
     _wait_until_higher(rollback.highest_version)
     store = mlmd.MetadataStore(connection)
-    with withdrawing(store, rollback):
+    with mark_withdrawn(store, rollback):
         run_id = run_locally(create_pipeline(rollback, connection), store)
         pushed = _pushed(Lineage(store, rollback.pusher.pipeline), run_id, rollback.pusher.node)
-    return RolledBack(
+    return RollbackResult(
         version=pushed.properties["pushed_version"],
         destination=pushed.properties["pushed_destination"],
         earlier_version=rollback.push.version,
@@ -92,7 +92,7 @@ def push_again(rollback: Rollback, connection: pb.ConnectionConfig) -> RolledBac
 def create_pipeline(rollback: Rollback, connection: pb.ConnectionConfig) -> tfx.dsl.Pipeline:
     """Wires the artifacts of an earlier push to a Pusher with the same destination."""
     resolver = tfx.dsl.Resolver(
-        strategy_class=ById,
+        strategy_class=ArtifactsById,
         config={"ids": {key: [a.id for a in group] for key, group in rollback.inputs.items()}},
         **{
             key: tfx.dsl.Channel(type=_TYPES[group[0].type_name])

@@ -7,8 +7,8 @@ from pathlib import Path
 from tfx_feeder.common.errors import ConfigError, DataError
 from tfx_feeder.pipeline.deployment.description import (
     card_execution,
+    card_inputs,
     check_unchanged,
-    described_by,
     intended_slices,
 )
 from tfx_feeder.pipeline.metadata.describe import files_gone
@@ -86,7 +86,7 @@ def plan(lineage: Lineage, version: str, reason: str) -> Rollback:
         model=model,
         push=push,
         pusher=pusher,
-        inputs={**described_by(lineage, model, card), **pusher.inputs},
+        inputs={**card_inputs(lineage, model, card), **pusher.inputs},
         intended_slices=intended_slices(card),
         left_behind=tuple(m for m in later.values() if not m.withdrawn),
         highest_version=_highest([p.version for _, p in at_place], push.place),

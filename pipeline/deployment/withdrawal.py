@@ -13,7 +13,7 @@ from tfx_feeder.schemas.properties import WITHDRAWN
 
 
 @contextmanager
-def withdrawing(store: mlmd.MetadataStore, rollback: Rollback) -> Iterator[None]:
+def mark_withdrawn(store: mlmd.MetadataStore, rollback: Rollback) -> Iterator[None]:
     """Marks the models that are left behind as withdrawn, and the one to go back to as not.
 
     The marks come before what is done inside, so that no run goes on from what is to be withdrawn;

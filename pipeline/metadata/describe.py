@@ -16,7 +16,7 @@ from tfx_feeder.pipeline.metadata.types import (
     CANCELED,
     COMPLETE,
     FAILED,
-    RESULT,
+    RESULT_PROPERTY,
     RUNNING,
     Artifact,
     Execution,
@@ -128,7 +128,7 @@ def error(execution: Execution) -> str:
     if execution.state != FAILED:
         return ""
     try:
-        return str(json.loads(execution.properties[RESULT])["resultMessage"])
+        return str(json.loads(execution.properties[RESULT_PROPERTY])["resultMessage"])
     except (KeyError, TypeError, ValueError):
         return NO_ERROR_TEXT
 

@@ -8,7 +8,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from tfx_feeder.schemas.statistics import Bucket, Feature
+from tfx_feeder.schemas.statistics import Bucket, FeatureStatistics
 
 JENSEN_SHANNON, L_INFINITY = "Jensen–Shannon", "L-infinity"
 
@@ -27,7 +27,7 @@ class Distance:
     value: float
 
 
-def distance(one: Feature | None, other: Feature | None) -> Distance | None:
+def distance(one: FeatureStatistics | None, other: FeatureStatistics | None) -> Distance | None:
     """Returns how far apart a feature is in two sets; ``None`` where that cannot be said."""
     if one is None or other is None:
         return None

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from tfx_feeder.common.errors import FeederError
-from tfx_feeder.components.feeder_trainer.schedules.parser import read_schedule
+from tfx_feeder.components.feeder_trainer.schedules.parser import parse_schedule
 from tfx_feeder.pipeline.metadata import fact_files
 from tfx_feeder.pipeline.metadata.lineage import Lineage
 from tfx_feeder.pipeline.metadata.models import (
@@ -18,7 +18,7 @@ from tfx_feeder.pipeline.metadata.models import (
     PUSHED,
     ModelVersion,
 )
-from tfx_feeder.pipeline.metadata.types import COMPLETE, MADE_OUTPUTS, Artifact, Execution, Run
+from tfx_feeder.pipeline.metadata.types import COMPLETE, SUCCEEDED, Artifact, Execution, Run
 from tfx_feeder.schemas.training_history import GIT_COMMIT, GIT_DIRTY
 
 SECTIONS = (
@@ -73,7 +73,7 @@ class Facts:
 
 def facts_of_run(run: Run) -> Facts:
     """Gathers what the executions of a run say."""
-    made = (execution for execution in run.executions if execution.state in MADE_OUTPUTS)
+    made = (execution for execution in run.executions if execution.state in SUCCEEDED)
     return _gather(f"run {run.id}", made, (("outcome", "state"), run.state.lower()))
 
 
@@ -155,7 +155,7 @@ def _place(node: str, name: str, path: str) -> tuple[str, str]:
 def _in_notation(schedule: Any) -> str:
     """Writes a schedule as a user would, where it is one of this suite."""
     try:
-        return str(read_schedule(schedule))
+        return str(parse_schedule(schedule))
     except FeederError:
         return str(schedule)
 

@@ -40,7 +40,7 @@ _VALUE = "value"
 
 
 @dataclass(frozen=True, slots=True)
-class Files:
+class ArtifactFiles:
     """The files of an artifact, in the folder that its component wrote.
 
     Args:
@@ -73,7 +73,7 @@ def sort_files(
     *,
     untouched_since: datetime,
     keep_runs: int,
-) -> list[Files]:
+) -> list[ArtifactFiles]:
     """Sorts the files of artifacts into those that stay and those that can go.
 
     What stays, is needed by a blessed or pushed model: all that it was made of, and what was found
@@ -112,7 +112,7 @@ def sort_files(
         if not kept and (str(folder) in holding or staying & {*map(str, folder.parents)}):
             kept = _SHARED
         found.append(
-            Files(
+            ArtifactFiles(
                 artifact_id=artifact_id,
                 type_name=artifact.type_name,
                 created=artifact.created,

@@ -29,7 +29,7 @@ from tfx_feeder.pipeline.metadata.convert import (
 from tfx_feeder.pipeline.metadata.store import open_store
 from tfx_feeder.pipeline.metadata.types import (
     COMPLETE,
-    MADE_OUTPUTS,
+    SUCCEEDED,
     Artifact,
     Execution,
     Graph,
@@ -106,7 +106,7 @@ class Lineage:
         """Returns the newest execution of a node that has its outputs, from the cache or not."""
         for context in reversed(self._runs()):
             for execution in self.executions(context.name):
-                if execution.node == node and execution.state in MADE_OUTPUTS:
+                if execution.node == node and execution.state in SUCCEEDED:
                     return execution
         return None
 

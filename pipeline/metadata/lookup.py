@@ -12,7 +12,7 @@ from tfx_feeder.pipeline.metadata.models import (
     describe,
     served_ids,
 )
-from tfx_feeder.pipeline.metadata.types import MADE_OUTPUTS, Artifact, Run
+from tfx_feeder.pipeline.metadata.types import SUCCEEDED, Artifact, Run
 from tfx_feeder.schemas.properties import WITHDRAWN
 
 _SHOWN = 5
@@ -108,7 +108,7 @@ def _by_run(lineage: Lineage, text: str, models: Mapping[int, Artifact]) -> Iter
     return [
         artifact.id
         for execution in made
-        if execution.state in MADE_OUTPUTS
+        if execution.state in SUCCEEDED
         for group in execution.outputs.values()
         for artifact in group
         if artifact.type_name == MODEL

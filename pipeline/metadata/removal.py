@@ -8,14 +8,16 @@ from collections.abc import Callable, Iterable, Mapping
 import ml_metadata as mlmd
 from ml_metadata.proto import metadata_store_pb2 as pb
 
-from tfx_feeder.pipeline.metadata.gc import Files
+from tfx_feeder.pipeline.metadata.gc import ArtifactFiles
 
 _DELETED, _UNKNOWN = "DELETED", "UNKNOWN"
 
 
 def remove(
-    store: mlmd.MetadataStore, files: Iterable[Files], sort_again: Callable[[], Iterable[Files]]
-) -> tuple[list[Files], list[str]]:
+    store: mlmd.MetadataStore,
+    files: Iterable[ArtifactFiles],
+    sort_again: Callable[[], Iterable[ArtifactFiles]],
+) -> tuple[list[ArtifactFiles], list[str]]:
     """Deletes files that can go, and marks their artifacts in the store.
 
     They are marked before they are deleted: the cache and the resolvers of TFX pass over artifacts
@@ -44,7 +46,7 @@ def remove(
     return deleted, failures
 
 
-def _can_go(files: Iterable[Files]) -> dict[int, Files]:
+def _can_go(files: Iterable[ArtifactFiles]) -> dict[int, ArtifactFiles]:
     return {each.artifact_id: each for each in files if not each.kept}
 
 

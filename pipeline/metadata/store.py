@@ -14,7 +14,7 @@ from ml_metadata.proto import metadata_store_pb2 as pb
 
 from tfx_feeder.common.errors import ConfigError
 from tfx_feeder.pipeline.metadata.env import PASSWORD_VARIABLE
-from tfx_feeder.pipeline.metadata.types import RESULT
+from tfx_feeder.pipeline.metadata.types import RESULT_PROPERTY
 
 FILE_NAME = "metadata.sqlite"
 """Name of the store in a pipeline's root folder."""
@@ -105,9 +105,9 @@ def close(store: mlmd.MetadataStore, run_id: str, reason: str, node: str | None 
             execution.last_known_state = pb.Execution.CANCELED
         elif execution.last_known_state != pb.Execution.FAILED:
             continue
-        elif RESULT not in execution.custom_properties:
+        elif RESULT_PROPERTY not in execution.custom_properties:
             result = json.dumps({"resultMessage": reason})
-            execution.custom_properties[RESULT].string_value = result
+            execution.custom_properties[RESULT_PROPERTY].string_value = result
         changed.append(execution)
     store.put_executions(changed)
 

@@ -9,9 +9,9 @@ from urllib.parse import unquote, urlsplit
 
 RUNNING, COMPLETE, CACHED = "RUNNING", "COMPLETE", "CACHED"
 FAILED, CANCELED = "FAILED", "CANCELED"
-MADE_OUTPUTS = (COMPLETE, CACHED)
+SUCCEEDED = (COMPLETE, CACHED)
 """States of an execution whose outputs are there."""
-RESULT = "__execution_result__"
+RESULT_PROPERTY = "__execution_result__"
 """Property of an execution in which TFX keeps an executor's result: JSON with ``resultMessage``."""
 
 

@@ -5,7 +5,7 @@ from rich.markup import escape
 from tfx_feeder.common.errors import DataError
 from tfx_feeder.pipeline.metadata.describe import is_local
 from tfx_feeder.pipeline.metadata.models import ModelVersion
-from tfx_feeder.schemas.evaluation import ALL_EXAMPLES, Judgement, SliceRow, read_evaluation
+from tfx_feeder.schemas.evaluation import ALL_EXAMPLES, EvaluationResult, SliceRow, read_evaluation
 
 _BLESSED = {True: "[green]blessed[/]", False: "[red]not blessed[/]", None: "not evaluated"}
 
@@ -27,7 +27,7 @@ def verdict(model: ModelVersion) -> str:
     return ", ".join(parts)
 
 
-def standing(model: ModelVersion) -> str:
+def status_label(model: ModelVersion) -> str:
     """Returns how far a model got, in one word or two; markup."""
     if model.withdrawn:
         return "[yellow]withdrawn[/]"
@@ -36,7 +36,7 @@ def standing(model: ModelVersion) -> str:
     return "[green]pushed[/]" if model.pushes else blessed(model)
 
 
-def judgement(model: ModelVersion) -> Judgement:
+def judgement(model: ModelVersion) -> EvaluationResult:
     """Reads the evaluation of a model.
 
     Raises:
@@ -50,7 +50,7 @@ def judgement(model: ModelVersion) -> Judgement:
     return read_evaluation(evaluation.path)
 
 
-def headline(judged: Judgement) -> SliceRow | None:
+def primary_metric(judged: EvaluationResult) -> SliceRow | None:
     """Returns the first metric on all examples, the loss only where there is no other."""
     rows = [row for row in judged.rows if row.slice == ALL_EXAMPLES]
     return next((row for row in rows if row.metric != "loss"), next(iter(rows), None))

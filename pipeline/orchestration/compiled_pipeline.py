@@ -22,12 +22,12 @@ VERSION = 1
 _TRAINER = "tfx_feeder.components.feeder_trainer.component.FeederTrainer"
 
 
-class NotRunnableError(ConfigError):
+class InvalidNodeError(ConfigError):
     """A node cannot be run as it was asked for; its executor was not reached."""
 
 
 @dataclass(frozen=True, slots=True)
-class PipelineFile:
+class CompiledPipeline:
     """A compiled pipeline.
 
     Args:
@@ -79,7 +79,7 @@ class PipelineFile:
 
     def asking(
         self, resources: Mapping[str, Resources], exit_handlers: Sequence[str]
-    ) -> "PipelineFile":
+    ) -> "CompiledPipeline":
         """Returns this pipeline with more of what is no part of it for TFX.
 
         Args:
@@ -114,7 +114,7 @@ class PipelineFile:
         """
         if node_id not in self.upstream:
             nodes = ", ".join(self.upstream)
-            raise NotRunnableError("node", received=node_id, expected=f"one of {nodes}")
+            raise InvalidNodeError("node", received=node_id, expected=f"one of {nodes}")
 
     def require_shared_root(self, claim: str, mount: str) -> None:
         """Sees that pods reach the artifacts.
@@ -139,7 +139,7 @@ def _property(node: Mapping[str, Any], name: str) -> str:
     return node["parameters"]["parameters"][name]["field_value"]["string_value"]
 
 
-def write(file: PipelineFile, path: Path) -> None:
+def write(file: CompiledPipeline, path: Path) -> None:
     """Writes a compiled pipeline, whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f"{path.name}.partial")
@@ -148,7 +148,7 @@ def write(file: PipelineFile, path: Path) -> None:
     os.replace(partial, path)
 
 
-def read(path: Path) -> PipelineFile:
+def read(path: Path) -> CompiledPipeline:
     """Reads a compiled pipeline.
 
     Raises:
@@ -174,7 +174,7 @@ def read(path: Path) -> PipelineFile:
     try:
         resources = {node: Resources(**asked) for node, asked in document.pop("resources").items()}
         handlers = tuple(document.pop("exit_handlers"))
-        file = PipelineFile(resources=resources, exit_handlers=handlers, **document)
+        file = CompiledPipeline(resources=resources, exit_handlers=handlers, **document)
         _ = (file.name, file.root, file.upstream)
     except (KeyError, TypeError, AttributeError) as error:
         raise ConfigError(

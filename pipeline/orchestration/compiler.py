@@ -12,7 +12,7 @@ from tfx.dsl.compiler import compiler
 
 from tfx_feeder import __version__
 from tfx_feeder.common.errors import ConfigError
-from tfx_feeder.pipeline.orchestration.compiled_pipeline import PipelineFile
+from tfx_feeder.pipeline.orchestration.compiled_pipeline import CompiledPipeline
 from tfx_feeder.pipeline.orchestration.resources import Resources
 
 
@@ -20,12 +20,12 @@ def compile_pipeline(
     pipeline: tfx.dsl.Pipeline,
     resources: Mapping[str, Resources] | None = None,
     exit_handlers: Sequence[str] = (),
-) -> PipelineFile:
+) -> CompiledPipeline:
     """Compiles a pipeline.
 
     Args:
         pipeline: As for any runner of TFX; with a connection to ML Metadata.
-        resources: What nodes need, by node id; see ``PipelineFile.asking``.
+        resources: What nodes need, by node id; see ``CompiledPipeline.asking``.
         exit_handlers: Ids of nodes that run last, whatever became of the others.
 
     Raises:
@@ -38,7 +38,7 @@ def compile_pipeline(
             expected="the connection to ML Metadata that all nodes share",
         )
     representation = compiler.Compiler().compile(pipeline)
-    file = PipelineFile(
+    file = CompiledPipeline(
         pipeline=json_format.MessageToDict(representation, preserving_proto_field_name=True),
         versions={"tfx": version("tfx"), "tfx_feeder": __version__},
     )

@@ -18,15 +18,15 @@ import filelock
 from tfx_feeder.common.errors import FeederError
 from tfx_feeder.pipeline.metadata.lineage import Lineage
 from tfx_feeder.pipeline.metadata.store import close
-from tfx_feeder.pipeline.metadata.types import MADE_OUTPUTS, Execution
-from tfx_feeder.pipeline.orchestration.compiled_pipeline import NotRunnableError, PipelineFile
+from tfx_feeder.pipeline.metadata.types import SUCCEEDED, Execution
+from tfx_feeder.pipeline.orchestration.compiled_pipeline import CompiledPipeline, InvalidNodeError
 from tfx_feeder.pipeline.orchestration.node_store import (
     StoreUnreachableError,
     connect,
     connection_of,
     register_types,
 )
-from tfx_feeder.pipeline.runner.launch import cause
+from tfx_feeder.pipeline.runner.launch import root_cause
 from tfx_feeder.pipeline.runner.quiet_imports import quiet_imports
 
 _LAUNCHING = "tfx_feeder.pipeline.orchestration.node_launcher"
@@ -49,7 +49,7 @@ def status_of(error: Exception) -> Status:
     if isinstance(error, StoreUnreachableError):
         return Status.UNREACHABLE
     # Raised by an executor it is a failure of the node: the same call may succeed later.
-    return Status.BAD_CONFIG if isinstance(error, NotRunnableError) else Status.FAILED
+    return Status.BAD_CONFIG if isinstance(error, InvalidNodeError) else Status.FAILED
 
 
 class NodeFailedError(FeederError):
@@ -57,7 +57,7 @@ class NodeFailedError(FeederError):
 
 
 def run_node(
-    file: PipelineFile,
+    file: CompiledPipeline,
     node_id: str,
     run_id: str,
     *,
@@ -91,7 +91,7 @@ def run_node(
         opened = connect(connection, connect_s)
         lineage = Lineage(opened, file.name)
         done = _newest(lineage, node_id, run_id)
-        if done is not None and done.state in MADE_OUTPUTS:
+        if done is not None and done.state in SUCCEEDED:
             _LOG.info("%s has succeeded in run %s already.", node_id, run_id)
             return _status(done)
         _check_upstream(file, lineage, node_id, run_id)
@@ -102,14 +102,14 @@ def run_node(
         except BaseException as error:
             with contextlib.suppress(StoreUnreachableError):
                 reopened = connect(connection, connect_s)
-                close(reopened, run_id, cause(error), f"{file.name}.{node_id}")
+                close(reopened, run_id, root_cause(error), f"{file.name}.{node_id}")
             raise
         # Anew: servers close connections that nobody uses for as long as a training takes.
         made = _newest(Lineage(connect(connection, connect_s), file.name), node_id, run_id)
     if made is None:
         _LOG.info("%s was left out: a condition is not met.", node_id)
         return Status.DONE
-    if made.state not in MADE_OUTPUTS:
+    if made.state not in SUCCEEDED:
         raise NodeFailedError(f"{node_id} is {made.state}: its inputs could not be resolved.")
     return _status(made)
 
@@ -117,7 +117,7 @@ def run_node(
 def _newest(lineage: Lineage, node_id: str, run_id: str) -> Execution | None:
     """Returns the execution of a node in a run; the one that succeeded, if there are several."""
     found = [e for e in _executions(lineage, run_id) if e.node == node_id]
-    return max(found, key=lambda e: (e.state in MADE_OUTPUTS, e.id), default=None)
+    return max(found, key=lambda e: (e.state in SUCCEEDED, e.id), default=None)
 
 
 def _executions(lineage: Lineage, run_id: str) -> list[Execution]:
@@ -125,7 +125,7 @@ def _executions(lineage: Lineage, run_id: str) -> list[Execution]:
     return [e for e in lineage.executions(run_id) if e.pipeline == lineage.pipeline]
 
 
-def _check_upstream(file: PipelineFile, lineage: Lineage, node_id: str, run_id: str) -> None:
+def _check_upstream(file: CompiledPipeline, lineage: Lineage, node_id: str, run_id: str) -> None:
     """Tells what has to run first, before TFX says that some input is missing.
 
     A node that a condition left out has no execution either, so nodes under a condition, and those
@@ -134,10 +134,10 @@ def _check_upstream(file: PipelineFile, lineage: Lineage, node_id: str, run_id: 
     needed = file.upstream[node_id]
     if node_id in file.exit_handlers or _conditional(file, (node_id, *needed)):
         return
-    made = {e.node for e in _executions(lineage, run_id) if e.state in MADE_OUTPUTS}
+    made = {e.node for e in _executions(lineage, run_id) if e.state in SUCCEEDED}
     missing = [node for node in needed if node not in made]
     if missing:
-        raise NotRunnableError(
+        raise InvalidNodeError(
             "node",
             received=node_id,
             expected=f"a node whose upstream has succeeded in run {run_id}",
@@ -145,7 +145,7 @@ def _check_upstream(file: PipelineFile, lineage: Lineage, node_id: str, run_id: 
         )
 
 
-def _conditional(file: PipelineFile, node_ids: Sequence[str]) -> bool:
+def _conditional(file: CompiledPipeline, node_ids: Sequence[str]) -> bool:
     nodes = (node["pipeline_node"] for node in file.pipeline["nodes"])
     return any(
         node.get("inputs", {}).get("conditionals")
@@ -179,14 +179,14 @@ def _alone(root: str, node_id: str, run_id: str) -> Iterator[None]:
         folder.mkdir(parents=True, exist_ok=True)
         held = filelock.FileLock(folder / f"{name}.lock").acquire(timeout=0)
     except filelock.Timeout as error:
-        raise NotRunnableError(
+        raise InvalidNodeError(
             "run_id",
             received=run_id,
             expected=f"a run in which no other process is running {node_id}",
             fix="Wait for it, or give this run an id of its own.",
         ) from error
     except OSError as error:
-        raise NotRunnableError(
+        raise InvalidNodeError(
             "root",
             received=root,
             expected="a folder that can be written",

@@ -16,10 +16,10 @@ from tfx.orchestration.local import runner_utils
 from tfx.orchestration.portable import launcher, runtime_parameter_utils
 from tfx.proto.orchestration import pipeline_pb2
 
-from tfx_feeder.pipeline.orchestration.compiled_pipeline import PipelineFile
+from tfx_feeder.pipeline.orchestration.compiled_pipeline import CompiledPipeline
 
 
-def launch(file: PipelineFile, node_id: str, run_id: str, connection: Any) -> None:
+def launch(file: CompiledPipeline, node_id: str, run_id: str, connection: Any) -> None:
     """Runs a node: driver, cache, executor, publisher.
 
     Args:

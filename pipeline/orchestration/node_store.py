@@ -14,7 +14,7 @@ from ml_metadata.proto import metadata_store_pb2 as pb
 
 from tfx_feeder.common.errors import ConfigError, FeederError
 from tfx_feeder.pipeline.metadata.store import writable
-from tfx_feeder.pipeline.orchestration.compiled_pipeline import NotRunnableError, PipelineFile
+from tfx_feeder.pipeline.orchestration.compiled_pipeline import CompiledPipeline, InvalidNodeError
 
 _OTHER_RELEASE = "MLMD database version"
 _ATTEMPTS = 20
@@ -27,7 +27,7 @@ class StoreUnreachableError(FeederError):
     """ML Metadata did not answer in time."""
 
 
-def connection_of(file: PipelineFile, store: str | None) -> Any:
+def connection_of(file: CompiledPipeline, store: str | None) -> Any:
     """Returns the connection of a compiled pipeline; another one where ``store`` names it.
 
     Args:
@@ -41,7 +41,7 @@ def connection_of(file: PipelineFile, store: str | None) -> Any:
         try:
             return writable(store)
         except ConfigError as error:
-            raise NotRunnableError(
+            raise InvalidNodeError(
                 error.argument, received=error.received, expected=error.expected, fix=error.fix
             ) from error
     compiled = dict(file.pipeline["deployment_config"]["metadata_connection_config"])
@@ -75,7 +75,7 @@ def connect(connection: Any, patience_s: float) -> mlmd.MetadataStore:
     except Exception as error:  # Of a type that differs from release to release.
         reason = next(iter(str(error).strip().splitlines()), repr(error))
         if reason.startswith(_OTHER_RELEASE):
-            raise NotRunnableError(
+            raise InvalidNodeError(
                 "store",
                 received=_place(connection),
                 expected=f"a store that ML Metadata {mlmd.__version__} can read",
@@ -87,7 +87,7 @@ def connect(connection: Any, patience_s: float) -> mlmd.MetadataStore:
         ) from error
 
 
-def register_types(store: mlmd.MetadataStore, file: PipelineFile, node_id: str) -> None:
+def register_types(store: mlmd.MetadataStore, file: CompiledPipeline, node_id: str) -> None:
     """Registers the types that a node's execution will need, each exactly once.
 
     On a database server, processes that register a type at the same moment all succeed and leave
@@ -118,7 +118,7 @@ def register_types(store: mlmd.MetadataStore, file: PipelineFile, node_id: str) 
                     put(wanted)
 
 
-def _types_of(file: PipelineFile, node_id: str) -> Iterator[Any]:
+def _types_of(file: CompiledPipeline, node_id: str) -> Iterator[Any]:
     [node] = [
         node["pipeline_node"]
         for node in file.pipeline["nodes"]

@@ -6,8 +6,8 @@ from typing import TypeVar
 
 from tfx_feeder.common.errors import DataError
 from tfx_feeder.pipeline.metadata.describe import files_gone, is_local
-from tfx_feeder.pipeline.metadata.types import MADE_OUTPUTS, Artifact, Run
-from tfx_feeder.pipeline.report.facts import Missing
+from tfx_feeder.pipeline.metadata.types import SUCCEEDED, Artifact, Run
+from tfx_feeder.pipeline.report.facts import Unavailable
 
 T = TypeVar("T")
 
@@ -21,7 +21,7 @@ def made(run: Run, type_name: str, key: str | None = None) -> Iterator[Artifact]
         key: Output key; ``None``: any.
     """
     for execution in run.executions:
-        if execution.state in MADE_OUTPUTS:
+        if execution.state in SUCCEEDED:
             for output, artifacts in execution.outputs.items():
                 if key in (None, output):
                     yield from (a for a in artifacts if a.type_name == type_name)
@@ -29,7 +29,7 @@ def made(run: Run, type_name: str, key: str | None = None) -> Iterator[Artifact]
 
 def read_files(
     artifact: Artifact | None, read: Callable[[Path], T], *, absent: str = ""
-) -> T | Missing:
+) -> T | Unavailable:
     """Reads the files of an artifact.
 
     Args:
@@ -38,13 +38,13 @@ def read_files(
         absent: What to say where there is no artifact; empty where nobody will be told.
     """
     if artifact is None:
-        return Missing(absent)
+        return Unavailable(absent)
     name = f"{artifact.type_name} {artifact.id}"
     if not is_local(artifact.uri):
-        return Missing(f"The files of {name} lie elsewhere: {artifact.uri}")
+        return Unavailable(f"The files of {name} lie elsewhere: {artifact.uri}")
     if files_gone(artifact):
-        return Missing(f"The files of {name} are gone: {artifact.path}")
+        return Unavailable(f"The files of {name} are gone: {artifact.path}")
     try:
         return read(artifact.path)
     except DataError as error:
-        return Missing(str(error))
+        return Unavailable(str(error))

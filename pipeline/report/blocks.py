@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from typing import ClassVar, TypeAlias
 
-from tfx_feeder.pipeline.report.charts.base import Chart, number
+from tfx_feeder.pipeline.report.charts.base import VegaChart, number
 from tfx_feeder.pipeline.report.graphs.svg import Diagram
 
 MOST_ROWS = 500
@@ -111,12 +111,12 @@ class Charts:
     """
 
     kind: ClassVar[str] = "charts"
-    charts: Sequence[Chart]
+    charts: Sequence[VegaChart]
     grid: bool = False
 
 
 @dataclass(frozen=True, slots=True)
-class Picture:
+class Figure:
     """A diagram, for wide and for narrow screens.
 
     Args:
@@ -134,7 +134,7 @@ class Picture:
 
 
 @dataclass(frozen=True, slots=True)
-class Listing:
+class DefinitionList:
     """Names with values, or with commands.
 
     Args:
@@ -150,7 +150,7 @@ class Listing:
 
 
 @dataclass(frozen=True, slots=True)
-class Fold:
+class Collapsible:
     """Blocks that are shown on demand."""
 
     kind: ClassVar[str] = "fold"
@@ -158,7 +158,7 @@ class Fold:
     blocks: Sequence["Block"]
 
 
-Block: TypeAlias = Note | Tiles | Table | Charts | Picture | Listing | Fold
+Block: TypeAlias = Note | Tiles | Table | Charts | Figure | DefinitionList | Collapsible
 
 
 @dataclass(frozen=True, slots=True)

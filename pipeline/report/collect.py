@@ -14,11 +14,17 @@ from tfx_feeder.pipeline.metadata.models import (
 from tfx_feeder.pipeline.metadata.types import Artifact, Run
 from tfx_feeder.pipeline.report.artifact_files import made, read_files
 from tfx_feeder.pipeline.report.collect_data import gather_data
-from tfx_feeder.pipeline.report.facts import Evaluation, GatedSlice, Missing, RunFacts, Version
+from tfx_feeder.pipeline.report.facts import (
+    EvaluationFacts,
+    GatedSlice,
+    RunFacts,
+    ServedVersion,
+    Unavailable,
+)
 from tfx_feeder.pipeline.report.reproduction import reproduce
 from tfx_feeder.schemas import training_history
-from tfx_feeder.schemas.eval_config import GateRule, gate_of, read_gates
-from tfx_feeder.schemas.evaluation import ALL_EXAMPLES, Judgement, read_evaluation
+from tfx_feeder.schemas.eval_config import ThresholdRule, read_thresholds, threshold_for
+from tfx_feeder.schemas.evaluation import ALL_EXAMPLES, EvaluationResult, read_evaluation
 from tfx_feeder.schemas.training_history import History
 
 MOST_VERSIONS = 60
@@ -36,7 +42,7 @@ def gather(lineage: Lineage, run: Run, store: str) -> RunFacts:
     model = _model(lineage, run)
     history = _history(run, model)
     evaluation = _evaluation(run)
-    headline = evaluation.headline if isinstance(evaluation, Evaluation) else None
+    headline = evaluation.headline if isinstance(evaluation, EvaluationFacts) else None
     metric = headline.row.metric if headline else ""
     return RunFacts(
         run=run,
@@ -65,9 +71,9 @@ def _model(lineage: Lineage, run: Run) -> ModelVersion | None:
     return describe(lineage, chosen[-1:])[0] if chosen else None
 
 
-def _history(run: Run, model: ModelVersion | None) -> History | Missing:
+def _history(run: Run, model: ModelVersion | None) -> History | Unavailable:
     if model is None:
-        return Missing("This run made no model.")
+        return Unavailable("This run made no model.")
     makers = [e.node for e in run.executions for g in e.outputs.values() if model.model in g]
     trainer = makers[0] if makers else "Its trainer"
     return read_files(
@@ -77,25 +83,25 @@ def _history(run: Run, model: ModelVersion | None) -> History | Missing:
     )
 
 
-def _evaluation(run: Run) -> Evaluation | Missing:
+def _evaluation(run: Run) -> EvaluationFacts | Unavailable:
     artifact = next(made(run, EVALUATION), None)
     if artifact is None:
-        return Missing("No model was evaluated in this run.")
+        return Unavailable("No model was evaluated in this run.")
     judgement = read_files(artifact, read_evaluation)
-    if isinstance(judgement, Missing):
+    if isinstance(judgement, Unavailable):
         return judgement
-    rules = read_files(artifact, read_gates)
-    slices = _gated(judgement, () if isinstance(rules, Missing) else rules)
-    return Evaluation(judgement, slices, artifact)
+    rules = read_files(artifact, read_thresholds)
+    slices = _gated(judgement, () if isinstance(rules, Unavailable) else rules)
+    return EvaluationFacts(judgement, slices, artifact)
 
 
 def _gated(
-    judgement: Judgement, rules: tuple[GateRule, ...]
+    judgement: EvaluationResult, rules: tuple[ThresholdRule, ...]
 ) -> Mapping[str, tuple[GatedSlice, ...]]:
     missed = {(cause.metric, cause.slice) for cause in judgement.causes}
     slices = {
         metric: tuple(
-            GatedSlice(row, gate_of(rules, metric, row.slice), (metric, row.slice) in missed)
+            GatedSlice(row, threshold_for(rules, metric, row.slice), (metric, row.slice) in missed)
             for row in judgement.slices(metric)
         )
         for metric in judgement.metrics
@@ -107,18 +113,18 @@ def _gated(
 
 def _versions(
     lineage: Lineage, run: Run, model: ModelVersion | None, metric: str
-) -> tuple[Version, ...]:
+) -> tuple[ServedVersion, ...]:
     versions = [v for v in read_models(lineage, MOST_VERSIONS) if v.pipeline == run.pipeline]
     here = model.model.id if model else None
     return tuple(
-        Version(version, _value(version.evaluation, metric), version.model.id == here)
+        ServedVersion(version, _value(version.evaluation, metric), version.model.id == here)
         for version in reversed(versions)
     )
 
 
 def _value(evaluation: Artifact | None, metric: str) -> float | None:
     judgement = read_files(evaluation, read_evaluation)
-    if isinstance(judgement, Missing):
+    if isinstance(judgement, Unavailable):
         return None
     rows = (row for row in judgement.slices(metric) if row.slice == ALL_EXAMPLES)
     return next((row.candidate for row in rows), None)

@@ -16,13 +16,13 @@ from tfx_feeder.pipeline.metadata.types import Artifact, Run
 from tfx_feeder.pipeline.report.artifact_files import made, read_files
 from tfx_feeder.pipeline.report.facts import (
     Anomaly,
-    Data,
-    Drift,
-    Earlier,
-    Missing,
+    DataFacts,
+    DriftTable,
+    PreviousData,
     Rejected,
-    Rejection,
-    Split,
+    RejectionRow,
+    SplitCounts,
+    Unavailable,
 )
 from tfx_feeder.schemas.protos import read_message
 from tfx_feeder.schemas.statistics import SplitStatistics, read_statistics
@@ -38,14 +38,14 @@ _NO_STATISTICS = "This run computed no statistics: it has no StatisticsGen."
 _COUNT, _REJECTED = "num_examples_", "rejected_"
 
 
-def gather_data(lineage: Lineage, run: Run) -> Data:
+def gather_data(lineage: Lineage, run: Run) -> DataFacts:
     """Gathers what there is to say about the data of a run."""
     examples = next(made(run, EXAMPLES), None)
     statistics_at = _statistics(run)
     statistics = read_files(statistics_at, read_statistics, absent=_NO_STATISTICS)
     earlier = _earlier(lineage, run, statistics_at)
-    known = () if isinstance(statistics, Missing) else statistics
-    return Data(
+    known = () if isinstance(statistics, Unavailable) else statistics
+    return DataFacts(
         span=_span(examples),
         splits=_splits(examples, known),
         rejected=_rejected(examples),
@@ -81,26 +81,26 @@ def _counts(examples: Artifact, prefix: str) -> dict[str, int]:
 
 def _splits(
     examples: Artifact | None, statistics: Sequence[SplitStatistics]
-) -> tuple[Split, ...] | Missing:
+) -> tuple[SplitCounts, ...] | Unavailable:
     if examples is None:
-        return Missing("This run has no examples.")
+        return Unavailable("This run has no examples.")
     counts = {s.split: s.examples for s in statistics} | _counts(examples, _COUNT)
     try:
         names = json.loads(examples.properties.get("split_names") or "[]")
     except ValueError:
         names = []
-    return tuple(Split(name, counts.get(name)) for name in names or sorted(counts))
+    return tuple(SplitCounts(name, counts.get(name)) for name in names or sorted(counts))
 
 
-def _rejected(examples: Artifact | None) -> Rejected | Missing:
+def _rejected(examples: Artifact | None) -> Rejected | Unavailable:
     if examples is None or not _counts(examples, _COUNT):
-        return Missing("The component that read the data counts no rejected records.")
+        return Unavailable("The component that read the data counts no rejected records.")
     counts = {reason: count for reason, count in _counts(examples, _REJECTED).items() if count}
     listed = read_files(examples, _read_rejections)
-    return Rejected(counts, () if isinstance(listed, Missing) else listed)
+    return Rejected(counts, () if isinstance(listed, Unavailable) else listed)
 
 
-def _read_rejections(folder: Path) -> tuple[Rejection, ...]:
+def _read_rejections(folder: Path) -> tuple[RejectionRow, ...]:
     path = folder / "rejected.jsonl"
     rejections = []
     try:
@@ -108,7 +108,7 @@ def _read_rejections(folder: Path) -> tuple[Rejection, ...]:
             for line, _ in zip(lines, range(LISTED), strict=False):
                 row = json.loads(line)
                 rejections.append(
-                    Rejection(
+                    RejectionRow(
                         str(row["path"]), str(row["reason"]), str(row.get("cause", ""))[:_LONGEST]
                     )
                 )
@@ -117,9 +117,9 @@ def _read_rejections(folder: Path) -> tuple[Rejection, ...]:
     return tuple(rejections)
 
 
-def _earlier(lineage: Lineage, run: Run, statistics: Artifact | None) -> Earlier | Missing:
+def _earlier(lineage: Lineage, run: Run, statistics: Artifact | None) -> PreviousData | Unavailable:
     """Finds the data of the last run before that was about others."""
-    nothing = Missing("No earlier run of this pipeline has statistics of other data.")
+    nothing = Unavailable("No earlier run of this pipeline has statistics of other data.")
     if statistics is None:
         return nothing
     ids = lineage.run_ids()
@@ -130,18 +130,20 @@ def _earlier(lineage: Lineage, run: Run, statistics: Artifact | None) -> Earlier
         if other is None or found is None or found.id == statistics.id:
             continue
         read = read_files(found, read_statistics)
-        if not isinstance(read, Missing):
-            return Earlier(run_id, _span(next(made(other, EXAMPLES), None)), read)
+        if not isinstance(read, Unavailable):
+            return PreviousData(run_id, _span(next(made(other, EXAMPLES), None)), read)
     return nothing
 
 
-def _drift(statistics: Sequence[SplitStatistics], earlier: Earlier | Missing) -> Iterator[Drift]:
+def _drift(
+    statistics: Sequence[SplitStatistics], earlier: PreviousData | Unavailable
+) -> Iterator[DriftTable]:
     if not statistics:
         return
     first, *others = statistics
-    before = None if isinstance(earlier, Missing) else earlier.split(first.split)
+    before = None if isinstance(earlier, Unavailable) else earlier.split(first.split)
     for feature in first.features:
-        drift = Drift(
+        drift = DriftTable(
             feature.name,
             distance(feature, others[0].feature(feature.name)) if others else None,
             distance(feature, before.feature(feature.name)) if before else None,

@@ -27,7 +27,7 @@ from tfx_feeder.pipeline.report.charts.rows import (
     setting_rows,
 )
 from tfx_feeder.pipeline.report.charts.slices import compared_slices_chart
-from tfx_feeder.pipeline.report.facts import Evaluation, Missing, RunFacts
+from tfx_feeder.pipeline.report.facts import EvaluationFacts, RunFacts, Unavailable
 from tfx_feeder.pipeline.report.sections.evaluation import MOST_SLICES
 from tfx_feeder.pipeline.report.sections.store import STATE_STYLES, judged, state_word
 from tfx_feeder.schemas.training_history import History
@@ -57,7 +57,7 @@ def compare_page(runs: Sequence[RunFacts]) -> Page:
         sections=(
             Section("summary", "Summary", (_summary(lettered),)),
             Section("training", "Training", tuple(_training(lettered)), _LEAD),
-            Section("evaluation", "Evaluation", tuple(_evaluation(lettered))),
+            Section("evaluation", "EvaluationFacts", tuple(_evaluation(lettered))),
             Section("differences", "Differences", (_differences(lettered),)),
             Section("components", "Components", (_components(lettered),)),
         ),
@@ -75,8 +75,10 @@ def _histories(runs: Runs) -> dict[str, History]:
     return {run: f.history for run, f in runs.items() if isinstance(f.history, History)}
 
 
-def _evaluations(runs: Runs) -> dict[str, Evaluation]:
-    return {run: f.evaluation for run, f in runs.items() if isinstance(f.evaluation, Evaluation)}
+def _evaluations(runs: Runs) -> dict[str, EvaluationFacts]:
+    return {
+        run: f.evaluation for run, f in runs.items() if isinstance(f.evaluation, EvaluationFacts)
+    }
 
 
 def _columns(first: str, runs: Runs) -> list[Column]:
@@ -108,7 +110,7 @@ def _figures(facts: RunFacts) -> Iterator[tuple[str, Cell]]:
         yield "waited for input, %", figure(float(summary["input_wait_pct"]), ".1f")
         for name, value in history.epochs[-1].metrics.items():
             yield f"{name} at the end", figure(value, ".4f")
-    if isinstance(facts.evaluation, Evaluation):
+    if isinstance(facts.evaluation, EvaluationFacts):
         for metric, slices in facts.evaluation.slices.items():
             yield f"{metric}, {slices[0].row.slice}", figure(slices[0].row.candidate, ".4f")
     if facts.model is not None:
@@ -120,7 +122,7 @@ def _figures(facts: RunFacts) -> Iterator[tuple[str, Cell]]:
 def _training(runs: Runs) -> Iterator[Block]:
     histories = _histories(runs)
     for run, facts in runs.items():
-        if isinstance(facts.history, Missing):
+        if isinstance(facts.history, Unavailable):
             yield Note(f"{run}: {facts.history.reason}", "missing")
     if any(history.epochs for history in histories.values()):
         yield Charts(compared_charts(histories, list(runs)))
@@ -129,7 +131,7 @@ def _training(runs: Runs) -> Iterator[Block]:
 def _evaluation(runs: Runs) -> Iterator[Block]:
     evaluations = _evaluations(runs)
     for run, facts in runs.items():
-        if isinstance(facts.evaluation, Missing):
+        if isinstance(facts.evaluation, Unavailable):
             yield Note(f"{run}: {facts.evaluation.reason}", "missing")
     metrics = dict.fromkeys(metric for e in evaluations.values() for metric in e.slices)
     for index, metric in enumerate(metrics):
@@ -139,7 +141,9 @@ def _evaluation(runs: Runs) -> Iterator[Block]:
         yield _slices(metric, runs, evaluations, MOST_SLICES // len(metrics))
 
 
-def _slices(metric: str, runs: Runs, evaluations: Mapping[str, Evaluation], most: int) -> Table:
+def _slices(
+    metric: str, runs: Runs, evaluations: Mapping[str, EvaluationFacts], most: int
+) -> Table:
     values = {
         run: {part.row.slice: part for part in evaluation.slices.get(metric, ())}
         for run, evaluation in evaluations.items()

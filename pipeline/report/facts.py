@@ -7,14 +7,14 @@ from datetime import datetime
 from tfx_feeder.pipeline.metadata.drift import Distance
 from tfx_feeder.pipeline.metadata.models import ModelVersion
 from tfx_feeder.pipeline.metadata.types import Artifact, Run
-from tfx_feeder.schemas.eval_config import Gate
-from tfx_feeder.schemas.evaluation import Judgement, SliceRow
+from tfx_feeder.schemas.eval_config import MetricThreshold
+from tfx_feeder.schemas.evaluation import EvaluationResult, SliceRow
 from tfx_feeder.schemas.statistics import SplitStatistics
 from tfx_feeder.schemas.training_history import History
 
 
 @dataclass(frozen=True, slots=True)
-class Missing:
+class Unavailable:
     """Stands for a part that a run lacks.
 
     Args:
@@ -35,7 +35,7 @@ class GatedSlice:
     """
 
     row: SliceRow
-    gate: Gate | None
+    gate: MetricThreshold | None
     missed: bool
 
     @property
@@ -45,7 +45,7 @@ class GatedSlice:
 
 
 @dataclass(frozen=True, slots=True)
-class Evaluation:
+class EvaluationFacts:
     """An evaluation with its gates.
 
     Args:
@@ -54,7 +54,7 @@ class Evaluation:
         artifact: Where it is.
     """
 
-    judgement: Judgement
+    judgement: EvaluationResult
     slices: Mapping[str, tuple[GatedSlice, ...]]
     artifact: Artifact
 
@@ -65,7 +65,7 @@ class Evaluation:
 
 
 @dataclass(frozen=True, slots=True)
-class Split:
+class SplitCounts:
     """A split of the data.
 
     Args:
@@ -78,7 +78,7 @@ class Split:
 
 
 @dataclass(frozen=True, slots=True)
-class Rejection:
+class RejectionRow:
     """A record that was left out.
 
     Args:
@@ -102,7 +102,7 @@ class Rejected:
     """
 
     counts: Mapping[str, int]
-    listed: tuple[Rejection, ...]
+    listed: tuple[RejectionRow, ...]
 
     @property
     def total(self) -> int:
@@ -128,7 +128,7 @@ class Anomaly:
 
 
 @dataclass(frozen=True, slots=True)
-class Drift:
+class DriftTable:
     """How far a feature's distribution is from others.
 
     Args:
@@ -148,7 +148,7 @@ class Drift:
 
 
 @dataclass(frozen=True, slots=True)
-class Earlier:
+class PreviousData:
     """The data before those of a run.
 
     Args:
@@ -167,7 +167,7 @@ class Earlier:
 
 
 @dataclass(frozen=True, slots=True)
-class Data:
+class DataFacts:
     """The data of a run.
 
     Args:
@@ -181,16 +181,16 @@ class Data:
     """
 
     span: int | None
-    splits: tuple[Split, ...] | Missing
-    rejected: Rejected | Missing
-    statistics: tuple[SplitStatistics, ...] | Missing
-    earlier: Earlier | Missing
-    drift: tuple[Drift, ...]
-    anomalies: tuple[Anomaly, ...] | Missing
+    splits: tuple[SplitCounts, ...] | Unavailable
+    rejected: Rejected | Unavailable
+    statistics: tuple[SplitStatistics, ...] | Unavailable
+    earlier: PreviousData | Unavailable
+    drift: tuple[DriftTable, ...]
+    anomalies: tuple[Anomaly, ...] | Unavailable
 
 
 @dataclass(frozen=True, slots=True)
-class Version:
+class ServedVersion:
     """A model among the others of its pipeline.
 
     Args:
@@ -244,10 +244,10 @@ class RunFacts:
 
     run: Run
     model: ModelVersion | None
-    history: History | Missing
-    evaluation: Evaluation | Missing
-    data: Data
-    versions: tuple[Version, ...]
+    history: History | Unavailable
+    evaluation: EvaluationFacts | Unavailable
+    data: DataFacts
+    versions: tuple[ServedVersion, ...]
     metric: str
     earlier_runs: Mapping[int, str]
     reproduction: Reproduction

@@ -19,7 +19,7 @@ from tfx_feeder.pipeline.report.charts.rows import (
     phase_rows,
     setting_rows,
 )
-from tfx_feeder.pipeline.report.facts import Evaluation, Missing, RunFacts
+from tfx_feeder.pipeline.report.facts import EvaluationFacts, RunFacts, Unavailable
 from tfx_feeder.pipeline.report.sections.data import data_section
 from tfx_feeder.pipeline.report.sections.evaluation import evaluation_section, verdict_notes
 from tfx_feeder.pipeline.report.sections.store import (
@@ -59,7 +59,7 @@ def run_page(facts: RunFacts) -> Page:
             reproduction_section(facts.reproduction),
         ),
         data={}
-        if isinstance(history, Missing)
+        if isinstance(history, Unavailable)
         else {
             "epochs": epoch_rows(history, metric_names([history])),
             "settings": setting_rows(history),
@@ -71,7 +71,7 @@ def run_page(facts: RunFacts) -> Page:
 
 def _badges(facts: RunFacts) -> Iterator[Badge]:
     yield Badge(state_word(facts.run.state), STATE_STYLES.get(facts.run.state, ""))
-    if isinstance(facts.evaluation, Evaluation) and facts.evaluation.judgement.gated:
+    if isinstance(facts.evaluation, EvaluationFacts) and facts.evaluation.judgement.gated:
         blessed = facts.evaluation.judgement.blessed
         yield Badge("blessed" if blessed else "not blessed", "ok" if blessed else "bad")
     if facts.model and facts.model.live:
@@ -83,7 +83,7 @@ def _badges(facts: RunFacts) -> Iterator[Badge]:
 def _summary(facts: RunFacts) -> Iterator[Block]:
     yield Tiles(tuple(_tiles(facts)))
     yield from failures(facts)
-    if isinstance(facts.evaluation, Evaluation):
+    if isinstance(facts.evaluation, EvaluationFacts):
         yield from verdict_notes(facts.evaluation)
     yield _pushed(facts)
 
@@ -106,7 +106,7 @@ def _pushed(facts: RunFacts) -> Note:
 
 def _tiles(facts: RunFacts) -> Iterator[Tile]:
     run, history = facts.run, facts.history
-    if isinstance(facts.evaluation, Evaluation) and (best := facts.evaluation.headline):
+    if isinstance(facts.evaluation, EvaluationFacts) and (best := facts.evaluation.headline):
         against = "no baseline"
         if best.change is not None:
             against = f"{best.change:+.4f} against the baseline"

@@ -11,7 +11,7 @@ import jinja2
 from markupsafe import Markup
 
 from tfx_feeder.common.json import json_safe
-from tfx_feeder.pipeline.report.blocks import Charts, Fold, Page, clock
+from tfx_feeder.pipeline.report.blocks import Charts, Collapsible, Page, clock
 from tfx_feeder.pipeline.report.vega_bundle import javascript_bundle
 
 _HERE = Path(__file__).parent
@@ -37,7 +37,7 @@ def _specs(page: Page) -> dict[str, Any]:
     specs = {}
     while blocks:
         block = blocks.pop()
-        if isinstance(block, Fold):
+        if isinstance(block, Collapsible):
             blocks.extend(block.blocks)
         elif isinstance(block, Charts):
             specs |= {c.id: {**c.spec, "description": c.description} for c in block.charts}

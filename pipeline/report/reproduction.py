@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from tfx_feeder.common.errors import ConfigError
-from tfx_feeder.components.feeder_trainer.schedules.parser import read_schedule, write_schedule
+from tfx_feeder.components.feeder_trainer.schedules.parser import parse_schedule, serialize_schedule
 from tfx_feeder.components.feeder_trainer.schedules.schedule import Schedule
 from tfx_feeder.pipeline.metadata.facts import facts_of_run
 from tfx_feeder.pipeline.metadata.models import ModelVersion
 from tfx_feeder.pipeline.metadata.types import Execution, Run
 from tfx_feeder.pipeline.report.artifact_files import made, read_files
-from tfx_feeder.pipeline.report.facts import Missing, Reproduction
+from tfx_feeder.pipeline.report.facts import Reproduction, Unavailable
 from tfx_feeder.schemas import model_card
 
 REFERENCE_MODEL = "tfx_feeder.pipeline.model.create_model"
@@ -47,7 +47,7 @@ def reproduce(run: Run, model: ModelVersion | None, store: str) -> Reproduction:
             or (section, name) == ("schema", "hash")
             or _is_input(section, name)
         },
-        files={} if isinstance(card, Missing) else card.files,
+        files={} if isinstance(card, Unavailable) else card.files,
         settings={e.node: settings for e in run.executions if (settings := _settings(e))},
     )
 
@@ -91,14 +91,17 @@ def _runner_command(run: Run) -> str | None:
     # Built-in data lie below the root, under their name.
     data = folder.name if folder.parent.name == "data" else str(folder)
     try:
-        schedule = read_schedule(str(trainer["schedule"]))
+        schedule = parse_schedule(str(trainer["schedule"]))
         strategy = json.loads(trainer["strategy"])
     except (ConfigError, KeyError, ValueError):
         return None
     options = [
         ("data", data),
         ("span", reader.get("span")),
-        ("schedule", str(schedule) if isinstance(schedule, Schedule) else write_schedule(schedule)),
+        (
+            "schedule",
+            str(schedule) if isinstance(schedule, Schedule) else serialize_schedule(schedule),
+        ),
         ("strategy", strategy.get("name")),
         *(
             (name.replace("_", "-"), strategy.get(name))

@@ -21,7 +21,7 @@ _LONGEST_NAME = 150
 
 
 @dataclass(frozen=True, slots=True)
-class Written:
+class WrittenReport:
     """A page that was written.
 
     Args:
@@ -35,7 +35,9 @@ class Written:
     runs: tuple[str, ...]
 
 
-def write_report(lineage: Lineage, run: Run, store: str, output: Path | None = None) -> Written:
+def write_report(
+    lineage: Lineage, run: Run, store: str, output: Path | None = None
+) -> WrittenReport:
     """Writes the report of a run.
 
     Args:
@@ -53,7 +55,7 @@ def write_report(lineage: Lineage, run: Run, store: str, output: Path | None = N
 
 def write_comparison(
     lineage: Lineage, runs: Sequence[Run], store: str, output: Path | None = None
-) -> Written:
+) -> WrittenReport:
     """Writes a page about several runs; see ``write_report``.
 
     Raises:
@@ -77,7 +79,7 @@ def _beside(store: str, run_ids: Sequence[str]) -> Path:
     return (Path() if "://" in store else folder) / _FOLDER / f"{name}.html"
 
 
-def _write(page: Page, path: Path, runs: Sequence[Run]) -> Written:
+def _write(page: Page, path: Path, runs: Sequence[Run]) -> WrittenReport:
     """Writes the file, whole or not at all."""
     html = render(page)
     try:
@@ -93,4 +95,4 @@ def _write(page: Page, path: Path, runs: Sequence[Run]) -> Written:
             expected="a file that can be written",
             fix=f"{error.strerror}. Name another with --output.",
         ) from error
-    return Written(path, path.stat().st_size, tuple(run.id for run in runs))
+    return WrittenReport(path, path.stat().st_size, tuple(run.id for run in runs))

@@ -9,17 +9,22 @@ from datetime import datetime, timedelta, timezone
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
-from tfx_feeder.common.durations import write_duration
+from tfx_feeder.common.durations import format_duration
 from tfx_feeder.common.errors import ConfigError
 from tfx_feeder.pipeline.metadata.lineage import Lineage
 from tfx_feeder.pipeline.retraining import run_process
-from tfx_feeder.pipeline.retraining.observe import Data, look_at_data, observe, unfinished_run
-from tfx_feeder.pipeline.retraining.policy import Decision, Policy, decide
-from tfx_feeder.pipeline.retraining.snapshot import Situation
+from tfx_feeder.pipeline.retraining.observe import (
+    ObservedData,
+    look_at_data,
+    observe,
+    unfinished_run,
+)
+from tfx_feeder.pipeline.retraining.policy import RetrainingDecision, RetrainingPolicy, decide
+from tfx_feeder.pipeline.retraining.snapshot import Snapshot
 from tfx_feeder.pipeline.retraining.state import StateFile
-from tfx_feeder.pipeline.retraining.triggers import Drift, Manual
-from tfx_feeder.pipeline.run_plan import RetrainPlan
-from tfx_feeder.pipeline.runner.launch import DONE, Request
+from tfx_feeder.pipeline.retraining.triggers import DataDrift, OnDemand
+from tfx_feeder.pipeline.run_plan import RunPlan
+from tfx_feeder.pipeline.runner.launch import DONE, RunRequest
 from tfx_feeder.pipeline.workspace import Workspace
 
 _STALE = timedelta(hours=24)
@@ -29,7 +34,7 @@ _PRESS_AGAIN_S = 10.0
 
 
 @dataclass(slots=True)
-class Retrainer:
+class RetrainingController:
     """Retrains the reference pipeline by a policy.
 
     Args:
@@ -40,8 +45,8 @@ class Retrainer:
         metrics: JSON file with metrics of the live model by name, which something else writes.
     """
 
-    request: Request
-    policy: Policy
+    request: RunRequest
+    policy: RetrainingPolicy
     settle_s: float = 60.0
     store: str | None = None
     metrics: Path | None = None
@@ -53,7 +58,7 @@ class Retrainer:
     def __post_init__(self) -> None:
         self._idle.set()
 
-    def decide(self) -> Decision:
+    def decide(self) -> RetrainingDecision:
         """Decides whether to retrain now; writes nothing.
 
         A retraining that was begun and has not got to its end goes on, after a pause, unless
@@ -66,20 +71,22 @@ class Retrainer:
         data = self._data()
         state = self._state(data)
         if busy := state.busy():
-            return Decision((busy,))
+            return RetrainingDecision((busy,))
         seen, attempt = self._look(data), state.attempt()
         newest = seen.spans[-1] if seen.spans else None
-        if attempt is None or attempt.plan.span != newest or self._has(Manual):
+        if attempt is None or attempt.plan.span != newest or self._has(OnDemand):
             return decide(seen, self.policy)
         wait_s = attempt.wait_s(seen.now)
         if wait_s:
-            again = f"attempt {attempt.count + 1} begins in {write_duration(wait_s)}"
-            return Decision((again, *(f"it is: {reason}" for reason in attempt.plan.reasons)))
-        return Decision(attempt.plan.reasons, attempt.plan)
+            again = f"attempt {attempt.count + 1} begins in {format_duration(wait_s)}"
+            return RetrainingDecision(
+                (again, *(f"it is: {reason}" for reason in attempt.plan.reasons))
+            )
+        return RetrainingDecision(attempt.plan.reasons, attempt.plan)
 
     def measure(self) -> None:
         """Gathers the statistics of the newest span, where drift is to be judged by them."""
-        if not self._has(Drift):
+        if not self._has(DataDrift):
             return
         data = self._data()
         if self._state(data).busy():
@@ -89,10 +96,10 @@ class Retrainer:
         if seen.live is None or not seen.spans or seen.spans[-1] in known:
             return
         # One that cannot be read must not be tried without end.
-        if self._run(run_process.measure, RetrainPlan(span=seen.spans[-1]), data) != DONE:
+        if self._run(run_process.collect_statistics, RunPlan(span=seen.spans[-1]), data) != DONE:
             self._unmeasurable.add(seen.spans[-1])
 
-    def retrain(self, plan: RetrainPlan) -> int:
+    def retrain(self, plan: RunPlan) -> int:
         """Retrains in a process of its own, and waits for it.
 
         Returns:
@@ -114,7 +121,9 @@ class Retrainer:
         """Whether ``stop`` was called."""
         return self._stopping
 
-    def _run(self, work: Callable[[Request, StateFile], int], plan: RetrainPlan, data: Data) -> int:
+    def _run(
+        self, work: Callable[[RunRequest, StateFile], int], plan: RunPlan, data: ObservedData
+    ) -> int:
         self._idle.clear()
         self._process = run_process.start(work, self.request, plan, self._state(data))
         if self._stopping:
@@ -131,17 +140,17 @@ class Retrainer:
     def _has(self, kind: type) -> bool:
         return any(isinstance(trigger, kind) for trigger in self.policy.triggers)
 
-    def _data(self) -> Data:
+    def _data(self) -> ObservedData:
         return look_at_data(self.request.data, self._root, time.time() - self.settle_s)
 
-    def _look(self, data: Data) -> Situation:
+    def _look(self, data: ObservedData) -> Snapshot:
         now = datetime.now(timezone.utc)
         lineage = self._lineage(data)
         # Of a run on another machine no lock here tells.
         busy = unfinished_run(lineage, now - _STALE) if self.store and lineage else ""
         return observe(lineage, data, now, busy=busy, measured=self._measured())
 
-    def _lineage(self, data: Data) -> Lineage | None:
+    def _lineage(self, data: ObservedData) -> Lineage | None:
         local = Workspace(self._root, data.pipeline).metadata
         if self.store is None and not local.exists():
             return None
@@ -161,7 +170,7 @@ class Retrainer:
                 fix=f"{error}.",
             ) from error
 
-    def _state(self, data: Data) -> StateFile:
+    def _state(self, data: ObservedData) -> StateFile:
         return StateFile(self._root, data.pipeline)
 
     @property

@@ -9,7 +9,7 @@ from datetime import datetime, timezone
 from apscheduler.schedulers.background import BackgroundScheduler
 
 from tfx_feeder.common.errors import FeederError
-from tfx_feeder.pipeline.retraining.controller import Retrainer
+from tfx_feeder.pipeline.retraining.controller import RetrainingController
 from tfx_feeder.pipeline.retraining.run_process import BUSY
 from tfx_feeder.pipeline.runner.launch import DONE, FAILED, INTERRUPTED, NOT_BLESSED
 
@@ -32,7 +32,9 @@ class Watch:
         say: Is given one line at a time.
     """
 
-    def __init__(self, retrainer: Retrainer, poll_s: float, say: Callable[[str], None]) -> None:
+    def __init__(
+        self, retrainer: RetrainingController, poll_s: float, say: Callable[[str], None]
+    ) -> None:
         self._retrainer = retrainer
         self._poll_s = poll_s
         self._say = say

@@ -18,10 +18,10 @@ from tfx_feeder.pipeline.metadata.models import (
     served_ids,
 )
 from tfx_feeder.pipeline.metadata.types import CACHED, COMPLETE, RUNNING, Artifact, Execution
-from tfx_feeder.pipeline.retraining.snapshot import FeatureDrift, LiveModel, Situation, Training
+from tfx_feeder.pipeline.retraining.snapshot import FeatureDrift, LiveModel, PastTraining, Snapshot
 from tfx_feeder.pipeline.run_plan import starts_warm
 from tfx_feeder.pipeline.runner.quiet_imports import quiet_imports
-from tfx_feeder.pipeline.span_folders import pipeline_name, settled_spans, spans_in
+from tfx_feeder.pipeline.span_folders import pipeline_name, spans_in, stable_spans
 from tfx_feeder.schemas.evaluation import ALL_EXAMPLES, read_evaluation
 from tfx_feeder.schemas.statistics import read_statistics
 
@@ -30,7 +30,7 @@ _TRAINERS = ("FeederTrainer", "Trainer")
 
 
 @dataclass(frozen=True, slots=True)
-class Data:
+class ObservedData:
     """The data as it is now.
 
     Args:
@@ -44,7 +44,7 @@ class Data:
     has_spans: bool = True
 
 
-def look_at_data(name_or_path: str, root: Path, settled_before: float) -> Data:
+def look_at_data(name_or_path: str, root: Path, settled_before: float) -> ObservedData:
     """Looks which spans are there.
 
     Args:
@@ -59,26 +59,26 @@ def look_at_data(name_or_path: str, root: Path, settled_before: float) -> Data:
     folder = Path(name_or_path).expanduser()
     if folder.is_dir():
         folder = folder.resolve()
-        spans = settled_spans(folder, settled_before)
+        spans = stable_spans(folder, settled_before)
         # An empty folder is one in which spans are to arrive.
-        return Data(
+        return ObservedData(
             pipeline_name(folder), spans, bool(spans_in(folder)) or not any(folder.iterdir())
         )
     # They need TensorFlow, for which a folder with spans need not wait.
     quiet_imports("tfx_feeder.pipeline.datasets")
     data_sets = import_module("tfx_feeder.pipeline.datasets")
     data = data_sets.open_data_set(name_or_path, root / "data")
-    return Data(data.name, data.spans, bool(data.spans))
+    return ObservedData(data.name, data.spans, bool(data.spans))
 
 
 def observe(
     lineage: Lineage | None,
-    data: Data,
+    data: ObservedData,
     now: datetime,
     *,
     busy: str = "",
     measured: Mapping[str, float] | None = None,
-) -> Situation:
+) -> Snapshot:
     """Gathers what a decision depends on.
 
     Args:
@@ -90,9 +90,9 @@ def observe(
             of its evaluations.
     """
     if lineage is None:
-        return Situation(now, data.spans, data.has_spans, busy=busy)
+        return Snapshot(now, data.spans, data.has_spans, busy=busy)
     live, statistics = _live_artifact(lineage), _statistics(lineage)
-    return Situation(
+    return Snapshot(
         now=now,
         spans=data.spans,
         has_spans=data.has_spans,
@@ -118,7 +118,7 @@ def unfinished_run(lineage: Lineage, since: datetime) -> str:
     return ""
 
 
-def _trainings(lineage: Lineage) -> tuple[Training, ...]:
+def _trainings(lineage: Lineage) -> tuple[PastTraining, ...]:
     origins = lineage.upstream((m.id for m in lineage.artifacts(MODEL)), stop_at=(MODEL,))
     runs = lineage.runs()[::-1]
     tried = [e for run in runs for e in run.executions if _is_trainer(e)]
@@ -130,13 +130,13 @@ def _is_trainer(execution: Execution) -> bool:
     return execution.type_name.rpartition(".")[2] in _TRAINERS
 
 
-def _training(execution: Execution) -> Training:
+def _training(execution: Execution) -> PastTraining:
     if execution.state == CACHED:
-        return Training(execution.run_id, execution.began, 0.0, warm_start=False, done=False)
+        return PastTraining(execution.run_id, execution.began, 0.0, warm_start=False, done=False)
     made = (artifact for group in execution.outputs.values() for artifact in group)
     history = next((artifact for artifact in made if artifact.type_name == HISTORY), None)
     seconds = history.properties.get("seconds") if history else None
-    return Training(
+    return PastTraining(
         run_id=execution.run_id,
         began=execution.began,
         seconds=execution.seconds if seconds is None else float(seconds),

@@ -4,16 +4,16 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import timedelta
 
-from tfx_feeder.common.durations import read_duration, write_duration
+from tfx_feeder.common.durations import format_duration, parse_duration
 from tfx_feeder.common.errors import ConfigError
-from tfx_feeder.pipeline.retraining.snapshot import Situation, Training
-from tfx_feeder.pipeline.retraining.triggers import Manual, NewSpan, Trigger
+from tfx_feeder.pipeline.retraining.snapshot import PastTraining, Snapshot
+from tfx_feeder.pipeline.retraining.triggers import NewSpan, OnDemand, Trigger
 from tfx_feeder.pipeline.retraining.window import Window
-from tfx_feeder.pipeline.run_plan import RetrainPlan
+from tfx_feeder.pipeline.run_plan import RunPlan
 
 
 @dataclass(frozen=True, slots=True)
-class Budget:
+class RunBudget:
     """How much may be trained in any period of some length.
 
     Args:
@@ -37,34 +37,34 @@ class Budget:
             )
 
     @classmethod
-    def of(cls, text: str) -> "Budget":
+    def of(cls, text: str) -> "RunBudget":
         """Reads ``4/7d``, four runs a week, or ``2h/7d``, two hours of training a week.
 
         Raises:
             ConfigError: It is none of these.
         """
         amount, _, period = (part.strip() for part in text.partition("/"))
-        period_s = read_duration("budget", period)
+        period_s = parse_duration("budget", period)
         if amount.isdecimal():
             return cls(period_s, runs=int(amount))
-        return cls(period_s, training_s=read_duration("budget", amount))
+        return cls(period_s, training_s=parse_duration("budget", amount))
 
-    def spent(self, seen: Situation) -> str:
+    def spent(self, seen: Snapshot) -> str:
         """Says what of it has been used up; empty where enough is left."""
         begin = seen.now - timedelta(seconds=self.period_s)
         recent = [t for t in seen.trainings if t.began > begin and t.seconds > 0]
         seconds = sum(training.seconds for training in recent)
-        period = write_duration(self.period_s)
+        period = format_duration(self.period_s)
         if self.runs is not None and len(recent) >= self.runs:
             return f"budget: {len(recent)} runs of {self.runs} began within {period}"
         if self.training_s is not None and seconds >= self.training_s:
-            limit = write_duration(self.training_s)
-            return f"budget: {write_duration(seconds)} of {limit} were trained within {period}"
+            limit = format_duration(self.training_s)
+            return f"budget: {format_duration(seconds)} of {limit} were trained within {period}"
         return ""
 
 
 @dataclass(frozen=True, slots=True)
-class Policy:
+class RetrainingPolicy:
     """When to retrain, on what, and from what.
 
     Args:
@@ -74,7 +74,7 @@ class Policy:
         window: The spans to train on.
         scratch_every: Every how many trainings starts from scratch, so that what a model has
             learned wrong does not stay for ever; 1: each, ``None``: none.
-        give_up_after: See ``RetrainPlan``.
+        give_up_after: See ``RunPlan``.
 
     Raises:
         ConfigError: A value is out of range, or there is no trigger.
@@ -82,7 +82,7 @@ class Policy:
 
     triggers: tuple[Trigger, ...] = (NewSpan(),)
     cool_down_s: float = 0.0
-    budgets: tuple[Budget, ...] = ()
+    budgets: tuple[RunBudget, ...] = ()
     window: Window = field(default_factory=Window)
     scratch_every: int | None = None
     give_up_after: int | None = None
@@ -94,11 +94,11 @@ class Policy:
             raise ConfigError("cool_down", received=self.cool_down_s, expected="0 or more seconds")
         if self.scratch_every is not None and self.scratch_every < 1:
             raise ConfigError("scratch_every", received=self.scratch_every, expected="1 or more")
-        RetrainPlan(give_up_after=self.give_up_after)  # It checks the number.
+        RunPlan(give_up_after=self.give_up_after)  # It checks the number.
 
 
 @dataclass(frozen=True, slots=True)
-class Decision:
+class RetrainingDecision:
     """What was decided.
 
     Args:
@@ -107,7 +107,7 @@ class Decision:
     """
 
     reasons: tuple[str, ...]
-    plan: RetrainPlan | None = None
+    plan: RunPlan | None = None
 
     @property
     def retrain(self) -> bool:
@@ -115,7 +115,7 @@ class Decision:
         return self.plan is not None
 
 
-def decide(seen: Situation, policy: Policy) -> Decision:
+def decide(seen: Snapshot, policy: RetrainingPolicy) -> RetrainingDecision:
     """Decides whether to retrain.
 
     Args:
@@ -125,23 +125,23 @@ def decide(seen: Situation, policy: Policy) -> Decision:
     verdicts = [(trigger, trigger.judge(seen)) for trigger in policy.triggers]
     fired = [(trigger, verdict) for trigger, verdict in verdicts if verdict.fires]
     if not fired:
-        return Decision(tuple(verdict.text for _, verdict in verdicts))
+        return RetrainingDecision(tuple(verdict.text for _, verdict in verdicts))
     reasons = tuple(verdict.text for _, verdict in fired)
-    asked_for = any(isinstance(trigger, Manual) for trigger, _ in fired)
+    asked_for = any(isinstance(trigger, OnDemand) for trigger, _ in fired)
     obstacles = tuple(_obstacles(seen, policy, asked_for=asked_for))
     if obstacles:
-        return Decision((*obstacles, *(f"it would be: {reason}" for reason in reasons)))
-    plan = RetrainPlan(
+        return RetrainingDecision((*obstacles, *(f"it would be: {reason}" for reason in reasons)))
+    plan = RunPlan(
         reasons=reasons,
         span=seen.spans[-1] if seen.spans else None,
         earlier=policy.window.earlier(seen.spans),
         warm_start=not _is_turn_of_scratch(seen.trainings, policy.scratch_every),
         give_up_after=policy.give_up_after,
     )
-    return Decision(reasons, plan)
+    return RetrainingDecision(reasons, plan)
 
 
-def _obstacles(seen: Situation, policy: Policy, *, asked_for: bool) -> Iterator[str]:
+def _obstacles(seen: Snapshot, policy: RetrainingPolicy, *, asked_for: bool) -> Iterator[str]:
     if seen.busy:
         yield seen.busy
     if seen.has_spans and not seen.spans:
@@ -152,12 +152,12 @@ def _obstacles(seen: Situation, policy: Policy, *, asked_for: bool) -> Iterator[
         last = seen.trainings[-1]
         pause_s = (seen.now - last.began).total_seconds() - last.seconds
         if pause_s < policy.cool_down_s:
-            rest = write_duration(policy.cool_down_s - pause_s)
+            rest = format_duration(policy.cool_down_s - pause_s)
             yield f"cool-down: {rest} are left"
     yield from filter(None, (budget.spent(seen) for budget in policy.budgets))
 
 
-def _is_turn_of_scratch(trainings: tuple[Training, ...], every: int | None) -> bool:
+def _is_turn_of_scratch(trainings: tuple[PastTraining, ...], every: int | None) -> bool:
     if every is None:
         return False
     done = [training for training in trainings if training.done]

@@ -10,20 +10,29 @@ from contextlib import suppress
 from multiprocessing.process import BaseProcess
 
 from tfx_feeder.pipeline.retraining.state import BusyError, StateFile
-from tfx_feeder.pipeline.run_plan import RetrainPlan
-from tfx_feeder.pipeline.runner.launch import DONE, INTERRUPTED, NOT_BLESSED, Request, launch
+from tfx_feeder.pipeline.run_plan import RunPlan
+from tfx_feeder.pipeline.runner.launch import (
+    DONE,
+    INTERRUPTED,
+    NOT_BLESSED,
+    RunRequest,
+    run_with_logging,
+)
 
 BUSY = 5
 """Exit status of a run that found another one running."""
 
 
 def start(
-    work: Callable[[Request, StateFile], int], request: Request, plan: RetrainPlan, state: StateFile
+    work: Callable[[RunRequest, StateFile], int],
+    request: RunRequest,
+    plan: RunPlan,
+    state: StateFile,
 ) -> BaseProcess:
-    """Starts a run; its exit status is that of ``launch``, or ``BUSY``.
+    """Starts a run; its exit status is that of ``run_with_logging``, or ``BUSY``.
 
     Args:
-        work: ``train`` or ``measure``.
+        work: ``train`` or ``collect_statistics``.
         request: What the user asked for.
         plan: What was decided.
         state: Of the pipeline.
@@ -42,10 +51,10 @@ def interrupt(process: BaseProcess) -> None:
             os.kill(process.pid, signal.SIGINT)
 
 
-def train(request: Request, state: StateFile) -> int:
+def train(request: RunRequest, state: StateFile) -> int:
     """Runs the pipeline, and remembers it until it has got to its end."""
     state.begin(request.plan)
-    status = launch(request)
+    status = run_with_logging(request)
     if status in (DONE, NOT_BLESSED):
         state.end()
     elif status == INTERRUPTED:
@@ -53,12 +62,14 @@ def train(request: Request, state: StateFile) -> int:
     return status
 
 
-def measure(request: Request, state: StateFile) -> int:
+def collect_statistics(request: RunRequest, state: StateFile) -> int:
     """Runs the pipeline up to the statistics."""
-    return launch(request, work="tfx_feeder.pipeline.retraining.statistics_run")
+    return run_with_logging(request, work="tfx_feeder.pipeline.retraining.statistics_run")
 
 
-def _run(work: Callable[[Request, StateFile], int], request: Request, state: StateFile) -> None:
+def _run(
+    work: Callable[[RunRequest, StateFile], int], request: RunRequest, state: StateFile
+) -> None:
     # Ctrl-C on a terminal goes to its whole group; the daemon alone passes it on, once.
     os.setpgid(0, 0)
     try:

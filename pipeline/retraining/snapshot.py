@@ -6,7 +6,7 @@ from datetime import datetime
 
 
 @dataclass(frozen=True, slots=True)
-class Training:
+class PastTraining:
     """A training in the past, whatever became of it; one that came from the cache as well.
 
     Args:
@@ -57,7 +57,7 @@ class FeatureDrift:
 
 
 @dataclass(frozen=True, slots=True)
-class Situation:
+class Snapshot:
     """Everything that a decision depends on.
 
     Args:
@@ -76,7 +76,7 @@ class Situation:
     spans: tuple[int, ...] = ()
     has_spans: bool = True
     done: frozenset[int] = frozenset()
-    trainings: tuple[Training, ...] = ()
+    trainings: tuple[PastTraining, ...] = ()
     live: LiveModel | None = None
     measured: frozenset[int] = frozenset()
     drift: tuple[FeatureDrift, ...] = ()

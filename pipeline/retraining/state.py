@@ -12,7 +12,7 @@ from pathlib import Path
 import filelock
 
 from tfx_feeder.common.errors import FeederError
-from tfx_feeder.pipeline.run_plan import RetrainPlan, from_document, to_document
+from tfx_feeder.pipeline.run_plan import RunPlan, from_document, to_document
 
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 60.0, 6 * 3600.0
 
@@ -22,7 +22,7 @@ class BusyError(FeederError):
 
 
 @dataclass(frozen=True, slots=True)
-class Attempt:
+class PendingRun:
     """A retraining that was begun and has not got to its end.
 
     Args:
@@ -31,7 +31,7 @@ class Attempt:
         began: When last; UTC.
     """
 
-    plan: RetrainPlan
+    plan: RunPlan
     count: int
     began: datetime
 
@@ -59,23 +59,23 @@ class StateFile:
         self._path = folder / f"{pipeline}.json"
         self._lock = folder / f"{pipeline}.lock"
 
-    def attempt(self) -> Attempt | None:
+    def attempt(self) -> PendingRun | None:
         """Returns the retraining that has not got to its end; ``None`` where all have."""
         try:
             document = json.loads(self._path.read_text(encoding="utf-8"))
         except FileNotFoundError:
             return None
-        return Attempt(
+        return PendingRun(
             plan=from_document(document["plan"]),
             count=document["count"],
             began=datetime.fromisoformat(document["began"]),
         )
 
-    def begin(self, plan: RetrainPlan) -> None:
+    def begin(self, plan: RunPlan) -> None:
         """Writes down that a retraining begins; the holder of the lock does so."""
         before = self.attempt()
         count = before.count if before and before.plan == plan else 0
-        self._write(Attempt(plan, count + 1, datetime.now(timezone.utc)))
+        self._write(PendingRun(plan, count + 1, datetime.now(timezone.utc)))
 
     def interrupted(self) -> None:
         """Writes down that the retraining was interrupted on purpose; it goes on at once."""
@@ -112,7 +112,7 @@ class StateFile:
         except BusyError as error:
             return str(error)
 
-    def _write(self, attempt: Attempt) -> None:
+    def _write(self, attempt: PendingRun) -> None:
         document = {
             "plan": to_document(attempt.plan),
             "count": attempt.count,

@@ -10,13 +10,13 @@ from rich.console import Console
 from tfx_feeder.pipeline.metadata.store import make_store
 from tfx_feeder.pipeline.pipeline import create_pipeline
 from tfx_feeder.pipeline.runner.configure import configure
-from tfx_feeder.pipeline.runner.launch import DONE, Request
+from tfx_feeder.pipeline.runner.launch import DONE, RunRequest
 from tfx_feeder.pipeline.runner.local import run_locally
 
 LAST_NODE = "StatisticsGen"
 
 
-def run(request: Request, console: Console, log: Path) -> int:
+def run(request: RunRequest, console: Console, log: Path) -> int:
     """Runs it once.
 
     Args:

@@ -8,16 +8,16 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from croniter import croniter
 
-from tfx_feeder.common.durations import write_duration
+from tfx_feeder.common.durations import format_duration
 from tfx_feeder.common.errors import ConfigError
 from tfx_feeder.pipeline.metadata.drift import L_INFINITY
-from tfx_feeder.pipeline.retraining.snapshot import LiveModel, Situation
+from tfx_feeder.pipeline.retraining.snapshot import LiveModel, Snapshot
 
 _CONDITION = re.compile(r"(?P<metric>\S+?)\s*(?P<sign>>=|<=|-)\s*(?P<value>\d+(?:\.\d+)?)")
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class TriggerResult:
     """What a trigger says.
 
     Args:
@@ -32,7 +32,7 @@ class Verdict:
 class Trigger(Protocol):
     """A reason to retrain."""
 
-    def judge(self, seen: Situation) -> Verdict:
+    def judge(self, seen: Snapshot) -> TriggerResult:
         """Says whether a situation is a reason."""
         ...
 
@@ -64,15 +64,15 @@ class Cron:
                 "timezone", received=self.timezone, expected="a name such as 'Europe/Berlin'"
             ) from error
 
-    def judge(self, seen: Situation) -> Verdict:
+    def judge(self, seen: Snapshot) -> TriggerResult:
         """Fires where no training has begun since the last of these times."""
         here = seen.now.astimezone(ZoneInfo(self.timezone))
         # A time that is now has come: the search begins right after it.
         due = croniter(self.expression, here + timedelta(microseconds=1)).get_prev(type(here))
         text = f"cron {self.expression!r} was due at {due:%Y-%m-%d %H:%M %Z}"
         if seen.trainings and seen.trainings[-1].began >= due:
-            return Verdict(False, f"{text}, and was served")
-        return Verdict(True, text)
+            return TriggerResult(False, f"{text}, and was served")
+        return TriggerResult(True, text)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,20 +92,20 @@ class NewSpan:
         if self.at_least < 1:
             raise ConfigError("new_span", received=self.at_least, expected="1 span or more")
 
-    def judge(self, seen: Situation) -> Verdict:
+    def judge(self, seen: Snapshot) -> TriggerResult:
         """Fires where enough spans are newer than all that have been trained on."""
         new = seen.new_spans
         plural = "s" if len(new) > 1 else ""
         names = f"new span{plural} {', '.join(map(str, new))}"
         if len(new) >= self.at_least:
-            return Verdict(True, names)
+            return TriggerResult(True, names)
         if new:
-            return Verdict(False, f"{names}; {self.at_least} are waited for")
-        return Verdict(False, "no new span")
+            return TriggerResult(False, f"{names}; {self.at_least} are waited for")
+        return TriggerResult(False, "no new span")
 
 
 @dataclass(frozen=True, slots=True)
-class Drift:
+class DataDrift:
     """Data unlike those that the live model was trained on.
 
     Args:
@@ -126,22 +126,22 @@ class Drift:
             if not 0 < value < 1:
                 raise ConfigError("drift", received=value, expected="between 0 and 1")
 
-    def judge(self, seen: Situation) -> Verdict:
+    def judge(self, seen: Snapshot) -> TriggerResult:
         """Fires where a feature is beyond its threshold."""
         counted = [d for d in seen.drift if not self.features or d.feature in self.features]
         if not counted:
-            return Verdict(False, "no newer data has been measured for drift")
+            return TriggerResult(False, "no newer data has been measured for drift")
         limits = {L_INFINITY: self.l_infinity}
         worst = max(counted, key=lambda d: d.value / limits.get(d.measure, self.jensen_shannon))
         limit = limits.get(worst.measure, self.jensen_shannon)
         text = f"{worst.measure} of {worst.feature} is {worst.value:.3f}"
         if worst.value > limit:
-            return Verdict(True, f"drift: {text}, above {limit:g}")
-        return Verdict(False, f"no drift: {text}, at most {limit:g}")
+            return TriggerResult(True, f"drift: {text}, above {limit:g}")
+        return TriggerResult(False, f"no drift: {text}, at most {limit:g}")
 
 
 @dataclass(frozen=True, slots=True)
-class Performance:
+class PerformanceDrop:
     """A live model that is not good enough any more.
 
     Args:
@@ -167,7 +167,7 @@ class Performance:
             )
 
     @classmethod
-    def of(cls, text: str) -> "Performance":
+    def of(cls, text: str) -> "PerformanceDrop":
         """Reads ``accuracy>=0.9``, ``loss<=0.4``, or ``accuracy-0.02`` for a drop.
 
         Raises:
@@ -184,18 +184,20 @@ class Performance:
         name = {">=": "at_least", "<=": "at_most", "-": "drop"}[match["sign"]]
         return cls(match["metric"], **{name: float(match["value"])})
 
-    def judge(self, seen: Situation) -> Verdict:
+    def judge(self, seen: Snapshot) -> TriggerResult:
         """Fires where the metric of the live model is beyond its bound."""
         if seen.live is None:
-            return Verdict(False, "no model is live whose performance could fall")
+            return TriggerResult(False, "no model is live whose performance could fall")
         value = seen.live.metrics.get(self.metric)
         bound = self._bound(seen.live)
         if value is None or bound is None:
-            return Verdict(False, f"{self.metric} of model {seen.live.id} has not been measured")
+            return TriggerResult(
+                False, f"{self.metric} of model {seen.live.id} has not been measured"
+            )
         text = f"{self.metric} of model {seen.live.id} is {value:.4f}"
         if self.at_most is not None:
-            return Verdict(value > bound, f"{text}; at most {bound:g} is wanted")
-        return Verdict(value < bound, f"{text}; at least {bound:g} is wanted")
+            return TriggerResult(value > bound, f"{text}; at most {bound:g} is wanted")
+        return TriggerResult(value < bound, f"{text}; at least {bound:g} is wanted")
 
     def _bound(self, live: LiveModel) -> float | None:
         if self.drop is None:
@@ -205,7 +207,7 @@ class Performance:
 
 
 @dataclass(frozen=True, slots=True)
-class Age:
+class ModelAge:
     """A live model that is old.
 
     Args:
@@ -221,17 +223,17 @@ class Age:
         if self.most_s <= 0:
             raise ConfigError("age", received=self.most_s, expected="seconds above 0")
 
-    def judge(self, seen: Situation) -> Verdict:
+    def judge(self, seen: Snapshot) -> TriggerResult:
         """Fires where the live model is older, or none is live."""
         if seen.live is None:
-            return Verdict(True, "no model is live")
+            return TriggerResult(True, "no model is live")
         age_s = (seen.now - seen.live.trained).total_seconds()
-        text = f"model {seen.live.id} is {write_duration(max(age_s, 0.0))} old"
-        return Verdict(age_s > self.most_s, f"{text}; at most {write_duration(self.most_s)}")
+        text = f"model {seen.live.id} is {format_duration(max(age_s, 0.0))} old"
+        return TriggerResult(age_s > self.most_s, f"{text}; at most {format_duration(self.most_s)}")
 
 
 @dataclass(frozen=True, slots=True)
-class Manual:
+class OnDemand:
     """Somebody asked for it; neither cool-down nor budget holds it back.
 
     Args:
@@ -247,6 +249,6 @@ class Manual:
         if not self.reason.strip():
             raise ConfigError("now", received=self.reason, expected="a reason")
 
-    def judge(self, seen: Situation) -> Verdict:
+    def judge(self, seen: Snapshot) -> TriggerResult:
         """Fires."""
-        return Verdict(True, f"by hand: {self.reason}")
+        return TriggerResult(True, f"by hand: {self.reason}")

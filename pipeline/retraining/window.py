@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tfx_feeder.common.errors import ConfigError
-from tfx_feeder.pipeline.run_plan import SpanShare
+from tfx_feeder.pipeline.run_plan import SpanWeight
 
 _LEAST_SHARE = 0.05
 """Of a span of which less is left, nothing is taken: reading it would cost more than it gives."""
@@ -57,7 +57,7 @@ class Window:
             pass  # No number; said below.
         raise ConfigError("window", received=text, expected=_EXPECTED)
 
-    def earlier(self, spans: Sequence[int]) -> tuple[SpanShare, ...]:
+    def earlier(self, spans: Sequence[int]) -> tuple[SpanWeight, ...]:
         """Returns the spans before the newest that belong to the window, the oldest first.
 
         Args:
@@ -65,6 +65,6 @@ class Window:
         """
         before = spans[-2::-1] if self.spans is None else spans[-2::-1][: self.spans - 1]
         shares = ((span, round(self.decay**back, 2)) for back, span in enumerate(before, start=1))
-        return tuple(SpanShare(span, share) for span, share in shares if share >= _LEAST_SHARE)[
+        return tuple(SpanWeight(span, share) for span, share in shares if share >= _LEAST_SHARE)[
             ::-1
         ]

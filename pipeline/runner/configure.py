@@ -3,18 +3,18 @@
 from collections.abc import Collection
 
 from tfx_feeder.common.errors import ConfigError
-from tfx_feeder.components.feeder_trainer.schedules.parser import read_schedule
+from tfx_feeder.components.feeder_trainer.schedules.parser import parse_schedule
 from tfx_feeder.components.feeder_trainer.schedules.plan import Policy
 from tfx_feeder.components.feeder_trainer.schedules.schedule import Schedule
 from tfx_feeder.pipeline.configs import FULL_SCHEDULE, SHORT_SCHEDULE, PipelineConfig
-from tfx_feeder.pipeline.datasets import DataSet, open_data_set
+from tfx_feeder.pipeline.datasets import Dataset, open_data_set
 from tfx_feeder.pipeline.metadata.lineage import Lineage
 from tfx_feeder.pipeline.metadata.store import make_store
-from tfx_feeder.pipeline.runner.launch import Request
+from tfx_feeder.pipeline.runner.launch import RunRequest
 from tfx_feeder.pipeline.workspace import Workspace
 
 
-def configure(request: Request, store: str | None = None) -> tuple[PipelineConfig, set[int]]:
+def configure(request: RunRequest, store: str | None = None) -> tuple[PipelineConfig, set[int]]:
     """Returns the settings of a run, and the spans that earlier runs were trained on.
 
     The data is fetched or made, and the store opened, where they are not there yet.
@@ -57,10 +57,10 @@ def choose_schedule(text: str | None, *, full: bool) -> Schedule | Policy:
         return FULL_SCHEDULE if full else SHORT_SCHEDULE
     if full:
         raise ConfigError("schedule", received=text, expected="either --schedule or --full")
-    return read_schedule(text)
+    return parse_schedule(text)
 
 
-def choose_span(data: DataSet, wanted: int | None, done: Collection[int]) -> int | None:
+def choose_span(data: Dataset, wanted: int | None, done: Collection[int]) -> int | None:
     """Returns the span to train on: the wanted one, else the first that is not done.
 
     Where all are done it is the last, which then comes from the cache.

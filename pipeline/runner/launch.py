@@ -18,7 +18,7 @@ from rich.console import Console
 from tfx_feeder.common.errors import FeederError
 from tfx_feeder.components.feeder_trainer.distribution.options import Strategy
 from tfx_feeder.pipeline.beam import BEAM_ARGS
-from tfx_feeder.pipeline.run_plan import RetrainPlan
+from tfx_feeder.pipeline.run_plan import RunPlan
 from tfx_feeder.pipeline.runner import log_file
 from tfx_feeder.pipeline.workspace import prepare_root
 
@@ -27,7 +27,7 @@ DONE, FAILED, NOT_BLESSED, INTERRUPTED = 0, 1, 3, 130
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
+class RunRequest:
     """What the user asked for.
 
     Args:
@@ -52,7 +52,7 @@ class Request:
     beam_args: tuple[str, ...] = BEAM_ARGS
     cache: bool = True
     verbose: bool = False
-    plan: RetrainPlan = field(default_factory=RetrainPlan)
+    plan: RunPlan = field(default_factory=RunPlan)
 
 
 class ComponentError(Exception):
@@ -67,7 +67,7 @@ class ComponentError(Exception):
         super().__init__(component)
 
 
-def launch(request: Request, work: str = "tfx_feeder.pipeline.runner.run") -> int:
+def run_with_logging(request: RunRequest, work: str = "tfx_feeder.pipeline.runner.run") -> int:
     """Runs the pipeline and reports on the screen.
 
     Args:
@@ -96,12 +96,12 @@ def launch(request: Request, work: str = "tfx_feeder.pipeline.runner.run") -> in
             return INTERRUPTED
         except Exception as error:
             logging.exception("The run failed.")
-            _say(console, f"Failed{_where(error)}: {cause(error)}")
+            _say(console, f"Failed{_where(error)}: {root_cause(error)}")
             _say(console, f"Details: {log}")
             return FAILED
 
 
-def cause(error: BaseException) -> str:
+def root_cause(error: BaseException) -> str:
     """Returns what went wrong, in as few words as possible.
 
     An error that the suite raised on purpose says it all; it may be wrapped in others. Of any

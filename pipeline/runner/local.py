@@ -12,7 +12,7 @@ from tfx.orchestration.pipeline import RunOptions
 
 from tfx_feeder.pipeline.metadata.lineage import Lineage
 from tfx_feeder.pipeline.metadata.store import close
-from tfx_feeder.pipeline.runner.launch import cause
+from tfx_feeder.pipeline.runner.launch import root_cause
 
 
 def run_locally(
@@ -38,6 +38,6 @@ def run_locally(
         tfx.orchestration.LocalDagRunner().run(pipeline, options)
     except BaseException as error:
         for run_id in lineage.run_ids()[len(before) :]:
-            close(store, run_id, cause(error))
+            close(store, run_id, root_cause(error))
         raise
     return lineage.run_ids()[-1]

@@ -12,14 +12,14 @@ from pathlib import Path
 import tensorflow_transform as tft
 
 from tfx_feeder.common.errors import ConfigError
-from tfx_feeder.components.feeder_trainer.distribution.context import open_placement
-from tfx_feeder.components.feeder_trainer.distribution.fit import FitJob, prepared
+from tfx_feeder.components.feeder_trainer.distribution.context import open_context
+from tfx_feeder.components.feeder_trainer.distribution.fit import FitSpec, open_fit_context
 from tfx_feeder.components.feeder_trainer.distribution.options import Strategy
-from tfx_feeder.components.feeder_trainer.feed.sources import Split, all_paths, by_source
+from tfx_feeder.components.feeder_trainer.feed.sources import SplitFiles, all_paths, by_source
 from tfx_feeder.components.feeder_trainer.model.builder import ModelContext
 from tfx_feeder.components.feeder_trainer.model.user_module import UserCode
-from tfx_feeder.components.feeder_trainer.schedules.parser import read_schedule
-from tfx_feeder.components.feeder_trainer.strategy_selection.decision import Choice
+from tfx_feeder.components.feeder_trainer.schedules.parser import parse_schedule
+from tfx_feeder.components.feeder_trainer.strategy_selection.decision import StrategyChoice
 from tfx_feeder.components.feeder_trainer.strategy_selection.select import select
 from tfx_feeder.pipeline.configs import SHORT_SCHEDULE, PipelineConfig
 from tfx_feeder.pipeline.datasets import open_data_set
@@ -36,13 +36,13 @@ def probe(
     examples: Path | None = None,
     transform_graph: Path | None = None,
     model_fn: str | None = None,
-) -> Choice:
+) -> StrategyChoice:
     """Probes what could change the choice of a strategy, and chooses.
 
     Args:
         data: As for a run.
         root: Folder of earlier runs.
-        schedule: In a notation that ``read_schedule`` reads; ``None``: that of a short run.
+        schedule: In a notation that ``parse_schedule`` reads; ``None``: that of a short run.
         strategy: ``Strategy.auto`` with what the training may take.
         examples: Folder of transformed examples; ``None``: the newest of the runs.
         transform_graph: Folder of the graph that made them; ``None``: the one beside them.
@@ -61,18 +61,18 @@ def probe(
         data=data_set,
         root=root,
         span=span,
-        schedule=read_schedule(schedule) if schedule else SHORT_SCHEDULE,
+        schedule=parse_schedule(schedule) if schedule else SHORT_SCHEDULE,
     )
     if examples is None:
         examples, found = _newest(config.workspace)
         transform_graph = transform_graph or found
     job = _job(config, strategy, examples, transform_graph or _beside(examples), model_fn)
     alone = dataclasses.replace(job, strategy=Strategy.sequential())
-    placement = open_placement(alone.strategy, None)
+    placement = open_context(alone.strategy, None)
     with (
         tempfile.TemporaryDirectory(prefix="tfx-feeder-") as logs,
         contextlib.closing(placement),
-        prepared(alone, placement) as ready,
+        open_fit_context(alone, placement) as ready,
     ):
         return select(
             job,
@@ -116,15 +116,15 @@ def _beside(examples: Path) -> Path:
 
 def _job(
     config: PipelineConfig, strategy: Strategy, examples: Path, graph: Path, model_fn: str | None
-) -> FitJob:
-    def splits(names: tuple[str, ...]) -> list[Split]:
+) -> FitSpec:
+    def splits(names: tuple[str, ...]) -> list[SplitFiles]:
         return [
-            Split(name, None, sorted(map(str, (examples / f"Split-{name}").glob("*"))))
+            SplitFiles(name, None, sorted(map(str, (examples / f"Split-{name}").glob("*"))))
             for name in names
         ]
 
     feed = config.feed
-    return FitJob(
+    return FitSpec(
         code=UserCode(model_fn or config.model_fn),
         context=ModelContext(
             feature_spec=tft.TFTransformOutput(str(graph)).transformed_feature_spec(),

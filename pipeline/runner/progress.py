@@ -20,7 +20,7 @@ _CACHED = "A cached execution %d is used."
 
 
 @dataclass(slots=True)
-class Node:
+class NodeProgress:
     """One component of the run.
 
     Args:
@@ -54,7 +54,7 @@ class RunProgress(logging.Handler):
 
     def __init__(self, console: Console) -> None:
         super().__init__(logging.DEBUG)
-        self.nodes: list[Node] = []
+        self.nodes: list[NodeProgress] = []
         self._console = console
         self._live = Live(console=console, get_renderable=self._render, refresh_per_second=4)
         self._spinner = Spinner("dots")
@@ -96,7 +96,7 @@ class RunProgress(logging.Handler):
         elif (warning := getattr(record, "warning", None)) is not None:
             self._console.print(f"[yellow]Warning:[/] {escape(warning)}", soft_wrap=True)
         elif record.msg == _STARTS:
-            self.nodes.append(Node(_name(record), time.monotonic()))
+            self.nodes.append(NodeProgress(_name(record), time.monotonic()))
         elif record.msg == _CACHED and self.nodes:
             self.nodes[-1].cached = True
         elif record.msg == _ENDS and self.nodes:

@@ -9,7 +9,7 @@ from tfx_feeder.pipeline.configs import PipelineConfig
 from tfx_feeder.pipeline.metadata.lineage import Lineage
 from tfx_feeder.pipeline.metadata.types import Artifact, Execution
 from tfx_feeder.schemas import training_history
-from tfx_feeder.schemas.evaluation import Judgement, read_evaluation
+from tfx_feeder.schemas.evaluation import EvaluationResult, read_evaluation
 from tfx_feeder.schemas.properties import WITHDRAWN
 from tfx_feeder.schemas.training_history import History
 
@@ -18,7 +18,7 @@ _ACCEPTED = "num_examples_"
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class RunResult:
     """A finished run.
 
     Args:
@@ -40,7 +40,7 @@ class Outcome:
     rejected: Mapping[str, int]
     rejected_list: Path
     history: History
-    judgement: Judgement
+    judgement: EvaluationResult
     pushed: Path | None
     tensorboard: Path
     withdrawn: str = ""
@@ -51,7 +51,7 @@ class Outcome:
         return all(execution.state == "CACHED" for execution in self.executions)
 
 
-def gather(config: PipelineConfig, lineage: Lineage, run_id: str) -> Outcome:
+def gather(config: PipelineConfig, lineage: Lineage, run_id: str) -> RunResult:
     """Reads the records of a finished run.
 
     Args:
@@ -65,7 +65,7 @@ def gather(config: PipelineConfig, lineage: Lineage, run_id: str) -> Outcome:
     }
     # The newest span is read by the first; earlier ones by others.
     read = [artifact for e in executions for artifact in e.outputs.get("examples", ())]
-    return Outcome(
+    return RunResult(
         config=config,
         executions=tuple(executions),
         examples=_counts(read, _ACCEPTED),

@@ -18,12 +18,12 @@ from tfx_feeder.pipeline.report.write import write_report
 from tfx_feeder.pipeline.runner import result as outcomes
 from tfx_feeder.pipeline.runner import summary
 from tfx_feeder.pipeline.runner.configure import configure
-from tfx_feeder.pipeline.runner.launch import DONE, NOT_BLESSED, ComponentError, Request
+from tfx_feeder.pipeline.runner.launch import DONE, NOT_BLESSED, ComponentError, RunRequest
 from tfx_feeder.pipeline.runner.local import run_locally
 from tfx_feeder.pipeline.runner.progress import RunProgress
 
 
-def run(request: Request, console: Console, log: Path) -> int:
+def run(request: RunRequest, console: Console, log: Path) -> int:
     """Runs the pipeline once.
 
     Args:
@@ -41,7 +41,7 @@ def run(request: Request, console: Console, log: Path) -> int:
     """
     config, done = configure(request)
     store = make_store(config.workspace.metadata)
-    for line in summary.opening(config, done, chosen=request.span is not None):
+    for line in summary.print_start(config, done, chosen=request.span is not None):
         console.print(line, highlight=False, soft_wrap=True)
     lineage = Lineage(store, config.name)
     try:
@@ -53,7 +53,7 @@ def run(request: Request, console: Console, log: Path) -> int:
     outcome = outcomes.gather(config, lineage, run_id)
     report = _report(config, lineage, run_id)
     done = lineage.spans_done() if config.data.spans else set()
-    for part in summary.closing(outcome, done, log, report):
+    for part in summary.print_summary(outcome, done, log, report):
         console.print(part, highlight=False, soft_wrap=isinstance(part, str))
     return DONE if outcome.judgement.blessed else NOT_BLESSED
 

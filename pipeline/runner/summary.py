@@ -10,13 +10,13 @@ from rich.table import Table
 
 from tfx_feeder.pipeline.configs import PipelineConfig
 from tfx_feeder.pipeline.gates import METRIC
-from tfx_feeder.pipeline.runner.result import Outcome
+from tfx_feeder.pipeline.runner.result import RunResult
 from tfx_feeder.pipeline.runner.tables import candidates_table
-from tfx_feeder.schemas.evaluation import Judgement
+from tfx_feeder.schemas.evaluation import EvaluationResult
 from tfx_feeder.schemas.training_history import History
 
 
-def opening(config: PipelineConfig, done: Collection[int], *, chosen: bool) -> Iterator[str]:
+def print_start(config: PipelineConfig, done: Collection[int], *, chosen: bool) -> Iterator[str]:
     """Yields what the run is about to do, as lines of markup.
 
     Args:
@@ -36,8 +36,8 @@ def opening(config: PipelineConfig, done: Collection[int], *, chosen: bool) -> I
         )
 
 
-def closing(
-    outcome: Outcome, done: Collection[int], log: Path, report: Path | None
+def print_summary(
+    outcome: RunResult, done: Collection[int], log: Path, report: Path | None
 ) -> Iterator[RenderableType]:
     """Yields what the run came to.
 
@@ -69,7 +69,7 @@ def report_line(report: Path | None) -> str:
     return f"Report:    {where}"
 
 
-def components_table(outcome: Outcome) -> Table:
+def components_table(outcome: RunResult) -> Table:
     """Returns the components with their states and times."""
     table = _table("Components")
     table.add_column("component")
@@ -101,7 +101,7 @@ def schedule_table(history: History) -> Table:
     return table
 
 
-def slices_table(judgement: Judgement) -> Table:
+def slices_table(judgement: EvaluationResult) -> Table:
     """Returns the slices with candidate and baseline."""
     missed = {cause.slice for cause in judgement.causes}
     table = _table(f"Slices: {METRIC}")
@@ -122,7 +122,7 @@ def slices_table(judgement: Judgement) -> Table:
     return table
 
 
-def data_lines(outcome: Outcome) -> Iterator[str]:
+def data_lines(outcome: RunResult) -> Iterator[str]:
     """Yields how many images were taken and how many were left out."""
     taken = ", ".join(f"{split} {count}" for split, count in outcome.examples.items())
     rejected = sum(outcome.rejected.values())
@@ -132,7 +132,7 @@ def data_lines(outcome: Outcome) -> Iterator[str]:
         yield f"Rejected:  {reasons}; listed in {escape(str(outcome.rejected_list))}"
 
 
-def verdict_lines(outcome: Outcome) -> Iterator[str]:
+def verdict_lines(outcome: RunResult) -> Iterator[str]:
     """Yields whether the model was blessed, why not, and what was pushed."""
     judgement = outcome.judgement
     if judgement.blessed:
@@ -148,7 +148,7 @@ def verdict_lines(outcome: Outcome) -> Iterator[str]:
         yield f"Pushed:    version {outcome.pushed.name}{earlier} in {escape(str(outcome.pushed))}"
 
 
-def advice_lines(outcome: Outcome, done: Collection[int]) -> Iterator[str]:
+def advice_lines(outcome: RunResult, done: Collection[int]) -> Iterator[str]:
     """Yields what to try next."""
     config = outcome.config
     left = [span for span in config.data.spans if span not in done]

@@ -8,15 +8,15 @@ from rich.console import Group, RenderableType
 from rich.markup import escape
 from rich.table import Table
 
-from tfx_feeder.common.durations import write_duration
-from tfx_feeder.components.feeder_trainer.distribution.options import StrategyKind
+from tfx_feeder.common.durations import format_duration
+from tfx_feeder.components.feeder_trainer.distribution.options import StrategyInfo
 from tfx_feeder.components.feeder_trainer.strategy_selection.decision import device_kind
-from tfx_feeder.schemas.training_history import CandidateRow
+from tfx_feeder.schemas.training_history import CandidateRecord
 
 _STYLES = {"chosen": "bold green", "too slow": "yellow", "too expensive": "yellow"}
 
 
-def candidates_table(rows: Iterable[CandidateRow]) -> RenderableType:
+def candidates_table(rows: Iterable[CandidateRecord]) -> RenderableType:
     """Returns the candidates: what was measured and predicted of each, the verdict and its reason.
 
     Args:
@@ -48,7 +48,7 @@ def candidates_table(rows: Iterable[CandidateRow]) -> RenderableType:
     return Group(table, *reasons, "")
 
 
-def strategies_table(kinds: Iterable[StrategyKind]) -> Table:
+def strategies_table(kinds: Iterable[StrategyInfo]) -> Table:
     """Returns what strategies there are."""
     table = _table("Strategies")
     table.add_column("strategy", no_wrap=True)
@@ -59,31 +59,31 @@ def strategies_table(kinds: Iterable[StrategyKind]) -> Table:
     return table
 
 
-def _devices(row: CandidateRow) -> str:
+def _devices(row: CandidateRecord) -> str:
     counts = Counter(map(device_kind, row.devices))
     text = " + ".join(f"{count} {kind}" for kind, count in counts.items())
     # Logical devices share a processor.
     return text if row.replicas == len(row.devices) else f"{row.replicas} on {text}"
 
 
-def _steps(row: CandidateRow) -> Iterator[str]:
+def _steps(row: CandidateRecord) -> Iterator[str]:
     for step in (row.probe or {}).get("steps", ()):
         yield f"{1e3 * step['median_s']:.3g} ms at {step['batch_size']}"
 
 
-def _predicted(row: CandidateRow) -> str:
+def _predicted(row: CandidateRecord) -> str:
     if row.predicted_s is None or row.low_s is None or row.high_s is None:
         return ""
-    low, high = write_duration(row.low_s), write_duration(row.high_s)
-    return f"{write_duration(row.predicted_s)}\n{low} – {high}"
+    low, high = format_duration(row.low_s), format_duration(row.high_s)
+    return f"{format_duration(row.predicted_s)}\n{low} – {high}"
 
 
-def _took(row: CandidateRow) -> str:
+def _took(row: CandidateRecord) -> str:
     if row.actual_s is None:
         return ""
     ratio = row.actual_to_predicted
     of_predicted = "" if ratio is None else f"\n{ratio:.2f} of it"
-    return f"{write_duration(row.actual_s)}{of_predicted}"
+    return f"{format_duration(row.actual_s)}{of_predicted}"
 
 
 def _table(title: str) -> Table:

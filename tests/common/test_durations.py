@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tfx_feeder.common.durations import read_duration, write_duration
+from tfx_feeder.common.durations import format_duration, parse_duration
 from tfx_feeder.common.errors import ConfigError
 
 
@@ -22,7 +22,7 @@ from tfx_feeder.common.errors import ConfigError
     ],
 )
 def test_what_it_means(text: str | float, seconds: float) -> None:
-    assert read_duration("time_to_train", text) == seconds
+    assert parse_duration("time_to_train", text) == seconds
 
 
 @pytest.mark.parametrize(
@@ -30,11 +30,11 @@ def test_what_it_means(text: str | float, seconds: float) -> None:
 )
 def test_anything_else_names_the_argument_and_an_example(text: object) -> None:
     with pytest.raises(ConfigError, match=r"time_to_train: expected a duration.*'1h30m'"):
-        read_duration("time_to_train", text)  # pyright: ignore[reportArgumentType]
+        parse_duration("time_to_train", text)  # pyright: ignore[reportArgumentType]
 
 
 @given(seconds=st.floats(0.01, 1e8))
 def test_it_is_written_to_two_units(seconds: float) -> None:
-    assert read_duration("time", write_duration(seconds)) == pytest.approx(
+    assert parse_duration("time", format_duration(seconds)) == pytest.approx(
         seconds, rel=0.021, abs=0.006
     )

@@ -135,9 +135,9 @@ def trained_by():
             "parameters": {"parameters": {"strategy": said}},
         }
         nodes = ({"node_info": {"id": "Gen"}}, trainer)
-        from tfx_feeder.pipeline.orchestration.compiled_pipeline import PipelineFile
+        from tfx_feeder.pipeline.orchestration.compiled_pipeline import CompiledPipeline
 
-        return PipelineFile(
+        return CompiledPipeline(
             {
                 "pipeline_info": {"id": "My shop"},
                 "runtime_spec": {"pipeline_root": {"field_value": {"string_value": root}}},

@@ -6,11 +6,11 @@ import pytest
 
 from tfx_feeder.common.errors import ConfigError
 from tfx_feeder.pipeline.configs import FULL_SCHEDULE, PipelineConfig
-from tfx_feeder.pipeline.datasets import DataSet
+from tfx_feeder.pipeline.datasets import Dataset
 from tfx_feeder.pipeline.gates import Gates
 
-WITH_SPANS = DataSet("digits", Path("data"), ("0", "1"), spans=(1, 2))
-WITHOUT = DataSet("mine", Path("data"), ("cat", "dog"))
+WITH_SPANS = Dataset("digits", Path("data"), ("0", "1"), spans=(1, 2))
+WITHOUT = Dataset("mine", Path("data"), ("cat", "dog"))
 
 
 def test_paths_follow_from_root_and_data():

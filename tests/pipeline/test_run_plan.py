@@ -8,24 +8,24 @@ from pathlib import Path
 import pytest
 
 from tfx_feeder.common.errors import ConfigError
-from tfx_feeder.components.feeder_trainer.training.early_stopping import GiveUp
-from tfx_feeder.components.feeder_trainer.training.options import Loop
+from tfx_feeder.components.feeder_trainer.training.early_stopping import BaselineEarlyStopping
+from tfx_feeder.components.feeder_trainer.training.options import TrainingOptions
 from tfx_feeder.pipeline.configs import PipelineConfig
-from tfx_feeder.pipeline.datasets import DataSet
+from tfx_feeder.pipeline.datasets import Dataset
 from tfx_feeder.pipeline.gates import Gates
 from tfx_feeder.pipeline.metadata.types import Execution
 from tfx_feeder.pipeline.run_plan import (
     REASON,
-    RetrainPlan,
-    SpanShare,
+    RunPlan,
+    SpanWeight,
     from_document,
     read_decision,
     reason_of,
     to_document,
 )
 
-DATA = DataSet("digits", Path("data"), ("0", "1"), spans=(1, 2, 3))
-PLAN = RetrainPlan(("new span 3", "drift"), 3, (SpanShare(1, 0.25), SpanShare(2)), False, 3)
+DATA = Dataset("digits", Path("data"), ("0", "1"), spans=(1, 2, 3))
+PLAN = RunPlan(("new span 3", "drift"), 3, (SpanWeight(1, 0.25), SpanWeight(2)), False, 3)
 
 
 def test_a_plan_comes_back_from_json():
@@ -46,13 +46,13 @@ def test_a_decision_of_an_earlier_release_is_read():
 
 
 def test_a_training_is_given_up_where_the_gates_would_refuse_its_model():
-    loop, gates = Loop(checkpoint_every_s=5.0), Gates(largest_drop=0.03)
-    assert RetrainPlan().loop(loop, gates) is loop
+    loop, gates = TrainingOptions(checkpoint_every_s=5.0), Gates(largest_drop=0.03)
+    assert RunPlan().loop(loop, gates) is loop
     assert PLAN.loop(loop, gates) == dataclasses.replace(
-        loop, give_up=GiveUp("val_accuracy", "max", after_epochs=3, tolerance=0.03)
+        loop, give_up=BaselineEarlyStopping("val_accuracy", "max", after_epochs=3, tolerance=0.03)
     )
     with pytest.raises(ConfigError, match="after_epochs"):
-        RetrainPlan(give_up_after=1)
+        RunPlan(give_up_after=1)
 
 
 @pytest.mark.parametrize(
@@ -60,7 +60,7 @@ def test_a_training_is_given_up_where_the_gates_would_refuse_its_model():
     [(True, None, True), (True, 3, True), (False, None, False), (False, 3, True)],
 )
 def test_the_blessed_model_is_there_to_start_from_or_to_beat(warm_start, give_up_after, needed):
-    plan = RetrainPlan(warm_start=warm_start, give_up_after=give_up_after)
+    plan = RunPlan(warm_start=warm_start, give_up_after=give_up_after)
     assert plan.needs_blessed is needed
 
 
@@ -74,13 +74,13 @@ def test_a_decision_against_it_starts_nothing(tmp_path, text):
 
 def test_no_span_is_read_twice():
     with pytest.raises(ConfigError, match="each once"):
-        RetrainPlan(span=2, earlier=(SpanShare(2),))
+        RunPlan(span=2, earlier=(SpanWeight(2),))
 
 
 @pytest.mark.parametrize("share", [0, -1, 1.5])
 def test_a_share_is_a_part(share):
     with pytest.raises(ConfigError, match="share"):
-        SpanShare(1, share)
+        SpanWeight(1, share)
 
 
 def test_the_reason_reaches_the_record_of_the_trainer(tmp_path):
@@ -96,7 +96,7 @@ def test_runs_that_somebody_started_have_no_reason(tmp_path, properties):
 
 
 def test_earlier_spans_have_to_be_there(tmp_path):
-    plan = RetrainPlan(span=3, earlier=(SpanShare(7),))
+    plan = RunPlan(span=3, earlier=(SpanWeight(7),))
     with pytest.raises(ConfigError, match="Received: 7"):
         PipelineConfig(DATA, tmp_path, span=3, plan=plan)
 

@@ -4,17 +4,17 @@ from pathlib import Path
 
 import pytest
 
-from tfx_feeder.schemas.evaluation import Cause, judge
+from tfx_feeder.schemas.evaluation import ThresholdFailure, from_protos
 from tfx_feeder.schemas.tfma import parse
 
 
 def test_cause_names_metric_slice_value_threshold_and_baseline():
-    cause = Cause("accuracy", "label 3", 0.55, "at least 0.6", 0.9)
+    cause = ThresholdFailure("accuracy", "label 3", 0.55, "at least 0.6", 0.9)
     assert str(cause) == "accuracy on label 3: 0.5500; threshold: at least 0.6; baseline: 0.9000"
 
 
 def test_cause_without_value_or_baseline_says_so():
-    cause = Cause("accuracy", "form 2", None, "the slice has to hold examples")
+    cause = ThresholdFailure("accuracy", "form 2", None, "the slice has to hold examples")
     assert str(cause) == (
         "accuracy on form 2: missing; threshold: the slice has to hold examples; baseline: none"
     )
@@ -76,7 +76,7 @@ def test_judgement_of_real_messages(tfma):
         _metrics(None, None, 0.9, 0.95),
         _metrics("label", 9, 0.4),
     ]
-    judgement = judge(*_as_read(metrics, result))
+    judgement = from_protos(*_as_read(metrics, result))
     assert not judgement.blessed
     assert [row.slice for row in judgement.slices("accuracy")] == [
         "all examples",
@@ -98,7 +98,7 @@ def test_blessed_judgement_has_no_causes(tfma):
     from tensorflow_model_analysis.proto import validation_result_pb2
 
     result = validation_result_pb2.ValidationResult(validation_ok=True)
-    judgement = judge(*_as_read([_metrics(None, None, 0.9)], result))
+    judgement = from_protos(*_as_read([_metrics(None, None, 0.9)], result))
     assert judgement.blessed
     assert judgement.causes == ()
     assert judgement.rows[0].examples == 20

@@ -13,17 +13,17 @@ from tfx_feeder.schemas.evaluation import SliceRow
 from tfx_feeder.schemas.model_card import (
     FILE_NAME,
     VERSION,
-    Card,
-    Evaluation,
-    Origin,
-    Training,
+    EvaluationSummary,
+    LineageEntry,
+    ModelCardDocument,
+    TrainingSummary,
     read,
     write,
 )
 
 
-def _card(**changes: Any) -> Card:
-    card = Card(
+def _card(**changes: Any) -> ModelCardDocument:
+    card = ModelCardDocument(
         pushed_version="1700000000",
         destination="/serving/größe/1700000000",
         pipeline="p",
@@ -31,17 +31,17 @@ def _card(**changes: Any) -> Card:
         created_at="2026-01-01T00:00:00+00:00",
         files={"saved_model.pb": "ab", "variables/variables.index": "cd"},
         lineage=(
-            Origin("examples", 4, "Examples", "/examples/4", span=4),
-            Origin("examples", 9, "Examples", "/examples/9", span=2),
-            Origin("model", 10, "Model", "/model/10"),
+            LineageEntry("examples", 4, "Examples", "/examples/4", span=4),
+            LineageEntry("examples", 9, "Examples", "/examples/9", span=2),
+            LineageEntry("model", 10, "Model", "/model/10"),
         ),
-        evaluation=Evaluation(
+        evaluation=EvaluationSummary(
             blessed=True,
             missed=(),
             rows=(SliceRow("all examples", 3, "accuracy", 0.9, 0.8),),
             eval_config={"metricsSpecs": []},
         ),
-        training=Training(
+        training=TrainingSummary(
             schedule={"phases": []},
             policy="schedule",
             strategy="sequential",
@@ -60,7 +60,7 @@ def _card(**changes: Any) -> Card:
 
 
 @pytest.mark.parametrize("card", [_card(), _card(evaluation=None, training=None, reason="")])
-def test_round_trip_is_exact(tmp_path: Path, card: Card) -> None:
+def test_round_trip_is_exact(tmp_path: Path, card: ModelCardDocument) -> None:
     path = write(card, tmp_path / "new")
     assert path == tmp_path / "new" / FILE_NAME
     assert read(path.parent) == card

@@ -14,19 +14,19 @@ from tfx_feeder.common.errors import DataError
 from tfx_feeder.schemas.training_history import (
     FILE_NAME,
     VERSION,
-    CandidateRow,
-    EpochRow,
+    CandidateRecord,
+    EpochRecord,
     Event,
     History,
-    PhaseRow,
-    PlacementRow,
+    PhaseRecord,
+    StrategyRecord,
     read,
     write,
 )
 
 
-def _epoch(epoch: int = 0, **changes: Any) -> EpochRow:
-    row = EpochRow(
+def _epoch(epoch: int = 0, **changes: Any) -> EpochRecord:
+    row = EpochRecord(
         epoch=epoch,
         phase=0,
         learning_rate=0.01,
@@ -58,7 +58,7 @@ def _history(**changes: Any) -> History:
         seconds=5.0,
         epochs=(_epoch(0), _epoch(1, seconds=6.0, input_wait_pct=5.0)),
         phases=(
-            PhaseRow(
+            PhaseRecord(
                 phase=0,
                 learning_rate=0.01,
                 global_batch_size=32,
@@ -150,8 +150,8 @@ def test_summary_without_epochs() -> None:
     assert "examples_per_s" not in summary
 
 
-def _candidate(strategy: str, **changes: Any) -> CandidateRow:
-    row = CandidateRow(
+def _candidate(strategy: str, **changes: Any) -> CandidateRecord:
+    row = CandidateRecord(
         strategy=strategy,
         replicas=1,
         devices=("CPU:0",),
@@ -180,7 +180,7 @@ def test_the_choice_of_a_strategy_round_trips(tmp_path: Path) -> None:
     )
     history = _history(
         candidates=(unprobed, _candidate("sequential")),
-        placement=PlacementRow({"name": "sequential", "cluster": None}, attempts=2),
+        placement=StrategyRecord({"name": "sequential", "cluster": None}, attempts=2),
     )
     write(history, tmp_path)
 

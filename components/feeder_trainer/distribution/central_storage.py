@@ -12,28 +12,28 @@ from typing import Any
 
 import tensorflow as tf
 
-from tfx_feeder.components.feeder_trainer.distribution.cluster import Task
-from tfx_feeder.components.feeder_trainer.distribution.context import Placement
-from tfx_feeder.components.feeder_trainer.distribution.data_parallel import SharedSteps
+from tfx_feeder.components.feeder_trainer.distribution.cluster import ClusterTask
+from tfx_feeder.components.feeder_trainer.distribution.context import DistributionContext
+from tfx_feeder.components.feeder_trainer.distribution.data_parallel import DataParallelSteps
 from tfx_feeder.components.feeder_trainer.distribution.devices import open_devices
 from tfx_feeder.components.feeder_trainer.distribution.options import Strategy
-from tfx_feeder.components.feeder_trainer.feed.sharding import Share
+from tfx_feeder.components.feeder_trainer.feed.sharding import Shard
 from tfx_feeder.components.feeder_trainer.training.gradient_accumulation import square
 
 
-def open_placement(strategy: Strategy, task: Task | None) -> Placement:
+def open_context(strategy: Strategy, task: ClusterTask | None) -> DistributionContext:
     """See ``placement.open_placement``."""
     del task
     devices = open_devices(strategy.devices)
-    return Placement(
-        functools.partial(TowerSteps, devices),
+    return DistributionContext(
+        functools.partial(CentralStorageSteps, devices),
         scope=lambda: tf.device("CPU:0"),
         replicas=len(devices),
     )
 
 
-class TowerSteps(SharedSteps):
-    """One graph with a tower for each device; see ``SharedSteps``.
+class CentralStorageSteps(DataParallelSteps):
+    """One graph with a tower for each device; see ``DataParallelSteps``.
 
     The moving statistics of BatchNormalization are updated by every tower in turn.
 
@@ -45,7 +45,7 @@ class TowerSteps(SharedSteps):
 
     def __init__(self, devices: Sequence[str], *args: Any, **options: Any) -> None:
         self._devices = devices
-        super().__init__("central_storage", len(devices), Share(), *args, **options)
+        super().__init__("central_storage", len(devices), Shard(), *args, **options)
 
     def _train_batch(self, batch: tuple, size: tf.Tensor) -> tf.Tensor:
         towers = []

@@ -18,7 +18,7 @@ _ADDRESS = re.compile(r".+:[0-9]+")
 
 
 @dataclass(frozen=True, slots=True)
-class Task:
+class ClusterTask:
     """A process of a cluster.
 
     Args:
@@ -30,7 +30,7 @@ class Task:
         ConfigError: The cluster does not have this task.
 
     Example:
-        >>> Task({"worker": ("a:1", "b:1")}, "worker", 1).is_chief
+        >>> ClusterTask({"worker": ("a:1", "b:1")}, "worker", 1).is_chief
         False
     """
 
@@ -53,7 +53,7 @@ class Task:
             )
 
     @classmethod
-    def from_env(cls, environ: Mapping[str, str]) -> "Task | None":
+    def from_env(cls, environ: Mapping[str, str]) -> "ClusterTask | None":
         """Reads ``TF_CONFIG``; ``None`` where it is not set.
 
         Raises:

@@ -6,14 +6,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from tfx_feeder.components.feeder_trainer.distribution.cluster import Task
+from tfx_feeder.components.feeder_trainer.distribution.cluster import ClusterTask
 from tfx_feeder.components.feeder_trainer.distribution.options import STRATEGIES, Strategy
-from tfx_feeder.components.feeder_trainer.feed.sharding import Share
-from tfx_feeder.components.feeder_trainer.training.process_group import Alone, Team
+from tfx_feeder.components.feeder_trainer.feed.sharding import Shard
+from tfx_feeder.components.feeder_trainer.training.process_group import ProcessGroup, SingleProcess
 
 
 @dataclass(frozen=True)
-class Placement:
+class DistributionContext:
     """Where a training runs.
 
     Args:
@@ -27,13 +27,13 @@ class Placement:
 
     steps: Callable[..., Any]
     scope: Callable[[], contextlib.AbstractContextManager[Any]] = contextlib.nullcontext
-    team: Team = field(default_factory=Alone)
-    share: Share = field(default_factory=Share)
+    team: ProcessGroup = field(default_factory=SingleProcess)
+    share: Shard = field(default_factory=Shard)
     replicas: int = 1
     close: Callable[[], None] = lambda: None
 
 
-def open_placement(strategy: Strategy, task: Task | None) -> Placement:
+def open_context(strategy: Strategy, task: ClusterTask | None) -> DistributionContext:
     """Prepares this process for its part of a training.
 
     Args:

@@ -7,9 +7,9 @@ import keras
 import tensorflow as tf
 
 from tfx_feeder.common.errors import ConfigError
-from tfx_feeder.components.feeder_trainer.feed.sharding import Share
+from tfx_feeder.components.feeder_trainer.feed.sharding import Shard
 from tfx_feeder.components.feeder_trainer.training.gradient_accumulation import (
-    Gradients,
+    AccumulatedGradients,
     accumulate,
     square,
 )
@@ -19,7 +19,7 @@ _MEANS = ("sum_over_batch_size", "mean")
 """Reductions of losses that are means over examples."""
 
 
-class SharedSteps(CompiledSteps):
+class DataParallelSteps(CompiledSteps):
     """What all synchronous replicas have in common; see ``CompiledSteps``.
 
     A replica's gradient counts by its part of the global batch, so that the sum is the gradient of
@@ -39,7 +39,7 @@ class SharedSteps(CompiledSteps):
     """
 
     def __init__(
-        self, strategy: str, replicas: int, share: Share, *args: Any, **options: Any
+        self, strategy: str, replicas: int, share: Shard, *args: Any, **options: Any
     ) -> None:
         self.replicas = replicas
         self._share = share
@@ -66,7 +66,9 @@ class SharedSteps(CompiledSteps):
         self.model.optimizer.build(self.model.trainable_variables)
         self.model.reset_metrics()
 
-    def _gradients_of_part(self, batch: tuple, size: tf.Tensor, replica: Any) -> Gradients:
+    def _gradients_of_part(
+        self, batch: tuple, size: tf.Tensor, replica: Any
+    ) -> AccumulatedGradients:
         """Computes what one replica adds to the gradient, the loss and the noise figures.
 
         Args:
@@ -91,7 +93,7 @@ class SharedSteps(CompiledSteps):
         if self._noise_scale:
             values = [value for value in result.values if value is not None]
             small_square = square(values) / self.replicas
-        return Gradients(
+        return AccumulatedGradients(
             [None if value is None else _scaled(value, share) for value in result.values],
             tf.math.multiply_no_nan(result.loss, share),
             small_square=small_square,
@@ -112,7 +114,7 @@ class SharedSteps(CompiledSteps):
     def _cut(self, batch: tuple, size: tf.Tensor, replica: Any) -> tuple[tuple, tf.Tensor]:
         """Returns a replica's part of the batch, and its share of the whole, float32 ``[]``."""
         offset, end = self._share.bounds(size)
-        start, stop = Share(replica, self.replicas).bounds(size)
+        start, stop = Shard(replica, self.replicas).bounds(size)
         count = stop - start
         self._part.counts = count > 0
         # An example that counts nothing: a neighbour's, or zeros where there is none.
@@ -132,7 +134,7 @@ class SharedSteps(CompiledSteps):
             return
 
         def update() -> tf.Tensor:
-            super(SharedSteps, self)._update_metrics(x, y, y_pred, weight, loss)
+            super(DataParallelSteps, self)._update_metrics(x, y, y_pred, weight, loss)
             return tf.constant(0)
 
         tf.cond(counts, update, lambda: tf.constant(0))

@@ -12,12 +12,15 @@ import numpy as np
 import tensorflow as tf
 
 from tfx_feeder.common.errors import ConfigError
-from tfx_feeder.components.feeder_trainer.distribution.cluster import Task
-from tfx_feeder.components.feeder_trainer.distribution.context import Placement, open_placement
-from tfx_feeder.components.feeder_trainer.distribution.options import Strategy, rate_factor
-from tfx_feeder.components.feeder_trainer.feed.base import ExampleFeed
+from tfx_feeder.components.feeder_trainer.distribution.cluster import ClusterTask
+from tfx_feeder.components.feeder_trainer.distribution.context import (
+    DistributionContext,
+    open_context,
+)
+from tfx_feeder.components.feeder_trainer.distribution.options import Strategy, lr_scale_factor
+from tfx_feeder.components.feeder_trainer.feed.base import Feed
 from tfx_feeder.components.feeder_trainer.feed.feed import open_feed
-from tfx_feeder.components.feeder_trainer.feed.parsing import BatchParser
+from tfx_feeder.components.feeder_trainer.feed.parsing import ExampleParser
 from tfx_feeder.components.feeder_trainer.feed.sources import Files
 from tfx_feeder.components.feeder_trainer.model.builder import (
     ModelContext,
@@ -25,22 +28,22 @@ from tfx_feeder.components.feeder_trainer.model.builder import (
     input_names,
     make_model,
 )
-from tfx_feeder.components.feeder_trainer.model.export import start_from
+from tfx_feeder.components.feeder_trainer.model.export import load_warm_start
 from tfx_feeder.components.feeder_trainer.model.user_module import UserCode
 from tfx_feeder.components.feeder_trainer.schedules.plan import Plan, Policy, make_plan
 from tfx_feeder.components.feeder_trainer.schedules.schedule import Schedule
-from tfx_feeder.components.feeder_trainer.schedules.time_model import Prediction
-from tfx_feeder.components.feeder_trainer.training.baseline import Rival
-from tfx_feeder.components.feeder_trainer.training.checkpoint import CheckpointFolder
-from tfx_feeder.components.feeder_trainer.training.eta import Pace
+from tfx_feeder.components.feeder_trainer.schedules.time_model import TimePrediction
+from tfx_feeder.components.feeder_trainer.training.baseline import BaselineModel
+from tfx_feeder.components.feeder_trainer.training.checkpoint import CheckpointManager
+from tfx_feeder.components.feeder_trainer.training.eta import EtaTracker
 from tfx_feeder.components.feeder_trainer.training.loop import TrainingLoop
-from tfx_feeder.components.feeder_trainer.training.options import Loop
+from tfx_feeder.components.feeder_trainer.training.options import TrainingOptions
 from tfx_feeder.components.feeder_trainer.training.recorder import Recorder
-from tfx_feeder.schemas.training_history import History, PlacementRow
+from tfx_feeder.schemas.training_history import History, StrategyRecord
 
 
 @dataclass(frozen=True)
-class FitJob:
+class FitSpec:
     """What it takes to fit a model; goes to other processes by pickle.
 
     Args:
@@ -70,13 +73,13 @@ class FitJob:
     start_from: str | None = None
     strict_start: bool = True
     rival: str | None = None
-    loop: Loop = field(default_factory=Loop)
-    prediction: Prediction | None = None
+    loop: TrainingOptions = field(default_factory=TrainingOptions)
+    prediction: TimePrediction | None = None
     began_at: float = 0.0
 
-    def checkpoints(self, *, writes: bool = True) -> CheckpointFolder:
+    def checkpoints(self, *, writes: bool = True) -> CheckpointManager:
         """Returns the folder of the checkpoints."""
-        return CheckpointFolder(
+        return CheckpointManager(
             self.loop.checkpoint_dir or self.checkpoint_dir,
             every_s=self.loop.checkpoint_every_s,
             every_examples=self.loop.checkpoint_every_examples,
@@ -86,7 +89,7 @@ class FitJob:
 
 
 @dataclass(frozen=True)
-class Fitted:
+class FitResult:
     """A fitted model as it goes from process to process.
 
     Args:
@@ -101,7 +104,7 @@ class Fitted:
 
 
 @dataclass(frozen=True)
-class Model:
+class ModelBundle:
     """A model, and what stands between it and the files.
 
     Args:
@@ -111,12 +114,12 @@ class Model:
     """
 
     keras_model: keras.Model
-    parser: BatchParser
+    parser: ExampleParser
     adapt: Callable[[Any], Any]
 
 
 @dataclass(frozen=True)
-class Ready:
+class FitContext:
     """All that takes part in a training, ready to run.
 
     Args:
@@ -128,27 +131,27 @@ class Ready:
         element: A batch of one example.
     """
 
-    model: Model
+    model: ModelBundle
     steps: Any
-    feed: ExampleFeed
-    validation: ExampleFeed | None
+    feed: Feed
+    validation: Feed | None
     plan: Plan
     element: tuple
 
 
-def make(job: FitJob) -> Model:
+def build_model(job: FitSpec) -> ModelBundle:
     """Calls the user's ``model_fn``; in the scope of the strategy, if there is one."""
     model = make_model(job.code.load_model_fn(), job.context)
-    parser = BatchParser(job.context.feature_spec, job.context.feed, _wanted(model, job.context))
-    return Model(model, parser, feature_adapter(model, parser.feature_names))
+    parser = ExampleParser(job.context.feature_spec, job.context.feed, _wanted(model, job.context))
+    return ModelBundle(model, parser, feature_adapter(model, parser.feature_names))
 
 
 @contextlib.contextmanager
-def prepared(job: FitJob, placement: Placement) -> Any:
+def open_fit_context(job: FitSpec, placement: DistributionContext) -> Any:
     """Makes the model and opens the feeds; closes them in the end.
 
     Yields:
-        A ``Ready``.
+        A ``FitContext``.
     """
     options = job.context.feed
     keras.utils.set_random_seed(options.seed)
@@ -156,9 +159,9 @@ def prepared(job: FitJob, placement: Placement) -> Any:
         tf.config.experimental.enable_op_determinism()
     with contextlib.ExitStack() as stack:
         stack.enter_context(placement.scope())
-        model = make(job)
+        model = build_model(job)
 
-        def opened(files: Files, *, shuffle: bool, **more: Any) -> ExampleFeed:
+        def opened(files: Files, *, shuffle: bool, **more: Any) -> Feed:
             feed = open_feed(
                 files, model.parser, options, shuffle=shuffle, share=placement.share, **more
             )
@@ -179,10 +182,10 @@ def prepared(job: FitJob, placement: Placement) -> Any:
         # The first example as any member of a team would see it alone.
         element = next(iter(feed.batches([range(placement.share.count)], placement.share.count)))
         steps.build_from(element)
-        yield Ready(model, steps, feed, validation, plan, element)
+        yield FitContext(model, steps, feed, validation, plan, element)
 
 
-def fit(job: FitJob, task: Task | None = None) -> Fitted:
+def fit(job: FitSpec, task: ClusterTask | None = None) -> FitResult:
     """Fits the model in this process, which may be one of several.
 
     Args:
@@ -193,21 +196,21 @@ def fit(job: FitJob, task: Task | None = None) -> Fitted:
         ConfigError: Schedule, feed or model do not fit the data or the strategy.
         DataError: The files cannot be read.
     """
-    placement = open_placement(job.strategy, task)
-    with contextlib.closing(placement), prepared(job, placement) as ready:
+    placement = open_context(job.strategy, task)
+    with contextlib.closing(placement), open_fit_context(job, placement) as ready:
         history = run(job, placement, ready)
-        return Fitted(
+        return FitResult(
             [keras.ops.convert_to_numpy(v) for v in ready.model.keras_model.variables],
             ready.element,
             history,
         )
 
 
-def run(job: FitJob, placement: Placement, ready: Ready) -> History:
+def run(job: FitSpec, placement: DistributionContext, ready: FitContext) -> History:
     """Runs the training loop to its end and returns the record."""
     model, plan, options = ready.model.keras_model, ready.plan, job.context.feed
     recorder = Recorder(placement.replicas)
-    factor = rate_factor(job.strategy.learning_rate_rule, placement.replicas)
+    factor = lr_scale_factor(job.strategy.learning_rate_rule, placement.replicas)
     if factor != 1:
         recorder.event(
             "learning_rate_rule",
@@ -248,26 +251,26 @@ def run(job: FitJob, placement: Placement, ready: Ready) -> History:
         code_fingerprint=job.code.fingerprint(),
         policy=plan.policy,
         policy_state=plan.state(),
-        placement=PlacementRow(
+        placement=StrategyRecord(
             dataclasses.asdict(job.strategy), placement.replicas, job.strategy.learning_rate_rule
         ),
     )
 
 
-def _pace(job: FitJob) -> Callable[[int], str | None] | None:
+def _pace(job: FitSpec) -> Callable[[int], str | None] | None:
     """Returns what says, after some epochs, whether the training is behind its prediction."""
     prediction = job.prediction
     if prediction is None:
         return None
-    pace = Pace(prediction)
+    pace = EtaTracker(prediction)
     return lambda epochs: pace.told(time.time() - job.began_at, prediction.share(epochs))
 
 
-def _rival(job: FitJob, ready: Ready, recorder: Recorder) -> Rival | None:
+def _rival(job: FitSpec, ready: FitContext, recorder: Recorder) -> BaselineModel | None:
     give_up = job.loop.give_up
     if give_up is None or job.rival is None or ready.validation is None:
         return None
-    return Rival(ready.model.keras_model, job.rival, give_up, recorder)
+    return BaselineModel(ready.model.keras_model, job.rival, give_up, recorder)
 
 
 def _wanted(model: keras.Model, context: ModelContext) -> list[str] | None:
@@ -278,9 +281,9 @@ def _wanted(model: keras.Model, context: ModelContext) -> list[str] | None:
     return names
 
 
-def _warm_start(model: keras.Model, job: FitJob, recorder: Recorder) -> None:
+def _warm_start(model: keras.Model, job: FitSpec, recorder: Recorder) -> None:
     assert job.start_from is not None
-    obstacle = start_from(model, job.start_from)
+    obstacle = load_warm_start(model, job.start_from)
     if obstacle is None:
         recorder.event("warm_start", "The weights of the base model were loaded.")
     elif job.strict_start:

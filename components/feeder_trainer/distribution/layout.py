@@ -3,12 +3,12 @@
 from dataclasses import dataclass
 
 from tfx_feeder.components.feeder_trainer.distribution.addresses import free_addresses
-from tfx_feeder.components.feeder_trainer.distribution.cluster import Task
-from tfx_feeder.components.feeder_trainer.distribution.options import Starts
+from tfx_feeder.components.feeder_trainer.distribution.cluster import ClusterTask
+from tfx_feeder.components.feeder_trainer.distribution.options import LaunchMode
 
 
 @dataclass(frozen=True, slots=True)
-class Layout:
+class ProcessTopology:
     """The processes of one training.
 
     Args:
@@ -17,14 +17,14 @@ class Layout:
         workers: Number of workers.
 
     Example:
-        >>> [task.type for task in Layout("servers", 2).tasks()]
+        >>> [task.type for task in ProcessTopology("servers", 2).tasks()]
         ['chief', 'worker', 'worker', 'ps']
     """
 
-    starts: Starts
+    starts: LaunchMode
     workers: int = 1
 
-    def tasks(self) -> tuple[Task | None, ...]:
+    def tasks(self) -> tuple[ClusterTask | None, ...]:
         """Gives each process its place and an address that is free now; the chief comes first."""
         if self.starts == "process":
             return (None,)
@@ -35,7 +35,7 @@ class Layout:
         for kind, address in zip(kinds, free_addresses(len(kinds)), strict=True):
             cluster[kind] = (*cluster.get(kind, ()), address)
         return tuple(
-            Task(cluster, kind, index)
+            ClusterTask(cluster, kind, index)
             for kind, addresses in cluster.items()
             for index in range(len(addresses))
         )

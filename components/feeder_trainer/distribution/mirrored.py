@@ -12,18 +12,18 @@ import tensorflow as tf
 from keras.src.losses import loss as keras_loss
 
 from tfx_feeder.common.errors import ConfigError
-from tfx_feeder.components.feeder_trainer.distribution.cluster import VARIABLE, Task
-from tfx_feeder.components.feeder_trainer.distribution.context import Placement
+from tfx_feeder.components.feeder_trainer.distribution.cluster import VARIABLE, ClusterTask
+from tfx_feeder.components.feeder_trainer.distribution.context import DistributionContext
 from tfx_feeder.components.feeder_trainer.distribution.data_parallel import (
-    SharedSteps,
+    DataParallelSteps,
     clips,
     innermost,
 )
 from tfx_feeder.components.feeder_trainer.distribution.devices import open_devices
 from tfx_feeder.components.feeder_trainer.distribution.options import Strategy
-from tfx_feeder.components.feeder_trainer.feed.sharding import Share
+from tfx_feeder.components.feeder_trainer.feed.sharding import Shard
 from tfx_feeder.components.feeder_trainer.training.gradient_accumulation import square
-from tfx_feeder.components.feeder_trainer.training.process_group import Alone
+from tfx_feeder.components.feeder_trainer.training.process_group import SingleProcess
 from tfx_feeder.components.feeder_trainer.training.train_step import LOSS, pack, unpack
 
 _TIMEOUT_S = 300.0
@@ -33,17 +33,17 @@ _REACH_S = 10.0
 """How long to wait for a TPU to answer."""
 
 
-def open_placement(strategy: Strategy, task: Task | None) -> Placement:
+def open_context(strategy: Strategy, task: ClusterTask | None) -> DistributionContext:
     """See ``placement.open_placement``."""
     distribution = _DISTRIBUTIONS[strategy.name](strategy, task)
-    team, share = Alone(), Share()
+    team, share = SingleProcess(), Shard()
     if strategy.name == "multi_worker":
         assert task is not None
-        share = Share(task.position, len(task.members))
-        team = CollectiveTeam(distribution, share)
+        share = Shard(task.position, len(task.members))
+        team = CollectiveGroup(distribution, share)
     replicas = distribution.num_replicas_in_sync
-    return Placement(
-        functools.partial(ReplicaSteps, distribution, strategy.name, team, share),
+    return DistributionContext(
+        functools.partial(MirroredSteps, distribution, strategy.name, team, share),
         scope=distribution.scope,
         team=team,
         share=share,
@@ -51,7 +51,7 @@ def open_placement(strategy: Strategy, task: Task | None) -> Placement:
     )
 
 
-class CollectiveTeam:
+class CollectiveGroup:
     """Workers that agree by the same all-reduce that adds up gradients; see ``Team``.
 
     Args:
@@ -59,7 +59,7 @@ class CollectiveTeam:
         share: Which of them this one is.
     """
 
-    def __init__(self, distribution: tf.distribute.Strategy, share: Share) -> None:
+    def __init__(self, distribution: tf.distribute.Strategy, share: Shard) -> None:
         self.is_chief = share.index == 0
         self.size = share.count
         self._distribution = distribution
@@ -84,8 +84,8 @@ class CollectiveTeam:
         return self._distribution.experimental_local_results(totals)[0]
 
 
-class ReplicaSteps(SharedSteps):
-    """Steps inside ``strategy.run``; see ``SharedSteps``.
+class MirroredSteps(DataParallelSteps):
+    """Steps inside ``strategy.run``; see ``DataParallelSteps``.
 
     Args:
         distribution: The strategy of TensorFlow in whose scope the model was made.
@@ -100,8 +100,8 @@ class ReplicaSteps(SharedSteps):
         self,
         distribution: tf.distribute.Strategy,
         name: str,
-        team: Alone | CollectiveTeam,
-        share: Share,
+        team: SingleProcess | CollectiveGroup,
+        share: Shard,
         *args: Any,
         **options: Any,
     ) -> None:
@@ -122,7 +122,7 @@ class ReplicaSteps(SharedSteps):
     def train(self, iterator: Any, sizes: Sequence[int]) -> np.ndarray:
         """See ``CompiledSteps.train``."""
         rows = super().train(iterator, sizes)
-        if isinstance(self._team, CollectiveTeam):
+        if isinstance(self._team, CollectiveGroup):
             rows[:, LOSS:] = self._team.total(rows[:, LOSS:])
         return rows
 
@@ -182,7 +182,7 @@ def _leave_losses_whole() -> None:
     """Keeps Keras, in this process, from dividing losses by the number of replicas.
 
     It divides only some of them: not a loss function that returns a scalar, nor what the model's
-    own compute_loss adds. ``SharedSteps`` weighs all of them alike.
+    own compute_loss adds. ``DataParallelSteps`` weighs all of them alike.
     """
     for name in ("scale_loss_for_distribution", "unscale_loss_for_distribution"):
         getattr(keras_loss, name)  # Another Keras may do it elsewhere: better fail than be wrong.
@@ -205,12 +205,12 @@ def _check_optimizer(strategy: str, optimizer: keras.Optimizer) -> None:
             )
 
 
-def _mirrored(strategy: Strategy, task: Task | None) -> tf.distribute.Strategy:
+def _mirrored(strategy: Strategy, task: ClusterTask | None) -> tf.distribute.Strategy:
     del task
     return tf.distribute.MirroredStrategy(open_devices(strategy.devices))
 
 
-def _multi_worker(strategy: Strategy, task: Task | None) -> tf.distribute.Strategy:
+def _multi_worker(strategy: Strategy, task: ClusterTask | None) -> tf.distribute.Strategy:
     del strategy
     if task is None:
         raise ConfigError(
@@ -223,7 +223,7 @@ def _multi_worker(strategy: Strategy, task: Task | None) -> tf.distribute.Strate
     return tf.distribute.MultiWorkerMirroredStrategy(communication_options=options)
 
 
-def _tpu(strategy: Strategy, task: Task | None) -> tf.distribute.Strategy:
+def _tpu(strategy: Strategy, task: ClusterTask | None) -> tf.distribute.Strategy:
     del task
     try:
         if strategy.address.startswith("grpc://"):
@@ -247,7 +247,7 @@ def _reach(address: str) -> None:
     socket.create_connection((host, int(port)), timeout=_REACH_S).close()
 
 
-_DISTRIBUTIONS: Mapping[str, Callable[[Strategy, Task | None], tf.distribute.Strategy]] = {
+_DISTRIBUTIONS: Mapping[str, Callable[[Strategy, ClusterTask | None], tf.distribute.Strategy]] = {
     "mirrored": _mirrored,
     "multi_worker": _multi_worker,
     "tpu": _tpu,

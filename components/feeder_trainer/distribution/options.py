@@ -5,11 +5,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from tfx_feeder.common.durations import read_duration
+from tfx_feeder.common.durations import parse_duration
 from tfx_feeder.common.errors import ConfigError
 from tfx_feeder.common.validation import check_among, is_integer
 
-Starts = Literal["here", "process", "team", "servers"]
+LaunchMode = Literal["here", "process", "team", "servers"]
 """``"here"``: in the trainer's process. ``"process"``: in one of its own, because devices are
 declared before TensorFlow starts. ``"team"``: in a process for each worker, all of which run the
 loop. ``"servers"``: a chief runs the loop, workers and parameter servers serve it."""
@@ -19,7 +19,7 @@ _PACKAGE = "tfx_feeder.components.feeder_trainer.distribution."
 
 
 @dataclass(frozen=True, slots=True)
-class StrategyKind:
+class StrategyInfo:
     """A row of the table.
 
     Args:
@@ -37,17 +37,17 @@ class StrategyKind:
     name: str
     what: str
     needs: str
-    starts: Starts
+    starts: LaunchMode
     split: str
     opens: str
     refuses: tuple[str, ...] = ()
     synchronous: bool = True
 
 
-STRATEGIES: Mapping[str, StrategyKind] = {
+STRATEGIES: Mapping[str, StrategyInfo] = {
     row.name: row
     for row in (
-        StrategyKind(
+        StrategyInfo(
             "sequential",
             "One device, one batch after another: the cheapest whenever it ends in time.",
             "one device",
@@ -55,7 +55,7 @@ STRATEGIES: Mapping[str, StrategyKind] = {
             "not at all",
             _PACKAGE + "single_device",
         ),
-        StrategyKind(
+        StrategyInfo(
             "mirrored",
             "Synchronous over the devices of one machine, each with a copy of the variables.",
             "several devices in one machine",
@@ -63,7 +63,7 @@ STRATEGIES: Mapping[str, StrategyKind] = {
             "a share for each device",
             _PACKAGE + "mirrored",
         ),
-        StrategyKind(
+        StrategyInfo(
             "central_storage",
             "Synchronous over the devices of one machine; the variables stay on the processor.",
             "several devices in one machine",
@@ -71,7 +71,7 @@ STRATEGIES: Mapping[str, StrategyKind] = {
             "a share for each device",
             _PACKAGE + "central_storage",
         ),
-        StrategyKind(
+        StrategyInfo(
             "multi_worker",
             "Synchronous over machines, by all-reduce.",
             "a cluster of workers",
@@ -80,7 +80,7 @@ STRATEGIES: Mapping[str, StrategyKind] = {
             _PACKAGE + "mirrored",
             refuses=("feed service",),
         ),
-        StrategyKind(
+        StrategyInfo(
             "parameter_server",
             "Asynchronous over machines: a worker updates the servers' variables when it is ready.",
             "a cluster of workers and parameter servers",
@@ -90,7 +90,7 @@ STRATEGIES: Mapping[str, StrategyKind] = {
             refuses=("loop deterministic", "loop max_micro_batch_size", "schedule"),
             synchronous=False,
         ),
-        StrategyKind(
+        StrategyInfo(
             "parameter_server_sync",
             "Synchronous over machines: wait for every worker, average, update, send out.",
             "a cluster of workers and parameter servers",
@@ -98,7 +98,7 @@ STRATEGIES: Mapping[str, StrategyKind] = {
             "a share for each worker",
             _PACKAGE + "parameter_server.strategy",
         ),
-        StrategyKind(
+        StrategyInfo(
             "peer_averaging",
             "Uncoordinated over machines: workers average the weights that peers have sent.",
             "a cluster of workers",
@@ -108,7 +108,7 @@ STRATEGIES: Mapping[str, StrategyKind] = {
             refuses=("feed service", "loop deterministic", "schedule"),
             synchronous=False,
         ),
-        StrategyKind(
+        StrategyInfo(
             "tpu",
             "Synchronous over the cores of a TPU.",
             "a TPU",
@@ -215,7 +215,7 @@ class Strategy:
                 fix="Say auto to let them choose it.",
             )
         if self.time_to_train is not None:
-            read_duration("strategy time_to_train", self.time_to_train)
+            parse_duration("strategy time_to_train", self.time_to_train)
         if self.max_cost is not None and not self.max_cost > 0:
             raise ConfigError(
                 "strategy max_cost", received=self.max_cost, expected="a number above 0"
@@ -327,7 +327,7 @@ class Strategy:
         )
 
 
-def rate_factor(rule: str, replicas: int) -> float:
+def lr_scale_factor(rule: str, replicas: int) -> float:
     """Returns what a learning-rate rule multiplies the schedule's rates by.
 
     ``"linear"`` is Goyal et al. 2017, "Accurate, Large Minibatch SGD"; ``"sqrt"`` keeps the

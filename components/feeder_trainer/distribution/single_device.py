@@ -1,12 +1,12 @@
 """One device, one batch after another."""
 
-from tfx_feeder.components.feeder_trainer.distribution.cluster import Task
-from tfx_feeder.components.feeder_trainer.distribution.context import Placement
+from tfx_feeder.components.feeder_trainer.distribution.cluster import ClusterTask
+from tfx_feeder.components.feeder_trainer.distribution.context import DistributionContext
 from tfx_feeder.components.feeder_trainer.distribution.options import Strategy
 from tfx_feeder.components.feeder_trainer.training.train_step import CompiledSteps
 
 
-def open_placement(strategy: Strategy, task: Task | None) -> Placement:
+def open_context(strategy: Strategy, task: ClusterTask | None) -> DistributionContext:
     """See ``placement.open_placement``."""
     del strategy, task
-    return Placement(CompiledSteps)
+    return DistributionContext(CompiledSteps)

@@ -11,7 +11,7 @@ _WAIT_S = 0.5
 _END = object()
 
 
-def arriving(
+def iterate_with_timeout(
     make: Callable[[], tf.data.Dataset], timeout_s: float, ahead: int = 2
 ) -> Iterator[Any]:
     """Yields the elements of a dataset until it ends, fails, or is silent for too long.

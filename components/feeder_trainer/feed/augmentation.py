@@ -7,9 +7,9 @@ import tensorflow as tf
 
 from tfx_feeder.common.errors import ConfigError
 from tfx_feeder.components.feeder_trainer.feed.base import (
-    ENDLESS,
+    UNBOUNDED_EPOCH,
     BatchSource,
-    from_memory,
+    cache_and_repeat,
 )
 
 AugmentFn = Callable[[dict[str, Any], tf.Tensor], dict[str, Any]]
@@ -18,7 +18,7 @@ AugmentFn = Callable[[dict[str, Any], tf.Tensor], dict[str, Any]]
 
 
 class AugmentedFeed:
-    """Augments the features of another feed; see ``ExampleFeed``.
+    """Augments the features of another feed; see ``Feed``.
 
     The seed of a batch is ``(seed of the feed, position of the batch's first example)``.
 
@@ -41,7 +41,7 @@ class AugmentedFeed:
         check_augmentation(before[0], after[0])
 
     def batches(self, epochs: Sequence[range], batch_size: int) -> tf.data.Dataset:
-        """See ``ExampleFeed``."""
+        """See ``Feed``."""
         batches = self._feed.batches(epochs, batch_size)
         return self._augmented(batches, epochs, batch_size).prefetch(tf.data.AUTOTUNE)
 
@@ -52,9 +52,9 @@ class AugmentedFeed:
         return placed.map(self._augment, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
 
     def stages(self, batch_size: int) -> dict[str, tf.data.Dataset]:
-        """See ``ExampleFeed``."""
-        batches = from_memory(self._feed.batches([ENDLESS], batch_size))
-        augmented = self._augmented(batches, [ENDLESS], batch_size)
+        """See ``Feed``."""
+        batches = cache_and_repeat(self._feed.batches([UNBOUNDED_EPOCH], batch_size))
+        augmented = self._augmented(batches, [UNBOUNDED_EPOCH], batch_size)
         return {**self._feed.stages(batch_size), "augment_fn": augmented}
 
     def _augment(self, batch: tuple, position: tf.Tensor) -> tuple:

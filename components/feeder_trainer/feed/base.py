@@ -6,13 +6,13 @@ from typing import Protocol
 
 import tensorflow as tf
 
-from tfx_feeder.components.feeder_trainer.feed.tfdata import untuned
+from tfx_feeder.components.feeder_trainer.feed.tfdata import without_autotune
 
-ENDLESS = range(1 << 40)
+UNBOUNDED_EPOCH = range(1 << 40)
 """Positions of an epoch that nobody sees the end of."""
 
 
-def from_memory(batches: tf.data.Dataset) -> tf.data.Dataset:
+def cache_and_repeat(batches: tf.data.Dataset) -> tf.data.Dataset:
     """Repeats the first few batches for ever, once they have been made: input for one stage."""
     return batches.take(4).cache().repeat()
 
@@ -29,7 +29,7 @@ def batch_sizes(examples: int, batch_size: int) -> list[int]:
 
 
 class BatchSource(Protocol):
-    """Something that makes batches; ``ExampleFeed`` says how.
+    """Something that makes batches; ``Feed`` says how.
 
     Args:
         num_examples: Examples in one pass.
@@ -42,7 +42,7 @@ class BatchSource(Protocol):
     def stages(self, batch_size: int) -> dict[str, tf.data.Dataset]: ...
 
 
-class ExampleFeed(Protocol):
+class Feed(Protocol):
     """An endless stream of examples, cut into batches on demand.
 
     Every element of a dataset is ``(features, label)`` or ``(features, label, weight)``: features
@@ -82,8 +82,8 @@ class ExampleFeed(Protocol):
         ...
 
 
-class OpenedFeed:
-    """An ``ExampleFeed`` made of a source of batches and of what is known about it.
+class OpenFeed:
+    """An ``Feed`` made of a source of batches and of what is known about it.
 
     Args:
         source: Makes the batches.
@@ -106,13 +106,15 @@ class OpenedFeed:
         self._resources = resources
 
     def batches(self, epochs: Sequence[range], batch_size: int) -> tf.data.Dataset:
-        """See ``ExampleFeed``."""
-        return untuned(self.source.batches(epochs, batch_size))
+        """See ``Feed``."""
+        return without_autotune(self.source.batches(epochs, batch_size))
 
     def stages(self, batch_size: int) -> dict[str, tf.data.Dataset]:
-        """See ``ExampleFeed``."""
-        return {name: untuned(stage) for name, stage in self.source.stages(batch_size).items()}
+        """See ``Feed``."""
+        return {
+            name: without_autotune(stage) for name, stage in self.source.stages(batch_size).items()
+        }
 
     def close(self) -> None:
-        """See ``ExampleFeed``."""
+        """See ``Feed``."""
         self._resources.close()

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import tensorflow as tf
 
 from tfx_feeder.common.errors import ConfigError
-from tfx_feeder.components.feeder_trainer.feed.options import Feed
-from tfx_feeder.components.feeder_trainer.feed.parsing import BatchParser, parsed_batches
-from tfx_feeder.components.feeder_trainer.feed.tfrecord import Records
+from tfx_feeder.components.feeder_trainer.feed.options import FeedOptions
+from tfx_feeder.components.feeder_trainer.feed.parsing import ExampleParser, parsed_batches
+from tfx_feeder.components.feeder_trainer.feed.tfrecord import RecordSource
 
 _MIB = 1 << 20
 _STRING_BYTES = 24  # What TensorFlow spends on a string besides its characters.
@@ -17,7 +17,7 @@ _STRING_BYTES = 24  # What TensorFlow spends on a string besides its characters.
 
 @dataclass(frozen=True, slots=True)
 class CacheChoice:
-    """The outcome of ``Feed.cache``.
+    """The outcome of ``FeedOptions.cache``.
 
     Args:
         kind: ``memory``, ``disk`` or ``none``.
@@ -31,7 +31,7 @@ class CacheChoice:
         return f"{self.kind}: {self.why}"
 
 
-def choose_cache(records: Records, parser: BatchParser, options: Feed) -> CacheChoice:
+def choose_cache(records: RecordSource, parser: ExampleParser, options: FeedOptions) -> CacheChoice:
     """Follows ``options.cache``, and chooses where it says ``auto``.
 
     Raises:
@@ -62,14 +62,14 @@ def choose_cache(records: Records, parser: BatchParser, options: Feed) -> CacheC
     return CacheChoice("disk", f"{too_large}; held in {options.cache_dir}")
 
 
-def cache_folder(options: Feed) -> str:
+def cache_folder(options: FeedOptions) -> str:
     """Returns the local folder for what the feed puts on disk."""
     folder = options.cache_dir or tempfile.gettempdir()
     os.makedirs(folder, exist_ok=True)
     return folder
 
 
-def decoded_bytes(records: Records, parser: BatchParser) -> float:
+def decoded_bytes(records: RecordSource, parser: ExampleParser) -> float:
     """Estimates the decoded size of all examples from the first batch, in bytes."""
     for batch in parsed_batches(records.in_order(), parser).take(1):
         tensors = tf.nest.flatten(batch)
@@ -77,7 +77,7 @@ def decoded_bytes(records: Records, parser: BatchParser) -> float:
     return 0.0
 
 
-def _obstacles(parser: BatchParser) -> dict[str, str]:
+def _obstacles(parser: ExampleParser) -> dict[str, str]:
     """Says which caches cannot hold the features, and why."""
     if not parser.is_dense:
         return dict.fromkeys(("memory", "disk"), "some features vary in length")

@@ -5,16 +5,16 @@ from collections.abc import Sequence
 import tensorflow as tf
 
 from tfx_feeder.components.feeder_trainer.feed.arrays import load_arrays
-from tfx_feeder.components.feeder_trainer.feed.base import ENDLESS
-from tfx_feeder.components.feeder_trainer.feed.options import Feed
-from tfx_feeder.components.feeder_trainer.feed.parsing import BatchParser, parsed_batches
+from tfx_feeder.components.feeder_trainer.feed.base import UNBOUNDED_EPOCH
+from tfx_feeder.components.feeder_trainer.feed.options import FeedOptions
+from tfx_feeder.components.feeder_trainer.feed.parsing import ExampleParser, parsed_batches
 from tfx_feeder.components.feeder_trainer.feed.sampler import batch_blocks
-from tfx_feeder.components.feeder_trainer.feed.sharding import Share
-from tfx_feeder.components.feeder_trainer.feed.tfrecord import Records
+from tfx_feeder.components.feeder_trainer.feed.sharding import Shard
+from tfx_feeder.components.feeder_trainer.feed.tfrecord import RecordSource
 
 
-class ResidentFeed:
-    """Holds the decoded examples; see ``ExampleFeed``.
+class CachedFeed:
+    """Holds the decoded examples; see ``Feed``.
 
     Args:
         records: The files; read once, now.
@@ -27,13 +27,13 @@ class ResidentFeed:
 
     def __init__(
         self,
-        records: Records,
-        parser: BatchParser,
-        options: Feed,
+        records: RecordSource,
+        parser: ExampleParser,
+        options: FeedOptions,
         *,
         shuffle: bool,
         folder: str | None = None,
-        share: Share,
+        share: Shard,
     ) -> None:
         self.num_examples = records.num_examples
         self._records = records
@@ -44,7 +44,7 @@ class ResidentFeed:
         self._examples = load_arrays(batches, self.num_examples, folder)
 
     def batches(self, epochs: Sequence[range], batch_size: int) -> tf.data.Dataset:
-        """See ``ExampleFeed``."""
+        """See ``Feed``."""
         order = self._records.order(self._options.seed, shuffle=self._shuffle)
         blocks = tf.data.Dataset.from_generator(
             lambda: batch_blocks(order, epochs, batch_size),
@@ -55,8 +55,8 @@ class ResidentFeed:
         return batches.prefetch(self._options.prefetch or tf.data.AUTOTUNE)
 
     def stages(self, batch_size: int) -> dict[str, tf.data.Dataset]:
-        """See ``ExampleFeed``."""
-        return {"gathering": self.batches([ENDLESS], batch_size)}
+        """See ``Feed``."""
+        return {"gathering": self.batches([UNBOUNDED_EPOCH], batch_size)}
 
     def _gather(self, indices: tf.Tensor) -> tuple:
         mine = self._share.of(indices)

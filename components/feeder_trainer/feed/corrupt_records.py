@@ -19,8 +19,12 @@ import numpy as np
 import tensorflow as tf
 
 from tfx_feeder.common.errors import DataError
-from tfx_feeder.components.feeder_trainer.feed.options import Feed
-from tfx_feeder.components.feeder_trainer.feed.parsing import CHUNK, BatchParser, parsed_batches
+from tfx_feeder.components.feeder_trainer.feed.options import FeedOptions
+from tfx_feeder.components.feeder_trainer.feed.parsing import (
+    PARSE_BATCH_SIZE,
+    ExampleParser,
+    parsed_batches,
+)
 from tfx_feeder.components.feeder_trainer.feed.tfrecord import (
     UNREADABLE,
     compression_of,
@@ -33,7 +37,7 @@ _FOOTER = struct.Struct("<I")
 
 
 @dataclass(frozen=True, slots=True)
-class Defect:
+class RecordError:
     """Stands where a record should have been.
 
     Args:
@@ -56,11 +60,11 @@ class Rejections:
     counts: Counter[str] = field(default_factory=Counter)
 
     @classmethod
-    def of(cls, options: Feed) -> "Rejections":
+    def of(cls, options: FeedOptions) -> "Rejections":
         """Starts a count with the limit that the options set."""
         return cls(options.max_bad_records if options.on_bad_record == "skip" else 0)
 
-    def add(self, defect: Defect, where: str) -> None:
+    def add(self, defect: RecordError, where: str) -> None:
         """Counts one record.
 
         Raises:
@@ -80,8 +84,8 @@ class Rejections:
         )
 
 
-def salvage(
-    paths: Sequence[str], parser: BatchParser, rejections: Rejections, folder: str
+def drop_corrupt_records(
+    paths: Sequence[str], parser: ExampleParser, rejections: Rejections, folder: str
 ) -> list[str]:
     """Copies the good records of damaged files.
 
@@ -107,7 +111,7 @@ def salvage(
     return usable
 
 
-def _reads_well(path: str, parser: BatchParser) -> bool:
+def _reads_well(path: str, parser: ExampleParser) -> bool:
     compression = compression_of(path)
     try:
         count_records(path, compression)
@@ -118,26 +122,26 @@ def _reads_well(path: str, parser: BatchParser) -> bool:
     return True
 
 
-def _copy_good(path: str, copy: str, parser: BatchParser, rejections: Rejections) -> None:
+def _copy_good(path: str, copy: str, parser: ExampleParser, rejections: Rejections) -> None:
     parse = _compiled(parser)
     with tf.io.gfile.GFile(path, "rb") as raw, tf.io.TFRecordWriter(copy) as writer:
         zipped = compression_of(path) == "GZIP"
         records = _records(gzip.GzipFile(fileobj=raw) if zipped else raw)
         number = 0
-        while chunk := list(itertools.islice(records, CHUNK)):
+        while chunk := list(itertools.islice(records, PARSE_BATCH_SIZE)):
             good = [record for record in chunk if isinstance(record, bytes)]
             all_parse = _parses(parse, good)
             for record in chunk:
                 if isinstance(record, bytes) and not (all_parse or _parses(parse, [record])):
-                    record = Defect(_reason(record, parser))
-                if isinstance(record, Defect):
+                    record = RecordError(_reason(record, parser))
+                if isinstance(record, RecordError):
                     rejections.add(record, f"{path}, record {number}")
                 else:
                     writer.write(record)
                 number += 1
 
 
-def _compiled(parser: BatchParser) -> Callable[[tf.Tensor], Any]:
+def _compiled(parser: ExampleParser) -> Callable[[tf.Tensor], Any]:
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string)])
     def parse(serialized: tf.Tensor) -> Any:
         return parser(serialized)
@@ -153,31 +157,31 @@ def _parses(parse: Callable[[tf.Tensor], Any], records: list[bytes]) -> bool:
     return True
 
 
-def _records(file: Any) -> Iterator[bytes | Defect]:
+def _records(file: Any) -> Iterator[bytes | RecordError]:
     """Reads a binary TFRecord file frame by frame, past records whose checksum is wrong."""
     first = True
     try:
         while header := file.read(_HEADER.size):
             if len(header) < _HEADER.size:
-                yield Defect("truncated file")
+                yield RecordError("truncated file")
                 return
             length, checksum = _HEADER.unpack(header)
             if _masked_crc(header[:8]) != checksum:
                 # Without a length there is no way to the next record.
-                yield Defect("not a TFRecord file" if first else "broken file")
+                yield RecordError("not a TFRecord file" if first else "broken file")
                 return
             record = file.read(length)
             footer = file.read(_FOOTER.size)
             if len(footer) < _FOOTER.size:
-                yield Defect("truncated file")
+                yield RecordError("truncated file")
                 return
             good = _masked_crc(record) == _FOOTER.unpack(footer)[0]
-            yield record if good else Defect("wrong checksum")
+            yield record if good else RecordError("wrong checksum")
             first = False
     except EOFError:
-        yield Defect("truncated file")
+        yield RecordError("truncated file")
     except (gzip.BadGzipFile, zlib.error):
-        yield Defect("broken compression")
+        yield RecordError("broken compression")
 
 
 def _masked_crc(contents: bytes) -> int:
@@ -185,7 +189,7 @@ def _masked_crc(contents: bytes) -> int:
     return (((crc >> 15) | (crc << 17)) + 0xA282EAD8) & 0xFFFFFFFF
 
 
-def _reason(record: bytes, parser: BatchParser) -> str:
+def _reason(record: bytes, parser: ExampleParser) -> str:
     """Finds out why a record does not parse."""
     try:
         example = tf.train.Example.FromString(record)

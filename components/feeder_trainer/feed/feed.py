@@ -8,46 +8,49 @@ from tfx_feeder.common.errors import DataError
 from tfx_feeder.components.feeder_trainer.feed.augmentation import AugmentedFeed, AugmentFn
 from tfx_feeder.components.feeder_trainer.feed.base import (
     BatchSource,
-    ExampleFeed,
-    OpenedFeed,
+    Feed,
+    OpenFeed,
 )
 from tfx_feeder.components.feeder_trainer.feed.cache_policy import (
     CacheChoice,
     cache_folder,
     choose_cache,
 )
-from tfx_feeder.components.feeder_trainer.feed.cached_feed import ResidentFeed
-from tfx_feeder.components.feeder_trainer.feed.corrupt_records import Rejections, salvage
-from tfx_feeder.components.feeder_trainer.feed.mixed_records import MixedRecords
-from tfx_feeder.components.feeder_trainer.feed.mixture import shares
-from tfx_feeder.components.feeder_trainer.feed.options import Feed
-from tfx_feeder.components.feeder_trainer.feed.parsing import BatchParser, parsed_batches
+from tfx_feeder.components.feeder_trainer.feed.cached_feed import CachedFeed
+from tfx_feeder.components.feeder_trainer.feed.corrupt_records import (
+    Rejections,
+    drop_corrupt_records,
+)
+from tfx_feeder.components.feeder_trainer.feed.mixed_records import MixtureSource
+from tfx_feeder.components.feeder_trainer.feed.mixture import quantize_weights
+from tfx_feeder.components.feeder_trainer.feed.options import FeedOptions
+from tfx_feeder.components.feeder_trainer.feed.parsing import ExampleParser, parsed_batches
 from tfx_feeder.components.feeder_trainer.feed.service_feed import ServiceFeed
-from tfx_feeder.components.feeder_trainer.feed.sharding import Share
+from tfx_feeder.components.feeder_trainer.feed.sharding import Shard
 from tfx_feeder.components.feeder_trainer.feed.sources import Files
-from tfx_feeder.components.feeder_trainer.feed.streaming_feed import StreamedFeed
+from tfx_feeder.components.feeder_trainer.feed.streaming_feed import StreamingFeed
 from tfx_feeder.components.feeder_trainer.feed.tfrecord import (
     UNREADABLE,
-    RecordFiles,
-    Records,
+    RecordSource,
+    TFRecordSource,
     is_parquet,
 )
 
-WHOLE = Share()
+NO_SHARDING = Shard()
 """All of each batch."""
 
-__all__ = ["AugmentFn", "ExampleFeed", "open_feed"]
+__all__ = ["AugmentFn", "Feed", "open_feed"]
 
 
 def open_feed(
     paths: Files,
-    parser: BatchParser,
-    options: Feed,
+    parser: ExampleParser,
+    options: FeedOptions,
     *,
     shuffle: bool,
     augment_fn: AugmentFn | None = None,
-    share: Share = WHOLE,
-) -> ExampleFeed:
+    share: Shard = NO_SHARDING,
+) -> Feed:
     """Opens the feed that the options ask for. Every record has been through the parser then.
 
     Args:
@@ -75,7 +78,7 @@ def open_feed(
         # Only now one by one: where nothing is bad, looking for it costs nothing.
         try:
             usable = {
-                name: salvage(files, parser, rejections, workspace)
+                name: drop_corrupt_records(files, parser, rejections, workspace)
                 for name, files in sources.items()
             }
             source, description = _open(usable, parser, options, shuffle, augment_fn, share)
@@ -83,7 +86,7 @@ def open_feed(
             raise DataError(f"The files {sources} cannot be read: {error}") from error
     if isinstance(source, ServiceFeed):
         resources.callback(source.close)
-    return OpenedFeed(source, description, dict(rejections.counts), resources)
+    return OpenFeed(source, description, dict(rejections.counts), resources)
 
 
 def _readable(paths: Sequence[str], folder: str) -> Sequence[str]:
@@ -97,11 +100,11 @@ def _readable(paths: Sequence[str], folder: str) -> Sequence[str]:
 
 def _open(
     sources: Mapping[str, Sequence[str]],
-    parser: BatchParser,
-    options: Feed,
+    parser: ExampleParser,
+    options: FeedOptions,
     shuffle: bool,
     augment_fn: AugmentFn | None,
-    share: Share,
+    share: Shard,
 ) -> tuple[BatchSource, str]:
     """Returns the source of batches, and its description."""
     records = _records(sources, options)
@@ -111,25 +114,25 @@ def _open(
         for _ in parsed_batches(records.in_order(), parser):
             pass  # A bad record shows now, and not in the middle of the training.
     if served:
-        assert isinstance(records, RecordFiles)  # The options see to it.
+        assert isinstance(records, TFRecordSource)  # The options see to it.
         feed = ServiceFeed(records, parser, options, augment_fn)
         return feed, feed.description
     if choice.kind == "none":
-        source = StreamedFeed(records, parser, options, shuffle=shuffle, share=share)
+        source = StreamingFeed(records, parser, options, shuffle=shuffle, share=share)
     else:
         folder = cache_folder(options) if choice.kind == "disk" else None
-        source = ResidentFeed(records, parser, options, shuffle=shuffle, folder=folder, share=share)
+        source = CachedFeed(records, parser, options, shuffle=shuffle, folder=folder, share=share)
     if augment_fn is not None:
         source = AugmentedFeed(source, augment_fn, options.seed + share.index)
     return source, str(choice)
 
 
-def _records(sources: Mapping[str, Sequence[str]], options: Feed) -> Records:
-    records = {name: RecordFiles(paths) for name, paths in sources.items()}
+def _records(sources: Mapping[str, Sequence[str]], options: FeedOptions) -> RecordSource:
+    records = {name: TFRecordSource(paths) for name, paths in sources.items()}
     for source in records.values():
         if not source.num_examples:
             raise DataError(f"The splits hold no examples: {source.paths}.")
     if len(records) == 1:
         return next(iter(records.values()))
-    parts = shares({name: options.mix[name] for name in records})
-    return MixedRecords(list(records.values()), list(parts.values()))
+    parts = quantize_weights({name: options.mix[name] for name in records})
+    return MixtureSource(list(records.values()), list(parts.values()))

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from tfx_feeder.common.errors import ConfigError
 from tfx_feeder.common.validation import check_among, check_at_least
-from tfx_feeder.components.feeder_trainer.feed.mixture import shares
+from tfx_feeder.components.feeder_trainer.feed.mixture import quantize_weights
 from tfx_feeder.components.feeder_trainer.feed.sources import check_sources
 
 T = TypeVar("T")
@@ -47,7 +47,7 @@ class Image:
 
 
 @dataclass(frozen=True, slots=True)
-class Feed:
+class FeedOptions:
     """How Examples become batches.
 
     Args:
@@ -124,7 +124,7 @@ class Feed:
             raise ConfigError("feed train_splits", received=(), expected="at least one split")
         check_sources(self.mix, self.train_splits)
         if self.mix:
-            shares(self.mix)
+            quantize_weights(self.mix)
         check_among("feed cache", self.cache, ("auto", "memory", "disk", "none"))
         check_among("feed on_bad_record", self.on_bad_record, ("fail", "skip"))
         check_at_least("feed eval_batch_size", self.eval_batch_size, 1)

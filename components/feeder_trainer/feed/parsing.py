@@ -7,10 +7,10 @@ from typing import Any
 import tensorflow as tf
 
 from tfx_feeder.common.errors import ConfigError
-from tfx_feeder.components.feeder_trainer.feed.options import Feed, Image
-from tfx_feeder.components.feeder_trainer.feed.tfdata import untuned
+from tfx_feeder.components.feeder_trainer.feed.options import FeedOptions, Image
+from tfx_feeder.components.feeder_trainer.feed.tfdata import without_autotune
 
-CHUNK = 1024
+PARSE_BATCH_SIZE = 1024
 """Records that are parsed together where no batch size is given."""
 
 Batch = tuple[dict[str, Any], Any] | tuple[dict[str, Any], Any, Any]
@@ -18,7 +18,7 @@ Batch = tuple[dict[str, Any], Any] | tuple[dict[str, Any], Any, Any]
 
 
 @dataclass(frozen=True)
-class BatchParser:
+class ExampleParser:
     """Parses a batch of serialized Examples into features, label and, if there is one, weight.
 
     Args:
@@ -31,7 +31,7 @@ class BatchParser:
     """
 
     feature_spec: Mapping[str, Any]
-    feed: Feed
+    feed: FeedOptions
     wanted: Collection[str] | None = None
 
     def __post_init__(self) -> None:
@@ -106,10 +106,12 @@ class BatchParser:
         return all(isinstance(spec, tf.io.FixedLenFeature) for spec in specs)
 
 
-def parsed_batches(records: tf.data.Dataset, parser: BatchParser) -> tf.data.Dataset:
+def parsed_batches(records: tf.data.Dataset, parser: ExampleParser) -> tf.data.Dataset:
     """Parses all of some records, strings ``[]``, in their order; batches of a handy size."""
-    batches = records.batch(CHUNK)
-    return untuned(batches.map(parser, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True))
+    batches = records.batch(PARSE_BATCH_SIZE)
+    return without_autotune(
+        batches.map(parser, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+    )
 
 
 def decode_images(contents: tf.Tensor, image: Image) -> tf.Tensor:

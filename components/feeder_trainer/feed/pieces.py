@@ -7,7 +7,7 @@ import numpy as np
 
 
 @dataclass(frozen=True, slots=True)
-class Piece:
+class FileShard:
     """Consecutive records of one file.
 
     Args:
@@ -23,9 +23,9 @@ class Piece:
     position: int
 
 
-def cut(
+def plan_file_shards(
     counts: Sequence[int], positions: range, seed: int, *, shuffle: bool, count: int
-) -> list[Piece]:
+) -> list[FileShard]:
     """Says which records stand at some positions of an endless stream, file after file.
 
     Args:
@@ -51,6 +51,6 @@ def cut(
             stop = min(first + counts[file], positions.stop)
             for position in range(start, stop, largest):
                 take = min(largest, stop - position)
-                pieces.append(Piece(file, position - first, take, position))
+                pieces.append(FileShard(file, position - first, take, position))
             first += counts[file]
     return pieces

@@ -11,7 +11,7 @@ from typing import Protocol
 import numpy as np
 
 
-class Order(Protocol):
+class Sampler(Protocol):
     """Says which example stands at which position of an endless stream."""
 
     def indices(self, positions: range) -> np.ndarray:
@@ -19,7 +19,7 @@ class Order(Protocol):
         ...
 
 
-class ExampleOrder:
+class ShuffleSampler:
     """Says which example stands at which position of the endless stream.
 
     Args:
@@ -28,7 +28,7 @@ class ExampleOrder:
         shuffle: ``False`` keeps the order of the data in every pass.
 
     Example:
-        >>> order = ExampleOrder(num_examples=4, seed=0, shuffle=False)
+        >>> order = ShuffleSampler(num_examples=4, seed=0, shuffle=False)
         >>> order.indices(range(2, 7))
         array([2, 3, 0, 1, 2])
     """
@@ -67,7 +67,7 @@ class ExampleOrder:
 
 
 def batch_blocks(
-    order: Order, epochs: Sequence[range], batch_size: int, *, limit: int = 1 << 16
+    order: Sampler, epochs: Sequence[range], batch_size: int, *, limit: int = 1 << 16
 ) -> Iterator[np.ndarray]:
     """Cuts epochs into batches and yields them in blocks of equally large ones.
 

@@ -11,7 +11,7 @@ _MODULE = "tfx_feeder.components.feeder_trainer.feed.service_process"
 _END_S = 10
 
 
-class ServicePool:
+class ServiceCluster:
     """A dispatcher and some workers, each a process.
 
     Args:

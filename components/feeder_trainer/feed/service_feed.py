@@ -8,18 +8,18 @@ import numpy as np
 import tensorflow as tf
 
 from tfx_feeder.common.errors import ConfigError, DataError
-from tfx_feeder.components.feeder_trainer.feed.arriving import arriving
+from tfx_feeder.components.feeder_trainer.feed.arriving import iterate_with_timeout
 from tfx_feeder.components.feeder_trainer.feed.augmentation import (
     AugmentFn,
     augment,
     check_augmentation,
 )
-from tfx_feeder.components.feeder_trainer.feed.options import Feed
-from tfx_feeder.components.feeder_trainer.feed.parsing import BatchParser
-from tfx_feeder.components.feeder_trainer.feed.pieces import Piece, cut
-from tfx_feeder.components.feeder_trainer.feed.service_cluster import ServicePool
-from tfx_feeder.components.feeder_trainer.feed.tfdata import untuned
-from tfx_feeder.components.feeder_trainer.feed.tfrecord import RecordFiles, open_records
+from tfx_feeder.components.feeder_trainer.feed.options import FeedOptions
+from tfx_feeder.components.feeder_trainer.feed.parsing import ExampleParser
+from tfx_feeder.components.feeder_trainer.feed.pieces import FileShard, plan_file_shards
+from tfx_feeder.components.feeder_trainer.feed.service_cluster import ServiceCluster
+from tfx_feeder.components.feeder_trainer.feed.tfdata import without_autotune
+from tfx_feeder.components.feeder_trainer.feed.tfrecord import TFRecordSource, open_records
 
 _PIECES = 16
 _OPEN_PIECES = 4
@@ -28,7 +28,7 @@ _log = logging.getLogger(__name__)
 
 
 class ServiceFeed:
-    """Lets workers make the batches; see ``ExampleFeed``.
+    """Lets workers make the batches; see ``Feed``.
 
     Which examples an epoch holds is a function of (seed, position); their order within the epoch
     is as they arrive. The service delivers at most once: what a lost worker takes along is missing.
@@ -47,9 +47,9 @@ class ServiceFeed:
 
     def __init__(
         self,
-        records: RecordFiles,
-        parser: BatchParser,
-        options: Feed,
+        records: TFRecordSource,
+        parser: ExampleParser,
+        options: FeedOptions,
         augment_fn: AugmentFn | None = None,
     ) -> None:
         if not parser.is_dense:
@@ -67,10 +67,10 @@ class ServiceFeed:
         self._spec: Any = self._read(range(1), 1).element_spec
         check_augmentation(plain[1][0], self._spec[1][0])
         self._address = options.service
-        self.pool: ServicePool | None = None
+        self.pool: ServiceCluster | None = None
         local, _, workers = (options.service or "").partition(":")
         if local == "local":
-            self.pool = ServicePool(int(workers))
+            self.pool = ServiceCluster(int(workers))
             self._address = self.pool.address
 
     @property
@@ -87,7 +87,7 @@ class ServiceFeed:
             self.pool.close()
 
     def batches(self, epochs: Sequence[range], batch_size: int) -> tf.data.Dataset:
-        """See ``ExampleFeed``."""
+        """See ``Feed``."""
 
         def one_epoch(index: tf.Tensor) -> tf.data.Dataset:
             arrived = tf.data.Dataset.from_generator(
@@ -101,7 +101,7 @@ class ServiceFeed:
         return batches.prefetch(self._options.prefetch or tf.data.AUTOTUNE)
 
     def stages(self, batch_size: int) -> dict[str, tf.data.Dataset]:
-        """See ``ExampleFeed``."""
+        """See ``Feed``."""
         del batch_size
         return {}  # They run elsewhere, and an epoch of theirs has an end.
 
@@ -114,8 +114,8 @@ class ServiceFeed:
             service=self._address,
         )
         missing = np.ones(len(epoch), bool)
-        for positions, batch in arriving(
-            lambda: untuned(self._read(epoch, batch_size).apply(distribute)),
+        for positions, batch in iterate_with_timeout(
+            lambda: without_autotune(self._read(epoch, batch_size).apply(distribute)),
             self._options.service_timeout_s,
         ):
             missing[positions.numpy() - epoch.start] = False
@@ -149,7 +149,7 @@ class ServiceFeed:
         """
         shuffled = self._options.shuffle_buffer > 0
         counts, seed = self._records.counts, self._options.seed
-        pieces = cut(counts, epoch, seed, shuffle=shuffled, count=_PIECES)
+        pieces = plan_file_shards(counts, epoch, seed, shuffle=shuffled, count=_PIECES)
         examples = self._piece_files(pieces).interleave(
             _open_piece,
             cycle_length=_OPEN_PIECES,
@@ -161,13 +161,13 @@ class ServiceFeed:
             examples = examples.filter(lambda position, _: wanted[position - epoch.start])
         if shuffled:
             examples = examples.shuffle(self._options.shuffle_buffer)
-        return untuned(
+        return without_autotune(
             examples.batch(batch_size).map(
                 self._make_batch, num_parallel_calls=tf.data.AUTOTUNE, deterministic=False
             )
         )
 
-    def _piece_files(self, pieces: Sequence[Piece]) -> tf.data.Dataset:
+    def _piece_files(self, pieces: Sequence[FileShard]) -> tf.data.Dataset:
         records = self._records
         return tf.data.Dataset.from_tensor_slices(
             (

@@ -5,7 +5,7 @@ from typing import Any
 
 
 @dataclass(frozen=True, slots=True)
-class Share:
+class Shard:
     """One of ``count`` consecutive parts, as equal as whole examples allow.
 
     Args:
@@ -13,7 +13,7 @@ class Share:
         count: Number of parts.
 
     Example:
-        >>> [Share(index, 3).bounds(4) for index in range(3)]
+        >>> [Shard(index, 3).bounds(4) for index in range(3)]
         [(0, 1), (1, 2), (2, 4)]
     """
 

@@ -10,7 +10,7 @@ _SPAN = re.compile(r"span:(\d+|newest|others)")
 
 
 @dataclass(frozen=True, slots=True)
-class Split:
+class SplitFiles:
     """The files of one split of one Examples artifact.
 
     Args:
@@ -50,12 +50,12 @@ Files = Sequence[str] | Mapping[str, Sequence[str]]
 """Paths; for a mixture, source to its paths."""
 
 
-def all_paths(splits: Sequence[Split]) -> list[str]:
+def all_paths(splits: Sequence[SplitFiles]) -> list[str]:
     """Returns the files of all splits."""
     return [path for split in splits for path in split.paths]
 
 
-def by_source(splits: Sequence[Split], mix: Mapping[str, float]) -> Files:
+def by_source(splits: Sequence[SplitFiles], mix: Mapping[str, float]) -> Files:
     """Sorts the files of splits by the sources of a mixture.
 
     Args:

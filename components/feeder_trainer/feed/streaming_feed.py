@@ -5,15 +5,15 @@ from itertools import pairwise
 
 import tensorflow as tf
 
-from tfx_feeder.components.feeder_trainer.feed.base import from_memory
-from tfx_feeder.components.feeder_trainer.feed.options import Feed
-from tfx_feeder.components.feeder_trainer.feed.parsing import BatchParser
-from tfx_feeder.components.feeder_trainer.feed.sharding import Share
-from tfx_feeder.components.feeder_trainer.feed.tfrecord import Records
+from tfx_feeder.components.feeder_trainer.feed.base import cache_and_repeat
+from tfx_feeder.components.feeder_trainer.feed.options import FeedOptions
+from tfx_feeder.components.feeder_trainer.feed.parsing import ExampleParser
+from tfx_feeder.components.feeder_trainer.feed.sharding import Shard
+from tfx_feeder.components.feeder_trainer.feed.tfrecord import RecordSource
 
 
-class StreamedFeed:
-    """Reads, shuffles and decodes while the training runs; see ``ExampleFeed``.
+class StreamingFeed:
+    """Reads, shuffles and decodes while the training runs; see ``Feed``.
 
     Args:
         records: The files.
@@ -25,12 +25,12 @@ class StreamedFeed:
 
     def __init__(
         self,
-        records: Records,
-        parser: BatchParser,
-        options: Feed,
+        records: RecordSource,
+        parser: ExampleParser,
+        options: FeedOptions,
         *,
         shuffle: bool,
-        share: Share,
+        share: Shard,
     ) -> None:
         self.num_examples = records.num_examples
         self._records = records
@@ -40,7 +40,7 @@ class StreamedFeed:
         self._buffer = options.shuffle_buffer if shuffle else 0
 
     def batches(self, epochs: Sequence[range], batch_size: int) -> tf.data.Dataset:
-        """See ``ExampleFeed``."""
+        """See ``Feed``."""
         if all(
             before.stop == after.start and len(before) % batch_size == 0
             for before, after in pairwise(epochs)
@@ -67,7 +67,7 @@ class StreamedFeed:
         )
 
     def stages(self, batch_size: int) -> dict[str, tf.data.Dataset]:
-        """See ``ExampleFeed``."""
+        """See ``Feed``."""
         stream = self._records.stream(0, seed=self._options.seed, shuffle_buffer=self._buffer)
         records = stream.batch(batch_size)
-        return {"reading": records, "parsing and decoding": self._parse(from_memory(records))}
+        return {"reading": records, "parsing and decoding": self._parse(cache_and_repeat(records))}

@@ -3,7 +3,7 @@
 import tensorflow as tf
 
 
-def untuned(dataset: tf.data.Dataset) -> tf.data.Dataset:
+def without_autotune(dataset: tf.data.Dataset) -> tf.data.Dataset:
     """Turns autotuning off: what runs in parallel gets a thread for each core from the start.
 
     An iterator that ends wakes its autotuning thread and waits for it, with Python's lock held.

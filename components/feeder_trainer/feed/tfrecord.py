@@ -6,7 +6,7 @@ from typing import Protocol
 import tensorflow as tf
 
 from tfx_feeder.common.errors import DataError
-from tfx_feeder.components.feeder_trainer.feed.sampler import ExampleOrder, Order
+from tfx_feeder.components.feeder_trainer.feed.sampler import Sampler, ShuffleSampler
 
 _shuffled = tf.random.experimental.stateless_shuffle
 _fold_in = tf.random.experimental.stateless_fold_in
@@ -20,21 +20,21 @@ _OPEN_FILES = 8
 _BLOCK = 16
 
 
-class Records(Protocol):
-    """What a feed asks of its records; see ``RecordFiles``."""
+class RecordSource(Protocol):
+    """What a feed asks of its records; see ``TFRecordSource``."""
 
     num_examples: int
 
     def in_order(self) -> tf.data.Dataset: ...
 
-    def order(self, seed: int, *, shuffle: bool) -> Order: ...
+    def order(self, seed: int, *, shuffle: bool) -> Sampler: ...
 
     def stream(
         self, start: tf.Tensor | int, *, seed: int, shuffle_buffer: int
     ) -> tf.data.Dataset: ...
 
 
-class RecordFiles:
+class TFRecordSource:
     """The records of one or several splits.
 
     Args:
@@ -58,9 +58,9 @@ class RecordFiles:
         files = tf.data.Dataset.from_tensor_slices((self.paths, self.compressions))
         return files.flat_map(open_records)
 
-    def order(self, seed: int, *, shuffle: bool) -> ExampleOrder:
+    def order(self, seed: int, *, shuffle: bool) -> ShuffleSampler:
         """Returns the order of an endless stream over the records of ``in_order``."""
-        return ExampleOrder(self.num_examples, seed, shuffle=shuffle)
+        return ShuffleSampler(self.num_examples, seed, shuffle=shuffle)
 
     def stream(self, start: tf.Tensor | int, *, seed: int, shuffle_buffer: int) -> tf.data.Dataset:
         """Returns the endless stream of records from a position on: strings ``[]``.

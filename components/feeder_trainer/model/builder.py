@@ -8,7 +8,7 @@ import keras
 import tensorflow as tf
 
 from tfx_feeder.common.errors import ConfigError
-from tfx_feeder.components.feeder_trainer.feed.options import Feed
+from tfx_feeder.components.feeder_trainer.feed.options import FeedOptions
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +26,7 @@ class ModelContext:
     """
 
     feature_spec: Mapping[str, Any]
-    feed: Feed
+    feed: FeedOptions
     hyperparameters: Mapping[str, Any] | None = None
     custom_config: Mapping[str, Any] | None = None
     schema: Any = None

@@ -46,7 +46,7 @@ def export_serving(
     archive.write_out(folder, verbose=False)
 
 
-def needed_features(
+def required_raw_features(
     spec: Mapping[str, Any],
     transform: Callable[[dict[str, Any]], Mapping[str, Any]],
     wanted: Collection[str],
@@ -75,7 +75,7 @@ def needed_features(
 
 
 def save_for_warm_start(model: keras.Model, folder: str | Path) -> Path:
-    """Writes the model so that ``start_from`` can read it.
+    """Writes the model so that ``load_warm_start`` can read it.
 
     Returns:
         Path of a ``.keras`` file, or of the weights alone where the model's class has no
@@ -92,7 +92,7 @@ def save_for_warm_start(model: keras.Model, folder: str | Path) -> Path:
         return path / WEIGHTS_FILE
 
 
-def start_from(model: keras.Model, folder: str | Path) -> str | None:
+def load_warm_start(model: keras.Model, folder: str | Path) -> str | None:
     """Loads the weights that ``save_for_warm_start`` wrote.
 
     Returns:

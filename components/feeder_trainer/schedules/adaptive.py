@@ -7,12 +7,16 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from tfx_feeder.components.feeder_trainer.schedules.plan import Decision, Feedback, check_turn
-from tfx_feeder.components.feeder_trainer.schedules.schedule import Phase, Schedule, Segment
+from tfx_feeder.components.feeder_trainer.schedules.plan import (
+    EpochResult,
+    PolicyDecision,
+    check_turn,
+)
+from tfx_feeder.components.feeder_trainer.schedules.schedule import EpochSpec, Phase, Schedule
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
+class PhaseChange:
     """The phase that begins with the next epoch.
 
     Args:
@@ -26,14 +30,14 @@ class Change:
     reason: str
 
 
-class Rule(Protocol):
+class AdaptiveRule(Protocol):
     """What an adaptive policy makes of the epochs it sees."""
 
     def certain_epochs(self) -> int | None:
         """Returns the number of epochs before which nothing changes; ``None``: all."""
         ...
 
-    def judge(self, feedback: Feedback) -> Change | Decision | None:
+    def judge(self, feedback: EpochResult) -> PhaseChange | PolicyDecision | None:
         """Takes note of an epoch, and says what follows from it."""
         ...
 
@@ -64,7 +68,7 @@ class AdaptivePlan:
     def __init__(
         self,
         start: Phase,
-        rule: Rule,
+        rule: AdaptiveRule,
         num_examples: int,
         *,
         steps_per_epoch: int | None,
@@ -92,22 +96,22 @@ class AdaptivePlan:
         units = per_epoch[self._length.unit]
         return None if units is None else math.ceil(self._length.amount / units)
 
-    def upcoming(self) -> list[Segment]:
+    def upcoming(self) -> list[EpochSpec]:
         """Returns the epochs before which nothing can change."""
         return list(itertools.islice(self._segments(), self._rule.certain_epochs()))
 
-    def ahead(self) -> list[Segment] | None:
+    def ahead(self) -> list[EpochSpec] | None:
         """Returns all epochs to come; ``None`` as long as something can change."""
         return self.upcoming() if self._rule.certain_epochs() is None else None
 
-    def advance(self, feedback: Feedback) -> list[Decision]:
+    def advance(self, feedback: EpochResult) -> list[PolicyDecision]:
         """Takes note of an epoch; see ``Plan``."""
         check_turn(next(self._segments(), None), feedback.segment)
         self._epoch += 1
         self._position += feedback.segment.examples
         self._left -= feedback.segment.examples
         verdict = self._rule.judge(feedback)
-        if isinstance(verdict, Decision):
+        if isinstance(verdict, PolicyDecision):
             return [verdict]
         if verdict is None or not self._left:
             return []
@@ -115,7 +119,7 @@ class AdaptivePlan:
         self._phase += 1
         self._rate, self._batch = verdict.learning_rate, verdict.batch_size
         self._left = self._left * self._unit_examples() // before
-        return [Decision("phase", verdict.reason)]
+        return [PolicyDecision("phase", verdict.reason)]
 
     def state(self) -> dict[str, Any]:
         """Returns all that the plan and its rule remember."""
@@ -136,10 +140,10 @@ class AdaptivePlan:
         self._rate, self._batch = state["learning_rate"], state["batch_size"]
         self._rule.restore(state["rule"])
 
-    def _segments(self) -> Iterator[Segment]:
+    def _segments(self) -> Iterator[EpochSpec]:
         full = self._schedule.epoch_examples(self._batch, self._num_examples)
         for index, done in enumerate(range(0, self._left, full)):
-            yield Segment(
+            yield EpochSpec(
                 phase=self._phase,
                 epoch=self._epoch + index,
                 learning_rate=self._rate,

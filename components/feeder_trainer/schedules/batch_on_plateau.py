@@ -7,9 +7,9 @@ from typing import Any, ClassVar
 
 from tfx_feeder.common.errors import ConfigError
 from tfx_feeder.common.validation import check_among, check_at_least, check_number_at_least_0
-from tfx_feeder.components.feeder_trainer.schedules.adaptive import AdaptivePlan, Change
+from tfx_feeder.components.feeder_trainer.schedules.adaptive import AdaptivePlan, PhaseChange
 from tfx_feeder.components.feeder_trainer.schedules.lr_scaling import EXPONENT_OF_OPTIMIZER
-from tfx_feeder.components.feeder_trainer.schedules.plan import Decision, Feedback, Plan
+from tfx_feeder.components.feeder_trainer.schedules.plan import EpochResult, Plan, PolicyDecision
 from tfx_feeder.components.feeder_trainer.schedules.policy import (
     BasePolicy,
 )
@@ -21,7 +21,7 @@ from tfx_feeder.components.feeder_trainer.schedules.schedule import (
 
 
 @dataclass(frozen=True, slots=True)
-class OnPlateau(BasePolicy):
+class IncreaseBatchOnPlateau(BasePolicy):
     """Grows the batch where Keras's ``ReduceLROnPlateau`` would cut the learning rate.
 
     A rate divided by ``factor`` and a batch multiplied by it are worth the same (SGD: Smith et al.
@@ -112,7 +112,7 @@ class _PlateauRule:
         largest: Batch size in examples beyond which the rate is cut.
     """
 
-    def __init__(self, policy: OnPlateau, largest: int) -> None:
+    def __init__(self, policy: IncreaseBatchOnPlateau, largest: int) -> None:
         self._policy = policy
         self._largest = largest
         rises = any(part in policy.monitor for part in ("acc", "auc"))
@@ -123,7 +123,7 @@ class _PlateauRule:
     def certain_epochs(self) -> int:
         return self._policy.patience - self._wait
 
-    def judge(self, feedback: Feedback) -> Change | Decision | None:
+    def judge(self, feedback: EpochResult) -> PhaseChange | PolicyDecision | None:
         value = self._monitored(feedback)
         best = math.inf if self._best is None else self._sign * self._best
         if self._sign * value < best - self._policy.min_delta:
@@ -135,7 +135,7 @@ class _PlateauRule:
         self._wait = 0
         return self._react(feedback)
 
-    def _monitored(self, feedback: Feedback) -> float:
+    def _monitored(self, feedback: EpochResult) -> float:
         name = self._policy.monitor
         if name not in feedback.metrics:
             raise ConfigError(
@@ -145,13 +145,13 @@ class _PlateauRule:
             )
         return feedback.metrics[name]
 
-    def _react(self, feedback: Feedback) -> Change | Decision:
+    def _react(self, feedback: EpochResult) -> PhaseChange | PolicyDecision:
         policy, batch, rate = self._policy, feedback.segment.batch_size, feedback.learning_rate
         seen = "has not been a number" if self._best is None else f"no better than {self._best:.4g}"
         why = f"{policy.monitor} {seen} for {policy.patience} epochs"
         grown = max(batch, min(batch * policy.factor, self._largest))
         if grown > batch and feedback.input_bound:
-            return Decision(
+            return PolicyDecision(
                 "kept", f"{why}, but training waits for its input: the batch stays at {batch}"
             )
         growth = grown / batch
@@ -159,12 +159,12 @@ class _PlateauRule:
         # A rate that a callback has brought below the minimum is not raised to it.
         new_rate = min(rate, max(new_rate, policy.min_learning_rate))
         if (new_rate, grown) == (rate, batch):
-            return Decision(
+            return PolicyDecision(
                 "kept", f"{why}, but batch ({batch}) and learning rate ({rate:.4g}) are at the end"
             )
         changes = [f"batch {batch} → {grown}"] if grown > batch else []
         changes += [f"learning rate {rate:.4g} → {new_rate:.4g}"] if new_rate < rate else []
-        return Change(new_rate, grown, f"{why}: {', '.join(changes)}")
+        return PhaseChange(new_rate, grown, f"{why}: {', '.join(changes)}")
 
     def state(self) -> dict[str, Any]:
         return {"best": self._best, "wait": self._wait}

@@ -12,7 +12,11 @@ from typing_extensions import Self
 from tfx_feeder.common.errors import ConfigError
 from tfx_feeder.common.validation import check_among, check_at_least
 from tfx_feeder.components.feeder_trainer.schedules.length import Length
-from tfx_feeder.components.feeder_trainer.schedules.lr_decay import Decay, RateTable, decay_of
+from tfx_feeder.components.feeder_trainer.schedules.lr_decay import (
+    LearningRateDecay,
+    PiecewiseConstantDecay,
+    decay_of,
+)
 from tfx_feeder.components.feeder_trainer.schedules.lr_scaling import EXPONENT_OF_OPTIMIZER
 from tfx_feeder.components.feeder_trainer.schedules.plan import Plan, StaticPlan
 from tfx_feeder.components.feeder_trainer.schedules.policy import BasePolicy
@@ -30,7 +34,7 @@ _TOLERANCE = 1e-5
 
 
 @dataclass(frozen=True, slots=True)
-class DecayToBatch(BasePolicy):
+class BatchSizeRamp(BasePolicy):
     """Turns a decaying learning rate into phases of growing batches.
 
     A phase begins each time that the decay has divided the rate by another ``factor``. There the
@@ -42,9 +46,9 @@ class DecayToBatch(BasePolicy):
     ``max_batch_size`` on the rate decays again.
 
     Args:
-        lr_schedule: A ``Decay``, a ``RateTable``, or any function of the step that never rises,
-            Keras's ``LearningRateSchedule`` included. A function is called when the policy is
-            made, where phases begin, and only the results are kept.
+        lr_schedule: A ``LearningRateDecay``, a ``PiecewiseConstantDecay``, or any function of the
+            step that never rises, Keras's ``LearningRateSchedule`` included. A function is called
+            when the policy is made, where phases begin, and only the results are kept.
         batch_size: Global batch size of the first phase, in examples. A step of ``lr_schedule``
             is that many examples.
         length: Length of the training at ``batch_size``; it takes as many examples with the
@@ -59,8 +63,8 @@ class DecayToBatch(BasePolicy):
             the number of steps is not known.
 
     Example:
-        >>> policy = DecayToBatch(
-        ...     Decay("exponential", 0.1, final=0.25), 32, "9ep", max_batch_size=64
+        >>> policy = BatchSizeRamp(
+        ...     LearningRateDecay("exponential", 0.1, final=0.25), 32, "9ep", max_batch_size=64
         ... )
         >>> str(policy.schedule(num_examples=3200))
         '0.1:32x14400ex, 0.1:64x14400ex'
@@ -75,7 +79,7 @@ class DecayToBatch(BasePolicy):
         "final": "final",
     }
 
-    lr_schedule: Decay | RateTable | Callable[[int], Any]
+    lr_schedule: LearningRateDecay | PiecewiseConstantDecay | Callable[[int], Any]
     batch_size: int
     length: Length
     max_batch_size: int
@@ -95,7 +99,7 @@ class DecayToBatch(BasePolicy):
             decay = decay_of(decay)
         elif callable(decay):
             decay = self._tabulate(decay)
-        if not isinstance(decay, (Decay, RateTable)):
+        if not isinstance(decay, (LearningRateDecay, PiecewiseConstantDecay)):
             raise ConfigError(
                 "lr_schedule",
                 received=decay,
@@ -107,13 +111,13 @@ class DecayToBatch(BasePolicy):
     def _from_parts(cls, start: Phase, named: dict[str, Any]) -> Self:
         kind = named.pop("kind", "cosine")
         final = {"final": named.pop("final")} if "final" in named else {}
-        decay = Decay(kind, start.learning_rate, **final)
+        decay = LearningRateDecay(kind, start.learning_rate, **final)
         return cls(decay, start.batch_size, start.length, **named)
 
     def schedule(self, num_examples: int) -> Schedule:
         """Returns the phases; see ``BasePolicy``."""
         decay = self.lr_schedule
-        assert isinstance(decay, (Decay, RateTable))
+        assert isinstance(decay, (LearningRateDecay, PiecewiseConstantDecay))
         total = self._total_examples(num_examples)
         total_steps = math.ceil(total / self.batch_size)
         starts = list(self._starts(lambda step: decay.rate(step, total_steps), total_steps))
@@ -135,7 +139,7 @@ class DecayToBatch(BasePolicy):
         epoch_examples = num_examples if steps is None else steps * self.batch_size
         return self.length.in_examples(batch_size=self.batch_size, epoch_examples=epoch_examples)
 
-    def _tabulate(self, function: Callable[[int], Any]) -> RateTable:
+    def _tabulate(self, function: Callable[[int], Any]) -> PiecewiseConstantDecay:
         if self.length.unit == "ep" and self.steps_per_epoch is None:
             raise ConfigError(
                 "length",
@@ -144,7 +148,7 @@ class DecayToBatch(BasePolicy):
                 fix="Give steps_per_epoch, or a length such as 2000steps, or a Decay.",
             )
         steps = math.ceil(self._total_examples(0) / self.batch_size)
-        return RateTable(
+        return PiecewiseConstantDecay(
             *zip(*self._starts(lambda step: float(function(step)), steps), strict=True)
         )
 

@@ -12,7 +12,7 @@ from tfx_feeder.common.validation import check_among
 
 
 @dataclass(frozen=True, slots=True)
-class Decay:
+class LearningRateDecay:
     """A learning rate that falls over the whole training.
 
     Args:
@@ -24,7 +24,7 @@ class Decay:
         ConfigError: A value is out of range.
 
     Example:
-        >>> decay = Decay("cosine", learning_rate=0.1, final=0.1)
+        >>> decay = LearningRateDecay("cosine", learning_rate=0.1, final=0.1)
         >>> [round(decay.rate(step, 100), 3) for step in (0, 50, 100)]
         [0.1, 0.055, 0.01]
     """
@@ -52,7 +52,7 @@ class Decay:
 
 
 @dataclass(frozen=True, slots=True)
-class RateTable:
+class PiecewiseConstantDecay:
     """A learning rate that falls at given steps.
 
     Args:
@@ -63,7 +63,7 @@ class RateTable:
         ConfigError: The two do not fit each other, or a value is out of range.
 
     Example:
-        >>> RateTable([0, 1000], [0.1, 0.01]).rate(999, 2000)
+        >>> PiecewiseConstantDecay([0, 1000], [0.1, 0.01]).rate(999, 2000)
         0.1
     """
 
@@ -93,15 +93,15 @@ class RateTable:
         return {"steps": list(self.steps), "rates": list(self.rates)}
 
 
-def decay_of(value: Mapping[str, Any]) -> Decay | RateTable:
+def decay_of(value: Mapping[str, Any]) -> LearningRateDecay | PiecewiseConstantDecay:
     """Reads back what ``to_dict`` of a decay wrote.
 
     Raises:
         ConfigError: The keys are those of no decay, or a value is out of range.
     """
     for kind, keys in (
-        (Decay, {"kind", "learning_rate", "final"}),
-        (RateTable, {"steps", "rates"}),
+        (LearningRateDecay, {"kind", "learning_rate", "final"}),
+        (PiecewiseConstantDecay, {"steps", "rates"}),
     ):
         if set(value) == keys:
             return kind(**value)

@@ -7,9 +7,9 @@ from typing import Any, ClassVar
 
 from tfx_feeder.common.errors import ConfigError
 from tfx_feeder.common.validation import check_among, check_at_least
-from tfx_feeder.components.feeder_trainer.schedules.adaptive import AdaptivePlan, Change
+from tfx_feeder.components.feeder_trainer.schedules.adaptive import AdaptivePlan, PhaseChange
 from tfx_feeder.components.feeder_trainer.schedules.lr_scaling import EXPONENT_OF_RULE
-from tfx_feeder.components.feeder_trainer.schedules.plan import Decision, Feedback, Plan
+from tfx_feeder.components.feeder_trainer.schedules.plan import EpochResult, Plan, PolicyDecision
 from tfx_feeder.components.feeder_trainer.schedules.policy import BasePolicy
 from tfx_feeder.components.feeder_trainer.schedules.schedule import (
     Phase,
@@ -22,7 +22,7 @@ _WEIGHT_OF_PAST = 0.5
 
 
 @dataclass(frozen=True, slots=True)
-class NoiseScale(BasePolicy):
+class GradientNoiseScale(BasePolicy):
     """Keeps the batch near the gradient noise scale.
 
     The noise scale is the trace of the covariance of the examples' gradients over the squared norm
@@ -125,7 +125,7 @@ class _NoiseScaleRule:
         largest: Largest batch size in examples.
     """
 
-    def __init__(self, policy: NoiseScale, largest: int) -> None:
+    def __init__(self, policy: GradientNoiseScale, largest: int) -> None:
         self._policy = policy
         self._largest = largest
         self._log_average: float | None = None
@@ -135,7 +135,7 @@ class _NoiseScaleRule:
     def certain_epochs(self) -> int | None:
         return None if self._policy.mode == "advise" else self._policy.patience - self._wait
 
-    def judge(self, feedback: Feedback) -> Change | Decision | None:
+    def judge(self, feedback: EpochResult) -> PhaseChange | PolicyDecision | None:
         estimate = feedback.noise_scale
         # Near a minimum the estimate of the gradient's norm can come out negative.
         if estimate is None or not 0 < estimate < math.inf:
@@ -153,7 +153,7 @@ class _NoiseScaleRule:
         if self._policy.mode == "advise":
             return self._advise(fitting, why)
         if fitting > batch and feedback.input_bound:
-            return Decision(
+            return PolicyDecision(
                 "kept", f"{why}, but training waits for its input: the batch stays at {batch}"
             )
         step = self._policy.factor
@@ -161,7 +161,7 @@ class _NoiseScaleRule:
         rate = feedback.learning_rate
         new_rate = rate * (new / batch) ** EXPONENT_OF_RULE[self._policy.lr_rule]
         reason = f"{why}: batch {batch} → {new}, learning rate {rate:.4g} → {new_rate:.4g}"
-        return Change(new_rate, new, reason)
+        return PhaseChange(new_rate, new, reason)
 
     def _fitting(self, batch: int, average: float) -> int:
         """Returns the batch some whole factors away that is nearest to the average, inside it."""
@@ -169,11 +169,11 @@ class _NoiseScaleRule:
         fitting = batch * float(self._policy.factor) ** math.trunc(distance)
         return max(self._policy.min, min(math.ceil(fitting), self._largest))
 
-    def _advise(self, fitting: int, why: str) -> Decision | None:
+    def _advise(self, fitting: int, why: str) -> PolicyDecision | None:
         if fitting == self._advised:
             return None
         self._advised = fitting
-        return Decision("advice", f"{why}: a batch of {fitting} would fit better")
+        return PolicyDecision("advice", f"{why}: a batch of {fitting} would fit better")
 
     def state(self) -> dict[str, Any]:
         return {"log_average": self._log_average, "wait": self._wait, "advised": self._advised}

@@ -11,17 +11,18 @@ import yaml
 from tfx_feeder.common.errors import ConfigError
 from tfx_feeder.common.validation import check_among
 from tfx_feeder.components.feeder_trainer.schedules import (
+    BatchSizeRamp,
     BatchWarmup,
-    DecayToBatch,
-    NoiseScale,
-    OnPlateau,
+    GradientNoiseScale,
+    IncreaseBatchOnPlateau,
 )
 from tfx_feeder.components.feeder_trainer.schedules.grammar import parse_policy_text
 from tfx_feeder.components.feeder_trainer.schedules.policy import BasePolicy
 from tfx_feeder.components.feeder_trainer.schedules.schedule import Phase, Schedule
 
 POLICIES: Mapping[str, type[BasePolicy]] = {
-    policy.NAME: policy for policy in (DecayToBatch, BatchWarmup, OnPlateau, NoiseScale)
+    policy.NAME: policy
+    for policy in (BatchSizeRamp, BatchWarmup, IncreaseBatchOnPlateau, GradientNoiseScale)
 }
 """Policies by name."""
 
@@ -37,7 +38,7 @@ PRESETS: Mapping[str, str] = {
 _FILE_SUFFIXES = (".yaml", ".yml", ".json")
 
 
-def read_schedule(value: Any) -> Schedule | BasePolicy:
+def parse_schedule(value: Any) -> Schedule | BasePolicy:
     """Reads a schedule or a policy.
 
     Args:
@@ -50,7 +51,7 @@ def read_schedule(value: Any) -> Schedule | BasePolicy:
         ConfigError: The value is none of these, or is out of range.
 
     Example:
-        >>> read_schedule("on_plateau 0.01:32x30 max=512").patience
+        >>> parse_schedule("on_plateau 0.01:32x30 max=512").patience
         3
     """
     if isinstance(value, str):
@@ -64,25 +65,25 @@ def read_schedule(value: Any) -> Schedule | BasePolicy:
     return Schedule.of(value)
 
 
-def write_schedule(value: Any) -> str:
-    """Returns a schedule or a policy as one line of JSON, which ``read_schedule`` reads back.
+def serialize_schedule(value: Any) -> str:
+    """Returns a schedule or a policy as one line of JSON, which ``parse_schedule`` reads back.
 
     Args:
-        value: Whatever ``read_schedule`` reads.
+        value: Whatever ``parse_schedule`` reads.
 
     Raises:
         ConfigError: The value is none of that, or is out of range.
     """
-    return json.dumps(read_schedule(value).to_dict())
+    return json.dumps(parse_schedule(value).to_dict())
 
 
 def _read_text(text: str) -> Schedule | BasePolicy:
     if text in PRESETS:
-        return read_schedule(PRESETS[text])
+        return parse_schedule(PRESETS[text])
     if text.endswith(_FILE_SUFFIXES):
-        return read_schedule(_load(text, Path(text)))
+        return parse_schedule(_load(text, Path(text)))
     if text.startswith(("{", "[")):
-        return read_schedule(_parse(text, "schedule"))
+        return parse_schedule(_parse(text, "schedule"))
     if not text[:1].isalpha():
         return Schedule.of(text)
     names = {name: policy.TEXT_OPTIONS for name, policy in POLICIES.items()}

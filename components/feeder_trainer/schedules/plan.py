@@ -9,11 +9,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
-from tfx_feeder.components.feeder_trainer.schedules.schedule import Schedule, Segment
+from tfx_feeder.components.feeder_trainer.schedules.schedule import EpochSpec, Schedule
 
 
 @dataclass(frozen=True, slots=True)
-class Feedback:
+class EpochResult:
     """What an epoch showed.
 
     Args:
@@ -24,7 +24,7 @@ class Feedback:
         noise_scale: Gradient noise scale in examples; ``None`` where it was not estimated.
     """
 
-    segment: Segment
+    segment: EpochSpec
     learning_rate: float
     metrics: Mapping[str, float]
     input_bound: bool = False
@@ -32,7 +32,7 @@ class Feedback:
 
 
 @dataclass(frozen=True, slots=True)
-class Decision:
+class PolicyDecision:
     """Why a phase begins, or why it does not.
 
     Args:
@@ -63,15 +63,15 @@ class Plan(Protocol):
         """Whether decisions need an estimate of the gradient noise scale."""
         ...
 
-    def upcoming(self) -> list[Segment]:
+    def upcoming(self) -> list[EpochSpec]:
         """Returns the next epochs that are certain: consecutive, in one phase; empty at the end."""
         ...
 
-    def ahead(self) -> list[Segment] | None:
+    def ahead(self) -> list[EpochSpec] | None:
         """Returns all epochs to come; ``None`` where they depend on decisions."""
         ...
 
-    def advance(self, feedback: Feedback) -> list[Decision]:
+    def advance(self, feedback: EpochResult) -> list[PolicyDecision]:
         """Takes note of an epoch that is done.
 
         Args:
@@ -162,16 +162,16 @@ class StaticPlan:
         """Number of epochs of the whole training."""
         return len(self._segments)
 
-    def upcoming(self) -> list[Segment]:
+    def upcoming(self) -> list[EpochSpec]:
         """Returns what is left of the current phase."""
         left = self.ahead()
         return list(itertools.takewhile(lambda segment: segment.phase == left[0].phase, left))
 
-    def ahead(self) -> list[Segment]:
+    def ahead(self) -> list[EpochSpec]:
         """Returns all that is left."""
         return self._segments[self._done :]
 
-    def advance(self, feedback: Feedback) -> list[Decision]:
+    def advance(self, feedback: EpochResult) -> list[PolicyDecision]:
         """Takes note of an epoch; see ``Plan``."""
         due, following = [*self._segments[self._done : self._done + 2], None, None][:2]
         check_turn(due, feedback.segment)
@@ -180,7 +180,9 @@ class StaticPlan:
             return []
         phase, phases = following.phase + 1, self._segments[-1].phase + 1
         return [
-            Decision("phase", f"phase {phase} of {phases}, due after {following.start} examples")
+            PolicyDecision(
+                "phase", f"phase {phase} of {phases}, due after {following.start} examples"
+            )
         ]
 
     def state(self) -> dict[str, Any]:
@@ -192,7 +194,7 @@ class StaticPlan:
         self._done = state["epochs_done"]
 
 
-def check_turn(due: Segment | None, segment: Segment) -> None:
+def check_turn(due: EpochSpec | None, segment: EpochSpec) -> None:
     """Raises a ``ValueError`` unless ``segment`` is the one that is ``due``."""
     if segment != due:
         raise ValueError(f"{segment} is done, but due was {due or 'none: it is the end'}")

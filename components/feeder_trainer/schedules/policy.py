@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 from typing_extensions import Self
 
 from tfx_feeder.common.errors import ConfigError
+from tfx_feeder.components.feeder_trainer.schedules.length import Length
 from tfx_feeder.components.feeder_trainer.schedules.plan import Plan
 from tfx_feeder.components.feeder_trainer.schedules.schedule import Phase, Schedule
 

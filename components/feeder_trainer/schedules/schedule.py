@@ -82,7 +82,7 @@ class Phase:
 
 
 @dataclass(frozen=True, slots=True)
-class Segment:
+class EpochSpec:
     """One epoch of a phase as it will be executed.
 
     Args:
@@ -185,7 +185,7 @@ class Schedule:
         """Returns the number of examples in a full epoch at ``batch_size``."""
         return num_examples if self.steps_per_epoch is None else self.steps_per_epoch * batch_size
 
-    def segments(self, num_examples: int) -> Iterator[Segment]:
+    def segments(self, num_examples: int) -> Iterator[EpochSpec]:
         """Yields every epoch of every phase, in order.
 
         Args:
@@ -201,7 +201,7 @@ class Schedule:
             left = phase.length.in_examples(batch_size=phase.batch_size, epoch_examples=full)
             while left > 0:
                 examples = min(full, left)
-                yield Segment(
+                yield EpochSpec(
                     index, epoch, phase.learning_rate, phase.batch_size, position, examples
                 )
                 epoch, position, left = epoch + 1, position + examples, left - examples

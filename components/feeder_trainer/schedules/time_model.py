@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tfx_feeder.components.feeder_trainer.schedules.plan import Policy
-from tfx_feeder.components.feeder_trainer.schedules.schedule import Schedule, Segment
+from tfx_feeder.components.feeder_trainer.schedules.schedule import EpochSpec, Schedule
 
 PROBE_SHARE = 0.05
 """Share of the predicted time that a probe may take."""
@@ -32,7 +32,7 @@ class StepTime:
 
 
 @dataclass(frozen=True, slots=True)
-class Probe:
+class StepProfile:
     """What a few steps of a training showed.
 
     Args:
@@ -72,7 +72,7 @@ class Probe:
         }
 
     @classmethod
-    def from_dict(cls, value: Mapping[str, Any]) -> "Probe":
+    def from_dict(cls, value: Mapping[str, Any]) -> "StepProfile":
         """Reads what ``to_dict`` wrote.
 
         Raises:
@@ -97,7 +97,7 @@ class Probe:
 
 
 @dataclass(frozen=True, slots=True)
-class Prediction:
+class TimePrediction:
     """How long a training will take, start and validation included, export not.
 
     Args:
@@ -119,7 +119,7 @@ class Prediction:
         return self.ends_s[min(epochs, len(self.ends_s)) - 1] / self.seconds
 
 
-def known_segments(schedule: Schedule | Policy, num_examples: int) -> list[Segment]:
+def known_segments(schedule: Schedule | Policy, num_examples: int) -> list[EpochSpec]:
     """Returns the epochs to predict: of a policy, those of the phases that are known beforehand.
 
     Args:
@@ -134,7 +134,7 @@ def known_segments(schedule: Schedule | Policy, num_examples: int) -> list[Segme
     return list(schedule.segments(num_examples))
 
 
-def sizes_to_probe(segments: Iterable[Segment]) -> tuple[int, ...]:
+def batch_sizes_to_profile(segments: Iterable[EpochSpec]) -> tuple[int, ...]:
     """Returns the smallest batch size, the largest, and the one with the most examples; sorted."""
     examples: dict[int, int] = {}
     for segment in segments:
@@ -144,8 +144,8 @@ def sizes_to_probe(segments: Iterable[Segment]) -> tuple[int, ...]:
 
 
 def predict(
-    probe: Probe, segments: Iterable[Segment], *, drop_remainder: bool = False
-) -> Prediction:
+    probe: StepProfile, segments: Iterable[EpochSpec], *, drop_remainder: bool = False
+) -> TimePrediction:
     """Predicts the time of a whole training.
 
     Args:
@@ -171,10 +171,10 @@ def predict(
                 )
         low_s, seconds, high_s = (s + fixed_s for s in (low_s, seconds, high_s))
         ends_s.append(seconds)
-    return Prediction(seconds, low_s, high_s, tuple(ends_s))
+    return TimePrediction(seconds, low_s, high_s, tuple(ends_s))
 
 
-def at_perfect_scaling(probe: Probe, prediction: Prediction, replicas: int) -> Prediction:
+def ideal_scaling(probe: StepProfile, prediction: TimePrediction, replicas: int) -> TimePrediction:
     """Returns what no strategy can be faster than, on more of the same devices.
 
     Args:
@@ -184,7 +184,7 @@ def at_perfect_scaling(probe: Probe, prediction: Prediction, replicas: int) -> P
     """
 
     seconds = probe.start_s + (prediction.seconds - probe.start_s) / replicas
-    return Prediction(seconds, low_s=seconds, high_s=seconds)
+    return TimePrediction(seconds, low_s=seconds, high_s=seconds)
 
 
 def _step_range(step_s: Mapping[int, StepTime], size: int) -> tuple[float, float, float]:

@@ -4,12 +4,12 @@ import dataclasses
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from tfx_feeder.common.durations import read_duration
+from tfx_feeder.common.durations import parse_duration
 from tfx_feeder.components.feeder_trainer.distribution.options import Strategy
 
 
 @dataclass(frozen=True, slots=True)
-class Requirement:
+class Budget:
     """What a training may take.
 
     Args:
@@ -26,11 +26,11 @@ class Requirement:
     elapsed_s: float = 0.0
 
     @classmethod
-    def of(cls, strategy: Strategy) -> "Requirement":
+    def of(cls, strategy: Strategy) -> "Budget":
         """Returns what ``Strategy.auto`` was given."""
         limit = strategy.time_to_train
         return cls(
-            None if limit is None else read_duration("strategy time_to_train", limit),
+            None if limit is None else parse_duration("strategy time_to_train", limit),
             strategy.max_cost,
             strategy.device_cost_per_hour,
         )
@@ -41,7 +41,7 @@ class Requirement:
         limit = self.time_to_train_s
         return float("inf") if limit is None else limit - self.elapsed_s
 
-    def after(self, elapsed_s: float) -> "Requirement":
+    def after(self, elapsed_s: float) -> "Budget":
         """Returns the same with another time since the start."""
         return dataclasses.replace(self, elapsed_s=elapsed_s)
 

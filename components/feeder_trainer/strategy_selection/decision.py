@@ -11,17 +11,17 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from tfx_feeder.common.durations import write_duration
+from tfx_feeder.common.durations import format_duration
 from tfx_feeder.common.errors import ConfigError
-from tfx_feeder.components.feeder_trainer.schedules.schedule import Segment
+from tfx_feeder.components.feeder_trainer.schedules.schedule import EpochSpec
 from tfx_feeder.components.feeder_trainer.schedules.time_model import (
-    Prediction,
-    Probe,
-    at_perfect_scaling,
+    StepProfile,
+    TimePrediction,
+    ideal_scaling,
     predict,
 )
-from tfx_feeder.components.feeder_trainer.strategy_selection.budget import Requirement
-from tfx_feeder.schemas.training_history import CandidateRow
+from tfx_feeder.components.feeder_trainer.strategy_selection.budget import Budget
+from tfx_feeder.schemas.training_history import CandidateRecord
 
 BASELINE = "sequential"
 """The strategy that is probed first."""
@@ -51,7 +51,7 @@ class Candidate:
     strategy: str
     replicas: int
     devices: tuple[str, ...]
-    probe: Probe | None = None
+    probe: StepProfile | None = None
     predicted_s: float | None = None
     low_s: float | None = None
     high_s: float | None = None
@@ -64,11 +64,11 @@ class Candidate:
         """Kind of each device: ``"CPU"``, ``"GPU"`` or ``"TPU"``."""
         return tuple(map(device_kind, self.devices))
 
-    def cost_of(self, seconds: float, requirement: Requirement) -> float:
+    def cost_of(self, seconds: float, requirement: Budget) -> float:
         """Returns what the devices cost for some seconds."""
         return requirement.cost(self.strategy, self.kinds, seconds)
 
-    def with_prediction(self, probe: Probe | None, prediction: Prediction) -> "Candidate":
+    def with_prediction(self, probe: StepProfile | None, prediction: TimePrediction) -> "Candidate":
         """Returns the candidate with what was measured and predicted."""
         return dataclasses.replace(
             self,
@@ -78,15 +78,15 @@ class Candidate:
             high_s=prediction.high_s,
         )
 
-    def to_row(self) -> CandidateRow:
+    def to_row(self) -> CandidateRecord:
         """Returns the candidate as the training history holds it."""
         values: dict[str, Any] = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
         values["probe"] = self.probe.to_dict() if self.probe else None
-        return CandidateRow(**values)
+        return CandidateRecord(**values)
 
 
 @dataclass(frozen=True, slots=True)
-class Choice:
+class StrategyChoice:
     """The outcome.
 
     Args:
@@ -99,7 +99,7 @@ class Choice:
     rows: tuple[Candidate, ...]
     warning: str = ""
 
-    def to_rows(self) -> tuple[CandidateRow, ...]:
+    def to_rows(self) -> tuple[CandidateRecord, ...]:
         """Returns the candidates as the training history holds them."""
         return tuple(row.to_row() for row in self.rows)
 
@@ -110,7 +110,7 @@ def device_kind(device: str) -> str:
     return match.group() if match else "CPU"
 
 
-def choose(candidates: Sequence[Candidate], requirement: Requirement) -> Choice:
+def select_cheapest(candidates: Sequence[Candidate], requirement: Budget) -> StrategyChoice:
     """Chooses the cheapest candidate that meets the requirement with the end of its prediction.
 
     Where none does, the fastest of those within ``max_cost``; where none is within it either, the
@@ -146,22 +146,22 @@ def choose(candidates: Sequence[Candidate], requirement: Requirement) -> Choice:
     else:
         chosen = min(able, key=lambda row: (row.cost, row.high_s))
     judged = [row if row.predicted_s is None else _judged(row, chosen, requirement) for row in rows]
-    return Choice(
+    return StrategyChoice(
         chosen=judged[rows.index(chosen)],
         rows=tuple(judged),
         warning="" if meeting else _warning(chosen, requirement),
     )
 
 
-def decide(
+def profile_and_select(
     candidates: Sequence[Candidate],
-    segments: Sequence[Segment],
-    requirement: Requirement,
-    probe_fn: Callable[[Candidate], Probe],
+    segments: Sequence[EpochSpec],
+    requirement: Budget,
+    probe_fn: Callable[[Candidate], StepProfile],
     elapsed: Callable[[], float],
     *,
     drop_remainder: bool = False,
-) -> Choice:
+) -> StrategyChoice:
     """Probes what could change the choice, and chooses.
 
     Args:
@@ -186,7 +186,11 @@ def decide(
         waiting.sort(key=lambda index: _urgency(best[index], now))
         index = waiting.pop(0)
         row, probed = rows[index], [row for row in rows if row.predicted_s is not None]
-        if probed and (choice := choose([*probed, best[index]], now)).rows[-1].verdict != "chosen":
+        if (
+            probed
+            and (choice := select_cheapest([*probed, best[index]], now)).rows[-1].verdict
+            != "chosen"
+        ):
             rows[index] = dataclasses.replace(row, reason=_needless(best[index], choice, now))
             continue
         try:
@@ -202,35 +206,35 @@ def decide(
         rows[index] = row.with_prediction(probe, prediction)
         if row.strategy == BASELINE:
             baseline = rows[index]
-    return choose(rows, requirement.after(elapsed()))
+    return select_cheapest(rows, requirement.after(elapsed()))
 
 
 def _at_best(row: Candidate, baseline: Candidate | None) -> Candidate:
     """Returns a candidate as it would be at perfect scaling; free where nothing bounds it."""
-    bound = Prediction(0.0, 0.0, 0.0)
+    bound = TimePrediction(0.0, 0.0, 0.0)
     # How fast a device of another kind is, the baseline does not say.
     if baseline and baseline.probe and set(row.kinds) == set(baseline.kinds):
         assert baseline.predicted_s is not None
-        known = Prediction(baseline.predicted_s, 0.0, 0.0)
-        bound = at_perfect_scaling(baseline.probe, known, row.replicas)
+        known = TimePrediction(baseline.predicted_s, 0.0, 0.0)
+        bound = ideal_scaling(baseline.probe, known, row.replicas)
     return row.with_prediction(None, bound)
 
 
-def _urgency(at_best: Candidate, requirement: Requirement) -> tuple[bool, float, float]:
+def _urgency(at_best: Candidate, requirement: Budget) -> tuple[bool, float, float]:
     seconds = at_best.predicted_s or 0.0
     return at_best.strategy != BASELINE, at_best.cost_of(seconds, requirement), seconds
 
 
-def _is_too_slow(row: Candidate, requirement: Requirement) -> bool:
+def _is_too_slow(row: Candidate, requirement: Budget) -> bool:
     return row.high_s is not None and row.high_s > requirement.left_s
 
 
-def _is_too_expensive(row: Candidate, requirement: Requirement) -> bool:
+def _is_too_expensive(row: Candidate, requirement: Budget) -> bool:
     limit = requirement.max_cost
     return limit is not None and row.cost is not None and row.cost > limit
 
 
-def _judged(row: Candidate, chosen: Candidate, requirement: Requirement) -> Candidate:
+def _judged(row: Candidate, chosen: Candidate, requirement: Budget) -> Candidate:
     slow, expensive = _is_too_slow(row, requirement), _is_too_expensive(row, requirement)
     figures = _figures(row, requirement)
     if row is chosen:
@@ -249,41 +253,41 @@ def _judged(row: Candidate, chosen: Candidate, requirement: Requirement) -> Cand
     return dataclasses.replace(row, verdict=verdict, reason=reason)
 
 
-def _figures(row: Candidate, requirement: Requirement) -> str:
+def _figures(row: Candidate, requirement: Budget) -> str:
     """Returns upper time and cost against what is allowed, as in ``up to 50s of 45s left``."""
     assert row.high_s is not None
     assert row.cost is not None
-    time = f"up to {write_duration(row.high_s)}"
+    time = f"up to {format_duration(row.high_s)}"
     if requirement.time_to_train_s is not None:
         left = requirement.left_s
-        time += f" of {write_duration(max(0.0, left))} left"
+        time += f" of {format_duration(max(0.0, left))} left"
         if row.high_s > left:
-            time += f", {write_duration(row.high_s - left)} too long"
+            time += f", {format_duration(row.high_s - left)} too long"
     cost = f"cost {row.cost:.3g}"
     if requirement.max_cost is not None:
         cost += f" of {requirement.max_cost:.3g} allowed"
     return f"{time}, {cost}"
 
 
-def _needless(at_best: Candidate, choice: Choice, requirement: Requirement) -> str:
+def _needless(at_best: Candidate, choice: StrategyChoice, requirement: Budget) -> str:
     """Says why a probe of a candidate could not change the choice."""
     assert at_best.predicted_s is not None
     cost = at_best.cost_of(at_best.predicted_s, requirement)
     chosen = choice.chosen
     return (
-        f"even at perfect scaling {write_duration(at_best.predicted_s)} and a cost of {cost:.3g}, "
-        f"where {chosen.strategy} takes up to {write_duration(chosen.high_s or 0.0)} and costs "
+        f"even at perfect scaling {format_duration(at_best.predicted_s)} and a cost of {cost:.3g}, "
+        f"where {chosen.strategy} takes up to {format_duration(chosen.high_s or 0.0)} and costs "
         f"{chosen.cost:.3g}"
     )
 
 
-def _warning(chosen: Candidate, requirement: Requirement) -> str:
+def _warning(chosen: Candidate, requirement: Budget) -> str:
     assert chosen.high_s is not None
     assert chosen.cost is not None
     misses = []
     if _is_too_slow(chosen, requirement):
-        limit = write_duration(requirement.time_to_train_s or 0.0)
-        over = write_duration(chosen.high_s - requirement.left_s)
+        limit = format_duration(requirement.time_to_train_s or 0.0)
+        over = format_duration(chosen.high_s - requirement.left_s)
         misses.append(f"the time to train of {limit} by {over}")
     if _is_too_expensive(chosen, requirement):
         over = chosen.cost - (requirement.max_cost or 0.0)

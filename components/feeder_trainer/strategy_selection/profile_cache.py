@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from tfx_feeder.components.feeder_trainer.schedules.time_model import Probe
+from tfx_feeder.components.feeder_trainer.schedules.time_model import StepProfile
 
 _VERSION = 1
 
@@ -29,7 +29,7 @@ def fingerprint(depends_on: Mapping[str, Any]) -> str:
     return hashlib.sha256(document.encode()).hexdigest()[:16]
 
 
-class ProbeStore:
+class ProfileCache:
     """A folder of probes.
 
     Args:
@@ -39,17 +39,17 @@ class ProbeStore:
     def __init__(self, folder: str | Path | None) -> None:
         self._folder = None if folder is None else Path(folder)
 
-    def read(self, key: str) -> Probe | None:
+    def read(self, key: str) -> StepProfile | None:
         """Returns the probe with a fingerprint, marked as reused; ``None`` where there is none."""
         if self._folder is None:
             return None
         # A file that is damaged costs a probe, not the training.
         with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
             document = json.loads(self._path(key).read_text(encoding="utf-8"))
-            return dataclasses.replace(Probe.from_dict(document), reused=True, seconds=0.0)
+            return dataclasses.replace(StepProfile.from_dict(document), reused=True, seconds=0.0)
         return None
 
-    def write(self, key: str, probe: Probe) -> None:
+    def write(self, key: str, probe: StepProfile) -> None:
         """Keeps a probe, whole or not at all."""
         if self._folder is None:
             return

@@ -8,17 +8,17 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tfx_feeder.components.feeder_trainer.feed.base import ExampleFeed
+from tfx_feeder.components.feeder_trainer.feed.base import Feed
 from tfx_feeder.components.feeder_trainer.model.state import capture, restore
-from tfx_feeder.components.feeder_trainer.schedules.schedule import Segment
+from tfx_feeder.components.feeder_trainer.schedules.schedule import EpochSpec
 from tfx_feeder.components.feeder_trainer.schedules.time_model import (
     PROBE_SHARE,
-    Probe,
+    StepProfile,
     StepTime,
+    batch_sizes_to_profile,
     predict,
-    sizes_to_probe,
 )
-from tfx_feeder.components.feeder_trainer.training.process_group import Alone, Team
+from tfx_feeder.components.feeder_trainer.training.process_group import ProcessGroup, SingleProcess
 from tfx_feeder.components.feeder_trainer.training.train_step import STEP_S, WAIT_S
 
 _FEWEST_STEPS = 5
@@ -33,50 +33,50 @@ _CALL_S = 0.5
 
 def probe_schedule(
     steps: Any,
-    feed: ExampleFeed,
-    segments: Iterable[Segment],
+    feed: Feed,
+    segments: Iterable[EpochSpec],
     *,
     drop_remainder: bool = False,
     **options: Any,
-) -> Probe:
+) -> StepProfile:
     """Measures the steps of a schedule within 5 % of the time that the schedule will take.
 
     Args:
-        steps: As in ``probe``.
-        feed: As in ``probe``.
+        steps: As in ``profile_steps``.
+        feed: As in ``profile_steps``.
         segments: The epochs of the training.
         drop_remainder: As in ``predict``.
-        **options: Those of ``probe``.
+        **options: Those of ``profile_steps``.
     """
     segments = list(segments)
-    sizes = sizes_to_probe(segments)
-    first = probe(steps, feed, sizes, 0.0, **options)
+    sizes = batch_sizes_to_profile(segments)
+    first = profile_steps(steps, feed, sizes, 0.0, **options)
     predicted_s = predict(first, segments, drop_remainder=drop_remainder).seconds
     warm_up_s = sum((1 + _WARM_UP) * time.median_s for time in first.step_s.values())
     # Tracing is part of any training, and as such of the prediction.
     spent_s = first.seconds - (first.start_s - options.get("start_s", 0.0))
     left_s = min(PROBE_SHARE * predicted_s - spent_s - warm_up_s, _LONGEST_S)
     # Members of a team go on together, or not.
-    (left_s,) = (options.get("team") or Alone()).agree([left_s])
+    (left_s,) = (options.get("team") or SingleProcess()).agree([left_s])
     if left_s < warm_up_s:
         return first
-    second = probe(steps, feed, sizes, left_s, **options)
+    second = profile_steps(steps, feed, sizes, left_s, **options)
     return dataclasses.replace(
         second, start_s=first.start_s, seconds=first.seconds + second.seconds
     )
 
 
-def probe(
+def profile_steps(
     steps: Any,
-    feed: ExampleFeed,
+    feed: Feed,
     batch_sizes: Sequence[int],
     budget_s: float,
     *,
-    validation: ExampleFeed | None = None,
+    validation: Feed | None = None,
     validation_batch_size: int = 256,
-    team: Team | None = None,
+    team: ProcessGroup | None = None,
     start_s: float = 0.0,
-) -> Probe:
+) -> StepProfile:
     """Runs a few warm steps at each batch size, measures them, and undoes what they did.
 
     Args:
@@ -91,7 +91,7 @@ def probe(
         start_s: What it took to get here; tracing is added to it.
     """
     begin = time.perf_counter()
-    team = team or Alone()
+    team = team or SingleProcess()
     before = capture(steps.model)
     seconds = budget_s / (len(batch_sizes) + (validation is not None))
     step_s, opened_s, traced_s, eval_s = {}, 0.0, 0.0, 0.0
@@ -105,7 +105,7 @@ def probe(
             traced_s += trace_s
     finally:
         restore(steps.model, before)
-    return Probe(
+    return StepProfile(
         start_s + traced_s,
         step_s,
         eval_s,
@@ -115,7 +115,7 @@ def probe(
 
 
 def _train(
-    steps: Any, feed: ExampleFeed, size: int, seconds: float, team: Team
+    steps: Any, feed: Feed, size: int, seconds: float, team: ProcessGroup
 ) -> tuple[StepTime, float, float]:
     """Returns what a step costs, and seconds of opening the feed and of tracing."""
     batches, open_s, first_s = _open_fitting(steps, feed, size, team)
@@ -140,7 +140,7 @@ def _train(
 
 
 def _open_fitting(
-    steps: Any, feed: ExampleFeed, size: int, team: Team
+    steps: Any, feed: Feed, size: int, team: ProcessGroup
 ) -> tuple[Iterator[Any], float, float]:
     """Opens the feed and runs a step, in micro-batches where the batch does not fit.
 
@@ -162,7 +162,7 @@ def _open_fitting(
 
 
 def _evaluate(
-    steps: Any, validation: ExampleFeed, size: int, seconds: float, team: Team
+    steps: Any, validation: Feed, size: int, seconds: float, team: ProcessGroup
 ) -> tuple[float, float]:
     """Returns what a pass of validation costs, and what it took to open and trace it.
 

@@ -14,34 +14,38 @@ from typing import Any
 
 import tensorflow as tf
 
-from tfx_feeder.components.feeder_trainer.distribution.cluster import Task
-from tfx_feeder.components.feeder_trainer.distribution.context import open_placement
-from tfx_feeder.components.feeder_trainer.distribution.fit import FitJob, Ready, prepared
+from tfx_feeder.components.feeder_trainer.distribution.cluster import ClusterTask
+from tfx_feeder.components.feeder_trainer.distribution.context import open_context
+from tfx_feeder.components.feeder_trainer.distribution.fit import (
+    FitContext,
+    FitSpec,
+    open_fit_context,
+)
 from tfx_feeder.components.feeder_trainer.distribution.launcher.launch import (
     run_in_processes,
     workers_of,
 )
 from tfx_feeder.components.feeder_trainer.distribution.options import STRATEGIES, Strategy
 from tfx_feeder.components.feeder_trainer.schedules.time_model import (
-    Prediction,
-    Probe,
+    StepProfile,
+    TimePrediction,
+    batch_sizes_to_profile,
     known_segments,
     predict,
-    sizes_to_probe,
 )
-from tfx_feeder.components.feeder_trainer.strategy_selection.budget import Requirement
+from tfx_feeder.components.feeder_trainer.strategy_selection.budget import Budget
 from tfx_feeder.components.feeder_trainer.strategy_selection.decision import (
     BASELINE,
     Candidate,
-    Choice,
-    decide,
+    StrategyChoice,
+    profile_and_select,
 )
 from tfx_feeder.components.feeder_trainer.strategy_selection.profile_cache import (
-    ProbeStore,
+    ProfileCache,
     fingerprint,
 )
 from tfx_feeder.components.feeder_trainer.strategy_selection.profiler import probe_schedule
-from tfx_feeder.components.feeder_trainer.training.process_group import Alone, Team
+from tfx_feeder.components.feeder_trainer.training.process_group import ProcessGroup, SingleProcess
 
 
 @dataclass(frozen=True)
@@ -55,13 +59,13 @@ class Selection:
     """
 
     strategy: Strategy
-    choice: Choice
-    prediction: Prediction
+    choice: StrategyChoice
+    prediction: TimePrediction
 
 
 def select(
-    job: FitJob,
-    ready: Ready,
+    job: FitSpec,
+    ready: FitContext,
     elapsed: Callable[[], float],
     *,
     log_dir: str,
@@ -80,20 +84,22 @@ def select(
         ConfigError: No candidate can run.
     """
     segments = known_segments(job.schedule, ready.feed.num_examples)
-    store = ProbeStore(probe_dir)
+    store = ProfileCache(probe_dir)
 
-    def measured(candidate: Candidate) -> Probe:
+    def measured(candidate: Candidate) -> StepProfile:
         of_candidate = dataclasses.replace(
             job, strategy=_strategy(job.strategy, candidate.strategy)
         )
-        key = fingerprint(_what_a_probe_depends_on(of_candidate, ready, sizes_to_probe(segments)))
+        key = fingerprint(
+            _what_a_probe_depends_on(of_candidate, ready, batch_sizes_to_profile(segments))
+        )
         if (kept := store.read(key)) is not None:
             return kept
         if candidate.strategy == BASELINE:
-            probe = _probe(job, ready, Alone())
+            probe = _probe(job, ready, SingleProcess())
         else:
             began = time.perf_counter()
-            probe = run_in_processes(probe_here, of_candidate, log_dir, more=True).result
+            probe = run_in_processes(profile_in_process, of_candidate, log_dir, more=True).result
             # What is not steps is start: of processes, TensorFlow, feed and model.
             around_s = time.perf_counter() - began - probe.seconds
             probe = dataclasses.replace(probe, start_s=probe.start_s + around_s)
@@ -101,10 +107,10 @@ def select(
         # What was made for this probe is there for the training as well.
         return dataclasses.replace(probe, start_s=0.0) if candidate.strategy == BASELINE else probe
 
-    choice = decide(
+    choice = profile_and_select(
         possible(job.strategy),
         segments,
-        Requirement.of(job.strategy),
+        Budget.of(job.strategy),
         measured,
         elapsed,
         drop_remainder=job.context.feed.drop_remainder,
@@ -118,10 +124,10 @@ def select(
     )
 
 
-def probe_here(job: FitJob, task: Task | None = None) -> Probe:
+def profile_in_process(job: FitSpec, task: ClusterTask | None = None) -> StepProfile:
     """Probes a job in this process, which may be one of several."""
-    placement = open_placement(job.strategy, task)
-    with contextlib.closing(placement), prepared(job, placement) as ready:
+    placement = open_context(job.strategy, task)
+    with contextlib.closing(placement), open_fit_context(job, placement) as ready:
         return _probe(job, ready, placement.team)
 
 
@@ -185,7 +191,7 @@ def _strategy(auto: Strategy, name: str) -> Strategy:
     )
 
 
-def _probe(job: FitJob, ready: Ready, team: Team) -> Probe:
+def _probe(job: FitSpec, ready: FitContext, team: ProcessGroup) -> StepProfile:
     feed = job.context.feed
     return probe_schedule(
         ready.steps,
@@ -198,7 +204,9 @@ def _probe(job: FitJob, ready: Ready, team: Team) -> Probe:
     )
 
 
-def _what_a_probe_depends_on(job: FitJob, ready: Ready, sizes: tuple[int, ...]) -> dict[str, Any]:
+def _what_a_probe_depends_on(
+    job: FitSpec, ready: FitContext, sizes: tuple[int, ...]
+) -> dict[str, Any]:
     return {
         "code": job.code.fingerprint(),
         "hyperparameters": job.context.hyperparameters,

@@ -6,16 +6,19 @@ from collections.abc import Callable, Mapping, Sequence
 import keras
 
 from tfx_feeder.common.errors import ConfigError
-from tfx_feeder.components.feeder_trainer.model.export import start_from
+from tfx_feeder.components.feeder_trainer.model.export import load_warm_start
 from tfx_feeder.components.feeder_trainer.model.state import capture, restore
-from tfx_feeder.components.feeder_trainer.schedules.schedule import Segment
-from tfx_feeder.components.feeder_trainer.training.early_stopping import GiveUp, judge
+from tfx_feeder.components.feeder_trainer.schedules.schedule import EpochSpec
+from tfx_feeder.components.feeder_trainer.training.early_stopping import (
+    BaselineEarlyStopping,
+    should_stop,
+)
 from tfx_feeder.components.feeder_trainer.training.recorder import Recorder
 
 _VALIDATION = "val_"
 
 
-class Rival:
+class BaselineModel:
     """What a training is given up for, if it cannot come up to it.
 
     Args:
@@ -26,7 +29,7 @@ class Rival:
     """
 
     def __init__(
-        self, model: keras.Model, folder: str, options: GiveUp, recorder: Recorder
+        self, model: keras.Model, folder: str, options: BaselineEarlyStopping, recorder: Recorder
     ) -> None:
         self._model = model
         self._folder = folder
@@ -49,7 +52,7 @@ class Rival:
         if optimizer.use_ema:
             return self._none("the averaged weights of its optimizer are validated by nobody")
         before = capture(self._model)
-        if obstacle := start_from(self._model, self._folder):
+        if obstacle := load_warm_start(self._model, self._folder):
             return self._none(f"the base model could not be measured, because {obstacle}")
         value = self._monitored(validate())
         restore(self._model, before)
@@ -61,11 +64,11 @@ class Rival:
         )
         return value
 
-    def beaten_by(self, to_beat: float | None, ahead: Sequence[Segment] | None) -> str | None:
+    def beaten_by(self, to_beat: float | None, ahead: Sequence[EpochSpec] | None) -> str | None:
         """Says why the training should be given up; ``None`` if it should not."""
         if to_beat is None:
             return None
-        return judge(self._options, to_beat, self._recorder.epochs, ahead)
+        return should_stop(self._options, to_beat, self._recorder.epochs, ahead)
 
     def _monitored(self, validated: Mapping[str, float]) -> float:
         name = self._options.monitor.removeprefix(_VALIDATION)

@@ -7,10 +7,10 @@ from typing import Literal
 import numpy as np
 import tensorflow as tf
 
-from tfx_feeder.components.feeder_trainer.feed.base import ENDLESS, ExampleFeed
-from tfx_feeder.components.feeder_trainer.feed.tfdata import untuned
+from tfx_feeder.components.feeder_trainer.feed.base import UNBOUNDED_EPOCH, Feed
+from tfx_feeder.components.feeder_trainer.feed.tfdata import without_autotune
 from tfx_feeder.components.feeder_trainer.model.state import capture, restore
-from tfx_feeder.components.feeder_trainer.training.process_group import Team
+from tfx_feeder.components.feeder_trainer.training.process_group import ProcessGroup
 from tfx_feeder.components.feeder_trainer.training.train_step import CompiledSteps
 
 SURE_WAIT_PCT = 20.0
@@ -40,7 +40,7 @@ _WARM_UP = 5
 
 
 @dataclass(frozen=True, slots=True)
-class Ceilings:
+class ThroughputBounds:
     """What each side could do alone, at one batch size.
 
     Args:
@@ -58,7 +58,7 @@ class Ceilings:
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class Bottleneck:
     """Which side holds the training back.
 
     Args:
@@ -70,7 +70,7 @@ class Verdict:
     advice: str
 
 
-class Monitor:
+class ThroughputMonitor:
     """Probes both ceilings now and then and judges phases.
 
     Args:
@@ -81,14 +81,14 @@ class Monitor:
     """
 
     def __init__(
-        self, steps: CompiledSteps, feed: ExampleFeed, team: Team, *, enabled: bool = True
+        self, steps: CompiledSteps, feed: Feed, team: ProcessGroup, *, enabled: bool = True
     ) -> None:
         self._steps = steps
         self._feed = feed
         self._team = team
         self._enabled = enabled
         self._spent_s = 0.0
-        self.ceilings: Ceilings | None = None
+        self.ceilings: ThroughputBounds | None = None
 
     def begin_phase(self) -> None:
         """Forgets the ceilings of another batch size."""
@@ -114,12 +114,12 @@ class Monitor:
             return
         begin = time.perf_counter()
         device, alone = self._device_ceilings(batch_size, count, exact=budget_s >= _TRACING_S)
-        whole = {"": self._feed.batches([ENDLESS], batch_size)}
+        whole = {"": self._feed.batches([UNBOUNDED_EPOCH], batch_size)}
         seconds = budget_s / 2 / (1 + len(stages))
         costs = {name: _drain(batches, seconds) for name, batches in (stages | whole).items()}
         feed = batch_size / costs.pop("")
         slowest = max(costs, key=costs.__getitem__) if len(costs) > 1 else ""
-        self.ceilings = Ceilings(device, feed, slowest, alone)
+        self.ceilings = ThroughputBounds(device, feed, slowest, alone)
         self._spent_s += time.perf_counter() - begin
 
     def is_input_bound(self, input_wait_pct: float) -> bool:
@@ -129,7 +129,7 @@ class Monitor:
         # Fetching a batch that is there costs a little as well, which is much of a short step.
         return self.ceilings.input_examples_per_s < self.ceilings.device_examples_per_s
 
-    def judge(self, input_wait_pct: float, examples_per_s: float) -> Verdict:
+    def judge(self, input_wait_pct: float, examples_per_s: float) -> Bottleneck:
         """Judges a phase.
 
         Args:
@@ -145,11 +145,11 @@ class Monitor:
             stage = ceilings.slowest_stage if ceilings else ""
             if stage:
                 advice += f"Its slowest stage is {stage}. "
-            return Verdict("input-bound", advice + _ADVICE[stage])
+            return Bottleneck("input-bound", advice + _ADVICE[stage])
         alone = ceilings.alone_examples_per_s if ceilings else None
         if ceilings and alone and ceilings.device_examples_per_s < _LIKELY_SYNC * alone:
             lost = 100 * (1 - ceilings.device_examples_per_s / alone)
-            return Verdict(
+            return Bottleneck(
                 "sync-bound",
                 f"{lost:.0f} % of a step goes into what the replicas exchange. Larger batches, "
                 "fewer replicas or a faster network mend that; parameter_server and "
@@ -157,13 +157,13 @@ class Monitor:
             )
         if ceilings and examples_per_s < 0.85 * ceilings.device_examples_per_s:
             share = 100 * examples_per_s / ceilings.device_examples_per_s
-            return Verdict(
+            return Bottleneck(
                 "device-bound",
                 f"The model reached {share:.0f} % of what it does on a resident batch: feed or "
                 "callbacks compete with it for the processor. Feed from memory, or move the work "
                 "of callbacks to the end of the epoch.",
             )
-        return Verdict(
+        return Bottleneck(
             "device-bound",
             "The feed keeps up. A faster device, a larger batch or mixed precision is what would "
             "speed this up.",
@@ -174,7 +174,7 @@ class Monitor:
     ) -> tuple[float, float | None]:
         """Returns examples/s on a batch that is always there, with and without exchange."""
         batch = next(iter(self._feed.batches([range(batch_size)], batch_size)))
-        resident = iter(untuned(tf.data.Dataset.from_tensors(batch).repeat()))
+        resident = iter(without_autotune(tf.data.Dataset.from_tensors(batch).repeat()))
         before = capture(self._steps.model)
         sizes = [batch_size] * count
         rows = self._steps.measure(resident, sizes)

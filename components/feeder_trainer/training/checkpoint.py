@@ -38,7 +38,7 @@ class Checkpoint:
     state: Mapping[str, Any]
 
 
-class CheckpointFolder:
+class CheckpointManager:
     """Writes checkpoints now and then, keeps the newest, and finds the last good one.
 
     Args:

@@ -8,14 +8,14 @@ from typing import Protocol
 
 from tfx_feeder.common.errors import ConfigError
 from tfx_feeder.common.validation import is_integer
-from tfx_feeder.schemas.training_history import EpochRow
+from tfx_feeder.schemas.training_history import EpochRecord
 
 _ROUNDING = 1e-7
 """Metrics are computed in single precision."""
 
 
 @dataclass(frozen=True, slots=True)
-class GiveUp:
+class BaselineEarlyStopping:
     """Stops a training that cannot come up to the base model any more.
 
     Args:
@@ -70,8 +70,11 @@ class Epoch(Protocol):
         ...
 
 
-def judge(
-    options: GiveUp, to_beat: float, done: Sequence[EpochRow], ahead: Sequence[Epoch] | None
+def should_stop(
+    options: BaselineEarlyStopping,
+    to_beat: float,
+    done: Sequence[EpochRecord],
+    ahead: Sequence[Epoch] | None,
 ) -> str | None:
     """Says why a training should be given up.
 
@@ -91,7 +94,7 @@ def judge(
     if not all(map(math.isfinite, values)):
         return None
     goal = sign * to_beat - options.tolerance
-    bound = reachable(values, done, ahead, options.after_epochs)
+    bound = attainable_upper_bound(values, done, ahead, options.after_epochs)
     if bound + _ROUNDING >= goal:
         return None
     return (
@@ -101,7 +104,7 @@ def judge(
     )
 
 
-def reachable(
+def attainable_upper_bound(
     values: Sequence[float], done: Sequence[Epoch], ahead: Sequence[Epoch], lately: int
 ) -> float:
     """Returns the best value that a training can come to, in an optimistic view.
@@ -124,7 +127,7 @@ def reachable(
     Example:
         >>> from types import SimpleNamespace
         >>> epochs = [SimpleNamespace(phase=0, examples=100)] * 5
-        >>> reachable([0.5, 0.7, 0.75], epochs[:3], epochs[3:], lately=1)
+        >>> attainable_upper_bound([0.5, 0.7, 0.75], epochs[:3], epochs[3:], lately=1)
         0.85
     """
     changes = sum(a.phase != b.phase for a, b in itertools.pairwise([done[-1], *ahead]))

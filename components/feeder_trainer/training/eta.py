@@ -1,14 +1,14 @@
 """Whether a training keeps up with its prediction."""
 
-from tfx_feeder.common.durations import write_duration
-from tfx_feeder.components.feeder_trainer.schedules.time_model import Prediction
+from tfx_feeder.common.durations import format_duration
+from tfx_feeder.components.feeder_trainer.schedules.time_model import TimePrediction
 
 _CAUGHT_UP = 0.5
 """Share of the tolerance below which a training that was behind counts as caught up, so that one
 at the limit does not change its mind after every epoch."""
 
 
-class Pace:
+class EtaTracker:
     """Compares a training with its prediction as it goes.
 
     Args:
@@ -16,7 +16,7 @@ class Pace:
         tolerance: Share by which it may take longer before it counts as behind.
 
     Example:
-        >>> pace = Pace(Prediction(seconds=100.0, low_s=95.0, high_s=110.0))
+        >>> pace = EtaTracker(TimePrediction(seconds=100.0, low_s=95.0, high_s=110.0))
         >>> pace.told(elapsed_s=21.0, share=0.2) is None
         True
         >>> pace.told(elapsed_s=60.0, share=0.4)
@@ -24,7 +24,7 @@ class Pace:
 pace it takes 2m30s instead of 1m40s in all.'
     """
 
-    def __init__(self, prediction: Prediction, tolerance: float = 0.25) -> None:
+    def __init__(self, prediction: TimePrediction, tolerance: float = 0.25) -> None:
         self._predicted_s = prediction.seconds
         self._tolerance = tolerance
         self._is_behind = False
@@ -34,7 +34,7 @@ pace it takes 2m30s instead of 1m40s in all.'
 
         Args:
             elapsed_s: Seconds since the training began, as the prediction counts them.
-            share: Of the predicted time, what should be over by now; see ``Prediction.share``.
+            share: Of the predicted time, what should be over by now; see ``TimePrediction.share``.
 
         Returns:
             One sentence if the training has just fallen behind, or caught up; else ``None``.
@@ -47,15 +47,15 @@ pace it takes 2m30s instead of 1m40s in all.'
         if (ratio > limit) == self._is_behind:
             return None
         self._is_behind = not self._is_behind
-        took = f"{100 * share:.0f} % of the work took {write_duration(elapsed_s)}"
+        took = f"{100 * share:.0f} % of the work took {format_duration(elapsed_s)}"
         if not self._is_behind:
             return (
                 f"The training has caught up with its prediction: {took}, and "
-                f"{write_duration(expected_s)} was predicted."
+                f"{format_duration(expected_s)} was predicted."
             )
         return (
             f"The training is behind its prediction: {took} instead of "
-            f"{write_duration(expected_s)}. At this pace it takes "
-            f"{write_duration(ratio * self._predicted_s)} instead of "
-            f"{write_duration(self._predicted_s)} in all."
+            f"{format_duration(expected_s)}. At this pace it takes "
+            f"{format_duration(ratio * self._predicted_s)} instead of "
+            f"{format_duration(self._predicted_s)} in all."
         )

@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 
-class Gradients(NamedTuple):
+class AccumulatedGradients(NamedTuple):
     """Gradients of one batch.
 
     Args:
@@ -27,13 +27,13 @@ class Gradients(NamedTuple):
 
 
 def accumulate(
-    gradients: Callable[..., Gradients],
+    gradients: Callable[..., AccumulatedGradients],
     batch: Any,
     weights: Sequence[Any],
     *,
     limit: int | None,
     at_least_two: bool,
-) -> Gradients:
+) -> AccumulatedGradients:
     """Computes the gradients of a batch micro-batch by micro-batch.
 
     Each micro-batch counts by its share of the examples, so that the sum is the gradient of the
@@ -77,7 +77,7 @@ def accumulate(
     _, sums, loss, squares = tf.while_loop(more, add, state, parallel_iterations=1)
     # The two norms say something about the noise only if all micro-batches are equally large.
     equal = tf.logical_and(count > 1, count * size == total)
-    return Gradients(
+    return AccumulatedGradients(
         sums,
         loss,
         small_square=squares / tf.cast(count, tf.float32),

@@ -11,21 +11,21 @@ import tensorflow as tf
 
 from tfx_feeder.common.errors import FeederError
 from tfx_feeder.components.feeder_trainer.feed.base import batch_sizes
-from tfx_feeder.components.feeder_trainer.feed.feed import ExampleFeed
+from tfx_feeder.components.feeder_trainer.feed.feed import Feed
 from tfx_feeder.components.feeder_trainer.model.builder import learning_rate, set_learning_rate
 from tfx_feeder.components.feeder_trainer.model.state import capture, restore
-from tfx_feeder.components.feeder_trainer.schedules.plan import Feedback, Plan
-from tfx_feeder.components.feeder_trainer.schedules.schedule import Segment
+from tfx_feeder.components.feeder_trainer.schedules.plan import EpochResult, Plan
+from tfx_feeder.components.feeder_trainer.schedules.schedule import EpochSpec
 from tfx_feeder.components.feeder_trainer.training import progress
-from tfx_feeder.components.feeder_trainer.training.baseline import Rival
-from tfx_feeder.components.feeder_trainer.training.bottleneck import Monitor
+from tfx_feeder.components.feeder_trainer.training.baseline import BaselineModel
+from tfx_feeder.components.feeder_trainer.training.bottleneck import ThroughputMonitor
 from tfx_feeder.components.feeder_trainer.training.callbacks import (
     TEST_BATCH_HOOKS,
     TRAIN_BATCH_HOOKS,
     needs_every_batch,
 )
-from tfx_feeder.components.feeder_trainer.training.checkpoint import CheckpointFolder
-from tfx_feeder.components.feeder_trainer.training.process_group import Alone, Team
+from tfx_feeder.components.feeder_trainer.training.checkpoint import CheckpointManager
+from tfx_feeder.components.feeder_trainer.training.process_group import ProcessGroup, SingleProcess
 from tfx_feeder.components.feeder_trainer.training.recorder import Recorder
 from tfx_feeder.components.feeder_trainer.training.resume import LoopState, load, save
 from tfx_feeder.components.feeder_trainer.training.train_step import LOSS, CompiledSteps
@@ -64,21 +64,21 @@ class TrainingLoop:
     def __init__(
         self,
         steps: CompiledSteps,
-        feed: ExampleFeed,
+        feed: Feed,
         plan: Plan,
         recorder: Recorder,
         *,
-        validation: ExampleFeed | None = None,
+        validation: Feed | None = None,
         validation_batch_size: int = 256,
         callbacks: Sequence[keras.callbacks.Callback] = (),
         drop_remainder: bool = False,
         steps_per_execution: int | None = None,
         probe: bool = True,
-        checkpoints: CheckpointFolder | None = None,
-        team: Team | None = None,
+        checkpoints: CheckpointManager | None = None,
+        team: ProcessGroup | None = None,
         rate_factor: float = 1.0,
         pace: Callable[[int], str | None] | None = None,
-        rival: Rival | None = None,
+        rival: BaselineModel | None = None,
     ) -> None:
         self._steps = steps
         self._model = steps.model
@@ -90,11 +90,11 @@ class TrainingLoop:
         )
         self._drop_remainder = drop_remainder
         self._steps_per_execution = steps_per_execution
-        self._team = team or Alone()
+        self._team = team or SingleProcess()
         self._rate_factor = rate_factor
         self._pace = pace
         self._rival = rival
-        self._monitor = Monitor(steps, feed, self._team, enabled=probe)
+        self._monitor = ThroughputMonitor(steps, feed, self._team, enabled=probe)
         self._checkpoints = checkpoints
         self._every_train_batch = needs_every_batch(callbacks, TRAIN_BATCH_HOOKS)
         self._every_test_batch = needs_every_batch(callbacks, TEST_BATCH_HOOKS)
@@ -139,7 +139,7 @@ class TrainingLoop:
         self._model.optimizer.finalize_variable_values(self._model.trainable_weights)
         self._callbacks.on_train_end(logs)
 
-    def _begin_phase(self, segment: Segment) -> None:
+    def _begin_phase(self, segment: EpochSpec) -> None:
         self._state.begin_phase(segment)
         self._monitor.begin_phase()
         set_learning_rate(self._model, segment.learning_rate * self._rate_factor)
@@ -158,7 +158,7 @@ class TrainingLoop:
         self._state.phase = None
         self._epochs_open = 0
 
-    def _open(self, upcoming: Sequence[Segment]) -> None:
+    def _open(self, upcoming: Sequence[EpochSpec]) -> None:
         """Opens the stream for epochs to come, where the training stands in the first of them."""
         done = self._state.steps_done * upcoming[0].batch_size
         epochs = [range(segment.start, self._stop(segment)) for segment in upcoming]
@@ -166,11 +166,11 @@ class TrainingLoop:
         self._batches = iter(self._feed.batches(epochs, upcoming[0].batch_size))
         self._epochs_open = len(epochs)
 
-    def _stop(self, segment: Segment) -> int:
+    def _stop(self, segment: EpochSpec) -> int:
         whole = segment.examples // segment.batch_size * segment.batch_size
         return segment.start + whole if self._drop_remainder and whole else segment.stop
 
-    def _run_epoch(self, segment: Segment) -> dict[str, float]:
+    def _run_epoch(self, segment: EpochSpec) -> dict[str, float]:
         state = self._state
         planned = self._stop(segment) - segment.start
         steps = math.ceil(planned / segment.batch_size)
@@ -198,7 +198,7 @@ class TrainingLoop:
         self._callbacks.on_epoch_end(segment.epoch, logs)
         if self._pace and (news := self._pace(segment.epoch + 1)):
             self._recorder.event("pace", news)
-            progress.warn(news)
+            progress.log_warning(news)
         self._stop_if_beaten()
         self._monitor.probe(segment.batch_size, row.step_ms_p50 / 1e3, self._recorder.trained_s)
         input_bound, noise_scale, *values = self._follow_chief(
@@ -206,7 +206,7 @@ class TrainingLoop:
             math.nan if row.noise_scale is None else row.noise_scale,
             *logs.values(),
         )
-        feedback = Feedback(
+        feedback = EpochResult(
             segment,
             learning_rate(self._model) / self._rate_factor,
             dict(zip(logs, values, strict=True)),
@@ -237,10 +237,10 @@ class TrainingLoop:
         ahead = self._plan.ahead()
         if news := self._rival.beaten_by(self._state.to_beat, ahead and ahead[1:]):
             self._recorder.event("early_stop", news)
-            progress.warn(news)
+            progress.log_warning(news)
             self._model.stop_training = True
 
-    def _train(self, segment: Segment, planned: int) -> None:
+    def _train(self, segment: EpochSpec, planned: int) -> None:
         """Trains what is left of an epoch of ``planned`` examples."""
         state = self._state
         steps = math.ceil(planned / segment.batch_size)
@@ -285,7 +285,7 @@ class TrainingLoop:
         set_learning_rate(self._model, rate)
         return rest
 
-    def _call(self, segment: Segment, sizes: Sequence[int]) -> np.ndarray:
+    def _call(self, segment: EpochSpec, sizes: Sequence[int]) -> np.ndarray:
         """Runs one compiled call; the first of a phase may find that the batch does not fit."""
         state = self._state
         if state.phase_fits or segment.batch_size == 1 or self._team.size > 1:
@@ -309,7 +309,7 @@ class TrainingLoop:
             state.phase_fits = True
             return rows
 
-    def _check_loss(self, segment: Segment, rows: np.ndarray) -> None:
+    def _check_loss(self, segment: EpochSpec, rows: np.ndarray) -> None:
         bad = np.flatnonzero(~np.isfinite(rows[:, LOSS]))
         if not len(bad):
             return
@@ -332,7 +332,7 @@ class TrainingLoop:
             return ""
         return f", ids {[str(value) for value in features['id'].numpy().ravel()[:10]]}"
 
-    def _save_if_due(self, segment: Segment | None = None, count: int = 1) -> int:
+    def _save_if_due(self, segment: EpochSpec | None = None, count: int = 1) -> int:
         """Saves the state if it is time; returns how many steps to run until the next time."""
         if self._checkpoints is None:
             return count
@@ -354,9 +354,9 @@ class TrainingLoop:
         return count if left is None else min(count, math.ceil(left / batch_size))
 
     def _tell(
-        self, segment: Segment, step: int, steps: int, speed: float, metrics: dict[str, float]
+        self, segment: EpochSpec, step: int, steps: int, speed: float, metrics: dict[str, float]
     ) -> None:
-        progress.tell(
+        progress.report_progress(
             progress.Progress(
                 epoch=segment.epoch,
                 epochs=self._plan.total_epochs,

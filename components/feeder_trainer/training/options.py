@@ -5,11 +5,11 @@ from dataclasses import dataclass
 
 from tfx_feeder.common.errors import ConfigError
 from tfx_feeder.common.validation import is_integer
-from tfx_feeder.components.feeder_trainer.training.early_stopping import GiveUp
+from tfx_feeder.components.feeder_trainer.training.early_stopping import BaselineEarlyStopping
 
 
 @dataclass(frozen=True, slots=True)
-class Loop:
+class TrainingOptions:
     """Options of the training loop.
 
     Args:
@@ -42,7 +42,7 @@ class Loop:
     checkpoint_dir: str | None = None
     keep_checkpoints: int = 2
     deterministic: bool = False
-    give_up: GiveUp | None = None
+    give_up: BaselineEarlyStopping | None = None
 
     def __post_init__(self) -> None:
         for name in ("max_micro_batch_size", "steps_per_execution", "checkpoint_every_examples"):
@@ -64,8 +64,8 @@ class Loop:
                 expected="a number of seconds above 0",
             )
         if isinstance(self.give_up, Mapping):  # As JSON has it.
-            object.__setattr__(self, "give_up", GiveUp(**self.give_up))
-        if self.give_up is not None and not isinstance(self.give_up, GiveUp):
+            object.__setattr__(self, "give_up", BaselineEarlyStopping(**self.give_up))
+        if self.give_up is not None and not isinstance(self.give_up, BaselineEarlyStopping):
             raise ConfigError("loop give_up", received=self.give_up, expected="a GiveUp")
         if self.class_weight is not None:
             # JSON makes text of the labels.

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 
-class Team(Protocol):
+class ProcessGroup(Protocol):
     """Members of a team decide alike: whatever depends on a clock, the chief decides for all.
 
     Args:
@@ -23,8 +23,8 @@ class Team(Protocol):
         ...
 
 
-class Alone:
-    """A team of one; see ``Team``."""
+class SingleProcess:
+    """A team of one; see ``ProcessGroup``."""
 
     is_chief = True
     size = 1

@@ -53,13 +53,13 @@ class Progress:
         )
 
 
-def tell(progress: Progress) -> None:
+def report_progress(progress: Progress) -> None:
     """Logs one state of progress: INFO at an epoch's end, DEBUG within."""
     level = logging.INFO if progress.done else logging.DEBUG
     LOGGER.log(level, "%s", progress, extra={"progress": progress})
 
 
-def tell_choice(choice: Any) -> None:
+def report_selection(choice: Any) -> None:
     """Logs which strategy was chosen, and why; the record carries it as ``choice``.
 
     Args:
@@ -68,9 +68,9 @@ def tell_choice(choice: Any) -> None:
     text = f"strategy {choice.chosen.strategy}: {choice.chosen.reason}"
     LOGGER.info("%s", text, extra={"choice": choice})
     if choice.warning:
-        warn(choice.warning)
+        log_warning(choice.warning)
 
 
-def warn(sentence: str) -> None:
+def log_warning(sentence: str) -> None:
     """Logs something that the user should know while the training goes on."""
     LOGGER.warning("%s", sentence, extra={"warning": sentence})

@@ -12,8 +12,8 @@ import numpy as np
 import tensorflow as tf
 
 from tfx_feeder import __version__
-from tfx_feeder.components.feeder_trainer.schedules.schedule import Segment
-from tfx_feeder.components.feeder_trainer.training.bottleneck import Ceilings, Verdict
+from tfx_feeder.components.feeder_trainer.schedules.schedule import EpochSpec
+from tfx_feeder.components.feeder_trainer.training.bottleneck import Bottleneck, ThroughputBounds
 from tfx_feeder.components.feeder_trainer.training.gradient_accumulation import noise_scale
 from tfx_feeder.components.feeder_trainer.training.train_step import (
     BIG_SQUARE,
@@ -22,7 +22,13 @@ from tfx_feeder.components.feeder_trainer.training.train_step import (
     STEP_S,
     WAIT_S,
 )
-from tfx_feeder.schemas.training_history import EpochRow, Event, History, PhaseRow, PlacementRow
+from tfx_feeder.schemas.training_history import (
+    EpochRecord,
+    Event,
+    History,
+    PhaseRecord,
+    StrategyRecord,
+)
 
 
 class Recorder:
@@ -36,8 +42,8 @@ class Recorder:
         self._replicas = replicas
         self._began = time.perf_counter()
         self._started_at = datetime.datetime.now(datetime.timezone.utc).isoformat()
-        self._epochs: list[EpochRow] = []
-        self._phases: list[PhaseRow] = []
+        self._epochs: list[EpochRecord] = []
+        self._phases: list[PhaseRecord] = []
         self._events: list[Event] = []
 
     @property
@@ -46,12 +52,12 @@ class Recorder:
         return self._epochs[-1].examples_seen if self._epochs else 0
 
     @property
-    def epochs(self) -> tuple[EpochRow, ...]:
+    def epochs(self) -> tuple[EpochRecord, ...]:
         """Epochs that are over."""
         return tuple(self._epochs)
 
     @property
-    def phases(self) -> tuple[PhaseRow, ...]:
+    def phases(self) -> tuple[PhaseRecord, ...]:
         """Phases that are over."""
         return tuple(self._phases)
 
@@ -72,7 +78,7 @@ class Recorder:
 
     def epoch(
         self,
-        segment: Segment,
+        segment: EpochSpec,
         learning_rate: float,
         steps: np.ndarray,
         *,
@@ -80,7 +86,7 @@ class Recorder:
         examples: int,
         first_step_s: float | None,
         metrics: Mapping[str, float],
-    ) -> EpochRow:
+    ) -> EpochRecord:
         """Takes down an epoch.
 
         Args:
@@ -97,7 +103,7 @@ class Recorder:
         usual = works[1:] if first_step_s is not None and len(works) > 1 else works
         p50, p95 = np.percentile(usual * 1e3, [50, 95])
         sizes = np.full(len(steps), float(segment.batch_size))
-        row = EpochRow(
+        row = EpochRecord(
             epoch=segment.epoch,
             phase=segment.phase,
             learning_rate=learning_rate,
@@ -130,12 +136,12 @@ class Recorder:
 
     def phase(
         self,
-        first: Segment,
+        first: EpochSpec,
         *,
         reason: str,
         metrics: Mapping[str, float],
-        verdict: Verdict,
-        ceilings: Ceilings | None,
+        verdict: Bottleneck,
+        ceilings: ThroughputBounds | None,
     ) -> None:
         """Takes down a phase that is over.
 
@@ -149,7 +155,7 @@ class Recorder:
         rows = [row for row in self._epochs if row.phase == first.phase]
         examples_per_s, input_wait_pct = self.phase_figures(first.phase)
         self._phases.append(
-            PhaseRow(
+            PhaseRecord(
                 phase=first.phase,
                 learning_rate=first.learning_rate,
                 global_batch_size=first.batch_size,
@@ -182,8 +188,8 @@ class Recorder:
         """Puts what ``state`` returned before anything taken down since."""
         self._started_at = state["started_at"]
         self._began -= state["seconds"]
-        self._epochs[:0] = [EpochRow(**row) for row in state["epochs"]]
-        self._phases[:0] = [PhaseRow(**row) for row in state["phases"]]
+        self._epochs[:0] = [EpochRecord(**row) for row in state["epochs"]]
+        self._phases[:0] = [PhaseRecord(**row) for row in state["phases"]]
         events = [Event(**event) for event in state["events"]]
         # A warm start happens in every attempt, but only the first one trained on.
         self._events = events + [event for event in self._events if event not in events]
@@ -198,7 +204,7 @@ class Recorder:
         code_fingerprint: str,
         policy: str = "schedule",
         policy_state: Mapping[str, Any] | None = None,
-        placement: PlacementRow | None = None,
+        placement: StrategyRecord | None = None,
     ) -> History:
         """Returns the whole record; see ``History`` for the arguments."""
         return History(

@@ -10,12 +10,12 @@ import numpy as np
 
 from tfx_feeder.components.feeder_trainer.model.state import capture, restore
 from tfx_feeder.components.feeder_trainer.schedules.plan import Plan
-from tfx_feeder.components.feeder_trainer.schedules.schedule import Segment
+from tfx_feeder.components.feeder_trainer.schedules.schedule import EpochSpec
 from tfx_feeder.components.feeder_trainer.training.callbacks import (
     capture_callbacks,
     restore_callbacks,
 )
-from tfx_feeder.components.feeder_trainer.training.checkpoint import Checkpoint, CheckpointFolder
+from tfx_feeder.components.feeder_trainer.training.checkpoint import Checkpoint, CheckpointManager
 from tfx_feeder.components.feeder_trainer.training.recorder import Recorder
 
 _NO_ROWS = np.empty((0, 6))
@@ -38,7 +38,7 @@ class LoopState:
         stopped: Whether the training was stopped, between two epochs.
     """
 
-    phase: Segment | None = None
+    phase: EpochSpec | None = None
     reason: str = ""
     next_reason: str = "start"
     phase_fits: bool = False
@@ -54,7 +54,7 @@ class LoopState:
         """Steps of this epoch that are done."""
         return len(self.rows)
 
-    def begin_phase(self, first: Segment) -> None:
+    def begin_phase(self, first: EpochSpec) -> None:
         """Opens a phase with its first epoch."""
         self.phase, self.reason, self.phase_fits = first, self.next_reason, False
 
@@ -75,7 +75,7 @@ class LoopState:
 
 
 def save(
-    folder: CheckpointFolder,
+    folder: CheckpointManager,
     state: LoopState,
     examples_seen: int,
     model: keras.Model,
@@ -111,7 +111,7 @@ def save(
 
 
 def load(
-    folder: CheckpointFolder | None, model: keras.Model, plan: Plan, recorder: Recorder
+    folder: CheckpointManager | None, model: keras.Model, plan: Plan, recorder: Recorder
 ) -> LoopState | None:
     """Brings everything back from the newest checkpoint that is whole.
 
@@ -136,7 +136,7 @@ def load(
         checkpoint.examples_seen,
     )
     return LoopState(
-        phase=None if saved["phase"] is None else Segment(**saved["phase"]),
+        phase=None if saved["phase"] is None else EpochSpec(**saved["phase"]),
         reason=saved["reason"],
         next_reason=saved["next_reason"],
         rows=arrays[_ROWS],

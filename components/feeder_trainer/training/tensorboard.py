@@ -4,7 +4,7 @@ import os
 
 import tensorflow as tf
 
-from tfx_feeder.schemas.training_history import EpochRow, History
+from tfx_feeder.schemas.training_history import EpochRecord, History
 
 _FIGURES = ("learning_rate", "global_batch_size", "examples_per_s", "step_ms_p50", "input_wait_pct")
 
@@ -30,7 +30,7 @@ def write_scalars(history: History, log_dir: str) -> None:
     validation.close()
 
 
-def _training_scalars(row: EpochRow) -> dict[str, float]:
+def _training_scalars(row: EpochRecord) -> dict[str, float]:
     figures = {f"feeder/{name}": getattr(row, name) for name in _FIGURES}
     metrics = {k: v for k, v in row.metrics.items() if not k.startswith("val_")}
     return figures | {f"epoch_{name}": value for name, value in metrics.items()}

@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from tfx_feeder.common.errors import ConfigError
 from tfx_feeder.components.feeder_trainer.training.gradient_accumulation import (
-    Gradients,
+    AccumulatedGradients,
     accumulate,
 )
 
@@ -214,14 +214,16 @@ class CompiledSteps:
             tf.float64,
         )
 
-    def _gradients(self, x: Any, y: Any, weight: Any) -> Gradients:
+    def _gradients(self, x: Any, y: Any, weight: Any) -> AccumulatedGradients:
         model = self.model
         with tf.GradientTape() as tape:
             y_pred = model(x, training=True)
             loss = self._loss(x, y, y_pred, weight, training=True)
             scaled = model.optimizer.scale_loss(loss)
         self._update_metrics(x, y, y_pred, weight, loss)
-        return Gradients(tape.gradient(scaled, model.trainable_weights), tf.cast(loss, tf.float32))
+        return AccumulatedGradients(
+            tape.gradient(scaled, model.trainable_weights), tf.cast(loss, tf.float32)
+        )
 
     def _evaluate_batch(self, batch: tuple, size: tf.Tensor) -> None:
         del size

@@ -5,7 +5,7 @@ from typing import Any
 
 import keras
 
-from tfx_feeder.components.feeder_trainer.feed.base import ExampleFeed, batch_sizes
+from tfx_feeder.components.feeder_trainer.feed.base import Feed, batch_sizes
 from tfx_feeder.components.feeder_trainer.training.train_step import CompiledSteps
 
 _PASSES = 1000
@@ -21,7 +21,7 @@ class Validation:
         batch_size: Examples in a batch.
     """
 
-    def __init__(self, steps: CompiledSteps, feed: ExampleFeed, batch_size: int) -> None:
+    def __init__(self, steps: CompiledSteps, feed: Feed, batch_size: int) -> None:
         self._steps = steps
         self._feed = feed
         self._batch_size = batch_size

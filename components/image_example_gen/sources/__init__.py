@@ -5,13 +5,13 @@ from collections.abc import Callable, Mapping
 from typing import Any, cast
 
 from tfx_feeder.common.errors import DataError
-from tfx_feeder.components.image_example_gen.files import Location, locate
+from tfx_feeder.components.image_example_gen.files import Match, locate
 from tfx_feeder.components.image_example_gen.sources import cifar10, idx, manifest
 from tfx_feeder.components.image_example_gen.sources.arrays import open_arrays
 from tfx_feeder.components.image_example_gen.sources.base import Source
 from tfx_feeder.components.image_example_gen.sources.class_folders import ClassFolders
 
-_OPENERS: dict[str, Callable[[Location, str | None], Source]] = {
+_OPENERS: dict[str, Callable[[Match, str | None], Source]] = {
     "class_folders": ClassFolders.open,
     "manifest": manifest.Manifest.open,
     "arrays": open_arrays,
@@ -37,14 +37,14 @@ def open_sources(base: str, patterns: Mapping[str, str], kind: str = "auto") -> 
     sources: dict[str, Any] = {}
     for split, pattern in patterns.items():
         location = locate(base, pattern)
-        opener = _OPENERS[recognise(location) if kind == "auto" else kind]
+        opener = _OPENERS[detect_format(location) if kind == "auto" else kind]
         sources[split] = opener(location, split if len(patterns) > 1 else None)
     if all(isinstance(source, manifest.Manifest) for source in sources.values()):
         return cast(dict[str, Source], manifest.align(sources))
     return sources
 
 
-def recognise(location: Location) -> str:
+def detect_format(location: Match) -> str:
     """Tells the kind of a source by the names of its files.
 
     Raises:
@@ -71,5 +71,5 @@ def recognise(location: Location) -> str:
     )
 
 
-def _ending(location: Location, suffix: str) -> list[str]:
+def _ending(location: Match, suffix: str) -> list[str]:
     return [path for path in location.files if path.endswith(suffix)]

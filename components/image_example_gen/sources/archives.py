@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from tfx_feeder.common.errors import DataError
-from tfx_feeder.components.image_example_gen.classes import merge_names, names_of
+from tfx_feeder.components.image_example_gen.classes import class_names_from_labels, merge_names
 from tfx_feeder.components.image_example_gen.examples import RESERVED
 from tfx_feeder.components.image_example_gen.rejections import Rejection
-from tfx_feeder.components.image_example_gen.sources.array_stream import Member
+from tfx_feeder.components.image_example_gen.sources.array_stream import ArrayFile
 from tfx_feeder.components.image_example_gen.sources.base import ImageBatch, Item
 
 _SLICE_BYTES = 4 << 20
@@ -19,7 +19,7 @@ _LABELS_PER_SLICE = 65_536
 
 
 @dataclass(frozen=True, slots=True)
-class Archive:
+class ImageArrays:
     """Parallel arrays of one length.
 
     Args:
@@ -31,9 +31,9 @@ class Archive:
         DataError: The arrays do not fit each other, or are of another type.
     """
 
-    images: Member
-    labels: Member
-    features: Mapping[str, Member] = field(default_factory=dict)
+    images: ArrayFile
+    labels: ArrayFile
+    features: Mapping[str, ArrayFile] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         images, labels = self.images.open(), self.labels.open()
@@ -68,11 +68,13 @@ class ArrayArchives:
         archives: All with the same columns.
     """
 
-    archives: tuple[Archive, ...]
+    archives: tuple[ImageArrays, ...]
 
     def class_names(self) -> tuple[str, ...]:
         """Returns the classes that the labels name."""
-        return merge_names([names_of(_distinct(archive.labels)) for archive in self.archives])
+        return merge_names(
+            [class_names_from_labels(_distinct(archive.labels)) for archive in self.archives]
+        )
 
     def files(self) -> Iterator[str]:
         """Yields the files that hold the arrays."""
@@ -83,11 +85,11 @@ class ArrayArchives:
         )
         yield from dict.fromkeys(member.path for member in members)
 
-    def chunks(self) -> Iterator[Archive]:
+    def chunks(self) -> Iterator[ImageArrays]:
         """Yields the archives."""
         yield from self.archives
 
-    def read(self, chunk: Archive) -> Iterator[Item]:
+    def read(self, chunk: ImageArrays) -> Iterator[Item]:
         """Yields the images slice by slice; what a damaged archive lacks is rejected."""
         members = (chunk.images, chunk.labels, *chunk.features.values())
         streams = [member.open() for member in members]
@@ -118,7 +120,7 @@ class ArrayArchives:
                 return
 
 
-def _distinct(member: Member) -> set[int | str]:
+def _distinct(member: ArrayFile) -> set[int | str]:
     stream = member.open()
     found: set[int | str] = set()
     for start in range(0, stream.shape[0], _LABELS_PER_SLICE):

@@ -65,7 +65,7 @@ class ArrayStream:
 
 
 @dataclass(frozen=True, slots=True)
-class Member:
+class ArrayFile:
     """One array on disk: an ``.npy`` file, a member of an ``.npz`` file, or an IDX file.
 
     Args:

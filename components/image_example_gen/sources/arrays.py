@@ -3,14 +3,14 @@
 import posixpath
 
 from tfx_feeder.common.errors import DataError
-from tfx_feeder.components.image_example_gen.files import Location
-from tfx_feeder.components.image_example_gen.sources.archives import Archive, ArrayArchives
-from tfx_feeder.components.image_example_gen.sources.array_stream import Member, npz_names
+from tfx_feeder.components.image_example_gen.files import Match
+from tfx_feeder.components.image_example_gen.sources.archives import ArrayArchives, ImageArrays
+from tfx_feeder.components.image_example_gen.sources.array_stream import ArrayFile, npz_names
 
 _KERAS_PARTS = {"train": ("train",), "eval": ("test",), "test": ("test",)}
 
 
-def open_arrays(location: Location, split: str | None = None) -> ArrayArchives:
+def open_arrays(location: Match, split: str | None = None) -> ArrayArchives:
     """Opens every ``.npz`` file, and the ``.npy`` files as one more archive.
 
     Arrays ``images`` and ``labels`` are needed; others of the same length become columns. The
@@ -33,26 +33,26 @@ def open_arrays(location: Location, split: str | None = None) -> ArrayArchives:
     ]
     loose = [path for path in location.files if path.endswith(".npy")]
     if loose:
-        members = {posixpath.basename(path).removesuffix(".npy"): Member(path) for path in loose}
+        members = {posixpath.basename(path).removesuffix(".npy"): ArrayFile(path) for path in loose}
         found.append(_pair(members, posixpath.dirname(loose[0])))
     if not found:
         raise DataError(f"{location.root}: no .npz or .npy file.")
     return ArrayArchives(tuple(found))
 
 
-def _open_npz(path: str, split: str | None) -> list[Archive]:
+def _open_npz(path: str, split: str | None) -> list[ImageArrays]:
     names = npz_names(path)
-    members = {name: Member(path, name) for name in names}
+    members = {name: ArrayFile(path, name) for name in names}
     if not {"x_train", "y_train", "x_test", "y_test"} <= members.keys():
         return [_pair(members, path)]
     if split is not None and split not in _KERAS_PARTS:
         known = ", ".join(_KERAS_PARTS)
         raise DataError(f"{path}: which half is split {split!r}? Name the splits {known}.")
     parts = _KERAS_PARTS[split] if split is not None else ("train", "test")
-    return [Archive(members[f"x_{part}"], members[f"y_{part}"]) for part in parts]
+    return [ImageArrays(members[f"x_{part}"], members[f"y_{part}"]) for part in parts]
 
 
-def _pair(members: dict[str, Member], where: str) -> Archive:
+def _pair(members: dict[str, ArrayFile], where: str) -> ImageArrays:
     if missing := {"images", "labels"} - members.keys():
         raise DataError(
             f"{where}: no array {min(missing)!r}. Found: {', '.join(sorted(members)) or 'nothing'}."
@@ -60,4 +60,4 @@ def _pair(members: dict[str, Member], where: str) -> Archive:
     images, labels = members.pop("images"), members.pop("labels")
     length = images.open().shape[0]
     columns = {name: m for name, m in members.items() if m.open().shape[0] == length}
-    return Archive(images, labels, columns)
+    return ImageArrays(images, labels, columns)

@@ -13,7 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfx_feeder.common.errors import DataError
-from tfx_feeder.components.image_example_gen.files import Location
+from tfx_feeder.components.image_example_gen.files import Match
 from tfx_feeder.components.image_example_gen.rejections import Rejection
 from tfx_feeder.components.image_example_gen.sources.base import ImageBatch, Item
 
@@ -55,7 +55,7 @@ class Cifar10:
     batches: tuple[str, ...]
 
     @classmethod
-    def open(cls, location: Location, split: str | None = None) -> "Cifar10":
+    def open(cls, location: Match, split: str | None = None) -> "Cifar10":
         """Takes the batches among the matches; the pattern tells training from test.
 
         Raises:

@@ -25,10 +25,10 @@ class ClassFolders:
         location: The folders, or the files in them, that the pattern matched.
     """
 
-    location: files.Location
+    location: files.Match
 
     @classmethod
-    def open(cls, location: files.Location, split: str | None = None) -> "ClassFolders":
+    def open(cls, location: files.Match, split: str | None = None) -> "ClassFolders":
         """Makes sure that there is an image to read.
 
         Raises:

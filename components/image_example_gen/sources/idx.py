@@ -4,14 +4,14 @@ import posixpath
 import re
 
 from tfx_feeder.common.errors import DataError
-from tfx_feeder.components.image_example_gen.files import Location
-from tfx_feeder.components.image_example_gen.sources.archives import Archive, ArrayArchives
-from tfx_feeder.components.image_example_gen.sources.array_stream import Member
+from tfx_feeder.components.image_example_gen.files import Match
+from tfx_feeder.components.image_example_gen.sources.archives import ArrayArchives, ImageArrays
+from tfx_feeder.components.image_example_gen.sources.array_stream import ArrayFile
 
 NAME = re.compile(r"(?P<set>.*?)-?(?P<part>images|labels)[-.]idx[134]-ubyte(?:\.gz)?")
 
 
-def open_idx(location: Location, split: str | None = None) -> ArrayArchives:
+def open_idx(location: Match, split: str | None = None) -> ArrayArchives:
     """Pairs ``*-images-idx3-ubyte`` with ``*-labels-idx1-ubyte``.
 
     Args:
@@ -22,14 +22,14 @@ def open_idx(location: Location, split: str | None = None) -> ArrayArchives:
     Raises:
         DataError: One half of a pair is missing or unreadable.
     """
-    pairs: dict[str, dict[str, Member]] = {}
+    pairs: dict[str, dict[str, ArrayFile]] = {}
     for path in location.files:
         if match := NAME.fullmatch(posixpath.basename(path)):
-            pairs.setdefault(match["set"], {}).setdefault(match["part"], Member(path))
+            pairs.setdefault(match["set"], {}).setdefault(match["part"], ArrayFile(path))
     if not pairs:
         raise DataError(f"{location.root}: no file named like train-images-idx3-ubyte.")
     for name, pair in pairs.items():
         if missing := {"images", "labels"} - pair.keys():
             have = next(iter(pair.values()))
             raise DataError(f"{have}: the {min(missing)} of {name or 'this set'} are missing.")
-    return ArrayArchives(tuple(Archive(p["images"], p["labels"]) for p in pairs.values()))
+    return ArrayArchives(tuple(ImageArrays(p["images"], p["labels"]) for p in pairs.values()))

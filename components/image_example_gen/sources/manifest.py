@@ -9,9 +9,9 @@ from itertools import islice
 import tensorflow as tf
 
 from tfx_feeder.common.errors import DataError
-from tfx_feeder.components.image_example_gen.classes import names_of
+from tfx_feeder.components.image_example_gen.classes import class_names_from_labels
 from tfx_feeder.components.image_example_gen.examples import RESERVED
-from tfx_feeder.components.image_example_gen.files import Location
+from tfx_feeder.components.image_example_gen.files import Match
 from tfx_feeder.components.image_example_gen.rejections import Rejection
 from tfx_feeder.components.image_example_gen.sources.base import ImageFile, Item
 
@@ -38,7 +38,7 @@ class Manifest:
     types: Mapping[str, int]
 
     @classmethod
-    def open(cls, location: Location, split: str | None = None) -> "Manifest":
+    def open(cls, location: Match, split: str | None = None) -> "Manifest":
         """Reads the tables once, for the classes and the types of the columns.
 
         Raises:
@@ -59,7 +59,7 @@ class Manifest:
                     del values["path"]
                     for name, value in values.items():
                         types[name] = _widen(types.get(name, 0), value)
-        return cls(tables, names_of(labels - {""}), types)
+        return cls(tables, class_names_from_labels(labels - {""}), types)
 
     def class_names(self) -> tuple[str, ...]:
         """Returns the classes that the labels name."""

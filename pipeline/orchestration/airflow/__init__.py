@@ -13,9 +13,9 @@ from tfx_feeder.pipeline.orchestration.airflow.dag import make_dag
 from tfx_feeder.pipeline.orchestration.airflow.options import (
     DAY_OF_RUN,
     REFERENCE_OPTIONS,
-    Limits,
     RunOption,
-    Wait,
+    Sensor,
+    Timeouts,
 )
 from tfx_feeder.pipeline.orchestration.airflow.runtimes import Bash, Kubernetes, Runtime
 
@@ -24,9 +24,9 @@ __all__ = [
     "REFERENCE_OPTIONS",
     "Bash",
     "Kubernetes",
-    "Limits",
     "RunOption",
     "Runtime",
-    "Wait",
+    "Sensor",
+    "Timeouts",
     "make_dag",
 ]

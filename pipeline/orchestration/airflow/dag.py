@@ -22,7 +22,7 @@ except ImportError:  # Airflow 2
 
 from tfx_feeder.common.errors import ConfigError
 from tfx_feeder.pipeline.orchestration import compiled_pipeline
-from tfx_feeder.pipeline.orchestration.airflow.options import Limits, RunOption, Wait
+from tfx_feeder.pipeline.orchestration.airflow.options import RunOption, Sensor, Timeouts
 from tfx_feeder.pipeline.orchestration.airflow.runtimes import NO_RESOURCES, NOT_BLESSED, Runtime
 from tfx_feeder.pipeline.orchestration.resources import Resources
 
@@ -38,12 +38,12 @@ def make_dag(
     compile_options: Sequence[str],
     start_date: datetime,
     run_options: Sequence[RunOption] = (),
-    waits: Sequence[Wait] = (),
+    waits: Sequence[Sensor] = (),
     retrain_options: Sequence[str] | None = None,
     schedule: Any = None,
     catchup: bool = False,
     accelerator_pool: str | None = None,
-    limits: Limits | None = None,
+    limits: Timeouts | None = None,
     **dag_arguments: Any,
 ) -> DAG:
     """Makes the DAG of a pipeline: one run at a time, each node a task.
@@ -69,7 +69,7 @@ def make_dag(
     Raises:
         ConfigError: There is no compiled pipeline, or something does not fit it.
     """
-    limits = limits or Limits()
+    limits = limits or Timeouts()
     file = compiled_pipeline.read(compiled)
     _check(runs, compile_options)
     for node in (*limits.nodes_s, *getattr(runtime, "nodes", ())):
@@ -147,10 +147,10 @@ def _about_data(options: Sequence[str]) -> list[str]:
     return kept
 
 
-def _decision_wait(options: Sequence[str], decision: str) -> Wait:
+def _decision_wait(options: Sequence[str], decision: str) -> Sensor:
     decide = f"tfx-feeder retrain --decide --json {shlex.join(options)}"
     script = f'mkdir -p "$(dirname "$0")" && exec {decide} > "$0"'
-    return Wait("retrain_decision", ["bash", "-c", script, decision], every_s=300)
+    return Sensor("retrain_decision", ["bash", "-c", script, decision], every_s=300)
 
 
 def _compile_script(options: Sequence[str], run_options: Sequence[RunOption]) -> str:
@@ -178,7 +178,7 @@ def _check(runs: Path, options: Sequence[str]) -> None:
         )
 
 
-def _lateness(limits: Limits) -> tuple[dict[str, Any], dict[str, Any]]:
+def _lateness(limits: Timeouts) -> tuple[dict[str, Any], dict[str, Any]]:
     """Returns the arguments of a DAG, and of its tasks, that tell when a run is late."""
     if limits.late_s is None:
         return {}, {}

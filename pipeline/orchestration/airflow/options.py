@@ -59,7 +59,7 @@ REFERENCE_OPTIONS = (RunOption("span", "integer"), RunOption("schedule"), RunOpt
 
 
 @dataclass(frozen=True, slots=True)
-class Wait:
+class Sensor:
     """A command that says whether a run may go on; such as one that looks for a new span.
 
     On workers it is asked again until it says yes. In pods it is asked once, and the run is skipped
@@ -85,7 +85,7 @@ class Wait:
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class Timeouts:
     """How often a node is tried, and how long things may take.
 
     Args:

@@ -17,7 +17,7 @@ except ImportError:  # Airflow 2 without the provider
     from airflow.operators.bash import BashOperator
     from airflow.sensors.bash import BashSensor
 
-from tfx_feeder.pipeline.orchestration.airflow.options import Wait
+from tfx_feeder.pipeline.orchestration.airflow.options import Sensor
 from tfx_feeder.pipeline.orchestration.resources import Resources
 
 NOT_BLESSED = 3
@@ -41,7 +41,7 @@ class Runtime(Protocol):
         """
         ...
 
-    def wait(self, wait: Wait) -> Any:
+    def wait(self, wait: Sensor) -> Any:
         """Returns a task that waits."""
         ...
 
@@ -79,7 +79,7 @@ class Bash:
             **arguments,
         )
 
-    def wait(self, wait: Wait) -> Any:
+    def wait(self, wait: Sensor) -> Any:
         """Returns a ``BashSensor``, which leaves its worker between two tries."""
         # The sensor's own ``env`` would replace the worker's environment.
         exports = "".join(f"export {name}={shlex.quote(v)}\n" for name, v in self.env.items())
@@ -141,7 +141,7 @@ class Kubernetes:
             **{**self.pod, **of_node, **arguments},
         )
 
-    def wait(self, wait: Wait) -> Any:
+    def wait(self, wait: Sensor) -> Any:
         """Returns a task that is skipped if the answer is not yet."""
         timeout = timedelta(seconds=wait.timeout_s)
         return self.task(

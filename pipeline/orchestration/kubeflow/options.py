@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tfx_feeder.common.errors import ConfigError
-from tfx_feeder.pipeline.orchestration.compiled_pipeline import PipelineFile
+from tfx_feeder.pipeline.orchestration.compiled_pipeline import CompiledPipeline
 from tfx_feeder.pipeline.orchestration.kubernetes.cluster import Cluster
 
 
@@ -74,7 +74,7 @@ class Kubeflow:
         """Folder of what runs compile and decide."""
         return f"{self.mount}/kubeflow"
 
-    def check(self, file: PipelineFile) -> None:
+    def check(self, file: CompiledPipeline) -> None:
         """Sees that a pipeline can run so.
 
         Raises:

@@ -20,14 +20,14 @@ from kfp import compiler, dsl, kubernetes
 from tfx_feeder.common.errors import ConfigError
 from tfx_feeder.pipeline.metadata.env import PASSWORD_VARIABLE, STORE_VARIABLE
 from tfx_feeder.pipeline.orchestration import compiled_pipeline
-from tfx_feeder.pipeline.orchestration.compiled_pipeline import PipelineFile
+from tfx_feeder.pipeline.orchestration.compiled_pipeline import CompiledPipeline
 from tfx_feeder.pipeline.orchestration.kubeflow import steps
 from tfx_feeder.pipeline.orchestration.kubeflow.options import Kubeflow
-from tfx_feeder.pipeline.orchestration.kubeflow.steps import ANSWER, YES, Step
+from tfx_feeder.pipeline.orchestration.kubeflow.steps import ANSWER, YES, ContainerStep
 from tfx_feeder.pipeline.orchestration.kubernetes.cluster import Cluster
 
 
-def write_spec(file: PipelineFile, options: Kubeflow, path: Path) -> None:
+def write_spec(file: CompiledPipeline, options: Kubeflow, path: Path) -> None:
     """Compiles a pipeline for Kubeflow Pipelines.
 
     Args:
@@ -43,7 +43,7 @@ def write_spec(file: PipelineFile, options: Kubeflow, path: Path) -> None:
     compiler.Compiler().compile(_pipeline(file, options), str(path))
 
 
-def _pipeline(file: PipelineFile, options: Kubeflow) -> Any:
+def _pipeline(file: CompiledPipeline, options: Kubeflow) -> Any:
     def body(*values: Any) -> None:
         given = dict(zip(options.run_options, values, strict=True))
         if not file.exit_handlers:
@@ -57,7 +57,7 @@ def _pipeline(file: PipelineFile, options: Kubeflow) -> Any:
     return dsl.pipeline(name=_name(file.name), description=f"The TFX pipeline {file.name}.")(body)
 
 
-def _decided(file: PipelineFile, options: Kubeflow, given: dict[str, Any]) -> None:
+def _decided(file: CompiledPipeline, options: Kubeflow, given: dict[str, Any]) -> None:
     if options.retrain_options is None:
         _nodes(file, options, given)
         return
@@ -66,7 +66,7 @@ def _decided(file: PipelineFile, options: Kubeflow, given: dict[str, Any]) -> No
         _nodes(file, options, given)
 
 
-def _nodes(file: PipelineFile, options: Kubeflow, given: dict[str, Any]) -> None:
+def _nodes(file: CompiledPipeline, options: Kubeflow, given: dict[str, Any]) -> None:
     first = []
     if options.compile_options is not None:
         first.append(_task(file, options, steps.compile_anew(options), given))
@@ -81,7 +81,10 @@ def _nodes(file: PipelineFile, options: Kubeflow, given: dict[str, Any]) -> None
 
 
 def _task(
-    file: PipelineFile, options: Kubeflow, step: Step, given: dict[str, Any] | None = None
+    file: CompiledPipeline,
+    options: Kubeflow,
+    step: ContainerStep,
+    given: dict[str, Any] | None = None,
 ) -> Any:
     task = _component(options.image, step)(**(given or {}))
     task.set_display_name(step.name)
@@ -109,7 +112,7 @@ def _task(
     return task
 
 
-def _component(image: str, step: Step) -> Callable[..., Any]:
+def _component(image: str, step: ContainerStep) -> Callable[..., Any]:
     def container(*placeholders: Any) -> Any:
         return dsl.ContainerSpec(
             image=image,

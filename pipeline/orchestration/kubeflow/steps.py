@@ -31,7 +31,7 @@ _RUN_MEMBER = "exec tfx-feeder worker --no-work-ok"
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class ContainerStep:
     """A container of a run.
 
     Args:
@@ -56,13 +56,13 @@ class Step:
     labels: Mapping[str, str] = field(default_factory=dict)
 
 
-def decide(options: Kubeflow) -> Step:
+def decide(options: Kubeflow) -> ContainerStep:
     """Decides whether to retrain, and on what."""
     script = _DECIDE.format(options=shlex.join(options.retrain_options or ()))
-    return Step("decide", script, (_decision(options),), output=ANSWER)
+    return ContainerStep("decide", script, (_decision(options),), output=ANSWER)
 
 
-def compile_anew(options: Kubeflow) -> Step:
+def compile_anew(options: Kubeflow) -> ContainerStep:
     """Compiles the pipeline with the parameters of the run."""
     arguments = [_file(options)]
     words = [shlex.join(options.compile_options or ())]
@@ -74,29 +74,31 @@ def compile_anew(options: Kubeflow) -> Step:
         flag = f'"--{name.replace("_", "-")}={value}"'
         words.append(f"${{{position}:+{flag}}}")
     script = _COMPILE.format(options=" ".join(words))
-    return Step("compile", script, tuple(arguments), tuple(options.run_options))
+    return ContainerStep("compile", script, tuple(arguments), tuple(options.run_options))
 
 
-def run_node(options: Kubeflow, node: str, *, is_last: bool = False) -> Step:
+def run_node(options: Kubeflow, node: str, *, is_last: bool = False) -> ContainerStep:
     """Runs a node; as the chief, where it has a cluster."""
     script = (_RUN_LAST if is_last else _RUN).format(node=shlex.quote(node))
-    step = Step(node, script, (_file(options), RUN_ID), node=node)
+    step = ContainerStep(node, script, (_file(options), RUN_ID), node=node)
     cluster = options.clusters.get(node)
     return step if cluster is None else _joining(step, cluster, *cluster.members[0])
 
 
-def run_members(options: Kubeflow, node: str) -> list[Step]:
+def run_members(options: Kubeflow, node: str) -> list[ContainerStep]:
     """Run the other machines that train with a node."""
     cluster = options.clusters.get(node)
     if cluster is None:
         return []
     return [
-        _joining(Step(f"{node} {type_} {index}", _RUN_MEMBER, node=node), cluster, type_, index)
+        _joining(
+            ContainerStep(f"{node} {type_} {index}", _RUN_MEMBER, node=node), cluster, type_, index
+        )
         for type_, index in cluster.members[1:]
     ]
 
 
-def _joining(step: Step, cluster: Cluster, type_: str, index: int) -> Step:
+def _joining(step: ContainerStep, cluster: Cluster, type_: str, index: int) -> ContainerStep:
     return dataclasses.replace(
         step, variables=cluster.environment(type_, index), labels=cluster.labels(type_, index)
     )

@@ -10,8 +10,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from tfx_feeder.common.errors import ConfigError
-from tfx_feeder.components.feeder_trainer.distribution.cluster import TYPES, VARIABLE, Task
-from tfx_feeder.components.feeder_trainer.distribution.launcher.rendezvous import JOB
+from tfx_feeder.components.feeder_trainer.distribution.cluster import TYPES, VARIABLE, ClusterTask
+from tfx_feeder.components.feeder_trainer.distribution.launcher.rendezvous import (
+    RENDEZVOUS_VARIABLE,
+)
 from tfx_feeder.components.feeder_trainer.distribution.options import AUTO, STRATEGIES, Strategy
 
 CHIEF = "chief"
@@ -136,7 +138,7 @@ class Cluster:
             type_: tuple(f"{self.host(type_, each)}:{self.port}" for each in range(count))
             for type_, count in self.counts.items()
         }
-        return Task(addresses, type_, index).to_json()
+        return ClusterTask(addresses, type_, index).to_json()
 
     def environment(self, type_: str, index: int) -> dict[str, str]:
         """Returns the environment variables of a member.
@@ -144,7 +146,7 @@ class Cluster:
         Raises:
             ConfigError: There is no such member.
         """
-        return {VARIABLE: self.tf_config(type_, index), JOB: self.job}
+        return {VARIABLE: self.tf_config(type_, index), RENDEZVOUS_VARIABLE: self.job}
 
     def labels(self, type_: str, index: int) -> dict[str, str]:
         """Returns the labels of a member's pod."""

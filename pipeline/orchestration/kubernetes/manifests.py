@@ -4,10 +4,12 @@ import json
 from dataclasses import dataclass, field
 from typing import Any
 
-from tfx_feeder.common.durations import read_duration
+from tfx_feeder.common.durations import parse_duration
 from tfx_feeder.common.errors import ConfigError
 from tfx_feeder.components.feeder_trainer.distribution.cluster import VARIABLE
-from tfx_feeder.components.feeder_trainer.distribution.launcher.rendezvous import JOB
+from tfx_feeder.components.feeder_trainer.distribution.launcher.rendezvous import (
+    RENDEZVOUS_VARIABLE,
+)
 from tfx_feeder.pipeline.metadata.env import PASSWORD_VARIABLE, STORE_VARIABLE
 from tfx_feeder.pipeline.orchestration.kubernetes.cluster import (
     CHIEF,
@@ -61,7 +63,7 @@ class Pods:
         for name in ("image", "claim"):
             if not getattr(self, name):
                 raise ConfigError(name, received="", expected=f"the name of the {name}")
-        read_duration("timeout", self.timeout)
+        parse_duration("timeout", self.timeout)
 
 
 def jobs(cluster: Cluster, pods: Pods) -> list[dict[str, Any]]:
@@ -88,7 +90,7 @@ def tfjob(cluster: Cluster, pods: Pods) -> list[dict[str, Any]]:
             "restartPolicy": "OnFailure",
             "template": {
                 "metadata": {"annotations": _NO_PROXY},
-                "spec": _pod(pods, type_, [_env(JOB, cluster.job)], cluster.port),
+                "spec": _pod(pods, type_, [_env(RENDEZVOUS_VARIABLE, cluster.job)], cluster.port),
             },
         }
         for type_, count in cluster.counts.items()
@@ -113,7 +115,7 @@ def _job(cluster: Cluster, pods: Pods, type_: str) -> dict[str, Any]:
     env = [
         {"name": _INDEX, "valueFrom": index},
         _env(VARIABLE, json.dumps(config)),
-        _env(JOB, cluster.job),
+        _env(RENDEZVOUS_VARIABLE, cluster.job),
     ]
     labels = {CLUSTER_LABEL: cluster.name, TYPE_LABEL: type_}
     return {

@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import replace
 
-from tfx_feeder.pipeline.report.charts.base import Chart, Spec
+from tfx_feeder.pipeline.report.charts.base import Spec, VegaChart
 
 MOST_DOTS = 40
 """Epochs up to which each has a dot; a single one would be no line at all."""
@@ -44,7 +44,7 @@ def settings_axis(values: Sequence[float]) -> Spec:
     return upright({"zero": True}, few)
 
 
-def stacked(charts: Sequence[Chart]) -> list[Chart]:
+def stacked(charts: Sequence[VegaChart]) -> list[VegaChart]:
     """Names the shared axis below the last chart only."""
     *above, last = charts
     bare = {"x": {**EXAMPLES_SEEN, "title": None}}

@@ -13,7 +13,7 @@ Spec = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
-class Chart:
+class VegaChart:
     """A chart.
 
     Args:
@@ -49,7 +49,7 @@ def colors(of: Mapping[str, str]) -> Spec:
     return {"type": "nominal", "title": None, "scale": scale}
 
 
-def told(field: str, form: str = "", title: str = "") -> Spec:
+def tooltip(field: str, form: str = "", title: str = "") -> Spec:
     """Returns a line of a tooltip.
 
     Args:
@@ -67,7 +67,7 @@ def names_axis(field: str) -> Spec:
     return {"field": field, "type": "nominal", "title": None, "sort": None, "axis": axis}
 
 
-def pointed_at(opacity: float, *, otherwise: float = 0, fields: tuple[str, ...] = ()) -> Spec:
+def hover_selection(opacity: float, *, otherwise: float = 0, fields: tuple[str, ...] = ()) -> Spec:
     """Returns parameters and opacity of marks of which the nearest to the pointer is shown.
 
     Args:

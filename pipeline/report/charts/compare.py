@@ -10,14 +10,21 @@ from tfx_feeder.pipeline.report.charts.axes import (
     stacked,
     upright,
 )
-from tfx_feeder.pipeline.report.charts.base import Chart, Spec, colors, pointed_at, series, told
+from tfx_feeder.pipeline.report.charts.base import (
+    Spec,
+    VegaChart,
+    colors,
+    hover_selection,
+    series,
+    tooltip,
+)
 from tfx_feeder.pipeline.report.charts.rows import metric_names
 from tfx_feeder.schemas.training_history import History
 
 _FROM_ZERO = upright({"zero": True})
 
 
-def compared_charts(histories: Mapping[str, History], runs: Sequence[str]) -> list[Chart]:
+def compared_charts(histories: Mapping[str, History], runs: Sequence[str]) -> list[VegaChart]:
     """Returns metrics, settings, throughput and waits; data: ``epochs``, ``settings``.
 
     Args:
@@ -42,7 +49,9 @@ def compared_charts(histories: Mapping[str, History], runs: Sequence[str]) -> li
         ("speed", "Examples per second", speed({"speed": "examples/s"})),
         ("wait", "Waiting for input, percent of the time", speed({"wait": "waited, %"})),
     ]
-    return stacked([Chart(id, title, f"{title} of every run.", spec) for id, title, spec in charts])
+    return stacked(
+        [VegaChart(id, title, f"{title} of every run.", spec) for id, title, spec in charts]
+    )
 
 
 def _of_runs(
@@ -65,9 +74,9 @@ def _of_runs(
         {"mark": mark, "encoding": {"y": {"field": field}, "color": color}}
         for field, mark in zip(fields, styles, strict=False)
     ]
-    shown = pointed_at(1, otherwise=0.8 if dots else 0)
-    place = [told("run"), told("epoch", ",d"), told("x", ",d", "examples seen")]
-    values = [told(field, ".4~g", label) for field, label in fields.items()]
+    shown = hover_selection(1, otherwise=0.8 if dots else 0)
+    place = [tooltip("run"), tooltip("epoch", ",d"), tooltip("x", ",d", "examples seen")]
+    values = [tooltip(field, ".4~g", label) for field, label in fields.items()]
     first = {"y": {"field": next(iter(fields))}, "color": color, "tooltip": [*place, *values]}
     points = {
         "mark": {"type": "point", "filled": True, "size": 30},

@@ -2,9 +2,9 @@
 
 from collections.abc import Sequence
 
-from tfx_feeder.pipeline.report.charts.base import Chart, colors, names_axis, number, told
-from tfx_feeder.pipeline.report.facts import Version
-from tfx_feeder.schemas.training_history import CandidateRow
+from tfx_feeder.pipeline.report.charts.base import VegaChart, colors, names_axis, number, tooltip
+from tfx_feeder.pipeline.report.facts import ServedVersion
+from tfx_feeder.schemas.training_history import CandidateRecord
 
 _ROW_PX = 34
 _STATES = {
@@ -17,7 +17,7 @@ _STATES = {
 _JUDGED = {True: "blessed", False: "not blessed", None: "not evaluated"}
 
 
-def candidates_chart(candidates: Sequence[CandidateRow]) -> Chart | None:
+def candidates_chart(candidates: Sequence[CandidateRecord]) -> VegaChart | None:
     """Returns what was predicted for the strategies against what happened."""
     rows = [
         {
@@ -36,14 +36,14 @@ def candidates_chart(candidates: Sequence[CandidateRow]) -> Chart | None:
     color = colors({"predicted, with its range": "$series0", "took": "$series3"})
     predicted, took = ({"datum": name, **color} for name in color["scale"]["domain"])
     x = {"type": "quantitative", "title": "seconds", "scale": {"zero": True}}
-    seconds = [told(n, ".4~g", f"{n}, s") for n in ("predicted", "low", "high", "took")]
+    seconds = [tooltip(n, ".4~g", f"{n}, s") for n in ("predicted", "low", "high", "took")]
     spread = {"x": {"field": "low", **x}, "x2": {"field": "high"}, "color": predicted}
     spec = {
         "height": _ROW_PX * len(rows),
         "data": {"values": rows},
         "encoding": {
             "y": names_axis("strategy"),
-            "tooltip": [told("strategy"), told("verdict"), *seconds],
+            "tooltip": [tooltip("strategy"), tooltip("verdict"), *seconds],
         },
         "layer": [
             {
@@ -61,10 +61,10 @@ def candidates_chart(candidates: Sequence[CandidateRow]) -> Chart | None:
         ],
     }
     described = "Predicted seconds of each strategy with their range, and what the chosen one took."
-    return Chart("candidates", "Predicted and actual time to train", described, spec)
+    return VegaChart("candidates", "Predicted and actual time to train", described, spec)
 
 
-def versions_chart(versions: Sequence[Version], metric: str) -> Chart | None:
+def versions_chart(versions: Sequence[ServedVersion], metric: str) -> VegaChart | None:
     """Returns the headline metric of the models of a pipeline over time, if there are two."""
     rows = [
         {
@@ -92,9 +92,9 @@ def versions_chart(versions: Sequence[Version], metric: str) -> Chart | None:
             "x": {"field": "at", "type": "temporal", "title": None, "axis": {"tickCount": 6}},
             "y": {"field": "value", **y},
             "tooltip": [
-                told("model"),
-                told("value", ".4f", metric),
-                *map(told, ("state", "pushed", "spans", "run")),
+                tooltip("model"),
+                tooltip("value", ".4f", metric),
+                *map(tooltip, ("state", "pushed", "spans", "run")),
             ],
         },
         "layer": [
@@ -110,10 +110,10 @@ def versions_chart(versions: Sequence[Version], metric: str) -> Chart | None:
         ],
     }
     described = f"{metric} of each model over time; the model of this run is ringed."
-    return Chart("versions", f"{metric} of each model", described, spec)
+    return VegaChart("versions", f"{metric} of each model", described, spec)
 
 
-def _state(version: Version) -> str:
+def _state(version: ServedVersion) -> str:
     model = version.model
     if model.withdrawn:
         return "withdrawn"

@@ -4,16 +4,16 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tfx_feeder.pipeline.report.charts.base import (
-    Chart,
     Rows,
     Spec,
+    VegaChart,
     colors,
     names_axis,
     number,
     series,
-    told,
+    tooltip,
 )
-from tfx_feeder.pipeline.report.facts import Evaluation, GatedSlice
+from tfx_feeder.pipeline.report.facts import EvaluationFacts, GatedSlice
 
 MOST_SLICES = 40
 """Slices that are drawn: the worst."""
@@ -21,7 +21,7 @@ _ROW_PX = 24
 _MISSED = "candidate, gate missed"
 
 
-def slices_chart(index: int, metric: str, slices: Sequence[GatedSlice]) -> Chart | None:
+def slices_chart(index: int, metric: str, slices: Sequence[GatedSlice]) -> VegaChart | None:
     """Returns candidate, baseline and gate of a metric on each slice, the worst first.
 
     ``None`` where there are no slices but all examples.
@@ -34,23 +34,23 @@ def slices_chart(index: int, metric: str, slices: Sequence[GatedSlice]) -> Chart
     names |= {_MISSED: "$bad"} if any(row["result"] == _MISSED for row in rows) else {}
     names |= {"baseline": "$muted"} if _occurs("baseline", rows) else {}
     names |= {"gate": "$warn"} if _occurs("gate", rows) else {}
-    figures = [told(name, ".4f") for name in ("candidate", "baseline", "gate")]
+    figures = [tooltip(name, ".4f") for name in ("candidate", "baseline", "gate")]
     spec = {
         "height": _ROW_PX * len(rows),
         "data": {"values": rows},
         "encoding": {
             "y": names_axis("slice"),
-            "tooltip": [told("slice"), told("examples", ",d"), *figures],
+            "tooltip": [tooltip("slice"), tooltip("examples", ",d"), *figures],
         },
         "layer": _layers(_x(metric), names),
     }
     described = f"{metric} on each slice: of the candidate, of the baseline, and the gate."
-    return Chart(f"slices-{index}", metric, described, spec)
+    return VegaChart(f"slices-{index}", metric, described, spec)
 
 
 def compared_slices_chart(
-    index: int, metric: str, evaluations: Mapping[str, Evaluation], runs: Sequence[str]
-) -> Chart | None:
+    index: int, metric: str, evaluations: Mapping[str, EvaluationFacts], runs: Sequence[str]
+) -> VegaChart | None:
     """Returns a metric on each slice, of several runs in the order of their colours."""
     rows = [
         {
@@ -72,15 +72,15 @@ def compared_slices_chart(
             "x": {"field": "value", **_x(metric)},
             "color": {"field": "run", **colors(series(runs))},
             "tooltip": [
-                told("run"),
-                told("slice"),
-                told("value", ".4f", metric),
-                told("examples", ",d"),
+                tooltip("run"),
+                tooltip("slice"),
+                tooltip("value", ".4f", metric),
+                tooltip("examples", ",d"),
             ],
         },
         "mark": {"type": "point", "filled": True, "size": 80, "opacity": 0.9},
     }
-    return Chart(f"slices-{index}", metric, f"{metric} on each slice, of every run.", spec)
+    return VegaChart(f"slices-{index}", metric, f"{metric} on each slice, of every run.", spec)
 
 
 def _row(part: GatedSlice) -> dict[str, Any]:

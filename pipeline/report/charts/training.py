@@ -11,7 +11,7 @@ from tfx_feeder.pipeline.report.charts.axes import (
     stacked,
     upright,
 )
-from tfx_feeder.pipeline.report.charts.base import Chart, Spec, colors, pointed_at, told
+from tfx_feeder.pipeline.report.charts.base import Spec, VegaChart, colors, hover_selection, tooltip
 from tfx_feeder.pipeline.report.charts.rows import VALIDATION, metric_names
 from tfx_feeder.schemas.training_history import History
 
@@ -38,7 +38,7 @@ class Curve:
     style: str = "line"
 
 
-def training_charts(history: History) -> list[Chart]:
+def training_charts(history: History) -> list[VegaChart]:
     """Returns metrics, learning rate and batch size; data: ``epochs``, ``settings``, ``phases``."""
     draw = partial(_over_phases, dots=len(history.epochs) <= MOST_DOTS)
     charts = []
@@ -48,7 +48,7 @@ def training_charts(history: History) -> list[Chart]:
             curves.append(Curve(f"v{index}", "validation", "$series1"))
         described = f"{name} of training and validation over the examples seen."
         spec = draw(curves, height=190, y=upright(), named=not charts)
-        charts.append(Chart(f"metric-{index}", name, described, spec))
+        charts.append(VegaChart(f"metric-{index}", name, described, spec))
     rate = [Curve("rate", "learning rate", "$series2", "steps")]
     rates = settings_axis([row.learning_rate for row in history.epochs])
     batch, title = [Curve("batch", "batch size", "$series2", "steps")], "Batch size"
@@ -61,11 +61,13 @@ def training_charts(history: History) -> list[Chart]:
         ("rate", "Learning rate", draw(rate, height=90, y=rates)),
         ("batch", title, draw(batch, height=110, y=settings_axis([*sizes, *noise]))),
     )
-    charts += [Chart(id, name, f"{name} over the examples seen.", s) for id, name, s in settings]
+    charts += [
+        VegaChart(id, name, f"{name} over the examples seen.", s) for id, name, s in settings
+    ]
     return stacked(charts)
 
 
-def speed_charts(history: History) -> list[Chart]:
+def speed_charts(history: History) -> list[VegaChart]:
     """Returns throughput, waits and step times; data: ``epochs``, ``phases``."""
     draw = partial(_over_phases, dots=len(history.epochs) <= MOST_DOTS)
     speed = [Curve("speed", "reached", "$series0"), *_ceilings(history)]
@@ -93,7 +95,7 @@ def speed_charts(history: History) -> list[Chart]:
             draw(step, height=110, y=_FROM_ZERO),
         ),
     )
-    return stacked([Chart(*chart) for chart in charts])
+    return stacked([VegaChart(*chart) for chart in charts])
 
 
 def _ceilings(history: History) -> list[Curve]:
@@ -171,9 +173,9 @@ def _line(curve: Curve, color: Spec, dots: bool) -> Spec:
 
 def _hover(curves: Sequence[Curve]) -> Spec:
     """A line at the nearest epoch, with everything about it."""
-    shown = pointed_at(0.7, fields=("x",))
-    values = [told(c.field, ".4~g", c.label) for c in curves if c.style != "stretch"]
-    place = [told("epoch", ",d"), told("phase", ",d"), told("x", ",d", "examples seen")]
+    shown = hover_selection(0.7, fields=("x",))
+    values = [tooltip(c.field, ".4~g", c.label) for c in curves if c.style != "stretch"]
+    place = [tooltip("epoch", ",d"), tooltip("phase", ",d"), tooltip("x", ",d", "examples seen")]
     whole = {"y": {"value": 0}, "y2": {"value": "height"}, "tooltip": [*place, *values]}
     return {
         "data": {"name": "epochs"},

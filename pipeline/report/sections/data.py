@@ -7,15 +7,21 @@ from tfx_feeder.pipeline.report.blocks import (
     Block,
     Cell,
     Charts,
+    Collapsible,
     Column,
-    Fold,
     Note,
     Section,
     figure,
     table,
 )
 from tfx_feeder.pipeline.report.charts.distributions import distribution_charts, feature_sets
-from tfx_feeder.pipeline.report.facts import Data, Earlier, Missing, Rejected, RunFacts
+from tfx_feeder.pipeline.report.facts import (
+    DataFacts,
+    PreviousData,
+    Rejected,
+    RunFacts,
+    Unavailable,
+)
 
 _MEASURES = (
     "Distances go from 0, the same distribution, to 1, nothing in common: the Jensen–Shannon "
@@ -34,11 +40,11 @@ def data_section(facts: RunFacts) -> Section:
         *_features(facts),
     )
     lead = "" if data.span is None else f"Span {data.span}."
-    return Section("data", "Data", blocks, lead)
+    return Section("data", "DataFacts", blocks, lead)
 
 
-def _splits(data: Data) -> Iterator[Block]:
-    if isinstance(data.splits, Missing):
+def _splits(data: DataFacts) -> Iterator[Block]:
+    if isinstance(data.splits, Unavailable):
         yield Note(data.splits.reason, "missing")
         return
     known = sum(split.examples or 0 for split in data.splits)
@@ -56,8 +62,8 @@ def _splits(data: Data) -> Iterator[Block]:
     yield table("Splits", columns, rows)
 
 
-def _rejected(rejected: Rejected | Missing) -> Iterator[Block]:
-    if isinstance(rejected, Missing):
+def _rejected(rejected: Rejected | Unavailable) -> Iterator[Block]:
+    if isinstance(rejected, Unavailable):
         yield Note(rejected.reason, "missing")
         return
     if not rejected.total:
@@ -70,11 +76,11 @@ def _rejected(rejected: Rejected | Missing) -> Iterator[Block]:
         columns = (Column("file"), Column("reason"), Column("cause"))
         listed = [(Cell(r.path), Cell(_words(r.reason)), Cell(r.cause)) for r in rejected.listed]
         title = f"The first {len(listed)} of them"
-        yield Fold(title, (table(title, columns, listed),))
+        yield Collapsible(title, (table(title, columns, listed),))
 
 
-def _anomalies(data: Data) -> Iterator[Block]:
-    if isinstance(data.anomalies, Missing):
+def _anomalies(data: DataFacts) -> Iterator[Block]:
+    if isinstance(data.anomalies, Unavailable):
         yield Note(data.anomalies.reason, "missing")
     elif not data.anomalies:
         yield Note("Nothing contradicts the schema.", "ok")
@@ -94,16 +100,16 @@ def _anomalies(data: Data) -> Iterator[Block]:
 
 def _drift(facts: RunFacts) -> Iterator[Block]:
     data = facts.data
-    if isinstance(data.statistics, Missing):
+    if isinstance(data.statistics, Unavailable):
         yield Note(data.statistics.reason, "missing")
         return
     names = [split.split for split in data.statistics]
-    if isinstance(data.earlier, Missing):
+    if isinstance(data.earlier, Unavailable):
         yield Note(data.earlier.reason, "missing")
     if not data.drift:
         return
     between = f"{names[0]} from {names[1]}" if len(names) > 1 else "between splits"
-    before = _before(data.earlier) if isinstance(data.earlier, Earlier) else "since before"
+    before = _before(data.earlier) if isinstance(data.earlier, PreviousData) else "since before"
     columns = (
         Column("feature"),
         Column(between, True),
@@ -125,7 +131,7 @@ def _drift(facts: RunFacts) -> Iterator[Block]:
         yield Charts(charts, grid=True)
 
 
-def _before(earlier: Earlier) -> str:
+def _before(earlier: PreviousData) -> str:
     return f"run {earlier.run_id}" if earlier.span is None else f"span {earlier.span}"
 
 
@@ -155,7 +161,7 @@ def _features(facts: RunFacts) -> Iterator[Block]:
         for feature in features.values()
     ]
     if rows:
-        yield Fold("All features", (table("Features", columns, rows),))
+        yield Collapsible("All features", (table("Features", columns, rows),))
 
 
 def _distance(distance: Distance | None) -> Cell:

@@ -6,8 +6,8 @@ from tfx_feeder.pipeline.report.blocks import (
     Block,
     Cell,
     Charts,
+    Collapsible,
     Column,
-    Fold,
     Note,
     Section,
     Table,
@@ -15,22 +15,22 @@ from tfx_feeder.pipeline.report.blocks import (
     table,
 )
 from tfx_feeder.pipeline.report.charts.slices import slices_chart
-from tfx_feeder.pipeline.report.facts import Evaluation, GatedSlice, Missing
+from tfx_feeder.pipeline.report.facts import EvaluationFacts, GatedSlice, Unavailable
 
 MOST_SLICES = 3_000
 """Slices that are listed, of all metrics together."""
 
 
-def evaluation_section(evaluation: Evaluation | Missing) -> Section:
+def evaluation_section(evaluation: EvaluationFacts | Unavailable) -> Section:
     """Returns why a model was blessed or not, and every metric on every slice."""
-    if isinstance(evaluation, Missing):
+    if isinstance(evaluation, Unavailable):
         blocks: tuple[Block, ...] = (Note(evaluation.reason, "missing"),)
     else:
         blocks = (*verdict_notes(evaluation), *_metrics(evaluation))
-    return Section("evaluation", "Evaluation", blocks)
+    return Section("evaluation", "EvaluationFacts", blocks)
 
 
-def verdict_notes(evaluation: Evaluation) -> Iterator[Note]:
+def verdict_notes(evaluation: EvaluationFacts) -> Iterator[Note]:
     """Yields whether the model was blessed, and a line for each threshold that was missed."""
     judgement = evaluation.judgement
     if not judgement.gated:
@@ -41,7 +41,7 @@ def verdict_notes(evaluation: Evaluation) -> Iterator[Note]:
         yield Note(f"Not blessed: {cause}", "bad")
 
 
-def _metrics(evaluation: Evaluation) -> Iterator[Block]:
+def _metrics(evaluation: EvaluationFacts) -> Iterator[Block]:
     most = MOST_SLICES // max(1, len(evaluation.slices))
     for index, (metric, slices) in enumerate(evaluation.slices.items()):
         blocks = (*_chart(index, metric, slices), _table(metric, slices, most))
@@ -49,7 +49,7 @@ def _metrics(evaluation: Evaluation) -> Iterator[Block]:
         if any(part.gate for part in slices) or index == 0:
             yield from blocks
         else:
-            yield Fold(metric, blocks)
+            yield Collapsible(metric, blocks)
 
 
 def _chart(index: int, metric: str, slices: Sequence[GatedSlice]) -> Iterator[Block]:

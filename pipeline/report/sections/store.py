@@ -9,18 +9,18 @@ from tfx_feeder.pipeline.report.blocks import (
     Block,
     Cell,
     Charts,
+    Collapsible,
     Column,
-    Fold,
-    Listing,
+    DefinitionList,
+    Figure,
     Note,
-    Picture,
     Section,
     clock,
     figure,
     table,
 )
 from tfx_feeder.pipeline.report.charts.models import versions_chart
-from tfx_feeder.pipeline.report.facts import Reproduction, RunFacts, Version
+from tfx_feeder.pipeline.report.facts import Reproduction, RunFacts, ServedVersion
 from tfx_feeder.pipeline.report.graphs.svg import MOST_NODES, lineage_diagrams, pipeline_diagrams
 
 STATE_STYLES = {COMPLETE: "ok", CACHED: "muted", FAILED: "bad", CANCELED: "warn", RUNNING: "warn"}
@@ -78,7 +78,7 @@ def _pipeline(facts: RunFacts) -> Iterator[Block]:
     else:
         states = dict.fromkeys(execution.state for execution in run.executions)
         legend = [(state.lower(), state_word(state)) for state in states]
-        yield Picture("The components of the run, in the order of the data.", *diagrams, legend)
+        yield Figure("The components of the run, in the order of the data.", *diagrams, legend)
     yield from failures(facts)
     longest = max((e.seconds for e in run.executions), default=0) or 1
     rows = []
@@ -111,9 +111,7 @@ def _lineage(facts: RunFacts) -> Iterator[Block]:
         yield Note(_TOO_MANY, "missing")
     else:
         legend = (("made", "of this run"), ("earlier", "of an earlier run"), ("gone", "files gone"))
-        yield Picture(
-            "The artifacts of the run, each after what it was made of.", *diagrams, legend
-        )
+        yield Figure("The artifacts of the run, each after what it was made of.", *diagrams, legend)
     columns = (
         Column("id", True),
         Column("type"),
@@ -129,7 +127,7 @@ def _lineage(facts: RunFacts) -> Iterator[Block]:
         about = Cell("files gone", style="bad") if brief.gone else Cell(", ".join(brief.facts))
         key, name = figure(artifact.id, "d"), Cell(artifact.type_name)
         rows.append((key, name, Cell(by), about, Cell(artifact.uri)))
-    yield Fold(f"All {len(rows)} artifacts", (table("Artifacts", columns, rows),))
+    yield Collapsible(f"All {len(rows)} artifacts", (table("Artifacts", columns, rows),))
 
 
 def _versions(facts: RunFacts) -> Iterator[Block]:
@@ -154,7 +152,7 @@ def _versions(facts: RunFacts) -> Iterator[Block]:
     yield table("Models, the newest first", columns, rows)
 
 
-def _version(version: Version, metric: str) -> tuple[Cell, ...]:
+def _version(version: ServedVersion, metric: str) -> tuple[Cell, ...]:
     model = version.model
     pushed = ", ".join(push.version for push in model.pushes)
     if model.live:
@@ -175,7 +173,7 @@ def _version(version: Version, metric: str) -> tuple[Cell, ...]:
 
 def _reproduction(reproduction: Reproduction) -> Iterator[Block]:
     if reproduction.commands:
-        yield Listing("Commands", reproduction.commands, code=True)
+        yield DefinitionList("Commands", reproduction.commands, code=True)
     parts = (
         ("Versions", reproduction.pins, "No versions were recorded."),
         ("Seeds", reproduction.seeds, "No seed was recorded."),
@@ -183,11 +181,13 @@ def _reproduction(reproduction: Reproduction) -> Iterator[Block]:
     )
     for title, items, absent in parts:
         if items:
-            yield Listing(title, list(items.items()))
+            yield DefinitionList(title, list(items.items()))
         else:
             yield Note(absent, "missing")
     if reproduction.files:
-        files = Listing("", list(reproduction.files.items()))
-        yield Fold("SHA-256 of the pushed files, by their model card", (files,))
+        files = DefinitionList("", list(reproduction.files.items()))
+        yield Collapsible("SHA-256 of the pushed files, by their model card", (files,))
     for node, settings in reproduction.settings.items():
-        yield Fold(f"Settings of {node}", (Listing("", list(settings.items()), code=True),))
+        yield Collapsible(
+            f"Settings of {node}", (DefinitionList("", list(settings.items()), code=True),)
+        )

@@ -2,13 +2,13 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
-from tfx_feeder.common.durations import write_duration
+from tfx_feeder.common.durations import format_duration
 from tfx_feeder.pipeline.report.blocks import (
     Block,
     Cell,
     Charts,
+    Collapsible,
     Column,
-    Fold,
     Note,
     Section,
     Table,
@@ -18,14 +18,14 @@ from tfx_feeder.pipeline.report.blocks import (
 from tfx_feeder.pipeline.report.charts.models import candidates_chart
 from tfx_feeder.pipeline.report.charts.rows import VALIDATION, metric_names, thinned
 from tfx_feeder.pipeline.report.charts.training import speed_charts, training_charts
-from tfx_feeder.pipeline.report.facts import Missing
-from tfx_feeder.schemas.training_history import CandidateRow, History, PhaseRow
+from tfx_feeder.pipeline.report.facts import Unavailable
+from tfx_feeder.schemas.training_history import CandidateRecord, History, PhaseRecord
 
 _MOST_ROWS = 300
 _VERDICTS = {"chosen": "ok", "cannot run": "muted", "not probed": "muted"}
 
 
-def training_section(history: History | Missing) -> Section:
+def training_section(history: History | Unavailable) -> Section:
     """Returns curves, phases, events and epochs."""
     lead = (
         "The phases are numbered, and every second one is shaded."
@@ -35,12 +35,12 @@ def training_section(history: History | Missing) -> Section:
     return Section("training", "Training", _told(history, _training), lead)
 
 
-def input_section(history: History | Missing) -> Section:
+def input_section(history: History | Unavailable) -> Section:
     """Returns throughput, waits for input, and what held the training back."""
     return Section("input", "Input and throughput", _told(history, _input))
 
 
-def strategy_section(history: History | Missing) -> Section:
+def strategy_section(history: History | Unavailable) -> Section:
     """Returns the candidates against what happened."""
     return Section("strategy", "Strategy", _told(history, _strategy))
 
@@ -52,9 +52,9 @@ def metric_cells(metrics: Mapping[str, float], names: Sequence[str]) -> Iterator
 
 
 def _told(
-    history: History | Missing, tell: Callable[[History], Iterator[Block]]
+    history: History | Unavailable, tell: Callable[[History], Iterator[Block]]
 ) -> tuple[Block, ...]:
-    if isinstance(history, Missing):
+    if isinstance(history, Unavailable):
         return (Note(history.reason, "missing"),)
     return tuple(tell(history))
 
@@ -76,7 +76,7 @@ def _training(history: History) -> Iterator[Block]:
             for event in history.events
         ]
         yield table("Events", columns, rows)
-    yield Fold("Epoch by epoch", (_epochs(history),))
+    yield Collapsible("Epoch by epoch", (_epochs(history),))
 
 
 def _phases(history: History) -> Table:
@@ -154,7 +154,7 @@ def _input(history: History) -> Iterator[Block]:
     yield table("What held each phase back", columns, [_bound(row) for row in history.phases])
 
 
-def _bound(row: PhaseRow) -> tuple[Cell, ...]:
+def _bound(row: PhaseRecord) -> tuple[Cell, ...]:
     return (
         figure(row.phase + 1, "d"),
         figure(row.examples_per_s, ",.0f"),
@@ -198,7 +198,7 @@ def _strategy(history: History) -> Iterator[Block]:
     yield table("Candidates", columns, [_candidate(row) for row in history.candidates])
 
 
-def _candidate(row: CandidateRow) -> tuple[Cell, ...]:
+def _candidate(row: CandidateRecord) -> tuple[Cell, ...]:
     return (
         Cell(row.strategy),
         figure(row.replicas, "d"),
@@ -214,4 +214,4 @@ def _candidate(row: CandidateRow) -> tuple[Cell, ...]:
 
 
 def _seconds(value: float | None) -> Cell:
-    return Cell("") if value is None else Cell(write_duration(value), value)
+    return Cell("") if value is None else Cell(format_duration(value), value)

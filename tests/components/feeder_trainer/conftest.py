@@ -10,8 +10,8 @@ import pytest
 import tensorflow as tf
 from sklearn.datasets import load_digits
 
-from tfx_feeder.components.feeder_trainer.feed.options import Feed, Image
-from tfx_feeder.components.feeder_trainer.feed.parsing import BatchParser
+from tfx_feeder.components.feeder_trainer.feed.options import FeedOptions, Image
+from tfx_feeder.components.feeder_trainer.feed.parsing import ExampleParser
 
 SHAPE = (4, 4, 3)
 
@@ -66,15 +66,15 @@ def write_examples(write_records: Callable[..., str]) -> Callable[..., list[str]
 
 
 @pytest.fixture(scope="session")
-def make_parser() -> Callable[..., BatchParser]:
+def make_parser() -> Callable[..., ExampleParser]:
     """Makes a parser for the Examples of ``example``, with feed options given by name."""
 
-    def make(**options: Any) -> BatchParser:
+    def make(**options: Any) -> ExampleParser:
         spec = {
             "image": tf.io.FixedLenFeature([], tf.string),
             "label": tf.io.FixedLenFeature([], tf.int64),
         }
-        return BatchParser(spec, Feed(images={"image": Image(*SHAPE)}, **options))
+        return ExampleParser(spec, FeedOptions(images={"image": Image(*SHAPE)}, **options))
 
     return make
 

@@ -7,21 +7,25 @@ import pytest
 from tfx_feeder.common.errors import ConfigError
 from tfx_feeder.components.feeder_trainer.compatibility import check_goes_together
 from tfx_feeder.components.feeder_trainer.distribution.options import STRATEGIES, Strategy
-from tfx_feeder.components.feeder_trainer.feed.options import Feed
-from tfx_feeder.components.feeder_trainer.schedules.parser import read_schedule
-from tfx_feeder.components.feeder_trainer.training.early_stopping import GiveUp
-from tfx_feeder.components.feeder_trainer.training.options import Loop
+from tfx_feeder.components.feeder_trainer.feed.options import FeedOptions
+from tfx_feeder.components.feeder_trainer.schedules.parser import parse_schedule
+from tfx_feeder.components.feeder_trainer.training.early_stopping import BaselineEarlyStopping
+from tfx_feeder.components.feeder_trainer.training.options import TrainingOptions
 
 ASKED: dict[str, dict[str, Any]] = {
-    "feed service": {"feed": Feed(service="local:2")},
-    "loop deterministic": {"loop": Loop(deterministic=True)},
-    "loop max_micro_batch_size": {"loop": Loop(max_micro_batch_size=8)},
-    "schedule": {"schedule": read_schedule("noise_scale")},
+    "feed service": {"feed": FeedOptions(service="local:2")},
+    "loop deterministic": {"loop": TrainingOptions(deterministic=True)},
+    "loop max_micro_batch_size": {"loop": TrainingOptions(max_micro_batch_size=8)},
+    "schedule": {"schedule": parse_schedule("noise_scale")},
 }
 
 
 def check(strategy: Strategy, asked: dict[str, Any]) -> None:
-    plain = {"schedule": read_schedule("0.01:32x1"), "feed": Feed(), "loop": Loop()}
+    plain = {
+        "schedule": parse_schedule("0.01:32x1"),
+        "feed": FeedOptions(),
+        "loop": TrainingOptions(),
+    }
     check_goes_together(strategy, **plain | asked)
 
 
@@ -49,14 +53,14 @@ def test_candidates_that_are_named_are_checked() -> None:
 @pytest.mark.parametrize(
     ("asked", "obstacle"),
     [
-        ({"feed": Feed(eval_splits=())}, "eval_splits"),
-        ({"schedule": read_schedule("on_plateau")}, "schedule"),
-        ({"schedule": read_schedule("noise_scale 0.01:8x9 min=8 max=64 mode=act")}, "schedule"),
+        ({"feed": FeedOptions(eval_splits=())}, "eval_splits"),
+        ({"schedule": parse_schedule("on_plateau")}, "schedule"),
+        ({"schedule": parse_schedule("noise_scale 0.01:8x9 min=8 max=64 mode=act")}, "schedule"),
     ],
 )
 def test_what_has_no_bound_cannot_be_given_up(asked: dict[str, Any], obstacle: str) -> None:
-    giving_up = {"loop": Loop(give_up=GiveUp("val_loss", "min"))}
+    giving_up = {"loop": TrainingOptions(give_up=BaselineEarlyStopping("val_loss", "min"))}
     for schedule in ("0.01:8x9", "decay_to_batch", "noise_scale 0.01:8x9 min=8 max=64"):
-        check(Strategy.sequential(), giving_up | {"schedule": read_schedule(schedule)})
+        check(Strategy.sequential(), giving_up | {"schedule": parse_schedule(schedule)})
     with pytest.raises(ConfigError, match=f"give_up and.*{obstacle}"):
         check(Strategy.sequential(), giving_up | asked)

@@ -13,12 +13,12 @@ from tfx.types import standard_artifacts
 from tfx_feeder.common.errors import ConfigError
 from tfx_feeder.components import FeederTrainer
 from tfx_feeder.components.feeder_trainer.distribution.options import Strategy
-from tfx_feeder.components.feeder_trainer.feed.options import Feed, from_json
+from tfx_feeder.components.feeder_trainer.feed.options import FeedOptions, from_json
 from tfx_feeder.components.feeder_trainer.model.user_module import UserCode
-from tfx_feeder.components.feeder_trainer.schedules.parser import read_schedule
+from tfx_feeder.components.feeder_trainer.schedules.parser import parse_schedule
 from tfx_feeder.components.feeder_trainer.schedules.schedule import Schedule
-from tfx_feeder.components.feeder_trainer.training.early_stopping import GiveUp
-from tfx_feeder.components.feeder_trainer.training.options import Loop
+from tfx_feeder.components.feeder_trainer.training.early_stopping import BaselineEarlyStopping
+from tfx_feeder.components.feeder_trainer.training.options import TrainingOptions
 
 TAXI_MODEL = str(Path(__file__).parent / "taxi_model.py")
 
@@ -52,10 +52,10 @@ def test_its_outputs_are_those_of_the_stock_trainer_and_the_history() -> None:
 
 def test_what_is_stored_reads_back() -> None:
     schedule = Schedule([(0.01, 32, 10), (0.005, 64, "2000steps")], steps_per_epoch=200)
-    feed = Feed(label_key="big_tip", cache="none")
+    feed = FeedOptions(label_key="big_tip", cache="none")
 
     config = {"b": [1], "a": None}
-    loop = Loop(give_up=GiveUp("val_accuracy", "max", tolerance=0.02))
+    loop = TrainingOptions(give_up=BaselineEarlyStopping("val_accuracy", "max", tolerance=0.02))
     stored = _trainer(
         schedule=schedule,
         feed=feed,
@@ -65,9 +65,9 @@ def test_what_is_stored_reads_back() -> None:
         custom_config=config,
     ).exec_properties
 
-    assert read_schedule(stored["schedule"]) == schedule
-    assert from_json(Feed, stored["feed"]) == feed
-    assert from_json(Loop, stored["loop"]) == loop
+    assert parse_schedule(stored["schedule"]) == schedule
+    assert from_json(FeedOptions, stored["feed"]) == feed
+    assert from_json(TrainingOptions, stored["loop"]) == loop
     assert from_json(Strategy, stored["strategy"]) == Strategy.sequential()
     assert json.loads(stored["custom_config"]) == config
     assert stored["code_fingerprint"] == UserCode(module_file=TAXI_MODEL).fingerprint()
@@ -104,7 +104,7 @@ def test_an_edit_of_the_model_changes_what_the_cache_compares(tmp_path: Path) ->
         ({"feed": {"label_key": "big_tip"}}, "feed"),
         ({"strategy": "mirrored"}, "strategy"),
         ({"loop": {"probe": False}}, "loop"),
-        ({"loop": Loop(give_up=GiveUp("val_loss", "min"))}, "base_model"),
+        ({"loop": TrainingOptions(give_up=BaselineEarlyStopping("val_loss", "min"))}, "base_model"),
     ],
 )
 def test_a_bad_argument_is_refused_when_the_pipeline_is_built(

@@ -11,7 +11,7 @@ from tfx.types import artifact_utils
 from tfx_feeder.common.mounts import VARIABLE
 from tfx_feeder.components import FeederTrainer
 from tfx_feeder.components.feeder_trainer.executor import Executor, checkpoint_dir, repository_of
-from tfx_feeder.components.feeder_trainer.feed.options import Feed, Image
+from tfx_feeder.components.feeder_trainer.feed.options import FeedOptions, Image
 from tfx_feeder.components.feeder_trainer.model.user_module import UserCode
 from tfx_feeder.schemas import training_history
 
@@ -93,7 +93,7 @@ def test_artifacts_on_a_mounted_store_are_read_and_written(tmp_path, monkeypatch
         **channels,
         schedule="0.01:8x1",
         module_file=str(tmp_path / "model.py"),
-        feed=Feed(images={"image": Image(4, 4, 3)}),
+        feed=FeedOptions(images={"image": Image(4, 4, 3)}),
     )
     inputs, outputs = (
         {key: [channel.type()] for key, channel in named.items()}

@@ -14,7 +14,7 @@ from tfx import v1 as tfx_v1
 from tfx.orchestration import metadata
 
 from tfx_feeder.components import FeederTrainer
-from tfx_feeder.components.feeder_trainer.feed.options import Feed
+from tfx_feeder.components.feeder_trainer.feed.options import FeedOptions
 from tfx_feeder.schemas import training_history
 
 HERE = Path(__file__).parent
@@ -43,7 +43,7 @@ def _pipeline(root: Path, trips: Path) -> tfx_v1.dsl.Pipeline:
         schema=schema.outputs["schema"],
         module_file=str(HERE / "taxi_model.py"),
         schedule="0.01:32x2, 0.005:64x2",
-        feed=Feed(label_key="big_tip"),
+        feed=FeedOptions(label_key="big_tip"),
         custom_config={"width": 16},
     )
     return tfx_v1.dsl.Pipeline(

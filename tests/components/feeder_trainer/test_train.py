@@ -11,13 +11,13 @@ import pytest
 import tensorflow as tf
 
 from tfx_feeder.common.errors import ConfigError
-from tfx_feeder.components.feeder_trainer.distribution.fit import FitJob
+from tfx_feeder.components.feeder_trainer.distribution.fit import FitSpec
 from tfx_feeder.components.feeder_trainer.distribution.options import Strategy
-from tfx_feeder.components.feeder_trainer.feed.options import Feed, Image
+from tfx_feeder.components.feeder_trainer.feed.options import FeedOptions, Image
 from tfx_feeder.components.feeder_trainer.model.builder import ModelContext
 from tfx_feeder.components.feeder_trainer.model.user_module import UserCode
 from tfx_feeder.components.feeder_trainer.schedules.schedule import Schedule
-from tfx_feeder.components.feeder_trainer.train import TrainingJob, train
+from tfx_feeder.components.feeder_trainer.train import TrainSpec, train
 
 MODULE = """
 import keras
@@ -34,20 +34,20 @@ def callbacks_fn(context):
     return [keras.callbacks.EarlyStopping("loss", min_delta=10, patience=context.custom_config)]
 """
 
-FIT_FIELDS = {field.name for field in dataclasses.fields(FitJob)}
+FIT_FIELDS = {field.name for field in dataclasses.fields(FitSpec)}
 
 
 @pytest.fixture
 def job(
     tmp_path: Path, digit_files: list[str], digits_spec: dict[str, Any]
-) -> Callable[..., TrainingJob]:
+) -> Callable[..., TrainSpec]:
     module = tmp_path / "model.py"
     module.write_text(MODULE)
 
-    def make(name: str = "run", **changes: Any) -> TrainingJob:
+    def make(name: str = "run", **changes: Any) -> TrainSpec:
         context = {
             "feature_spec": digits_spec,
-            "feed": Feed(images={"image": Image(8, 8, 1)}, eval_batch_size=64),
+            "feed": FeedOptions(images={"image": Image(8, 8, 1)}, eval_batch_size=64),
             "hyperparameters": changes.pop("hyperparameters", None),
             "custom_config": changes.pop("patience", 99),
         }
@@ -61,9 +61,9 @@ def job(
             "checkpoint_dir": str(tmp_path / name / "checkpoints"),
         }
         changed = {key: changes.pop(key) for key in list(changes) if key in FIT_FIELDS}
-        return TrainingJob(
+        return TrainSpec(
             **{
-                "fit": FitJob(**fit | changed),
+                "fit": FitSpec(**fit | changed),
                 "raw_feature_spec": digits_spec,
                 "transform": None,
                 "serving_dir": str(tmp_path / name / "serving"),
@@ -77,7 +77,7 @@ def job(
 
 
 def test_a_training_leaves_model_record_and_logs(
-    job: Callable[..., TrainingJob], digits: Any, serialize: Callable
+    job: Callable[..., TrainSpec], digits: Any, serialize: Callable
 ) -> None:
     made = job()
 
@@ -97,7 +97,7 @@ def test_a_training_leaves_model_record_and_logs(
     np.testing.assert_allclose(scores, saved(digits.images[:9]), rtol=1e-4, atol=1e-6)
 
 
-def test_callbacks_of_the_module_are_used(job: Callable[..., TrainingJob]) -> None:
+def test_callbacks_of_the_module_are_used(job: Callable[..., TrainSpec]) -> None:
     history = train(job(patience=1, schedule=Schedule([(0.01, 32, 9)]), eval_files=[]))
 
     assert len(history.epochs) == 2
@@ -105,7 +105,7 @@ def test_callbacks_of_the_module_are_used(job: Callable[..., TrainingJob]) -> No
 
 
 @pytest.mark.slow
-def test_a_warm_start_goes_on_where_the_base_model_was(job: Callable[..., TrainingJob]) -> None:
+def test_a_warm_start_goes_on_where_the_base_model_was(job: Callable[..., TrainSpec]) -> None:
     base = job("base", schedule=Schedule([(0.01, 32, 6)]))
     first = train(base)
 
@@ -118,7 +118,7 @@ def test_a_warm_start_goes_on_where_the_base_model_was(job: Callable[..., Traini
 
 
 @pytest.mark.slow
-def test_another_architecture_is_an_error_or_an_event(job: Callable[..., TrainingJob]) -> None:
+def test_another_architecture_is_an_error_or_an_event(job: Callable[..., TrainSpec]) -> None:
     base = job("base")
     train(base)
     wider = {"start_from": base.keras_dir, "hyperparameters": {"width": 17}}
@@ -151,7 +151,7 @@ def model_fn(context):
 
 
 def test_a_model_with_several_outputs_gets_a_target_for_each(
-    job: Callable[..., TrainingJob],
+    job: Callable[..., TrainSpec],
     tmp_path: Path,
     digits_spec: dict[str, Any],
     digits: Any,
@@ -159,7 +159,9 @@ def test_a_model_with_several_outputs_gets_a_target_for_each(
 ) -> None:
     module = tmp_path / "outputs.py"
     module.write_text(OUTPUTS)
-    feed = Feed(images={"image": Image(8, 8, 1)}, label_key={"digit": "label", "size": "label"})
+    feed = FeedOptions(
+        images={"image": Image(8, 8, 1)}, label_key={"digit": "label", "size": "label"}
+    )
     made = job(code=UserCode(module_file=str(module)), context=ModelContext(digits_spec, feed))
 
     history = train(made)

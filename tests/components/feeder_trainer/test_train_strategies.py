@@ -10,17 +10,17 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfx_feeder.components.feeder_trainer.distribution.context import open_placement
-from tfx_feeder.components.feeder_trainer.distribution.fit import FitJob, prepared, run
+from tfx_feeder.components.feeder_trainer.distribution.context import open_context
+from tfx_feeder.components.feeder_trainer.distribution.fit import FitSpec, open_fit_context, run
 from tfx_feeder.components.feeder_trainer.distribution.options import Strategy
-from tfx_feeder.components.feeder_trainer.feed.options import Feed, Image
+from tfx_feeder.components.feeder_trainer.feed.options import FeedOptions, Image
 from tfx_feeder.components.feeder_trainer.model.builder import ModelContext
 from tfx_feeder.components.feeder_trainer.model.export import save_for_warm_start
 from tfx_feeder.components.feeder_trainer.model.user_module import UserCode
 from tfx_feeder.components.feeder_trainer.schedules.schedule import Schedule
-from tfx_feeder.components.feeder_trainer.train import TrainingJob, train
-from tfx_feeder.components.feeder_trainer.training.early_stopping import GiveUp
-from tfx_feeder.components.feeder_trainer.training.options import Loop
+from tfx_feeder.components.feeder_trainer.train import TrainSpec, train
+from tfx_feeder.components.feeder_trainer.training.early_stopping import BaselineEarlyStopping
+from tfx_feeder.components.feeder_trainer.training.options import TrainingOptions
 
 pytestmark = [pytest.mark.slow, pytest.mark.multi_worker]
 
@@ -70,14 +70,14 @@ STRATEGIES = [
 @pytest.fixture
 def job(
     tmp_path: Path, digit_files: list[str], digits_spec: dict[str, Any]
-) -> Callable[[Strategy], TrainingJob]:
+) -> Callable[[Strategy], TrainSpec]:
     module = tmp_path / "model.py"
     module.write_text(MODULE)
-    feed = Feed(images={"image": Image(8, 8, 1)}, eval_batch_size=64, cache="none")
+    feed = FeedOptions(images={"image": Image(8, 8, 1)}, eval_batch_size=64, cache="none")
 
-    def make(strategy: Strategy) -> TrainingJob:
-        return TrainingJob(
-            fit=FitJob(
+    def make(strategy: Strategy) -> TrainSpec:
+        return TrainSpec(
+            fit=FitSpec(
                 code=UserCode(module_file=str(module)),
                 context=ModelContext(digits_spec, feed),
                 schedule=Schedule.of("0.02:33x2, 0.01:64x1"),
@@ -102,17 +102,17 @@ def rival(digit_files: list[str], digits_spec: dict[str, Any], tmp_path_factory)
     """A model that is better than what a few epochs can come to; returns its folder."""
     folder = tmp_path_factory.mktemp("rival")
     (folder / "model.py").write_text(MODULE.partition("def callbacks_fn")[0])
-    job = FitJob(
+    job = FitSpec(
         code=UserCode(module_file=str(folder / "model.py")),
-        context=ModelContext(digits_spec, Feed(images={"image": Image(8, 8, 1)})),
+        context=ModelContext(digits_spec, FeedOptions(images={"image": Image(8, 8, 1)})),
         schedule=Schedule.of("0.01:32x20"),
         strategy=Strategy.sequential(),
         train_files=digit_files,
         eval_files=[],
         checkpoint_dir=str(folder / "checkpoints"),
     )
-    placement = open_placement(job.strategy, None)
-    with contextlib.closing(placement), prepared(job, placement) as ready:
+    placement = open_context(job.strategy, None)
+    with contextlib.closing(placement), open_fit_context(job, placement) as ready:
         run(job, placement, ready)
         save_for_warm_start(ready.model.keras_model, folder)
     return str(folder)
@@ -121,7 +121,7 @@ def rival(digit_files: list[str], digits_spec: dict[str, Any], tmp_path_factory)
 @pytest.mark.parametrize("strategy", STRATEGIES, ids=lambda strategy: strategy.name)
 def test_it_trains_gives_up_exports_and_records(
     strategy: Strategy,
-    job: Callable[[Strategy], TrainingJob],
+    job: Callable[[Strategy], TrainSpec],
     rival: str,
     digits: Any,
     serialize: Callable,
@@ -130,7 +130,7 @@ def test_it_trains_gives_up_exports_and_records(
     beside = {
         "schedule": Schedule.of("0.02:33x2, 0.01:64x12"),
         "rival": rival,
-        "loop": Loop(give_up=GiveUp("val_accuracy", "max")),
+        "loop": TrainingOptions(give_up=BaselineEarlyStopping("val_accuracy", "max")),
     }
     made = dataclasses.replace(made, fit=dataclasses.replace(made.fit, **beside))
 
@@ -162,7 +162,7 @@ def test_it_trains_gives_up_exports_and_records(
 
 
 def test_the_time_to_train_chooses_and_is_compared_with_what_happened(
-    job: Callable[[Strategy], TrainingJob],
+    job: Callable[[Strategy], TrainSpec],
 ) -> None:
     auto = Strategy.auto("10m", candidates=("mirrored",), device_cost_per_hour={"mirrored": 0.001})
 

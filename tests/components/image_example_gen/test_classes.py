@@ -1,16 +1,20 @@
 import pytest
 
 from tfx_feeder.common.errors import DataError
-from tfx_feeder.components.image_example_gen.classes import ClassTable, merge_names, names_of
+from tfx_feeder.components.image_example_gen.classes import (
+    ClassTable,
+    class_names_from_labels,
+    merge_names,
+)
 
 
 def test_integers_stand_for_themselves() -> None:
-    assert names_of([0, 2]) == ("0", "1", "2")
-    assert names_of(["10", "9", "-1"]) == tuple(map(str, range(11)))
+    assert class_names_from_labels([0, 2]) == ("0", "1", "2")
+    assert class_names_from_labels(["10", "9", "-1"]) == tuple(map(str, range(11)))
 
 
 def test_text_is_sorted() -> None:
-    assert names_of(["dog", "7", "cat"]) == ("7", "cat", "dog")
+    assert class_names_from_labels(["dog", "7", "cat"]) == ("7", "cat", "dog")
 
 
 def test_a_label_is_found_by_name_or_number() -> None:
@@ -49,4 +53,4 @@ def test_one_class_is_no_classification(names: tuple[str, ...]) -> None:
 
 def test_a_wild_integer_does_not_make_a_million_classes() -> None:
     with pytest.raises(DataError, match="4000000000"):
-        names_of([1, 4_000_000_000])
+        class_names_from_labels([1, 4_000_000_000])

@@ -14,7 +14,7 @@ def test_parts_become_one_list(tmp_path: Path) -> None:
     (tmp_path / "rejected-a-0").write_text(first.to_json() + "\n", encoding="utf-8")
     (tmp_path / "rejected-b-0").write_text(second.to_json() + "\n", encoding="utf-8")
     target = tmp_path / "rejected.jsonl"
-    counts = rejections.gather(str(tmp_path / "rejected-"), str(target))
+    counts = rejections.merge_rejections(str(tmp_path / "rejected-"), str(target))
     assert counts == {"truncated_archive": 3, "corrupt_image": 1}
     lines = target.read_text(encoding="utf-8").splitlines()
     assert [Rejection(**json.loads(line)) for line in lines] == [first, second]
@@ -23,7 +23,7 @@ def test_parts_become_one_list(tmp_path: Path) -> None:
 
 def test_the_list_is_there_when_it_is_empty(tmp_path: Path) -> None:
     target = tmp_path / "rejected.jsonl"
-    assert rejections.gather(str(tmp_path / "rejected-"), str(target)) == {}
+    assert rejections.merge_rejections(str(tmp_path / "rejected-"), str(target)) == {}
     assert target.read_bytes() == b""
 
 
@@ -46,6 +46,6 @@ def test_the_list_outlives_the_artifact(tmp_path: Path) -> None:
     artifact = tmp_path / "Gen" / "examples" / "7"
     artifact.mkdir(parents=True)
     (artifact / "rejected.jsonl").write_text("x\n")
-    kept = rejections.keep(str(artifact / "rejected.jsonl"), str(artifact))
+    kept = rejections.preserve_list(str(artifact / "rejected.jsonl"), str(artifact))
     assert kept == str(tmp_path / "Gen" / "rejected" / "7.jsonl")
     assert Path(kept).read_text() == "x\n"

@@ -8,27 +8,27 @@ from pathlib import Path
 import pytest
 
 from tfx_feeder.common.errors import DataError
-from tfx_feeder.components.model_card.card import PushedModel, make_card, write_card
+from tfx_feeder.components.model_card.card import PushedModelInfo, make_card, write_card
 from tfx_feeder.schemas import model_card, training_history
 from tfx_feeder.schemas.evaluation import SliceRow
-from tfx_feeder.schemas.model_card import Origin
+from tfx_feeder.schemas.model_card import LineageEntry
 from tfx_feeder.schemas.tfma import parse
 from tfx_feeder.schemas.training_history import History
 
 
 @pytest.fixture
-def pushed(tmp_path: Path) -> PushedModel:
+def pushed(tmp_path: Path) -> PushedModelInfo:
     served, archive = tmp_path / "serving" / "7", tmp_path / "archive"
     for folder in (served, archive):
         folder.mkdir(parents=True)
         (folder / "saved_model.pb").write_bytes(str(folder).encode())
-    return PushedModel(
+    return PushedModelInfo(
         version="7",
         destination=str(served),
         archive=archive,
         pipeline="p",
         run_id="r",
-        lineage=(Origin("model", 3, "Model", "/model/3"),),
+        lineage=(LineageEntry("model", 3, "Model", "/model/3"),),
         blessed=True,
         evaluation=_evaluation(tmp_path / "evaluation"),
         history=_history(tmp_path / "history"),
@@ -58,14 +58,14 @@ def _history(folder: Path) -> Path:
 
 
 def test_the_card_lies_beside_the_model_and_in_its_record(
-    pushed: PushedModel, tmp_path: Path
+    pushed: PushedModelInfo, tmp_path: Path
 ) -> None:
     card = write_card(pushed, tmp_path / "record")
     assert model_card.read(pushed.destination) == card
     assert model_card.read(tmp_path / "record") == card
 
 
-def test_it_says_what_the_records_say(pushed: PushedModel) -> None:
+def test_it_says_what_the_records_say(pushed: PushedModelInfo) -> None:
     card = make_card(pushed)
     assert (card.pushed_version, card.pipeline, card.run_id) == ("7", "p", "r")
     assert card.lineage == pushed.lineage
@@ -80,7 +80,7 @@ def test_it_says_what_the_records_say(pushed: PushedModel) -> None:
 
 
 def test_what_is_served_is_hashed_and_an_older_card_is_not_part_of_it(
-    pushed: PushedModel, tmp_path: Path
+    pushed: PushedModelInfo, tmp_path: Path
 ) -> None:
     first = write_card(pushed, tmp_path / "record")
     served = str(Path(pushed.destination)).encode()
@@ -92,14 +92,14 @@ def test_a_model_served_elsewhere_has_its_card_in_the_record(tmp_path: Path) -> 
     archive = tmp_path / "archive"
     archive.mkdir()
     (archive / "saved_model.pb").write_bytes(b"graph")
-    pushed = PushedModel("v1", "projects/p/models/m/versions/v1", archive)
+    pushed = PushedModelInfo("v1", "projects/p/models/m/versions/v1", archive)
     card = write_card(pushed, tmp_path / "record")
     assert list(card.files) == ["saved_model.pb"]
     assert (card.evaluation, card.training) == (None, None)
     assert model_card.read(tmp_path / "record") == card
 
 
-def test_an_evaluation_without_its_settings_has_none(pushed: PushedModel) -> None:
+def test_an_evaluation_without_its_settings_has_none(pushed: PushedModelInfo) -> None:
     assert pushed.evaluation
     (pushed.evaluation / "eval_config.json").unlink()
     card = make_card(pushed)
@@ -108,7 +108,7 @@ def test_an_evaluation_without_its_settings_has_none(pushed: PushedModel) -> Non
 
 
 @pytest.mark.parametrize("text", ["", "[]", json.dumps({"other": 1})])
-def test_damaged_settings_are_an_error(pushed: PushedModel, text: str) -> None:
+def test_damaged_settings_are_an_error(pushed: PushedModelInfo, text: str) -> None:
     assert pushed.evaluation
     (pushed.evaluation / "eval_config.json").write_text(text)
     with pytest.raises(DataError, match=r"eval_config\.json"):

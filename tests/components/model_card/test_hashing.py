@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tfx_feeder.common.errors import DataError
-from tfx_feeder.components.model_card.hashing import Differences, compare, hash_files
+from tfx_feeder.components.model_card.hashing import FileDifferences, compare, hash_files
 
 
 @pytest.fixture
@@ -41,7 +41,7 @@ def test_links_are_followed_to_files_and_broken_ones_are_missing(folder: Path) -
     path.symlink_to(folder.parent / "elsewhere")
     assert hash_files(folder) == before
     (folder.parent / "elsewhere").unlink()
-    assert compare(before, hash_files(folder)) == Differences(missing=("saved_model.pb",))
+    assert compare(before, hash_files(folder)) == FileDifferences(missing=("saved_model.pb",))
 
 
 def test_a_file_that_cannot_be_read_is_an_error(
@@ -57,7 +57,7 @@ def test_a_file_that_cannot_be_read_is_an_error(
 
 def test_differences_name_the_files() -> None:
     found = compare({"a": "1", "b": "2", "c": "3"}, {"a": "1", "b": "9", "d": "4"})
-    assert found == Differences(changed=("b",), missing=("c",), added=("d",))
+    assert found == FileDifferences(changed=("b",), missing=("c",), added=("d",))
     assert str(found) == "changed: b; missing: c; added: d"
 
 

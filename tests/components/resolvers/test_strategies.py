@@ -4,7 +4,7 @@ import pytest
 from tfx import v1 as tfx
 
 from tfx_feeder.common.errors import DataError
-from tfx_feeder.components.resolvers.strategies import BlessedBefore, ById
+from tfx_feeder.components.resolvers.strategies import ArtifactsById, LatestBlessedModelBefore
 
 _artifacts = tfx.types.standard_artifacts
 
@@ -27,7 +27,7 @@ def _blessed_before(limit, *, withdrawn=()):
         for n in (1, 3, 5)
     ]
     subject = _artifact(_artifacts.Model, limit)
-    found = BlessedBefore().resolve_artifacts(
+    found = LatestBlessedModelBefore().resolve_artifacts(
         None, {"before": [subject], "model": models, "blessing": blessings}
     )
     return [model.id for model in found["model"]]
@@ -46,10 +46,10 @@ def test_withdrawn_models_are_passed_over():
 
 def test_artifacts_are_found_by_id_in_the_order_asked_for():
     examples = [_artifact(_artifacts.Examples, number) for number in (1, 2, 3)]
-    found = ById({"examples": [3, 1]}).resolve_artifacts(None, {"examples": examples})
+    found = ArtifactsById({"examples": [3, 1]}).resolve_artifacts(None, {"examples": examples})
     assert [artifact.id for artifact in found["examples"]] == [3, 1]
 
 
 def test_an_artifact_that_the_pipeline_lacks_is_named():
     with pytest.raises(DataError, match="no artifact 7 to use as examples"):
-        ById({"examples": [7]}).resolve_artifacts(None, {"examples": []})
+        ArtifactsById({"examples": [7]}).resolve_artifacts(None, {"examples": []})

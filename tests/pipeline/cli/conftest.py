@@ -13,7 +13,7 @@ from click.testing import CliRunner, Result
 
 from tfx_feeder.pipeline.cli.main import main
 from tfx_feeder.schemas import tfma, training_history
-from tfx_feeder.schemas.training_history import EpochRow, Event, History, PhaseRow
+from tfx_feeder.schemas.training_history import EpochRecord, Event, History, PhaseRecord
 
 ERROR = "The disk is full: [red]<b>no space</b>"
 ODD_NODE = "[red]Odd/../<script>alert(1)</script>"
@@ -178,7 +178,7 @@ def _failed_run(store, name, *, schema) -> None:
 
 def _history() -> History:
     rows = tuple(
-        EpochRow(
+        EpochRecord(
             epoch=epoch,
             phase=phase,
             learning_rate=rate,
@@ -198,7 +198,7 @@ def _history() -> History:
         for epoch, (phase, rate, batch) in enumerate([(0, 0.01, 32), (0, 0.01, 32), (1, 0.005, 64)])
     )
     phases = tuple(
-        PhaseRow(
+        PhaseRecord(
             phase=phase,
             learning_rate=0.01,
             global_batch_size=32,

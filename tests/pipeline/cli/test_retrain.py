@@ -7,7 +7,7 @@ from click.testing import CliRunner
 
 from tfx_feeder.pipeline.cli.main import main
 from tfx_feeder.pipeline.retraining.state import StateFile
-from tfx_feeder.pipeline.run_plan import RetrainPlan, SpanShare, read_decision
+from tfx_feeder.pipeline.run_plan import RunPlan, SpanWeight, read_decision
 
 DAY = "24h"
 SETTLED = "0.000001s"
@@ -60,10 +60,10 @@ def test_decision_in_json_is_what_other_commands_read(ask, tmp_path):
     path = tmp_path / "decision.json"
     path.write_text(told)
     assert json.loads(told)["retrain"] is True
-    assert read_decision(path) == RetrainPlan(
+    assert read_decision(path) == RunPlan(
         reasons=("by hand: labels mended",),
         span=3,
-        earlier=(SpanShare(1, 0.25), SpanShare(2, 0.5)),
+        earlier=(SpanWeight(1, 0.25), SpanWeight(2, 0.5)),
         warm_start=False,
         give_up_after=4,
     )
@@ -83,7 +83,7 @@ def test_nothing_is_decided_while_another_process_retrains(ask, tmp_path):
 def test_a_retraining_that_failed_is_tried_again_later(ask, tmp_path):
     state = StateFile(tmp_path / "runs", "sheets")
     with state.alone():
-        state.begin(RetrainPlan(("new span 3",), 3))
+        state.begin(RunPlan(("new span 3",), 3))
     told = ask("--decide", status=99)
     assert "attempt 2 begins in" in told
     assert "it is: new span 3" in told
@@ -96,7 +96,7 @@ def test_a_retraining_that_failed_is_tried_again_later(ask, tmp_path):
 def test_newer_data_take_the_place_of_a_retraining_that_failed(ask, folder, tmp_path):
     state = StateFile(tmp_path / "runs", "sheets")
     with state.alone():
-        state.begin(RetrainPlan(("new span 2",), 2))
+        state.begin(RunPlan(("new span 2",), 2))
     assert "Retrain: new spans 1, 2, 3" in ask("--decide", status=0)
 
 

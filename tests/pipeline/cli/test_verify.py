@@ -9,7 +9,7 @@ from click.testing import CliRunner, Result
 from tfx_feeder.components.model_card.hashing import hash_files
 from tfx_feeder.pipeline.cli.main import main
 from tfx_feeder.schemas import model_card
-from tfx_feeder.schemas.model_card import Card, Origin
+from tfx_feeder.schemas.model_card import LineageEntry, ModelCardDocument
 
 ODD = "[red]<script>"
 
@@ -20,14 +20,14 @@ def folder(tmp_path: Path) -> Path:
     (folder / "variables").mkdir(parents=True)
     (folder / "saved_model.pb").write_bytes(b"graph")
     (folder / "variables" / "data").write_bytes(b"weights")
-    card = Card(
+    card = ModelCardDocument(
         pushed_version="7",
         destination="/elsewhere/7",
         pipeline=ODD,
         run_id="r",
         created_at="2026-01-01T00:00:00+00:00",
         files=hash_files(folder),
-        lineage=(Origin("examples", 1, "Examples", "/examples/1", span=3),),
+        lineage=(LineageEntry("examples", 1, "Examples", "/examples/1", span=3),),
         reason="a person said so",
     )
     model_card.write(card, folder)

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tfx_feeder.pipeline.metadata.drift import distance, jensen_shannon, l_infinity
-from tfx_feeder.schemas.statistics import Bucket, Feature
+from tfx_feeder.schemas.statistics import Bucket, FeatureStatistics
 
 EVEN = [Bucket(0, 1, 0.5), Bucket(1, 2, 0.5)]
 
@@ -37,8 +37,8 @@ def test_constants_are_points():
 
 
 def test_features_that_cannot_be_compared_have_no_distance():
-    number = Feature("x", "number", 0.0, buckets=tuple(EVEN))
-    category = Feature("x", "category", 0.0, shares=(("a", 1.0),))
+    number = FeatureStatistics("x", "number", 0.0, buckets=tuple(EVEN))
+    category = FeatureStatistics("x", "category", 0.0, shares=(("a", 1.0),))
     assert distance(number, category) is None
     assert distance(number, None) is None
     assert distance(number, number).measure == "Jensen–Shannon"

@@ -8,7 +8,7 @@ import pytest
 from tfx_feeder.common.errors import ConfigError
 from tfx_feeder.components.feeder_trainer.distribution.options import Strategy
 from tfx_feeder.pipeline.orchestration import compiled_pipeline
-from tfx_feeder.pipeline.orchestration.compiled_pipeline import NotRunnableError, PipelineFile
+from tfx_feeder.pipeline.orchestration.compiled_pipeline import CompiledPipeline, InvalidNodeError
 from tfx_feeder.pipeline.orchestration.resources import Resources, default_resources
 
 
@@ -17,7 +17,7 @@ def node(name, *upstream):
     return {"pipeline_node": made | ({"upstream_nodes": list(upstream)} if upstream else {})}
 
 
-FILE = PipelineFile(
+FILE = CompiledPipeline(
     pipeline={
         "pipeline_info": {"id": "shop"},
         "runtime_spec": {
@@ -46,7 +46,7 @@ def test_edges_are_told_and_exit_handlers_come_last():
 
 
 def test_unknown_node_is_refused_with_those_that_there_are():
-    with pytest.raises(NotRunnableError, match="one of Gen, Trainer, Tell"):
+    with pytest.raises(InvalidNodeError, match="one of Gen, Trainer, Tell"):
         FILE.require("Pusher")
 
 

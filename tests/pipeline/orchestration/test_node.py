@@ -13,7 +13,7 @@ import pytest
 
 from tfx_feeder.pipeline.metadata.describe import error
 from tfx_feeder.pipeline.metadata.lineage import Lineage
-from tfx_feeder.pipeline.orchestration.compiled_pipeline import NotRunnableError
+from tfx_feeder.pipeline.orchestration.compiled_pipeline import InvalidNodeError
 
 pytestmark = pytest.mark.slow  # Everything here imports TFX.
 
@@ -63,7 +63,7 @@ def test_run_of_another_pipeline_may_have_the_same_id(root, run, compiled):
     renamed = re.sub(r'"tiny(?=[".])', '"other', json.dumps(compiled.pipeline))
     other = dataclasses.replace(compiled, pipeline=json.loads(renamed))
     assert run("Gen", "Judge") == ["DONE"] * 2
-    with pytest.raises(NotRunnableError, match="Run first: Gen"):
+    with pytest.raises(InvalidNodeError, match="Run first: Gen"):
         run("Judge", file=other)
     assert run("Gen", "Judge", file=other) == ["DONE"] * 2
     assert (times(root, "Gen"), times(root, "Judge")) == (2, 2)
@@ -84,10 +84,10 @@ def test_failed_node_is_run_again_and_its_outputs_are_used(root, run):
 
 
 def test_missing_upstream_is_named(run):
-    with pytest.raises(NotRunnableError, match="Run first: Gen"):
+    with pytest.raises(InvalidNodeError, match="Run first: Gen"):
         run("Judge")
     run("Gen")
-    with pytest.raises(NotRunnableError, match="run 2"):
+    with pytest.raises(InvalidNodeError, match="run 2"):
         run("Judge", run_id="2")
 
 
@@ -109,7 +109,7 @@ def test_unblessed_model_has_a_status_of_its_own(run, compiled):
 
 def test_root_that_cannot_be_written_is_refused(root, run):
     (root / "artifacts").write_text("a file")
-    with pytest.raises(NotRunnableError, match="can be written"):
+    with pytest.raises(InvalidNodeError, match="can be written"):
         run("Gen")
 
 
@@ -142,7 +142,7 @@ def test_killed_node_is_run_again_and_a_second_runner_is_refused_meanwhile(root,
     run("Gen")
     (root / "wait-Judge").touch()
     first = start(path, "Judge")
-    with pytest.raises(NotRunnableError, match="no other process"):
+    with pytest.raises(InvalidNodeError, match="no other process"):
         run("Judge")
     os.kill(first.pid, signal.SIGKILL)
     first.wait()

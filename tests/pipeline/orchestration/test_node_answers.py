@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tfx_feeder.pipeline.orchestration import compiled_pipeline
-from tfx_feeder.pipeline.orchestration.compiled_pipeline import PipelineFile
+from tfx_feeder.pipeline.orchestration.compiled_pipeline import CompiledPipeline
 
 HEAVY = ("tfx", "tensorflow", "apache_beam")
 CALL = f"""
@@ -32,7 +32,7 @@ def path(tmp_path, make_mlmd_store):
     config = {"filename_uri": str(tmp_path / "metadata.sqlite"), "connection_mode": "READWRITE"}
     connection = {"@type": "type.googleapis.com/ml_metadata.ConnectionConfig", "sqlite": config}
     compiled_pipeline.write(
-        PipelineFile(
+        CompiledPipeline(
             {
                 "pipeline_info": {"id": "p"},
                 "runtime_spec": {"pipeline_root": {"field_value": {"string_value": str(tmp_path)}}},

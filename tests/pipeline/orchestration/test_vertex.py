@@ -9,7 +9,7 @@ import pytest
 from tfx_feeder.common.errors import ConfigError
 from tfx_feeder.pipeline.configs import PipelineConfig
 from tfx_feeder.pipeline.datasets import digits
-from tfx_feeder.pipeline.run_plan import RetrainPlan, SpanShare
+from tfx_feeder.pipeline.run_plan import RunPlan, SpanWeight
 
 pytestmark = pytest.mark.slow
 
@@ -54,7 +54,7 @@ def test_everything_lies_on_cloud_storage(config, write_spec, tmp_path):
 def test_what_vertex_cannot_do_is_told(config, write_spec, tmp_path):
     with pytest.raises(ConfigError, match="vertex_root: expected gs://BUCKET/FOLDER"):
         write_spec(config, "/data/runs", "i", tmp_path / "v.json")
-    plan = RetrainPlan(span=3, earlier=(SpanShare(1), SpanShare(2)))
+    plan = RunPlan(span=3, earlier=(SpanWeight(1), SpanWeight(2)))
     several = dataclasses.replace(config, span=3, plan=plan)
     with pytest.raises(ConfigError, match=r"a single span.*Received: 'spans 1, 2 as well'"):
         write_spec(several, "gs://bucket", "i", tmp_path / "v.json")

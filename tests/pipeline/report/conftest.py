@@ -12,12 +12,12 @@ from tfx_feeder.pipeline.metadata.lineage import Lineage
 from tfx_feeder.pipeline.report.collect import gather
 from tfx_feeder.schemas import tfma, training_history
 from tfx_feeder.schemas.training_history import (
-    CandidateRow,
-    EpochRow,
+    CandidateRecord,
+    EpochRecord,
     Event,
     History,
-    PhaseRow,
-    PlacementRow,
+    PhaseRecord,
+    StrategyRecord,
 )
 
 HOSTILE = "</script><script>alert('x')</script><img src=x onerror=alert(1)>[red]{{ 7 * 7 }}"
@@ -95,7 +95,7 @@ def make_history() -> History:
     """A training of three epochs in two phases, with every part that a history can have."""
     settings = ((0, 0.01, 32), (0, 0.01, 32), (1, 0.005, 64))
     epochs = tuple(
-        EpochRow(
+        EpochRecord(
             epoch=epoch,
             phase=phase,
             learning_rate=rate,
@@ -121,7 +121,7 @@ def make_history() -> History:
         for epoch, (phase, rate, batch) in enumerate(settings)
     )
     phases = tuple(
-        PhaseRow(
+        PhaseRecord(
             phase=phase,
             learning_rate=rate,
             global_batch_size=batch,
@@ -142,13 +142,13 @@ def make_history() -> History:
     )
     probe = {"steps": [{"batch_size": 32, "median_s": 0.01}]}
     candidates = (
-        CandidateRow(
+        CandidateRecord(
             "sequential", 1, ("CPU:0",), probe, 80.0, 70.0, 95.0, 1.5, "too slow", "ends too late"
         ),
-        CandidateRow(
+        CandidateRecord(
             "mirrored", 2, ("CPU:0",), probe, 50.0, 45.0, 60.0, 1.0, "chosen", "in time", 55.0
         ),
-        CandidateRow(
+        CandidateRecord(
             "multi_worker", 1, (), None, None, None, None, None, "cannot run", "no cluster"
         ),
     )
@@ -165,7 +165,7 @@ def make_history() -> History:
         phases=phases,
         events=(Event("warm_start", 0, f"Loaded {HOSTILE}."),),
         candidates=candidates,
-        placement=PlacementRow({"name": "mirrored"}, 2, "linear", 2),
+        placement=StrategyRecord({"name": "mirrored"}, 2, "linear", 2),
     )
 
 

@@ -5,7 +5,7 @@ import contextlib
 import pytest
 
 from tfx_feeder.pipeline.report.artifact_files import made
-from tfx_feeder.pipeline.report.facts import Evaluation, Missing
+from tfx_feeder.pipeline.report.facts import EvaluationFacts, Unavailable
 
 FIRST, SECOND, STOCK = "2026-01-01", "2026-01-02", "2026-01-03"
 
@@ -18,7 +18,7 @@ def test_history_is_that_of_the_file(facts_of, history):
 
 def test_slices_have_candidate_baseline_gate_and_result(facts_of):
     evaluation = facts_of(SECOND).evaluation
-    assert isinstance(evaluation, Evaluation)
+    assert isinstance(evaluation, EvaluationFacts)
     assert list(evaluation.slices) == ["accuracy", "loss"]
     everything, one, two, other = evaluation.slices["accuracy"]
     assert (everything.row.candidate, everything.row.baseline) == (0.95, 0.9)
@@ -47,7 +47,7 @@ def test_data_have_sizes_rejections_anomalies(facts_of):
 
 def test_drift_is_against_the_other_split_and_the_data_before(facts_of):
     first, second = facts_of(FIRST).data, facts_of(SECOND).data
-    assert isinstance(first.earlier, Missing)
+    assert isinstance(first.earlier, Unavailable)
     assert second.earlier.run_id == FIRST
     height = next(drift for drift in second.drift if drift.feature == "height")
     # One of ten buckets differs on either side, and five of ten.
@@ -71,7 +71,9 @@ def test_run_can_be_done_again(facts_of):
 
 def test_stock_run_says_what_it_lacks(facts_of):
     facts = facts_of(STOCK)
-    assert facts.history == Missing("Trainer keeps no record of the training. FeederTrainer does.")
+    assert facts.history == Unavailable(
+        "Trainer keeps no record of the training. FeederTrainer does."
+    )
     assert "are gone" in facts.evaluation.reason
     assert "StatisticsGen" in facts.data.statistics.reason
     assert "ExampleValidator" in facts.data.anomalies.reason

@@ -3,7 +3,7 @@
 import pytest
 
 from tfx_feeder.pipeline.metadata.drift import distance
-from tfx_feeder.schemas.eval_config import gate_of, read_gates
+from tfx_feeder.schemas.eval_config import read_thresholds, threshold_for
 from tfx_feeder.schemas.evaluation import read_evaluation
 from tfx_feeder.schemas.statistics import read_statistics
 
@@ -70,11 +70,11 @@ def test_slices_are_as_tfma_loads_them(evaluation):
 
 
 def test_gates_are_those_that_tfma_wrote(evaluation):
-    rules = read_gates(evaluation[0])
-    assert gate_of(rules, "binary_accuracy", "all examples").least == 0.9
-    assert gate_of(rules, "binary_accuracy", "form a").least == 0.9
-    assert gate_of(rules, "auc", "form b").least == 0.5
-    assert gate_of(rules, "auc", "all examples") is None
+    rules = read_thresholds(evaluation[0])
+    assert threshold_for(rules, "binary_accuracy", "all examples").least == 0.9
+    assert threshold_for(rules, "binary_accuracy", "form a").least == 0.9
+    assert threshold_for(rules, "auc", "form b").least == 0.5
+    assert threshold_for(rules, "auc", "all examples") is None
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ import pytest
 from tfx_feeder.pipeline.configs import PipelineConfig
 from tfx_feeder.pipeline.datasets import digits
 from tfx_feeder.pipeline.gates import Gates
-from tfx_feeder.pipeline.run_plan import RetrainPlan, SpanShare
+from tfx_feeder.pipeline.run_plan import RunPlan, SpanWeight
 
 pytestmark = pytest.mark.slow
 
@@ -21,7 +21,7 @@ def nodes(tmp_path_factory):
 
     data = digits(tmp_path_factory.mktemp("digits"))
 
-    def compiled(plan: RetrainPlan) -> dict:
+    def compiled(plan: RunPlan) -> dict:
         config = PipelineConfig(data, tmp_path_factory.mktemp("root"), span=3, plan=plan)
         made = compiler.Compiler().compile(create_pipeline(config))
         return {n.pipeline_node.node_info.id: n.pipeline_node for n in made.nodes}
@@ -34,7 +34,7 @@ def value(node, name: str) -> str:
 
 
 def test_earlier_spans_are_read_by_nodes_of_their_own(nodes):
-    made = nodes(RetrainPlan(span=3, earlier=(SpanShare(1, 0.25), SpanShare(2))))
+    made = nodes(RunPlan(span=3, earlier=(SpanWeight(1, 0.25), SpanWeight(2))))
     assert {"ImageExampleGen", "ImageExampleGen_1", "ImageExampleGen_2"} <= set(made)
     for node, span in (("ImageExampleGen_1", 1), ("ImageExampleGen_2", 2), ("ImageExampleGen", 3)):
         span_range = json.loads(value(made[node], "range_config"))["static_range"]
@@ -44,14 +44,14 @@ def test_earlier_spans_are_read_by_nodes_of_their_own(nodes):
 
 
 def test_models_are_judged_on_the_newest_span_alone(nodes):
-    made = nodes(RetrainPlan(span=3, earlier=(SpanShare(2),)))
+    made = nodes(RunPlan(span=3, earlier=(SpanWeight(2),)))
     for node in ("StatisticsGen", "Evaluator"):
         assert "ImageExampleGen" in made[node].upstream_nodes
         assert "ImageExampleGen_2" not in made[node].upstream_nodes
 
 
 def test_of_a_share_the_rest_is_left_out(nodes):
-    made = nodes(RetrainPlan(span=3, earlier=(SpanShare(1, 0.25), SpanShare(2))))
+    made = nodes(RunPlan(span=3, earlier=(SpanWeight(1, 0.25), SpanWeight(2))))
     splits = json.loads(value(made["ImageExampleGen_1"], "output_config"))["split_config"]["splits"]
     buckets = {split["name"]: split["hash_buckets"] for split in splits}
     assert (buckets["train"] + buckets["eval"]) / sum(buckets.values()) == 0.25
@@ -61,14 +61,14 @@ def test_of_a_share_the_rest_is_left_out(nodes):
 
 
 def test_from_scratch_no_model_is_resolved_to_start_from(nodes):
-    made = nodes(RetrainPlan(("age",), 3, warm_start=False))
+    made = nodes(RunPlan(("age",), 3, warm_start=False))
     assert "base_model" not in made
     assert "base_model" not in made["FeederTrainer"].inputs.inputs
     assert "baseline" in made
 
 
 def test_from_scratch_a_model_to_beat_is_not_one_to_start_from(nodes):
-    trainer = nodes(RetrainPlan(("age",), 3, warm_start=False, give_up_after=4))["FeederTrainer"]
+    trainer = nodes(RunPlan(("age",), 3, warm_start=False, give_up_after=4))["FeederTrainer"]
     assert "base_model" in trainer.inputs.inputs
     assert value(trainer, "warm_start") == "off"
     assert json.loads(value(trainer, "loop"))["give_up"] == {
@@ -80,7 +80,7 @@ def test_from_scratch_a_model_to_beat_is_not_one_to_start_from(nodes):
 
 
 def test_a_run_without_a_plan_is_what_it_was(nodes):
-    made = nodes(RetrainPlan(span=3))
+    made = nodes(RunPlan(span=3))
     assert [node for node in made if node.startswith("ImageExampleGen")] == ["ImageExampleGen"]
     assert "base_model" in made
     assert value(made["FeederTrainer"], "warm_start") == "compatible"

@@ -6,54 +6,56 @@ from datetime import datetime, timedelta, timezone
 import pytest
 
 from tfx_feeder.common.errors import ConfigError
-from tfx_feeder.pipeline.retraining.policy import Budget, Policy, decide
-from tfx_feeder.pipeline.retraining.snapshot import LiveModel, Situation, Training
-from tfx_feeder.pipeline.retraining.triggers import Age, Cron, Manual, NewSpan
+from tfx_feeder.pipeline.retraining.policy import RetrainingPolicy, RunBudget, decide
+from tfx_feeder.pipeline.retraining.snapshot import LiveModel, PastTraining, Snapshot
+from tfx_feeder.pipeline.retraining.triggers import Cron, ModelAge, NewSpan, OnDemand
 from tfx_feeder.pipeline.retraining.window import Window
-from tfx_feeder.pipeline.run_plan import SpanShare
+from tfx_feeder.pipeline.run_plan import SpanWeight
 
 NOW = datetime(2026, 1, 1, tzinfo=timezone.utc)
-NEW = Situation(NOW, spans=(1, 2, 3), done=frozenset({1, 2}))
+NEW = Snapshot(NOW, spans=(1, 2, 3), done=frozenset({1, 2}))
 
 
-def training(ago: timedelta, *, seconds=60.0, warm_start=True, done=True) -> Training:
-    return Training("r", NOW - ago, seconds, warm_start, done)
+def training(ago: timedelta, *, seconds=60.0, warm_start=True, done=True) -> PastTraining:
+    return PastTraining("r", NOW - ago, seconds, warm_start, done)
 
 
-def with_trainings(*trainings: Training) -> Situation:
+def with_trainings(*trainings: PastTraining) -> Snapshot:
     return dataclasses.replace(NEW, trainings=trainings)
 
 
 def test_every_trigger_that_fires_is_a_reason():
-    decision = decide(NEW, Policy((NewSpan(), Age(60), NewSpan(2))))
+    decision = decide(NEW, RetrainingPolicy((NewSpan(), ModelAge(60), NewSpan(2))))
     assert decision.retrain
     assert decision.reasons == ("new span 3", "no model is live")
 
 
 def test_no_reason_says_what_each_trigger_saw():
     seen = dataclasses.replace(NEW, done=frozenset({3}), live=LiveModel(7, NOW))
-    decision = decide(seen, Policy((NewSpan(), Age(86400))))
+    decision = decide(seen, RetrainingPolicy((NewSpan(), ModelAge(86400))))
     assert not decision.retrain
     assert decision.reasons == ("no new span", "model 7 is 0s old; at most 1d")
 
 
 def test_the_newest_span_is_trained_on_with_those_of_the_window():
-    plan = decide(NEW, Policy(window=Window.of("rolling:2"))).plan
-    assert (plan.span, plan.earlier, plan.warm_start) == (3, (SpanShare(2),), True)
+    plan = decide(NEW, RetrainingPolicy(window=Window.of("rolling:2"))).plan
+    assert (plan.span, plan.earlier, plan.warm_start) == (3, (SpanWeight(2),), True)
 
 
 def test_data_without_spans_are_retrained_on_as_they_are():
-    plan = decide(Situation(NOW, has_spans=False), Policy((Cron("0 3 * * *"),))).plan
+    plan = decide(Snapshot(NOW, has_spans=False), RetrainingPolicy((Cron("0 3 * * *"),))).plan
     assert (plan.span, plan.earlier) == (None, ())
 
 
 def test_without_a_span_there_is_nothing_to_train_on():
-    assert decide(Situation(NOW), Policy((Age(1),))).reasons[0] == "there is no span yet"
+    assert (
+        decide(Snapshot(NOW), RetrainingPolicy((ModelAge(1),))).reasons[0] == "there is no span yet"
+    )
 
 
 def test_one_retraining_at_a_time_even_by_hand():
     seen = dataclasses.replace(NEW, busy="another process retrains")
-    decision = decide(seen, Policy((Manual("now"),)))
+    decision = decide(seen, RetrainingPolicy((OnDemand("now"),)))
     assert decision.reasons == ("another process retrains", "it would be: by hand: now")
     assert not decision.retrain
 
@@ -61,7 +63,7 @@ def test_one_retraining_at_a_time_even_by_hand():
 @pytest.mark.parametrize(("minutes", "retrains"), [(59, False), (61, True), (62, True)])
 def test_cool_down_counts_from_the_end_of_the_last_training(minutes, retrains):
     seen = with_trainings(training(timedelta(minutes=minutes), seconds=60.0))
-    assert decide(seen, Policy(cool_down_s=3600)).retrain is retrains
+    assert decide(seen, RetrainingPolicy(cool_down_s=3600)).retrain is retrains
 
 
 @pytest.mark.parametrize(
@@ -84,18 +86,20 @@ def test_budgets_count_what_began_within_the_period(budget, retrains):
         # One that came from the cache has cost nothing.
         training(timedelta(minutes=9), seconds=0, done=False),
     )
-    assert decide(seen, Policy(budgets=(Budget.of(budget),))).retrain is retrains
+    assert decide(seen, RetrainingPolicy(budgets=(RunBudget.of(budget),))).retrain is retrains
 
 
 @pytest.mark.parametrize("text", ["", "3", "0/7d", "3/", "x/7d", "2h/0s"])
 def test_budget_that_cannot_be_read_is_refused(text):
     with pytest.raises(ConfigError, match="budget"):
-        Budget.of(text)
+        RunBudget.of(text)
 
 
 def test_neither_cool_down_nor_budget_holds_back_what_somebody_asked_for():
     seen = with_trainings(training(timedelta(minutes=1)))
-    policy = Policy((Manual("labels were mended"),), cool_down_s=3600, budgets=(Budget.of("1/1d"),))
+    policy = RetrainingPolicy(
+        (OnDemand("labels were mended"),), cool_down_s=3600, budgets=(RunBudget.of("1/1d"),)
+    )
     assert decide(seen, policy).retrain
 
 
@@ -111,7 +115,7 @@ def test_every_nth_training_starts_from_scratch(every, warm_starts):
     # The first of all has no model to start from, whatever it was allowed to.
     trainings, chosen = [training(timedelta(days=9), warm_start=False)], []
     for _ in warm_starts:
-        plan = decide(with_trainings(*trainings), Policy(scratch_every=every)).plan
+        plan = decide(with_trainings(*trainings), RetrainingPolicy(scratch_every=every)).plan
         chosen.append(plan.warm_start)
         trainings.append(training(timedelta(days=1), warm_start=plan.warm_start))
         trainings.append(training(timedelta(days=1), warm_start=False, done=False))
@@ -119,8 +123,10 @@ def test_every_nth_training_starts_from_scratch(every, warm_starts):
 
 
 def test_a_year_of_weekly_spans_under_a_budget_of_two_runs_in_four_weeks():
-    policy = Policy((NewSpan(),), budgets=(Budget.of("2/28d"),), window=Window.of("rolling:4"))
-    seen, trained = Situation(NOW), {}
+    policy = RetrainingPolicy(
+        (NewSpan(),), budgets=(RunBudget.of("2/28d"),), window=Window.of("rolling:4")
+    )
+    seen, trained = Snapshot(NOW), {}
     for hour in range(0, 52 * 7 * 24, 6):
         now = NOW + timedelta(hours=hour)
         spans = tuple(range(1, hour // (7 * 24) + 2))
@@ -128,7 +134,7 @@ def test_a_year_of_weekly_spans_under_a_budget_of_two_runs_in_four_weeks():
         plan = decide(seen, policy).plan
         if plan is not None:
             trained[plan.span] = now
-            done = Training("r", now, 600.0, plan.warm_start, done=True)
+            done = PastTraining("r", now, 600.0, plan.warm_start, done=True)
             seen = dataclasses.replace(
                 seen,
                 trainings=(*seen.trainings, done),

@@ -7,9 +7,9 @@ from datetime import timedelta
 import pytest
 
 from tfx_feeder.pipeline.retraining.state import BusyError, StateFile
-from tfx_feeder.pipeline.run_plan import RetrainPlan
+from tfx_feeder.pipeline.run_plan import RunPlan
 
-PLAN = RetrainPlan(("new span 1",), 1)
+PLAN = RunPlan(("new span 1",), 1)
 
 
 @pytest.fixture
@@ -61,7 +61,7 @@ def test_pauses_grow_with_every_attempt_at_the_same(state):
 def test_another_plan_begins_to_count_afresh(state):
     with state.alone():
         state.begin(PLAN)
-        state.begin(RetrainPlan(("new span 2",), 2))
+        state.begin(RunPlan(("new span 2",), 2))
         assert state.attempt().count == 1
         state.end()
         assert state.attempt() is None

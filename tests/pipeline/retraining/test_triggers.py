@@ -5,21 +5,21 @@ from datetime import datetime, timedelta, timezone
 import pytest
 
 from tfx_feeder.common.errors import ConfigError
-from tfx_feeder.pipeline.retraining.snapshot import FeatureDrift, LiveModel, Situation, Training
+from tfx_feeder.pipeline.retraining.snapshot import FeatureDrift, LiveModel, PastTraining, Snapshot
 from tfx_feeder.pipeline.retraining.triggers import (
-    Age,
     Cron,
-    Drift,
-    Manual,
+    DataDrift,
+    ModelAge,
     NewSpan,
-    Performance,
+    OnDemand,
+    PerformanceDrop,
 )
 
 NOW = datetime(2026, 3, 30, 12, tzinfo=timezone.utc)  # A Monday, a day after the clocks changed.
 
 
-def trained(hours_ago: float) -> Training:
-    return Training("r", NOW - timedelta(hours=hours_ago), 60.0, warm_start=True, done=True)
+def trained(hours_ago: float) -> PastTraining:
+    return PastTraining("r", NOW - timedelta(hours=hours_ago), 60.0, warm_start=True, done=True)
 
 
 @pytest.mark.parametrize(
@@ -35,12 +35,12 @@ def trained(hours_ago: float) -> Training:
     ],
 )
 def test_cron_fires_when_its_last_time_was_not_served(expression, zone, hours_ago, fires):
-    seen = Situation(NOW, trainings=(trained(hours_ago),))
+    seen = Snapshot(NOW, trainings=(trained(hours_ago),))
     assert Cron(expression, zone).judge(seen).fires is fires
 
 
 def test_cron_fires_where_nothing_was_trained_yet():
-    assert Cron("0 3 * * *").judge(Situation(NOW)).fires
+    assert Cron("0 3 * * *").judge(Snapshot(NOW)).fires
 
 
 @pytest.mark.parametrize(
@@ -64,7 +64,7 @@ def test_cron_that_cannot_be_read_is_refused(expression, zone):
     ],
 )
 def test_new_span_fires_when_enough_have_arrived(spans, done, at_least, fires):
-    seen = Situation(NOW, spans=spans, done=frozenset(done))
+    seen = Snapshot(NOW, spans=spans, done=frozenset(done))
     assert NewSpan(at_least).judge(seen).fires is fires
 
 
@@ -77,15 +77,15 @@ DRIFT = (
 @pytest.mark.parametrize(
     ("trigger", "fires", "named"),
     [
-        (Drift(0.1, 0.1), True, "L-infinity of label is 0.150, above 0.1"),
-        (Drift(0.2, 0.1), True, "Jensen–Shannon of brightness is 0.120, above 0.1"),
-        (Drift(0.2, 0.2), False, "no drift"),
-        (Drift(0.1, 0.2, ("brightness",)), False, "no drift"),
-        (Drift(0.1, 0.1, ("absent",)), False, "no newer data"),
+        (DataDrift(0.1, 0.1), True, "L-infinity of label is 0.150, above 0.1"),
+        (DataDrift(0.2, 0.1), True, "Jensen–Shannon of brightness is 0.120, above 0.1"),
+        (DataDrift(0.2, 0.2), False, "no drift"),
+        (DataDrift(0.1, 0.2, ("brightness",)), False, "no drift"),
+        (DataDrift(0.1, 0.1, ("absent",)), False, "no newer data"),
     ],
 )
 def test_drift_fires_for_the_feature_farthest_beyond_its_threshold(trigger, fires, named):
-    verdict = trigger.judge(Situation(NOW, drift=DRIFT))
+    verdict = trigger.judge(Snapshot(NOW, drift=DRIFT))
     assert verdict.fires is fires
     assert named in verdict.text
 
@@ -102,29 +102,29 @@ def test_drift_fires_for_the_feature_farthest_beyond_its_threshold(trigger, fire
 )
 def test_performance_fires_when_its_condition_does_not_hold(condition, now, then, fires):
     live = LiveModel(7, NOW, {"accuracy": now}, {"accuracy": then})
-    assert Performance.of(condition).judge(Situation(NOW, live=live)).fires is fires
+    assert PerformanceDrop.of(condition).judge(Snapshot(NOW, live=live)).fires is fires
 
 
 @pytest.mark.parametrize("live", [None, LiveModel(7, NOW), LiveModel(7, NOW, {"loss": 1.0})])
 def test_performance_that_is_not_known_is_no_reason(live):
-    assert not Performance.of("accuracy>=0.9").judge(Situation(NOW, live=live)).fires
+    assert not PerformanceDrop.of("accuracy>=0.9").judge(Snapshot(NOW, live=live)).fires
 
 
 @pytest.mark.parametrize("condition", ["accuracy", "accuracy=0.9", ">=0.9", "accuracy>=high"])
 def test_condition_that_cannot_be_read_is_refused(condition):
     with pytest.raises(ConfigError, match="performance"):
-        Performance.of(condition)
+        PerformanceDrop.of(condition)
 
 
 def test_age_fires_for_an_old_model_or_none():
-    week = Age(7 * 86400)
+    week = ModelAge(7 * 86400)
     young, old = (LiveModel(1, NOW - timedelta(days=days)) for days in (6, 8))
-    assert not week.judge(Situation(NOW, live=young)).fires
-    assert week.judge(Situation(NOW, live=old)).fires
-    assert week.judge(Situation(NOW)).fires
+    assert not week.judge(Snapshot(NOW, live=young)).fires
+    assert week.judge(Snapshot(NOW, live=old)).fires
+    assert week.judge(Snapshot(NOW)).fires
 
 
 def test_manual_needs_a_reason():
-    assert Manual("labels were mended").judge(Situation(NOW)).fires
+    assert OnDemand("labels were mended").judge(Snapshot(NOW)).fires
     with pytest.raises(ConfigError):
-        Manual(" ")
+        OnDemand(" ")

@@ -4,7 +4,7 @@ import pytest
 
 from tfx_feeder.common.errors import ConfigError
 from tfx_feeder.pipeline.retraining.window import Window
-from tfx_feeder.pipeline.run_plan import SpanShare
+from tfx_feeder.pipeline.run_plan import SpanWeight
 
 
 @pytest.mark.parametrize(
@@ -21,7 +21,7 @@ from tfx_feeder.pipeline.run_plan import SpanShare
     ],
 )
 def test_earlier_spans_are_the_newest_of_those_before(text, spans, earlier):
-    assert Window.of(text).earlier(spans) == tuple(SpanShare(*part) for part in earlier)
+    assert Window.of(text).earlier(spans) == tuple(SpanWeight(*part) for part in earlier)
 
 
 def test_spans_of_which_almost_nothing_is_left_are_not_read():

@@ -5,11 +5,11 @@ from pathlib import Path
 import pytest
 
 from tfx_feeder.common.errors import ConfigError
-from tfx_feeder.pipeline.datasets import DataSet
+from tfx_feeder.pipeline.datasets import Dataset
 from tfx_feeder.pipeline.runner.configure import choose_schedule, choose_span
 
-SPANS = DataSet("digits", Path("data"), ("0", "1"), spans=(1, 2, 3))
-WITHOUT = DataSet("mine", Path("data"), ("0", "1"))
+SPANS = Dataset("digits", Path("data"), ("0", "1"), spans=(1, 2, 3))
+WITHOUT = Dataset("mine", Path("data"), ("0", "1"))
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,13 @@ import sys
 import pytest
 
 from tfx_feeder.common.errors import ConfigError, DataError
-from tfx_feeder.pipeline.runner.launch import FAILED, ComponentError, Request, cause, launch
+from tfx_feeder.pipeline.runner.launch import (
+    FAILED,
+    ComponentError,
+    RunRequest,
+    root_cause,
+    run_with_logging,
+)
 from tfx_feeder.pipeline.workspace import LEAST_FREE_BYTES
 
 
@@ -21,18 +27,18 @@ def _raise_from(outer, inner):
 def test_cause_of_an_error_on_purpose_is_its_message_however_wrapped():
     inner = DataError("12 of 100 records were left out")
     wrapped = _raise_from(ComponentError("ImageExampleGen"), _raise_from(RuntimeError("x"), inner))
-    assert cause(wrapped) == "12 of 100 records were left out"
+    assert root_cause(wrapped) == "12 of 100 records were left out"
 
 
 def test_cause_of_any_other_error_is_its_type_and_first_line():
     error = _raise_from(ComponentError("Transform"), ValueError("\nbad shape\nmore\nand more"))
-    assert cause(error) == "ValueError: bad shape"
-    assert cause(KeyError()) == "KeyError: no message"
+    assert root_cause(error) == "ValueError: bad shape"
+    assert root_cause(KeyError()) == "KeyError: no message"
 
 
 def test_root_that_cannot_be_written_is_one_line(tmp_path, capfd):
     (tmp_path / "file").write_text("")
-    assert launch(Request(data="digits", root=tmp_path / "file" / "runs")) == FAILED
+    assert run_with_logging(RunRequest(data="digits", root=tmp_path / "file" / "runs")) == FAILED
     err = capfd.readouterr().err
     assert "root: expected a folder that can be written" in err
     assert "--root" in err
@@ -50,7 +56,9 @@ def test_root_that_cannot_be_written_is_one_line(tmp_path, capfd):
 )
 @pytest.mark.slow
 def test_wrong_settings_fail_before_anything_runs(tmp_path, capfd, request_, words):
-    assert launch(Request(**{"data": "digits", "root": tmp_path, **request_})) == FAILED
+    assert (
+        run_with_logging(RunRequest(**{"data": "digits", "root": tmp_path, **request_})) == FAILED
+    )
     out = capfd.readouterr().out
     assert f"Failed: {words}" in " ".join(out.split())
     assert not list(tmp_path.glob("artifacts/*/*"))
@@ -66,7 +74,7 @@ def test_full_disk_is_told_before_anything_runs(tmp_path, capfd):
     if subprocess.run(mount, check=False, capture_output=True).returncode:
         pytest.skip("this machine does not let us mount a tmpfs")
     try:
-        assert launch(Request(data="digits", root=tmp_path)) == FAILED
+        assert run_with_logging(RunRequest(data="digits", root=tmp_path)) == FAILED
         assert "MiB free" in " ".join(capfd.readouterr().err.split())
     finally:
         subprocess.run(["umount", str(tmp_path)], check=True)
@@ -74,4 +82,4 @@ def test_full_disk_is_told_before_anything_runs(tmp_path, capfd):
 
 def test_config_error_shows_what_was_received():
     error = ConfigError("span", received=9, expected="one of 1, 2")
-    assert cause(error) == "span: expected one of 1, 2. Received: 9."
+    assert root_cause(error) == "span: expected one of 1, 2. Received: 9."

@@ -7,10 +7,17 @@ import pytest
 from rich.console import Console
 
 from tfx_feeder.components.feeder_trainer.schedules.schedule import Schedule
-from tfx_feeder.components.feeder_trainer.schedules.time_model import Probe, StepTime
-from tfx_feeder.components.feeder_trainer.strategy_selection.budget import Requirement
-from tfx_feeder.components.feeder_trainer.strategy_selection.decision import Candidate, decide
-from tfx_feeder.components.feeder_trainer.training.progress import Progress, tell, tell_choice
+from tfx_feeder.components.feeder_trainer.schedules.time_model import StepProfile, StepTime
+from tfx_feeder.components.feeder_trainer.strategy_selection.budget import Budget
+from tfx_feeder.components.feeder_trainer.strategy_selection.decision import (
+    Candidate,
+    profile_and_select,
+)
+from tfx_feeder.components.feeder_trainer.training.progress import (
+    Progress,
+    report_progress,
+    report_selection,
+)
 from tfx_feeder.pipeline.runner.progress import RunProgress
 
 ABSL = logging.getLogger("absl")
@@ -37,8 +44,8 @@ def _one_of_each():
     ABSL.info("A cached execution %d is used.", 3)
     ABSL.info("Component %s is finished.", "Transform")
     ABSL.info("Component %s is running.", "FeederTrainer")
-    tell(_progress(20))
-    tell(_progress(40))
+    report_progress(_progress(20))
+    report_progress(_progress(40))
 
 
 def test_components_are_told_as_run_or_cached():
@@ -72,14 +79,14 @@ def test_nothing_runs_between_components():
 
 def _choose():
     ABSL.info("Component %s is running.", "FeederTrainer")
-    choice = decide(
+    choice = profile_and_select(
         [Candidate("sequential", 1, ("CPU:0",))],
         list(Schedule.of("0.01:32x10 @200").segments(50_000)),
-        Requirement(10.0),
-        lambda candidate: Probe(1.0, {32: StepTime(0.01, 0.0, 9)}),
+        Budget(10.0),
+        lambda candidate: StepProfile(1.0, {32: StepTime(0.01, 0.0, 9)}),
         lambda: 0.0,
     )
-    tell_choice(choice)
+    report_selection(choice)
 
 
 @pytest.mark.parametrize("terminal", [False, True])

@@ -8,7 +8,7 @@ pytestmark = pytest.mark.slow  # The module imports TFX.
 def test_blessed_model_is_resolved_among_the_older_ones():
     from tfx.types import standard_artifacts
 
-    from tfx_feeder.components.resolvers.strategies import BlessedBefore
+    from tfx_feeder.components.resolvers.strategies import LatestBlessedModelBefore
 
     def artifact(kind, id_, **properties):
         made = kind()
@@ -26,7 +26,7 @@ def test_blessed_model_is_resolved_among_the_older_ones():
     def resolve(before):
         subject = artifact(standard_artifacts.Examples, before)
         inputs = {"before": [subject], "model": list(models), "blessing": list(blessings)}
-        found = BlessedBefore().resolve_artifacts(None, inputs)
+        found = LatestBlessedModelBefore().resolve_artifacts(None, inputs)
         assert found["before"] == [subject]
         return [model.id for model in found["model"]]
 

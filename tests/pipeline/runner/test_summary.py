@@ -8,22 +8,22 @@ import pytest
 from rich.console import Console
 
 from tfx_feeder.pipeline.configs import PipelineConfig
-from tfx_feeder.pipeline.datasets import DataSet
+from tfx_feeder.pipeline.datasets import Dataset
 from tfx_feeder.pipeline.metadata.types import Execution
 from tfx_feeder.pipeline.runner import summary
-from tfx_feeder.pipeline.runner.result import Outcome
-from tfx_feeder.schemas.evaluation import Cause, Judgement, SliceRow
-from tfx_feeder.schemas.training_history import History, PhaseRow
+from tfx_feeder.pipeline.runner.result import RunResult
+from tfx_feeder.schemas.evaluation import EvaluationResult, SliceRow, ThresholdFailure
+from tfx_feeder.schemas.training_history import History, PhaseRecord
 
 ROWS = (
     SliceRow("all examples", 222, "accuracy", 0.95, 0.97),
     SliceRow("label 3", 20, "accuracy", 0.5, None),
 )
-MISSED = Cause("accuracy", "label 3", 0.5, "at least 0.6")
+MISSED = ThresholdFailure("accuracy", "label 3", 0.5, "at least 0.6")
 
 
 def _config(root, span=1):
-    data = DataSet("digits", Path("/data"), ("0", "1"), spans=(1, 2), slice_keys=("label",))
+    data = Dataset("digits", Path("/data"), ("0", "1"), spans=(1, 2), slice_keys=("label",))
     return PipelineConfig(data=data, root=root, span=span)
 
 
@@ -42,8 +42,8 @@ def _execution(number, node, state, seconds):
 
 
 def _outcome(root, *, blessed=True, state="COMPLETE", rejected=None, withdrawn=""):
-    phase = PhaseRow(0, 0.01, 32, 3, 120, 3840, 2.0, 1920.0, 0.5, "schedule", {"accuracy": 0.99})
-    return Outcome(
+    phase = PhaseRecord(0, 0.01, 32, 3, 120, 3840, 2.0, 1920.0, 0.5, "schedule", {"accuracy": 0.99})
+    return RunResult(
         config=_config(root),
         executions=(
             _execution(1, "Transform", state, 5.04),
@@ -53,7 +53,7 @@ def _outcome(root, *, blessed=True, state="COMPLETE", rejected=None, withdrawn="
         rejected=rejected or {},
         rejected_list=root / "rejected.jsonl",
         history=History({}, "sequential", {}, 442, "f", {}, "now", 3.0, phases=(phase,)),
-        judgement=Judgement(blessed, () if blessed else (MISSED,), ROWS),
+        judgement=EvaluationResult(blessed, () if blessed else (MISSED,), ROWS),
         pushed=root / "serving" / "digits" / "17" if blessed else None,
         tensorboard=root / "tensorboard",
         withdrawn=withdrawn,
@@ -65,7 +65,9 @@ def text(tmp_path):
     def render(outcome, done):
         screen = io.StringIO()
         console = Console(file=screen, width=200)
-        for part in summary.closing(outcome, done, tmp_path / "run.log", tmp_path / "run.html"):
+        for part in summary.print_summary(
+            outcome, done, tmp_path / "run.log", tmp_path / "run.html"
+        ):
             console.print(part, highlight=False)
         return [" ".join(line.split()) for line in screen.getvalue().splitlines()]
 
@@ -115,18 +117,18 @@ def test_a_withdrawn_model_says_why(tmp_path, text):
 
 
 def test_opening_of_a_new_span(tmp_path):
-    lines = list(summary.opening(_config(tmp_path, span=2), {1}, chosen=False))
+    lines = list(summary.print_start(_config(tmp_path, span=2), {1}, chosen=False))
     assert lines[0].startswith("[bold]digits[/], span 2 of 2: 2 classes")
     assert "Nothing is new" not in "".join(lines)
 
 
 def test_opening_when_nothing_is_new_says_how_to_start_over(tmp_path):
-    lines = "".join(summary.opening(_config(tmp_path, span=2), {1, 2}, chosen=False))
+    lines = "".join(summary.print_start(_config(tmp_path, span=2), {1, 2}, chosen=False))
     assert "Nothing is new" in lines
     assert f"remove {tmp_path}" in lines
     assert "--span" in lines
 
 
 def test_chosen_span_is_not_commented(tmp_path):
-    lines = "".join(summary.opening(_config(tmp_path, span=2), {1, 2}, chosen=True))
+    lines = "".join(summary.print_start(_config(tmp_path, span=2), {1, 2}, chosen=True))
     assert "Nothing is new" not in lines

@@ -8,11 +8,14 @@ from rich.console import Console, RenderableType
 
 from tfx_feeder.components.feeder_trainer.distribution.options import STRATEGIES
 from tfx_feeder.components.feeder_trainer.schedules.schedule import Schedule
-from tfx_feeder.components.feeder_trainer.schedules.time_model import Probe, StepTime
-from tfx_feeder.components.feeder_trainer.strategy_selection.budget import Requirement
-from tfx_feeder.components.feeder_trainer.strategy_selection.decision import Candidate, decide
+from tfx_feeder.components.feeder_trainer.schedules.time_model import StepProfile, StepTime
+from tfx_feeder.components.feeder_trainer.strategy_selection.budget import Budget
+from tfx_feeder.components.feeder_trainer.strategy_selection.decision import (
+    Candidate,
+    profile_and_select,
+)
 from tfx_feeder.pipeline.runner.tables import candidates_table, strategies_table
-from tfx_feeder.schemas.training_history import CandidateRow
+from tfx_feeder.schemas.training_history import CandidateRecord
 
 
 def text_of(renderable: RenderableType) -> str:
@@ -22,19 +25,19 @@ def text_of(renderable: RenderableType) -> str:
 
 
 @pytest.fixture
-def rows() -> tuple[CandidateRow, ...]:
+def rows() -> tuple[CandidateRecord, ...]:
     probes = {
-        "sequential": Probe(1.0, {32: StepTime(0.01, 0.0, 9), 64: StepTime(0.02, 0.0, 9)}),
-        "mirrored": Probe(5.0, {32: StepTime(0.006, 0.0, 9), 64: StepTime(0.012, 0.0, 9)}),
+        "sequential": StepProfile(1.0, {32: StepTime(0.01, 0.0, 9), 64: StepTime(0.02, 0.0, 9)}),
+        "mirrored": StepProfile(5.0, {32: StepTime(0.006, 0.0, 9), 64: StepTime(0.012, 0.0, 9)}),
     }
-    return decide(
+    return profile_and_select(
         [
             Candidate("sequential", 1, ("CPU:0",)),
             Candidate("mirrored", 2, ("CPU:0",)),
             Candidate("multi_worker", 1, (), verdict="cannot run", reason="no [cluster] is named"),
         ],
         list(Schedule.of("0.01:32x10, 0.01:64x10 @200").segments(50_000)),
-        Requirement(50.0),
+        Budget(50.0),
         lambda candidate: probes[candidate.strategy],
         lambda: 0.0,
     ).to_rows()

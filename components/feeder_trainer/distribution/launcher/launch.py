@@ -5,10 +5,13 @@ from collections.abc import Callable
 from typing import Any, Protocol, TypeVar
 
 from tfx_feeder.common.errors import ConfigError
-from tfx_feeder.components.feeder_trainer.distribution.cluster import VARIABLE, Task
-from tfx_feeder.components.feeder_trainer.distribution.launcher.rendezvous import lead
-from tfx_feeder.components.feeder_trainer.distribution.launcher.supervisor import Ran, run
-from tfx_feeder.components.feeder_trainer.distribution.layout import Layout
+from tfx_feeder.components.feeder_trainer.distribution.cluster import VARIABLE, ClusterTask
+from tfx_feeder.components.feeder_trainer.distribution.launcher.rendezvous import run_chief
+from tfx_feeder.components.feeder_trainer.distribution.launcher.supervisor import (
+    LaunchResult,
+    launch_processes,
+)
+from tfx_feeder.components.feeder_trainer.distribution.layout import ProcessTopology
 from tfx_feeder.components.feeder_trainer.distribution.options import STRATEGIES, Strategy
 
 Result = TypeVar("Result")
@@ -27,12 +30,12 @@ AnyJob = TypeVar("AnyJob", bound=Job)
 
 
 def run_in_processes(
-    function: Callable[[AnyJob, Task | None], Result],
+    function: Callable[[AnyJob, ClusterTask | None], Result],
     job: AnyJob,
     log_dir: str,
     *,
     more: bool = False,
-) -> Ran[Result]:
+) -> LaunchResult[Result]:
     """Runs a function in the processes that a job's strategy needs.
 
     Args:
@@ -47,7 +50,7 @@ def run_in_processes(
     """
     strategy = job.strategy
     if strategy.cluster == "env":
-        task = Task.from_env(os.environ)
+        task = ClusterTask.from_env(os.environ)
         if task is None:
             raise ConfigError(
                 VARIABLE,
@@ -55,10 +58,12 @@ def run_in_processes(
                 expected="a description of the cluster, for cluster='env'",
                 fix="Let the orchestrator set it, or say cluster='local:2'.",
             )
-        return Ran(lead(function, job, task, log_dir=log_dir, more=more))
+        return LaunchResult(run_chief(function, job, task, log_dir=log_dir, more=more))
     starts = STRATEGIES[strategy.name].starts
-    layout = Layout(starts, 1 if strategy.cluster is None else workers_of(strategy.cluster))
-    return run(function, job, layout, log_dir=log_dir, restarts=strategy.restarts)
+    layout = ProcessTopology(
+        starts, 1 if strategy.cluster is None else workers_of(strategy.cluster)
+    )
+    return launch_processes(function, job, layout, log_dir=log_dir, restarts=strategy.restarts)
 
 
 def workers_of(cluster: str) -> int:
@@ -69,7 +74,7 @@ def workers_of(cluster: str) -> int:
     """
     if cluster != "env":
         return int(cluster.partition(":")[2])
-    task: Any = Task.from_env(os.environ)
+    task: Any = ClusterTask.from_env(os.environ)
     if task is None:
         return 1
     return len(task.cluster["worker"]) if "ps" in task.cluster else len(task.members)

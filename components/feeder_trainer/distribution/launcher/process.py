@@ -10,14 +10,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tfx_feeder.common.errors import FeederError
-from tfx_feeder.components.feeder_trainer.distribution.cluster import VARIABLE, Task
+from tfx_feeder.components.feeder_trainer.distribution.cluster import VARIABLE, ClusterTask
 from tfx_feeder.components.feeder_trainer.distribution.launcher import log_forwarding, worker
 
 _TAIL_LINES = 15
 
 
 @dataclass
-class Child:
+class ManagedProcess:
     """A process that runs ``worker.py``. Made by ``start``.
 
     Args:
@@ -27,14 +27,16 @@ class Child:
         process: Itself.
     """
 
-    task: Task | None
+    task: ClusterTask | None
     folder: Path
     log: Path
     process: subprocess.Popen[bytes]
     _swept: bool = False
 
     @classmethod
-    def start(cls, task: Task | None, folder: Path, log_dir: Path, records: int | None) -> "Child":
+    def start(
+        cls, task: ClusterTask | None, folder: Path, log_dir: Path, records: int | None
+    ) -> "ManagedProcess":
         """Starts a process.
 
         Args:
@@ -131,5 +133,5 @@ class Child:
             os.killpg(self.process.pid, number)
 
 
-def _name(task: Task | None) -> str:
+def _name(task: ClusterTask | None) -> str:
     return "process" if task is None else f"{task.type}-{task.index}"

@@ -16,16 +16,16 @@ from typing import Any
 
 from tfx_feeder.common.errors import ConfigError, FeederError
 from tfx_feeder.components.feeder_trainer.distribution.addresses import is_answering
-from tfx_feeder.components.feeder_trainer.distribution.cluster import VARIABLE, Task
+from tfx_feeder.components.feeder_trainer.distribution.cluster import VARIABLE, ClusterTask
 from tfx_feeder.components.feeder_trainer.distribution.launcher import worker
 from tfx_feeder.components.feeder_trainer.distribution.launcher.supervisor import (
-    LostError,
+    ProcessLostError,
     run_alone,
 )
 
 LOGGER = logging.getLogger("tfx_feeder.processes")
 
-JOB = "TFX_FEEDER_JOB"
+RENDEZVOUS_VARIABLE = "TFX_FEEDER_JOB"
 """Environment variable with the path of the file in which the chief leaves the call."""
 
 _POLL_S = 1.0
@@ -33,14 +33,14 @@ _GRACE_S = 10.0
 """Time that a member has to end after the chief has."""
 
 
-class NoWorkError(FeederError):
+class RendezvousTimeoutError(FeederError):
     """The chief left no call in time."""
 
 
-def lead(
-    function: Callable[[Any, Task | None], Any],
+def run_chief(
+    function: Callable[[Any, ClusterTask | None], Any],
     argument: Any,
-    task: Task,
+    task: ClusterTask,
     *,
     log_dir: str,
     more: bool = False,
@@ -65,16 +65,16 @@ def lead(
             expected="the chief, for a process that runs a pipeline",
             fix="Start `tfx-feeder worker` on the machines of all other tasks.",
         )
-    path = job_path(os.environ.get(JOB))
+    path = rendezvous_path(os.environ.get(RENDEZVOUS_VARIABLE))
     path.parent.mkdir(parents=True, exist_ok=True)
-    call = worker.Call.of(function, argument, more=more)
+    call = worker.WorkItem.of(function, argument, more=more)
     worker.write(path, call)
     try:
         result = run_alone(call, task, log_dir=log_dir)
         os.replace(path, _beside(path, "done"))
         return result
-    except LostError as error:
-        raise LostError(
+    except ProcessLostError as error:
+        raise ProcessLostError(
             f"{error} Start the Trainer again: the training goes on from its checkpoint, and "
             "`tfx-feeder worker` on the other machines takes part again."
         ) from error
@@ -82,7 +82,7 @@ def lead(
         path.unlink(missing_ok=True)
 
 
-def follow(task: Task, path: Path, *, timeout_s: float, log_dir: str | Path) -> None:
+def run_worker(task: ClusterTask, path: Path, *, timeout_s: float, log_dir: str | Path) -> None:
     """Takes part in the calls that the chief leaves, until one is done and no other follows.
 
     A call that fails because another member or the chief went away is not the end: the chief is
@@ -106,15 +106,15 @@ def follow(task: Task, path: Path, *, timeout_s: float, log_dir: str | Path) -> 
             expected="another task",
             fix="Run the pipeline on the machine of the chief.",
         )
-    before: worker.Call | None = None
+    before: worker.WorkItem | None = None
     while True:
         call = _next_call(path, task, timeout_s)
         if call is None:
             if before is not None:
                 return  # One more was possible, and none was needed.
-            raise NoWorkError(
+            raise RendezvousTimeoutError(
                 f"The chief left no work in {path} for {timeout_s:.0f} seconds. Is its Trainer "
-                f"running, and is {JOB} the same path on all machines?"
+                f"running, and is {RENDEZVOUS_VARIABLE} the same path on all machines?"
             )
         done = _take_part(call, task, path, timeout_s=timeout_s, log_dir=log_dir)
         if done and not call.more:
@@ -122,7 +122,7 @@ def follow(task: Task, path: Path, *, timeout_s: float, log_dir: str | Path) -> 
         before = call if done else None
 
 
-def job_path(text: str | None) -> Path:
+def rendezvous_path(text: str | None) -> Path:
     """Returns the path of the chief's file.
 
     Raises:
@@ -130,7 +130,7 @@ def job_path(text: str | None) -> Path:
     """
     if not text:
         raise ConfigError(
-            JOB,
+            RENDEZVOUS_VARIABLE,
             received=text,
             expected="a path in a folder that all machines of the cluster share",
         )
@@ -145,8 +145,8 @@ class _OverError(Exception):
 class _Watch:
     """Looks, while a member runs, whether its chief still does."""
 
-    call: worker.Call
-    task: Task
+    call: worker.WorkItem
+    task: ClusterTask
     path: Path
     timeout_s: float
     _began: float = field(default_factory=time.monotonic)
@@ -177,12 +177,12 @@ class _Watch:
 
 
 def _take_part(
-    call: worker.Call, task: Task, path: Path, *, timeout_s: float, log_dir: str | Path
+    call: worker.WorkItem, task: ClusterTask, path: Path, *, timeout_s: float, log_dir: str | Path
 ) -> bool:
     """Runs a member until it or its chief ends; returns whether the call is done."""
     try:
         run_alone(call, task, log_dir=log_dir, watch=_Watch(call, task, path, timeout_s))
-    except LostError as error:
+    except ProcessLostError as error:
         LOGGER.warning("%s Ready for another attempt.", error)
         return False
     except _OverError:
@@ -191,7 +191,7 @@ def _take_part(
     return True
 
 
-def _next_call(path: Path, task: Task, timeout_s: float) -> worker.Call | None:
+def _next_call(path: Path, task: ClusterTask, timeout_s: float) -> worker.WorkItem | None:
     """Waits for a call that this member has not tried; returns ``None`` if there is none in time.
 
     A team's members begin together, so one that was started again by its orchestrator leaves the
@@ -214,7 +214,7 @@ def _beside(path: Path, name: str) -> Path:
     return path.with_name(f"{path.name}.{name}")
 
 
-def _read(path: Path) -> worker.Call | None:
+def _read(path: Path) -> worker.WorkItem | None:
     """Returns the call in a file, or ``None`` where there is no file."""
     call: Any = None
     try:
@@ -223,8 +223,10 @@ def _read(path: Path) -> worker.Call | None:
         return None
     except Exception as error:  # Whatever bytes of others unpickle to.
         LOGGER.debug("%s", error)
-    if not isinstance(call, worker.Call):
+    if not isinstance(call, worker.WorkItem):
         raise ConfigError(
-            JOB, received=str(path), expected="the file in which the chief's Trainer leaves work"
+            RENDEZVOUS_VARIABLE,
+            received=str(path),
+            expected="the file in which the chief's Trainer leaves work",
         )
     return call

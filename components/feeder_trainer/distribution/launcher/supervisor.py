@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Any, Generic, Literal, TypeVar
 
 from tfx_feeder.common.errors import FeederError
-from tfx_feeder.components.feeder_trainer.distribution.cluster import Task
+from tfx_feeder.components.feeder_trainer.distribution.cluster import ClusterTask
 from tfx_feeder.components.feeder_trainer.distribution.launcher import log_forwarding, worker
-from tfx_feeder.components.feeder_trainer.distribution.launcher.process import Child
-from tfx_feeder.components.feeder_trainer.distribution.layout import Layout
+from tfx_feeder.components.feeder_trainer.distribution.launcher.process import ManagedProcess
+from tfx_feeder.components.feeder_trainer.distribution.layout import ProcessTopology
 
 Result = TypeVar("Result")
 Argument = TypeVar("Argument")
@@ -37,12 +37,12 @@ class ProcessError(FeederError):
     """A process of a training failed."""
 
 
-class LostError(ProcessError):
+class ProcessLostError(ProcessError):
     """A process of a training went away."""
 
 
 @dataclass(frozen=True)
-class Ran(Generic[Result]):
+class LaunchResult(Generic[Result]):
     """What came of the processes.
 
     Args:
@@ -62,15 +62,15 @@ class _PortTakenError(_LostError):
     """Somebody was faster with a port that had been free."""
 
 
-def run(
-    function: Callable[[Argument, Task | None], Result],
+def launch_processes(
+    function: Callable[[Argument, ClusterTask | None], Result],
     argument: Argument,
-    layout: Layout,
+    layout: ProcessTopology,
     *,
     log_dir: str | Path,
     restarts: int = 3,
     on_loss: Literal["same", "fewer"] = "same",
-) -> Ran[Result]:
+) -> LaunchResult[Result]:
     """Runs a function in the processes of a layout and returns what it returned in the chief.
 
     A process that is killed or loses another ends all of them, and all begin again; of a layout
@@ -90,14 +90,14 @@ def run(
         FeederError: One that the function raised; or a process failed in another way, or too
             often, and the message holds the end of its log.
     """
-    call = worker.Call.of(function, argument)
+    call = worker.WorkItem.of(function, argument)
     losses: list[str] = []
     collisions = 0
     while True:
         try:
             with _group(call, log_dir, losses, restarts) as group:
                 group.start(layout.tasks())
-                return Ran(group.wait(), tuple(losses))
+                return LaunchResult(group.wait(), tuple(losses))
         except _PortTakenError as error:
             collisions += 1
             if collisions > _NEW_PORTS:
@@ -116,8 +116,8 @@ def run(
 
 
 def run_alone(
-    call: worker.Call,
-    task: Task,
+    call: worker.WorkItem,
+    task: ClusterTask,
     *,
     log_dir: str | Path,
     watch: Callable[[], None] = lambda: None,
@@ -135,19 +135,19 @@ def run_alone(
 
     Raises:
         LostError: Another member went away, or the process of this one was killed.
-        FeederError: As ``run``.
+        FeederError: As ``launch_processes``.
     """
     try:
         with _group(call, log_dir, [], 0) as group:
             group.start((task,))
             return group.wait(watch)
     except _LostError as error:
-        raise LostError(str(error)) from error
+        raise ProcessLostError(str(error)) from error
 
 
 @contextlib.contextmanager
 def _group(
-    call: worker.Call, log_dir: str | Path, losses: list[str], restarts: int
+    call: worker.WorkItem, log_dir: str | Path, losses: list[str], restarts: int
 ) -> Iterator["_Group"]:
     with tempfile.TemporaryDirectory(prefix="tfx-feeder-") as folder:
         worker.write(Path(folder) / worker.CALL_FILE, call)
@@ -166,17 +166,19 @@ class _Group:
     log_dir: Path
     losses: list[str]
     restarts: int
-    _children: list[Child] = field(default_factory=list)
+    _children: list[ManagedProcess] = field(default_factory=list)
     _listener: threading.Thread | None = None
 
-    def start(self, tasks: tuple[Task | None, ...]) -> None:
+    def start(self, tasks: tuple[ClusterTask | None, ...]) -> None:
         self.log_dir.mkdir(parents=True, exist_ok=True)
         read, write = os.pipe()
         self._listener = log_forwarding.listen(read)
         try:
             for index, task in enumerate(tasks):
                 self._children.append(
-                    Child.start(task, self.folder, self.log_dir, write if index == 0 else None)
+                    ManagedProcess.start(
+                        task, self.folder, self.log_dir, write if index == 0 else None
+                    )
                 )
         finally:
             os.close(write)
@@ -207,7 +209,7 @@ class _Group:
         if self._listener is not None:
             self._listener.join(_GRACE_S)  # The last records are still on their way.
 
-    def _check(self, child: Child) -> None:
+    def _check(self, child: ManagedProcess) -> None:
         status = child.poll()
         if status is None or status == worker.DONE:
             return
@@ -229,28 +231,28 @@ class _Group:
                 raise ProcessError(f"{child.name} failed. {child.tail()}")
         raise _LostError(child.ending())
 
-    def _cause(self, child: Child) -> Child:
+    def _cause(self, child: ManagedProcess) -> ManagedProcess:
         """Returns the one whose end explains the others': who loses a peer may end before it."""
         time.sleep(_AFTERMATH_S)
 
-        def rank(other: Child) -> int:
+        def rank(other: ManagedProcess) -> int:
             status = other.poll() or worker.DONE
             killed = status < 0
             return [status == worker.REFUSED, killed, status == worker.FAILED, True].index(True)
 
         return min([child, *self._children], key=rank)
 
-    def _revive(self, child: Child) -> None:
+    def _revive(self, child: ManagedProcess) -> None:
         ending = child.ending()
         if len(self.losses) >= self.restarts:
             raise _LostError(ending)
         self.losses.append(f"{ending} It was started again.")
         LOGGER.warning("%s The others went on.", self.losses[-1])
         child.close()
-        again = Child.start(child.task, self.folder, self.log_dir, None)
+        again = ManagedProcess.start(child.task, self.folder, self.log_dir, None)
         self._children[self._children.index(child)] = again
 
-    def _result(self, chief: Child) -> Any:
+    def _result(self, chief: ManagedProcess) -> Any:
         if chief.task is not None and not chief.task.is_chief:
             return None
         try:

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from tfx_feeder.common.errors import FeederError
-from tfx_feeder.components.feeder_trainer.distribution.cluster import Task
+from tfx_feeder.components.feeder_trainer.distribution.cluster import ClusterTask
 from tfx_feeder.components.feeder_trainer.distribution.launcher.log_forwarding import (
     forward_records,
 )
@@ -38,11 +38,11 @@ _IN_USE = ("could not start grpc server", "address already in use", "no address 
 
 
 @dataclass(frozen=True, slots=True)
-class Call:
+class WorkItem:
     """What the processes of a training run.
 
     Args:
-        function: As ``module:name``; called with the argument and the ``Task``.
+        function: As ``module:name``; called with the argument and the ``ClusterTask``.
         argument: Passed to it; pickled, because only those who run it need what it is made of.
         run_id: No member of a team runs the same call twice.
         more: Another call may follow this one.
@@ -54,12 +54,12 @@ class Call:
     more: bool = False
 
     @classmethod
-    def of(cls, function: Callable[..., Any], argument: Any, *, more: bool = False) -> "Call":
+    def of(cls, function: Callable[..., Any], argument: Any, *, more: bool = False) -> "WorkItem":
         """Names a function that can be imported."""
         name = f"{function.__module__}:{function.__qualname__}"
         return cls(name, pickle.dumps(argument), uuid.uuid4().hex, more)
 
-    def __call__(self, task: Task | None) -> Any:
+    def __call__(self, task: ClusterTask | None) -> Any:
         """Runs it in this process."""
         module, _, name = self.function.partition(":")
         return getattr(importlib.import_module(module), name)(pickle.loads(self.argument), task)
@@ -72,7 +72,7 @@ def write(path: Path, value: Any) -> None:
     os.replace(partial, path)
 
 
-def serve(task: Task) -> None:
+def serve(task: ClusterTask) -> None:
     """Serves a chief as a worker or a parameter server, until the process ends."""
     import tensorflow as tf
 
@@ -86,7 +86,7 @@ def serve(task: Task) -> None:
     server.join()
 
 
-def run(call: Call, task: Task | None, folder: Path) -> int:
+def run(call: WorkItem, task: ClusterTask | None, folder: Path) -> int:
     """Runs a call and writes what came of it, the chief's result or anyone's error.
 
     Returns:
@@ -104,7 +104,7 @@ def run(call: Call, task: Task | None, folder: Path) -> int:
     return DONE
 
 
-def is_server(task: Task | None) -> bool:
+def is_server(task: ClusterTask | None) -> bool:
     """Says whether a task serves a chief of its own kind, instead of training by itself."""
     return task is not None and task.type != "chief" and "ps" in task.cluster
 
@@ -113,7 +113,7 @@ def main(folder: Path) -> int:
     """Does what the folder says; returns the exit status."""
     _end_with_parent()
     forward_records()
-    task = Task.from_env(os.environ)
+    task = ClusterTask.from_env(os.environ)
     if task is not None and is_server(task):
         try:
             serve(task)

@@ -7,11 +7,11 @@ import keras
 import tensorflow as tf
 
 from tfx_feeder.common.errors import ConfigError
-from tfx_feeder.components.feeder_trainer.distribution.parameter_server.workers import Workers
+from tfx_feeder.components.feeder_trainer.distribution.parameter_server.workers import WorkerPool
 from tfx_feeder.components.feeder_trainer.training.train_step import CompiledSteps
 
 
-class Outcome(NamedTuple):
+class StepOutput(NamedTuple):
     """What a worker sends back of some examples.
 
     Args:
@@ -25,7 +25,7 @@ class Outcome(NamedTuple):
     counted: list[Any]
 
 
-class ServerSteps(CompiledSteps):
+class ParameterServerSteps(CompiledSteps):
     """What the synchronous and the asynchronous steps have in common.
 
     Metrics are updated by the coordinator alone, from the predictions that come back: workers that
@@ -45,7 +45,7 @@ class ServerSteps(CompiledSteps):
         self,
         name: str,
         strategy: tf.distribute.Strategy,
-        workers: Workers,
+        workers: WorkerPool,
         model: keras.Model,
         *args: Any,
         **options: Any,
@@ -110,7 +110,7 @@ class ServerSteps(CompiledSteps):
 
     def _outcome(
         self, x: Any, y: Any, weight: Any, *, training: bool
-    ) -> tuple[Outcome, tf.Tensor, keras.StatelessScope]:
+    ) -> tuple[StepOutput, tf.Tensor, keras.StatelessScope]:
         """Runs model and loss.
 
         Returns:
@@ -129,7 +129,7 @@ class ServerSteps(CompiledSteps):
         # Known when it is traced, which is before anything comes back.
         self._counters = [v for v, value, zero in values if value is not zero]
         counted = [value for _, value, zero in values if value is not zero]
-        return Outcome(tf.cast(loss, tf.float32), predictions, counted), scaled, scope
+        return StepOutput(tf.cast(loss, tf.float32), predictions, counted), scaled, scope
 
     def _apply(self, gradients: Sequence[Any]) -> None:
         """Updates the trainable weights; a gradient may be ``None``."""
@@ -141,7 +141,7 @@ class ServerSteps(CompiledSteps):
                 arrived.append(None if gradient is None else tf.identity(gradient))
         self.model.optimizer.apply_gradients(zip(arrived, weights, strict=True))
 
-    def _update(self, x: Any, y: Any, weight: Any, outcome: Outcome) -> None:
+    def _update(self, x: Any, y: Any, weight: Any, outcome: StepOutput) -> None:
         """Updates the metrics with what came back."""
         for variable, value in zip(self._counters, outcome.counted, strict=True):
             variable.assign_add(value)

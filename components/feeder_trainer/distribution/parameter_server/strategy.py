@@ -28,20 +28,20 @@ import numpy as np
 import tensorflow as tf
 
 from tfx_feeder.common.errors import ConfigError
-from tfx_feeder.components.feeder_trainer.distribution.cluster import VARIABLE, Task
-from tfx_feeder.components.feeder_trainer.distribution.context import Placement
+from tfx_feeder.components.feeder_trainer.distribution.cluster import VARIABLE, ClusterTask
+from tfx_feeder.components.feeder_trainer.distribution.context import DistributionContext
 from tfx_feeder.components.feeder_trainer.distribution.data_parallel import check_losses
 from tfx_feeder.components.feeder_trainer.distribution.options import STRATEGIES, Strategy
 from tfx_feeder.components.feeder_trainer.distribution.parameter_server.steps import (
-    Outcome,
-    ServerSteps,
+    ParameterServerSteps,
+    StepOutput,
 )
 from tfx_feeder.components.feeder_trainer.distribution.parameter_server.workers import (
     TIMEOUT_S,
-    Workers,
-    await_servers,
+    WorkerPool,
+    wait_for_servers,
 )
-from tfx_feeder.components.feeder_trainer.feed.sharding import Share
+from tfx_feeder.components.feeder_trainer.feed.sharding import Shard
 from tfx_feeder.components.feeder_trainer.training.train_step import (
     BIG_SQUARE,
     COLUMNS,
@@ -56,9 +56,9 @@ _STEPS_OF_WORKER = 4
 """Asynchronous steps of each worker in a call: at its end all wait for the last."""
 
 
-def open_placement(
-    strategy: Strategy, task: Task | None, *, timeout_s: float = TIMEOUT_S
-) -> Placement:
+def open_context(
+    strategy: Strategy, task: ClusterTask | None, *, timeout_s: float = TIMEOUT_S
+) -> DistributionContext:
     """See ``placement.open_placement``; connects to the servers as soon as all of them are there.
 
     Args:
@@ -77,7 +77,7 @@ def open_placement(
             expected=f"the chief of a cluster with workers and ps, for strategy {strategy.name}",
         )
     addresses = task.cluster["worker"]
-    await_servers((*addresses, *task.cluster["ps"]))
+    wait_for_servers((*addresses, *task.cluster["ps"]))
     # A call to a process that is gone fails then, instead of waiting for it to come back.
     os.environ.setdefault("GRPC_FAIL_FAST", "use_caller")
     servers = tf.distribute.experimental.ParameterServerStrategy(
@@ -90,17 +90,17 @@ def open_placement(
             num_accelerators={"GPU": min(1, len(tf.config.list_physical_devices("GPU")))},
         )
     )
-    workers = Workers(servers, addresses, timeout_s=timeout_s)
+    workers = WorkerPool(servers, addresses, timeout_s=timeout_s)
     synchronous = STRATEGIES[strategy.name].synchronous
     steps = SynchronousSteps if synchronous else AsynchronousSteps
-    return Placement(
+    return DistributionContext(
         functools.partial(steps, strategy.name, servers, workers),
         scope=servers.scope,
         replicas=workers.count if synchronous else 1,
     )
 
 
-class Update(NamedTuple):
+class WorkerUpdate(NamedTuple):
     """What a worker sends back for the master copy.
 
     Args:
@@ -114,21 +114,21 @@ class Update(NamedTuple):
     square: tf.Tensor
 
 
-class AsynchronousSteps(ServerSteps):
+class AsynchronousSteps(ParameterServerSteps):
     """Whole batches to whichever worker is free; each applies its own gradient.
 
     All calls are done when ``train`` returns, so that the learning rate of a phase is that of its
     own batches.
 
     Args:
-        name: See ``ServerSteps``, also for the other arguments.
+        name: See ``ParameterServerSteps``, also for the other arguments.
 
     Raises:
         ConfigError: The model or the options ask for what only a step that sees one batch after
             another can do.
     """
 
-    def __init__(self, name: str, strategy: Any, workers: Workers, *args: Any, **options: Any):
+    def __init__(self, name: str, strategy: Any, workers: WorkerPool, *args: Any, **options: Any):
         self._steps = self._stale_sum = self._stale_max = 0
         self.fewest_per_call = _STEPS_OF_WORKER * workers.count
         with strategy.scope():
@@ -213,7 +213,7 @@ class AsynchronousSteps(ServerSteps):
         self._training = self._compiled(self._train_on_worker)
         self._counting_trained = self._compiled(self._count_trained)
 
-    def _train_on_worker(self, batch: tuple) -> tuple[Outcome, tf.Tensor]:
+    def _train_on_worker(self, batch: tuple) -> tuple[StepOutput, tf.Tensor]:
         model = self.model
         started = self._applied.read_value()
         with tf.control_dependencies([started]), tf.GradientTape() as tape:
@@ -228,25 +228,25 @@ class AsynchronousSteps(ServerSteps):
             applied = self._applied.assign_add(1, read_value=True)
         return outcome, applied - 1 - started
 
-    def _count_trained(self, batch: tuple, outcome: Outcome, stale: tf.Tensor) -> None:
+    def _count_trained(self, batch: tuple, outcome: StepOutput, stale: tf.Tensor) -> None:
         del stale
         x, y, weight = self._unpack_weighted(batch)
         self._update(x, y, weight, outcome)
 
 
-class SynchronousSteps(ServerSteps):
+class SynchronousSteps(ParameterServerSteps):
     """A part of each batch to each worker; their gradients are added up and applied once.
 
     Where micro-batches are asked for, or the noise scale, a batch is cut into more parts.
 
     Args:
-        name: See ``ServerSteps``, also for the other arguments.
+        name: See ``ParameterServerSteps``, also for the other arguments.
 
     Raises:
         ConfigError: The model has a loss that is no mean over examples.
     """
 
-    def __init__(self, name: str, strategy: Any, workers: Workers, *args: Any, **options: Any):
+    def __init__(self, name: str, strategy: Any, workers: WorkerPool, *args: Any, **options: Any):
         self.replicas = workers.count
         super().__init__(name, strategy, workers, *args, **options)
         check_losses(name, self.model)
@@ -280,7 +280,7 @@ class SynchronousSteps(ServerSteps):
         count = max(self._workers.count, 2 if self._noise_scale else 1)
         if self.max_micro_batch_size:
             count = max(count, math.ceil(size / self.max_micro_batch_size))
-        parts = [Share(index, count).bounds(size) for index in range(count)]
+        parts = [Shard(index, count).bounds(size) for index in range(count)]
         return [(start, stop) for start, stop in parts if stop > start]
 
     def _compile(self) -> None:
@@ -288,7 +288,7 @@ class SynchronousSteps(ServerSteps):
         self._training = self._compiled(self._train_on_worker)
         self._finishing = self._compiled(self._finish)
 
-    def _train_on_worker(self, batch: tuple, share: tf.Tensor) -> tuple[Outcome, Update]:
+    def _train_on_worker(self, batch: tuple, share: tf.Tensor) -> tuple[StepOutput, WorkerUpdate]:
         model = self.model
         with tf.GradientTape() as tape:
             outcome, scaled, scope = self._outcome(*self._unpack_weighted(batch), training=True)
@@ -303,10 +303,10 @@ class SynchronousSteps(ServerSteps):
         def by_share(value: tf.Tensor) -> tf.Tensor:
             return value * tf.cast(share, value.dtype) if value.dtype.is_floating else value
 
-        outcome = Outcome(
+        outcome = StepOutput(
             by_share(outcome.loss), outcome.predictions, [by_share(v) for v in outcome.counted]
         )
-        update = Update(
+        update = WorkerUpdate(
             [by_share(gradient) for gradient in gradients],
             [by_share(value) for _, value in states if value is not None],
             tf.cast(square, tf.float32),
@@ -314,7 +314,7 @@ class SynchronousSteps(ServerSteps):
         return outcome, update
 
     def _finish(
-        self, batch: tuple, outcome: Outcome, update: Update
+        self, batch: tuple, outcome: StepOutput, update: WorkerUpdate
     ) -> tuple[tf.Tensor, tf.Tensor]:
         """Applies the gradients and updates the metrics; returns loss and squared norm."""
         square = tf.square(tf.linalg.global_norm(update.gradients)) if self._noise_scale else 0.0
@@ -328,7 +328,7 @@ class SynchronousSteps(ServerSteps):
         return outcome.loss, tf.cast(square, tf.float32)
 
 
-def _joined(results: Sequence[tuple[Outcome, Update]]) -> tuple[Outcome, Update]:
+def _joined(results: Sequence[tuple[StepOutput, WorkerUpdate]]) -> tuple[StepOutput, WorkerUpdate]:
     """Puts together what the parts of a batch came to, weighted by their share already."""
     outcomes, updates = zip(*results, strict=True)
 
@@ -342,7 +342,7 @@ def _joined(results: Sequence[tuple[Outcome, Update]]) -> tuple[Outcome, Update]
         lambda *parts: tf.concat(parts, axis=0), *[outcome.predictions for outcome in outcomes]
     )
     return (
-        Outcome(
+        StepOutput(
             total([outcome.loss for outcome in outcomes]),
             predictions,
             total([outcome.counted for outcome in outcomes]),

@@ -28,7 +28,7 @@ class WorkerLostError(FeederError):
     """A process of the cluster does not answer."""
 
 
-class Workers:
+class WorkerPool:
     """Runs functions on whichever worker is free, a bounded number at a time.
 
     A worker that goes away while it runs a function makes no difference to the caller: another one
@@ -142,7 +142,7 @@ def _result(remote: Any) -> tuple[Any, Exception | None]:
             time.sleep(_RERUN_S)
 
 
-def await_servers(addresses: Sequence[str], timeout_s: float = START_TIMEOUT_S) -> None:
+def wait_for_servers(addresses: Sequence[str], timeout_s: float = START_TIMEOUT_S) -> None:
     """Waits until something listens at each address.
 
     Raises:

@@ -14,8 +14,8 @@ import numpy as np
 
 from tfx_feeder.components.feeder_trainer.distribution.peer_averaging.node import (
     Message,
-    Node,
     PeerLostError,
+    PeerNode,
 )
 
 _AVOID_S = 5.0
@@ -23,7 +23,7 @@ _AVOID_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
-class Figures:
+class ExchangeStats:
     """What the exchange came to.
 
     Args:
@@ -51,7 +51,7 @@ class Exchange:
             while that cannot be reached.
     """
 
-    def __init__(self, node: Node, pattern: str) -> None:
+    def __init__(self, node: PeerNode, pattern: str) -> None:
         self._pattern = pattern
         self._lock = threading.Lock()
         self._inbox: dict[int, Message] = {}
@@ -101,9 +101,9 @@ class Exchange:
             self._inbox = {}
 
     @property
-    def figures(self) -> Figures:
+    def figures(self) -> ExchangeStats:
         """What the exchange came to so far."""
-        return Figures(
+        return ExchangeStats(
             mean_staleness=self._total_staleness / self._used if self._used else 0.0,
             max_staleness=self._max_staleness or 0,
             used=self._used,
@@ -125,7 +125,7 @@ class Exchange:
 class _Outbox:
     """One snapshot on its way to one peer, and a thread that sends it."""
 
-    def __init__(self, node: Node, peer: int) -> None:
+    def __init__(self, node: PeerNode, peer: int) -> None:
         self.dropped = 0
         self.failed = 0
         self._node = node

@@ -16,8 +16,8 @@ import numpy as np
 
 from tfx_feeder.components.feeder_trainer.distribution.peer_averaging.node import (
     Message,
-    Node,
     PeerLostError,
+    PeerNode,
     UnreachableError,
 )
 
@@ -31,7 +31,7 @@ _PING_TIMEOUT_S = 2.0
 _log = logging.getLogger(__name__)
 
 
-class PeerTeam:
+class PeerGroup:
     """The members of a team, of which each may be steps ahead of the others; see ``Team``.
 
     Args:
@@ -41,7 +41,7 @@ class PeerTeam:
     """
 
     def __init__(
-        self, node: Node, *, timeout_s: float = TIMEOUT_S, start_timeout_s: float = 300.0
+        self, node: PeerNode, *, timeout_s: float = TIMEOUT_S, start_timeout_s: float = 300.0
     ) -> None:
         self.is_chief = node.position == _CHIEF
         self.size = node.size

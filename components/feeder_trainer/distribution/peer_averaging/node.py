@@ -73,7 +73,7 @@ Handler = Callable[[Message], Message | bytes | None]
 """Answers a message, perhaps with nothing. Its ``PeerLostError`` goes to the sender."""
 
 
-class Node:
+class PeerNode:
     """This process's server, and its channels to the others.
 
     Args:

@@ -6,7 +6,7 @@ peer that it has not used yet. It never waits for a peer, so a snapshot may be s
 staleness is recorded. Optimizer slots, random states and integers stay with their member.
 
 Members agree only where they must: at the start all take the chief's weights, and
-``PeerSteps.synchronize`` gives all of them the mean, for validation, checkpoint and result.
+``GossipSteps.synchronize`` gives all of them the mean, for validation, checkpoint and result.
 """
 
 import dataclasses
@@ -22,8 +22,8 @@ import keras
 import numpy as np
 
 from tfx_feeder.common.errors import ConfigError
-from tfx_feeder.components.feeder_trainer.distribution.cluster import Task
-from tfx_feeder.components.feeder_trainer.distribution.context import Placement
+from tfx_feeder.components.feeder_trainer.distribution.cluster import ClusterTask
+from tfx_feeder.components.feeder_trainer.distribution.context import DistributionContext
 from tfx_feeder.components.feeder_trainer.distribution.options import Strategy
 from tfx_feeder.components.feeder_trainer.distribution.peer_averaging.exchange import Exchange, mean
 from tfx_feeder.components.feeder_trainer.distribution.peer_averaging.flat_variables import (
@@ -31,10 +31,10 @@ from tfx_feeder.components.feeder_trainer.distribution.peer_averaging.flat_varia
 )
 from tfx_feeder.components.feeder_trainer.distribution.peer_averaging.group import (
     TIMEOUT_S,
-    PeerTeam,
+    PeerGroup,
 )
-from tfx_feeder.components.feeder_trainer.distribution.peer_averaging.node import Node
-from tfx_feeder.components.feeder_trainer.feed.sharding import Share
+from tfx_feeder.components.feeder_trainer.distribution.peer_averaging.node import PeerNode
+from tfx_feeder.components.feeder_trainer.feed.sharding import Shard
 from tfx_feeder.components.feeder_trainer.training.train_step import COLUMNS, STEP_S, CompiledSteps
 
 EXCHANGE_SHARE = 0.2
@@ -43,9 +43,9 @@ EXCHANGE_SHARE = 0.2
 _REMEMBERED = 15
 
 
-def open_placement(
-    strategy: Strategy, task: Task | None, *, timeout_s: float = TIMEOUT_S
-) -> Placement:
+def open_context(
+    strategy: Strategy, task: ClusterTask | None, *, timeout_s: float = TIMEOUT_S
+) -> DistributionContext:
     """See ``placement.open_placement``; returns when every member of the team is there.
 
     Args:
@@ -64,8 +64,8 @@ def open_placement(
             expected="a cluster, and this process as one of its workers",
             fix='Let the orchestrator set it, or say cluster="local:2".',
         )
-    node = Node(task.members, task.position)
-    team = PeerTeam(node, timeout_s=timeout_s)
+    node = PeerNode(task.members, task.position)
+    team = PeerGroup(node, timeout_s=timeout_s)
     exchange = Exchange(node, strategy.exchange)
 
     def close() -> None:
@@ -79,9 +79,9 @@ def open_placement(
     except BaseException:
         close()
         raise
-    share = Share(task.position, team.size)
-    return Placement(
-        functools.partial(PeerSteps, team, exchange, share),
+    share = Shard(task.position, team.size)
+    return DistributionContext(
+        functools.partial(GossipSteps, team, exchange, share),
         team=team,
         share=share,
         replicas=team.size,
@@ -101,7 +101,7 @@ def steps_per_exchange(step_s: float, exchange_s: float) -> int:
     return max(1, math.ceil(exchange_s / step_s * (1 / EXCHANGE_SHARE - 1)))
 
 
-class PeerSteps(CompiledSteps):
+class GossipSteps(CompiledSteps):
     """Compiled steps on this member's share, with an exchange after each or after a few.
 
     Reading the weights out of the graph, averaging and putting them back costs some time. Where a
@@ -120,9 +120,9 @@ class PeerSteps(CompiledSteps):
 
     def __init__(
         self,
-        team: PeerTeam,
+        team: PeerGroup,
         exchange: Exchange,
-        share: Share,
+        share: Shard,
         model: keras.Model,
         *args: Any,
         **options: Any,

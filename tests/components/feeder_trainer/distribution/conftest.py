@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from tfx_feeder.components.feeder_trainer.distribution.addresses import free_addresses
-from tfx_feeder.components.feeder_trainer.distribution.peer_averaging.node import Node
+from tfx_feeder.components.feeder_trainer.distribution.peer_averaging.node import PeerNode
 
 
 @pytest.fixture
@@ -16,10 +16,10 @@ def closing() -> Iterator[contextlib.ExitStack]:
 
 
 @pytest.fixture
-def make_nodes(closing: contextlib.ExitStack) -> Callable[[int], list[Node]]:
-    def make(count: int) -> list[Node]:
+def make_nodes(closing: contextlib.ExitStack) -> Callable[[int], list[PeerNode]]:
+    def make(count: int) -> list[PeerNode]:
         where = free_addresses(count)
-        nodes = [Node(where, position) for position in range(count)]
+        nodes = [PeerNode(where, position) for position in range(count)]
         for node in nodes:
             closing.callback(node.close)
         return nodes

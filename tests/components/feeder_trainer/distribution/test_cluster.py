@@ -6,23 +6,23 @@ from typing import Any
 import pytest
 
 from tfx_feeder.common.errors import ConfigError
-from tfx_feeder.components.feeder_trainer.distribution.cluster import VARIABLE, Task
-from tfx_feeder.components.feeder_trainer.distribution.layout import Layout
+from tfx_feeder.components.feeder_trainer.distribution.cluster import VARIABLE, ClusterTask
+from tfx_feeder.components.feeder_trainer.distribution.layout import ProcessTopology
 
 WORKERS = {"worker": ["a:1", "b:2"]}
 SERVERS = {"chief": ["c:1"], "worker": ["a:1", "b:2"], "ps": ["p:3"]}
 
 
-def read(cluster: Any, kind: str, index: Any = 0) -> Task:
+def read(cluster: Any, kind: str, index: Any = 0) -> ClusterTask:
     document = {"cluster": cluster, "task": {"type": kind, "index": index}}
-    task = Task.from_env({VARIABLE: json.dumps(document)})
+    task = ClusterTask.from_env({VARIABLE: json.dumps(document)})
     assert task is not None
     return task
 
 
 @pytest.mark.parametrize("environ", [{}, {VARIABLE: ""}], ids=["unset", "empty"])
 def test_without_a_cluster_there_is_no_task(environ: dict[str, str]) -> None:
-    assert Task.from_env(environ) is None
+    assert ClusterTask.from_env(environ) is None
 
 
 @pytest.mark.parametrize(
@@ -53,7 +53,7 @@ def test_servers_hold_variables_and_are_no_members() -> None:
 def test_an_index_that_is_left_out_is_0() -> None:
     document = {"cluster": WORKERS, "task": {"type": "worker"}}
 
-    assert Task.from_env({VARIABLE: json.dumps(document)}) == read(WORKERS, "worker")
+    assert ClusterTask.from_env({VARIABLE: json.dumps(document)}) == read(WORKERS, "worker")
 
 
 def test_a_master_is_a_chief() -> None:
@@ -66,7 +66,7 @@ def test_a_master_is_a_chief() -> None:
 def test_what_was_written_is_read_again() -> None:
     task = read(SERVERS, "worker", 1)
 
-    assert Task.from_env({VARIABLE: task.to_json()}) == task
+    assert ClusterTask.from_env({VARIABLE: task.to_json()}) == task
 
 
 @pytest.mark.parametrize(
@@ -90,11 +90,11 @@ def test_what_was_written_is_read_again() -> None:
 )
 def test_anything_else_is_refused_by_name(text: str) -> None:
     with pytest.raises(ConfigError, match=VARIABLE):
-        Task.from_env({VARIABLE: text})
+        ClusterTask.from_env({VARIABLE: text})
 
 
 def test_a_layout_gives_every_process_an_address_of_its_own() -> None:
-    tasks = Layout("servers", 3).tasks()
+    tasks = ProcessTopology("servers", 3).tasks()
     addresses = {task.cluster[task.type][task.index] for task in tasks if task is not None}
 
     assert [task and task.type for task in tasks] == ["chief", *["worker"] * 3, "ps"]
@@ -102,4 +102,4 @@ def test_a_layout_gives_every_process_an_address_of_its_own() -> None:
 
 
 def test_one_process_is_no_cluster() -> None:
-    assert Layout("process").tasks() == (None,)
+    assert ProcessTopology("process").tasks() == (None,)

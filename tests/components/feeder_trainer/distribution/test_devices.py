@@ -11,8 +11,8 @@ from tfx_feeder.components.feeder_trainer.distribution.devices import (
     logical_processors,
     open_devices,
 )
-from tfx_feeder.components.feeder_trainer.distribution.launcher.supervisor import run
-from tfx_feeder.components.feeder_trainer.distribution.layout import Layout
+from tfx_feeder.components.feeder_trainer.distribution.launcher.supervisor import launch_processes
+from tfx_feeder.components.feeder_trainer.distribution.layout import ProcessTopology
 
 
 def test_one_processor_needs_no_declaration() -> None:
@@ -45,7 +45,9 @@ def test_devices_are_declared_before_tensorflow_starts_or_not_at_all() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("named", [(), ("CPU:2", "CPU:0")])
 def test_a_processor_is_cut_into_logical_devices(named: tuple[str, ...], tmp_path: Path) -> None:
-    devices, there = run(opened, named, Layout("process"), log_dir=tmp_path, restarts=0).result
+    devices, there = launch_processes(
+        opened, named, ProcessTopology("process"), log_dir=tmp_path, restarts=0
+    ).result
 
     if named:
         assert devices == list(named)

@@ -9,7 +9,7 @@ from tfx_feeder.common.errors import ConfigError
 from tfx_feeder.components.feeder_trainer.distribution.options import (
     STRATEGIES,
     Strategy,
-    rate_factor,
+    lr_scale_factor,
 )
 from tfx_feeder.components.feeder_trainer.feed.options import from_json, to_json
 
@@ -81,4 +81,4 @@ def test_errors_name_the_argument(wrong: dict, named: str) -> None:
 
 
 def test_rates_grow_only_as_the_rule_says() -> None:
-    assert [rate_factor(rule, 4) for rule in ("none", "linear", "sqrt")] == [1, 4, 2]
+    assert [lr_scale_factor(rule, 4) for rule in ("none", "linear", "sqrt")] == [1, 4, 2]

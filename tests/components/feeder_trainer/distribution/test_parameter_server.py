@@ -8,12 +8,12 @@ import pytest
 
 from tests.components.feeder_trainer.distribution.workers import parameter_servers as jobs
 from tfx_feeder.common.errors import ConfigError
-from tfx_feeder.components.feeder_trainer.distribution.cluster import Task
-from tfx_feeder.components.feeder_trainer.distribution.launcher.supervisor import run
-from tfx_feeder.components.feeder_trainer.distribution.layout import Layout
+from tfx_feeder.components.feeder_trainer.distribution.cluster import ClusterTask
+from tfx_feeder.components.feeder_trainer.distribution.launcher.supervisor import launch_processes
+from tfx_feeder.components.feeder_trainer.distribution.layout import ProcessTopology
 from tfx_feeder.components.feeder_trainer.distribution.options import Strategy
 from tfx_feeder.components.feeder_trainer.distribution.parameter_server.strategy import (
-    open_placement,
+    open_context,
 )
 from tfx_feeder.components.feeder_trainer.distribution.parameter_server.workers import (
     WorkerLostError,
@@ -27,19 +27,23 @@ from tfx_feeder.components.feeder_trainer.training.train_step import (
 
 pytestmark = [pytest.mark.multi_worker, pytest.mark.slow]
 
-SERVERS = Layout("servers", 2)
+SERVERS = ProcessTopology("servers", 2)
 EXACT = [case for case in jobs.CASES if case != "half"]
 
 
 @pytest.fixture(scope="module")
 def compared(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     folder = tmp_path_factory.mktemp("logs")
-    return run(jobs.compare, "parameter_server_sync", SERVERS, log_dir=folder, restarts=0).result
+    return launch_processes(
+        jobs.compare, "parameter_server_sync", SERVERS, log_dir=folder, restarts=0
+    ).result
 
 
 @pytest.fixture(scope="module")
 def raced(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    return run(jobs.race, "", SERVERS, log_dir=tmp_path_factory.mktemp("logs"), restarts=0).result
+    return launch_processes(
+        jobs.race, "", SERVERS, log_dir=tmp_path_factory.mktemp("logs"), restarts=0
+    ).result
 
 
 @pytest.mark.parametrize("case", EXACT)
@@ -127,14 +131,14 @@ def test_what_cannot_be_done_asynchronously_is_refused(raced: dict[str, Any], wh
 
 def test_a_task_without_servers_is_refused() -> None:
     with pytest.raises(ConfigError, match="TF_CONFIG"):
-        open_placement(
-            Strategy.parameter_server("env"), Task({"worker": ("a:1", "b:1")}, "worker", 0)
+        open_context(
+            Strategy.parameter_server("env"), ClusterTask({"worker": ("a:1", "b:1")}, "worker", 0)
         )
 
 
 @pytest.mark.parametrize("strategy", ["parameter_server", "parameter_server_sync"])
 def test_killed_workers_are_done_without_and_taken_back(strategy: str, tmp_path: Path) -> None:
-    ran = run(jobs.survive, strategy, SERVERS, log_dir=tmp_path)
+    ran = launch_processes(jobs.survive, strategy, SERVERS, log_dir=tmp_path)
 
     assert [loss[:8] for loss in ran.losses] == ["worker-1", "worker-0"]
     # While worker 0 was away, only worker 1 could go on, which had been away before.
@@ -155,8 +159,8 @@ def test_killed_workers_are_done_without_and_taken_back(strategy: str, tmp_path:
 def test_a_cluster_that_is_gone_ends_the_training(
     which: str, error: str, words: str, tmp_path: Path
 ) -> None:
-    name, message, seconds = run(
-        jobs.lose_all, which, Layout("process"), log_dir=tmp_path, restarts=0
+    name, message, seconds = launch_processes(
+        jobs.lose_all, which, ProcessTopology("process"), log_dir=tmp_path, restarts=0
     ).result
 
     assert name == error

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from tests.components.feeder_trainer.distribution.workers import synchronous
-from tfx_feeder.components.feeder_trainer.distribution.launcher.supervisor import run
-from tfx_feeder.components.feeder_trainer.distribution.layout import Layout
+from tfx_feeder.components.feeder_trainer.distribution.launcher.supervisor import launch_processes
+from tfx_feeder.components.feeder_trainer.distribution.layout import ProcessTopology
 from tfx_feeder.components.feeder_trainer.distribution.options import Strategy
 from tfx_feeder.components.feeder_trainer.training.train_step import LOSS
 
@@ -15,9 +15,9 @@ pytestmark = [pytest.mark.multi_worker, pytest.mark.slow]
 
 TWO = ("CPU:0", "CPU:1")
 PLACED = {
-    "mirrored": (Strategy.mirrored(TWO), Layout("process")),
-    "central_storage": (Strategy.central_storage(TWO), Layout("process")),
-    "multi_worker": (Strategy.multi_worker("local:2"), Layout("team", 2)),
+    "mirrored": (Strategy.mirrored(TWO), ProcessTopology("process")),
+    "central_storage": (Strategy.central_storage(TWO), ProcessTopology("process")),
+    "multi_worker": (Strategy.multi_worker("local:2"), ProcessTopology("team", 2)),
 }
 
 
@@ -32,7 +32,7 @@ def together(
 ) -> dict[str, dict[str, Any]]:
     strategy, layout = PLACED[request.param]
     logs = tmp_path_factory.mktemp("logs")
-    return run(synchronous.run, strategy, layout, log_dir=logs, restarts=0).result
+    return launch_processes(synchronous.run, strategy, layout, log_dir=logs, restarts=0).result
 
 
 @pytest.mark.parametrize("kind", [kind for kind in synchronous.KINDS if kind != "batch_norm"])

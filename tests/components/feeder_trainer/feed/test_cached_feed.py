@@ -8,8 +8,8 @@ import tensorflow as tf
 
 from tfx_feeder.common.errors import ConfigError
 from tfx_feeder.components.feeder_trainer.feed.feed import open_feed
-from tfx_feeder.components.feeder_trainer.feed.options import Feed
-from tfx_feeder.components.feeder_trainer.feed.parsing import BatchParser
+from tfx_feeder.components.feeder_trainer.feed.options import FeedOptions
+from tfx_feeder.components.feeder_trainer.feed.parsing import ExampleParser
 
 
 def test_disk_feeds_the_same_sequence_as_memory(tmp_path, write_examples, make_parser, labels_of):
@@ -61,12 +61,12 @@ def test_auto_says_what_it_chose_and_why(
         "image": tf.io.FixedLenFeature([], tf.string),
         "label": tf.io.FixedLenFeature([], tf.int64),
     }
-    feed = Feed(
+    feed = FeedOptions(
         images={"image": {"height": 1024, "width": 1024, "channels": 1}},
         memory_budget_mb=budget_mb,
         cache_dir=str(tmp_path) if cache_dir else None,
     )
-    opened = open_feed([path], BatchParser(spec, feed), feed, shuffle=True)
+    opened = open_feed([path], ExampleParser(spec, feed), feed, shuffle=True)
     assert opened.description.startswith(f"{kind}: 3.0 MiB of decoded examples")
     assert reason in opened.description
 
@@ -80,12 +80,12 @@ def test_features_that_a_cache_cannot_hold(write_examples, make_parser):
         (ragged, "disk", "vary in length"),
         (strings, "disk", "strings"),
     ):
-        feed = Feed(cache=cache)
+        feed = FeedOptions(cache=cache)
         with pytest.raises(ConfigError, match=why):
-            open_feed(paths, BatchParser(spec, feed), feed, shuffle=True)
-    feed = Feed()
-    opened = open_feed(paths, BatchParser(ragged, feed), feed, shuffle=True)
+            open_feed(paths, ExampleParser(spec, feed), feed, shuffle=True)
+    feed = FeedOptions()
+    opened = open_feed(paths, ExampleParser(ragged, feed), feed, shuffle=True)
     assert opened.description == "none: some features vary in length"
-    feed = Feed(cache="memory")
-    opened = open_feed(paths, BatchParser(strings, feed), feed, shuffle=True)
+    feed = FeedOptions(cache="memory")
+    opened = open_feed(paths, ExampleParser(strings, feed), feed, shuffle=True)
     assert len(list(opened.batches([range(4)], 4))) == 1

@@ -9,9 +9,9 @@ import pytest
 import tensorflow as tf
 
 from tfx_feeder.common.errors import ConfigError, DataError
-from tfx_feeder.components.feeder_trainer.feed.feed import ExampleFeed, open_feed
-from tfx_feeder.components.feeder_trainer.feed.options import Feed, Image
-from tfx_feeder.components.feeder_trainer.feed.parsing import BatchParser
+from tfx_feeder.components.feeder_trainer.feed.feed import Feed, open_feed
+from tfx_feeder.components.feeder_trainer.feed.options import FeedOptions, Image
+from tfx_feeder.components.feeder_trainer.feed.parsing import ExampleParser
 
 N = 200
 IMAGES = {"image": Image(8, 8, 1)}
@@ -23,15 +23,15 @@ KINDS = {
 
 
 @pytest.fixture(scope="module")
-def feeds(digit_files: list[str], digits_spec: dict) -> dict[str, ExampleFeed]:
+def feeds(digit_files: list[str], digits_spec: dict) -> dict[str, Feed]:
     opened = {}
     for kind, options in KINDS.items():
-        feed = Feed(images=IMAGES, weight_key="weight", **options)
-        opened[kind] = open_feed(digit_files, BatchParser(digits_spec, feed), feed, shuffle=True)
+        feed = FeedOptions(images=IMAGES, weight_key="weight", **options)
+        opened[kind] = open_feed(digit_files, ExampleParser(digits_spec, feed), feed, shuffle=True)
     return opened
 
 
-def _ids(feed: ExampleFeed, epochs: Sequence[range], batch_size: int) -> list[list[int]]:
+def _ids(feed: Feed, epochs: Sequence[range], batch_size: int) -> list[list[int]]:
     return [b[0]["id"].numpy().tolist() for b in feed.batches(epochs, batch_size)]
 
 
@@ -99,8 +99,8 @@ def test_shuffled_passes_differ_and_validation_keeps_the_order(
         first, second = np.reshape(_flat(_ids(feeds[kind], _passes(2), 50)), (2, N)).tolist()
         assert first != second
     in_order = _flat(_ids(feeds["in order"], _passes(1), 50))
-    for options in (Feed(cache="memory"), Feed(cache="none")):
-        feed = open_feed(digit_files, BatchParser(digits_spec, options), options, shuffle=False)
+    for options in (FeedOptions(cache="memory"), FeedOptions(cache="none")):
+        feed = open_feed(digit_files, ExampleParser(digits_spec, options), options, shuffle=False)
         assert _flat(_ids(feed, _passes(1), 50)) == in_order
 
 
@@ -109,8 +109,8 @@ def test_png_images(digits: Any, digits_spec: dict, write_files: Callable) -> No
         {**row, "image": tf.io.encode_png(image).numpy()}
         for row, image in zip(digits.rows(), digits.images, strict=True)
     ]
-    options = Feed(images={"image": Image(8, 8, 1, "file")})
-    feed = open_feed(write_files(rows), BatchParser(digits_spec, options), options, shuffle=True)
+    options = FeedOptions(images={"image": Image(8, 8, 1, "file")})
+    feed = open_feed(write_files(rows), ExampleParser(digits_spec, options), options, shuffle=True)
 
     features, _ = next(iter(feed.batches([range(32)], 32)))
 
@@ -118,8 +118,8 @@ def test_png_images(digits: Any, digits_spec: dict, write_files: Callable) -> No
 
 
 def test_auto_holds_in_memory_what_fits(digit_files: list[str], digits_spec: dict) -> None:
-    options = Feed(images=IMAGES)
-    feed = open_feed(digit_files, BatchParser(digits_spec, options), options, shuffle=True)
+    options = FeedOptions(images=IMAGES)
+    feed = open_feed(digit_files, ExampleParser(digits_spec, options), options, shuffle=True)
 
     assert feed.description.startswith("memory")
 
@@ -130,20 +130,20 @@ def test_features_of_varying_length_are_streamed(write_files: Callable) -> None:
         "label": tf.io.FixedLenFeature([], tf.int64),
     }
     paths = write_files([{"tags": [1] * (i % 3), "label": i} for i in range(20)])
-    auto, memory = Feed(), Feed(cache="memory")
+    auto, memory = FeedOptions(), FeedOptions(cache="memory")
 
-    feed = open_feed(paths, BatchParser(spec, auto), auto, shuffle=True)
+    feed = open_feed(paths, ExampleParser(spec, auto), auto, shuffle=True)
 
     assert feed.description.startswith("none")
     labels = [label for _, batch in feed.batches([range(20)], 8) for label in batch.numpy()]
     assert sorted(labels) == list(range(20))
     with pytest.raises(ConfigError, match="vary in length"):
-        open_feed(paths, BatchParser(spec, memory), memory, shuffle=True)
+        open_feed(paths, ExampleParser(spec, memory), memory, shuffle=True)
 
 
 def test_empty_splits_are_refused(write_files: Callable, digits_spec: dict) -> None:
-    options = Feed()
-    parser = BatchParser(digits_spec, options)
+    options = FeedOptions()
+    parser = ExampleParser(digits_spec, options)
 
     for paths, cause in ((write_files([], files=2), "no examples"), ([], "no files")):
         with pytest.raises(DataError, match=cause):
@@ -158,10 +158,10 @@ def test_a_truncated_file_is_refused_by_name(
     paths = write_files(digits.rows(), files=2, gzip=gzip)
     contents = Path(paths[1]).read_bytes()
     Path(paths[1]).write_bytes(contents[: len(contents) // 2])
-    options = Feed(cache=cache)
+    options = FeedOptions(cache=cache)
 
     with pytest.raises(DataError, match=Path(paths[1]).name):
-        open_feed(paths, BatchParser(digits_spec, options), options, shuffle=True)
+        open_feed(paths, ExampleParser(digits_spec, options), options, shuffle=True)
 
 
 @pytest.mark.parametrize("cache", ["memory", "none"])
@@ -174,7 +174,7 @@ def test_an_example_that_does_not_fit_is_refused_by_its_feature(
 ) -> None:
     rows = digits.rows()[:50]
     rows[30] = {k: v for k, v in {**rows[30], **changes}.items() if v is not None}
-    options = Feed(images=IMAGES, cache=cache)
+    options = FeedOptions(images=IMAGES, cache=cache)
 
     with pytest.raises(DataError, match=cause):
-        open_feed(write_files(rows), BatchParser(digits_spec, options), options, shuffle=True)
+        open_feed(write_files(rows), ExampleParser(digits_spec, options), options, shuffle=True)

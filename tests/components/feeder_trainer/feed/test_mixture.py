@@ -7,10 +7,14 @@ import pytest
 
 from tfx_feeder.common.errors import ConfigError
 from tfx_feeder.components.feeder_trainer.feed.feed import open_feed
-from tfx_feeder.components.feeder_trainer.feed.mixture import BLOCK, MixedOrder, shares
-from tfx_feeder.components.feeder_trainer.feed.options import Feed, from_json, to_json
-from tfx_feeder.components.feeder_trainer.feed.sampler import ExampleOrder
-from tfx_feeder.components.feeder_trainer.feed.sources import Split, by_source
+from tfx_feeder.components.feeder_trainer.feed.mixture import (
+    MIXTURE_PERIOD,
+    MixtureSampler,
+    quantize_weights,
+)
+from tfx_feeder.components.feeder_trainer.feed.options import FeedOptions, from_json, to_json
+from tfx_feeder.components.feeder_trainer.feed.sampler import ShuffleSampler
+from tfx_feeder.components.feeder_trainer.feed.sources import SplitFiles, by_source
 
 MIX = {"span:newest": 0.7, "span:others": 0.3}
 
@@ -25,7 +29,7 @@ MIX = {"span:newest": 0.7, "span:others": 0.3}
     ],
 )
 def test_weights_become_whole_examples_of_a_hundred(weights, expected):
-    assert shares(weights) == expected
+    assert quantize_weights(weights) == expected
 
 
 @pytest.mark.parametrize(
@@ -43,20 +47,20 @@ def test_weights_become_whole_examples_of_a_hundred(weights, expected):
 )
 def test_a_mixture_that_cannot_be_is_refused_when_it_is_declared(mix):
     with pytest.raises(ConfigError, match="feed mix"):
-        Feed(mix=mix)
+        FeedOptions(mix=mix)
 
 
 def test_a_mixture_survives_the_execution_property():
-    feed = Feed(mix=MIX)
-    assert from_json(Feed, to_json(feed)) == feed
+    feed = FeedOptions(mix=MIX)
+    assert from_json(FeedOptions, to_json(feed)) == feed
 
 
 def _mixed_order(sizes=(250, 37), parts=(70, 30), seed=3):
-    return MixedOrder([ExampleOrder(size, seed) for size in sizes], parts, seed)
+    return MixtureSampler([ShuffleSampler(size, seed) for size in sizes], parts, seed)
 
 
 def test_every_block_holds_the_exact_proportions():
-    indices = _mixed_order().indices(range(30_000)).reshape(-1, BLOCK)
+    indices = _mixed_order().indices(range(30_000)).reshape(-1, MIXTURE_PERIOD)
     assert ((indices < 250).sum(axis=1) == 70).all()
 
 
@@ -86,7 +90,7 @@ def test_a_mixed_feed(cache, write_examples, make_parser, labels_of):
     feed = open_feed(paths, parser, parser.feed, shuffle=True)
     assert feed.num_examples == 163
     whole = labels_of(feed.batches([range(1000)], 64))
-    blocks = np.reshape(whole, (-1, BLOCK))
+    blocks = np.reshape(whole, (-1, MIXTURE_PERIOD))
     assert ((blocks >= 1000).sum(axis=1) == 10).all()
     seen = Counter(whole)
     assert {seen[number] for number in range(150)} == {6}
@@ -97,7 +101,7 @@ def test_a_mixed_feed(cache, write_examples, make_parser, labels_of):
 
 
 def _splits(*spans):
-    return [Split("train", span, [f"span-{span}"]) for span in spans]
+    return [SplitFiles("train", span, [f"span-{span}"]) for span in spans]
 
 
 def test_spans_find_their_sources():

@@ -7,14 +7,14 @@ import pytest
 
 from tfx_feeder.common.errors import ConfigError
 from tfx_feeder.components.feeder_trainer.distribution.options import Strategy
-from tfx_feeder.components.feeder_trainer.feed.options import Feed, Image, from_json, to_json
+from tfx_feeder.components.feeder_trainer.feed.options import FeedOptions, Image, from_json, to_json
 
 
 @pytest.mark.parametrize(
     "options",
     [
-        Feed(),
-        Feed(
+        FeedOptions(),
+        FeedOptions(
             label_key="species",
             weight_key="weight",
             images={"photo": Image(32, 24, 3, "file"), "mask": Image(8, 8, 1)},
@@ -53,7 +53,7 @@ def test_json_round_trip_is_exact(options: Any) -> None:
 )
 def test_a_bad_feed_names_its_option(arguments: dict[str, Any], argument: str) -> None:
     with pytest.raises(ConfigError) as caught:
-        Feed(**arguments)
+        FeedOptions(**arguments)
 
     assert caught.value.argument == argument
 
@@ -80,7 +80,7 @@ def test_an_unknown_strategy_is_refused() -> None:
 
 
 def test_options_cannot_be_changed() -> None:
-    for options in (Feed(), Image(8, 8, 1), Strategy.sequential()):
+    for options in (FeedOptions(), Image(8, 8, 1), Strategy.sequential()):
         name = dataclasses.fields(options)[0].name
         with pytest.raises(dataclasses.FrozenInstanceError):
             setattr(options, name, "other")

@@ -8,8 +8,8 @@ import pytest
 import tensorflow as tf
 
 from tfx_feeder.common.errors import ConfigError
-from tfx_feeder.components.feeder_trainer.feed.options import Feed, Image
-from tfx_feeder.components.feeder_trainer.feed.parsing import BatchParser, decode_images
+from tfx_feeder.components.feeder_trainer.feed.options import FeedOptions, Image
+from tfx_feeder.components.feeder_trainer.feed.parsing import ExampleParser, decode_images
 
 IMAGES = {"image": Image(8, 8, 1)}
 
@@ -20,7 +20,7 @@ def serialized(digits: Any, serialize: Callable) -> tf.Tensor:
 
 
 def test_features_and_label(digits: Any, digits_spec: dict, serialized: tf.Tensor) -> None:
-    features, label = BatchParser(digits_spec, Feed(images=IMAGES))(serialized)
+    features, label = ExampleParser(digits_spec, FeedOptions(images=IMAGES))(serialized)
 
     assert sorted(features) == ["id", "image", "weight"]
     assert features["image"].dtype == tf.uint8
@@ -34,7 +34,7 @@ def test_the_weight_leaves_the_features(
 ) -> None:
     column = {**digits_spec, "weight": tf.io.FixedLenFeature([1], tf.float32)}
     for spec in (digits_spec, column):
-        features, _, weight = BatchParser(spec, Feed(weight_key="weight"))(serialized)
+        features, _, weight = ExampleParser(spec, FeedOptions(weight_key="weight"))(serialized)
 
         assert sorted(features) == ["id", "image"]
         np.testing.assert_array_equal(weight, digits.weights[:5])
@@ -43,7 +43,7 @@ def test_the_weight_leaves_the_features(
 def test_only_the_wanted_features_are_parsed(digits_spec: dict, serialized: tf.Tensor) -> None:
     spec = {**digits_spec, "absent": tf.io.FixedLenFeature([], tf.float32)}
 
-    features, _ = BatchParser(spec, Feed(), wanted=["id"])(serialized)
+    features, _ = ExampleParser(spec, FeedOptions(), wanted=["id"])(serialized)
 
     assert list(features) == ["id"]
 
@@ -51,17 +51,17 @@ def test_only_the_wanted_features_are_parsed(digits_spec: dict, serialized: tf.T
 @pytest.mark.parametrize(
     ("feed", "wanted", "argument", "received"),
     [
-        (Feed(label_key="species"), None, "feed label_key", "species"),
-        (Feed(weight_key="importance"), None, "feed weight_key", "importance"),
-        (Feed(images={"photo": Image(8, 8, 1)}), None, "feed images", "photo"),
-        (Feed(), ["pixels"], "model inputs", "pixels"),
+        (FeedOptions(label_key="species"), None, "feed label_key", "species"),
+        (FeedOptions(weight_key="importance"), None, "feed weight_key", "importance"),
+        (FeedOptions(images={"photo": Image(8, 8, 1)}), None, "feed images", "photo"),
+        (FeedOptions(), ["pixels"], "model inputs", "pixels"),
     ],
 )
 def test_a_name_that_the_data_lacks_is_refused_with_those_it_has(
-    digits_spec: dict, feed: Feed, wanted: list | None, argument: str, received: str
+    digits_spec: dict, feed: FeedOptions, wanted: list | None, argument: str, received: str
 ) -> None:
     with pytest.raises(ConfigError) as caught:
-        BatchParser(digits_spec, feed, wanted)
+        ExampleParser(digits_spec, feed, wanted)
 
     assert caught.value.argument == argument
     assert caught.value.received == received
@@ -71,24 +71,24 @@ def test_a_name_that_the_data_lacks_is_refused_with_those_it_has(
 @pytest.mark.parametrize(
     ("key", "feed"),
     [
-        ("label", Feed()),
-        ("weight", Feed(weight_key="weight")),
-        ("image", Feed(images=IMAGES)),
+        ("label", FeedOptions()),
+        ("weight", FeedOptions(weight_key="weight")),
+        ("image", FeedOptions(images=IMAGES)),
     ],
 )
 def test_what_must_be_dense_is_refused_when_it_varies_in_length(
-    digits_spec: dict, key: str, feed: Feed
+    digits_spec: dict, key: str, feed: FeedOptions
 ) -> None:
     spec = {**digits_spec, key: tf.io.VarLenFeature(digits_spec[key].dtype)}
 
     with pytest.raises(ConfigError, match=f"{key}.*a shape in the schema"):
-        BatchParser(spec, feed)
+        ExampleParser(spec, feed)
 
 
 def test_features_of_varying_length_stay_sparse(digits_spec: dict, serialize: Callable) -> None:
     spec = {"tags": tf.io.VarLenFeature(tf.string), "label": digits_spec["label"]}
     rows = [{"label": 1, "tags": ["a", "b"]}, {"label": 0}]
-    parser = BatchParser(spec, Feed())
+    parser = ExampleParser(spec, FeedOptions())
 
     features, _ = parser(tf.constant([serialize(row) for row in rows]))
 

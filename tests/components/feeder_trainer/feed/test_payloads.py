@@ -8,8 +8,8 @@ import tensorflow as tf
 
 from tfx_feeder.common.errors import ConfigError
 from tfx_feeder.components.feeder_trainer.feed.feed import open_feed
-from tfx_feeder.components.feeder_trainer.feed.options import Feed, Image
-from tfx_feeder.components.feeder_trainer.feed.parsing import BatchParser
+from tfx_feeder.components.feeder_trainer.feed.options import FeedOptions, Image
+from tfx_feeder.components.feeder_trainer.feed.parsing import ExampleParser
 
 
 @pytest.fixture
@@ -42,8 +42,8 @@ SPEC = {
 
 @pytest.mark.parametrize("cache", ["memory", "none"])
 def test_parquet_is_fed(cache, parquet_file):
-    options = Feed(images={"image": Image(2, 2, 3)}, cache=cache)
-    feed = open_feed([parquet_file], BatchParser(SPEC, options), options, shuffle=False)
+    options = FeedOptions(images={"image": Image(2, 2, 3)}, cache=cache)
+    feed = open_feed([parquet_file], ExampleParser(SPEC, options), options, shuffle=False)
     assert feed.num_examples == 5000
     for features, label in feed.batches([range(5000)], 5000):
         number = np.arange(5000)
@@ -86,12 +86,12 @@ def test_what_the_stock_example_gen_writes(parquet_file, tmp_path):
             "output_data_format": example_gen_pb2.PayloadFormat.FORMAT_PARQUET,
         },
     )
-    options = Feed(images={"image": Image(2, 2, 3)})
+    options = FeedOptions(images={"image": Image(2, 2, 3)})
     labels = []
     for name in ("train", "eval"):
         (split,) = read_splits([examples], [name])
         assert split.span == 3
-        feed = open_feed(split.paths, BatchParser(SPEC, options), options, shuffle=True)
+        feed = open_feed(split.paths, ExampleParser(SPEC, options), options, shuffle=True)
         labels += [
             int(n) for _, label in feed.batches([range(feed.num_examples)], 99) for n in label
         ]

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tfx_feeder.components.feeder_trainer.feed.sampler import ExampleOrder, batch_blocks
+from tfx_feeder.components.feeder_trainer.feed.sampler import ShuffleSampler, batch_blocks
 
 sizes = st.integers(1, 40)
 seeds = st.integers(0, 2**63 - 1)
@@ -18,8 +18,8 @@ def test_pieces_join_to_the_whole_from_any_position(
     size: int, seed: int, shuffle: bool, cuts: list[int]
 ) -> None:
     a, b, c = sorted(cuts)
-    whole = ExampleOrder(size, seed, shuffle=shuffle).indices(range(a, c))
-    order = ExampleOrder(size, seed, shuffle=shuffle)
+    whole = ShuffleSampler(size, seed, shuffle=shuffle).indices(range(a, c))
+    order = ShuffleSampler(size, seed, shuffle=shuffle)
 
     # The later piece first: nothing may depend on what was asked for before.
     later, earlier = order.indices(range(b, c)), order.indices(range(a, b))
@@ -29,7 +29,7 @@ def test_pieces_join_to_the_whole_from_any_position(
 
 @given(sizes, seeds, st.booleans(), st.integers(0, 10))
 def test_each_pass_holds_each_example_once(size: int, seed: int, shuffle: bool, index: int) -> None:
-    order = ExampleOrder(size, seed, shuffle=shuffle)
+    order = ShuffleSampler(size, seed, shuffle=shuffle)
 
     indices = order.indices(range(index * size, (index + 1) * size))
 
@@ -39,7 +39,7 @@ def test_each_pass_holds_each_example_once(size: int, seed: int, shuffle: bool, 
 
 def test_passes_and_seeds_differ() -> None:
     def one_pass(seed: int, index: int) -> list[int]:
-        return ExampleOrder(50, seed).indices(range(index * 50, (index + 1) * 50)).tolist()
+        return ShuffleSampler(50, seed).indices(range(index * 50, (index + 1) * 50)).tolist()
 
     orders = [one_pass(seed, index) for seed in range(3) for index in range(3)]
 
@@ -48,7 +48,7 @@ def test_passes_and_seeds_differ() -> None:
 
 
 def test_unshuffled_passes_keep_the_order() -> None:
-    order = ExampleOrder(4, 0, shuffle=False)
+    order = ShuffleSampler(4, 0, shuffle=False)
 
     assert order.indices(range(2, 11)).tolist() == [2, 3, 0, 1, 2, 3, 0, 1, 2]
 
@@ -64,7 +64,7 @@ def test_blocks_cut_each_epoch_into_its_batches(
 ) -> None:
     stops = np.cumsum(epoch_sizes).tolist()
     epochs = [range(stop - count, stop) for stop, count in zip(stops, epoch_sizes, strict=True)]
-    order = ExampleOrder(size, seed=7)
+    order = ShuffleSampler(size, seed=7)
 
     blocks = list(batch_blocks(order, epochs, batch_size, limit=limit))
 
@@ -81,7 +81,7 @@ def test_blocks_cut_each_epoch_into_its_batches(
 @pytest.mark.parametrize("batch_size", [1, 7, 32, 100])
 def test_epochs_of_one_pass_use_each_example_once(batch_size: int) -> None:
     epochs = [range(start, start + 100) for start in (0, 100, 200)]
-    blocks = batch_blocks(ExampleOrder(100, seed=1), epochs, batch_size)
+    blocks = batch_blocks(ShuffleSampler(100, seed=1), epochs, batch_size)
 
     seen = np.concatenate([block.ravel() for block in blocks])
 

@@ -13,14 +13,14 @@ import tensorflow as tf
 
 from tfx_feeder.common.errors import ConfigError
 from tfx_feeder.components.feeder_trainer.feed.feed import open_feed
-from tfx_feeder.components.feeder_trainer.feed.options import Feed
-from tfx_feeder.components.feeder_trainer.feed.pieces import cut
+from tfx_feeder.components.feeder_trainer.feed.options import FeedOptions
+from tfx_feeder.components.feeder_trainer.feed.pieces import plan_file_shards
 
 
 @pytest.mark.parametrize("shuffle", [True, False])
 def test_pieces_hold_each_position_of_a_pass_once(shuffle):
     counts = [10, 0, 7, 23]
-    pieces = cut(counts, range(15, 135), 3, shuffle=shuffle, count=8)
+    pieces = plan_file_shards(counts, range(15, 135), 3, shuffle=shuffle, count=8)
     positions = [p for piece in pieces for p in range(piece.position, piece.position + piece.take)]
     assert positions == list(range(15, 135))
     assert len(pieces) >= 8
@@ -33,7 +33,7 @@ def test_pieces_hold_each_position_of_a_pass_once(shuffle):
 @pytest.mark.parametrize("cut_at", [1, 39, 40, 77])
 def test_pieces_of_two_stretches_are_those_of_the_whole(cut_at):
     def records(positions):
-        pieces = cut([10, 7, 23], positions, 3, shuffle=True, count=4)
+        pieces = plan_file_shards([10, 7, 23], positions, 3, shuffle=True, count=4)
         return [(p.file, r) for p in pieces for r in range(p.skip, p.skip + p.take)]
 
     assert records(range(cut_at)) + records(range(cut_at, 120)) == records(range(120))
@@ -52,7 +52,7 @@ def test_pieces_of_two_stretches_are_those_of_the_whole(cut_at):
 )
 def test_options_that_do_not_go_together(options):
     with pytest.raises(ConfigError, match="service"):
-        Feed(**options)
+        FeedOptions(**options)
 
 
 def _slow_noise(features, seed):

@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 
 from tfx_feeder.common.errors import ConfigError
-from tfx_feeder.components.feeder_trainer.feed.options import Feed
+from tfx_feeder.components.feeder_trainer.feed.options import FeedOptions
 from tfx_feeder.components.feeder_trainer.model.builder import (
     ModelContext,
     feature_adapter,
@@ -19,7 +19,7 @@ from tfx_feeder.components.feeder_trainer.model.builder import (
     set_learning_rate,
 )
 
-CONTEXT = ModelContext(feature_spec={}, feed=Feed())
+CONTEXT = ModelContext(feature_spec={}, feed=FeedOptions())
 
 
 def _small(**compiled: Any) -> keras.Model:

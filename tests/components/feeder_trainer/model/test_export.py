@@ -9,15 +9,15 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfx_feeder.components.feeder_trainer.feed.options import Feed, Image
-from tfx_feeder.components.feeder_trainer.feed.parsing import BatchParser
+from tfx_feeder.components.feeder_trainer.feed.options import FeedOptions, Image
+from tfx_feeder.components.feeder_trainer.feed.parsing import ExampleParser
 from tfx_feeder.components.feeder_trainer.model.builder import feature_adapter
 from tfx_feeder.components.feeder_trainer.model.export import (
     KERAS_FILE,
     WEIGHTS_FILE,
     export_serving,
+    load_warm_start,
     save_for_warm_start,
-    start_from,
 )
 
 
@@ -49,7 +49,7 @@ class Scaled(keras.Model):
 def exported(digits_spec: dict, tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, Any]:
     """A model, and the same exported and loaded."""
     model = _network()
-    parser = BatchParser(digits_spec, Feed(images={"image": Image(8, 8, 1)}), ["image"])
+    parser = ExampleParser(digits_spec, FeedOptions(images={"image": Image(8, 8, 1)}), ["image"])
     adapt = feature_adapter(model, parser.feature_names)
 
     def to_inputs(serialized: tf.Tensor) -> Any:
@@ -107,7 +107,7 @@ def test_a_start_takes_over_the_weights(tmp_path: Path) -> None:
     base, model = _network(), _network()
 
     assert save_for_warm_start(base, tmp_path) == tmp_path / KERAS_FILE
-    assert start_from(model, tmp_path) is None
+    assert load_warm_start(model, tmp_path) is None
 
     for own, other in zip(model.get_weights(), base.get_weights(), strict=True):
         np.testing.assert_array_equal(own, other)
@@ -121,7 +121,7 @@ def test_a_class_without_config_is_saved_by_its_weights(tmp_path: Path) -> None:
 
     assert save_for_warm_start(base, tmp_path) == tmp_path / WEIGHTS_FILE
     assert [path.name for path in tmp_path.iterdir()] == [WEIGHTS_FILE]
-    assert start_from(model, tmp_path) is None
+    assert load_warm_start(model, tmp_path) is None
     np.testing.assert_array_equal(model.get_weights()[0], base.get_weights()[0])
 
 
@@ -141,7 +141,7 @@ def test_another_architecture_is_told_and_changes_nothing(
     model = other()
     before = model.get_weights()
 
-    obstacle = start_from(model, tmp_path)
+    obstacle = load_warm_start(model, tmp_path)
 
     assert obstacle is not None
     assert "architecture is another" in obstacle
@@ -150,7 +150,7 @@ def test_another_architecture_is_told_and_changes_nothing(
 
 
 def test_a_folder_without_a_model_is_told(tmp_path: Path) -> None:
-    obstacle = start_from(_network(), tmp_path)
+    obstacle = load_warm_start(_network(), tmp_path)
 
     assert obstacle is not None
     assert KERAS_FILE in obstacle
@@ -162,5 +162,5 @@ def test_a_damaged_file_is_told_and_changes_nothing(tmp_path: Path) -> None:
     model = _network()
     before = model.get_weights()
 
-    assert start_from(model, tmp_path) is not None
+    assert load_warm_start(model, tmp_path) is not None
     np.testing.assert_array_equal(model.get_weights()[0], before[0])

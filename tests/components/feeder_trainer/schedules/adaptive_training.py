@@ -3,19 +3,19 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from tfx_feeder.components.feeder_trainer.schedules.plan import Decision, Feedback, Plan
-from tfx_feeder.components.feeder_trainer.schedules.schedule import Segment
+from tfx_feeder.components.feeder_trainer.schedules.plan import EpochResult, Plan, PolicyDecision
+from tfx_feeder.components.feeder_trainer.schedules.schedule import EpochSpec
 
 NUM_EXAMPLES = 1000
 
 
-def feedback(segment: Segment, **seen: Any) -> Feedback:
-    return Feedback(segment, **({"learning_rate": segment.learning_rate, "metrics": {}} | seen))
+def feedback(segment: EpochSpec, **seen: Any) -> EpochResult:
+    return EpochResult(segment, **({"learning_rate": segment.learning_rate, "metrics": {}} | seen))
 
 
 def train(
-    plan: Plan, seen: Callable[[Segment], dict[str, Any]]
-) -> list[tuple[Segment, list[Decision]]]:
+    plan: Plan, seen: Callable[[EpochSpec], dict[str, Any]]
+) -> list[tuple[EpochSpec, list[PolicyDecision]]]:
     """Trains to the end; ``seen`` makes the feedback of each epoch."""
     epochs = []
     while upcoming := plan.upcoming():
@@ -24,13 +24,13 @@ def train(
     return epochs
 
 
-def losses(values: Sequence[float], **also: Any) -> Callable[[Segment], dict[str, Any]]:
+def losses(values: Sequence[float], **also: Any) -> Callable[[EpochSpec], dict[str, Any]]:
     return lambda segment: {"metrics": {"val_loss": values[segment.epoch]}} | also
 
 
-def batches(epochs: list[tuple[Segment, list[Decision]]]) -> list[int]:
+def batches(epochs: list[tuple[EpochSpec, list[PolicyDecision]]]) -> list[int]:
     return [segment.batch_size for segment, _ in epochs]
 
 
-def decisions(epochs: list[tuple[Segment, list[Decision]]]) -> list[Decision]:
+def decisions(epochs: list[tuple[EpochSpec, list[PolicyDecision]]]) -> list[PolicyDecision]:
     return [decision for _, decided in epochs for decision in decided]

@@ -16,10 +16,13 @@ from tests.components.feeder_trainer.schedules.adaptive_training import (
     train,
 )
 from tfx_feeder.common.errors import ConfigError
-from tfx_feeder.components.feeder_trainer.schedules import NoiseScale, OnPlateau
+from tfx_feeder.components.feeder_trainer.schedules import (
+    GradientNoiseScale,
+    IncreaseBatchOnPlateau,
+)
 from tfx_feeder.components.feeder_trainer.schedules.plan import make_plan
 from tfx_feeder.components.feeder_trainer.schedules.policy import BasePolicy
-from tfx_feeder.components.feeder_trainer.schedules.schedule import Phase, Segment
+from tfx_feeder.components.feeder_trainer.schedules.schedule import EpochSpec, Phase
 
 RELAXED = settings(deadline=None, max_examples=50)
 
@@ -37,7 +40,7 @@ starts = st.builds(
 
 
 @st.composite
-def adaptive_policies(draw: st.DrawFn) -> OnPlateau | NoiseScale:
+def adaptive_policies(draw: st.DrawFn) -> IncreaseBatchOnPlateau | GradientNoiseScale:
     start = draw(starts)
     largest = draw(st.integers(start.batch_size, 2000))
     shared = {
@@ -46,9 +49,11 @@ def adaptive_policies(draw: st.DrawFn) -> OnPlateau | NoiseScale:
         "steps_per_epoch": draw(st.none() | st.integers(1, 50)),
     }
     if draw(st.booleans()):
-        return OnPlateau(start, largest, optimizer=draw(st.sampled_from(["sgd", "adam"])), **shared)
+        return IncreaseBatchOnPlateau(
+            start, largest, optimizer=draw(st.sampled_from(["sgd", "adam"])), **shared
+        )
     smallest = draw(st.integers(1, start.batch_size))
-    return NoiseScale(
+    return GradientNoiseScale(
         start, smallest, largest, mode=draw(st.sampled_from(["advise", "act"])), **shared
     )
 
@@ -66,8 +71,8 @@ observations = st.builds(
 histories = st.lists(observations, min_size=1, max_size=20)
 
 
-def bounds(policy: OnPlateau | NoiseScale) -> tuple[int, int]:
-    if isinstance(policy, NoiseScale):
+def bounds(policy: IncreaseBatchOnPlateau | GradientNoiseScale) -> tuple[int, int]:
+    if isinstance(policy, GradientNoiseScale):
         return policy.min, policy.max
     return policy.start.batch_size, policy.max_batch_size
 
@@ -75,7 +80,7 @@ def bounds(policy: OnPlateau | NoiseScale) -> tuple[int, int]:
 @RELAXED
 @given(policy=adaptive_policies(), history=histories)
 def test_epochs_tile_the_stream_within_bounds(
-    policy: OnPlateau | NoiseScale, history: list[dict[str, Any]]
+    policy: IncreaseBatchOnPlateau | GradientNoiseScale, history: list[dict[str, Any]]
 ) -> None:
     plan = make_plan(policy, NUM_EXAMPLES)
     epochs = train(plan, lambda segment: history[segment.epoch % len(history)])
@@ -101,7 +106,7 @@ def test_epochs_tile_the_stream_within_bounds(
 @RELAXED
 @given(policy=adaptive_policies(), history=histories)
 def test_the_length_is_what_was_asked_for(
-    policy: OnPlateau | NoiseScale, history: list[dict[str, Any]]
+    policy: IncreaseBatchOnPlateau | GradientNoiseScale, history: list[dict[str, Any]]
 ) -> None:
     plan = make_plan(policy, NUM_EXAMPLES)
     epochs = train(plan, lambda segment: history[segment.epoch % len(history)])
@@ -124,9 +129,9 @@ def test_the_length_is_what_was_asked_for(
 @RELAXED
 @given(policy=adaptive_policies(), history=histories, at=st.integers(0, 20))
 def test_goes_on_from_its_state(
-    policy: OnPlateau | NoiseScale, history: list[dict[str, Any]], at: int
+    policy: IncreaseBatchOnPlateau | GradientNoiseScale, history: list[dict[str, Any]], at: int
 ) -> None:
-    def seen(segment: Segment) -> dict[str, Any]:
+    def seen(segment: EpochSpec) -> dict[str, Any]:
         return history[segment.epoch % len(history)]
 
     whole = train(make_plan(policy, NUM_EXAMPLES), seen)
@@ -143,7 +148,7 @@ def test_goes_on_from_its_state(
 @RELAXED
 @given(policy=adaptive_policies(), history=histories)
 def test_upcoming_epochs_are_certain(
-    policy: OnPlateau | NoiseScale, history: list[dict[str, Any]]
+    policy: IncreaseBatchOnPlateau | GradientNoiseScale, history: list[dict[str, Any]]
 ) -> None:
     plan = make_plan(policy, NUM_EXAMPLES)
     while promised := plan.upcoming():
@@ -154,7 +159,7 @@ def test_upcoming_epochs_are_certain(
 
 @pytest.mark.parametrize(
     "policy",
-    [OnPlateau((0.01, 32, 9), 512), NoiseScale((0.01, 32, 9), 16, 512)],
+    [IncreaseBatchOnPlateau((0.01, 32, 9), 512), GradientNoiseScale((0.01, 32, 9), 16, 512)],
     ids=lambda policy: policy.NAME,
 )
 def test_a_batch_larger_than_the_data_is_refused(policy: BasePolicy) -> None:

@@ -16,25 +16,25 @@ from tests.components.feeder_trainer.schedules.adaptive_training import (
     train,
 )
 from tfx_feeder.common.errors import ConfigError
-from tfx_feeder.components.feeder_trainer.schedules import OnPlateau
-from tfx_feeder.components.feeder_trainer.schedules.plan import Decision, make_plan
+from tfx_feeder.components.feeder_trainer.schedules import IncreaseBatchOnPlateau
+from tfx_feeder.components.feeder_trainer.schedules.plan import PolicyDecision, make_plan
 
 
 def test_grows_the_batch_up_to_its_bound_and_cuts_the_rate_from_there() -> None:
-    policy = OnPlateau((0.01, 32, 9), max_batch_size=100, patience=2)
+    policy = IncreaseBatchOnPlateau((0.01, 32, 9), max_batch_size=100, patience=2)
     epochs = train(make_plan(policy, NUM_EXAMPLES), losses([1.0] * 9))
 
     assert batches(epochs) == [32, 32, 32, 64, 64, 100, 100, 100, 100]
     rates = [segment.learning_rate for segment, _ in epochs]
     # 64 to 100 is less than a factor of 2: the rate takes the rest of it.
     assert rates[::2] == pytest.approx([0.01, 0.01, 0.01, 0.0078125, 0.00390625])
-    assert decisions(epochs)[0] == Decision(
+    assert decisions(epochs)[0] == PolicyDecision(
         "phase", "val_loss no better than 1 for 2 epochs: batch 32 → 64"
     )
 
 
 def test_adam_divides_the_rate_by_the_root_of_the_factor() -> None:
-    policy = OnPlateau((0.01, 32, 3), max_batch_size=512, patience=1, optimizer="adam")
+    policy = IncreaseBatchOnPlateau((0.01, 32, 3), max_batch_size=512, patience=1, optimizer="adam")
     epochs = train(make_plan(policy, NUM_EXAMPLES), losses([1.0] * 3))
 
     assert epochs[-1][0].batch_size == 64
@@ -42,7 +42,7 @@ def test_adam_divides_the_rate_by_the_root_of_the_factor() -> None:
 
 
 def test_keeps_the_batch_while_input_bound_and_says_so() -> None:
-    policy = OnPlateau((0.01, 32, 5), max_batch_size=512, patience=2)
+    policy = IncreaseBatchOnPlateau((0.01, 32, 5), max_batch_size=512, patience=2)
     epochs = train(make_plan(policy, NUM_EXAMPLES), losses([1.0] * 5, input_bound=True))
 
     assert batches(epochs) == [32] * 5
@@ -51,14 +51,16 @@ def test_keeps_the_batch_while_input_bound_and_says_so() -> None:
 
 
 def test_builds_on_the_rate_that_a_callback_has_set() -> None:
-    policy = OnPlateau((0.01, 32, 3), max_batch_size=32, patience=1)
+    policy = IncreaseBatchOnPlateau((0.01, 32, 3), max_batch_size=32, patience=1)
     epochs = train(make_plan(policy, NUM_EXAMPLES), losses([1.0] * 3, learning_rate=0.004))
 
     assert epochs[-1][0].learning_rate == pytest.approx(0.002)
 
 
 def test_says_when_nothing_is_left_to_change() -> None:
-    policy = OnPlateau((0.01, 32, 3), max_batch_size=32, patience=1, min_learning_rate=0.01)
+    policy = IncreaseBatchOnPlateau(
+        (0.01, 32, 3), max_batch_size=32, patience=1, min_learning_rate=0.01
+    )
     epochs = train(make_plan(policy, NUM_EXAMPLES), losses([1.0] * 3))
 
     assert [decision.kind for decision in decisions(epochs)] == ["kept", "kept"]
@@ -75,7 +77,7 @@ def test_says_when_nothing_is_left_to_change() -> None:
     ],
 )
 def test_knows_which_way_is_better(monitor: str, mode: str, grows: bool) -> None:
-    policy = OnPlateau((0.01, 32, 5), 64, monitor=monitor, mode=mode, patience=3)
+    policy = IncreaseBatchOnPlateau((0.01, 32, 5), 64, monitor=monitor, mode=mode, patience=3)
     epochs = train(
         make_plan(policy, NUM_EXAMPLES), lambda segment: {"metrics": {monitor: segment.epoch}}
     )
@@ -84,7 +86,7 @@ def test_knows_which_way_is_better(monitor: str, mode: str, grows: bool) -> None
 
 
 def test_names_the_metrics_there_are_when_the_monitored_one_is_missing() -> None:
-    plan = make_plan(OnPlateau((0.01, 32, 4), 64), NUM_EXAMPLES)
+    plan = make_plan(IncreaseBatchOnPlateau((0.01, 32, 4), 64), NUM_EXAMPLES)
 
     with pytest.raises(ConfigError, match="one of the metrics accuracy, loss"):
         train(plan, lambda segment: {"metrics": {"loss": 1.0, "accuracy": 0.1}})
@@ -117,7 +119,7 @@ def test_at_its_bound_it_is_reduce_lr_on_plateau(
         expected.append(float(callback.model.optimizer.learning_rate))
         callback.on_epoch_end(epoch, {"val_loss": value})
 
-    policy = OnPlateau(
+    policy = IncreaseBatchOnPlateau(
         (0.1, 32, len(values)), 32, patience=patience, min_delta=min_delta, min_learning_rate=0.01
     )
     epochs = train(make_plan(policy, NUM_EXAMPLES), losses(values))
@@ -142,4 +144,4 @@ def test_at_its_bound_it_is_reduce_lr_on_plateau(
 )
 def test_on_plateau_refuses(change: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
-        OnPlateau(**({"start": (0.01, 32, 5), "max_batch_size": 512} | change))
+        IncreaseBatchOnPlateau(**({"start": (0.01, 32, 5), "max_batch_size": 512} | change))

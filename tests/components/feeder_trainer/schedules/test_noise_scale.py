@@ -13,17 +13,20 @@ from tests.components.feeder_trainer.schedules.adaptive_training import (
     train,
 )
 from tfx_feeder.common.errors import ConfigError
-from tfx_feeder.components.feeder_trainer.schedules import NoiseScale, OnPlateau
-from tfx_feeder.components.feeder_trainer.schedules.plan import Decision, make_plan
-from tfx_feeder.components.feeder_trainer.schedules.schedule import Segment
+from tfx_feeder.components.feeder_trainer.schedules import (
+    GradientNoiseScale,
+    IncreaseBatchOnPlateau,
+)
+from tfx_feeder.components.feeder_trainer.schedules.plan import PolicyDecision, make_plan
+from tfx_feeder.components.feeder_trainer.schedules.schedule import EpochSpec
 
 
-def noise(*values: float | None, **also: Any) -> Callable[[Segment], dict[str, Any]]:
+def noise(*values: float | None, **also: Any) -> Callable[[EpochSpec], dict[str, Any]]:
     return lambda segment: {"noise_scale": values[min(segment.epoch, len(values) - 1)]} | also
 
 
 def test_the_batch_follows_the_noise_scale_within_its_bounds() -> None:
-    policy = NoiseScale((0.01, 32, 16), 16, 100, mode="act", lr_rule="linear")
+    policy = GradientNoiseScale((0.01, 32, 16), 16, 100, mode="act", lr_rule="linear")
     epochs = train(make_plan(policy, NUM_EXAMPLES), noise(*[900.0] * 8, *[1.0] * 8))
 
     sizes = batches(epochs)
@@ -38,7 +41,7 @@ def test_the_batch_follows_the_noise_scale_within_its_bounds() -> None:
 
 
 def test_it_does_not_flutter_about_one_factor() -> None:
-    policy = NoiseScale((0.01, 32, 20), 1, 1000, mode="act", patience=1)
+    policy = GradientNoiseScale((0.01, 32, 20), 1, 1000, mode="act", patience=1)
     swinging = [70.0, 40.0] * 10
     epochs = train(make_plan(policy, NUM_EXAMPLES), noise(*swinging))
 
@@ -46,7 +49,7 @@ def test_it_does_not_flutter_about_one_factor() -> None:
 
 
 def test_one_outlier_changes_nothing() -> None:
-    policy = NoiseScale((0.01, 32, 10), 1, 1000, mode="act")
+    policy = GradientNoiseScale((0.01, 32, 10), 1, 1000, mode="act")
     epochs = train(make_plan(policy, NUM_EXAMPLES), noise(32.0, 200.0, 32.0))
 
     assert batches(epochs) == [32] * 10
@@ -54,13 +57,13 @@ def test_one_outlier_changes_nothing() -> None:
 
 @pytest.mark.parametrize("useless", [None, -5.0, 0.0, math.nan, math.inf])
 def test_no_estimate_no_change(useless: float | None) -> None:
-    policy = NoiseScale((0.01, 32, 5), 1, 1000, mode="act", patience=1)
+    policy = GradientNoiseScale((0.01, 32, 5), 1, 1000, mode="act", patience=1)
 
     assert batches(train(make_plan(policy, NUM_EXAMPLES), noise(useless))) == [32] * 5
 
 
 def test_advice_names_the_batch_that_would_fit_and_is_given_once() -> None:
-    policy = NoiseScale((0.01, 32, 9), 16, 512)
+    policy = GradientNoiseScale((0.01, 32, 9), 16, 512)
     plan = make_plan(policy, NUM_EXAMPLES)
 
     assert len(plan.upcoming()) == 9
@@ -68,7 +71,7 @@ def test_advice_names_the_batch_that_would_fit_and_is_given_once() -> None:
 
     assert batches(epochs) == [32] * 9
     assert decisions(epochs) == [
-        Decision(
+        PolicyDecision(
             "advice",
             "gradient noise scale 300 examples at a batch of 32: a batch of 256 would fit better",
         )
@@ -76,7 +79,7 @@ def test_advice_names_the_batch_that_would_fit_and_is_given_once() -> None:
 
 
 def test_input_bound_it_may_shrink_but_not_grow() -> None:
-    policy = NoiseScale((0.01, 32, 5), 16, 512, mode="act", patience=1)
+    policy = GradientNoiseScale((0.01, 32, 5), 16, 512, mode="act", patience=1)
     up = train(make_plan(policy, NUM_EXAMPLES), noise(400.0, input_bound=True))
     down = train(make_plan(policy, NUM_EXAMPLES), noise(4.0, input_bound=True))
 
@@ -86,8 +89,8 @@ def test_input_bound_it_may_shrink_but_not_grow() -> None:
 
 
 def test_it_asks_for_the_noise_scale() -> None:
-    assert make_plan(NoiseScale((0.01, 32, 5), 16, 512), NUM_EXAMPLES).wants_noise_scale
-    assert not make_plan(OnPlateau((0.01, 32, 5), 512), NUM_EXAMPLES).wants_noise_scale
+    assert make_plan(GradientNoiseScale((0.01, 32, 5), 16, 512), NUM_EXAMPLES).wants_noise_scale
+    assert not make_plan(IncreaseBatchOnPlateau((0.01, 32, 5), 512), NUM_EXAMPLES).wants_noise_scale
 
 
 @pytest.mark.parametrize(
@@ -105,11 +108,11 @@ def test_it_asks_for_the_noise_scale() -> None:
 )
 def test_noise_scale_refuses(change: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
-        NoiseScale(**({"start": (0.01, 32, 5), "min": 16, "max": 512} | change))
+        GradientNoiseScale(**({"start": (0.01, 32, 5), "min": 16, "max": 512} | change))
 
 
 def test_a_batch_that_could_shrink_below_the_replicas_is_refused() -> None:
-    policy = NoiseScale((0.01, 32, 5), 2, 512)
+    policy = GradientNoiseScale((0.01, 32, 5), 2, 512)
 
     policy.validate(NUM_EXAMPLES, replicas=2)
     with pytest.raises(ConfigError, match="each of 4 replicas"):

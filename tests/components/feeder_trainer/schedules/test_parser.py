@@ -9,18 +9,18 @@ import yaml
 
 from tfx_feeder.common.errors import ConfigError
 from tfx_feeder.components.feeder_trainer.schedules import (
+    BatchSizeRamp,
     BatchWarmup,
-    Decay,
-    DecayToBatch,
-    NoiseScale,
-    OnPlateau,
-    RateTable,
+    GradientNoiseScale,
+    IncreaseBatchOnPlateau,
+    LearningRateDecay,
+    PiecewiseConstantDecay,
 )
 from tfx_feeder.components.feeder_trainer.schedules.parser import (
     POLICIES,
     PRESETS,
-    read_schedule,
-    write_schedule,
+    parse_schedule,
+    serialize_schedule,
 )
 from tfx_feeder.components.feeder_trainer.schedules.preview import preview
 from tfx_feeder.components.feeder_trainer.schedules.schedule import Schedule
@@ -30,24 +30,26 @@ TEXTS = [
         "0.01:32x10, 5e-3:64x2000steps @200",
         Schedule([(0.01, 32, 10), (0.005, 64, "2000steps")], steps_per_epoch=200),
     ),
-    ("on_plateau 0.01:32x30 max=512", OnPlateau((0.01, 32, 30), 512)),
+    ("on_plateau 0.01:32x30 max=512", IncreaseBatchOnPlateau((0.01, 32, 30), 512)),
     (
         "on_plateau 1e-2:32x900ex monitor=val_auc max=512 factor=4 patience=5 min_delta=1e-3 "
         "mode=max min_lr=1e-5 optimizer=adam @ 20",
-        OnPlateau((0.01, 32, "900ex"), 512, "val_auc", 4, 5, 1e-3, "max", 1e-5, "adam", 20),
+        IncreaseBatchOnPlateau(
+            (0.01, 32, "900ex"), 512, "val_auc", 4, 5, 1e-3, "max", 1e-5, "adam", 20
+        ),
     ),
-    ("noise_scale 0.01:32x30 min=16 max=512", NoiseScale((0.01, 32, 30), 16, 512)),
+    ("noise_scale 0.01:32x30 min=16 max=512", GradientNoiseScale((0.01, 32, 30), 16, 512)),
     (
         "noise_scale 0.01 : 32 x 30 max = 512 min=16 mode=act factor=4 patience=3 lr_rule=linear@5",
-        NoiseScale((0.01, 32, 30), 16, 512, "act", 4, 3, "linear", 5),
+        GradientNoiseScale((0.01, 32, 30), 16, 512, "act", 4, 3, "linear", 5),
     ),
     (
         "decay_to_batch 0.1:32x30 max=512",
-        DecayToBatch(Decay("cosine", 0.1), 32, 30, max_batch_size=512),
+        BatchSizeRamp(LearningRateDecay("cosine", 0.1), 32, 30, max_batch_size=512),
     ),
     (
         "decay_to_batch 0.1:32x30 max=512 decay=exponential final=0.5 optimizer=adam factor=4 @9",
-        DecayToBatch(Decay("exponential", 0.1, 0.5), 32, 30, 512, "adam", 4, 9),
+        BatchSizeRamp(LearningRateDecay("exponential", 0.1, 0.5), 32, 30, 512, "adam", 4, 9),
     ),
     (
         "batch_warmup 0.01:32x30 end=256 over=2000steps",
@@ -59,13 +61,13 @@ TEXTS = [
     ),
 ]
 VALUES = [value for _, value in TEXTS] + [
-    DecayToBatch(RateTable([0, 50], [0.1, 0.01]), 32, "100steps", max_batch_size=512)
+    BatchSizeRamp(PiecewiseConstantDecay([0, 50], [0.1, 0.01]), 32, "100steps", max_batch_size=512)
 ]
 
 
 @pytest.mark.parametrize(("text", "value"), TEXTS)
 def test_text(text: str, value: Any) -> None:
-    assert read_schedule(text) == value
+    assert parse_schedule(text) == value
 
 
 @pytest.mark.parametrize("value", VALUES, ids=lambda value: type(value).__name__)
@@ -74,31 +76,31 @@ def test_every_form_reads_back(value: Any, tmp_path: Path) -> None:
     as_yaml.write_text(yaml.safe_dump(value.to_dict()))
     as_json.write_text(json.dumps(value.to_dict(), indent=2))
 
-    assert read_schedule(value) is value
-    assert read_schedule(value.to_dict()) == value
-    assert read_schedule(write_schedule(value)) == value
-    assert read_schedule(str(as_yaml)) == value
-    assert read_schedule(str(as_json)) == value
+    assert parse_schedule(value) is value
+    assert parse_schedule(value.to_dict()) == value
+    assert parse_schedule(serialize_schedule(value)) == value
+    assert parse_schedule(str(as_yaml)) == value
+    assert parse_schedule(str(as_json)) == value
 
 
 def test_a_list_of_phases() -> None:
     phases = [(0.01, 32, 10), (0.005, 64, "100steps")]
 
-    assert read_schedule(phases) == read_schedule(json.dumps(phases)) == Schedule(phases)
+    assert parse_schedule(phases) == parse_schedule(json.dumps(phases)) == Schedule(phases)
 
 
 def test_yaml_may_hold_text_and_short_numbers(tmp_path: Path) -> None:
     file = tmp_path / "schedule.yml"
     file.write_text("phases:\n- [1e-2, 32, 10]\n- [5e-3, 64, 10ep]\n")
-    assert read_schedule(str(file)) == Schedule([(0.01, 32, 10), (0.005, 64, 10)])
+    assert parse_schedule(str(file)) == Schedule([(0.01, 32, 10), (0.005, 64, 10)])
 
     file.write_text("on_plateau 0.01:32x30 max=512\n")
-    assert read_schedule(str(file)) == OnPlateau((0.01, 32, 30), 512)
+    assert parse_schedule(str(file)) == IncreaseBatchOnPlateau((0.01, 32, 30), 512)
 
 
 @pytest.mark.parametrize("name", PRESETS)
 def test_presets_fit_ordinary_data(name: str) -> None:
-    assert preview(read_schedule(name), num_examples=1000).rows
+    assert preview(parse_schedule(name), num_examples=1000).rows
 
 
 def test_every_policy_has_a_preset() -> None:
@@ -121,7 +123,7 @@ def test_every_policy_has_a_preset() -> None:
 )
 def test_errors_point_at_the_character(text: str, expected: str, character: int) -> None:
     with pytest.raises(ConfigError) as raised:
-        read_schedule(text)
+        parse_schedule(text)
 
     message, shown, pointer = str(raised.value).splitlines()
     assert expected in message
@@ -146,4 +148,4 @@ def test_errors_point_at_the_character(text: str, expected: str, character: int)
 )
 def test_refuses(value: Any, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
-        read_schedule(value)
+        parse_schedule(value)

@@ -9,23 +9,23 @@ from hypothesis import strategies as st
 
 from tfx_feeder.common.errors import ConfigError
 from tfx_feeder.components.feeder_trainer.schedules.plan import (
-    Feedback,
+    EpochResult,
     Plan,
     StaticPlan,
     make_plan,
 )
-from tfx_feeder.components.feeder_trainer.schedules.schedule import Schedule, Segment
+from tfx_feeder.components.feeder_trainer.schedules.schedule import EpochSpec, Schedule
 
 NUM_EXAMPLES = 100
 SCHEDULE = Schedule.of("0.01:32x2, 0.005:64x150ex, 0.0025:100x1")
 
 
-def run(plan: Plan) -> list[tuple[Segment, list[str]]]:
+def run(plan: Plan) -> list[tuple[EpochSpec, list[str]]]:
     """Trains to the end; returns each epoch and the kinds of what was decided after it."""
     seen = []
     while upcoming := plan.upcoming():
         segment = upcoming[0]
-        decisions = plan.advance(Feedback(segment, segment.learning_rate, {"loss": 1.0}))
+        decisions = plan.advance(EpochResult(segment, segment.learning_rate, {"loss": 1.0}))
         seen.append((segment, [decision.kind for decision in decisions]))
     return seen
 
@@ -44,7 +44,7 @@ def test_upcoming_is_what_is_left_of_the_phase() -> None:
     lengths = []
     while upcoming := plan.upcoming():
         lengths.append([segment.epoch for segment in upcoming])
-        plan.advance(Feedback(upcoming[0], 0.01, {}))
+        plan.advance(EpochResult(upcoming[0], 0.01, {}))
     assert lengths == [[0, 1], [1], [2, 3], [3], [4]]
 
 
@@ -59,7 +59,7 @@ def test_goes_on_from_its_state(done: int) -> None:
     whole = run(make_plan(SCHEDULE, NUM_EXAMPLES))
     plan = make_plan(SCHEDULE, NUM_EXAMPLES)
     for segment, _ in whole[:done]:
-        plan.advance(Feedback(segment, 0.01, {}))
+        plan.advance(EpochResult(segment, 0.01, {}))
 
     resumed = make_plan(SCHEDULE, NUM_EXAMPLES)
     resumed.restore(json.loads(json.dumps(plan.state())))
@@ -72,12 +72,12 @@ def test_refuses_an_epoch_out_of_turn() -> None:
     second = plan.upcoming()[1]
 
     with pytest.raises(ValueError, match="due was"):
-        plan.advance(Feedback(second, 0.01, {}))
+        plan.advance(EpochResult(second, 0.01, {}))
     with pytest.raises(ValueError, match="due was"):
-        plan.advance(Feedback(replace(second, epoch=0), 0.01, {}))
+        plan.advance(EpochResult(replace(second, epoch=0), 0.01, {}))
     run(plan)
     with pytest.raises(ValueError, match="it is the end"):
-        plan.advance(Feedback(second, 0.01, {}))
+        plan.advance(EpochResult(second, 0.01, {}))
 
 
 def test_refuses_a_batch_larger_than_the_data() -> None:

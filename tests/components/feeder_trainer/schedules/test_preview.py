@@ -7,7 +7,7 @@ import pytest
 from rich.console import Console
 
 from tfx_feeder.common.errors import ConfigError
-from tfx_feeder.components.feeder_trainer.schedules.parser import read_schedule
+from tfx_feeder.components.feeder_trainer.schedules.parser import parse_schedule
 from tfx_feeder.components.feeder_trainer.schedules.preview import Preview, PreviewRow, preview
 from tfx_feeder.pipeline.cli.step_curves import Curve, StepCurves
 
@@ -21,7 +21,7 @@ def drawn(what: object, width: int = 80) -> list[str]:
 
 
 def shown(text: str, num_examples: int = 50_000, replicas: int = 1) -> Preview:
-    return preview(read_schedule(text), num_examples, replicas)
+    return preview(parse_schedule(text), num_examples, replicas)
 
 
 def test_rows() -> None:

@@ -12,20 +12,20 @@ from hypothesis import strategies as st
 
 from tfx_feeder.common.errors import ConfigError
 from tfx_feeder.components.feeder_trainer.schedules import (
+    BatchSizeRamp,
     BatchWarmup,
-    Decay,
-    DecayToBatch,
-    RateTable,
+    LearningRateDecay,
+    PiecewiseConstantDecay,
 )
 from tfx_feeder.components.feeder_trainer.schedules.length import Length
-from tfx_feeder.components.feeder_trainer.schedules.parser import read_schedule
+from tfx_feeder.components.feeder_trainer.schedules.parser import parse_schedule
 from tfx_feeder.components.feeder_trainer.schedules.plan import make_plan
 from tfx_feeder.components.feeder_trainer.schedules.schedule import Phase
 
 RELAXED = settings(deadline=None, max_examples=50)
 
 decays = st.builds(
-    Decay,
+    LearningRateDecay,
     st.sampled_from(["cosine", "linear", "exponential"]),
     st.floats(1e-4, 10),
     st.floats(1e-4, 1),
@@ -38,9 +38,9 @@ lengths = st.one_of(
 
 
 @st.composite
-def decays_to_batch(draw: st.DrawFn) -> DecayToBatch:
+def decays_to_batch(draw: st.DrawFn) -> BatchSizeRamp:
     batch_size = draw(st.integers(1, 64))
-    return DecayToBatch(
+    return BatchSizeRamp(
         draw(decays),
         batch_size,
         draw(lengths),
@@ -60,12 +60,12 @@ def total_examples(policy: Any, length: Length, batch_size: int, num_examples: i
 @RELAXED
 @given(policy=decays_to_batch(), num_examples=st.integers(64, 5000))
 def test_decay_to_batch_keeps_the_noise_of_the_decay(
-    policy: DecayToBatch, num_examples: int
+    policy: BatchSizeRamp, num_examples: int
 ) -> None:
     total = total_examples(policy, policy.length, policy.batch_size, num_examples)
     total_steps = math.ceil(total / policy.batch_size)
     exponent = {"sgd": 1, "adam": 0.5}[policy.optimizer]
-    assert isinstance(policy.lr_schedule, Decay)
+    assert isinstance(policy.lr_schedule, LearningRateDecay)
 
     position = 0
     for phase in policy.schedule(num_examples).phases:
@@ -80,7 +80,7 @@ def test_decay_to_batch_keeps_the_noise_of_the_decay(
 @RELAXED
 @given(policy=decays_to_batch(), num_examples=st.integers(64, 5000))
 def test_decay_to_batch_grows_to_its_bound_and_decays_from_there(
-    policy: DecayToBatch, num_examples: int
+    policy: BatchSizeRamp, num_examples: int
 ) -> None:
     phases = policy.schedule(num_examples).phases
     batches = [phase.batch_size for phase in phases]
@@ -98,8 +98,8 @@ def test_decay_to_batch_grows_to_its_bound_and_decays_from_there(
 
 
 def test_sgd_keeps_the_rate_and_grows_the_batch() -> None:
-    decay = RateTable([0, 1000, 2000, 3000], [0.1, 0.02, 0.004, 0.0008])
-    policy = DecayToBatch(decay, 32, "4000steps", max_batch_size=800, factor=5)
+    decay = PiecewiseConstantDecay([0, 1000, 2000, 3000], [0.1, 0.02, 0.004, 0.0008])
+    policy = BatchSizeRamp(decay, 32, "4000steps", max_batch_size=800, factor=5)
 
     phases = policy.schedule(50_000).phases
 
@@ -109,8 +109,8 @@ def test_sgd_keeps_the_rate_and_grows_the_batch() -> None:
 
 
 def test_adam_divides_the_rate_by_the_root_of_two_on_each_halving() -> None:
-    decay = RateTable([0, 1000, 2000], [0.01, 0.005, 0.0025])
-    policy = DecayToBatch(decay, 32, "3000steps", max_batch_size=512, optimizer="adam")
+    decay = PiecewiseConstantDecay([0, 1000, 2000], [0.01, 0.005, 0.0025])
+    policy = BatchSizeRamp(decay, 32, "3000steps", max_batch_size=512, optimizer="adam")
 
     phases = policy.schedule(50_000).phases
 
@@ -131,7 +131,7 @@ def test_adam_divides_the_rate_by_the_root_of_two_on_each_halving() -> None:
     ids=lambda schedule: type(schedule).__name__,
 )
 def test_keras_schedules_become_phases_where_they_halve(lr_schedule: Any) -> None:
-    policy = DecayToBatch(lr_schedule, 32, "2500steps", max_batch_size=64)
+    policy = BatchSizeRamp(lr_schedule, 32, "2500steps", max_batch_size=64)
 
     first, second, *_ = policy.schedule(50_000).phases
 
@@ -142,7 +142,7 @@ def test_keras_schedules_become_phases_where_they_halve(lr_schedule: Any) -> Non
 
 def test_a_cosine_to_zero_ends_in_few_phases() -> None:
     lr_schedule = keras.optimizers.schedules.CosineDecay(0.1, decay_steps=100_000)
-    policy = DecayToBatch(lr_schedule, 32, "100000steps", max_batch_size=512)
+    policy = BatchSizeRamp(lr_schedule, 32, "100000steps", max_batch_size=512)
 
     phases = policy.schedule(50_000).phases
 
@@ -151,9 +151,9 @@ def test_a_cosine_to_zero_ends_in_few_phases() -> None:
 
 
 def test_a_function_is_kept_as_its_results() -> None:
-    policy = DecayToBatch(lambda step: 0.1 / (1 + step), 8, "100ep", 64, steps_per_epoch=10)
+    policy = BatchSizeRamp(lambda step: 0.1 / (1 + step), 8, "100ep", 64, steps_per_epoch=10)
 
-    read = read_schedule(json.dumps(policy.to_dict()))
+    read = parse_schedule(json.dumps(policy.to_dict()))
 
     assert read == policy
     assert read.schedule(10_000) == policy.schedule(10_000)
@@ -178,23 +178,23 @@ def test_a_function_is_kept_as_its_results() -> None:
     ],
 )
 def test_decay_to_batch_refuses(change: dict[str, Any], message: str) -> None:
-    valid = {"lr_schedule": Decay("cosine", 0.1), "batch_size": 32, "length": 9}
+    valid = {"lr_schedule": LearningRateDecay("cosine", 0.1), "batch_size": 32, "length": 9}
 
     with pytest.raises(ConfigError, match=message):
-        DecayToBatch(**({"max_batch_size": 512} | valid | change))
+        BatchSizeRamp(**({"max_batch_size": 512} | valid | change))
 
 
 @pytest.mark.parametrize(
     "make",
     [
-        lambda: Decay("step", 0.1),
-        lambda: Decay("cosine", 0.0),
-        lambda: Decay("cosine", 0.1, final=1.5),
-        lambda: RateTable([1], [0.1]),
-        lambda: RateTable([0, 0], [0.1, 0.1]),
-        lambda: RateTable([0], [0.1, 0.1]),
-        lambda: RateTable([0], [math.nan]),
-        lambda: RateTable([], []),
+        lambda: LearningRateDecay("step", 0.1),
+        lambda: LearningRateDecay("cosine", 0.0),
+        lambda: LearningRateDecay("cosine", 0.1, final=1.5),
+        lambda: PiecewiseConstantDecay([1], [0.1]),
+        lambda: PiecewiseConstantDecay([0, 0], [0.1, 0.1]),
+        lambda: PiecewiseConstantDecay([0], [0.1, 0.1]),
+        lambda: PiecewiseConstantDecay([0], [math.nan]),
+        lambda: PiecewiseConstantDecay([], []),
     ],
 )
 def test_decays_refuse(make: Any) -> None:
@@ -246,7 +246,7 @@ def test_batch_warmup(
 
 @RELAXED
 @given(policy=decays_to_batch())
-def test_phases_tile_the_stream_and_the_policy_is_named(policy: DecayToBatch) -> None:
+def test_phases_tile_the_stream_and_the_policy_is_named(policy: BatchSizeRamp) -> None:
     assume(policy.length.in_examples(batch_size=policy.batch_size, epoch_examples=64) < 20_000)
     plan = make_plan(policy, 64)
     segments = list(policy.schedule(64).segments(64))

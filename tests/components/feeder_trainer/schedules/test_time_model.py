@@ -6,22 +6,24 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tfx_feeder.components.feeder_trainer.schedules.parser import read_schedule
+from tfx_feeder.components.feeder_trainer.schedules.parser import parse_schedule
 from tfx_feeder.components.feeder_trainer.schedules.schedule import Schedule
 from tfx_feeder.components.feeder_trainer.schedules.time_model import (
-    Probe,
+    StepProfile,
     StepTime,
-    at_perfect_scaling,
+    batch_sizes_to_profile,
+    ideal_scaling,
     known_segments,
     predict,
-    sizes_to_probe,
 )
 
-PROBE = Probe(2.0, {32: StepTime(0.01, 0.001, 20), 128: StepTime(0.03, 0.002, 20)}, eval_s=0.5)
+PROBE = StepProfile(
+    2.0, {32: StepTime(0.01, 0.001, 20), 128: StepTime(0.03, 0.002, 20)}, eval_s=0.5
+)
 
 times = st.builds(StepTime, st.floats(1e-4, 10.0), st.floats(0.0, 1.0), st.integers(5, 100))
 probes = st.builds(
-    Probe,
+    StepProfile,
     st.floats(0.0, 60.0),
     st.dictionaries(st.integers(1, 512), times, min_size=1, max_size=3),
     st.floats(0.0, 10.0),
@@ -86,7 +88,7 @@ def test_a_partial_batch_is_a_step_of_its_size_or_left_out() -> None:
 
 
 @given(probe=probes, segments=works, cut=st.integers(0, 20))
-def test_it_is_additive_over_segments(probe: Probe, segments: list, cut: int) -> None:
+def test_it_is_additive_over_segments(probe: StepProfile, segments: list, cut: int) -> None:
     first, second = predict(probe, segments[:cut]), predict(probe, segments[cut:])
     whole = predict(probe, segments)
     goes_on = 0 < cut < len(segments) and segments[cut - 1].phase == segments[cut].phase
@@ -111,7 +113,7 @@ def test_it_never_falls_when_a_step_takes_longer(probe, segments, slower, data) 
 
 
 @given(probe=probes, segments=works)
-def test_the_range_holds_what_is_expected(probe: Probe, segments: list) -> None:
+def test_the_range_holds_what_is_expected(probe: StepProfile, segments: list) -> None:
     prediction = predict(probe, segments)
 
     assert prediction.low_s <= prediction.seconds * (1 + 1e-9)
@@ -123,7 +125,7 @@ def test_the_range_holds_what_is_expected(probe: Probe, segments: list) -> None:
 def test_perfect_scaling_costs_no_less_than_one_device(probe, segments, replicas) -> None:
     prediction = predict(probe, segments)
 
-    scaled = at_perfect_scaling(probe, prediction, replicas)
+    scaled = ideal_scaling(probe, prediction, replicas)
 
     assert scaled.seconds <= prediction.seconds * (1 + 1e-9)
     assert scaled.seconds * replicas >= prediction.seconds * (1 - 1e-9)
@@ -131,8 +133,8 @@ def test_perfect_scaling_costs_no_less_than_one_device(probe, segments, replicas
 
 
 @given(probe=probes)
-def test_a_probe_round_trips(probe: Probe) -> None:
-    assert Probe.from_dict(probe.to_dict()) == probe
+def test_a_probe_round_trips(probe: StepProfile) -> None:
+    assert StepProfile.from_dict(probe.to_dict()) == probe
 
 
 @pytest.mark.parametrize(
@@ -145,4 +147,4 @@ def test_a_probe_round_trips(probe: Probe) -> None:
     ],
 )
 def test_which_sizes_are_probed(text: str, sizes: tuple[int, ...]) -> None:
-    assert sizes_to_probe(known_segments(read_schedule(text), 10_000)) == sizes
+    assert batch_sizes_to_profile(known_segments(parse_schedule(text), 10_000)) == sizes

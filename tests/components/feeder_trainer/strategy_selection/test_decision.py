@@ -9,13 +9,17 @@ from hypothesis import strategies as st
 from tfx_feeder.common.errors import ConfigError
 from tfx_feeder.components.feeder_trainer.distribution.options import STRATEGIES, Strategy
 from tfx_feeder.components.feeder_trainer.schedules.schedule import Schedule
-from tfx_feeder.components.feeder_trainer.schedules.time_model import Prediction, Probe, StepTime
-from tfx_feeder.components.feeder_trainer.strategy_selection.budget import Requirement
+from tfx_feeder.components.feeder_trainer.schedules.time_model import (
+    StepProfile,
+    StepTime,
+    TimePrediction,
+)
+from tfx_feeder.components.feeder_trainer.strategy_selection.budget import Budget
 from tfx_feeder.components.feeder_trainer.strategy_selection.decision import (
     Candidate,
-    Choice,
-    choose,
-    decide,
+    StrategyChoice,
+    profile_and_select,
+    select_cheapest,
 )
 
 HOUR = 3600.0
@@ -23,9 +27,9 @@ SEGMENTS = list(Schedule.of("0.01:32x100 @1000").segments(num_examples=50_000))
 
 # 100,000 steps. Values as measured on machines: two devices give 1.6 times the speed of one.
 PROBES = {
-    "sequential": Probe(5.0, {32: StepTime(0.036, 0.0005, 50)}),
-    "mirrored": Probe(20.0, {32: StepTime(0.0225, 0.0005, 50)}),
-    "multi_worker": Probe(30.0, {32: StepTime(0.012, 0.0005, 50)}),
+    "sequential": StepProfile(5.0, {32: StepTime(0.036, 0.0005, 50)}),
+    "mirrored": StepProfile(20.0, {32: StepTime(0.0225, 0.0005, 50)}),
+    "multi_worker": StepProfile(30.0, {32: StepTime(0.012, 0.0005, 50)}),
 }
 CANDIDATES = (
     Candidate("sequential", 1, ("GPU:0",)),
@@ -40,7 +44,7 @@ class Probing:
     def __init__(self, probes=PROBES):
         self.probes, self.asked = probes, []
 
-    def __call__(self, candidate: Candidate) -> Probe:
+    def __call__(self, candidate: Candidate) -> StepProfile:
         self.asked.append(candidate.strategy)
         probe = self.probes[candidate.strategy]
         if isinstance(probe, Exception):
@@ -48,11 +52,15 @@ class Probing:
         return probe
 
 
-def chosen_for(requirement: Requirement, probing=None, candidates=CANDIDATES, **options) -> Choice:
-    return decide(candidates, SEGMENTS, requirement, probing or Probing(), lambda: 0.0, **options)
+def chosen_for(
+    requirement: Budget, probing=None, candidates=CANDIDATES, **options
+) -> StrategyChoice:
+    return profile_and_select(
+        candidates, SEGMENTS, requirement, probing or Probing(), lambda: 0.0, **options
+    )
 
 
-def verdicts(choice: Choice) -> dict[str, str]:
+def verdicts(choice: StrategyChoice) -> dict[str, str]:
     return {row.strategy: row.verdict for row in choice.rows}
 
 
@@ -60,7 +68,7 @@ def test_it_flips_to_a_distributed_strategy_as_the_requirement_tightens() -> Non
     prices = {"GPU": 3.0, "multi_worker": 3.5}  # Machines with a network between them cost more.
 
     names = [
-        chosen_for(Requirement(hours * HOUR, None, prices)).chosen.strategy
+        chosen_for(Budget(hours * HOUR, None, prices)).chosen.strategy
         for hours in (24, 1.1, 0.9, 0.5)
     ]
 
@@ -70,7 +78,7 @@ def test_it_flips_to_a_distributed_strategy_as_the_requirement_tightens() -> Non
 def test_what_cannot_change_the_choice_is_not_probed() -> None:
     probing = Probing()
 
-    choice = chosen_for(Requirement(2 * HOUR), probing)
+    choice = chosen_for(Budget(2 * HOUR), probing)
 
     assert probing.asked == ["sequential"]
     assert verdicts(choice) == {
@@ -88,7 +96,7 @@ def test_what_cannot_change_the_choice_is_not_probed() -> None:
 def test_cheaper_devices_are_worth_a_probe_though_sequential_ends_in_time() -> None:
     probing = Probing()
 
-    choice = chosen_for(Requirement(2 * HOUR, None, {"sequential": 4.0, "mirrored": 1.0}), probing)
+    choice = chosen_for(Budget(2 * HOUR, None, {"sequential": 4.0, "mirrored": 1.0}), probing)
 
     assert "mirrored" in probing.asked
     assert choice.chosen.strategy == "mirrored"
@@ -99,7 +107,7 @@ def test_devices_of_another_kind_have_no_bound() -> None:
     probing = Probing()
     candidates = (Candidate("sequential", 1, ("CPU:0",)), *CANDIDATES[1:])
 
-    chosen_for(Requirement(2 * HOUR, None, {"CPU": 0.1, "GPU": 3.0}), probing, candidates)
+    chosen_for(Budget(2 * HOUR, None, {"CPU": 0.1, "GPU": 3.0}), probing, candidates)
 
     assert probing.asked == ["sequential", "mirrored", "multi_worker"]
 
@@ -107,7 +115,7 @@ def test_devices_of_another_kind_have_no_bound() -> None:
 def test_the_cheapest_that_suffices_ends_the_probing() -> None:
     probing = Probing()
 
-    choice = chosen_for(Requirement(0.9 * HOUR, None, {"GPU": 3.0, "multi_worker": 9.0}), probing)
+    choice = chosen_for(Budget(0.9 * HOUR, None, {"GPU": 3.0, "multi_worker": 9.0}), probing)
 
     assert probing.asked == ["sequential", "mirrored"]
     assert verdicts(choice) == {
@@ -119,7 +127,7 @@ def test_the_cheapest_that_suffices_ends_the_probing() -> None:
 
 
 def test_where_none_suffices_the_fastest_is_taken_and_the_miss_is_told() -> None:
-    choice = chosen_for(Requirement(600.0))
+    choice = chosen_for(Budget(600.0))
 
     assert set(verdicts(choice).values()) == {"too slow", "chosen"}
     assert choice.chosen.strategy == "multi_worker"
@@ -129,9 +137,9 @@ def test_where_none_suffices_the_fastest_is_taken_and_the_miss_is_told() -> None
 
 
 def test_what_has_elapsed_counts() -> None:
-    requirement = Requirement(1.5 * HOUR)
+    requirement = Budget(1.5 * HOUR)
 
-    late = decide(CANDIDATES, SEGMENTS, requirement, Probing(), lambda: 3000.0)
+    late = profile_and_select(CANDIDATES, SEGMENTS, requirement, Probing(), lambda: 3000.0)
 
     assert chosen_for(requirement).chosen.strategy == "sequential"
     assert late.chosen.strategy == "mirrored"
@@ -139,11 +147,11 @@ def test_what_has_elapsed_counts() -> None:
 
 
 def test_a_limit_of_cost_goes_before_time() -> None:
-    one = chosen_for(Requirement(0.9 * HOUR, max_cost=1.1))
+    one = chosen_for(Budget(0.9 * HOUR, max_cost=1.1))
     assert one.chosen.strategy == "sequential"
     assert "the time to train of 54m" in one.warning
 
-    none = chosen_for(Requirement(0.9 * HOUR, max_cost=0.5))
+    none = chosen_for(Budget(0.9 * HOUR, max_cost=0.5))
     assert none.chosen.strategy == "sequential"
     assert "the highest cost of 0.5" in none.warning
     assert "cheapest" in none.warning
@@ -152,7 +160,7 @@ def test_a_limit_of_cost_goes_before_time() -> None:
 def test_one_that_fails_is_ruled_out_with_its_reason() -> None:
     probing = Probing({**PROBES, "mirrored": ConfigError("x", received=1, expected="two GPUs")})
 
-    choice = chosen_for(Requirement(0.9 * HOUR, None, {"GPU": 1.0}), probing)
+    choice = chosen_for(Budget(0.9 * HOUR, None, {"GPU": 1.0}), probing)
 
     assert verdicts(choice)["mirrored"] == "cannot run"
     assert "two GPUs" in choice.rows[1].reason
@@ -161,14 +169,14 @@ def test_one_that_fails_is_ruled_out_with_its_reason() -> None:
 
 def test_a_failure_of_the_sequential_training_is_one_of_any_training() -> None:
     with pytest.raises(RuntimeError, match="in the model"):
-        chosen_for(Requirement(), Probing({"sequential": RuntimeError("in the model")}))
+        chosen_for(Budget(), Probing({"sequential": RuntimeError("in the model")}))
 
 
 def test_one_that_cannot_run_is_never_probed() -> None:
     probing = Probing()
     no_cluster = dataclasses.replace(CANDIDATES[2], verdict="cannot run", reason="no cluster")
 
-    choice = chosen_for(Requirement(60.0), probing, (*CANDIDATES[:2], no_cluster))
+    choice = chosen_for(Budget(60.0), probing, (*CANDIDATES[:2], no_cluster))
 
     assert probing.asked == ["sequential", "mirrored"]
     assert choice.rows[2] == no_cluster
@@ -176,13 +184,15 @@ def test_one_that_cannot_run_is_never_probed() -> None:
 
 def test_none_can_run() -> None:
     with pytest.raises(ConfigError, match=r"at least one that can run here.*mirrored: no GPU"):
-        choose([Candidate("mirrored", 2, (), verdict="cannot run", reason="no GPU")], Requirement())
+        select_cheapest(
+            [Candidate("mirrored", 2, (), verdict="cannot run", reason="no GPU")], Budget()
+        )
 
 
 def test_without_the_sequential_one_all_are_probed() -> None:
     probing = Probing()
 
-    choice = chosen_for(Requirement(), probing, CANDIDATES[1:])
+    choice = chosen_for(Budget(), probing, CANDIDATES[1:])
 
     assert sorted(probing.asked) == ["mirrored", "multi_worker"]
     assert choice.chosen.strategy == "mirrored"
@@ -191,13 +201,13 @@ def test_without_the_sequential_one_all_are_probed() -> None:
 def test_a_probe_of_an_earlier_run_says_so() -> None:
     reused = dataclasses.replace(PROBES["sequential"], reused=True)
 
-    choice = chosen_for(Requirement(), Probing({"sequential": reused}))
+    choice = chosen_for(Budget(), Probing({"sequential": reused}))
 
     assert choice.chosen.reason.endswith("(probed by an earlier run)")
 
 
 def test_the_record_holds_everything() -> None:
-    choice = chosen_for(Requirement(0.9 * HOUR, None, {"GPU": 3.0, "multi_worker": 9.0}))
+    choice = chosen_for(Budget(0.9 * HOUR, None, {"GPU": 3.0, "multi_worker": 9.0}))
     sequential, mirrored, unprobed = choice.to_rows()
 
     assert sequential.probe == PROBES["sequential"].to_dict()
@@ -208,12 +218,12 @@ def test_the_record_holds_everything() -> None:
 def test_the_requirement_is_that_of_the_strategy() -> None:
     strategy = Strategy.auto("1h30m", max_cost=7.0, device_cost_per_hour={"GPU": 2.0})
 
-    assert Requirement.of(strategy) == Requirement(5400.0, 7.0, {"GPU": 2.0})
-    assert Requirement.of(Strategy.auto()).left_s == float("inf")
+    assert Budget.of(strategy) == Budget(5400.0, 7.0, {"GPU": 2.0})
+    assert Budget.of(Strategy.auto()).left_s == float("inf")
 
 
 def test_prices_are_by_kind_or_by_strategy() -> None:
-    requirement = Requirement(device_cost_per_hour={"GPU": 2.0, "multi_worker": 5.0})
+    requirement = Budget(device_cost_per_hour={"GPU": 2.0, "multi_worker": 5.0})
 
     costs = [candidate.cost_of(HOUR, requirement) for candidate in CANDIDATES]
 
@@ -233,7 +243,7 @@ candidate_lists = (
     .map(
         lambda rows: [
             Candidate(name, count, ("CPU:0",) * count).with_prediction(
-                None, Prediction(middle, low, high)
+                None, TimePrediction(middle, low, high)
             )
             if can_run
             else Candidate(name, count, ("CPU:0",) * count, verdict="cannot run")
@@ -248,8 +258,8 @@ limits = st.none() | st.floats(0.1, 1e5)
 
 @given(candidates=candidate_lists, limit_s=limits, max_cost=limits, prices=prices)
 def test_nothing_that_meets_the_requirement_is_cheaper(candidates, limit_s, max_cost, prices):
-    requirement = Requirement(limit_s, max_cost, prices)
-    choice = choose(candidates, requirement)
+    requirement = Budget(limit_s, max_cost, prices)
+    choice = select_cheapest(candidates, requirement)
     meeting = [
         row
         for row in choice.rows
@@ -274,7 +284,7 @@ def test_nothing_that_meets_the_requirement_is_cheaper(candidates, limit_s, max_
 )
 def test_less_time_never_means_a_longer_training(candidates, two, max_cost, prices):
     tight, loose = (
-        choose(candidates, Requirement(limit_s, max_cost, prices)).chosen for limit_s in two
+        select_cheapest(candidates, Budget(limit_s, max_cost, prices)).chosen for limit_s in two
     )
 
     assert tight.high_s <= loose.high_s
@@ -284,7 +294,7 @@ step_times = st.builds(StepTime, st.floats(1e-4, 1.0), st.floats(0.0, 0.01), st.
 any_probes = st.fixed_dictionaries(
     {
         c.strategy: st.builds(
-            lambda start, time: Probe(start, {32: time}), st.floats(5.0, 60.0), step_times
+            lambda start, time: StepProfile(start, {32: time}), st.floats(5.0, 60.0), step_times
         )
         for c in CANDIDATES
     }
@@ -306,11 +316,11 @@ def test_probing_less_does_not_cost_more(probes, limit_s, prices, data):
             **probes,
             candidate.strategy: dataclasses.replace(probe, start_s=start_s, step_s={32: slow}),
         }
-    requirement = Requirement(limit_s, None, prices)
+    requirement = Budget(limit_s, None, prices)
 
     lazy = chosen_for(requirement, Probing(probes)).chosen
     everything = chosen_for(requirement, Probing(probes), CANDIDATES[1:])  # no bounds: all probed
     alone = chosen_for(requirement, Probing(probes), CANDIDATES[:1])
-    best = choose([*everything.rows, *alone.rows], requirement).chosen
+    best = select_cheapest([*everything.rows, *alone.rows], requirement).chosen
 
     assert lazy.cost == pytest.approx(best.cost)

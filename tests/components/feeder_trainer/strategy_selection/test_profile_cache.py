@@ -4,22 +4,22 @@ from pathlib import Path
 
 import pytest
 
-from tfx_feeder.components.feeder_trainer.schedules.time_model import Probe, StepTime
+from tfx_feeder.components.feeder_trainer.schedules.time_model import StepProfile, StepTime
 from tfx_feeder.components.feeder_trainer.strategy_selection.profile_cache import (
-    ProbeStore,
+    ProfileCache,
     fingerprint,
 )
 
-PROBE = Probe(1.5, {32: StepTime(0.01, 0.001, 20)}, eval_s=0.25, seconds=2.0)
+PROBE = StepProfile(1.5, {32: StepTime(0.01, 0.001, 20)}, eval_s=0.25, seconds=2.0)
 
 
 def test_a_kept_probe_says_that_it_is_reused_and_cost_nothing(tmp_path: Path) -> None:
-    store = ProbeStore(tmp_path / "probes")
+    store = ProfileCache(tmp_path / "probes")
     assert store.read("a") is None
 
     store.write("a", PROBE)
 
-    assert store.read("a") == Probe(1.5, PROBE.step_s, 0.25, 0.0, 0.0, reused=True)
+    assert store.read("a") == StepProfile(1.5, PROBE.step_s, 0.25, 0.0, 0.0, reused=True)
     assert store.read("b") is None
     assert [path.name for path in (tmp_path / "probes").iterdir()] == ["a.json"]
 
@@ -28,11 +28,11 @@ def test_a_kept_probe_says_that_it_is_reused_and_cost_nothing(tmp_path: Path) ->
 def test_a_damaged_file_is_no_probe(tmp_path: Path, text: str) -> None:
     (tmp_path / "a.json").write_text(text)
 
-    assert ProbeStore(tmp_path).read("a") is None
+    assert ProfileCache(tmp_path).read("a") is None
 
 
 def test_without_a_folder_nothing_is_kept() -> None:
-    store = ProbeStore(None)
+    store = ProfileCache(None)
     store.write("a", PROBE)
 
     assert store.read("a") is None

@@ -9,8 +9,11 @@ import tensorflow as tf
 from tfx_feeder.components.feeder_trainer.model.state import capture
 from tfx_feeder.components.feeder_trainer.schedules.schedule import Schedule
 from tfx_feeder.components.feeder_trainer.schedules.time_model import PROBE_SHARE, predict
-from tfx_feeder.components.feeder_trainer.strategy_selection.profiler import probe, probe_schedule
-from tfx_feeder.components.feeder_trainer.training.process_group import Alone
+from tfx_feeder.components.feeder_trainer.strategy_selection.profiler import (
+    probe_schedule,
+    profile_steps,
+)
+from tfx_feeder.components.feeder_trainer.training.process_group import SingleProcess
 from tfx_feeder.components.feeder_trainer.training.train_step import STEP_S, WAIT_S, CompiledSteps
 
 
@@ -76,7 +79,7 @@ def test_it_changes_nothing_and_says_what_steps_cost(model) -> None:
     steps.train(iter(feed.batches([range(64)], 16)), [16] * 4)
     before = capture(model)
 
-    probed = probe(steps, feed, (16, 64), 0.1, validation=feed, validation_batch_size=32)
+    probed = profile_steps(steps, feed, (16, 64), 0.1, validation=feed, validation_batch_size=32)
 
     after = capture(model)
     assert before.keys() == after.keys()
@@ -94,7 +97,7 @@ def test_a_failure_leaves_no_trace_either(model) -> None:
     before = capture(model)
 
     with pytest.raises(TypeError):
-        probe(steps, feed, (16, "many"), 0.0)  # pyright: ignore[reportArgumentType]
+        profile_steps(steps, feed, (16, "many"), 0.0)  # pyright: ignore[reportArgumentType]
 
     for name, array in capture(model).items():
         np.testing.assert_array_equal(before[name], array, err_msg=name)
@@ -110,13 +113,13 @@ def test_the_wait_for_a_slow_feed_is_part_of_the_step(model) -> None:
 
     feed = ArrayFeed(slow)
 
-    assert probe(real_steps(model, feed), feed, (16,), 0.0).step_s[16].median_s > 0.015
+    assert profile_steps(real_steps(model, feed), feed, (16,), 0.0).step_s[16].median_s > 0.015
 
 
 def test_five_steps_where_the_budget_is_tiny(model, monkeypatch) -> None:
     steps = ScriptedSteps(model, monkeypatch)
 
-    probed = probe(steps, ArrayFeed(), (10, 20), 0.0, start_s=3.0)
+    probed = profile_steps(steps, ArrayFeed(), (10, 20), 0.0, start_s=3.0)
 
     assert [len(sizes) for sizes in steps.calls] == [1, 5, 5, 1, 5, 5]
     assert {size: time.steps for size, time in probed.step_s.items()} == {10: 5, 20: 5}
@@ -127,7 +130,7 @@ def test_five_steps_where_the_budget_is_tiny(model, monkeypatch) -> None:
 def test_a_budget_is_shared_out_and_kept(model, monkeypatch) -> None:
     steps = ScriptedSteps(model, monkeypatch, step_s=lambda size: size / 1000)
 
-    probed = probe(steps, ArrayFeed(), (10, 50), 4.0)
+    probed = profile_steps(steps, ArrayFeed(), (10, 50), 4.0)
 
     for size, measured in probed.step_s.items():
         assert measured.median_s == pytest.approx(size / 1000)
@@ -138,7 +141,7 @@ def test_a_budget_is_shared_out_and_kept(model, monkeypatch) -> None:
 def test_steps_side_by_side_count_once(model, monkeypatch) -> None:
     steps = ScriptedSteps(model, monkeypatch, parallel=4)
 
-    probed = probe(steps, ArrayFeed(), (10,), 0.0)
+    probed = profile_steps(steps, ArrayFeed(), (10,), 0.0)
 
     assert probed.step_s[10].median_s == pytest.approx(0.01 / 4)
 
@@ -146,7 +149,9 @@ def test_steps_side_by_side_count_once(model, monkeypatch) -> None:
 def test_a_pass_of_validation_is_scaled_up(model, monkeypatch) -> None:
     steps = ScriptedSteps(model, monkeypatch)
 
-    probed = probe(steps, ArrayFeed(), (10,), 0.0, validation=ArrayFeed(), validation_batch_size=4)
+    probed = profile_steps(
+        steps, ArrayFeed(), (10,), 0.0, validation=ArrayFeed(), validation_batch_size=4
+    )
 
     assert probed.eval_s == pytest.approx(25 * 0.1)
 
@@ -167,7 +172,7 @@ def test_a_batch_that_does_not_fit_is_probed_in_micro_batches(model, monkeypatch
 
     steps = Small(model, monkeypatch)
 
-    assert probe(steps, ArrayFeed(), (8, 32), 0.0).step_s.keys() == {8, 32}
+    assert profile_steps(steps, ArrayFeed(), (8, 32), 0.0).step_s.keys() == {8, 32}
     assert steps.halved == 32
 
 
@@ -187,7 +192,7 @@ def test_a_long_schedule_is_probed_for_longer_but_within_its_share(model, monkey
 
 
 def test_members_of_a_team_run_as_many_steps_as_the_chief_says(model, monkeypatch) -> None:
-    class Led(Alone):
+    class Led(SingleProcess):
         is_chief = False
         size = 2
 
@@ -196,9 +201,9 @@ def test_members_of_a_team_run_as_many_steps_as_the_chief_says(model, monkeypatc
 
     steps = ScriptedSteps(model, monkeypatch)
 
-    probe(steps, ArrayFeed(), (10,), 1e-9, team=Led())
+    profile_steps(steps, ArrayFeed(), (10,), 1e-9, team=Led())
     alone = ScriptedSteps(model, monkeypatch)
-    probe(alone, ArrayFeed(), (10,), 0.2, team=Led())
+    profile_steps(alone, ArrayFeed(), (10,), 0.2, team=Led())
 
     assert [len(sizes) for sizes in steps.calls] == [1, 5, 5]
     assert [len(sizes) for sizes in alone.calls][:4] == [1, 5, 5, 7]

@@ -9,15 +9,15 @@ import pytest
 from tensorflow.python.framework import config
 
 from tfx_feeder.common.errors import ConfigError
-from tfx_feeder.components.feeder_trainer.distribution.fit import FitJob, Fitted, fit
+from tfx_feeder.components.feeder_trainer.distribution.fit import FitResult, FitSpec, fit
 from tfx_feeder.components.feeder_trainer.distribution.options import Strategy
-from tfx_feeder.components.feeder_trainer.feed.options import Feed, Image
+from tfx_feeder.components.feeder_trainer.feed.options import FeedOptions, Image
 from tfx_feeder.components.feeder_trainer.model.builder import ModelContext
 from tfx_feeder.components.feeder_trainer.model.user_module import UserCode
 from tfx_feeder.components.feeder_trainer.schedules.schedule import Schedule
-from tfx_feeder.components.feeder_trainer.train import TrainingJob, train
-from tfx_feeder.components.feeder_trainer.training.early_stopping import GiveUp
-from tfx_feeder.components.feeder_trainer.training.options import Loop
+from tfx_feeder.components.feeder_trainer.train import TrainSpec, train
+from tfx_feeder.components.feeder_trainer.training.early_stopping import BaselineEarlyStopping
+from tfx_feeder.components.feeder_trainer.training.options import TrainingOptions
 from tfx_feeder.schemas.training_history import History
 
 MODULE = """
@@ -42,7 +42,7 @@ def callbacks_fn(context):
     return [early] if context.custom_config.get("early") else []
 """
 GOOD, HOPELESS, RUINOUS = "0.01:32x8", "1e-7:32x8", "0.5:32x8"
-ACCURACY = GiveUp("val_accuracy", "max")
+ACCURACY = BaselineEarlyStopping("val_accuracy", "max")
 
 
 class Trainings:
@@ -54,7 +54,7 @@ class Trainings:
         self.base = str(root / "base" / "keras")
         self.base_history = self.whole("base", GOOD, rival=None)
 
-    def fit(self, name: str, schedule: str, **changes: Any) -> Fitted:
+    def fit(self, name: str, schedule: str, **changes: Any) -> FitResult:
         """Fits; a second time under the same name it goes on from the last checkpoint."""
         return fit(self._job(name, schedule, **changes))
 
@@ -62,7 +62,7 @@ class Trainings:
         """Trains and exports."""
         folder = self._root / name
         return train(
-            TrainingJob(
+            TrainSpec(
                 fit=self._job(name, schedule, **changes),
                 raw_feature_spec=self._spec,
                 transform=None,
@@ -77,11 +77,11 @@ class Trainings:
         name: str,
         schedule: str,
         *,
-        give_up: GiveUp = ACCURACY,
+        give_up: BaselineEarlyStopping = ACCURACY,
         config: dict[str, Any] | None = None,
         **changes: Any,
-    ) -> FitJob:
-        feed = Feed(images={"image": Image(8, 8, 1)}, eval_batch_size=64)
+    ) -> FitSpec:
+        feed = FeedOptions(images={"image": Image(8, 8, 1)}, eval_batch_size=64)
         options = {
             "code": UserCode(module_file=str(self._root / "model.py")),
             "context": ModelContext(self._spec, feed, custom_config=config or {}),
@@ -91,9 +91,11 @@ class Trainings:
             "eval_files": self._files,
             "checkpoint_dir": str(self._root / name / "checkpoints"),
             "rival": self.base,
-            "loop": Loop(give_up=give_up, deterministic=True, checkpoint_every_examples=1),
+            "loop": TrainingOptions(
+                give_up=give_up, deterministic=True, checkpoint_every_examples=1
+            ),
         }
-        return FitJob(**options | changes)
+        return FitSpec(**options | changes)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -148,7 +150,7 @@ def test_a_training_that_can_win_is_as_if_it_had_no_rival(trainings: Trainings) 
 
 
 def test_a_loss_can_be_watched(trainings: Trainings) -> None:
-    early = GiveUp("val_loss", "min", after_epochs=2)
+    early = BaselineEarlyStopping("val_loss", "min", after_epochs=2)
     assert len(trainings.fit("loss", HOPELESS, give_up=early).history.epochs) == 2
 
 
@@ -172,7 +174,7 @@ def test_a_metric_that_the_model_has_not_is_named_before_the_first_step(
     trainings: Trainings,
 ) -> None:
     with pytest.raises(ConfigError, match="val_accuracy, val_loss"):
-        trainings.fit("unknown", GOOD, give_up=GiveUp("val_auc", "max"))
+        trainings.fit("unknown", GOOD, give_up=BaselineEarlyStopping("val_auc", "max"))
 
 
 @pytest.mark.slow

@@ -7,8 +7,11 @@ import pytest
 import tensorflow as tf
 
 from tfx_feeder.components.feeder_trainer.model.state import capture
-from tfx_feeder.components.feeder_trainer.training.bottleneck import Ceilings, Monitor
-from tfx_feeder.components.feeder_trainer.training.process_group import Alone
+from tfx_feeder.components.feeder_trainer.training.bottleneck import (
+    ThroughputBounds,
+    ThroughputMonitor,
+)
+from tfx_feeder.components.feeder_trainer.training.process_group import SingleProcess
 from tfx_feeder.components.feeder_trainer.training.train_step import CompiledSteps
 
 
@@ -34,11 +37,11 @@ class ArrayFeed:
         return {"reading": data, "augment_fn": self.batches([range(64)], batch_size)}
 
 
-def probed(model, feed) -> Monitor:
+def probed(model, feed) -> ThroughputMonitor:
     steps = CompiledSteps(model, lambda features: features["x"])
     steps.build_from(next(iter(feed.batches([range(1)], 1))))
     steps.train(iter(feed.batches([range(64)], 16)), [16] * 4)
-    monitor = Monitor(steps, feed, Alone())
+    monitor = ThroughputMonitor(steps, feed, SingleProcess())
     monitor.probe(16, step_s=1e-3, trained_s=10.0)
     return monitor
 
@@ -49,7 +52,7 @@ def test_a_probe_changes_nothing(model):
     steps.build_from(next(iter(feed.batches([range(1)], 1))))
     steps.train(iter(feed.batches([range(64)], 16)), [16] * 4)
     before = capture(model)
-    monitor = Monitor(steps, feed, Alone())
+    monitor = ThroughputMonitor(steps, feed, SingleProcess())
     monitor.probe(16, step_s=1e-3, trained_s=10.0)
     assert monitor.ceilings is not None
     after = capture(model)
@@ -77,10 +80,10 @@ def test_a_slow_map_is_input_bound(model):
 def test_no_probe_where_five_percent_do_not_suffice(model):
     feed = ArrayFeed()
     steps = CompiledSteps(model, lambda features: features["x"])
-    monitor = Monitor(steps, feed, Alone())
+    monitor = ThroughputMonitor(steps, feed, SingleProcess())
     monitor.probe(16, step_s=0.1, trained_s=1.0)
     assert monitor.ceilings is None
-    disabled = Monitor(steps, feed, Alone(), enabled=False)
+    disabled = ThroughputMonitor(steps, feed, SingleProcess(), enabled=False)
     disabled.probe(16, step_s=1e-3, trained_s=1000.0)
     assert disabled.ceilings is None
 
@@ -90,16 +93,18 @@ def test_no_probe_where_five_percent_do_not_suffice(model):
     [
         (None, 30.0, 100.0, "input-bound", "cannot keep up"),
         (None, 1.0, 100.0, "device-bound", "keeps up"),
-        (Ceilings(1000.0, 500.0), 1.0, 480.0, "input-bound", "cannot keep up"),
-        (Ceilings(1000.0, 1100.0), 33.0, 550.0, "input-bound", "cannot keep up"),
-        (Ceilings(1000.0, 9000.0), 12.0, 950.0, "device-bound", "keeps up"),
-        (Ceilings(1000.0, 9000.0), 1.0, 500.0, "device-bound", "50 %"),
-        (Ceilings(1000.0, 9000.0, "", 2000.0), 1.0, 900.0, "sync-bound", "50 % of a step"),
-        (Ceilings(1000.0, 9000.0, "", 1100.0), 1.0, 900.0, "device-bound", "keeps up"),
+        (ThroughputBounds(1000.0, 500.0), 1.0, 480.0, "input-bound", "cannot keep up"),
+        (ThroughputBounds(1000.0, 1100.0), 33.0, 550.0, "input-bound", "cannot keep up"),
+        (ThroughputBounds(1000.0, 9000.0), 12.0, 950.0, "device-bound", "keeps up"),
+        (ThroughputBounds(1000.0, 9000.0), 1.0, 500.0, "device-bound", "50 %"),
+        (ThroughputBounds(1000.0, 9000.0, "", 2000.0), 1.0, 900.0, "sync-bound", "50 % of a step"),
+        (ThroughputBounds(1000.0, 9000.0, "", 1100.0), 1.0, 900.0, "device-bound", "keeps up"),
     ],
 )
 def test_verdicts(model, ceilings, wait_pct, speed, kind, advice):
-    monitor = Monitor(CompiledSteps(model, lambda features: features["x"]), ArrayFeed(), Alone())
+    monitor = ThroughputMonitor(
+        CompiledSteps(model, lambda features: features["x"]), ArrayFeed(), SingleProcess()
+    )
     monitor.ceilings = ceilings
     verdict = monitor.judge(wait_pct, speed)
     assert verdict.kind == kind

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from tfx_feeder.components.feeder_trainer.training.checkpoint import Checkpoint, CheckpointFolder
+from tfx_feeder.components.feeder_trainer.training.checkpoint import Checkpoint, CheckpointManager
 
 
 def checkpoint(examples_seen: int) -> Checkpoint:
@@ -12,11 +12,11 @@ def checkpoint(examples_seen: int) -> Checkpoint:
 
 
 @pytest.fixture
-def folder(tmp_path) -> CheckpointFolder:
-    return CheckpointFolder(tmp_path / "checkpoints", every_examples=100)
+def folder(tmp_path) -> CheckpointManager:
+    return CheckpointManager(tmp_path / "checkpoints", every_examples=100)
 
 
-def read(folder: CheckpointFolder) -> tuple[Checkpoint | None, list[str]]:
+def read(folder: CheckpointManager) -> tuple[Checkpoint | None, list[str]]:
     warnings: list[str] = []
     return folder.read_last(warnings.append), warnings
 
@@ -36,7 +36,7 @@ def test_an_empty_folder_has_none(folder):
 
 
 def test_the_newest_are_kept(tmp_path):
-    folder = CheckpointFolder(tmp_path, keep=2)
+    folder = CheckpointManager(tmp_path, keep=2)
     for examples in (9, 100, 1000):
         folder.write(checkpoint(examples))
     assert [path.name[-4:] for path in sorted(tmp_path.glob("at-*"))] == ["0100", "1000"]
@@ -77,7 +77,7 @@ def test_it_is_due_by_examples(folder):
 
 def test_a_resumed_folder_counts_from_where_it_stopped(folder):
     folder.write(checkpoint(1000))
-    again = CheckpointFolder(folder.folder, every_examples=100)
+    again = CheckpointManager(folder.folder, every_examples=100)
     again.read_last(lambda message: None)
     assert not again.is_due(1050)
 

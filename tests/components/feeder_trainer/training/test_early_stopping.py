@@ -9,26 +9,30 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tfx_feeder.common.errors import ConfigError
-from tfx_feeder.components.feeder_trainer.schedules.parser import read_schedule
+from tfx_feeder.components.feeder_trainer.schedules.parser import parse_schedule
 from tfx_feeder.components.feeder_trainer.schedules.plan import make_plan
-from tfx_feeder.components.feeder_trainer.schedules.schedule import Schedule, Segment
-from tfx_feeder.components.feeder_trainer.training.early_stopping import GiveUp, judge, reachable
-from tfx_feeder.schemas.training_history import EpochRow
+from tfx_feeder.components.feeder_trainer.schedules.schedule import EpochSpec, Schedule
+from tfx_feeder.components.feeder_trainer.training.early_stopping import (
+    BaselineEarlyStopping,
+    attainable_upper_bound,
+    should_stop,
+)
+from tfx_feeder.schemas.training_history import EpochRecord
 
-OPTIONS = GiveUp("val_accuracy", "max", after_epochs=3)
+OPTIONS = BaselineEarlyStopping("val_accuracy", "max", after_epochs=3)
 ONE_PHASE = "0.01:10x20"
 THREE_PHASES = "0.01:10x4, 0.005:10x8, 0.001:10x8"
 
 
-def epochs(schedule: str) -> list[Segment]:
+def epochs(schedule: str) -> list[EpochSpec]:
     ahead = make_plan(Schedule.of(schedule), num_examples=100).ahead()
     assert ahead is not None
     return ahead
 
 
-def rows(segments: Sequence[Segment], values: Sequence[float]) -> list[EpochRow]:
+def rows(segments: Sequence[EpochSpec], values: Sequence[float]) -> list[EpochRecord]:
     return [
-        EpochRow(
+        EpochRecord(
             epoch=segment.epoch,
             phase=segment.phase,
             learning_rate=segment.learning_rate,
@@ -53,17 +57,17 @@ def verdict(
     values: Sequence[float],
     to_beat: float,
     schedule: str = ONE_PHASE,
-    options: GiveUp = OPTIONS,
+    options: BaselineEarlyStopping = OPTIONS,
 ) -> str | None:
     segments = epochs(schedule)
-    return judge(options, to_beat, rows(segments, values), segments[len(values) :])
+    return should_stop(options, to_beat, rows(segments, values), segments[len(values) :])
 
 
 def stopped_after(
     values: Sequence[float],
     to_beat: float,
     schedule: str = ONE_PHASE,
-    options: GiveUp = OPTIONS,
+    options: BaselineEarlyStopping = OPTIONS,
 ) -> int | None:
     """Returns after how many epochs a training with this curve is given up."""
     numbers = range(1, len(values) + 1)
@@ -97,9 +101,9 @@ def test_a_curve_that_flattens_and_wins_is_never_stopped(schedule, begin, first,
 def test_what_is_in_reach_of_the_bound_goes_on(values, to_beat, tolerance):
     segments = epochs(ONE_PHASE)
     done, ahead = segments[: len(values)], segments[len(values) :]
-    bound = reachable(values, done, ahead, lately=3)
+    bound = attainable_upper_bound(values, done, ahead, lately=3)
     assert bound >= max(values)
-    options = GiveUp("val_accuracy", "max", after_epochs=3, tolerance=tolerance)
+    options = BaselineEarlyStopping("val_accuracy", "max", after_epochs=3, tolerance=tolerance)
     if bound >= to_beat - tolerance:
         assert verdict(values, to_beat, options=options) is None
     elif bound < to_beat - tolerance - 1e-6:
@@ -108,13 +112,13 @@ def test_what_is_in_reach_of_the_bound_goes_on(values, to_beat, tolerance):
 
 def test_a_flat_curve_below_is_stopped_as_soon_as_it_is_judged():
     assert stopped_after([0.81] * 20, to_beat=0.87) == 3
-    later = GiveUp("val_accuracy", "max", after_epochs=5)
+    later = BaselineEarlyStopping("val_accuracy", "max", after_epochs=5)
     assert stopped_after([0.81] * 20, to_beat=0.87, options=later) == 5
 
 
 def test_a_flat_curve_above_or_at_the_mark_is_not_stopped():
     assert stopped_after([0.87] * 20, to_beat=0.87) is None
-    within = GiveUp("val_accuracy", "max", tolerance=0.02)
+    within = BaselineEarlyStopping("val_accuracy", "max", tolerance=0.02)
     assert stopped_after([0.86] * 20, to_beat=0.87, options=within) is None
 
 
@@ -134,7 +138,7 @@ def test_the_sentence_has_the_figures():
 
 
 def test_a_loss_is_better_when_it_is_lower():
-    options = GiveUp("val_loss", "min")
+    options = BaselineEarlyStopping("val_loss", "min")
     assert verdict([-0.5] * 3, to_beat=0.4, options=options)  # A loss of 0.5.
     assert verdict([-0.3] * 3, to_beat=0.4, options=options) is None
 
@@ -156,7 +160,7 @@ def test_epochs_of_more_examples_may_bring_more():
     doubled = "0.01:10x2, 0.01:10x4, 0.01:20x4 @10"
     curve = [0.1, 0.1, 0.1, 0.1, 0.11, 0.12]
     segments = epochs(doubled)
-    assert reachable(curve, segments[:6], segments[6:], lately=2) == pytest.approx(
+    assert attainable_upper_bound(curve, segments[:6], segments[6:], lately=2) == pytest.approx(
         0.12 + 0.01 * 2 * 4 + 0.02
     )
 
@@ -165,7 +169,7 @@ def test_nothing_is_stopped_that_cannot_be_judged():
     assert verdict([0.1, 0.1], to_beat=0.9) is None  # Too early.
     assert verdict([0.1] * 20, to_beat=0.9) is None  # It is over.
     assert verdict([0.1, math.nan, 0.1], to_beat=0.9) is None
-    assert judge(OPTIONS, 0.9, rows(epochs(ONE_PHASE), [0.1] * 3), None) is None
+    assert should_stop(OPTIONS, 0.9, rows(epochs(ONE_PHASE), [0.1] * 3), None) is None
 
 
 @pytest.mark.parametrize(
@@ -178,7 +182,7 @@ def test_nothing_is_stopped_that_cannot_be_judged():
     ],
 )
 def test_a_policy_says_what_is_ahead_unless_it_decides_as_it_goes(policy, known):
-    plan = make_plan(read_schedule(policy), num_examples=100)
+    plan = make_plan(parse_schedule(policy), num_examples=100)
     ahead = plan.ahead()
     assert (ahead is not None) == known
     assert ahead is None or ahead[0] == plan.upcoming()[0]
@@ -199,4 +203,4 @@ def test_a_policy_says_what_is_ahead_unless_it_decides_as_it_goes(policy, known)
 )
 def test_a_value_out_of_range_is_named(name, value):
     with pytest.raises(ConfigError, match=f"give_up {name}: expected"):
-        GiveUp(**{"monitor": "val_loss", "mode": "min", name: value})
+        BaselineEarlyStopping(**{"monitor": "val_loss", "mode": "min", name: value})

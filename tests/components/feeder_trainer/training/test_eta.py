@@ -1,13 +1,13 @@
 """Falling behind a prediction, and catching up, is told once each."""
 
-from tfx_feeder.components.feeder_trainer.schedules.time_model import Prediction
-from tfx_feeder.components.feeder_trainer.training.eta import Pace
+from tfx_feeder.components.feeder_trainer.schedules.time_model import TimePrediction
+from tfx_feeder.components.feeder_trainer.training.eta import EtaTracker
 
-PREDICTION = Prediction(100.0, 95.0, 110.0, (20.0, 60.0, 100.0))
+PREDICTION = TimePrediction(100.0, 95.0, 110.0, (20.0, 60.0, 100.0))
 
 
 def test_within_the_tolerance_nothing_is_said() -> None:
-    pace = Pace(PREDICTION)
+    pace = EtaTracker(PREDICTION)
 
     assert [pace.told(seconds, share) for seconds, share in ((24, 0.2), (70, 0.6), (90, 1))] == [
         None
@@ -15,7 +15,7 @@ def test_within_the_tolerance_nothing_is_said() -> None:
 
 
 def test_falling_behind_is_told_once_and_again_after_catching_up() -> None:
-    pace = Pace(PREDICTION)
+    pace = EtaTracker(PREDICTION)
 
     said = [pace.told(seconds, share) for seconds, share in ((30, 0.2), (45, 0.3), (44, 0.4))]
     later = pace.told(90, 0.5)
@@ -31,7 +31,7 @@ def test_falling_behind_is_told_once_and_again_after_catching_up() -> None:
 
 
 def test_at_the_limit_it_does_not_change_its_mind() -> None:
-    pace = Pace(PREDICTION, tolerance=0.2)
+    pace = EtaTracker(PREDICTION, tolerance=0.2)
 
     said = [
         pace.told(100 * share * ratio, share)
@@ -42,4 +42,4 @@ def test_at_the_limit_it_does_not_change_its_mind() -> None:
 
 
 def test_before_any_work_there_is_nothing_to_compare() -> None:
-    assert Pace(PREDICTION).told(1000.0, 0.0) is None
+    assert EtaTracker(PREDICTION).told(1000.0, 0.0) is None

@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 
 from tfx_feeder.components.feeder_trainer.training.gradient_accumulation import (
-    Gradients,
+    AccumulatedGradients,
     accumulate,
     noise_scale,
 )
@@ -25,7 +25,7 @@ def gradients_of(weights):
         with tf.GradientTape() as tape:
             loss = tf.reduce_mean(tf.square(tf.linalg.matvec(x, weights[0]) + weights[1] - y))
             loss += 0.1 * tf.reduce_sum(tf.square(weights[0]))
-        return Gradients(tape.gradient(loss, weights), loss)
+        return AccumulatedGradients(tape.gradient(loss, weights), loss)
 
     return gradients
 

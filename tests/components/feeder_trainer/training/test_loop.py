@@ -7,9 +7,9 @@ import keras
 import pytest
 
 from tfx_feeder.common.errors import ConfigError
-from tfx_feeder.components.feeder_trainer.feed.feed import ExampleFeed, open_feed
-from tfx_feeder.components.feeder_trainer.feed.options import Feed, Image
-from tfx_feeder.components.feeder_trainer.feed.parsing import BatchParser
+from tfx_feeder.components.feeder_trainer.feed.feed import Feed, open_feed
+from tfx_feeder.components.feeder_trainer.feed.options import FeedOptions, Image
+from tfx_feeder.components.feeder_trainer.feed.parsing import ExampleParser
 from tfx_feeder.components.feeder_trainer.model.builder import feature_adapter
 from tfx_feeder.components.feeder_trainer.schedules.plan import make_plan
 from tfx_feeder.components.feeder_trainer.schedules.schedule import Schedule
@@ -36,9 +36,9 @@ class Watch(keras.callbacks.Callback):
 
 @pytest.fixture(scope="module")
 def train(digit_files: list[str], digits_spec: dict) -> Callable[..., Run]:
-    options = Feed(images={"image": Image(8, 8, 1)}, cache="memory")
-    parser = BatchParser(digits_spec, options, ["image"])
-    feed: ExampleFeed = open_feed(digit_files, parser, options, shuffle=True)
+    options = FeedOptions(images={"image": Image(8, 8, 1)}, cache="memory")
+    parser = ExampleParser(digits_spec, options, ["image"])
+    feed: Feed = open_feed(digit_files, parser, options, shuffle=True)
 
     def run(schedule: str, kind: type[CompiledSteps] = CompiledSteps, **arguments: Any) -> Run:
         model = keras.Sequential(

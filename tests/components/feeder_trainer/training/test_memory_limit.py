@@ -9,8 +9,8 @@ import tensorflow as tf
 
 from tfx_feeder.common.errors import ConfigError
 from tfx_feeder.components.feeder_trainer.feed.feed import open_feed
-from tfx_feeder.components.feeder_trainer.feed.options import Feed, Image
-from tfx_feeder.components.feeder_trainer.feed.parsing import BatchParser
+from tfx_feeder.components.feeder_trainer.feed.options import FeedOptions, Image
+from tfx_feeder.components.feeder_trainer.feed.parsing import ExampleParser
 from tfx_feeder.components.feeder_trainer.model.builder import feature_adapter
 from tfx_feeder.components.feeder_trainer.schedules.plan import make_plan
 from tfx_feeder.components.feeder_trainer.schedules.schedule import Schedule
@@ -42,8 +42,8 @@ class NeedsMemory(keras.layers.Layer):
 
 @pytest.fixture
 def train(digit_files: list[str], digits_spec: dict) -> Callable:
-    options = Feed(images={"image": Image(8, 8, 1)})
-    parser = BatchParser(digits_spec, options, ["image"])
+    options = FeedOptions(images={"image": Image(8, 8, 1)})
+    parser = ExampleParser(digits_spec, options, ["image"])
     feed = open_feed(digit_files, parser, options, shuffle=True)
 
     def run(limit: int, **arguments):

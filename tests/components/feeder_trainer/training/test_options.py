@@ -4,8 +4,8 @@ import pytest
 
 from tfx_feeder.common.errors import ConfigError
 from tfx_feeder.components.feeder_trainer.feed.options import from_json, to_json
-from tfx_feeder.components.feeder_trainer.training.early_stopping import GiveUp
-from tfx_feeder.components.feeder_trainer.training.options import Loop
+from tfx_feeder.components.feeder_trainer.training.early_stopping import BaselineEarlyStopping
+from tfx_feeder.components.feeder_trainer.training.options import TrainingOptions
 
 
 @pytest.mark.parametrize(
@@ -25,14 +25,14 @@ from tfx_feeder.components.feeder_trainer.training.options import Loop
 )
 def test_a_value_out_of_range_is_named(name, value):
     with pytest.raises(ConfigError, match=f"loop {name}: expected"):
-        Loop(**{name: value})
+        TrainingOptions(**{name: value})
 
 
 def test_they_go_through_json():
-    options = Loop(
+    options = TrainingOptions(
         max_micro_batch_size=64,
         class_weight={0: 1.0, 3: 2.5},
         deterministic=True,
-        give_up=GiveUp("val_loss", "min", tolerance=0.1),
+        give_up=BaselineEarlyStopping("val_loss", "min", tolerance=0.1),
     )
-    assert from_json(Loop, to_json(options)) == options
+    assert from_json(TrainingOptions, to_json(options)) == options

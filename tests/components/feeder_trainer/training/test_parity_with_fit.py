@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfx_feeder.components.feeder_trainer.feed.feed import ExampleFeed, open_feed
-from tfx_feeder.components.feeder_trainer.feed.options import Feed, Image
-from tfx_feeder.components.feeder_trainer.feed.parsing import BatchParser
+from tfx_feeder.components.feeder_trainer.feed.feed import Feed, open_feed
+from tfx_feeder.components.feeder_trainer.feed.options import FeedOptions, Image
+from tfx_feeder.components.feeder_trainer.feed.parsing import ExampleParser
 from tfx_feeder.components.feeder_trainer.model.builder import feature_adapter
 from tfx_feeder.components.feeder_trainer.schedules.plan import make_plan
 from tfx_feeder.components.feeder_trainer.schedules.schedule import Schedule
@@ -21,7 +21,7 @@ from tfx_feeder.components.feeder_trainer.training.recorder import Recorder
 from tfx_feeder.components.feeder_trainer.training.train_step import CompiledSteps
 
 RATE, BATCH, EPOCHS, EVAL_BATCH = 0.01, 32, 3, 64
-OPTIONS = Feed(images={"image": Image(8, 8, 1)}, cache="memory", eval_batch_size=EVAL_BATCH)
+OPTIONS = FeedOptions(images={"image": Image(8, 8, 1)}, cache="memory", eval_batch_size=EVAL_BATCH)
 
 Outcome = dict[str, Any]
 
@@ -84,23 +84,23 @@ def _model(
 
 
 @pytest.fixture(scope="module")
-def feeds(digit_files: list[str], digits_spec: dict) -> Callable[[str | None], ExampleFeed]:
+def feeds(digit_files: list[str], digits_spec: dict) -> Callable[[str | None], Feed]:
     """Opens the digits, with or without weights; twice the same order."""
 
-    def open_(weight_key: str | None) -> ExampleFeed:
-        options = Feed(**{**_fields(OPTIONS), "weight_key": weight_key})
-        parser = BatchParser(digits_spec, options, ["image"])
+    def open_(weight_key: str | None) -> Feed:
+        options = FeedOptions(**{**_fields(OPTIONS), "weight_key": weight_key})
+        parser = ExampleParser(digits_spec, options, ["image"])
         return open_feed(digit_files, parser, options, shuffle=True)
 
     return open_
 
 
-def _fields(options: Feed) -> dict[str, Any]:
-    return {name: getattr(options, name) for name in Feed.__dataclass_fields__}
+def _fields(options: FeedOptions) -> dict[str, Any]:
+    return {name: getattr(options, name) for name in FeedOptions.__dataclass_fields__}
 
 
 def _fit(
-    model: keras.Model, feed: ExampleFeed, callbacks: list, class_weight: dict | None = None
+    model: keras.Model, feed: Feed, callbacks: list, class_weight: dict | None = None
 ) -> Outcome:
     n = feed.num_examples
     adapt = feature_adapter(model, ["image"])
@@ -125,7 +125,7 @@ def _fit(
 
 
 def _loop(
-    model: keras.Model, feed: ExampleFeed, callbacks: list, class_weight: dict | None = None
+    model: keras.Model, feed: Feed, callbacks: list, class_weight: dict | None = None
 ) -> Outcome:
     adapt = feature_adapter(model, ["image"])
     steps = CompiledSteps(model, adapt, class_weight=class_weight)

@@ -4,7 +4,7 @@ import logging
 
 import pytest
 
-from tfx_feeder.components.feeder_trainer.training.progress import LOGGER, Progress, tell
+from tfx_feeder.components.feeder_trainer.training.progress import LOGGER, Progress, report_progress
 
 
 def _progress(step: int, epochs: int | None = 30) -> Progress:
@@ -39,7 +39,7 @@ def test_the_end_of_an_epoch_is_louder(
     progress = _progress(step)
 
     with caplog.at_level(logging.DEBUG, logger=LOGGER.name):
-        tell(progress)
+        report_progress(progress)
 
     (record,) = caplog.records
     assert record.levelno == level

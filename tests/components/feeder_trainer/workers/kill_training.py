@@ -6,15 +6,15 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tfx_feeder.components.feeder_trainer.distribution.fit import FitJob
+from tfx_feeder.components.feeder_trainer.distribution.fit import FitSpec
 from tfx_feeder.components.feeder_trainer.distribution.options import Strategy
-from tfx_feeder.components.feeder_trainer.feed.options import Feed
+from tfx_feeder.components.feeder_trainer.feed.options import FeedOptions
 from tfx_feeder.components.feeder_trainer.model.builder import ModelContext
 from tfx_feeder.components.feeder_trainer.model.user_module import UserCode
 from tfx_feeder.components.feeder_trainer.schedules.schedule import Schedule
-from tfx_feeder.components.feeder_trainer.train import TrainingJob, train
-from tfx_feeder.components.feeder_trainer.training.early_stopping import GiveUp
-from tfx_feeder.components.feeder_trainer.training.options import Loop
+from tfx_feeder.components.feeder_trainer.train import TrainSpec, train
+from tfx_feeder.components.feeder_trainer.training.early_stopping import BaselineEarlyStopping
+from tfx_feeder.components.feeder_trainer.training.options import TrainingOptions
 
 NUM_EXAMPLES = 203
 SCHEDULE = "0.01:8x120, 0.005:32x120, 0.0025:64x120"
@@ -90,11 +90,11 @@ def run(
     """
     root = Path(folder)
     data = [str(root.parent / "data")]
-    feed = Feed(eval_splits=("eval",) if rival else (), seed=7)
-    give_up = GiveUp("val_accuracy", "max", after_epochs=30) if rival else None
+    feed = FeedOptions(eval_splits=("eval",) if rival else (), seed=7)
+    give_up = BaselineEarlyStopping("val_accuracy", "max", after_epochs=30) if rival else None
     history = train(
-        TrainingJob(
-            fit=FitJob(
+        TrainSpec(
+            fit=FitSpec(
                 code=UserCode(module_file=__file__),
                 context=ModelContext(SPEC, feed),
                 schedule=Schedule.of(schedule),
@@ -103,7 +103,7 @@ def run(
                 eval_files=data if rival else [],
                 checkpoint_dir=str(root / "checkpoints"),
                 rival=rival,
-                loop=Loop(
+                loop=TrainingOptions(
                     deterministic=True, checkpoint_every_examples=every_examples, give_up=give_up
                 ),
             ),

@@ -5,7 +5,7 @@ import pytest
 
 from tfx_feeder.common.errors import DataError
 from tfx_feeder.components.image_example_gen.files import locate
-from tfx_feeder.components.image_example_gen.sources import open_sources, recognise
+from tfx_feeder.components.image_example_gen.sources import detect_format, open_sources
 
 
 @pytest.mark.parametrize(
@@ -26,20 +26,20 @@ def test_names_tell_the_kind(tmp_path: Path, names: list[str], kind: str) -> Non
     for name in names:
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text("path,label\n" if name == "list.csv" else "x,y\n")
-    assert recognise(locate(str(tmp_path), "*")) == kind
+    assert detect_format(locate(str(tmp_path), "*")) == kind
 
 
 def test_two_kinds_at_once_are_not_guessed(tmp_path: Path) -> None:
     (tmp_path / "a.npz").touch()
     (tmp_path / "data_batch_1.bin").touch()
     with pytest.raises(DataError, match="arrays or cifar10"):
-        recognise(locate(str(tmp_path), "*"))
+        detect_format(locate(str(tmp_path), "*"))
 
 
 def test_an_unknown_folder_says_what_was_found(tmp_path: Path) -> None:
     (tmp_path / "thesis.pdf").touch()
     with pytest.raises(DataError, match=r"no class folders.*Found: thesis\.pdf"):
-        recognise(locate(str(tmp_path), "*"))
+        detect_format(locate(str(tmp_path), "*"))
 
 
 @pytest.mark.parametrize("kind", ["class_folders", "manifest", "arrays", "idx", "cifar10"])

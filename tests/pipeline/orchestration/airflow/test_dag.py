@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tfx_feeder.pipeline.orchestration import compiled_pipeline
-from tfx_feeder.pipeline.orchestration.compiled_pipeline import PipelineFile
+from tfx_feeder.pipeline.orchestration.compiled_pipeline import CompiledPipeline
 from tfx_feeder.pipeline.orchestration.kubernetes.cluster import Cluster
 from tfx_feeder.pipeline.orchestration.resources import Resources
 
@@ -22,7 +22,7 @@ def node(name, *upstream):
     return {"pipeline_node": made | ({"upstream_nodes": list(upstream)} if upstream else {})}
 
 
-FILE = PipelineFile(
+FILE = CompiledPipeline(
     pipeline={
         "pipeline_info": {"id": "shop"},
         "runtime_spec": {"pipeline_root": {"field_value": {"string_value": "/r"}}},

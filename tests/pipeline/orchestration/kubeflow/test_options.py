@@ -5,13 +5,13 @@ import dataclasses
 import pytest
 
 from tfx_feeder.common.errors import ConfigError
-from tfx_feeder.pipeline.orchestration.compiled_pipeline import PipelineFile
+from tfx_feeder.pipeline.orchestration.compiled_pipeline import CompiledPipeline
 from tfx_feeder.pipeline.orchestration.kubeflow.options import Kubeflow
 from tfx_feeder.pipeline.orchestration.kubernetes.cluster import Cluster
 
 
-def file(root: str) -> PipelineFile:
-    return PipelineFile(
+def file(root: str) -> CompiledPipeline:
+    return CompiledPipeline(
         {
             "pipeline_info": {"id": "shop"},
             "runtime_spec": {"pipeline_root": {"field_value": {"string_value": root}}},

@@ -3,7 +3,7 @@
 import pytest
 
 from tfx_feeder.common.errors import ConfigError
-from tfx_feeder.components.feeder_trainer.distribution.cluster import Task
+from tfx_feeder.components.feeder_trainer.distribution.cluster import ClusterTask
 from tfx_feeder.components.feeder_trainer.distribution.options import Strategy
 from tfx_feeder.pipeline.orchestration.kubernetes.cluster import Cluster
 
@@ -19,7 +19,7 @@ def test_without_servers_the_chief_is_one_of_the_workers():
 
 @pytest.mark.parametrize("cluster", [TEAM, SERVERS])
 def test_every_member_reads_its_place_and_only_the_chief_leads(cluster):
-    tasks = [Task.from_env(cluster.environment(*member)) for member in cluster.members]
+    tasks = [ClusterTask.from_env(cluster.environment(*member)) for member in cluster.members]
     assert [(task.type, task.index) for task in tasks] == list(cluster.members)
     assert [task.is_chief for task in tasks] == [True] + [False] * (len(tasks) - 1)
     assert len({tuple(sorted(task.cluster.items())) for task in tasks}) == 1
@@ -28,7 +28,7 @@ def test_every_member_reads_its_place_and_only_the_chief_leads(cluster):
 
 def test_the_address_of_a_member_is_the_service_that_selects_its_pod():
     services = {s["metadata"]["name"]: s["spec"] for s in SERVERS.services()}
-    task = Task.from_env(SERVERS.environment("chief", 0))
+    task = ClusterTask.from_env(SERVERS.environment("chief", 0))
     for type_, index in SERVERS.members:
         host, _, port = task.cluster[type_][index].rpartition(":")
         assert services[host]["ports"][0]["port"] == int(port)

@@ -9,7 +9,7 @@ from tfx.dsl.component.experimental.decorators import component
 
 from tfx_feeder.components import FeederTrainer
 from tfx_feeder.components.feeder_trainer.distribution.options import Strategy
-from tfx_feeder.components.feeder_trainer.feed.options import Feed
+from tfx_feeder.components.feeder_trainer.feed.options import FeedOptions
 
 _SCHEMA = """
 feature { name: "x" type: FLOAT presence { min_fraction: 1 } shape { dim { size: 1 } } }
@@ -45,7 +45,7 @@ def create() -> tfx.dsl.Pipeline:
         model_fn="tiny_model.model_fn",
         schedule="0.01:8x2",
         strategy=Strategy.multi_worker("env"),
-        feed=Feed(eval_splits=()),
+        feed=FeedOptions(eval_splits=()),
     )
     return tfx.dsl.Pipeline(
         pipeline_name="tiny",

@@ -14,14 +14,18 @@ import pytest
 from tests.components.feeder_trainer.distribution.workers import processes as jobs
 from tests.components.feeder_trainer.distribution.workers.waiting import wait_for
 from tfx_feeder.common.errors import ConfigError, FeederError
-from tfx_feeder.components.feeder_trainer.distribution.cluster import VARIABLE, Task
+from tfx_feeder.components.feeder_trainer.distribution.cluster import VARIABLE, ClusterTask
 from tfx_feeder.components.feeder_trainer.distribution.launcher import worker
-from tfx_feeder.components.feeder_trainer.distribution.launcher.rendezvous import JOB, follow, lead
-from tfx_feeder.components.feeder_trainer.distribution.launcher.supervisor import (
-    LostError,
-    ProcessError,
+from tfx_feeder.components.feeder_trainer.distribution.launcher.rendezvous import (
+    RENDEZVOUS_VARIABLE,
+    run_chief,
+    run_worker,
 )
-from tfx_feeder.components.feeder_trainer.distribution.layout import Layout
+from tfx_feeder.components.feeder_trainer.distribution.launcher.supervisor import (
+    ProcessError,
+    ProcessLostError,
+)
+from tfx_feeder.components.feeder_trainer.distribution.layout import ProcessTopology
 
 ROOT = Path(__file__).parents[5]
 
@@ -33,7 +37,7 @@ Start = Callable[..., subprocess.Popen[str]]
 def path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     path = tmp_path / "shared" / "training.job"
     path.parent.mkdir()
-    monkeypatch.setenv(JOB, str(path))
+    monkeypatch.setenv(RENDEZVOUS_VARIABLE, str(path))
     return path
 
 
@@ -42,7 +46,7 @@ def start(path: Path) -> Iterator[Start]:
     """Starts ``tfx-feeder worker`` as an orchestrator does."""
     started = []
 
-    def start(task: Task, timeout: str = "60s") -> subprocess.Popen[str]:
+    def start(task: ClusterTask, timeout: str = "60s") -> subprocess.Popen[str]:
         program = "from tfx_feeder.pipeline.cli.main import main; main()"
         environment = {VARIABLE: task.to_json(), "PYTHONPATH": str(ROOT)}
         process = subprocess.Popen(
@@ -61,17 +65,17 @@ def start(path: Path) -> Iterator[Start]:
         process.communicate()
 
 
-def places(layout: Layout) -> list[Task]:
+def places(layout: ProcessTopology) -> list[ClusterTask]:
     return [task for task in layout.tasks() if task is not None]
 
 
 def test_members_take_part_and_end_when_it_is_done(start: Start, path: Path) -> None:
-    chief, *others = places(Layout("team", 3))
+    chief, *others = places(ProcessTopology("team", 3))
     processes = [start(task) for task in others]
     place = path.parent / "meeting"
     place.mkdir()
 
-    result = lead(jobs.meet, str(place), chief, log_dir=str(path.parent))
+    result = run_chief(jobs.meet, str(place), chief, log_dir=str(path.parent))
 
     assert result == ["worker-0", "worker-1", "worker-2"]
     for process in processes:
@@ -82,12 +86,12 @@ def test_members_take_part_and_end_when_it_is_done(start: Start, path: Path) -> 
 
 
 def test_members_stay_while_more_may_follow(start: Start, path: Path) -> None:
-    chief, other = places(Layout("team", 2))
+    chief, other = places(ProcessTopology("team", 2))
     process = start(other)
     for name in ("first", "second"):
         place = path.parent / name
         place.mkdir()
-        lead(jobs.meet, str(place), chief, log_dir=str(path.parent), more=name == "first")
+        run_chief(jobs.meet, str(place), chief, log_dir=str(path.parent), more=name == "first")
 
     assert process.wait(30) == 0
 
@@ -96,7 +100,7 @@ def test_members_stay_while_more_may_follow(start: Start, path: Path) -> None:
 def test_members_are_there_for_the_next_attempt_of_a_killed_chief(
     start: Start, path: Path, tmp_path: Path
 ) -> None:
-    chief, other = places(Layout("team", 2))
+    chief, other = places(ProcessTopology("team", 2))
     process = start(other)
     first = multiprocessing.get_context("spawn").Process(
         target=jobs.lead_and_stay, args=(str(tmp_path), chief)
@@ -107,7 +111,10 @@ def test_members_are_there_for_the_next_attempt_of_a_killed_chief(
     first.join()
     assert path.exists()
 
-    assert lead(jobs.meet, str(tmp_path), chief, log_dir=str(tmp_path)) == ["worker-0", "worker-1"]
+    assert run_chief(jobs.meet, str(tmp_path), chief, log_dir=str(tmp_path)) == [
+        "worker-0",
+        "worker-1",
+    ]
 
     assert process.wait(30) == 0
 
@@ -115,22 +122,24 @@ def test_members_are_there_for_the_next_attempt_of_a_killed_chief(
 def test_members_are_there_after_an_attempt_that_failed(
     start: Start, path: Path, tmp_path: Path
 ) -> None:
-    chief, other = places(Layout("team", 2))
+    chief, other = places(ProcessTopology("team", 2))
     process = start(other)
-    with pytest.raises(LostError, match="Start the Trainer again"):
-        lead(jobs.lose_chief, str(tmp_path), chief, log_dir=str(tmp_path))
+    with pytest.raises(ProcessLostError, match="Start the Trainer again"):
+        run_chief(jobs.lose_chief, str(tmp_path), chief, log_dir=str(tmp_path))
     assert not path.exists()
 
-    lead(jobs.meet, str(tmp_path), chief, log_dir=str(tmp_path))
+    run_chief(jobs.meet, str(tmp_path), chief, log_dir=str(tmp_path))
 
     assert process.wait(30) == 0
 
 
 def test_a_bug_of_a_member_is_its_error(start: Start, path: Path, tmp_path: Path) -> None:
-    chief, other = places(Layout("team", 2))
+    chief, other = places(ProcessTopology("team", 2))
     process = start(other)
     thread = threading.Thread(
-        target=lambda: lead(jobs.fail_beside_chief, str(tmp_path), chief, log_dir=str(tmp_path))
+        target=lambda: run_chief(
+            jobs.fail_beside_chief, str(tmp_path), chief, log_dir=str(tmp_path)
+        )
     )
     thread.start()
 
@@ -143,47 +152,47 @@ def test_a_bug_of_a_member_is_its_error(start: Start, path: Path, tmp_path: Path
 
 
 def test_a_call_is_not_tried_twice(path: Path, tmp_path: Path) -> None:
-    _, other = places(Layout("team", 2))
-    call = worker.Call.of(jobs.fail, "")
+    _, other = places(ProcessTopology("team", 2))
+    call = worker.WorkItem.of(jobs.fail, "")
     worker.write(path, call)
     with pytest.raises(ProcessError, match="no such thing"):
-        follow(other, path, timeout_s=30, log_dir=tmp_path)
+        run_worker(other, path, timeout_s=30, log_dir=tmp_path)
 
     with pytest.raises(FeederError, match="left no work"):
-        follow(other, path, timeout_s=0.5, log_dir=tmp_path)
+        run_worker(other, path, timeout_s=0.5, log_dir=tmp_path)
 
 
 def test_a_chief_that_cannot_be_reached_is_named(path: Path, tmp_path: Path) -> None:
-    _, other = places(Layout("team", 2))
-    worker.write(path, worker.Call.of(jobs.stay, str(tmp_path)))
+    _, other = places(ProcessTopology("team", 2))
+    worker.write(path, worker.WorkItem.of(jobs.stay, str(tmp_path)))
 
     with pytest.raises(FeederError, match=f"not been reached at {other.members[0]}"):
-        follow(other, path, timeout_s=1, log_dir=tmp_path)
+        run_worker(other, path, timeout_s=1, log_dir=tmp_path)
 
 
 def test_a_file_of_something_else_is_refused(path: Path, tmp_path: Path) -> None:
     path.write_text(json.dumps("work"))
 
-    with pytest.raises(ConfigError, match=JOB):
-        follow(places(Layout("team", 2))[1], path, timeout_s=1, log_dir=tmp_path)
+    with pytest.raises(ConfigError, match=RENDEZVOUS_VARIABLE):
+        run_worker(places(ProcessTopology("team", 2))[1], path, timeout_s=1, log_dir=tmp_path)
 
 
 def test_only_the_chief_leads_and_it_says_where(monkeypatch: pytest.MonkeyPatch) -> None:
-    chief, other = places(Layout("team", 2))
+    chief, other = places(ProcessTopology("team", 2))
     with pytest.raises(ConfigError, match="tfx-feeder worker"):
-        lead(jobs.fail, "", other, log_dir="")
+        run_chief(jobs.fail, "", other, log_dir="")
 
-    monkeypatch.delenv(JOB, raising=False)
-    with pytest.raises(ConfigError, match=JOB):
-        lead(jobs.fail, "", chief, log_dir="")
+    monkeypatch.delenv(RENDEZVOUS_VARIABLE, raising=False)
+    with pytest.raises(ConfigError, match=RENDEZVOUS_VARIABLE):
+        run_chief(jobs.fail, "", chief, log_dir="")
 
 
 @pytest.mark.slow
 def test_servers_serve_until_the_chief_is_done(start: Start, path: Path) -> None:
-    chief, *others = places(Layout("servers", 1))
+    chief, *others = places(ProcessTopology("servers", 1))
     processes = [start(task) for task in others]
 
-    assert lead(jobs.meet_servers, "", chief, log_dir=str(path.parent)) == len(others)
+    assert run_chief(jobs.meet_servers, "", chief, log_dir=str(path.parent)) == len(others)
 
     for process in processes:
         output, _ = process.communicate(timeout=30)

@@ -13,11 +13,14 @@ from tests.components.feeder_trainer.distribution.workers import processes as jo
 from tests.components.feeder_trainer.distribution.workers.waiting import wait_for
 from tfx_feeder.common.errors import ConfigError
 from tfx_feeder.components.feeder_trainer.distribution.launcher.launch import workers_of
-from tfx_feeder.components.feeder_trainer.distribution.launcher.supervisor import ProcessError, run
-from tfx_feeder.components.feeder_trainer.distribution.layout import Layout
+from tfx_feeder.components.feeder_trainer.distribution.launcher.supervisor import (
+    ProcessError,
+    launch_processes,
+)
+from tfx_feeder.components.feeder_trainer.distribution.layout import ProcessTopology
 
 pytestmark = pytest.mark.multi_worker
-TEAM = Layout("team", 2)
+TEAM = ProcessTopology("team", 2)
 
 
 def is_gone(pid: int) -> bool:
@@ -30,13 +33,13 @@ def is_gone(pid: int) -> bool:
 
 @pytest.mark.parametrize(
     ("layout", "expected"),
-    [(Layout("process"), ("alone", 1)), (Layout("team", 3), ("worker-0", 3))],
+    [(ProcessTopology("process"), ("alone", 1)), (ProcessTopology("team", 3), ("worker-0", 3))],
     ids=["process", "team"],
 )
 def test_every_process_knows_its_place_and_the_chief_answers(
-    layout: Layout, expected: tuple[str, int], tmp_path: Path
+    layout: ProcessTopology, expected: tuple[str, int], tmp_path: Path
 ) -> None:
-    ran = run(jobs.positions, str(tmp_path), layout, log_dir=tmp_path / "logs")
+    ran = launch_processes(jobs.positions, str(tmp_path), layout, log_dir=tmp_path / "logs")
 
     assert ran.result == expected
     assert not ran.losses
@@ -44,7 +47,7 @@ def test_every_process_knows_its_place_and_the_chief_answers(
 
 
 def test_a_killed_member_makes_all_begin_again(tmp_path: Path) -> None:
-    ran = run(jobs.die_once, str(tmp_path), TEAM, log_dir=tmp_path)
+    ran = launch_processes(jobs.die_once, str(tmp_path), TEAM, log_dir=tmp_path)
 
     assert ran.result == "done"
     assert len(ran.losses) == 1
@@ -52,7 +55,9 @@ def test_a_killed_member_makes_all_begin_again(tmp_path: Path) -> None:
 
 
 def test_a_lost_peer_makes_all_begin_again(tmp_path: Path) -> None:
-    ran = run(jobs.lose_peer, str(tmp_path), Layout("process"), log_dir=tmp_path)
+    ran = launch_processes(
+        jobs.lose_peer, str(tmp_path), ProcessTopology("process"), log_dir=tmp_path
+    )
 
     assert ran.result == "done"
     assert len(ran.losses) == 1
@@ -62,36 +67,40 @@ def test_too_many_losses_are_an_error(tmp_path: Path) -> None:
     with pytest.raises(
         ProcessError, match="lost a process 2 times, and 1 restarts are allowed"
     ) as caught:
-        run(jobs.die, str(tmp_path), Layout("process"), log_dir=tmp_path, restarts=1)
+        launch_processes(
+            jobs.die, str(tmp_path), ProcessTopology("process"), log_dir=tmp_path, restarts=1
+        )
 
     assert str(tmp_path / "process.log") in str(caught.value)
 
 
 def test_an_error_of_the_suite_comes_out_as_it_is(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="batch_size") as caught:
-        run(jobs.refuse, "", TEAM, log_dir=tmp_path)
+        launch_processes(jobs.refuse, "", TEAM, log_dir=tmp_path)
 
     assert (caught.value.received, caught.value.fix) == (0, "Raise it.")
 
 
 def test_any_other_error_shows_the_log(tmp_path: Path) -> None:
     with pytest.raises(ProcessError, match="KeyError: 'no such thing'") as caught:
-        run(jobs.fail, "", TEAM, log_dir=tmp_path)
+        launch_processes(jobs.fail, "", TEAM, log_dir=tmp_path)
 
     assert str(tmp_path) in str(caught.value)
 
 
 def test_a_team_may_begin_again_with_one_fewer(tmp_path: Path) -> None:
-    layout = Layout("team", 3)
+    layout = ProcessTopology("team", 3)
 
-    ran = run(jobs.count_members, str(tmp_path), layout, log_dir=tmp_path, on_loss="fewer")
+    ran = launch_processes(
+        jobs.count_members, str(tmp_path), layout, log_dir=tmp_path, on_loss="fewer"
+    )
 
     assert ran.result == 2
     assert "worker-2 was ended by SIGKILL" in ran.losses[0]
 
 
 def test_a_port_that_is_taken_is_left_for_another(tmp_path: Path) -> None:
-    ran = run(jobs.find_port_taken, str(tmp_path), TEAM, log_dir=tmp_path, restarts=0)
+    ran = launch_processes(jobs.find_port_taken, str(tmp_path), TEAM, log_dir=tmp_path, restarts=0)
 
     assert ran.result != (tmp_path / "first").read_text()
     assert not ran.losses
@@ -99,16 +108,22 @@ def test_a_port_that_is_taken_is_left_for_another(tmp_path: Path) -> None:
 
 def test_an_end_without_an_answer_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(ProcessError, match="process ended without a result"):
-        run(jobs.leave, "", Layout("process"), log_dir=tmp_path)
+        launch_processes(jobs.leave, "", ProcessTopology("process"), log_dir=tmp_path)
 
 
 def test_an_error_after_the_answer_does_not_hide_it(tmp_path: Path) -> None:
-    assert run(jobs.answer_then_refuse, "", TEAM, log_dir=tmp_path).result == "done"
+    assert launch_processes(jobs.answer_then_refuse, "", TEAM, log_dir=tmp_path).result == "done"
 
 
 def test_what_a_killed_process_had_started_is_ended(tmp_path: Path) -> None:
     with pytest.raises(ProcessError):
-        run(jobs.leave_child, str(tmp_path), Layout("process"), log_dir=tmp_path, restarts=0)
+        launch_processes(
+            jobs.leave_child,
+            str(tmp_path),
+            ProcessTopology("process"),
+            log_dir=tmp_path,
+            restarts=0,
+        )
 
     (path,) = tmp_path.glob("pid-*")
     wait_for(lambda: is_gone(int(path.name.removeprefix("pid-"))))
@@ -116,7 +131,7 @@ def test_what_a_killed_process_had_started_is_ended(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_a_worker_that_serves_comes_back_alone(tmp_path: Path) -> None:
-    ran = run(jobs.lose_worker, "", Layout("servers", 2), log_dir=tmp_path)
+    ran = launch_processes(jobs.lose_worker, "", ProcessTopology("servers", 2), log_dir=tmp_path)
 
     assert ran.result == (True, True)
     assert len(ran.losses) == 1
@@ -125,7 +140,9 @@ def test_a_worker_that_serves_comes_back_alone(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_without_a_parameter_server_all_begin_again(tmp_path: Path) -> None:
-    ran = run(jobs.lose_server, str(tmp_path), Layout("servers", 1), log_dir=tmp_path)
+    ran = launch_processes(
+        jobs.lose_server, str(tmp_path), ProcessTopology("servers", 1), log_dir=tmp_path
+    )
 
     assert ran.result == "done"
     assert len(ran.losses) == 1
@@ -134,7 +151,7 @@ def test_without_a_parameter_server_all_begin_again(tmp_path: Path) -> None:
 
 def test_log_records_of_the_chief_arrive(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.DEBUG, logger="tfx_feeder"):
-        run(jobs.log, "", TEAM, log_dir=tmp_path)
+        launch_processes(jobs.log, "", TEAM, log_dir=tmp_path)
 
     (record,) = caplog.records
     assert record.getMessage() == "half way"
@@ -154,7 +171,7 @@ def test_no_record_is_missing_when_the_chief_is_done(tmp_path: Path) -> None:
     logger.addHandler(handler)
     logger.setLevel(logging.INFO)
     try:
-        run(jobs.log_much, "", Layout("process"), log_dir=tmp_path)
+        launch_processes(jobs.log_much, "", ProcessTopology("process"), log_dir=tmp_path)
     finally:
         logger.removeHandler(handler)
         logger.setLevel(level)
@@ -181,4 +198,4 @@ def test_the_size_of_a_cluster_is_read() -> None:
 
 def test_the_cause_of_a_loss_comes_out(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="batch_size"):
-        run(jobs.refuse_late, "", TEAM, log_dir=tmp_path)
+        launch_processes(jobs.refuse_late, "", TEAM, log_dir=tmp_path)

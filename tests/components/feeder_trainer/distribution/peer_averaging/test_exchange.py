@@ -10,14 +10,14 @@ import pytest
 
 from tests.components.feeder_trainer.distribution.workers.waiting import wait_for
 from tfx_feeder.components.feeder_trainer.distribution.peer_averaging.exchange import Exchange, mean
-from tfx_feeder.components.feeder_trainer.distribution.peer_averaging.node import Message, Node
+from tfx_feeder.components.feeder_trainer.distribution.peer_averaging.node import Message, PeerNode
 
 LONG_S = 30.0
 
 
 @pytest.fixture
 def make_exchanges(make_nodes: Any, closing: contextlib.ExitStack) -> Callable[..., Any]:
-    def make(count: int, pattern: str, start: bool = True) -> tuple[list[Node], list[Exchange]]:
+    def make(count: int, pattern: str, start: bool = True) -> tuple[list[PeerNode], list[Exchange]]:
         nodes = make_nodes(count)
         exchanges = [Exchange(node, pattern) for node in nodes]
         for node, exchange in zip(nodes, exchanges, strict=True):

@@ -15,10 +15,10 @@ import pytest
 
 from tests.components.feeder_trainer.distribution.workers.waiting import wait_for
 from tfx_feeder.components.feeder_trainer.distribution.addresses import free_addresses
-from tfx_feeder.components.feeder_trainer.distribution.peer_averaging.group import PeerTeam
+from tfx_feeder.components.feeder_trainer.distribution.peer_averaging.group import PeerGroup
 from tfx_feeder.components.feeder_trainer.distribution.peer_averaging.node import (
-    Node,
     PeerLostError,
+    PeerNode,
     UnreachableError,
 )
 
@@ -26,9 +26,9 @@ LONG_S = 30.0
 
 
 @pytest.fixture
-def make_team(make_nodes: Any, closing: contextlib.ExitStack) -> Callable[..., list[PeerTeam]]:
-    def make(count: int, timeout_s: float = LONG_S) -> list[PeerTeam]:
-        teams = [PeerTeam(node, timeout_s=timeout_s) for node in make_nodes(count)]
+def make_team(make_nodes: Any, closing: contextlib.ExitStack) -> Callable[..., list[PeerGroup]]:
+    def make(count: int, timeout_s: float = LONG_S) -> list[PeerGroup]:
+        teams = [PeerGroup(node, timeout_s=timeout_s) for node in make_nodes(count)]
         for team in teams:
             team._node.start()
         side_by_side(teams, lambda team: team.start())
@@ -98,7 +98,7 @@ def test_total_goes_on_without_a_member_that_left(make_team: Any) -> None:
 def test_a_slow_member_is_waited_for_as_long_as_it_answers(make_team: Any) -> None:
     teams = make_team(2, timeout_s=1)
 
-    def late(team: PeerTeam) -> list[float]:
+    def late(team: PeerGroup) -> list[float]:
         time.sleep(0 if team.is_chief else 3)
         return team.total(vector(1)).tolist()
 
@@ -116,7 +116,7 @@ def test_a_member_notices_that_the_chief_is_gone(make_team: Any) -> None:
 def test_a_chief_that_ends_early_tells_the_members(make_team: Any) -> None:
     chief, member = make_team(2)
 
-    def part(team: PeerTeam) -> None:
+    def part(team: PeerGroup) -> None:
         if not team.is_chief:
             with pytest.raises(PeerLostError, match="ended"):
                 member.agree([1])
@@ -150,17 +150,17 @@ def test_a_member_that_was_started_again_alone_is_refused(make_team: Any) -> Non
     _, member = make_team(2)
     address = member._node._addresses
     member._node.close()
-    again = Node(address, 1)
+    again = PeerNode(address, 1)
     try:
         with pytest.raises(PeerLostError, match="Only member 1"):
-            PeerTeam(again).start()
+            PeerGroup(again).start()
     finally:
         again.close()
 
 
 def test_a_member_that_does_not_come_is_named(make_nodes: Any) -> None:
     chief, _ = make_nodes(2)
-    team = PeerTeam(chief, start_timeout_s=0.2)
+    team = PeerGroup(chief, start_timeout_s=0.2)
     chief.start()
 
     with pytest.raises(PeerLostError, match="member 1 at localhost"):
@@ -169,7 +169,7 @@ def test_a_member_that_does_not_come_is_named(make_nodes: Any) -> None:
 
 def test_members_may_be_there_before_the_chief(make_nodes: Any) -> None:
     nodes = make_nodes(2)
-    teams = [PeerTeam(node) for node in nodes]
+    teams = [PeerGroup(node) for node in nodes]
     nodes[1].start()
     with pytest.raises(UnreachableError):
         nodes[1].call(0, "join", nodes[1].message(), 0.2)

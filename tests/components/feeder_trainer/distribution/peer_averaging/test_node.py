@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tfx_feeder.common.errors import ConfigError
-from tfx_feeder.components.feeder_trainer.distribution.peer_averaging.node import Message, Node
+from tfx_feeder.components.feeder_trainer.distribution.peer_averaging.node import Message, PeerNode
 
 
 @pytest.mark.parametrize("kind", ["float32", "float64"])
@@ -26,4 +26,4 @@ def test_a_port_in_use_is_named() -> None:
         taken.listen()
         address = f"localhost:{taken.getsockname()[1]}"
         with pytest.raises(ConfigError, match=address):
-            Node([address], 0)
+            PeerNode([address], 0)

@@ -12,11 +12,11 @@ import tensorflow as tf
 
 from tfx_feeder.common.errors import ConfigError
 from tfx_feeder.components.feeder_trainer.distribution.addresses import free_addresses
-from tfx_feeder.components.feeder_trainer.distribution.cluster import Task
+from tfx_feeder.components.feeder_trainer.distribution.cluster import ClusterTask
 from tfx_feeder.components.feeder_trainer.distribution.options import Strategy
 from tfx_feeder.components.feeder_trainer.distribution.peer_averaging.strategy import (
-    PeerSteps,
-    open_placement,
+    GossipSteps,
+    open_context,
     steps_per_exchange,
 )
 from tfx_feeder.components.feeder_trainer.training.train_step import CompiledSteps
@@ -63,8 +63,10 @@ def open_members() -> Iterator[Callable[..., list[Any]]]:
         def open_all(models: Sequence[keras.Model], exchange: str = "broadcast") -> list[Any]:
             where = free_addresses(len(models))
             strategy = Strategy.peer_averaging(f"local:{len(models)}", exchange=exchange)
-            tasks = [Task({"worker": where}, "worker", index) for index in range(len(models))]
-            placements = side_by_side(lambda task: open_placement(strategy, task), tasks)
+            tasks = [
+                ClusterTask({"worker": where}, "worker", index) for index in range(len(models))
+            ]
+            placements = side_by_side(lambda task: open_context(strategy, task), tasks)
             stack.callback(side_by_side, lambda placement: placement.close(), placements)
             members = [
                 placement.steps(model, lambda x: x)
@@ -83,7 +85,7 @@ def side_by_side(run: Callable[..., Any], *arguments: Sequence[Any]) -> list[Any
         return list(pool.map(run, *arguments, timeout=60))
 
 
-def train(member: PeerSteps, sizes: Sequence[int] = (SIZE,) * 4) -> np.ndarray:
+def train(member: GossipSteps, sizes: Sequence[int] = (SIZE,) * 4) -> np.ndarray:
     return member.train(batches(member._share, sizes), list(sizes))
 
 
@@ -179,7 +181,7 @@ def test_metrics_are_those_of_all_examples(open_members: Any) -> None:
     whole = batches(open_members([make_model(1)])[0]._share, sizes)
     sequential.evaluate(whole, sizes)
 
-    def evaluate(member: PeerSteps) -> dict[str, float]:
+    def evaluate(member: GossipSteps) -> dict[str, float]:
         member.evaluate(batches(member._share, sizes), sizes)
         member.synchronize()
         member.synchronize()  # As for a checkpoint: nothing counts twice.
@@ -226,14 +228,14 @@ def test_the_noise_scale_is_refused(open_members: Any) -> None:
     (member,) = open_members([make_model(1)])
 
     with pytest.raises(ConfigError, match="noise scale"):
-        PeerSteps(
+        GossipSteps(
             member._team, member._exchange, member._share, member.model, None, noise_scale=True
         )
 
 
 def test_a_cluster_is_needed() -> None:
     with pytest.raises(ConfigError, match="TF_CONFIG"):
-        open_placement(Strategy.peer_averaging("env"), None)
+        open_context(Strategy.peer_averaging("env"), None)
 
 
 @pytest.mark.parametrize(("step_s", "expected"), [(1.0, 1), (0.04, 1), (0.01, 4), (0.001, 40)])

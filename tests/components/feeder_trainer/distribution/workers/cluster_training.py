@@ -13,15 +13,15 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tfx_feeder.components.feeder_trainer.distribution.cluster import Task
-from tfx_feeder.components.feeder_trainer.distribution.fit import FitJob
+from tfx_feeder.components.feeder_trainer.distribution.cluster import ClusterTask
+from tfx_feeder.components.feeder_trainer.distribution.fit import FitSpec
 from tfx_feeder.components.feeder_trainer.distribution.options import Strategy
-from tfx_feeder.components.feeder_trainer.feed.options import Feed
+from tfx_feeder.components.feeder_trainer.feed.options import FeedOptions
 from tfx_feeder.components.feeder_trainer.model.builder import ModelContext
 from tfx_feeder.components.feeder_trainer.model.user_module import UserCode
 from tfx_feeder.components.feeder_trainer.schedules.schedule import Schedule
-from tfx_feeder.components.feeder_trainer.train import TrainingJob, train
-from tfx_feeder.components.feeder_trainer.training.options import Loop
+from tfx_feeder.components.feeder_trainer.train import TrainSpec, train
+from tfx_feeder.components.feeder_trainer.training.options import TrainingOptions
 
 NUM_EXAMPLES = 203
 # The remainders are as large as the largest team: no replica is left without an example.
@@ -71,7 +71,7 @@ class Counting(keras.layers.Layer):
 
 def model_fn(_: ModelContext) -> keras.Model:
     """Nothing that depends on chance but the initial weights; tells the id of the process."""
-    task = Task.from_env(os.environ)
+    task = ClusterTask.from_env(os.environ)
     if task is not None:
         (FOLDER / f"{task.type}-{task.index}").write_text(str(os.getpid()))
     pixels = keras.Input((16,), name="pixels")
@@ -114,23 +114,23 @@ def write_data(path: Path) -> None:
             writer.write(example.SerializeToString())
 
 
-def job(folder: Path, strategy: Strategy) -> TrainingJob:
+def job(folder: Path, strategy: Strategy) -> TrainSpec:
     """Makes the training in a folder; the same folder, the same checkpoints."""
     folder.mkdir(exist_ok=True)
     code = folder / "job.py"
     if not code.exists():
         shutil.copy(__file__, code)
         write_data(folder / "data")
-    return TrainingJob(
-        fit=FitJob(
+    return TrainSpec(
+        fit=FitSpec(
             code=UserCode(module_file=str(code)),
-            context=ModelContext(SPEC, Feed(eval_splits=(), seed=7)),
+            context=ModelContext(SPEC, FeedOptions(eval_splits=(), seed=7)),
             schedule=Schedule.of(SCHEDULE),
             strategy=strategy,
             train_files=[str(folder / "data")],
             eval_files=[],
             checkpoint_dir=str(folder / "checkpoints"),
-            loop=Loop(checkpoint_every_examples=300, probe=False),
+            loop=TrainingOptions(checkpoint_every_examples=300, probe=False),
         ),
         raw_feature_spec=SPEC,
         transform=None,

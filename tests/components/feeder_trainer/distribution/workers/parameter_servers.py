@@ -17,15 +17,15 @@ import tensorflow as tf
 from sklearn.datasets import load_digits
 
 from tfx_feeder.common.errors import ConfigError
-from tfx_feeder.components.feeder_trainer.distribution.cluster import VARIABLE, Task
-from tfx_feeder.components.feeder_trainer.distribution.context import Placement
-from tfx_feeder.components.feeder_trainer.distribution.layout import Layout
+from tfx_feeder.components.feeder_trainer.distribution.cluster import VARIABLE, ClusterTask
+from tfx_feeder.components.feeder_trainer.distribution.context import DistributionContext
+from tfx_feeder.components.feeder_trainer.distribution.layout import ProcessTopology
 from tfx_feeder.components.feeder_trainer.distribution.options import Strategy
 from tfx_feeder.components.feeder_trainer.distribution.parameter_server.strategy import (
-    open_placement,
+    open_context,
 )
 from tfx_feeder.components.feeder_trainer.distribution.parameter_server.workers import is_answering
-from tfx_feeder.components.feeder_trainer.distribution.single_device import open_placement as alone
+from tfx_feeder.components.feeder_trainer.distribution.single_device import open_context as alone
 from tfx_feeder.components.feeder_trainer.model.builder import set_learning_rate
 from tfx_feeder.components.feeder_trainer.model.state import capture, restore
 from tfx_feeder.components.feeder_trainer.training.train_step import LOSS
@@ -146,7 +146,7 @@ CASES: dict[str, tuple[Callable[[], keras.Model], dict[str, Any]]] = {
 
 
 def trained(
-    placement: Placement,
+    placement: DistributionContext,
     make: Callable[[], keras.Model],
     sizes: Sequence[int] = SIZES,
     *,
@@ -190,9 +190,9 @@ def trained(
         }
 
 
-def compare(name: str, task: Task) -> dict[str, Any]:
+def compare(name: str, task: ClusterTask) -> dict[str, Any]:
     """Trains each case, and for comparison sequentially; and one whose loss is a sum."""
-    placement = open_placement(Strategy(name, cluster="local:2"), task)
+    placement = open_context(Strategy(name, cluster="local:2"), task)
     together = {
         case: trained(placement, make, **options) for case, (make, options) in CASES.items()
     }
@@ -211,9 +211,9 @@ def compare(name: str, task: Task) -> dict[str, Any]:
     }
 
 
-def race(_: str, task: Task) -> dict[str, Any]:
+def race(_: str, task: ClusterTask) -> dict[str, Any]:
     """Trains asynchronously, and asks for what that cannot do."""
-    placement = open_placement(Strategy.parameter_server("local:2"), task)
+    placement = open_context(Strategy.parameter_server("local:2"), task)
     refused = {}
     with placement.scope():
         inputs = keras.Input((64,))
@@ -278,7 +278,7 @@ def numbered(count: int, size: int = 4) -> Iterator[Any]:
     return iter(tf.data.Dataset.range(count).map(batch))
 
 
-def kill(task: Task) -> int:
+def kill(task: ClusterTask) -> int:
     """Kills the process that has this place."""
     mark = f"{VARIABLE}={task.to_json()}".encode()
     (pid,) = [
@@ -297,9 +297,9 @@ def _read(path: Path) -> bytes:
         return b""
 
 
-def survive(name: str, task: Task) -> dict[str, Any]:
+def survive(name: str, task: ClusterTask) -> dict[str, Any]:
     """Trains while one worker after the other is killed and comes back."""
-    placement = open_placement(Strategy(name, cluster="local:2"), task)
+    placement = open_context(Strategy(name, cluster="local:2"), task)
     with placement.scope():
         model = counting_model()
         steps = placement.steps(model, lambda x: x)
@@ -313,7 +313,7 @@ def survive(name: str, task: Task) -> dict[str, Any]:
 
         train()
         for index in (1, 0):
-            victim = Task(task.cluster, "worker", index)
+            victim = ClusterTask(task.cluster, "worker", index)
             address = task.cluster["worker"][index]
             timer = threading.Timer(0.02, kill, [victim])
             timer.start()
@@ -335,7 +335,7 @@ def survive(name: str, task: Task) -> dict[str, Any]:
 
 
 @contextlib.contextmanager
-def servers(task: Task) -> Iterator[dict[str, subprocess.Popen]]:
+def servers(task: ClusterTask) -> Iterator[dict[str, subprocess.Popen]]:
     """Starts all servers of a cluster, that nobody brings back."""
     program = "import os; from tfx_feeder.components.feeder_trainer"
     program += ".distribution import cluster; from tfx_feeder.components.feeder_trainer"
@@ -345,7 +345,7 @@ def servers(task: Task) -> Iterator[dict[str, subprocess.Popen]]:
         started = {}
         for kind in ("worker", "ps"):
             for index in range(len(task.cluster[kind])):
-                place = Task(task.cluster, kind, index)
+                place = ClusterTask(task.cluster, kind, index)
                 process = subprocess.Popen(
                     [sys.executable, "-c", program], env=os.environ | {VARIABLE: place.to_json()}
                 )
@@ -355,12 +355,12 @@ def servers(task: Task) -> Iterator[dict[str, subprocess.Popen]]:
         yield started
 
 
-def lose_all(which: str, task: Task | None) -> tuple[str, str, float]:
+def lose_all(which: str, task: ClusterTask | None) -> tuple[str, str, float]:
     """Trains until all servers of a kind are killed; returns how that ends."""
-    (chief, *_) = Layout("servers", 1).tasks()
+    (chief, *_) = ProcessTopology("servers", 1).tasks()
     assert chief is not None
     with servers(chief) as processes:
-        placement = open_placement(Strategy.parameter_server("local:1"), chief, timeout_s=2)
+        placement = open_context(Strategy.parameter_server("local:1"), chief, timeout_s=2)
         with placement.scope():
             model = counting_model()
             steps = placement.steps(model, lambda x: x)

@@ -19,15 +19,17 @@ def main(index: int, exchange: str, seed: int, epochs: int, width: int, where: l
     import tensorflow as tf
     from sklearn.datasets import load_digits
 
-    from tfx_feeder.components.feeder_trainer.distribution.cluster import Task
+    from tfx_feeder.components.feeder_trainer.distribution.cluster import ClusterTask
     from tfx_feeder.components.feeder_trainer.distribution.options import Strategy
     from tfx_feeder.components.feeder_trainer.distribution.peer_averaging.strategy import (
-        open_placement,
+        open_context,
     )
-    from tfx_feeder.components.feeder_trainer.feed.tfdata import untuned
+    from tfx_feeder.components.feeder_trainer.feed.tfdata import without_autotune
 
     strategy = Strategy.peer_averaging(f"local:{len(where)}", exchange=exchange)
-    placement = open_placement(strategy, Task({"worker": where}, "worker", index), timeout_s=10)
+    placement = open_context(
+        strategy, ClusterTask({"worker": where}, "worker", index), timeout_s=10
+    )
     data = load_digits()
     order = np.random.default_rng(seed).permutation(len(data.target))
     images = (data.images[order].reshape(-1, 64) / 16).astype(np.float32)
@@ -45,7 +47,7 @@ def main(index: int, exchange: str, seed: int, epochs: int, width: int, where: l
 
         signature = (tf.TensorSpec([None, 64]), tf.TensorSpec([None], tf.int64))
         dataset = tf.data.Dataset.from_generator(parts, output_signature=signature)
-        return iter(untuned(dataset.prefetch(2)))
+        return iter(without_autotune(dataset.prefetch(2)))
 
     keras.utils.set_random_seed(seed)
     model = keras.Sequential(

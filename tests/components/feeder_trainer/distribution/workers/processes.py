@@ -11,17 +11,17 @@ from pathlib import Path
 from tests.components.feeder_trainer.distribution.workers.waiting import wait_for
 from tfx_feeder.common.errors import ConfigError, FeederError
 from tfx_feeder.components.feeder_trainer.distribution.addresses import is_answering
-from tfx_feeder.components.feeder_trainer.distribution.cluster import VARIABLE, Task
-from tfx_feeder.components.feeder_trainer.distribution.launcher.rendezvous import lead
-from tfx_feeder.components.feeder_trainer.distribution.launcher.supervisor import run
-from tfx_feeder.components.feeder_trainer.distribution.layout import Layout
+from tfx_feeder.components.feeder_trainer.distribution.cluster import VARIABLE, ClusterTask
+from tfx_feeder.components.feeder_trainer.distribution.launcher.rendezvous import run_chief
+from tfx_feeder.components.feeder_trainer.distribution.launcher.supervisor import launch_processes
+from tfx_feeder.components.feeder_trainer.distribution.layout import ProcessTopology
 
 
 class PeerLostError(FeederError):
     """As a strategy raises it that misses a member."""
 
 
-def positions(folder: str, task: Task | None) -> tuple[str, int]:
+def positions(folder: str, task: ClusterTask | None) -> tuple[str, int]:
     """Waits until all members were here; returns the chief's place and how many there were."""
     members = 1 if task is None else len(task.members)
     name = "alone" if task is None else f"{task.type}-{task.index}"
@@ -31,7 +31,7 @@ def positions(folder: str, task: Task | None) -> tuple[str, int]:
     return name, members
 
 
-def is_first_time(folder: str, task: Task) -> bool:
+def is_first_time(folder: str, task: ClusterTask) -> bool:
     """Says whether this member runs for the first time; waits until all have asked."""
     mark = Path(folder) / f"{task.type}-{task.index}.began"
     first = not mark.exists()
@@ -40,7 +40,7 @@ def is_first_time(folder: str, task: Task) -> bool:
     return first
 
 
-def die_once(folder: str, task: Task | None) -> str:
+def die_once(folder: str, task: ClusterTask | None) -> str:
     """Kills the second member the first time."""
     assert task is not None
     if is_first_time(folder, task):
@@ -50,24 +50,24 @@ def die_once(folder: str, task: Task | None) -> str:
     return "done"
 
 
-def die(folder: str, task: Task | None) -> None:
+def die(folder: str, task: ClusterTask | None) -> None:
     """Kills itself every time."""
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def refuse(_: str, task: Task | None) -> None:
+def refuse(_: str, task: ClusterTask | None) -> None:
     """Finds its options wrong."""
     if task is not None and task.is_chief:
         time.sleep(60)
     raise ConfigError("batch_size", received=0, expected="1 or more", fix="Raise it.")
 
 
-def fail(_: str, task: Task | None) -> None:
+def fail(_: str, task: ClusterTask | None) -> None:
     """Has a bug."""
     raise KeyError("no such thing")
 
 
-def lose_peer(folder: str, task: Task | None) -> str:
+def lose_peer(folder: str, task: ClusterTask | None) -> str:
     """Loses a peer the first time, without a death that could be seen."""
     mark = Path(folder) / "lost"
     if not mark.exists():
@@ -76,12 +76,12 @@ def lose_peer(folder: str, task: Task | None) -> str:
     return "done"
 
 
-def log(_: str, task: Task | None) -> None:
+def log(_: str, task: ClusterTask | None) -> None:
     """Says something on its way."""
     logging.getLogger("tfx_feeder.progress").info("half way", extra={"progress": {"half": 0.5}})
 
 
-def wait(folder: str, task: Task | None) -> None:
+def wait(folder: str, task: ClusterTask | None) -> None:
     """Leaves its process id, and stays."""
     (Path(folder) / f"pid-{os.getpid()}").touch()
     time.sleep(600)
@@ -89,10 +89,10 @@ def wait(folder: str, task: Task | None) -> None:
 
 def parent(folder: str) -> None:
     """Runs two members that stay."""
-    run(wait, folder, Layout("team", 2), log_dir=folder)
+    launch_processes(wait, folder, ProcessTopology("team", 2), log_dir=folder)
 
 
-def count_members(folder: str, task: Task | None) -> int:
+def count_members(folder: str, task: ClusterTask | None) -> int:
     """Kills the last member while there are three of them."""
     assert task is not None
     if len(task.members) == 3:
@@ -102,7 +102,7 @@ def count_members(folder: str, task: Task | None) -> int:
     return len(task.members)
 
 
-def find_port_taken(folder: str, task: Task | None) -> str:
+def find_port_taken(folder: str, task: ClusterTask | None) -> str:
     """Finds its port taken the first time; returns the one that it has then."""
     assert task is not None
     if is_first_time(folder, task):
@@ -113,12 +113,12 @@ def find_port_taken(folder: str, task: Task | None) -> str:
     return task.cluster["worker"][1]
 
 
-def leave(_: str, task: Task | None) -> None:
+def leave(_: str, task: ClusterTask | None) -> None:
     """Ends without an answer."""
     os._exit(0)
 
 
-def answer_then_refuse(_: str, task: Task | None) -> str:
+def answer_then_refuse(_: str, task: ClusterTask | None) -> str:
     """The chief answers; then another member finds its options wrong."""
     assert task is not None
     if not task.is_chief:
@@ -127,43 +127,43 @@ def answer_then_refuse(_: str, task: Task | None) -> str:
     return "done"
 
 
-def leave_child(folder: str, task: Task | None) -> None:
+def leave_child(folder: str, task: ClusterTask | None) -> None:
     """Starts a process that would outlive it, and is killed."""
     process = subprocess.Popen(["sleep", "600"])
     (Path(folder) / f"pid-{process.pid}").touch()
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def log_much(_: str, task: Task | None) -> None:
+def log_much(_: str, task: ClusterTask | None) -> None:
     """Says much until its last moment, of things that stay where they are."""
     for number in range(100):
         logging.getLogger("tfx_feeder.progress").info("%d %s", number, lambda: None)
 
 
-def lose_worker(_: str, task: Task | None) -> tuple[bool, bool]:
+def lose_worker(_: str, task: ClusterTask | None) -> tuple[bool, bool]:
     """Kills a server once it listens; says whether it went away and came back."""
     assert task is not None
     address = task.cluster["worker"][1]
     wait_for(lambda: is_answering(address))
-    kill(Task(task.cluster, "worker", 1))
+    kill(ClusterTask(task.cluster, "worker", 1))
     wait_for(lambda: not is_answering(address))
     wait_for(lambda: is_answering(address))
     return True, is_answering(task.cluster["worker"][0])
 
 
-def lose_server(folder: str, task: Task | None) -> str:
+def lose_server(folder: str, task: ClusterTask | None) -> str:
     """Kills the parameter server the first time."""
     assert task is not None
     wait_for(lambda: is_answering(task.cluster["ps"][0]))
     mark = Path(folder) / "lost"
     if not mark.exists():
         mark.touch()
-        kill(Task(task.cluster, "ps", 0))
+        kill(ClusterTask(task.cluster, "ps", 0))
         time.sleep(60)
     return "done"
 
 
-def kill(task: Task) -> None:
+def kill(task: ClusterTask) -> None:
     """Kills the process that has this place."""
     mark = f"{VARIABLE}={task.to_json()}".encode()
     for folder in Path("/proc").iterdir():
@@ -172,7 +172,7 @@ def kill(task: Task) -> None:
                 os.kill(int(folder.name), signal.SIGKILL)
 
 
-def meet(folder: str, task: Task | None) -> list[str]:
+def meet(folder: str, task: ClusterTask | None) -> list[str]:
     """Waits until every member was here, each a single time; returns who was."""
     assert task is not None
     with open(Path(folder) / f"{task.type}-{task.index}.here", "x") as file:
@@ -181,7 +181,7 @@ def meet(folder: str, task: Task | None) -> list[str]:
     return sorted(path.stem for path in Path(folder).glob("*.here"))
 
 
-def meet_servers(_: str, task: Task | None) -> int:
+def meet_servers(_: str, task: ClusterTask | None) -> int:
     """Waits until all servers of the cluster are there."""
     assert task is not None
     servers = [*task.cluster["worker"], *task.cluster["ps"]]
@@ -189,19 +189,19 @@ def meet_servers(_: str, task: Task | None) -> int:
     return len(servers)
 
 
-def stay(folder: str, task: Task | None) -> None:
+def stay(folder: str, task: ClusterTask | None) -> None:
     """Leaves its place, and stays."""
     assert task is not None
     (Path(folder) / f"{task.type}-{task.index}.stays").touch()
     time.sleep(600)
 
 
-def lead_and_stay(folder: str, task: Task) -> None:
+def lead_and_stay(folder: str, task: ClusterTask) -> None:
     """Leads a call that does not end."""
-    lead(stay, folder, task, log_dir=folder)
+    run_chief(stay, folder, task, log_dir=folder)
 
 
-def lose_chief(folder: str, task: Task | None) -> None:
+def lose_chief(folder: str, task: ClusterTask | None) -> None:
     """The chief is killed once the other member is there, which then has lost it."""
     assert task is not None
     mark = Path(folder) / "there"
@@ -213,7 +213,7 @@ def lose_chief(folder: str, task: Task | None) -> None:
     raise PeerLostError("nobody there")
 
 
-def fail_beside_chief(folder: str, task: Task | None) -> None:
+def fail_beside_chief(folder: str, task: ClusterTask | None) -> None:
     """Has a bug that only one member meets, while the chief goes on."""
     assert task is not None
     if not task.is_chief:
@@ -221,7 +221,7 @@ def fail_beside_chief(folder: str, task: Task | None) -> None:
     wait_for((Path(folder) / "seen").exists, 60)
 
 
-def refuse_late(_: str, task: Task | None) -> None:
+def refuse_late(_: str, task: ClusterTask | None) -> None:
     """The chief finds something wrong, which the other member notices first, as a loss."""
     if task is not None and task.is_chief:
         time.sleep(0.5)

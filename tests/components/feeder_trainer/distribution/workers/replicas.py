@@ -8,9 +8,12 @@ import numpy as np
 import tensorflow as tf
 
 from tfx_feeder.common.errors import ConfigError
-from tfx_feeder.components.feeder_trainer.distribution.central_storage import TowerSteps
-from tfx_feeder.components.feeder_trainer.distribution.cluster import Task
-from tfx_feeder.components.feeder_trainer.distribution.context import Placement, open_placement
+from tfx_feeder.components.feeder_trainer.distribution.central_storage import CentralStorageSteps
+from tfx_feeder.components.feeder_trainer.distribution.cluster import ClusterTask
+from tfx_feeder.components.feeder_trainer.distribution.context import (
+    DistributionContext,
+    open_context,
+)
 from tfx_feeder.components.feeder_trainer.distribution.options import Strategy
 from tfx_feeder.components.feeder_trainer.model.state import capture, restore
 from tfx_feeder.components.feeder_trainer.training.train_step import CompiledSteps
@@ -106,14 +109,14 @@ REFUSED: dict[str, tuple[Callable[[], keras.Model], str]] = {
 Figures = dict[str, Any]
 
 
-def run(argument: None, task: Task | None) -> dict[str, dict[str, Any]]:
+def run(argument: None, task: ClusterTask | None) -> dict[str, dict[str, Any]]:
     """Returns what every model came to under each strategy, and the errors of those refused."""
-    mirrored = open_placement(Strategy.mirrored(DEVICES), task)
+    mirrored = open_context(Strategy.mirrored(DEVICES), task)
     placements = {
         # First, before mirrored steps exist: nothing that they set may matter to it.
-        "sequential": Placement(CompiledSteps),
-        "central_storage": Placement(
-            lambda *args, **options: TowerSteps(DEVICES, *args, **options),
+        "sequential": DistributionContext(CompiledSteps),
+        "central_storage": DistributionContext(
+            lambda *args, **options: CentralStorageSteps(DEVICES, *args, **options),
             scope=lambda: tf.device("CPU:0"),
         ),
         "mirrored": mirrored,
@@ -126,7 +129,7 @@ def run(argument: None, task: Task | None) -> dict[str, dict[str, Any]]:
     return trained | {"refused": refused}
 
 
-def _train(placement: Placement, make: Callable[[], keras.Model]) -> Figures:
+def _train(placement: DistributionContext, make: Callable[[], keras.Model]) -> Figures:
     random = np.random.default_rng(1)
     batches = [
         ({"x": random.normal(size=(n, 4)).astype("f")}, random.integers(0, 2, (n, 1)).astype("f"))
@@ -154,7 +157,7 @@ def _train(placement: Placement, make: Callable[[], keras.Model]) -> Figures:
         }
 
 
-def _refusal(placement: Placement, make: Callable[[], keras.Model]) -> str:
+def _refusal(placement: DistributionContext, make: Callable[[], keras.Model]) -> str:
     with placement.scope():
         try:
             placement.steps(make(), dict)

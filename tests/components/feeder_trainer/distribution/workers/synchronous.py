@@ -7,8 +7,11 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tfx_feeder.components.feeder_trainer.distribution.cluster import Task
-from tfx_feeder.components.feeder_trainer.distribution.context import Placement, open_placement
+from tfx_feeder.components.feeder_trainer.distribution.cluster import ClusterTask
+from tfx_feeder.components.feeder_trainer.distribution.context import (
+    DistributionContext,
+    open_context,
+)
 from tfx_feeder.components.feeder_trainer.distribution.options import Strategy
 from tfx_feeder.components.feeder_trainer.model.state import capture, restore
 
@@ -59,13 +62,13 @@ def data(weighted: bool) -> list[tuple]:
 KINDS = ("plain", "weighted", "clipping", "micro", "noise", "undefined_at_zero", "batch_norm")
 
 
-def run(strategy: Strategy, task: Task | None) -> dict[str, dict[str, Any]]:
+def run(strategy: Strategy, task: ClusterTask | None) -> dict[str, dict[str, Any]]:
     """Trains a model of each kind; one process does them all, because it takes long to start."""
-    placement = open_placement(strategy, task)
+    placement = open_context(strategy, task)
     return {kind: run_kind(placement, kind) for kind in KINDS}
 
 
-def run_kind(placement: Placement, kind: str) -> dict[str, Any]:
+def run_kind(placement: DistributionContext, kind: str) -> dict[str, Any]:
     """Trains, and reads everything twice around a restore."""
     with placement.scope():
         keras.utils.set_random_seed(3)

@@ -7,9 +7,9 @@ from pathlib import Path
 from tfx_feeder.pipeline.orchestration.airflow import (
     DAY_OF_RUN,
     Bash,
-    Limits,
     RunOption,
-    Wait,
+    Sensor,
+    Timeouts,
     make_dag,
 )
 
@@ -22,7 +22,7 @@ COMMON = {
         env={"TINY_ROOT": str(ROOT), "PYTHONPATH": os.environ["TINY_CODE"]},
     ),
     "start_date": datetime(2026, 1, 1, tzinfo=timezone.utc),
-    "limits": Limits(retries=0),
+    "limits": Timeouts(retries=0),
 }
 
 tiny = make_dag(
@@ -30,7 +30,7 @@ tiny = make_dag(
     compile_options=["--factory", "tiny_pipeline:create_unblessed"],
     # Seldom enough for a busy scheduler: it takes a task for lost that is due again before it has
     # heard of the end of the last try.
-    waits=[Wait("new_span", ["bash", "-c", f"[ -e {ROOT}/span ] || exit 99"], every_s=15)],
+    waits=[Sensor("new_span", ["bash", "-c", f"[ -e {ROOT}/span ] || exit 99"], every_s=15)],
     **COMMON,
 )
 
