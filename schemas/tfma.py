@@ -7,7 +7,6 @@ part of the file format. What is not declared is skipped.
 # The classes of the messages are made at run time.
 # pyright: reportAttributeAccessIssue=false
 
-import struct
 from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
@@ -16,6 +15,7 @@ from typing import Any
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 
 from tfx_feeder.common.errors import DataError
+from tfx_feeder.common.tfrecord import RecordError, read_records
 
 _PACKAGE = "tfx_feeder.tfma"
 _SCALARS = {
@@ -93,14 +93,11 @@ def read_validation(folder: Path) -> Any | None:
 def _records(path: Path) -> Iterator[bytes]:
     try:
         with path.open("rb") as file:
-            # Length, its checksum; then the record, and its checksum.
-            while header := file.read(12):
-                (length,) = struct.unpack("<Q", header[:8])
-                record = file.read(length)
-                if len(record) != length or len(file.read(4)) != 4:
-                    raise DataError(f"{path} is truncated.")
+            for record in read_records(file, verify_checksums=False):
+                if isinstance(record, RecordError):
+                    raise DataError(f"{path} cannot be read: {record.reason}.")
                 yield record
-    except (OSError, struct.error, OverflowError, MemoryError) as error:
+    except (OSError, OverflowError, MemoryError) as error:
         raise DataError(f"{path} cannot be read: {error}") from error
 
 

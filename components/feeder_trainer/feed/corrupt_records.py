@@ -7,18 +7,16 @@ good records only. Files that read well are not touched.
 import gzip
 import itertools
 import os
-import struct
-import zlib
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import google_crc32c
 import numpy as np
 import tensorflow as tf
 
 from tfx_feeder.common.errors import DataError
+from tfx_feeder.common.tfrecord import RecordError, read_records
 from tfx_feeder.components.feeder_trainer.feed.options import FeedOptions
 from tfx_feeder.components.feeder_trainer.feed.parsing import (
     PARSE_BATCH_SIZE,
@@ -31,20 +29,6 @@ from tfx_feeder.components.feeder_trainer.feed.tfrecord import (
     count_records,
     open_records,
 )
-
-_HEADER = struct.Struct("<QI")
-_FOOTER = struct.Struct("<I")
-
-
-@dataclass(frozen=True, slots=True)
-class RecordError:
-    """Stands where a record should have been.
-
-    Args:
-        reason: What is wrong with it, in a few words.
-    """
-
-    reason: str
 
 
 @dataclass(slots=True)
@@ -126,7 +110,7 @@ def _copy_good(path: str, copy: str, parser: ExampleParser, rejections: Rejectio
     parse = _compiled(parser)
     with tf.io.gfile.GFile(path, "rb") as raw, tf.io.TFRecordWriter(copy) as writer:
         zipped = compression_of(path) == "GZIP"
-        records = _records(gzip.GzipFile(fileobj=raw) if zipped else raw)
+        records = read_records(gzip.GzipFile(fileobj=raw) if zipped else raw)
         number = 0
         while chunk := list(itertools.islice(records, PARSE_BATCH_SIZE)):
             good = [record for record in chunk if isinstance(record, bytes)]
@@ -155,38 +139,6 @@ def _parses(parse: Callable[[tf.Tensor], Any], records: list[bytes]) -> bool:
     except UNREADABLE:
         return False
     return True
-
-
-def _records(file: Any) -> Iterator[bytes | RecordError]:
-    """Reads a binary TFRecord file frame by frame, past records whose checksum is wrong."""
-    first = True
-    try:
-        while header := file.read(_HEADER.size):
-            if len(header) < _HEADER.size:
-                yield RecordError("truncated file")
-                return
-            length, checksum = _HEADER.unpack(header)
-            if _masked_crc(header[:8]) != checksum:
-                # Without a length there is no way to the next record.
-                yield RecordError("not a TFRecord file" if first else "broken file")
-                return
-            record = file.read(length)
-            footer = file.read(_FOOTER.size)
-            if len(footer) < _FOOTER.size:
-                yield RecordError("truncated file")
-                return
-            good = _masked_crc(record) == _FOOTER.unpack(footer)[0]
-            yield record if good else RecordError("wrong checksum")
-            first = False
-    except EOFError:
-        yield RecordError("truncated file")
-    except (gzip.BadGzipFile, zlib.error):
-        yield RecordError("broken compression")
-
-
-def _masked_crc(contents: bytes) -> int:
-    crc = google_crc32c.value(contents)
-    return (((crc >> 15) | (crc << 17)) + 0xA282EAD8) & 0xFFFFFFFF
 
 
 def _reason(record: bytes, parser: ExampleParser) -> str:

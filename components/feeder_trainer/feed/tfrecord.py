@@ -6,13 +6,12 @@ from typing import Protocol
 import tensorflow as tf
 
 from tfx_feeder.common.errors import DataError
+from tfx_feeder.common.tfrecord import FRAME_BYTES, GZIP_MAGIC
 from tfx_feeder.components.feeder_trainer.feed.sampler import Sampler, ShuffleSampler
 
 _shuffled = tf.random.experimental.stateless_shuffle
 _fold_in = tf.random.experimental.stateless_fold_in
-_GZIP_MAGIC = b"\x1f\x8b\x08"  # Two bytes alone may be the length of a plain first record.
 _PARQUET_MAGIC = b"PAR1"
-_FRAME_BYTES = 16  # Length and checksums that TFRecord puts around a record.
 UNREADABLE = (tf.errors.OpError, UnicodeDecodeError)
 """What reading or parsing a bad record raises; TensorFlow quotes it, and not all of it is text."""
 
@@ -109,7 +108,7 @@ def open_records(path: tf.Tensor | str, compression: tf.Tensor | str) -> tf.data
 def compression_of(path: str) -> str:
     """Returns ``"GZIP"`` or ``""``; looks into the file, because names do not always tell."""
     with tf.io.gfile.GFile(path, "rb") as file:
-        return "GZIP" if file.read(len(_GZIP_MAGIC)) == _GZIP_MAGIC else ""
+        return "GZIP" if file.read(len(GZIP_MAGIC)) == GZIP_MAGIC else ""
 
 
 def is_parquet(path: str) -> bool:
@@ -141,7 +140,7 @@ def _measure(path: tf.Tensor, compression: tf.Tensor) -> tf.Tensor:
     def add(total: tf.Tensor, batch: tf.Tensor) -> tf.Tensor:
         count = tf.size(batch, tf.int64)
         size = tf.reduce_sum(tf.strings.length(batch))
-        return total + tf.stack([count, tf.cast(size, tf.int64) + count * _FRAME_BYTES])
+        return total + tf.stack([count, tf.cast(size, tf.int64) + count * FRAME_BYTES])
 
     return open_records(path, compression).batch(1024).reduce(tf.zeros(2, tf.int64), add)
 
