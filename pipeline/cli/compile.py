@@ -29,7 +29,7 @@ from tfx_feeder.pipeline.runner.quiet_imports import quiet_imports
 @click.option(
     "--factory",
     metavar="MODULE:FUNCTION",
-    help="Function without arguments that returns a TFX pipeline, or a PipelineFile; the options "
+    help="Function without arguments that returns a TFX pipeline, or a CompiledPipeline; the options "
     "of training and data are about the reference pipeline.",
 )
 @click.option(

@@ -55,7 +55,7 @@ def _carry_out(planned: Rollback, store: str) -> Any:
         try:
             with Console(file=screen).status("Loading TensorFlow and TFX"):
                 repush = importlib.import_module("tfx_feeder.pipeline.deployment.repush")
-            return repush.push_again(planned, writable(store))
+            return repush.repush(planned, writable(store))
         except Exception as error:
             logging.exception("The rollback failed.")
             raise click.ClickException(f"{root_cause(error)}\nDetails: {log}") from error

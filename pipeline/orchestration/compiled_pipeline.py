@@ -110,7 +110,7 @@ class CompiledPipeline:
         """Sees that a node is there.
 
         Raises:
-            NotRunnableError: It is not.
+            InvalidNodeError: It is not.
         """
         if node_id not in self.upstream:
             nodes = ", ".join(self.upstream)

@@ -79,7 +79,7 @@ def run_node(
         nothing to push.
 
     Raises:
-        NotRunnableError: The node is unknown, what it needs has not run, another process runs it,
+        InvalidNodeError: The node is unknown, what it needs has not run, another process runs it,
             or the root cannot be written.
         StoreUnreachableError: ML Metadata did not answer.
         NodeFailedError: Its inputs could not be resolved.

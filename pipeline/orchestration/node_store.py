@@ -35,7 +35,7 @@ def connection_of(file: CompiledPipeline, store: str | None) -> Any:
         store: As for ``open_store``; ``None``: the compiled connection.
 
     Raises:
-        NotRunnableError: The name is of no store.
+        InvalidNodeError: The name is of no store.
     """
     if store is not None:
         try:
@@ -60,7 +60,7 @@ def connect(connection: Any, patience_s: float) -> mlmd.MetadataStore:
         patience_s: For how long, in seconds.
 
     Raises:
-        NotRunnableError: Another release wrote it.
+        InvalidNodeError: Another release wrote it.
         StoreUnreachableError: It never answered.
     """
     attempts = tenacity.Retrying(

@@ -24,7 +24,7 @@ class Window:
 
     Example:
         >>> Window.of("rolling:2").earlier([1, 2, 3])
-        (SpanShare(span=2, share=1.0),)
+        (SpanWeight(span=2, share=1.0),)
     """
 
     spans: int | None = 1

@@ -33,7 +33,7 @@ class RunRequest:
     Args:
         data: Name of a built-in data set, or a folder.
         span: Span to train on; ``None``: the next one.
-        schedule: In a notation that ``read_schedule`` reads; ``None``: the short one.
+        schedule: In a notation that ``parse_schedule`` reads; ``None``: the short one.
         full: Train by the long schedule of the reference.
         strategy: Where to train.
         root: Folder of everything that is written.

@@ -22,7 +22,7 @@ from tfx_feeder.components.feeder_trainer.training.gradient_accumulation import 
 
 
 def open_context(strategy: Strategy, task: ClusterTask | None) -> DistributionContext:
-    """See ``placement.open_placement``."""
+    """See ``context.open_context``."""
     del task
     devices = open_devices(strategy.devices)
     return DistributionContext(

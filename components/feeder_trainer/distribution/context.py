@@ -44,4 +44,4 @@ def open_context(strategy: Strategy, task: ClusterTask | None) -> DistributionCo
         ConfigError: The machine does not have what the strategy needs.
     """
     module = importlib.import_module(STRATEGIES[strategy.name].opens)
-    return module.open_placement(strategy, task)
+    return module.open_context(strategy, task)

@@ -34,7 +34,7 @@ _REACH_S = 10.0
 
 
 def open_context(strategy: Strategy, task: ClusterTask | None) -> DistributionContext:
-    """See ``placement.open_placement``."""
+    """See ``context.open_context``."""
     distribution = _DISTRIBUTIONS[strategy.name](strategy, task)
     team, share = SingleProcess(), Shard()
     if strategy.name == "multi_worker":

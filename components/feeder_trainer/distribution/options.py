@@ -28,7 +28,7 @@ class StrategyInfo:
         needs: What it needs.
         starts: How its processes start.
         split: How a global batch is split.
-        opens: Module whose ``open_placement`` places a training so.
+        opens: Module whose ``open_context`` places a training so.
         refuses: What it cannot do of ``"feed service"``, ``"loop deterministic"``,
             ``"loop max_micro_batch_size"``, and a ``"schedule"`` that follows the noise scale.
         synchronous: Every update is that of one whole global batch.

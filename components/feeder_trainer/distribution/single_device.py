@@ -7,6 +7,6 @@ from tfx_feeder.components.feeder_trainer.training.train_step import CompiledSte
 
 
 def open_context(strategy: Strategy, task: ClusterTask | None) -> DistributionContext:
-    """See ``placement.open_placement``."""
+    """See ``context.open_context``."""
     del strategy, task
     return DistributionContext(CompiledSteps)

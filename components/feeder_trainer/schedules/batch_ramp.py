@@ -103,7 +103,7 @@ class BatchSizeRamp(BasePolicy):
             raise ConfigError(
                 "lr_schedule",
                 received=decay,
-                expected="a Decay, a RateTable, or a function of the step",
+                expected="a LearningRateDecay, a PiecewiseConstantDecay, or a function of the step",
             )
         object.__setattr__(self, "lr_schedule", decay)
 

@@ -66,7 +66,9 @@ class TrainingOptions:
         if isinstance(self.give_up, Mapping):  # As JSON has it.
             object.__setattr__(self, "give_up", BaselineEarlyStopping(**self.give_up))
         if self.give_up is not None and not isinstance(self.give_up, BaselineEarlyStopping):
-            raise ConfigError("loop give_up", received=self.give_up, expected="a GiveUp")
+            raise ConfigError(
+                "loop give_up", received=self.give_up, expected="a BaselineEarlyStopping"
+            )
         if self.class_weight is not None:
             # JSON makes text of the labels.
             weights = {int(label): float(w) for label, w in self.class_weight.items()}

@@ -86,7 +86,7 @@ class Cluster:
         """Makes a cluster for a FeederTrainer.
 
         Args:
-            strategy: That of the FeederTrainer; see ``PipelineFile.strategies``.
+            strategy: That of the FeederTrainer; see ``CompiledPipeline.strategies``.
             name: See ``Cluster``, as the others.
             job: See ``Cluster``.
             workers: See ``Cluster``.

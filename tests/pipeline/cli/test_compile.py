@@ -12,7 +12,7 @@ from tfx_feeder.pipeline.orchestration import compiled_pipeline
 from tfx_feeder.pipeline.orchestration.resources import Resources
 
 FACTORIES = """
-from tfx_feeder.pipeline.orchestration.compiled_pipeline import PipelineFile
+from tfx_feeder.pipeline.orchestration.compiled_pipeline import CompiledPipeline
 from tfx_feeder.pipeline.orchestration.resources import Resources
 
 def compiled():
@@ -21,7 +21,7 @@ def compiled():
     pipeline = {
         "pipeline_info": {"id": "shop"}, "runtime_spec": {"pipeline_root": root}, "nodes": nodes
     }
-    return PipelineFile(pipeline, {"Gen": Resources("1")}, versions={"tfx": "1"})
+    return CompiledPipeline(pipeline, {"Gen": Resources("1")}, versions={"tfx": "1"})
 """
 ADDED = ("--resources", "Gen=cpu:2,memory:1Gi", "--exit-handler", "Tell")
 

@@ -19,11 +19,11 @@ def state(tmp_path):
 
 HOLDER = """
 import pathlib, signal, sys
-from tfx_feeder.pipeline.run_plan import RetrainPlan
+from tfx_feeder.pipeline.run_plan import RunPlan
 from tfx_feeder.pipeline.retraining.state import StateFile
 state = StateFile(pathlib.Path(sys.argv[1]), "p")
 with state.alone():
-    state.begin(RetrainPlan(("new span 1",), 1))
+    state.begin(RunPlan(("new span 1",), 1))
     print("held", flush=True)
     signal.pause()
 """

@@ -96,7 +96,7 @@ def run_worker(task: ClusterTask, path: Path, *, timeout_s: float, log_dir: str 
 
     Raises:
         ConfigError: This is the chief.
-        NoWorkError: No call came in time.
+        RendezvousTimeoutError: No call came in time.
         FeederError: A call failed.
     """
     if task.is_chief:

@@ -134,7 +134,7 @@ def run_alone(
         What the function returned, if this is the chief.
 
     Raises:
-        LostError: Another member went away, or the process of this one was killed.
+        ProcessLostError: Another member went away, or the process of this one was killed.
         FeederError: As ``launch_processes``.
     """
     try:

@@ -59,7 +59,7 @@ _STEPS_OF_WORKER = 4
 def open_context(
     strategy: Strategy, task: ClusterTask | None, *, timeout_s: float = TIMEOUT_S
 ) -> DistributionContext:
-    """See ``placement.open_placement``; connects to the servers as soon as all of them are there.
+    """See ``context.open_context``; connects to the servers as soon as all of them are there.
 
     Args:
         strategy: ``parameter_server`` or ``parameter_server_sync``.

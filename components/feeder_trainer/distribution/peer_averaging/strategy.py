@@ -46,7 +46,7 @@ _REMEMBERED = 15
 def open_context(
     strategy: Strategy, task: ClusterTask | None, *, timeout_s: float = TIMEOUT_S
 ) -> DistributionContext:
-    """See ``placement.open_placement``; returns when every member of the team is there.
+    """See ``context.open_context``; returns when every member of the team is there.
 
     Args:
         strategy: Says how to exchange.

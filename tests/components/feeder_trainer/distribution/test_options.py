@@ -50,7 +50,7 @@ def test_json_round_trip_is_exact(strategy: Strategy) -> None:
 
 @pytest.mark.parametrize("kind", STRATEGIES.values(), ids=lambda kind: kind.name)
 def test_every_strategy_opens(kind) -> None:
-    assert callable(importlib.import_module(kind.opens).open_placement)
+    assert callable(importlib.import_module(kind.opens).open_context)
 
 
 @pytest.mark.parametrize("name", STRATEGIES)

@@ -113,8 +113,8 @@ def test_no_process_outlives_a_killed_trainer(tmp_path):
     program = textwrap.dedent(
         """
         import time
-        from tfx_feeder.components.feeder_trainer.feed.service_cluster import ServicePool
-        pool = ServicePool(2)
+        from tfx_feeder.components.feeder_trainer.feed.service_cluster import ServiceCluster
+        pool = ServiceCluster(2)
         print(*(process.pid for process in [pool._dispatcher, *pool.workers]), flush=True)
         time.sleep(600)
         """

@@ -187,10 +187,10 @@ MEMBER = """
 import sys, time
 import numpy as np
 from tfx_feeder.components.feeder_trainer.distribution.peer_averaging.node import Node
-from tfx_feeder.components.feeder_trainer.distribution.peer_averaging.group import PeerTeam
+from tfx_feeder.components.feeder_trainer.distribution.peer_averaging.group import PeerGroup
 
 node = Node(sys.argv[2:], int(sys.argv[1]))
-team = PeerTeam(node, timeout_s=1)
+team = PeerGroup(node, timeout_s=1)
 node.start()
 team.start()
 while True:
