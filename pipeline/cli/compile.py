@@ -29,8 +29,8 @@ from tfx_feeder.pipeline.runner.quiet_imports import quiet_imports
 @click.option(
     "--factory",
     metavar="MODULE:FUNCTION",
-    help="Function without arguments that returns a TFX pipeline, or a CompiledPipeline; the options "
-    "of training and data are about the reference pipeline.",
+    help="Function without arguments that returns a TFX pipeline or a CompiledPipeline. The "
+    "options for training and data apply to the reference pipeline only.",
 )
 @click.option(
     "--resources",
