@@ -27,7 +27,7 @@ def open_split(folder: Path, split: str, options: FeedOptions) -> Feed:
 def compiled_steps(model: keras.Model, element: tuple) -> CompiledSteps:
     """Returns the steps of a model, its variables built from one element of a feed."""
     steps = CompiledSteps(model, feature_adapter(model, ["image"]))
-    steps.build_from(element)
+    steps.build(element)
     return steps
 
 

@@ -133,7 +133,7 @@ def _fit_elsewhere(job: FitSpec, log_dir: str) -> tuple[History, ModelBundle]:
 def _rebuilt(job: FitSpec, fitted: FitResult) -> ModelBundle:
     """Makes an ordinary model of what other processes trained: none of it is distributed."""
     model = build_model(job)
-    CompiledSteps(model.keras_model, model.adapt).build_from(fitted.element)
+    CompiledSteps(model.keras_model, model.adapt).build(fitted.element)
     for variable, value in zip(model.keras_model.variables, fitted.weights, strict=True):
         variable.assign(value)
     return model

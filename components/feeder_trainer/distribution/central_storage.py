@@ -18,7 +18,7 @@ from tfx_feeder.components.feeder_trainer.distribution.data_parallel import Data
 from tfx_feeder.components.feeder_trainer.distribution.devices import open_devices
 from tfx_feeder.components.feeder_trainer.distribution.options import Strategy
 from tfx_feeder.components.feeder_trainer.feed.sharding import Shard
-from tfx_feeder.components.feeder_trainer.training.gradient_accumulation import square
+from tfx_feeder.components.feeder_trainer.training.gradient_accumulation import squared_norm
 
 
 def open_context(strategy: Strategy, task: ClusterTask | None) -> DistributionContext:
@@ -55,13 +55,13 @@ class CentralStorageSteps(DataParallelSteps):
         values = [_sum(parts) for parts in zip(*(tower.values for tower in towers), strict=True)]
         weights = self.model.trainable_weights
         self.model.optimizer.apply_gradients(zip(values, weights, strict=True))
-        small, big, small_size = 0.0, 0.0, 0.0
+        small, big, micro_batch_size = 0.0, 0.0, 0.0
         if self._noise_scale:
-            small = tf.add_n([tower.small_square for tower in towers])
-            big = square([value for value in values if value is not None])
-            small_size = self._small_size(size)
+            small = tf.add_n([tower.micro_sq_norm for tower in towers])
+            big = squared_norm([value for value in values if value is not None])
+            micro_batch_size = self._micro_batch_size(size)
         loss = tf.add_n([tower.loss for tower in towers])
-        return tf.cast(tf.stack([loss, small, big, small_size]), tf.float64)
+        return tf.cast(tf.stack([loss, small, big, micro_batch_size]), tf.float64)
 
     def _evaluate_batch(self, batch: tuple, size: tf.Tensor) -> None:
         for index, device in enumerate(self._devices):

@@ -11,7 +11,7 @@ from tfx_feeder.components.feeder_trainer.feed.sharding import Shard
 from tfx_feeder.components.feeder_trainer.training.gradient_accumulation import (
     AccumulatedGradients,
     accumulate,
-    square,
+    squared_norm,
 )
 from tfx_feeder.components.feeder_trainer.training.train_step import CompiledSteps
 
@@ -59,8 +59,8 @@ class DataParallelSteps(CompiledSteps):
         """See ``CompiledSteps.halve_micro_batches``; the limit is that of one replica."""
         return super().halve_micro_batches(-(-batch_size // self.replicas))
 
-    def build_from(self, batch: tuple) -> None:
-        """See ``CompiledSteps.build_from``."""
+    def build(self, batch: tuple) -> None:
+        """See ``CompiledSteps.build``."""
         first = tf.nest.map_structure(lambda tensor: tensor[:1], batch)
         self._evaluate_part(first)
         self.model.optimizer.build(self.model.trainable_variables)
@@ -89,14 +89,14 @@ class DataParallelSteps(CompiledSteps):
             )
         else:
             result = self._gradients(x, y, weight)
-        small_square = 0.0
+        micro_sq_norm = 0.0
         if self._noise_scale:
             values = [value for value in result.values if value is not None]
-            small_square = square(values) / self.replicas
+            micro_sq_norm = squared_norm(values) / self.replicas
         return AccumulatedGradients(
             [None if value is None else _scaled(value, share) for value in result.values],
             tf.math.multiply_no_nan(result.loss, share),
-            small_square=small_square,
+            micro_sq_norm=micro_sq_norm,
         )
 
     def _evaluate_replica(self, batch: tuple, size: tf.Tensor, replica: Any) -> None:
@@ -106,7 +106,7 @@ class DataParallelSteps(CompiledSteps):
     def _evaluate_part(self, part: tuple) -> None:
         super()._evaluate_batch(part, tf.constant(1))
 
-    def _small_size(self, size: tf.Tensor) -> tf.Tensor:
+    def _micro_batch_size(self, size: tf.Tensor) -> tf.Tensor:
         """Returns the examples of each replica; 0 where they are not equal, float32 ``[]``."""
         equal = tf.equal(size % self.replicas, 0)
         return tf.cast(tf.where(equal, size // self.replicas, 0), tf.float32)

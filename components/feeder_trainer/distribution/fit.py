@@ -181,7 +181,7 @@ def open_fit_context(job: FitSpec, placement: DistributionContext) -> Any:
         )
         # The first example as any member of a team would see it alone.
         element = next(iter(feed.batches([range(placement.share.count)], placement.share.count)))
-        steps.build_from(element)
+        steps.build(element)
         yield FitContext(model, steps, feed, validation, plan, element)
 
 
@@ -237,8 +237,8 @@ def run(job: FitSpec, placement: DistributionContext, ready: FitContext) -> Hist
         pace=_pace(job),
         rival=_rival(job, ready, recorder),
     ).run()
-    if remark := ready.steps.remark():
-        recorder.event("exchange", remark)
+    if history_note := ready.steps.history_note():
+        recorder.event("exchange", history_note)
     return recorder.finish(
         schedule=job.schedule.to_dict(),
         strategy=job.strategy.name,

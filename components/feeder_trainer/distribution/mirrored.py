@@ -22,7 +22,7 @@ from tfx_feeder.components.feeder_trainer.distribution.data_parallel import (
 from tfx_feeder.components.feeder_trainer.distribution.devices import open_devices
 from tfx_feeder.components.feeder_trainer.distribution.options import Strategy
 from tfx_feeder.components.feeder_trainer.feed.sharding import Shard
-from tfx_feeder.components.feeder_trainer.training.gradient_accumulation import square
+from tfx_feeder.components.feeder_trainer.training.gradient_accumulation import squared_norm
 from tfx_feeder.components.feeder_trainer.training.process_group import SingleProcess
 from tfx_feeder.components.feeder_trainer.training.train_step import LOSS, pack, unpack
 
@@ -66,7 +66,7 @@ class CollectiveGroup:
         self._local = distribution.num_replicas_in_sync // share.count
         self._sum = tf.function(self._all_reduce, reduce_retracing=True)
 
-    def agree(self, values: Sequence[float]) -> list[float]:
+    def broadcast(self, values: Sequence[float]) -> list[float]:
         """See ``Team``."""
         mine = np.asarray(values, np.float64)
         return self.total(mine if self.is_chief else np.zeros_like(mine)).tolist()
@@ -126,8 +126,8 @@ class MirroredSteps(DataParallelSteps):
             rows[:, LOSS:] = self._team.total(rows[:, LOSS:])
         return rows
 
-    def alone_s(self, iterator: Any, sizes: Sequence[int]) -> float | None:
-        """See ``CompiledSteps.alone_s``."""
+    def compute_only_step_s(self, iterator: Any, sizes: Sequence[int]) -> float | None:
+        """See ``CompiledSteps.compute_only_step_s``."""
         if self._alone is None:
             self._alone = tf.function(self._compute_many, reduce_retracing=True)
             self._alone(iterator, pack(sizes[:1]))
@@ -147,7 +147,7 @@ class MirroredSteps(DataParallelSteps):
         context = tf.distribute.get_replica_context()
         result = self._gradients_of_part(batch, size, context.replica_id_in_sync_group)
         # All of them are used, or TensorFlow would leave out computing them.
-        return square([value for value in result.values if value is not None])
+        return squared_norm([value for value in result.values if value is not None])
 
     def _train_batch(self, batch: tuple, size: tf.Tensor) -> tf.Tensor:
         figures = self._distribution.run(self._train_replica, args=(batch, size))
@@ -156,7 +156,7 @@ class MirroredSteps(DataParallelSteps):
     def _train_replica(self, batch: tuple, size: tf.Tensor) -> tf.Tensor:
         context = tf.distribute.get_replica_context()
         result = self._gradients_of_part(batch, size, context.replica_id_in_sync_group)
-        values, big, small_size = result.values, 0.0, 0.0
+        values, big, micro_batch_size = result.values, 0.0, 0.0
         if self._clips or self._noise_scale:
             present = [value for value in values if value is not None]
             summed = iter(context.all_reduce(tf.distribute.ReduceOp.SUM, present))
@@ -164,11 +164,13 @@ class MirroredSteps(DataParallelSteps):
             # The optimizer adds up once more.
             values = [None if value is None else value / self.replicas for value in whole]
             if self._noise_scale:
-                big = square([value for value in whole if value is not None]) / self.replicas
-                small_size = self._small_size(size) / self.replicas
+                big = squared_norm([value for value in whole if value is not None]) / self.replicas
+                micro_batch_size = self._micro_batch_size(size) / self.replicas
         weights = self.model.trainable_weights
         self.model.optimizer.apply_gradients(zip(values, weights, strict=True))
-        return tf.cast(tf.stack([result.loss, result.small_square, big, small_size]), tf.float64)
+        return tf.cast(
+            tf.stack([result.loss, result.micro_sq_norm, big, micro_batch_size]), tf.float64
+        )
 
     def _evaluate_batch(self, batch: tuple, size: tf.Tensor) -> None:
         self._distribution.run(self._evaluate_in_replica, args=(batch, size))

@@ -57,7 +57,7 @@ def probe_schedule(
     spent_s = first.seconds - (first.start_s - options.get("start_s", 0.0))
     left_s = min(PROBE_SHARE * predicted_s - spent_s - warm_up_s, _LONGEST_S)
     # Members of a team go on together, or not.
-    (left_s,) = (options.get("team") or SingleProcess()).agree([left_s])
+    (left_s,) = (options.get("team") or SingleProcess()).broadcast([left_s])
     if left_s < warm_up_s:
         return first
     second = profile_steps(steps, feed, sizes, left_s, **options)
@@ -132,7 +132,7 @@ def _train(
         durations.extend(each * min(1.0, call_s / each.sum()))
         left_s = seconds - (time.perf_counter() - begin)
         more = min(left_s, _CALL_S, call_s * 16) * count / call_s
-        (agreed,) = team.agree([min(more, _MOST_STEPS - len(durations))])
+        (agreed,) = team.broadcast([min(more, _MOST_STEPS - len(durations))])
         count = int(agreed) if agreed >= _FEWEST_STEPS else 0
     lower, median, upper = np.percentile(durations, [25, 50, 75])
     measured = StepTime(float(median), float(upper - lower) / 2, len(durations))
@@ -178,7 +178,7 @@ def _evaluate(
         return time.perf_counter() - begin
 
     cold_s, warm_s = timed(1), timed(1)
-    (agreed,) = team.agree([min(max(_FEWEST_STEPS, seconds / warm_s), _MOST_STEPS - 2)])
+    (agreed,) = team.broadcast([min(max(_FEWEST_STEPS, seconds / warm_s), _MOST_STEPS - 2)])
     each_s = timed(int(agreed)) / int(agreed)
     return each_s * total / size, max(0.0, cold_s - each_s)
 

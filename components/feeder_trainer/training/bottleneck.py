@@ -105,7 +105,7 @@ class ThroughputMonitor:
         if not self._enabled or self.ceilings is not None:
             return
         budget_s = min(_LONGEST_S, _SHARE_OF_TIME * trained_s - self._spent_s)
-        budget_s, count = self._team.agree([budget_s, budget_s / 2 / max(step_s, 1e-6)])
+        budget_s, count = self._team.broadcast([budget_s, budget_s / 2 / max(step_s, 1e-6)])
         count = int(count)
         if count < _FEWEST_STEPS:
             return
@@ -177,11 +177,14 @@ class ThroughputMonitor:
         resident = iter(without_autotune(tf.data.Dataset.from_tensors(batch).repeat()))
         before = capture(self._steps.model)
         sizes = [batch_size] * count
-        rows = self._steps.measure(resident, sizes)
-        alone_s = self._steps.alone_s(resident, sizes) if exact else None
+        rows = self._steps.profile(resident, sizes)
+        compute_only_step_s = self._steps.compute_only_step_s(resident, sizes) if exact else None
         restore(self._steps.model, before)
         step_s = float(np.median(rows[:, :2].sum(axis=1)))
-        return batch_size / step_s, batch_size / alone_s if alone_s else None
+        return (
+            batch_size / step_s,
+            batch_size / compute_only_step_s if compute_only_step_s else None,
+        )
 
 
 def _drain(batches: tf.data.Dataset, seconds: float) -> float:

@@ -13,17 +13,17 @@ class AccumulatedGradients(NamedTuple):
     Args:
         values: One for each trainable weight; ``None`` where the loss does not depend on it.
         loss: float32 ``[]``.
-        small_square: Mean squared norm of the micro-batches' gradients, float32 ``[]``; 0 if not
+        micro_sq_norm: Mean squared norm of the micro-batches' gradients, float32 ``[]``; 0 if not
             estimated.
-        big_square: Squared norm of the whole gradient.
-        small_size: Examples in a micro-batch.
+        batch_sq_norm: Squared norm of the whole gradient.
+        micro_batch_size: Examples in a micro-batch.
     """
 
     values: list[Any]
     loss: tf.Tensor
-    small_square: Any = 0.0
-    big_square: Any = 0.0
-    small_size: Any = 0.0
+    micro_sq_norm: Any = 0.0
+    batch_sq_norm: Any = 0.0
+    micro_batch_size: Any = 0.0
 
 
 def accumulate(
@@ -70,7 +70,7 @@ def accumulate(
         examples = tf.minimum((index + 1) * size, total) - index * size
         share = tf.cast(examples / total, tf.float32)
         sums = [a + b * tf.cast(share, b.dtype) for a, b in zip(sums, values, strict=True)]
-        return index + 1, sums, loss + result.loss * share, squares + square(values)
+        return index + 1, sums, loss + result.loss * share, squares + squared_norm(values)
 
     zeros = [tf.zeros(weight.shape, weight.dtype) for weight in weights]
     state = (tf.constant(0), zeros, tf.constant(0.0), tf.constant(0.0))
@@ -80,14 +80,14 @@ def accumulate(
     return AccumulatedGradients(
         sums,
         loss,
-        small_square=squares / tf.cast(count, tf.float32),
-        big_square=square(sums),
-        small_size=tf.where(equal, tf.cast(size, tf.float32), 0.0),
+        micro_sq_norm=squares / tf.cast(count, tf.float32),
+        batch_sq_norm=squared_norm(sums),
+        micro_batch_size=tf.where(equal, tf.cast(size, tf.float32), 0.0),
     )
 
 
 def noise_scale(
-    small_square: np.ndarray, big_square: np.ndarray, small: np.ndarray, big: np.ndarray
+    micro_sq_norm: np.ndarray, batch_sq_norm: np.ndarray, small: np.ndarray, big: np.ndarray
 ) -> float | None:
     """Estimates the gradient noise scale, the batch size beyond which larger ones pay less.
 
@@ -96,8 +96,8 @@ def noise_scale(
     the trace of its covariance; both are averaged before the ratio is taken.
 
     Args:
-        small_square: Mean squared norms of the small batches' gradients, ``[steps]``.
-        big_square: Squared norms of the large batches' gradients, ``[steps]``.
+        micro_sq_norm: Mean squared norms of the small batches' gradients, ``[steps]``.
+        batch_sq_norm: Squared norms of the large batches' gradients, ``[steps]``.
         small: Examples in a small batch, ``[steps]``; steps with 0 are left out.
         big: Examples in a large batch, ``[steps]``.
 
@@ -107,12 +107,12 @@ def noise_scale(
     usable = (small > 0) & (big > small)
     if not usable.any():
         return None
-    g_small, g_big, small, big = (a[usable] for a in (small_square, big_square, small, big))
+    g_small, g_big, small, big = (a[usable] for a in (micro_sq_norm, batch_sq_norm, small, big))
     square = np.mean((big * g_big - small * g_small) / (big - small))
     trace = np.mean((g_small - g_big) / (1 / small - 1 / big))
     return float(trace / square) if square > 0 and trace > 0 else None
 
 
-def square(values: Sequence[tf.Tensor]) -> tf.Tensor:
+def squared_norm(values: Sequence[tf.Tensor]) -> tf.Tensor:
     """Returns the squared norm of gradients together, float32 ``[]``."""
     return tf.add_n([tf.reduce_sum(tf.square(tf.cast(value, tf.float32))) for value in values])

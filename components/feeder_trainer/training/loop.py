@@ -113,7 +113,7 @@ class TrainingLoop:
         """
         self._model.stop_training = False
         # Reading metrics is for all of a team at once, also where only the chief's callbacks do.
-        hooks = self._team.agree([self._every_train_batch, self._every_test_batch])
+        hooks = self._team.broadcast([self._every_train_batch, self._every_test_batch])
         self._every_train_batch, self._every_test_batch = map(bool, hooks)
         saved = load(self._checkpoints, self._model, self._plan, self._recorder)
         self._callbacks.on_train_begin()
@@ -181,7 +181,7 @@ class TrainingLoop:
             self._model.reset_metrics()
         self._train(segment, planned)
         self._steps.synchronize()
-        logs = self._steps.results()
+        logs = self._steps.metrics_result()
         if self._validation is not None:
             validated = self._validation.run(self._callbacks, every_batch=self._every_test_batch)
             logs |= {f"val_{name}": value for name, value in validated.items()}
@@ -258,10 +258,13 @@ class TrainingLoop:
             state.add(rows, elapsed)
             left = steps - state.steps_done
             if self._every_train_batch:
-                self._callbacks.on_train_batch_end(state.steps_done - 1, self._steps.results())
+                self._callbacks.on_train_batch_end(
+                    state.steps_done - 1, self._steps.metrics_result()
+                )
             else:
                 count = self._steps_per_execution or min(
-                    max(self._steps.fewest_per_call, round(count * _CALL_S / elapsed)), 16 * count
+                    max(self._steps.min_steps_per_call, round(count * _CALL_S / elapsed)),
+                    16 * count,
                 )
             if left:
                 speed = state.steps_done * segment.batch_size / state.seconds
@@ -280,7 +283,7 @@ class TrainingLoop:
         if self._team.size == 1:
             return list(values)
         mine = [self._model.stop_training, learning_rate(self._model), *values]
-        stop, rate, *rest = self._team.agree([float(value) for value in mine])
+        stop, rate, *rest = self._team.broadcast([float(value) for value in mine])
         self._model.stop_training = bool(stop)
         set_learning_rate(self._model, rate)
         return rest
@@ -338,7 +341,7 @@ class TrainingLoop:
             return count
         batch_size = segment.batch_size if segment else 1
         seen = self._recorder.examples_seen + self._state.steps_done * batch_size
-        if self._team.agree([self._checkpoints.is_due(seen)])[0]:
+        if self._team.broadcast([self._checkpoints.is_due(seen)])[0]:
             self._steps.synchronize()
             callbacks = self._callbacks.callbacks
             save(

@@ -15,7 +15,7 @@ class ProcessGroup(Protocol):
     is_chief: bool
     size: int
 
-    def agree(self, values: Sequence[float]) -> list[float]:
+    def broadcast(self, values: Sequence[float]) -> list[float]:
         """Returns the chief's values.
 
         Every member calls it at the same point, with as many values.
@@ -29,6 +29,6 @@ class SingleProcess:
     is_chief = True
     size = 1
 
-    def agree(self, values: Sequence[float]) -> list[float]:
+    def broadcast(self, values: Sequence[float]) -> list[float]:
         """Returns the values."""
         return list(values)

@@ -16,9 +16,9 @@ from tfx_feeder.components.feeder_trainer.schedules.schedule import EpochSpec
 from tfx_feeder.components.feeder_trainer.training.bottleneck import Bottleneck, ThroughputBounds
 from tfx_feeder.components.feeder_trainer.training.gradient_accumulation import noise_scale
 from tfx_feeder.components.feeder_trainer.training.train_step import (
-    BIG_SQUARE,
-    SMALL_SIZE,
-    SMALL_SQUARE,
+    BATCH_SQ_NORM,
+    MICRO_BATCH_SIZE,
+    MICRO_SQ_NORM,
     STEP_S,
     WAIT_S,
 )
@@ -120,7 +120,7 @@ class Recorder:
             first_step_s=first_step_s,
             metrics=dict(metrics),
             noise_scale=noise_scale(
-                steps[:, SMALL_SQUARE], steps[:, BIG_SQUARE], steps[:, SMALL_SIZE], sizes
+                steps[:, MICRO_SQ_NORM], steps[:, BATCH_SQ_NORM], steps[:, MICRO_BATCH_SIZE], sizes
             ),
         )
         self._epochs.append(row)

@@ -17,9 +17,9 @@ from tfx_feeder.components.feeder_trainer.training.gradient_accumulation import 
 
 Adapter = Callable[[Any], Any]
 
-WAIT_S, STEP_S, LOSS, SMALL_SQUARE, BIG_SQUARE, SMALL_SIZE = range(6)
+WAIT_S, STEP_S, LOSS, MICRO_SQ_NORM, BATCH_SQ_NORM, MICRO_BATCH_SIZE = range(6)
 """Columns of what ``CompiledSteps.train`` returns."""
-COLUMNS = SMALL_SIZE + 1
+COLUMNS = MICRO_BATCH_SIZE + 1
 """How many there are."""
 
 
@@ -30,7 +30,7 @@ class CompiledSteps:
     and the optimizer's variables live on through every phase.
 
     Args:
-        model: Compiled; built by ``build_from``.
+        model: Compiled; built by ``build``.
         adapt: Turns a dict of features into what the model is called with.
         class_weight: Weight of each class in the training loss, by its integer label.
         max_micro_batch_size: Examples that go through the model at once; ``None``: the whole batch.
@@ -43,7 +43,7 @@ class CompiledSteps:
     """
 
     replicas = 1
-    fewest_per_call = 1
+    min_steps_per_call = 1
     """Steps that a call has to have, however long they take, not to lose time at its end."""
 
     def __init__(
@@ -88,7 +88,7 @@ class CompiledSteps:
         self._compile()
         return self.max_micro_batch_size
 
-    def build_from(self, batch: tuple) -> None:
+    def build(self, batch: tuple) -> None:
         """Creates every variable of model, optimizer and metrics; trains nothing.
 
         Args:
@@ -99,7 +99,7 @@ class CompiledSteps:
         self.model.optimizer.build(self.model.trainable_variables)
         self.model.reset_metrics()
 
-    def results(self) -> dict[str, float]:
+    def metrics_result(self) -> dict[str, float]:
         """Returns loss and metrics since the last reset, as ``fit()`` names them."""
         results = _flat(self.model.get_metrics_result())
         # A metric may return a variable, which replicas share.
@@ -116,8 +116,8 @@ class CompiledSteps:
             float64 ``[steps, 6]``, a row a step: seconds in which it waited for its batch
             (``WAIT_S``), seconds of the step itself (``STEP_S``), its loss (``LOSS``), and, for
             the noise scale, the mean squared norm of the gradients of its micro-batches
-            (``SMALL_SQUARE``), that of the whole gradient (``BIG_SQUARE``), and the size of the
-            micro-batches (``SMALL_SIZE``); 0 where it is not estimated. With deterministic
+            (``MICRO_SQ_NORM``), that of the whole gradient (``BATCH_SQ_NORM``), and the size of the
+            micro-batches (``MICRO_BATCH_SIZE``); 0 where it is not estimated. With deterministic
             operations the waits are 0 and the seconds of a call are shared out evenly.
         """
         begin = time.perf_counter()
@@ -130,11 +130,11 @@ class CompiledSteps:
         """Takes batches of these global sizes and updates the metrics with each."""
         self._evaluate(iterator, pack(sizes))
 
-    def measure(self, iterator: Any, sizes: Sequence[int]) -> np.ndarray:
+    def profile(self, iterator: Any, sizes: Sequence[int]) -> np.ndarray:
         """Trains for the durations alone; the caller brings the variables back."""
         return self.train(iterator, sizes)
 
-    def alone_s(self, iterator: Any, sizes: Sequence[int]) -> float | None:
+    def compute_only_step_s(self, iterator: Any, sizes: Sequence[int]) -> float | None:
         """Measures a step without what replicas exchange.
 
         Variables may change; the caller brings them back.
@@ -151,7 +151,7 @@ class CompiledSteps:
         All of them call it at the same point.
         """
 
-    def remark(self) -> str:
+    def history_note(self) -> str:
         """Returns what the history should know of how the steps were made, if anything."""
         return ""
 
@@ -210,7 +210,9 @@ class CompiledSteps:
         weights = self.model.trainable_weights
         self.model.optimizer.apply_gradients(zip(result.values, weights, strict=True))
         return tf.cast(
-            tf.stack([result.loss, result.small_square, result.big_square, result.small_size]),
+            tf.stack(
+                [result.loss, result.micro_sq_norm, result.batch_sq_norm, result.micro_batch_size]
+            ),
             tf.float64,
         )
 

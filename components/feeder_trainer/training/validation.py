@@ -49,10 +49,10 @@ class Validation:
             for step in range(len(sizes)):
                 callbacks.on_test_batch_begin(step)
                 self._steps.evaluate(self._batches, sizes[step : step + 1])
-                callbacks.on_test_batch_end(step, self._steps.results())
+                callbacks.on_test_batch_end(step, self._steps.metrics_result())
         else:
             self._steps.evaluate(self._batches, sizes)
         self._steps.synchronize()
-        logs = self._steps.results()
+        logs = self._steps.metrics_result()
         callbacks.on_test_end(logs)
         return logs

@@ -66,10 +66,10 @@ class ParameterServerSteps(CompiledSteps):
                     fix="Override compute_loss and compute_metrics instead, which it supports.",
                 )
 
-    def build_from(self, batch: tuple) -> None:
-        """See ``CompiledSteps.build_from``."""
+    def build(self, batch: tuple) -> None:
+        """See ``CompiledSteps.build``."""
         with self._strategy.scope():
-            super().build_from(batch)
+            super().build(batch)
 
     def _compile(self) -> None:
         # The coordinator evaluates: it has the examples, and fetching the weights costs least.

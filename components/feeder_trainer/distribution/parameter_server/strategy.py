@@ -43,11 +43,11 @@ from tfx_feeder.components.feeder_trainer.distribution.parameter_server.workers 
 )
 from tfx_feeder.components.feeder_trainer.feed.sharding import Shard
 from tfx_feeder.components.feeder_trainer.training.train_step import (
-    BIG_SQUARE,
+    BATCH_SQ_NORM,
     COLUMNS,
     LOSS,
-    SMALL_SIZE,
-    SMALL_SQUARE,
+    MICRO_BATCH_SIZE,
+    MICRO_SQ_NORM,
     STEP_S,
     WAIT_S,
 )
@@ -130,7 +130,7 @@ class AsynchronousSteps(ParameterServerSteps):
 
     def __init__(self, name: str, strategy: Any, workers: WorkerPool, *args: Any, **options: Any):
         self._steps = self._stale_sum = self._stale_max = 0
-        self.fewest_per_call = _STEPS_OF_WORKER * workers.count
+        self.min_steps_per_call = _STEPS_OF_WORKER * workers.count
         with strategy.scope():
             self._applied = tf.Variable(tf.zeros([], tf.int64), trainable=False)
         super().__init__(name, strategy, workers, *args, **options)
@@ -168,8 +168,8 @@ class AsynchronousSteps(ParameterServerSteps):
         """Updates that others applied while a gradient was computed: ``mean`` and ``max``."""
         return {"mean": self._stale_sum / max(1, self._steps), "max": self._stale_max}
 
-    def remark(self) -> str:
-        """See ``CompiledSteps.remark``."""
+    def history_note(self) -> str:
+        """See ``CompiledSteps.history_note``."""
         stale = self.staleness
         return (
             f"A gradient was {stale['mean']:.1f} updates old in the mean and {stale['max']:.0f} at "
@@ -267,11 +267,11 @@ class SynchronousSteps(ParameterServerSteps):
                 self._workers.put(index, function, part, tf.constant((stop - start) / size))
             results = dict(self._workers.take() for _ in parts)
             outcome, update = _joined([results[index] for index in range(len(parts))])
-            row[LOSS], row[BIG_SQUARE] = finish(batch, outcome, update)
-            row[SMALL_SQUARE] = np.mean([result[1].square for result in results.values()])
+            row[LOSS], row[BATCH_SQ_NORM] = finish(batch, outcome, update)
+            row[MICRO_SQ_NORM] = np.mean([result[1].square for result in results.values()])
             lengths = {stop - start for start, stop in parts}
             if self._noise_scale and len(parts) > 1 and len(lengths) == 1:
-                row[SMALL_SIZE] = lengths.pop()
+                row[MICRO_BATCH_SIZE] = lengths.pop()
             row[WAIT_S], row[STEP_S] = fed - begin, time.perf_counter() - fed
         return rows
 

@@ -87,7 +87,7 @@ class PeerGroup:
                 f"{self._start_timeout_s:g} s."
             )
 
-    def agree(self, values: Sequence[float]) -> list[float]:
+    def broadcast(self, values: Sequence[float]) -> list[float]:
         """Returns the chief's values; see ``Team``.
 
         Raises:

@@ -158,7 +158,7 @@ class GossipSteps(CompiledSteps):
             "lost": len(self._team.lost),
         }
 
-    def remark(self) -> str:
+    def history_note(self) -> str:
         """Tells the staleness in a sentence."""
         s = self.staleness
         return (
@@ -183,8 +183,8 @@ class GossipSteps(CompiledSteps):
             sizes = sizes[count:]
         return np.concatenate(rows)
 
-    def measure(self, iterator: Any, sizes: Sequence[int]) -> np.ndarray:
-        """See ``CompiledSteps.measure``: peers learn nothing of it."""
+    def profile(self, iterator: Any, sizes: Sequence[int]) -> np.ndarray:
+        """See ``CompiledSteps.profile``: peers learn nothing of it."""
         return self._on_share(super().train, iterator, sizes)
 
     def evaluate(self, iterator: Any, sizes: Sequence[int]) -> None:
@@ -212,7 +212,7 @@ class GossipSteps(CompiledSteps):
 
     @functools.cached_property
     def _flat(self) -> tuple[FlatVariables, FlatVariables]:
-        """Metrics and weights; cached, because they exist only after ``build_from``."""
+        """Metrics and weights; cached, because they exist only after ``build``."""
         return FlatVariables(self.model.metrics_variables), FlatVariables(self.model.weights)
 
     def _start(self) -> None:

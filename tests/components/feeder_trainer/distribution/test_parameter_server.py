@@ -19,10 +19,10 @@ from tfx_feeder.components.feeder_trainer.distribution.parameter_server.workers 
     WorkerLostError,
 )
 from tfx_feeder.components.feeder_trainer.training.train_step import (
-    BIG_SQUARE,
+    BATCH_SQ_NORM,
     LOSS,
-    SMALL_SIZE,
-    SMALL_SQUARE,
+    MICRO_BATCH_SIZE,
+    MICRO_SQ_NORM,
 )
 
 pytestmark = [pytest.mark.multi_worker, pytest.mark.slow]
@@ -78,12 +78,12 @@ def test_a_loss_that_is_a_sum_is_refused(compared: dict[str, Any]) -> None:
 
 def test_the_noise_scale_comes_from_the_parts_of_the_workers(compared: dict[str, Any]) -> None:
     alone, together = (each["rows"] for each in compared["adam"])
-    equal = alone[:, SMALL_SIZE] > 0
+    equal = alone[:, MICRO_BATCH_SIZE] > 0
 
     assert equal.sum() == 5
-    for column in (SMALL_SIZE, SMALL_SQUARE, BIG_SQUARE):
+    for column in (MICRO_BATCH_SIZE, MICRO_SQ_NORM, BATCH_SQ_NORM):
         np.testing.assert_allclose(together[equal, column], alone[equal, column], rtol=1e-4)
-    assert not together[~equal, SMALL_SIZE].any()
+    assert not together[~equal, MICRO_BATCH_SIZE].any()
 
 
 def test_a_learning_rate_reaches_the_servers(
@@ -111,7 +111,7 @@ def test_asynchronous_training_learns_with_batch_normalization(raced: dict[str, 
     learned = raced["learned"]
 
     assert learned["evaluated"]["accuracy"] > 0.9
-    assert "updates old in the mean" in learned["remark"]
+    assert "updates old in the mean" in learned["history_note"]
 
 
 def test_a_failed_call_is_told_and_leaves_nothing_behind(raced: dict[str, Any]) -> None:

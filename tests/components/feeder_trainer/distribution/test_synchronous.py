@@ -50,7 +50,7 @@ def test_it_trains_as_a_sequential_one(
     assert got["exact"]
     assert got["agreed"] == [1.5, 0.0]
     assert got["traces"] == 1
-    assert got["alone_s"] is None or got["alone_s"] > 0
+    assert got["compute_only_step_s"] is None or got["compute_only_step_s"] > 0
 
 
 def test_batch_normalization_works(together: dict[str, dict[str, Any]]) -> None:

@@ -69,7 +69,7 @@ class ScriptedSteps:
 
 def real_steps(model, feed) -> CompiledSteps:
     steps = CompiledSteps(model, lambda features: features["x"])
-    steps.build_from(next(iter(feed.batches([range(1)], 1))))
+    steps.build(next(iter(feed.batches([range(1)], 1))))
     return steps
 
 
@@ -196,7 +196,7 @@ def test_members_of_a_team_run_as_many_steps_as_the_chief_says(model, monkeypatc
         is_chief = False
         size = 2
 
-        def agree(self, values):
+        def broadcast(self, values):
             return [7.0 if value > 1 else 0.0 for value in values]
 
     steps = ScriptedSteps(model, monkeypatch)

@@ -39,7 +39,7 @@ class ArrayFeed:
 
 def probed(model, feed) -> ThroughputMonitor:
     steps = CompiledSteps(model, lambda features: features["x"])
-    steps.build_from(next(iter(feed.batches([range(1)], 1))))
+    steps.build(next(iter(feed.batches([range(1)], 1))))
     steps.train(iter(feed.batches([range(64)], 16)), [16] * 4)
     monitor = ThroughputMonitor(steps, feed, SingleProcess())
     monitor.probe(16, step_s=1e-3, trained_s=10.0)
@@ -49,7 +49,7 @@ def probed(model, feed) -> ThroughputMonitor:
 def test_a_probe_changes_nothing(model):
     feed = ArrayFeed()
     steps = CompiledSteps(model, lambda features: features["x"])
-    steps.build_from(next(iter(feed.batches([range(1)], 1))))
+    steps.build(next(iter(feed.batches([range(1)], 1))))
     steps.train(iter(feed.batches([range(64)], 16)), [16] * 4)
     before = capture(model)
     monitor = ThroughputMonitor(steps, feed, SingleProcess())

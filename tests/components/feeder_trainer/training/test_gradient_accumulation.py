@@ -69,14 +69,14 @@ def test_a_weight_without_gradient_gets_zeros(problem):
 def test_norms_come_only_with_equal_micro_batches(problem):
     x, y, weights = problem
     odd = accumulate(gradients_of(weights), (x, y, None), weights, limit=None, at_least_two=True)
-    assert float(odd.small_size) == 0
+    assert float(odd.micro_batch_size) == 0
     even = accumulate(
         gradients_of(weights), (x[:22], y[:22], None), weights, limit=None, at_least_two=True
     )
-    assert float(even.small_size) == 11
+    assert float(even.micro_batch_size) == 11
     halves = [gradients_of(weights)(x[r], y[r], None).values for r in (slice(11), slice(11, 22))]
     squares = [sum(float(tf.reduce_sum(g**2)) for g in half) for half in halves]
-    np.testing.assert_allclose(even.small_square, np.mean(squares), rtol=1e-4)
+    np.testing.assert_allclose(even.micro_sq_norm, np.mean(squares), rtol=1e-4)
 
 
 def test_the_noise_scale_of_known_noise_is_found():
@@ -86,10 +86,10 @@ def test_the_noise_scale_of_known_noise_is_found():
     expected = 10 * deviation**2 / np.sum(mean**2)
     noise = random.normal(0, deviation / np.sqrt(small), size=(4000, big // small, 10))
     parts = mean + noise
-    small_square = np.mean(np.sum(parts**2, axis=-1), axis=-1)
-    big_square = np.sum(np.mean(parts, axis=1) ** 2, axis=-1)
+    micro_sq_norm = np.mean(np.sum(parts**2, axis=-1), axis=-1)
+    batch_sq_norm = np.sum(np.mean(parts, axis=1) ** 2, axis=-1)
     sizes = np.full(4000, float(small)), np.full(4000, float(big))
-    estimate = noise_scale(small_square, big_square, *sizes)
+    estimate = noise_scale(micro_sq_norm, batch_sq_norm, *sizes)
     assert estimate == pytest.approx(expected, rel=0.1)
 
 

@@ -52,7 +52,7 @@ def train(digit_files: list[str], digits_spec: dict) -> Callable[..., Run]:
         loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
         model.compile("adam", loss, metrics=["accuracy"])
         steps = kind(model, feature_adapter(model, ["image"]))
-        steps.build_from(next(iter(feed.batches([range(1)], 1))))
+        steps.build(next(iter(feed.batches([range(1)], 1))))
         recorder = Recorder()
         plan = make_plan(Schedule.of(schedule), feed.num_examples)
         TrainingLoop(steps, feed, plan, recorder, probe=False, **arguments).run()
@@ -126,7 +126,7 @@ def test_a_call_has_the_fewest_steps_however_long_they_take(
     calls = []
 
     class Steps(CompiledSteps):
-        fewest_per_call = 8
+        min_steps_per_call = 8
 
         def train(self, iterator: Any, sizes: Sequence[int]) -> Any:
             calls.append(len(sizes))

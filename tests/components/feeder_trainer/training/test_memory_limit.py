@@ -54,7 +54,7 @@ def train(digit_files: list[str], digits_spec: dict) -> Callable:
         loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
         model.compile(keras.optimizers.SGD(0.1, momentum=0.9), loss, metrics=["accuracy"])
         steps = CompiledSteps(model, feature_adapter(model, ["image"]), **arguments)
-        steps.build_from(next(iter(feed.batches([range(1)], 1))))
+        steps.build(next(iter(feed.batches([range(1)], 1))))
         recorder = Recorder()
         plan = make_plan(Schedule.of("0.1:64x2, 0.05:80x1"), feed.num_examples)
         TrainingLoop(steps, feed, plan, recorder, probe=False).run()

@@ -129,7 +129,7 @@ def _loop(
 ) -> Outcome:
     adapt = feature_adapter(model, ["image"])
     steps = CompiledSteps(model, adapt, class_weight=class_weight)
-    steps.build_from(next(iter(feed.batches([range(1)], 1))))
+    steps.build(next(iter(feed.batches([range(1)], 1))))
     recorder = Recorder()
     schedule = Schedule([(RATE, BATCH, EPOCHS)])
     TrainingLoop(

@@ -50,7 +50,9 @@ def vector(*values: float) -> np.ndarray:
 def test_every_member_gets_the_values_of_the_chief(make_team: Any) -> None:
     teams = make_team(3)
 
-    answers = side_by_side(teams, lambda team: [team.agree([team.is_chief, k]) for k in range(4)])
+    answers = side_by_side(
+        teams, lambda team: [team.broadcast([team.is_chief, k]) for k in range(4)]
+    )
 
     assert answers == [[[1, k] for k in range(4)]] * 3
 
@@ -59,11 +61,11 @@ def test_the_chief_goes_ahead_of_the_others(make_team: Any) -> None:
     chief, member = make_team(2)
 
     for k in range(5):
-        chief.agree([k])
+        chief.broadcast([k])
 
-    assert [member.agree([-1]) for _ in range(5)] == [[k] for k in range(5)]
-    chief.agree([5])
-    assert member.agree([-1]) == [5]
+    assert [member.broadcast([-1]) for _ in range(5)] == [[k] for k in range(5)]
+    chief.broadcast([5])
+    assert member.broadcast([-1]) == [5]
     assert len(chief._published) <= 2  # What all have fetched is not kept.
 
 
@@ -110,7 +112,7 @@ def test_a_member_notices_that_the_chief_is_gone(make_team: Any) -> None:
     chief._node.close()
 
     with pytest.raises(PeerLostError, match="the chief at localhost"):
-        member.agree([1])
+        member.broadcast([1])
 
 
 def test_a_chief_that_ends_early_tells_the_members(make_team: Any) -> None:
@@ -119,7 +121,7 @@ def test_a_chief_that_ends_early_tells_the_members(make_team: Any) -> None:
     def part(team: PeerGroup) -> None:
         if not team.is_chief:
             with pytest.raises(PeerLostError, match="ended"):
-                member.agree([1])
+                member.broadcast([1])
         team.close()
 
     side_by_side([chief, member], part)
@@ -127,11 +129,11 @@ def test_a_chief_that_ends_early_tells_the_members(make_team: Any) -> None:
 
 def test_the_chief_stays_until_the_others_have_what_they_need(make_team: Any) -> None:
     chief, member = make_team(2)
-    chief.agree([42])
+    chief.broadcast([42])
     leaving = threading.Thread(target=chief.close)
     leaving.start()
 
-    assert member.agree([0]) == [42]
+    assert member.broadcast([0]) == [42]
     assert leaving.is_alive()
     member.close()
     leaving.join(LONG_S)

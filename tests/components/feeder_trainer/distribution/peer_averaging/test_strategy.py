@@ -73,7 +73,7 @@ def open_members() -> Iterator[Callable[..., list[Any]]]:
                 for placement, model in zip(placements, models, strict=True)
             ]
             for member in members:
-                member.build_from((X, Y))
+                member.build((X, Y))
             return members
 
         yield open_all
@@ -100,7 +100,7 @@ def floats(model: keras.Model) -> list[np.ndarray]:
 def test_a_team_of_one_trains_as_sequential(open_members: Any) -> None:
     (member,) = open_members([make_model(1)])
     sequential = CompiledSteps(make_model(1), lambda x: x)
-    sequential.build_from((X, Y))
+    sequential.build((X, Y))
 
     rows = train(member)
     member.synchronize()
@@ -109,7 +109,7 @@ def test_a_team_of_one_trains_as_sequential(open_members: Any) -> None:
     np.testing.assert_allclose(rows[:, 2], expected[:, 2], rtol=1e-5)
     for mine, theirs in zip(floats(member.model), floats(sequential.model), strict=True):
         np.testing.assert_allclose(mine, theirs, rtol=1e-5, atol=1e-6)
-    assert member.results() == pytest.approx(sequential.results())
+    assert member.metrics_result() == pytest.approx(sequential.metrics_result())
 
 
 def test_all_begin_with_the_weights_of_the_chief(open_members: Any) -> None:
@@ -156,7 +156,7 @@ def test_snapshots_of_peers_are_averaged_in(open_members: Any) -> None:
 
     np.testing.assert_allclose(floats(models[0])[0], expected, rtol=1e-6)
     assert chief.staleness["used"] > 0
-    assert f"{chief.staleness['used']} were used" in chief.remark()
+    assert f"{chief.staleness['used']} were used" in chief.history_note()
 
 
 def test_slots_and_random_states_stay_with_their_member(open_members: Any) -> None:
@@ -176,7 +176,7 @@ def test_slots_and_random_states_stay_with_their_member(open_members: Any) -> No
 def test_metrics_are_those_of_all_examples(open_members: Any) -> None:
     members = open_members([make_model(1), make_model(1)])
     sequential = CompiledSteps(make_model(1), lambda x: x)
-    sequential.build_from((X, Y))
+    sequential.build((X, Y))
     sizes = [20, 20, 8]
     whole = batches(open_members([make_model(1)])[0]._share, sizes)
     sequential.evaluate(whole, sizes)
@@ -185,9 +185,11 @@ def test_metrics_are_those_of_all_examples(open_members: Any) -> None:
         member.evaluate(batches(member._share, sizes), sizes)
         member.synchronize()
         member.synchronize()  # As for a checkpoint: nothing counts twice.
-        return member.results()
+        return member.metrics_result()
 
-    assert side_by_side(evaluate, members)[0] == pytest.approx(sequential.results(), rel=1e-5)
+    assert side_by_side(evaluate, members)[0] == pytest.approx(
+        sequential.metrics_result(), rel=1e-5
+    )
 
 
 def test_a_member_without_a_share_skips_the_step(open_members: Any) -> None:
@@ -205,7 +207,7 @@ def test_a_member_without_a_share_skips_the_step(open_members: Any) -> None:
 def test_measuring_is_nothing_to_the_peers(open_members: Any) -> None:
     members = open_members([make_model(1), make_model(1)])
 
-    members[0].measure(batches(members[0]._share, [SIZE] * 2), [SIZE] * 2)
+    members[0].profile(batches(members[0]._share, [SIZE] * 2), [SIZE] * 2)
 
     assert members[0]._step == 0
     assert not members[1]._exchange._inbox

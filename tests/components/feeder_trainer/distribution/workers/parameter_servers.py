@@ -162,7 +162,7 @@ def trained(
     with placement.scope():
         model = make()
         steps = placement.steps(model, lambda x: x, **options)
-        steps.build_from(next(feed([1])))
+        steps.build(next(feed([1])))
         saved = capture(model)
         steps.train(feed(sizes), sizes)
         restore(model, saved)
@@ -171,13 +171,13 @@ def trained(
             "weights": model.get_weights(),
             "optimizer": [np.asarray(v) for v in model.optimizer.variables],
             "rows": rows,
-            "metrics": steps.results(),
-            "remark": steps.remark(),
+            "metrics": steps.metrics_result(),
+            "history_note": steps.history_note(),
         }
         model.reset_metrics()
         traces = steps.traces
         steps.evaluate(feed(sizes), sizes)
-        evaluated = steps.results()
+        evaluated = steps.metrics_result()
         set_learning_rate(model, 0.0)
         steps.train(feed([32]), [32])
         return result | {
@@ -231,11 +231,11 @@ def race(_: str, task: ClusterTask) -> dict[str, Any]:
                 refused[key] = str(error)
         counted = counting_model()
         steps = placement.steps(counted, lambda x: x)
-        steps.build_from(next(numbered(1)))
+        steps.build(next(numbered(1)))
         steps.train(numbered(128), [4] * 128)
         model = dense(keras.optimizers.SGD(0.1))
         steps = placement.steps(model, lambda x: x)
-        steps.build_from(next(batches([1])))
+        steps.build(next(batches([1])))
         error = _error_of_bad_label(steps)
         after_error = steps.train(batches([32] * 3), [32] * 3)[:, LOSS]
     learned = trained(placement, lambda: normalized(adam()), [64] * 100)
@@ -303,7 +303,7 @@ def survive(name: str, task: ClusterTask) -> dict[str, Any]:
     with placement.scope():
         model = counting_model()
         steps = placement.steps(model, lambda x: x)
-        steps.build_from(next(numbered(1)))
+        steps.build(next(numbered(1)))
         batches, calls = numbered(64_000), 0
 
         def train() -> None:
@@ -364,7 +364,7 @@ def lose_all(which: str, task: ClusterTask | None) -> tuple[str, str, float]:
         with placement.scope():
             model = counting_model()
             steps = placement.steps(model, lambda x: x)
-            steps.build_from(next(numbered(1)))
+            steps.build(next(numbered(1)))
             batches = numbered(1_000_000)
             steps.train(batches, [4] * 64)
             threading.Timer(0.05, processes[which].kill).start()

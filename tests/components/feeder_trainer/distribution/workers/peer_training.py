@@ -61,12 +61,12 @@ def main(index: int, exchange: str, seed: int, epochs: int, width: int, where: l
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     model.compile(keras.optimizers.SGD(0.1, momentum=0.9), loss, metrics=["accuracy"])
     steps = placement.steps(model, lambda x: x)
-    steps.build_from((images[:1], labels[:1]))
+    steps.build((images[:1], labels[:1]))
     train, test = slice(held_out, None), slice(held_out)
     full, rest = divmod(len(labels) - held_out, BATCH)
     sizes = [BATCH] * full + [rest]
     for epoch in range(epochs):
-        placement.team.agree([epoch])
+        placement.team.broadcast([epoch])
         model.reset_metrics()
         shuffled = np.random.default_rng([seed, epoch]).permutation(len(labels) - held_out)
         iterator = batches(images[train], labels[train], shuffled, sizes)
@@ -75,12 +75,12 @@ def main(index: int, exchange: str, seed: int, epochs: int, width: int, where: l
             steps.train(iterator, sizes[first : first + 8])
         seconds = time.perf_counter() - begin
         steps.synchronize()
-        results = steps.results()
+        results = steps.metrics_result()
         model.reset_metrics()
         tested = batches(images[test], labels[test], np.arange(held_out), [120] * 3)
         steps.evaluate(tested, [120] * 3)
         steps.synchronize()
-        results |= {f"val_{name}": value for name, value in steps.results().items()}
+        results |= {f"val_{name}": value for name, value in steps.metrics_result().items()}
         ms = 1e3 * seconds / len(sizes)
         print(json.dumps({"epoch": epoch, "ms": ms, **results, **steps.staleness}), flush=True)
     placement.close()

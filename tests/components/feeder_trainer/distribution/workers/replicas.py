@@ -139,13 +139,13 @@ def _train(placement: DistributionContext, make: Callable[[], keras.Model]) -> F
         keras.utils.set_random_seed(3)
         model = make()
         steps = placement.steps(model, lambda features: features["x"])
-        steps.build_from(batches[0])
+        steps.build(batches[0])
         spec = tf.nest.map_structure(lambda t: tf.TensorSpec([None, *t.shape[1:]]), batches[0])
         dataset = tf.data.Dataset.from_generator(lambda: iter(batches), output_signature=spec)
         iterator = iter(dataset)
         losses = [steps.train(iterator, [size])[0, 2] for size in SIZES]
         model.optimizer.finalize_variable_values(model.trainable_weights)
-        before, results = capture(model), steps.results()
+        before, results = capture(model), steps.metrics_result()
         for _ in range(3):
             restore(model, capture(model))
         after = capture(model)

@@ -82,7 +82,7 @@ def run_kind(placement: DistributionContext, kind: str) -> dict[str, Any]:
             tf.nest.map_structure(lambda t: t[slice(*placement.share.bounds(len(t)))], batch)
             for batch in batches
         ]
-        steps.build_from(batches[0])
+        steps.build(batches[0])
         spec = tf.nest.map_structure(
             lambda t: tf.TensorSpec([None, *t.shape[1:]], t.dtype), batches[0]
         )
@@ -90,11 +90,11 @@ def run_kind(placement: DistributionContext, kind: str) -> dict[str, Any]:
         iterator, rows = iter(dataset), []
         for sizes in SIZES:
             rows.append(steps.train(iterator, sizes))
-        trained = steps.results()
+        trained = steps.metrics_result()
         before = capture(model)
         restore(model, before)
         again = capture(model)
-        alone_s = steps.alone_s(iter(dataset), SIZES[0])
+        compute_only_step_s = steps.compute_only_step_s(iter(dataset), SIZES[0])
         restore(model, before)
         model.reset_metrics()
         iterator = iter(dataset)
@@ -105,10 +105,10 @@ def run_kind(placement: DistributionContext, kind: str) -> dict[str, Any]:
             "statistics": [keras.ops.convert_to_numpy(v) for v in model.non_trainable_variables],
             "rows": np.concatenate(rows),
             "trained": trained,
-            "evaluated": steps.results(),
+            "evaluated": steps.metrics_result(),
             "exact": all(np.array_equal(before[name], again[name]) for name in before),
-            "agreed": placement.team.agree([1.5, float(placement.share.index)]),
+            "agreed": placement.team.broadcast([1.5, float(placement.share.index)]),
             "traces": steps.traces,
-            "alone_s": alone_s,
+            "compute_only_step_s": compute_only_step_s,
             "replicas": placement.replicas,
         }
