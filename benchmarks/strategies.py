@@ -44,7 +44,7 @@ FIGURES = {
     "accuracy": ".4f",
     "start_s": ".1f",
 }
-QUICK = Schedule.of("0.01:16x2 @2")
+QUICK = Schedule.from_value("0.01:16x2 @2")
 SCHEDULES = {
     "short": SHORT_SCHEDULE,
     "middle": Schedule(FULL_SCHEDULE.phases, steps_per_epoch=40),

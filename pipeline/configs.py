@@ -15,8 +15,8 @@ from tfx_feeder.pipeline.datasets import Dataset
 from tfx_feeder.pipeline.run_plan import REASON, RunPlan
 from tfx_feeder.pipeline.workspace import Workspace
 
-SHORT_SCHEDULE = Schedule.of("0.01:16x3, 0.005:32x2, 0.0025:64x1 @40")
-FULL_SCHEDULE = Schedule.of("0.01:32x10, 0.005:64x10, 0.0025:128x10 @200")
+SHORT_SCHEDULE = Schedule.from_value("0.01:16x3, 0.005:32x2, 0.0025:64x1 @40")
+FULL_SCHEDULE = Schedule.from_value("0.01:32x10, 0.005:64x10, 0.0025:128x10 @200")
 IMAGE = Image(height=32, width=32, channels=3)
 
 

@@ -87,7 +87,7 @@ def _wishes(texts: tuple[str, ...]) -> dict[str, Resources]:
         node, equals, wish = text.partition("=")
         if not equals:
             raise ConfigError("resources", received=text, expected="NODE=cpu:4,memory:8Gi")
-        wishes[node] = Resources.read(wish)
+        wishes[node] = Resources.parse(wish)
     return wishes
 
 

@@ -105,7 +105,7 @@ def policy_options(command: Callable[..., Any]) -> Callable[..., Any]:
                 yield NewSpan(new_spans)
             if drift is not None:
                 yield DataDrift(drift, drift, drift_feature)
-            yield from map(PerformanceDrop.of, performance)
+            yield from map(PerformanceDrop.parse, performance)
             if age is not None:
                 yield ModelAge(parse_duration("age", age))
             if now is not None:
@@ -115,8 +115,8 @@ def policy_options(command: Callable[..., Any]) -> Callable[..., Any]:
             policy = RetrainingPolicy(
                 triggers=tuple(triggers()) or (NewSpan(),),
                 cool_down_s=parse_duration("cool_down", cool_down),
-                budgets=tuple(map(RunBudget.of, budget)),
-                window=Window.of(window),
+                budgets=tuple(map(RunBudget.parse, budget)),
+                window=Window.parse(window),
                 scratch_every=scratch_every,
                 give_up_after=give_up_after,
             )

@@ -50,14 +50,14 @@ class Resources:
             )
 
     @classmethod
-    def read(cls, text: str) -> "Resources":
+    def parse(cls, text: str) -> "Resources":
         """Reads the notation of the command line; an empty text stands for no wish.
 
         Raises:
             ConfigError: It cannot be read.
 
         Example:
-            >>> Resources.read("cpu:4,memory:8Gi,nvidia.com/gpu:1")
+            >>> Resources.parse("cpu:4,memory:8Gi,nvidia.com/gpu:1")
             Resources(cpu='4', memory='8Gi', accelerator='nvidia.com/gpu', count=1)
         """
         asked: dict[str, str] = {}

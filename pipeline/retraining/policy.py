@@ -37,7 +37,7 @@ class RunBudget:
             )
 
     @classmethod
-    def of(cls, text: str) -> "RunBudget":
+    def parse(cls, text: str) -> "RunBudget":
         """Reads ``4/7d``, four runs a week, or ``2h/7d``, two hours of training a week.
 
         Raises:

@@ -167,7 +167,7 @@ class PerformanceDrop:
             )
 
     @classmethod
-    def of(cls, text: str) -> "PerformanceDrop":
+    def parse(cls, text: str) -> "PerformanceDrop":
         """Reads ``accuracy>=0.9``, ``loss<=0.4``, or ``accuracy-0.02`` for a drop.
 
         Raises:

@@ -23,7 +23,7 @@ class Window:
         ConfigError: A value is out of range.
 
     Example:
-        >>> Window.of("rolling:2").earlier([1, 2, 3])
+        >>> Window.parse("rolling:2").earlier([1, 2, 3])
         (SpanWeight(span=2, share=1.0),)
     """
 
@@ -37,7 +37,7 @@ class Window:
             raise ConfigError("window", received=self.decay, expected="above 0 and up to 1")
 
     @classmethod
-    def of(cls, text: str) -> "Window":
+    def parse(cls, text: str) -> "Window":
         """Reads ``latest``, ``all``, ``rolling:3`` or ``weighted:0.5``.
 
         Raises:

@@ -44,7 +44,7 @@ class Rejections:
     counts: Counter[str] = field(default_factory=Counter)
 
     @classmethod
-    def of(cls, options: FeedOptions) -> "Rejections":
+    def from_options(cls, options: FeedOptions) -> "Rejections":
         """Starts a count with the limit that the options set."""
         return cls(options.max_bad_records if options.on_bad_record == "skip" else 0)
 

@@ -65,7 +65,7 @@ def open_feed(
         ConfigError: The options do not fit the features.
         DataError: The files are missing or empty, or hold more bad records than the options allow.
     """
-    rejections = Rejections.of(options)
+    rejections = Rejections.from_options(options)
     resources = contextlib.ExitStack()
     workspace = resources.enter_context(
         tempfile.TemporaryDirectory(prefix="tfx-feeder-", dir=cache_folder(options))

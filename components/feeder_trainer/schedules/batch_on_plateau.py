@@ -70,7 +70,7 @@ class IncreaseBatchOnPlateau(BasePolicy):
     steps_per_epoch: int | None = None
 
     def __post_init__(self) -> None:
-        start = Phase.of(self.start)
+        start = Phase.from_value(self.start)
         check_at_least("max_batch_size", self.max_batch_size, start.batch_size)
         check_at_least("factor", self.factor, 2)
         check_at_least("patience", self.patience, 1)

@@ -93,7 +93,7 @@ class BatchSizeRamp(BasePolicy):
         check_among("optimizer", self.optimizer, EXPONENT_OF_OPTIMIZER)
         check_at_least("factor", self.factor, 2)
         check_steps_per_epoch(self.steps_per_epoch)
-        object.__setattr__(self, "length", Length.of(self.length))
+        object.__setattr__(self, "length", Length.from_value(self.length))
         decay = self.lr_schedule
         if isinstance(decay, Mapping):
             decay = decay_of(decay)

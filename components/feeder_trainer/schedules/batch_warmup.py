@@ -61,13 +61,13 @@ class BatchWarmup(BasePolicy):
     steps_per_epoch: int | None = None
 
     def __post_init__(self) -> None:
-        start = Phase.of(self.start)
+        start = Phase.from_value(self.start)
         check_at_least("end", self.end, start.batch_size + 1)
         check_at_least("factor", self.factor, 2)
         check_among("lr_rule", self.lr_rule, EXPONENT_OF_RULE)
         check_steps_per_epoch(self.steps_per_epoch)
         object.__setattr__(self, "start", start)
-        object.__setattr__(self, "over", Length.of(self.over))
+        object.__setattr__(self, "over", Length.from_value(self.over))
 
     def schedule(self, num_examples: int) -> Schedule:
         """Returns the phases; see ``BasePolicy``."""

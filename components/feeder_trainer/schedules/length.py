@@ -22,7 +22,7 @@ class Length:
         ConfigError: The amount or the unit is out of range.
 
     Example:
-        >>> str(Length.of("2000steps")), str(Length.of(10))
+        >>> str(Length.from_value("2000steps")), str(Length.from_value(10))
         ('2000steps', '10ep')
     """
 
@@ -38,7 +38,7 @@ class Length:
             )
 
     @classmethod
-    def of(cls, value: "Length | int | str") -> "Length":
+    def from_value(cls, value: "Length | int | str") -> "Length":
         """Reads a length: a ``Length``, its text, or a number of epochs.
 
         Raises:

@@ -72,7 +72,7 @@ class GradientNoiseScale(BasePolicy):
     steps_per_epoch: int | None = None
 
     def __post_init__(self) -> None:
-        start = Phase.of(self.start)
+        start = Phase.from_value(self.start)
         check_at_least("min", self.min, 1)
         check_at_least("max", self.max, start.batch_size)
         if self.min > start.batch_size:

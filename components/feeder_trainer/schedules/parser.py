@@ -62,7 +62,7 @@ def parse_schedule(value: Any) -> Schedule | BasePolicy:
         name = str(value["policy"])
         check_among("policy", name, POLICIES)
         return POLICIES[name].from_dict(value)
-    return Schedule.of(value)
+    return Schedule.from_value(value)
 
 
 def serialize_schedule(value: Any) -> str:
@@ -85,11 +85,11 @@ def _read_text(text: str) -> Schedule | BasePolicy:
     if text.startswith(("{", "[")):
         return parse_schedule(_parse(text, "schedule"))
     if not text[:1].isalpha():
-        return Schedule.of(text)
+        return Schedule.from_value(text)
     names = {name: policy.TEXT_OPTIONS for name, policy in POLICIES.items()}
     parsed = parse_policy_text(text, names)
     policy = POLICIES[parsed.name]
-    return policy.from_text(Phase.of(parsed.start), parsed.options, parsed.steps_per_epoch)
+    return policy.from_text(Phase.from_value(parsed.start), parsed.options, parsed.steps_per_epoch)
 
 
 def _load(name: str, path: Path) -> Any:

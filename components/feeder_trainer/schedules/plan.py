@@ -129,7 +129,7 @@ def make_plan(schedule: Schedule | Policy, num_examples: int) -> Plan:
         ConfigError: The schedule does not fit ``num_examples``.
 
     Example:
-        >>> plan = make_plan(Schedule.of("0.01:32x2, 0.005:64x1"), num_examples=1000)
+        >>> plan = make_plan(Schedule.from_value("0.01:32x2, 0.005:64x1"), num_examples=1000)
         >>> [segment.epoch for segment in plan.upcoming()]
         [0, 1]
     """

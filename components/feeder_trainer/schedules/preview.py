@@ -107,7 +107,7 @@ def preview(schedule: Schedule | Policy, num_examples: int, replicas: int = 1) -
         ConfigError: The schedule does not fit ``num_examples`` or ``replicas``.
 
     Example:
-        >>> rows = preview(Schedule.of("0.01:32x10, 0.005:64x10"), num_examples=50_000).rows
+        >>> rows = preview(Schedule.from_value("0.01:32x10, 0.005:64x10"), num_examples=50_000).rows
         >>> [row.steps for row in rows]
         [15630, 7820]
     """

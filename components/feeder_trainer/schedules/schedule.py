@@ -42,10 +42,10 @@ class Phase:
             raise ConfigError("batch_size", received=batch, expected="an integer of 1 or more")
         object.__setattr__(self, "learning_rate", float(rate))
         object.__setattr__(self, "batch_size", int(batch))
-        object.__setattr__(self, "length", Length.of(self.length))
+        object.__setattr__(self, "length", Length.from_value(self.length))
 
     @classmethod
-    def of(cls, value: Any) -> "Phase":
+    def from_value(cls, value: Any) -> "Phase":
         """Reads a phase: a ``Phase``, ``(learning_rate, batch_size, length)``, or a mapping.
 
         Raises:
@@ -136,14 +136,14 @@ class Schedule:
     steps_per_epoch: int | None = None
 
     def __post_init__(self) -> None:
-        phases = tuple(Phase.of(phase) for phase in self.phases)
+        phases = tuple(Phase.from_value(phase) for phase in self.phases)
         if not phases:
             raise ConfigError("schedule", received=[], expected="at least one phase")
         check_steps_per_epoch(self.steps_per_epoch)
         object.__setattr__(self, "phases", phases)
 
     @classmethod
-    def of(cls, value: Any) -> "Schedule":
+    def from_value(cls, value: Any) -> "Schedule":
         """Reads a schedule from whatever notation it comes in.
 
         Args:
@@ -159,7 +159,9 @@ class Schedule:
                 value = _from_json(value)
             else:
                 parsed = parse_schedule_text(value)
-                return cls([Phase.of(phase) for phase in parsed.phases], parsed.steps_per_epoch)
+                return cls(
+                    [Phase.from_value(phase) for phase in parsed.phases], parsed.steps_per_epoch
+                )
         if isinstance(value, Schedule):
             return value
         if isinstance(value, Mapping):
@@ -173,7 +175,7 @@ class Schedule:
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """Returns the schedule as JSON and YAML can hold it; ``Schedule.of`` reads it back."""
+        """Returns the schedule as a JSON and YAML value, which ``from_value`` reads back."""
         phases = [phase.to_dict() for phase in self.phases]
         return {"phases": phases, "steps_per_epoch": self.steps_per_epoch}
 

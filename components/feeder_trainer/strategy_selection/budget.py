@@ -26,7 +26,7 @@ class Budget:
     elapsed_s: float = 0.0
 
     @classmethod
-    def of(cls, strategy: Strategy) -> "Budget":
+    def from_strategy(cls, strategy: Strategy) -> "Budget":
         """Returns what ``Strategy.auto`` was given."""
         limit = strategy.time_to_train
         return cls(

@@ -110,7 +110,7 @@ def select(
     choice = profile_and_select(
         possible(job.strategy),
         segments,
-        Budget.of(job.strategy),
+        Budget.from_strategy(job.strategy),
         measured,
         elapsed,
         drop_remainder=job.context.feed.drop_remainder,

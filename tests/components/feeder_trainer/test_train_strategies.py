@@ -80,7 +80,7 @@ def job(
             fit=FitSpec(
                 code=UserCode(module_file=str(module)),
                 context=ModelContext(digits_spec, feed),
-                schedule=Schedule.of("0.02:33x2, 0.01:64x1"),
+                schedule=Schedule.from_value("0.02:33x2, 0.01:64x1"),
                 strategy=strategy,
                 train_files=digit_files,
                 eval_files=digit_files,
@@ -105,7 +105,7 @@ def rival(digit_files: list[str], digits_spec: dict[str, Any], tmp_path_factory)
     job = FitSpec(
         code=UserCode(module_file=str(folder / "model.py")),
         context=ModelContext(digits_spec, FeedOptions(images={"image": Image(8, 8, 1)})),
-        schedule=Schedule.of("0.01:32x20"),
+        schedule=Schedule.from_value("0.01:32x20"),
         strategy=Strategy.sequential(),
         train_files=digit_files,
         eval_files=[],
@@ -128,7 +128,7 @@ def test_it_trains_gives_up_exports_and_records(
 ) -> None:
     made = job(strategy)
     beside = {
-        "schedule": Schedule.of("0.02:33x2, 0.01:64x12"),
+        "schedule": Schedule.from_value("0.02:33x2, 0.01:64x12"),
         "rival": rival,
         "loop": TrainingOptions(give_up=BaselineEarlyStopping("val_accuracy", "max")),
     }

@@ -25,7 +25,7 @@ def writing(tmp_path, trained_by):
 
     def writing(strategy, *arguments, resources="", **file):
         made = trained_by(strategy, **file).asking(
-            {"Trainer": compiled_pipeline.Resources.read(resources)}, ()
+            {"Trainer": compiled_pipeline.Resources.parse(resources)}, ()
         )
         compiled_pipeline.write(made, tmp_path / "p.json")
         given = ("--ir", str(tmp_path / "p.json"), *POD, *arguments, "-o", str(tmp_path / "c.yaml"))

@@ -95,13 +95,13 @@ def test_resources_that_no_orchestrator_knows_are_refused(wrong):
     ],
 )
 def test_command_line_has_a_notation_for_resources(text, resources):
-    assert Resources.read(text) == resources
+    assert Resources.parse(text) == resources
 
 
 @pytest.mark.parametrize("text", ["4", "cpus:4", "cpu=4", "a/gpu:1,b/gpu:1", "a/gpu:x", "a/gpu:0"])
 def test_other_notations_are_refused(text):
     with pytest.raises(ConfigError, match="resources"):
-        Resources.read(text)
+        Resources.parse(text)
 
 
 @pytest.mark.parametrize(

@@ -38,7 +38,7 @@ def test_no_reason_says_what_each_trigger_saw():
 
 
 def test_the_newest_span_is_trained_on_with_those_of_the_window():
-    plan = decide(NEW, RetrainingPolicy(window=Window.of("rolling:2"))).plan
+    plan = decide(NEW, RetrainingPolicy(window=Window.parse("rolling:2"))).plan
     assert (plan.span, plan.earlier, plan.warm_start) == (3, (SpanWeight(2),), True)
 
 
@@ -86,19 +86,19 @@ def test_budgets_count_what_began_within_the_period(budget, retrains):
         # One that came from the cache has cost nothing.
         training(timedelta(minutes=9), seconds=0, done=False),
     )
-    assert decide(seen, RetrainingPolicy(budgets=(RunBudget.of(budget),))).retrain is retrains
+    assert decide(seen, RetrainingPolicy(budgets=(RunBudget.parse(budget),))).retrain is retrains
 
 
 @pytest.mark.parametrize("text", ["", "3", "0/7d", "3/", "x/7d", "2h/0s"])
 def test_budget_that_cannot_be_read_is_refused(text):
     with pytest.raises(ConfigError, match="budget"):
-        RunBudget.of(text)
+        RunBudget.parse(text)
 
 
 def test_neither_cool_down_nor_budget_holds_back_what_somebody_asked_for():
     seen = with_trainings(training(timedelta(minutes=1)))
     policy = RetrainingPolicy(
-        (OnDemand("labels were mended"),), cool_down_s=3600, budgets=(RunBudget.of("1/1d"),)
+        (OnDemand("labels were mended"),), cool_down_s=3600, budgets=(RunBudget.parse("1/1d"),)
     )
     assert decide(seen, policy).retrain
 
@@ -124,7 +124,7 @@ def test_every_nth_training_starts_from_scratch(every, warm_starts):
 
 def test_a_year_of_weekly_spans_under_a_budget_of_two_runs_in_four_weeks():
     policy = RetrainingPolicy(
-        (NewSpan(),), budgets=(RunBudget.of("2/28d"),), window=Window.of("rolling:4")
+        (NewSpan(),), budgets=(RunBudget.parse("2/28d"),), window=Window.parse("rolling:4")
     )
     seen, trained = Snapshot(NOW), {}
     for hour in range(0, 52 * 7 * 24, 6):

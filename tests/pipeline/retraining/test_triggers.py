@@ -102,18 +102,18 @@ def test_drift_fires_for_the_feature_farthest_beyond_its_threshold(trigger, fire
 )
 def test_performance_fires_when_its_condition_does_not_hold(condition, now, then, fires):
     live = LiveModel(7, NOW, {"accuracy": now}, {"accuracy": then})
-    assert PerformanceDrop.of(condition).judge(Snapshot(NOW, live=live)).fires is fires
+    assert PerformanceDrop.parse(condition).judge(Snapshot(NOW, live=live)).fires is fires
 
 
 @pytest.mark.parametrize("live", [None, LiveModel(7, NOW), LiveModel(7, NOW, {"loss": 1.0})])
 def test_performance_that_is_not_known_is_no_reason(live):
-    assert not PerformanceDrop.of("accuracy>=0.9").judge(Snapshot(NOW, live=live)).fires
+    assert not PerformanceDrop.parse("accuracy>=0.9").judge(Snapshot(NOW, live=live)).fires
 
 
 @pytest.mark.parametrize("condition", ["accuracy", "accuracy=0.9", ">=0.9", "accuracy>=high"])
 def test_condition_that_cannot_be_read_is_refused(condition):
     with pytest.raises(ConfigError, match="performance"):
-        PerformanceDrop.of(condition)
+        PerformanceDrop.parse(condition)
 
 
 def test_age_fires_for_an_old_model_or_none():

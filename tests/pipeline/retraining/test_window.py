@@ -21,11 +21,11 @@ from tfx_feeder.pipeline.run_plan import SpanWeight
     ],
 )
 def test_earlier_spans_are_the_newest_of_those_before(text, spans, earlier):
-    assert Window.of(text).earlier(spans) == tuple(SpanWeight(*part) for part in earlier)
+    assert Window.parse(text).earlier(spans) == tuple(SpanWeight(*part) for part in earlier)
 
 
 def test_spans_of_which_almost_nothing_is_left_are_not_read():
-    earlier = Window.of("weighted:0.5").earlier(range(1, 100))
+    earlier = Window.parse("weighted:0.5").earlier(range(1, 100))
     assert [part.span for part in earlier] == [95, 96, 97, 98]
 
 
@@ -34,4 +34,4 @@ def test_spans_of_which_almost_nothing_is_left_are_not_read():
 )
 def test_what_is_no_window_is_refused(text):
     with pytest.raises(ConfigError, match="window"):
-        Window.of(text)
+        Window.parse(text)

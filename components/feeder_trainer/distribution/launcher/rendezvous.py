@@ -67,7 +67,7 @@ def run_chief(
         )
     path = rendezvous_path(os.environ.get(RENDEZVOUS_VARIABLE))
     path.parent.mkdir(parents=True, exist_ok=True)
-    call = worker.WorkItem.of(function, argument, more=more)
+    call = worker.WorkItem.from_function(function, argument, more=more)
     worker.write(path, call)
     try:
         result = run_alone(call, task, log_dir=log_dir)

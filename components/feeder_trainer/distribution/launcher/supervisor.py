@@ -90,7 +90,7 @@ def launch_processes(
         FeederError: One that the function raised; or a process failed in another way, or too
             often, and the message holds the end of its log.
     """
-    call = worker.WorkItem.of(function, argument)
+    call = worker.WorkItem.from_function(function, argument)
     losses: list[str] = []
     collisions = 0
     while True:

@@ -54,7 +54,9 @@ class WorkItem:
     more: bool = False
 
     @classmethod
-    def of(cls, function: Callable[..., Any], argument: Any, *, more: bool = False) -> "WorkItem":
+    def from_function(
+        cls, function: Callable[..., Any], argument: Any, *, more: bool = False
+    ) -> "WorkItem":
         """Names a function that can be imported."""
         name = f"{function.__module__}:{function.__qualname__}"
         return cls(name, pickle.dumps(argument), uuid.uuid4().hex, more)

@@ -13,13 +13,13 @@ lengths = st.builds(Length, st.integers(1, 10**12), st.sampled_from(["ep", "step
 
 @given(lengths)
 def test_text_round_trip_is_exact(length: Length) -> None:
-    assert Length.of(str(length)) == length
-    assert Length.of(length) is length
+    assert Length.from_value(str(length)) == length
+    assert Length.from_value(length) is length
 
 
 @given(st.integers(1, 10**12))
 def test_a_bare_number_counts_epochs(amount: int) -> None:
-    assert Length.of(amount) == Length.of(str(amount)) == Length(amount, "ep")
+    assert Length.from_value(amount) == Length.from_value(str(amount)) == Length(amount, "ep")
 
 
 @given(lengths, st.integers(1, 512), st.integers(1, 10**6))
@@ -36,7 +36,7 @@ def test_examples_of_each_unit(length: Length, batch_size: int, epoch_examples: 
 )
 def test_what_is_no_length_is_refused(value: object) -> None:
     with pytest.raises(ConfigError, match=r"^length: expected") as caught:
-        Length.of(value)  # type: ignore[arg-type]
+        Length.from_value(value)  # type: ignore[arg-type]
 
     assert "Received: " in str(caught.value)
 

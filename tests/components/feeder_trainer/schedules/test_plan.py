@@ -17,7 +17,7 @@ from tfx_feeder.components.feeder_trainer.schedules.plan import (
 from tfx_feeder.components.feeder_trainer.schedules.schedule import EpochSpec, Schedule
 
 NUM_EXAMPLES = 100
-SCHEDULE = Schedule.of("0.01:32x2, 0.005:64x150ex, 0.0025:100x1")
+SCHEDULE = Schedule.from_value("0.01:32x2, 0.005:64x150ex, 0.0025:100x1")
 
 
 def run(plan: Plan) -> list[tuple[EpochSpec, list[str]]]:

@@ -34,10 +34,10 @@ schedules = st.builds(
 def test_every_notation_round_trips_exactly(schedule: Schedule) -> None:
     tuples = [(p.learning_rate, p.batch_size, str(p.length)) for p in schedule.phases]
 
-    assert Schedule.of(schedule) is schedule
-    assert Schedule.of(str(schedule)) == schedule
-    assert Schedule.of(schedule.to_dict()) == schedule
-    assert Schedule.of(json.dumps(schedule.to_dict())) == schedule
+    assert Schedule.from_value(schedule) is schedule
+    assert Schedule.from_value(str(schedule)) == schedule
+    assert Schedule.from_value(schedule.to_dict()) == schedule
+    assert Schedule.from_value(json.dumps(schedule.to_dict())) == schedule
     assert Schedule(tuples, schedule.steps_per_epoch) == schedule
 
 
@@ -71,7 +71,7 @@ def test_segments_are_as_long_as_their_phase_says(schedule: Schedule) -> None:
 
 
 def test_the_reference_schedule() -> None:
-    schedule = Schedule.of("0.01:32x10, 0.005:64x10, 0.0025:128x10 @200")
+    schedule = Schedule.from_value("0.01:32x10, 0.005:64x10, 0.0025:128x10 @200")
 
     segments = list(schedule.segments(num_examples=50_000))
 
@@ -118,7 +118,7 @@ def test_without_steps_per_epoch_the_last_batch_is_partial() -> None:
 )
 def test_a_bad_schedule_names_its_argument(value: Any, argument: str) -> None:
     with pytest.raises(ConfigError) as caught:
-        Schedule.of(value)
+        Schedule.from_value(value)
 
     assert caught.value.argument == argument
     assert caught.value.expected
@@ -126,7 +126,7 @@ def test_a_bad_schedule_names_its_argument(value: Any, argument: str) -> None:
 
 
 def test_a_batch_larger_than_the_data_is_refused_with_its_phase() -> None:
-    schedule = Schedule.of("0.1:32x1, 0.05:128x1")
+    schedule = Schedule.from_value("0.1:32x1, 0.05:128x1")
 
     with pytest.raises(ConfigError, match=r"phase 2 \(0.05:128x1ep\).*at most the 100 examples"):
         list(schedule.segments(num_examples=100))
@@ -134,7 +134,7 @@ def test_a_batch_larger_than_the_data_is_refused_with_its_phase() -> None:
 
 def test_a_batch_smaller_than_the_replicas_is_refused() -> None:
     with pytest.raises(ConfigError, match="at least one example for each of 4 replicas"):
-        Schedule.of("0.1:2x1").validate(num_examples=100, replicas=4)
+        Schedule.from_value("0.1:2x1").validate(num_examples=100, replicas=4)
 
 
 def test_a_schedule_cannot_be_changed() -> None:

@@ -41,7 +41,7 @@ def of_one_batch(size: int):
 
 
 def test_the_sum_of_steps_start_and_validation() -> None:
-    segments = list(Schedule.of("0.01:32x2, 0.005:128x1 @10").segments(10_000))
+    segments = list(Schedule.from_value("0.01:32x2, 0.005:128x1 @10").segments(10_000))
 
     prediction = predict(PROBE, segments)
 
@@ -53,7 +53,7 @@ def test_the_sum_of_steps_start_and_validation() -> None:
 
 
 def test_the_feed_is_opened_for_every_phase() -> None:
-    segments = list(Schedule.of("0.01:32x2, 0.005:128x1 @10").segments(10_000))
+    segments = list(Schedule.from_value("0.01:32x2, 0.005:128x1 @10").segments(10_000))
 
     more = predict(dataclasses.replace(PROBE, open_s=0.25), segments).seconds
 
@@ -79,7 +79,9 @@ def test_beyond_what_was_probed_the_fixed_cost_is_unknown(
 
 
 def test_a_partial_batch_is_a_step_of_its_size_or_left_out() -> None:
-    segments = list(Schedule.of("0.01:32x1").segments(num_examples=112))  # 3 batches and a half
+    segments = list(
+        Schedule.from_value("0.01:32x1").segments(num_examples=112)
+    )  # 3.5 batches
 
     whole = predict(PROBE, segments, drop_remainder=True)
 

@@ -23,7 +23,7 @@ from tfx_feeder.components.feeder_trainer.strategy_selection.decision import (
 )
 
 HOUR = 3600.0
-SEGMENTS = list(Schedule.of("0.01:32x100 @1000").segments(num_examples=50_000))
+SEGMENTS = list(Schedule.from_value("0.01:32x100 @1000").segments(num_examples=50_000))
 
 # 100,000 steps. Values as measured on machines: two devices give 1.6 times the speed of one.
 PROBES = {
@@ -218,8 +218,8 @@ def test_the_record_holds_everything() -> None:
 def test_the_requirement_is_that_of_the_strategy() -> None:
     strategy = Strategy.auto("1h30m", max_cost=7.0, device_cost_per_hour={"GPU": 2.0})
 
-    assert Budget.of(strategy) == Budget(5400.0, 7.0, {"GPU": 2.0})
-    assert Budget.of(Strategy.auto()).left_s == float("inf")
+    assert Budget.from_strategy(strategy) == Budget(5400.0, 7.0, {"GPU": 2.0})
+    assert Budget.from_strategy(Strategy.auto()).left_s == float("inf")
 
 
 def test_prices_are_by_kind_or_by_strategy() -> None:

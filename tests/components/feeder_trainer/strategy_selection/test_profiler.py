@@ -177,8 +177,8 @@ def test_a_batch_that_does_not_fit_is_probed_in_micro_batches(model, monkeypatch
 
 
 def test_a_long_schedule_is_probed_for_longer_but_within_its_share(model, monkeypatch) -> None:
-    short = list(Schedule.of("0.01:10x1 @20").segments(100))
-    long = list(Schedule.of("0.01:10x200 @100").segments(100))
+    short = list(Schedule.from_value("0.01:10x1 @20").segments(100))
+    long = list(Schedule.from_value("0.01:10x200 @100").segments(100))
 
     first = probe_schedule(ScriptedSteps(model, monkeypatch), ArrayFeed(), short)
     steps = ScriptedSteps(model, monkeypatch)

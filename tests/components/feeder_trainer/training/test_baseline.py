@@ -85,7 +85,7 @@ class Trainings:
         options = {
             "code": UserCode(module_file=str(self._root / "model.py")),
             "context": ModelContext(self._spec, feed, custom_config=config or {}),
-            "schedule": Schedule.of(schedule),
+            "schedule": Schedule.from_value(schedule),
             "strategy": Strategy.sequential(),
             "train_files": self._files,
             "eval_files": self._files,

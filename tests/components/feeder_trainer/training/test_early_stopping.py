@@ -25,7 +25,7 @@ THREE_PHASES = "0.01:10x4, 0.005:10x8, 0.001:10x8"
 
 
 def epochs(schedule: str) -> list[EpochSpec]:
-    ahead = make_plan(Schedule.of(schedule), num_examples=100).ahead()
+    ahead = make_plan(Schedule.from_value(schedule), num_examples=100).ahead()
     assert ahead is not None
     return ahead
 

@@ -54,7 +54,7 @@ def train(digit_files: list[str], digits_spec: dict) -> Callable[..., Run]:
         steps = kind(model, feature_adapter(model, ["image"]))
         steps.build(next(iter(feed.batches([range(1)], 1))))
         recorder = Recorder()
-        plan = make_plan(Schedule.of(schedule), feed.num_examples)
+        plan = make_plan(Schedule.from_value(schedule), feed.num_examples)
         TrainingLoop(steps, feed, plan, recorder, probe=False, **arguments).run()
         return steps, recorder.finish(
             schedule={}, strategy="", feed={}, num_examples=N, code_fingerprint=""

@@ -56,7 +56,7 @@ def train(digit_files: list[str], digits_spec: dict) -> Callable:
         steps = CompiledSteps(model, feature_adapter(model, ["image"]), **arguments)
         steps.build(next(iter(feed.batches([range(1)], 1))))
         recorder = Recorder()
-        plan = make_plan(Schedule.of("0.1:64x2, 0.05:80x1"), feed.num_examples)
+        plan = make_plan(Schedule.from_value("0.1:64x2, 0.05:80x1"), feed.num_examples)
         TrainingLoop(steps, feed, plan, recorder, probe=False).run()
         return model.get_weights(), recorder
 

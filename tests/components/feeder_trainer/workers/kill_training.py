@@ -97,7 +97,7 @@ def run(
             fit=FitSpec(
                 code=UserCode(module_file=__file__),
                 context=ModelContext(SPEC, feed),
-                schedule=Schedule.of(schedule),
+                schedule=Schedule.from_value(schedule),
                 strategy=Strategy(),
                 train_files=data,
                 eval_files=data if rival else [],

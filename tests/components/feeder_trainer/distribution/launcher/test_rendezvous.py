@@ -153,7 +153,7 @@ def test_a_bug_of_a_member_is_its_error(start: Start, path: Path, tmp_path: Path
 
 def test_a_call_is_not_tried_twice(path: Path, tmp_path: Path) -> None:
     _, other = places(ProcessTopology("team", 2))
-    call = worker.WorkItem.of(jobs.fail, "")
+    call = worker.WorkItem.from_function(jobs.fail, "")
     worker.write(path, call)
     with pytest.raises(ProcessError, match="no such thing"):
         run_worker(other, path, timeout_s=30, log_dir=tmp_path)
@@ -164,7 +164,7 @@ def test_a_call_is_not_tried_twice(path: Path, tmp_path: Path) -> None:
 
 def test_a_chief_that_cannot_be_reached_is_named(path: Path, tmp_path: Path) -> None:
     _, other = places(ProcessTopology("team", 2))
-    worker.write(path, worker.WorkItem.of(jobs.stay, str(tmp_path)))
+    worker.write(path, worker.WorkItem.from_function(jobs.stay, str(tmp_path)))
 
     with pytest.raises(FeederError, match=f"not been reached at {other.members[0]}"):
         run_worker(other, path, timeout_s=1, log_dir=tmp_path)

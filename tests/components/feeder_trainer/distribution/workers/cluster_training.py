@@ -125,7 +125,7 @@ def job(folder: Path, strategy: Strategy) -> TrainSpec:
         fit=FitSpec(
             code=UserCode(module_file=str(code)),
             context=ModelContext(SPEC, FeedOptions(eval_splits=(), seed=7)),
-            schedule=Schedule.of(SCHEDULE),
+            schedule=Schedule.from_value(SCHEDULE),
             strategy=strategy,
             train_files=[str(folder / "data")],
             eval_files=[],
