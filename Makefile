@@ -9,7 +9,7 @@ COMPILE := $(BIN)/uv pip compile --quiet --python-version 3.10 --generate-hashes
 UNTYPED := '^ *(from|import) (tfx|tensorflow[a-z_]*|keras|ml_metadata|apache_beam)([. ]|$$)'
 TYPED := 'common/*.py' 'components/*.py' 'pipeline/*.py' 'schemas/*.py' 'scripts/*.py' '*_runner.py'
 
-.PHONY: help setup run test test-fast lint format types lock clean
+.PHONY: help setup run test test-fast lint format types docs lock clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -35,11 +35,16 @@ format: setup ## Mend style
 types: setup ## Check the types of the plain modules
 	@$(BIN)/pyright $$(git grep -L -E $(UNTYPED) -- $(TYPED))
 
-lock: ## Resolve the locks of both TFX lines anew
+docs: setup ## Build the documentation as a site, in site/
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/uv run --quiet --isolated --no-project --python $(BIN)/python \
+		--with-requirements requirements/docs.txt mkdocs build --quiet --strict $(ARGS)
+
+lock: ## Resolve the locks of both TFX lines and of the documentation anew
 	$(COMPILE) --python-platform x86_64-unknown-linux-gnu \
 		-o requirements/tfx-1.16.txt requirements/tfx-1.16.in
 	$(COMPILE) --universal -o requirements/tfx-1.21.txt requirements/tfx-1.21.in
+	$(COMPILE) --universal -o requirements/docs.txt requirements/docs.in
 
 clean: ## Remove what was built, cached or installed (not the runs)
-	rm -rf .venv build dist .pytest_cache .ruff_cache .hypothesis *.egg-info
+	rm -rf .venv build dist site .pytest_cache .ruff_cache .hypothesis *.egg-info
 	find . -name __pycache__ -not -path './runs/*' -prune -exec rm -rf {} +
