@@ -10,6 +10,7 @@ import functools
 from collections.abc import Sequence
 from typing import Any
 
+import keras
 import tensorflow as tf
 
 from tfx_feeder.components.feeder_trainer.distribution.cluster import ClusterTask
@@ -19,6 +20,11 @@ from tfx_feeder.components.feeder_trainer.distribution.devices import open_devic
 from tfx_feeder.components.feeder_trainer.distribution.options import Strategy
 from tfx_feeder.components.feeder_trainer.feed.sharding import Shard
 from tfx_feeder.components.feeder_trainer.training.gradient_accumulation import squared_norm
+from tfx_feeder.components.feeder_trainer.training.train_step import (
+    DEFAULT_STEP_OPTIONS,
+    Adapter,
+    StepOptions,
+)
 
 
 def open_context(strategy: Strategy, task: ClusterTask | None) -> DistributionContext:
@@ -39,13 +45,18 @@ class CentralStorageSteps(DataParallelSteps):
 
     Args:
         devices: Their names.
-        *args: Those of ``CompiledSteps``.
-        **options: Those of ``CompiledSteps``.
+        model: See ``CompiledSteps``, also for the other arguments.
     """
 
-    def __init__(self, devices: Sequence[str], *args: Any, **options: Any) -> None:
+    def __init__(
+        self,
+        devices: Sequence[str],
+        model: keras.Model,
+        adapt: Adapter,
+        options: StepOptions = DEFAULT_STEP_OPTIONS,
+    ) -> None:
         self._devices = devices
-        super().__init__("central_storage", len(devices), Shard(), *args, **options)
+        super().__init__("central_storage", len(devices), Shard(), model, adapt, options)
 
     def _train_batch(self, batch: tuple, size: tf.Tensor) -> tf.Tensor:
         towers = []

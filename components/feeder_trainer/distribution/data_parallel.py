@@ -13,7 +13,12 @@ from tfx_feeder.components.feeder_trainer.training.gradient_accumulation import 
     accumulate,
     squared_norm,
 )
-from tfx_feeder.components.feeder_trainer.training.train_step import CompiledSteps
+from tfx_feeder.components.feeder_trainer.training.train_step import (
+    DEFAULT_STEP_OPTIONS,
+    Adapter,
+    CompiledSteps,
+    StepOptions,
+)
 
 _MEANS = ("sum_over_batch_size", "mean")
 """Reductions of losses that are means over examples."""
@@ -30,8 +35,7 @@ class DataParallelSteps(CompiledSteps):
         strategy: Name, for errors.
         replicas: Parts of a global batch.
         share: Part of the global batch that this process gets; it holds several replicas' parts.
-        *args: Those of ``CompiledSteps``.
-        **options: Those of ``CompiledSteps``.
+        model: See ``CompiledSteps``, also for the other arguments.
 
     Raises:
         ConfigError: The model has a step of its own, which knows nothing of parts, or a loss that
@@ -39,13 +43,19 @@ class DataParallelSteps(CompiledSteps):
     """
 
     def __init__(
-        self, strategy: str, replicas: int, share: Shard, *args: Any, **options: Any
+        self,
+        strategy: str,
+        replicas: int,
+        share: Shard,
+        model: keras.Model,
+        adapt: Adapter,
+        options: StepOptions = DEFAULT_STEP_OPTIONS,
     ) -> None:
         self.replicas = replicas
         self._share = share
         # Replicas are traced in threads of their own, and take turns.
         self._part = threading.local()
-        super().__init__(*args, **options)
+        super().__init__(model, adapt, options)
         if self._own_train_step or self._own_test_step:
             raise ConfigError(
                 "strategy",

@@ -39,6 +39,7 @@ from tfx_feeder.components.feeder_trainer.training.eta import EtaTracker
 from tfx_feeder.components.feeder_trainer.training.loop import TrainingLoop
 from tfx_feeder.components.feeder_trainer.training.options import TrainingOptions
 from tfx_feeder.components.feeder_trainer.training.recorder import Recorder
+from tfx_feeder.components.feeder_trainer.training.train_step import StepOptions
 from tfx_feeder.schemas.training_history import History, StrategyRecord
 
 
@@ -174,10 +175,12 @@ def open_fit_context(job: FitSpec, placement: DistributionContext) -> Any:
         steps = placement.steps(
             model.keras_model,
             model.adapt,
-            class_weight=job.loop.class_weight,
-            max_micro_batch_size=job.loop.max_micro_batch_size,
-            noise_scale=plan.wants_noise_scale,
-            deterministic=job.loop.deterministic,
+            StepOptions(
+                class_weight=job.loop.class_weight,
+                max_micro_batch_size=job.loop.max_micro_batch_size,
+                noise_scale=plan.wants_noise_scale,
+                deterministic=job.loop.deterministic,
+            ),
         )
         # The first example as any member of a team would see it alone.
         element = next(iter(feed.batches([range(placement.share.count)], placement.share.count)))

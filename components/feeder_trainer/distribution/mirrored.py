@@ -24,7 +24,14 @@ from tfx_feeder.components.feeder_trainer.distribution.options import Strategy
 from tfx_feeder.components.feeder_trainer.feed.sharding import Shard
 from tfx_feeder.components.feeder_trainer.training.gradient_accumulation import squared_norm
 from tfx_feeder.components.feeder_trainer.training.process_group import SingleProcess
-from tfx_feeder.components.feeder_trainer.training.train_step import LOSS, pack, unpack
+from tfx_feeder.components.feeder_trainer.training.train_step import (
+    DEFAULT_STEP_OPTIONS,
+    LOSS,
+    Adapter,
+    StepOptions,
+    pack,
+    unpack,
+)
 
 _TIMEOUT_S = 300.0
 """Longest silence in an exchange; a member may trace its graph while the others wait."""
@@ -92,8 +99,7 @@ class MirroredSteps(DataParallelSteps):
         name: Of the strategy, for errors.
         team: The workers.
         share: Part of the global batch that this worker gets.
-        *args: Those of ``CompiledSteps``.
-        **options: Those of ``CompiledSteps``.
+        model: See ``CompiledSteps``, also for the other arguments.
     """
 
     def __init__(
@@ -102,13 +108,15 @@ class MirroredSteps(DataParallelSteps):
         name: str,
         team: SingleProcess | CollectiveGroup,
         share: Shard,
-        *args: Any,
-        **options: Any,
+        model: keras.Model,
+        adapt: Adapter,
+        options: StepOptions = DEFAULT_STEP_OPTIONS,
     ) -> None:
         self._distribution = distribution
         self._team = team
         self._alone: Any = None
-        super().__init__(name, distribution.num_replicas_in_sync, share, *args, **options)
+        replicas = distribution.num_replicas_in_sync
+        super().__init__(name, replicas, share, model, adapt, options)
         optimizer = innermost(self.model.optimizer)
         _check_optimizer(name, optimizer)
         _leave_losses_whole()

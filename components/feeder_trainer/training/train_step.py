@@ -3,6 +3,7 @@
 import inspect
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import keras
@@ -23,6 +24,29 @@ COLUMNS = MICRO_BATCH_SIZE + 1
 """How many there are."""
 
 
+@dataclass(frozen=True, slots=True)
+class StepOptions:
+    """Options of the compiled steps.
+
+    Args:
+        class_weight: Weight of each class in the training loss, by its integer label.
+        max_micro_batch_size: Maximum number of examples in one forward pass; ``None``: the whole
+            batch.
+        noise_scale: If True, split every batch in two at least and return the squared norms from
+            which the gradient noise scale is estimated.
+        deterministic: If True, run deterministic operations only and do not read the clock in the
+            graph.
+    """
+
+    class_weight: Mapping[int, float] | None = None
+    max_micro_batch_size: int | None = None
+    noise_scale: bool = False
+    deterministic: bool = False
+
+
+DEFAULT_STEP_OPTIONS = StepOptions()
+
+
 class CompiledSteps:
     """Runs steps of a compiled Keras model without a host round trip between them.
 
@@ -32,11 +56,7 @@ class CompiledSteps:
     Args:
         model: Compiled; built by ``build``.
         adapt: Turns a dict of features into what the model is called with.
-        class_weight: Weight of each class in the training loss, by its integer label.
-        max_micro_batch_size: Examples that go through the model at once; ``None``: the whole batch.
-        noise_scale: Cut every batch in two at least and return the squared norms from which the
-            gradient noise scale is estimated.
-        deterministic: TensorFlow runs deterministic operations only; reading the clock is none.
+        options: Options of the steps.
 
     Raises:
         ConfigError: Micro-batches are asked for, but the model brings its own ``train_step``.
@@ -50,26 +70,22 @@ class CompiledSteps:
         self,
         model: keras.Model,
         adapt: Adapter,
-        *,
-        class_weight: Mapping[int, float] | None = None,
-        max_micro_batch_size: int | None = None,
-        noise_scale: bool = False,
-        deterministic: bool = False,
+        options: StepOptions = DEFAULT_STEP_OPTIONS,
     ) -> None:
         self.model = model
         self.traces = 0
-        self.max_micro_batch_size = max_micro_batch_size
+        self.max_micro_batch_size = options.max_micro_batch_size
         self._adapt = adapt
-        self._class_weight = _weight_table(class_weight)
-        self._noise_scale = noise_scale
-        self._deterministic = deterministic
+        self._class_weight = _weight_table(options.class_weight)
+        self._noise_scale = options.noise_scale
+        self._deterministic = options.deterministic
         self._own_train_step = _overrides(model, "train_step")
         self._own_test_step = _overrides(model, "test_step")
         self._loss_takes_training = "training" in inspect.signature(model.compute_loss).parameters
-        if self._own_train_step and (max_micro_batch_size or noise_scale):
+        if self._own_train_step and (options.max_micro_batch_size or options.noise_scale):
             raise ConfigError(
-                "max_micro_batch_size" if max_micro_batch_size else "schedule",
-                received=max_micro_batch_size or "noise_scale",
+                "max_micro_batch_size" if options.max_micro_batch_size else "schedule",
+                received=options.max_micro_batch_size or "noise_scale",
                 expected="none of it for a model with a train_step of its own",
                 fix="Such a step takes the whole batch; override compute_loss instead.",
             )

@@ -8,7 +8,12 @@ import tensorflow as tf
 
 from tfx_feeder.common.errors import ConfigError
 from tfx_feeder.components.feeder_trainer.distribution.parameter_server.workers import WorkerPool
-from tfx_feeder.components.feeder_trainer.training.train_step import CompiledSteps
+from tfx_feeder.components.feeder_trainer.training.train_step import (
+    DEFAULT_STEP_OPTIONS,
+    Adapter,
+    CompiledSteps,
+    StepOptions,
+)
 
 
 class StepOutput(NamedTuple):
@@ -47,13 +52,13 @@ class ParameterServerSteps(CompiledSteps):
         strategy: tf.distribute.Strategy,
         workers: WorkerPool,
         model: keras.Model,
-        *args: Any,
-        **options: Any,
+        adapt: Adapter,
+        options: StepOptions = DEFAULT_STEP_OPTIONS,
     ) -> None:
         self._name = name
         self._strategy = strategy
         self._workers = workers
-        super().__init__(model, *args, **options)
+        super().__init__(model, adapt, options)
         for method, is_own in (
             ("train_step", self._own_train_step),
             ("test_step", self._own_test_step),

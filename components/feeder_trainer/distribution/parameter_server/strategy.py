@@ -45,11 +45,14 @@ from tfx_feeder.components.feeder_trainer.feed.sharding import Shard
 from tfx_feeder.components.feeder_trainer.training.train_step import (
     BATCH_SQ_NORM,
     COLUMNS,
+    DEFAULT_STEP_OPTIONS,
     LOSS,
     MICRO_BATCH_SIZE,
     MICRO_SQ_NORM,
     STEP_S,
     WAIT_S,
+    Adapter,
+    StepOptions,
 )
 
 _STEPS_OF_WORKER = 4
@@ -128,16 +131,24 @@ class AsynchronousSteps(ParameterServerSteps):
             another can do.
     """
 
-    def __init__(self, name: str, strategy: Any, workers: WorkerPool, *args: Any, **options: Any):
+    def __init__(
+        self,
+        name: str,
+        strategy: tf.distribute.Strategy,
+        workers: WorkerPool,
+        model: keras.Model,
+        adapt: Adapter,
+        options: StepOptions = DEFAULT_STEP_OPTIONS,
+    ) -> None:
         self._steps = self._stale_sum = self._stale_max = 0
         self.min_steps_per_call = _STEPS_OF_WORKER * workers.count
         with strategy.scope():
             self._applied = tf.Variable(tf.zeros([], tf.int64), trainable=False)
-        super().__init__(name, strategy, workers, *args, **options)
-        optimizer = self.model.optimizer
+        super().__init__(name, strategy, workers, model, adapt, options)
+        optimizer = model.optimizer
         refused = {
-            "a schedule that follows the noise scale": options.get("noise_scale"),
-            "max_micro_batch_size": self.max_micro_batch_size,
+            "a schedule that follows the noise scale": options.noise_scale,
+            "max_micro_batch_size": options.max_micro_batch_size,
             "mixed_float16, whose loss scale changes from step to step": isinstance(
                 optimizer, keras.optimizers.LossScaleOptimizer
             ),
@@ -246,9 +257,17 @@ class SynchronousSteps(ParameterServerSteps):
         ConfigError: The model has a loss that is no mean over examples.
     """
 
-    def __init__(self, name: str, strategy: Any, workers: WorkerPool, *args: Any, **options: Any):
+    def __init__(
+        self,
+        name: str,
+        strategy: tf.distribute.Strategy,
+        workers: WorkerPool,
+        model: keras.Model,
+        adapt: Adapter,
+        options: StepOptions = DEFAULT_STEP_OPTIONS,
+    ) -> None:
         self.replicas = workers.count
-        super().__init__(name, strategy, workers, *args, **options)
+        super().__init__(name, strategy, workers, model, adapt, options)
         check_losses(name, self.model)
 
     def train(self, iterator: Any, sizes: Sequence[int]) -> np.ndarray:

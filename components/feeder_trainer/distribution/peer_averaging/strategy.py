@@ -35,7 +35,14 @@ from tfx_feeder.components.feeder_trainer.distribution.peer_averaging.group impo
 )
 from tfx_feeder.components.feeder_trainer.distribution.peer_averaging.node import PeerNode
 from tfx_feeder.components.feeder_trainer.feed.sharding import Shard
-from tfx_feeder.components.feeder_trainer.training.train_step import COLUMNS, STEP_S, CompiledSteps
+from tfx_feeder.components.feeder_trainer.training.train_step import (
+    COLUMNS,
+    DEFAULT_STEP_OPTIONS,
+    STEP_S,
+    Adapter,
+    CompiledSteps,
+    StepOptions,
+)
 
 EXCHANGE_SHARE = 0.2
 """Largest part of the time that averaging may take; short steps are run several at once for it."""
@@ -124,10 +131,10 @@ class GossipSteps(CompiledSteps):
         exchange: Exchange,
         share: Shard,
         model: keras.Model,
-        *args: Any,
-        **options: Any,
+        adapt: Adapter,
+        options: StepOptions = DEFAULT_STEP_OPTIONS,
     ) -> None:
-        if options.get("noise_scale"):
+        if options.noise_scale:
             raise ConfigError(
                 "strategy",
                 received="peer_averaging",
@@ -142,7 +149,7 @@ class GossipSteps(CompiledSteps):
         self._moved = False
         self._step_s: deque[float] = deque(maxlen=_REMEMBERED)
         self._exchange_s: deque[float] = deque(maxlen=_REMEMBERED)
-        super().__init__(model, *args, **options)
+        super().__init__(model, adapt, options)
 
     @property
     def staleness(self) -> dict[str, float]:

@@ -1,6 +1,7 @@
 """A batch that does not fit is cut, and the training comes out as if it had fitted."""
 
 from collections.abc import Callable
+from typing import Any
 
 import keras
 import numpy as np
@@ -16,7 +17,7 @@ from tfx_feeder.components.feeder_trainer.schedules.plan import make_plan
 from tfx_feeder.components.feeder_trainer.schedules.schedule import Schedule
 from tfx_feeder.components.feeder_trainer.training.loop import TrainingLoop
 from tfx_feeder.components.feeder_trainer.training.recorder import Recorder
-from tfx_feeder.components.feeder_trainer.training.train_step import CompiledSteps
+from tfx_feeder.components.feeder_trainer.training.train_step import CompiledSteps, StepOptions
 
 
 class NeedsMemory(keras.layers.Layer):
@@ -42,18 +43,18 @@ class NeedsMemory(keras.layers.Layer):
 
 @pytest.fixture
 def train(digit_files: list[str], digits_spec: dict) -> Callable:
-    options = FeedOptions(images={"image": Image(8, 8, 1)})
-    parser = ExampleParser(digits_spec, options, ["image"])
-    feed = open_feed(digit_files, parser, options, shuffle=True)
+    feed_options = FeedOptions(images={"image": Image(8, 8, 1)})
+    parser = ExampleParser(digits_spec, feed_options, ["image"])
+    feed = open_feed(digit_files, parser, feed_options, shuffle=True)
 
-    def run(limit: int, **arguments):
+    def run(limit: int, **options: Any):
         keras.utils.set_random_seed(0)
         layers = [keras.layers.Rescaling(1 / 255), NeedsMemory(limit), keras.layers.Flatten()]
         model = keras.Sequential([keras.Input((8, 8, 1), dtype="uint8"), *layers])
         model.add(keras.layers.Dense(10))
         loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
         model.compile(keras.optimizers.SGD(0.1, momentum=0.9), loss, metrics=["accuracy"])
-        steps = CompiledSteps(model, feature_adapter(model, ["image"]), **arguments)
+        steps = CompiledSteps(model, feature_adapter(model, ["image"]), StepOptions(**options))
         steps.build(next(iter(feed.batches([range(1)], 1))))
         recorder = Recorder()
         plan = make_plan(Schedule.from_value("0.1:64x2, 0.05:80x1"), feed.num_examples)
@@ -99,4 +100,4 @@ def test_micro_batches_need_a_step_that_can_be_cut() -> None:
     model = Own([keras.Input((2,)), keras.layers.Dense(1)])
     model.compile(loss="mse")
     with pytest.raises(ConfigError, match="max_micro_batch_size"):
-        CompiledSteps(model, dict, max_micro_batch_size=8)
+        CompiledSteps(model, dict, StepOptions(max_micro_batch_size=8))

@@ -18,7 +18,7 @@ from tfx_feeder.components.feeder_trainer.schedules.plan import make_plan
 from tfx_feeder.components.feeder_trainer.schedules.schedule import Schedule
 from tfx_feeder.components.feeder_trainer.training.loop import TrainingLoop
 from tfx_feeder.components.feeder_trainer.training.recorder import Recorder
-from tfx_feeder.components.feeder_trainer.training.train_step import CompiledSteps
+from tfx_feeder.components.feeder_trainer.training.train_step import CompiledSteps, StepOptions
 
 RATE, BATCH, EPOCHS, EVAL_BATCH = 0.01, 32, 3, 64
 OPTIONS = FeedOptions(images={"image": Image(8, 8, 1)}, cache="memory", eval_batch_size=EVAL_BATCH)
@@ -128,7 +128,7 @@ def _loop(
     model: keras.Model, feed: Feed, callbacks: list, class_weight: dict | None = None
 ) -> Outcome:
     adapt = feature_adapter(model, ["image"])
-    steps = CompiledSteps(model, adapt, class_weight=class_weight)
+    steps = CompiledSteps(model, adapt, StepOptions(class_weight=class_weight))
     steps.build(next(iter(feed.batches([range(1)], 1))))
     recorder = Recorder()
     schedule = Schedule([(RATE, BATCH, EPOCHS)])

@@ -19,7 +19,7 @@ from tfx_feeder.components.feeder_trainer.distribution.peer_averaging.strategy i
     open_context,
     steps_per_exchange,
 )
-from tfx_feeder.components.feeder_trainer.training.train_step import CompiledSteps
+from tfx_feeder.components.feeder_trainer.training.train_step import CompiledSteps, StepOptions
 
 SIZE = 12
 X = np.random.default_rng(0).normal(size=(48, 5)).astype(np.float32)
@@ -231,7 +231,12 @@ def test_the_noise_scale_is_refused(open_members: Any) -> None:
 
     with pytest.raises(ConfigError, match="noise scale"):
         GossipSteps(
-            member._team, member._exchange, member._share, member.model, None, noise_scale=True
+            member._team,
+            member._exchange,
+            member._share,
+            member.model,
+            dict,
+            StepOptions(noise_scale=True),
         )
 
 

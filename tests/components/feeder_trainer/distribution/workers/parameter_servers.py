@@ -28,7 +28,7 @@ from tfx_feeder.components.feeder_trainer.distribution.parameter_server.workers 
 from tfx_feeder.components.feeder_trainer.distribution.single_device import open_context as alone
 from tfx_feeder.components.feeder_trainer.model.builder import set_learning_rate
 from tfx_feeder.components.feeder_trainer.model.state import capture, restore
-from tfx_feeder.components.feeder_trainer.training.train_step import LOSS
+from tfx_feeder.components.feeder_trainer.training.train_step import LOSS, StepOptions
 
 SIZES = [32] * 5 + [7, 1]
 
@@ -161,7 +161,7 @@ def trained(
     keras.utils.set_random_seed(0)
     with placement.scope():
         model = make()
-        steps = placement.steps(model, lambda x: x, **options)
+        steps = placement.steps(model, lambda x: x, StepOptions(**options))
         steps.build(next(feed([1])))
         saved = capture(model)
         steps.train(feed(sizes), sizes)
@@ -226,7 +226,7 @@ def race(_: str, task: ClusterTask) -> dict[str, Any]:
             ("mixed_float16", half(sgd()), {}),
         ):
             try:
-                placement.steps(model, lambda x: x, **options)
+                placement.steps(model, lambda x: x, StepOptions(**options))
             except ConfigError as error:
                 refused[key] = str(error)
         counted = counting_model()

@@ -1,5 +1,6 @@
 """Models that replicas could easily get wrong, trained and refused; run in a process of its own."""
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -116,7 +117,7 @@ def run(argument: None, task: ClusterTask | None) -> dict[str, dict[str, Any]]:
         # First, before mirrored steps exist: nothing that they set may matter to it.
         "sequential": DistributionContext(CompiledSteps),
         "central_storage": DistributionContext(
-            lambda *args, **options: CentralStorageSteps(DEVICES, *args, **options),
+            functools.partial(CentralStorageSteps, DEVICES),
             scope=lambda: tf.device("CPU:0"),
         ),
         "mirrored": mirrored,

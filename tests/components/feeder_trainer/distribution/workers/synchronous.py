@@ -14,6 +14,7 @@ from tfx_feeder.components.feeder_trainer.distribution.context import (
 )
 from tfx_feeder.components.feeder_trainer.distribution.options import Strategy
 from tfx_feeder.components.feeder_trainer.model.state import capture, restore
+from tfx_feeder.components.feeder_trainer.training.train_step import StepOptions
 
 SIZES = ([8] * 3, [5], [6] * 2, [1])
 """Global batch sizes of each call; some do not split evenly, and one leaves a replica without."""
@@ -73,10 +74,10 @@ def run_kind(placement: DistributionContext, kind: str) -> dict[str, Any]:
     with placement.scope():
         keras.utils.set_random_seed(3)
         model = make_model(kind)
-        options = {"noise_scale": kind == "noise"}
-        if kind == "micro":
-            options["max_micro_batch_size"] = 2
-        steps = placement.steps(model, lambda features: features["x"], **options)
+        options = StepOptions(
+            noise_scale=kind == "noise", max_micro_batch_size=2 if kind == "micro" else None
+        )
+        steps = placement.steps(model, lambda features: features["x"], options)
         batches = data(weighted=kind == "weighted")
         mine = [
             tf.nest.map_structure(lambda t: t[slice(*placement.share.bounds(len(t)))], batch)
