@@ -1,1 +1,1 @@
-"""What several components need."""
+"""Utilities that know nothing of machine learning."""

@@ -1,4 +1,4 @@
-"""Durations as people write them: ``"45m"``, ``"1h30m"``, ``"90s"``."""
+"""Parsing and formatting of durations and times."""
 
 import itertools
 import re
@@ -14,14 +14,14 @@ _SECONDS = {"d": 86_400.0, "h": 3_600.0, "m": 60.0, "s": 1.0}
 
 
 def parse_duration(argument: str, text: str | float) -> float:
-    """Returns the seconds that a text such as ``"1h30m"`` means; a number counts as seconds.
+    """Parses a duration such as ``"1h30m"`` into seconds; a number counts as seconds.
 
     Args:
-        argument: Named in the error.
+        argument: Name of the argument, for the error message.
         text: Days, hours, minutes and seconds, in this order, each optional.
 
     Raises:
-        ConfigError: It is not a duration above 0.
+        ConfigError: ``text`` is not a positive duration.
 
     Example:
         >>> parse_duration("time_to_train", "1h30m")
@@ -41,7 +41,7 @@ def parse_duration(argument: str, text: str | float) -> float:
 
 
 def format_duration(seconds: float) -> str:
-    """Writes seconds with the two units that matter; ``parse_duration`` reads it back.
+    """Formats seconds with their two largest units; ``parse_duration`` reads the result.
 
     Example:
         >>> [format_duration(s) for s in (0.25, 42.31, 754, 5400, 180_000)]
@@ -59,12 +59,17 @@ def format_duration(seconds: float) -> str:
 
 
 def format_time(time: datetime) -> str:
-    """Returns a time in the zone of this machine, to the second."""
+    """Formats a time in the local time zone, to the second."""
     return f"{time.astimezone():%Y-%m-%d %H:%M:%S}"
 
 
 def format_age(time: datetime, now: datetime | None = None) -> str:
-    """Returns how long ago a time was, in the largest fitting unit."""
+    """Formats the time elapsed since a moment in its largest unit, such as ``3 h``.
+
+    Args:
+        time: Moment in the past.
+        now: End of the interval; the current time by default.
+    """
     seconds = max(0.0, ((now or datetime.now(timezone.utc)) - time).total_seconds())
     for unit, length in (("d", 86400), ("h", 3600), ("min", 60)):
         if seconds >= length:
@@ -73,7 +78,7 @@ def format_age(time: datetime, now: datetime | None = None) -> str:
 
 
 def format_elapsed(seconds: float) -> str:
-    """Returns a duration: ``0.4 s``, ``12 s``, ``3 min 20 s`` or ``2 h 5 min``."""
+    """Formats a duration as ``0.4 s``, ``12 s``, ``3 min 20 s`` or ``2 h 5 min``."""
     if seconds < 10:
         return f"{seconds:.1f} s"
     whole = round(seconds)

@@ -1,21 +1,21 @@
-"""The exceptions of the suite: each says what was wrong with what, and how to mend it."""
+"""Exceptions of the suite. Each names the faulty argument, the value received, and the fix."""
 
 import functools
 from typing import Any
 
 
 class FeederError(Exception):
-    """Base of every exception that the suite raises on purpose."""
+    """Base class of every exception that the suite raises on purpose."""
 
 
 class ConfigError(FeederError, ValueError):
-    """An argument, option or file of the user's cannot be used as it is.
+    """Invalid argument, option or file.
 
     Args:
-        argument: Name of the argument, option or file at fault.
-        received: What was given; shown with ``repr``.
-        expected: What would have been accepted.
-        fix: One imperative sentence that mends it; optional.
+        argument: Name of the invalid argument, option or file.
+        received: Invalid value; shown with ``repr``.
+        expected: Description of the accepted values.
+        fix: Imperative sentence that tells how to fix it; optional.
 
     Example:
         >>> raise ConfigError("batch_size", received=0, expected="an integer of 1 or more")
@@ -34,10 +34,10 @@ class ConfigError(FeederError, ValueError):
         super().__init__(f"{message} {fix}" if fix else message)
 
     def __reduce__(self) -> Any:
-        """Lets the error come back from another process."""
+        """Supports pickling, so that the error crosses process boundaries."""
         arguments = {"received": self.received, "expected": self.expected, "fix": self.fix}
         return functools.partial(type(self), **arguments), (self.argument,)
 
 
 class DataError(FeederError):
-    """The data itself cannot be used: unreadable, or too much of it was rejected."""
+    """Unusable data: unreadable, or too many records were rejected."""

@@ -1,4 +1,4 @@
-"""At which commit code stands: asked of Git, where there is a repository."""
+"""Git commit of source files."""
 
 import os
 import subprocess
@@ -11,12 +11,12 @@ _TIMEOUT_S = 10
 
 @dataclass(frozen=True, slots=True)
 class GitState:
-    """What Git says of some files.
+    """Git commit and working-tree status of some files.
 
     Args:
-        commit: Hash of the commit that is checked out.
-        dirty: Whether the repository holds changes that are not in the commit, or some of the
-            files are not under version control.
+        commit: Hash of the checked-out commit.
+        dirty: True if the repository has uncommitted changes, or if some of the files are not
+            under version control.
     """
 
     commit: str
@@ -24,16 +24,16 @@ class GitState:
 
 
 def git_state(files: Collection[Path]) -> GitState | None:
-    """Asks Git about source files.
+    """Returns the Git state of source files.
 
     Args:
-        files: Those of one piece of code; the repository of the first one is asked.
+        files: Source files of one code base; the repository of the first one is used.
 
     Returns:
-        ``None`` where there is no Git, no repository or no commit, or where the repository ignores
-        all of the files, as it does with installed packages.
+        ``None`` without Git, a repository or a commit, or if the repository ignores all of the
+        files, as it does with installed packages.
     """
-    # Git does not look behind symbolic links.
+    # Git does not follow symbolic links.
     paths = [str(path.resolve()) for path in files]
     if not paths:
         return None
@@ -52,9 +52,9 @@ def git_state(files: Collection[Path]) -> GitState | None:
 
 
 def _git(folder: str, *arguments: str) -> str:
-    # Variables such as GIT_DIR, which hooks have, name another repository.
+    # Variables such as GIT_DIR, which are set inside hooks, select another repository.
     environment = {name: v for name, v in os.environ.items() if not name.startswith("GIT_")}
-    # Otherwise `status` would write to the repository.
+    # Keeps `status` from writing to the repository.
     environment["GIT_OPTIONAL_LOCKS"] = "0"
     done = subprocess.run(
         ["git", "-C", folder, *arguments],

@@ -1,4 +1,4 @@
-"""Object stores as folders: what needs files finds them where a store is mounted."""
+"""Local paths of URIs on mounted object stores."""
 
 import os
 from pathlib import Path
@@ -6,16 +6,16 @@ from pathlib import Path
 from tfx_feeder.common.errors import ConfigError
 
 VARIABLE = "TFX_FEEDER_MOUNTS"
-"""Environment variable that says where stores are mounted, as in ``gs://=/gcs/,s3://=/mnt/s3/``."""
+"""Environment variable with the mount points, as in ``gs://=/gcs/,s3://=/mnt/s3/``."""
 DEFAULT = "gs://=/gcs/"
-"""Where Vertex AI mounts Cloud Storage."""
+"""Mount point of Cloud Storage on Vertex AI."""
 
 
 def local_path(uri: str) -> str:
-    """Returns the path of a URI; a path stays as it is.
+    """Returns the local path of a URI; a path is returned unchanged.
 
     Raises:
-        ConfigError: The URI is on a store that is not mounted.
+        ConfigError: The store of the URI is not mounted.
 
     Example:
         >>> local_path("/data/model")

@@ -1,27 +1,27 @@
-"""JSON files that say what they are: a format, its version, and the rest."""
+"""Versioned JSON documents."""
 
 import json
 import math
-import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
 from tfx_feeder.common.errors import DataError
+from tfx_feeder.common.files import atomic_write
 
 _T = TypeVar("_T")
 
 
 @dataclass(frozen=True, slots=True)
 class JsonDocument:
-    """One kind of file.
+    """Versioned JSON file format.
 
     Args:
-        name: Stands in the file, such as ``"tfx_feeder.training_history"``.
-        version: That this release writes and reads.
-        file_name: Under which it lies in its folder.
-        title: What it is called in errors.
+        name: Format name in the file, such as ``"tfx_feeder.training_history"``.
+        version: Format version that this release writes.
+        file_name: Name of the file in its folder.
+        title: Name of the format in error messages.
     """
 
     name: str
@@ -30,32 +30,30 @@ class JsonDocument:
     title: str
 
     def write(self, document: Mapping[str, Any], folder: str | Path) -> Path:
-        """Writes a file into a folder, whole or not at all.
+        """Writes a document to a folder atomically.
 
         Args:
-            document: What JSON can hold.
-            folder: Made where it is missing.
+            document: Content, in JSON types.
+            folder: Target folder; created if missing.
 
         Returns:
-            The path of the file.
+            Path of the file.
         """
         path = Path(folder) / self.file_name
         path.parent.mkdir(parents=True, exist_ok=True)
         text = json.dumps({"format": self.name, "version": self.version, **document}, indent=1)
-        partial = path.with_suffix(".partial")
-        partial.write_text(text, encoding="utf-8")
-        os.replace(partial, path)
+        atomic_write(path, text)
         return path
 
     def read(self, folder: str | Path, make: Callable[[dict[str, Any]], _T]) -> _T:
-        """Reads the file of a folder.
+        """Reads the document of a folder.
 
         Args:
-            folder: Where it lies.
-            make: Makes a value of the document, without format and version.
+            folder: Folder that contains the file.
+            make: Function from the content, without format and version, to the result.
 
         Raises:
-            DataError: There is none, it is damaged, or of another version.
+            DataError: The file is missing, damaged, or has an unknown version.
         """
         path = Path(folder) / self.file_name
         try:
@@ -77,5 +75,5 @@ class JsonDocument:
 
 
 def storable(value: float) -> float | str:
-    """Returns infinities and NaN as text: neither JSON nor ML Metadata takes them as numbers."""
+    """Returns infinities and NaN as text; JSON and ML Metadata reject them as numbers."""
     return value if math.isfinite(value) else str(float(value))

@@ -1,4 +1,4 @@
-"""The thresholds of an evaluation: what each metric had to reach on each slice."""
+"""Metric thresholds per slice, as stored with an evaluation."""
 
 import json
 import re
@@ -16,14 +16,14 @@ _OF_PART = r"(?: of class .+| at .+| in top .+)?"
 
 @dataclass(frozen=True, slots=True)
 class MetricThreshold:
-    """What a metric has to reach.
+    """Value and change thresholds of a metric.
 
     Args:
-        least: Smallest value that passes.
-        most: Largest value that passes.
-        change: Allowed change against the baseline, of the worse sign.
-        relative: The same as a fraction of the baseline.
-        lower_is_better: Whether a change upwards is for the worse.
+        least: Smallest passing value.
+        most: Largest passing value.
+        change: Allowed change for the worse against the baseline, with its sign.
+        relative: Allowed change as a fraction of the baseline.
+        lower_is_better: True if an increase is a change for the worse.
     """
 
     least: float | None = None
@@ -43,10 +43,10 @@ class MetricThreshold:
         return ", ".join(parts).replace("-", "−")
 
     def bound(self, baseline: float | None) -> float | None:
-        """Returns the value at which the strictest threshold stands.
+        """Returns the strictest threshold as an absolute value.
 
         Args:
-            baseline: Of the compared model; ``None``: thresholds of changes do not apply.
+            baseline: Value of the baseline model; if ``None``, change thresholds do not apply.
         """
         bounds = [bound for bound in (self.least, self.most) if bound is not None]
         if baseline is not None and self.change is not None:
@@ -59,12 +59,12 @@ class MetricThreshold:
 
 @dataclass(frozen=True, slots=True)
 class ThresholdRule:
-    """A gate with where it applies.
+    """Threshold with the metrics and slices it applies to.
 
     Args:
         metric: Pattern of the metric's name.
         slice: Pattern of the slice's name.
-        gate: What has to be reached.
+        gate: Threshold of the metric.
     """
 
     metric: re.Pattern[str]
@@ -73,13 +73,13 @@ class ThresholdRule:
 
 
 def read_thresholds(folder: Path) -> tuple[ThresholdRule, ...]:
-    """Reads the gates of an evaluation.
+    """Reads the thresholds of an evaluation.
 
     Args:
-        folder: Of the ``ModelEvaluation`` artifact.
+        folder: Folder of the ``ModelEvaluation`` artifact.
 
     Raises:
-        DataError: They cannot be read.
+        DataError: The thresholds cannot be read.
     """
     path = folder / FILE_NAME
     try:
@@ -92,7 +92,13 @@ def read_thresholds(folder: Path) -> tuple[ThresholdRule, ...]:
 def threshold_for(
     rules: Sequence[ThresholdRule], metric: str, slice_name: str
 ) -> MetricThreshold | None:
-    """Returns the gate of a metric on a slice; ``None`` where there is none."""
+    """Returns the threshold of a metric on a slice, or ``None``.
+
+    Args:
+        rules: Thresholds in order of precedence.
+        metric: Name of the metric.
+        slice_name: Name of the slice.
+    """
     for rule in rules:
         if rule.metric.fullmatch(metric) and rule.slice.fullmatch(slice_name):
             return rule.gate
@@ -125,18 +131,18 @@ def _per_slice(metric: str, thresholds: Sequence[Mapping[str, Any]]) -> Iterator
 
 def _metric_name(metric: Mapping[str, Any]) -> str:
     named = json.loads(metric.get("config") or "{}").get("name")
-    # As Keras names a metric after its class.
+    # Keras derives the default name of a metric from its class in this way.
     words = re.sub(r"(.)([A-Z][a-z]+)", r"\1_\2", str(_get(metric, "class_name", "")))
     return named or re.sub(r"([a-z0-9])([A-Z])", r"\1_\2", words).lower()
 
 
 def _metric_pattern(name: str) -> re.Pattern[str]:
-    """Matches a metric of any output of the model, and of any class or cut-off."""
+    """Matches a metric on any model output, class or cut-off."""
     return re.compile(f"(?:.+/)?{re.escape(name)}{_OF_PART}", re.DOTALL)
 
 
 def _slice_pattern(spec: Mapping[str, Any]) -> re.Pattern[str]:
-    """Matches the names that ``blessing.py`` gives to the slices of a ``SlicingSpec``."""
+    """Matches the names that ``evaluation.py`` gives to the slices of a ``SlicingSpec``."""
     values = _get(spec, "feature_values", {})
     columns = dict.fromkeys(_get(spec, "feature_keys", ()), ".+")
     columns |= {key: re.escape(str(value)) for key, value in values.items()}
@@ -157,6 +163,6 @@ def _gate(threshold: Mapping[str, Any]) -> MetricThreshold:
 
 
 def _get(mapping: Mapping[str, Any], name: str, default: Any) -> Any:
-    """Returns a field of a message in JSON, which writes names in one of two ways."""
+    """Returns a field of a protobuf message in JSON, in camel case or snake case."""
     first, *words = name.split("_")
     return mapping.get(first + "".join(map(str.capitalize, words)), mapping.get(name, default))

@@ -1,4 +1,4 @@
-"""Why a model was blessed or not: one line per cause, and the slices behind it."""
+"""Results of an evaluation: metrics per slice, and the thresholds that were missed."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -19,14 +19,14 @@ _Values = dict[tuple[str, str], float]  # By model and metric.
 
 @dataclass(frozen=True, slots=True)
 class SliceRow:
-    """A metric on one slice.
+    """Metric on one slice.
 
     Args:
-        slice: Such as ``label 3``, or ``all examples``.
-        examples: How many it holds; ``None`` where they were not counted.
+        slice: Name of the slice, such as ``label 3`` or ``all examples``.
+        examples: Number of examples; ``None`` if they were not counted.
         metric: Name of the metric.
-        candidate: Of the model that was evaluated.
-        baseline: Of the model that it was compared with; ``None`` where there was none.
+        candidate: Value of the evaluated model.
+        baseline: Value of the baseline model, if any.
     """
 
     slice: str
@@ -38,14 +38,14 @@ class SliceRow:
 
 @dataclass(frozen=True, slots=True)
 class ThresholdFailure:
-    """A threshold that was missed.
+    """Missed threshold.
 
     Args:
         metric: Name of the metric.
-        slice: Such as ``label 3``.
-        value: What the model reached; ``None`` where it could not be computed.
-        threshold: In words, such as ``at least 0.9``.
-        baseline: What the compared model reached, if there was one.
+        slice: Name of the slice, such as ``label 3``.
+        value: Value of the model; ``None`` if it could not be computed.
+        threshold: Description such as ``at least 0.9``.
+        baseline: Value of the baseline model, if any.
     """
 
     metric: str
@@ -65,14 +65,14 @@ class ThresholdFailure:
 
 @dataclass(frozen=True, slots=True)
 class EvaluationResult:
-    """What an evaluation came to.
+    """Outcome of an evaluation.
 
     Args:
-        blessed: Whether every threshold was met; not where there was none.
-        causes: The thresholds that were missed.
-        rows: Every metric that is one number, on every slice: all examples first, then the slices
-            in order.
-        gated: Whether there were thresholds.
+        blessed: True if there were thresholds and all of them were met.
+        causes: Missed thresholds.
+        rows: All scalar metrics on every slice: all examples first, then the slices in
+            order.
+        gated: True if there were thresholds.
     """
 
     blessed: bool
@@ -82,7 +82,7 @@ class EvaluationResult:
 
     @property
     def metrics(self) -> tuple[str, ...]:
-        """Names of the metrics, in order of appearance."""
+        """Metric names in order of appearance."""
         return tuple(dict.fromkeys(row.metric for row in self.rows))
 
     def slices(self, metric: str) -> tuple[SliceRow, ...]:
@@ -91,23 +91,23 @@ class EvaluationResult:
 
 
 def read_evaluation(folder: Path) -> EvaluationResult:
-    """Reads what the Evaluator wrote.
+    """Reads the output of the Evaluator.
 
     Args:
-        folder: Of the ``ModelEvaluation`` artifact.
+        folder: Folder of the ``ModelEvaluation`` artifact.
 
     Raises:
-        DataError: It cannot be read.
+        DataError: The evaluation cannot be read.
     """
     return from_protos(read_metrics(folder), read_validation(folder))
 
 
 def from_protos(metrics: Iterable[Any], result: Any | None) -> EvaluationResult:
-    """Turns the messages of TensorFlow Model Analysis into a judgement.
+    """Converts the messages of TensorFlow Model Analysis.
 
     Args:
-        metrics: ``MetricsForSlice``, one a slice.
-        result: ``ValidationResult``; ``None`` where the evaluation had no thresholds.
+        metrics: ``MetricsForSlice`` messages, one per slice.
+        result: ``ValidationResult``; ``None`` for an evaluation without thresholds.
     """
     values = {_key(message): _values(message.metric_keys_and_values) for message in metrics}
     in_order = sorted(values.items(), key=lambda item: _order(item[0]))
@@ -178,7 +178,7 @@ def _values(pairs: Iterable[Any]) -> _Values:
 
 
 def _number(value: Any) -> float | None:
-    """Returns the value of a metric that is one number, with or without a confidence interval."""
+    """Returns the value of a scalar metric, with or without a confidence interval."""
     if value.HasField("double_value"):
         return value.double_value.value
     if value.HasField("bounded_value"):
@@ -189,7 +189,7 @@ def _number(value: Any) -> float | None:
 
 
 def _metric_name(key: Any) -> str:
-    """Names a metric; of a model's output, a class or a cut-off where it is about one."""
+    """Names a metric with its model output, class or cut-off, if any."""
     name = f"{key.output_name}/{key.name}" if key.output_name else key.name
     sub = key.sub_key
     words = {"class_id": "of class", "k": "at", "top_k": "in top"}
@@ -199,7 +199,7 @@ def _metric_name(key: Any) -> str:
 
 
 def _key(message: Any) -> _SliceKey:
-    """Returns columns and values of a slice; those of both where two slices are compared."""
+    """Returns the columns and values of a slice, or of both slices of a comparison."""
     if not message.HasField("cross_slice_key"):
         return _columns(message.slice_key)
     cross = message.cross_slice_key
@@ -224,5 +224,5 @@ def _spec_name(spec: Any) -> str:
 
 
 def _order(key: _SliceKey) -> tuple:
-    # Values of one column have one type, values of several may not: they are never compared.
+    # Values of different columns may differ in type and are never compared.
     return (len(key), *((column, value) for column, value in key))

@@ -1,7 +1,7 @@
-"""The file format of a model card: one JSON document, versioned.
+"""File format of a model card: one versioned JSON document.
 
-It lies beside a pushed model, so that a folder which was copied away still says where it came from
-and whether it is whole.
+The file is stored beside a pushed model, so that a copied folder still identifies its origin and
+can be checked for completeness.
 """
 
 import dataclasses
@@ -21,14 +21,14 @@ _FORMAT = JsonDocument("tfx_feeder.model_card", VERSION, FILE_NAME, "model card"
 
 @dataclass(frozen=True, slots=True)
 class LineageEntry:
-    """An artifact that the model is, was made of, or was judged by.
+    """Artifact in the lineage of a model: the model itself, one of its inputs, or its evaluation.
 
     Args:
-        role: What it is to the model, such as ``examples`` or ``baseline``.
-        id: In the ML Metadata store.
-        type_name: Such as ``Examples``; empty where only its place is known.
-        uri: Where its files were.
-        span: Of Examples that have one.
+        role: Role in the lineage, such as ``examples`` or ``baseline``.
+        id: Artifact id in the ML Metadata store.
+        type_name: Artifact type such as ``Examples``; empty if only the URI is known.
+        uri: Location of the files when the card was written.
+        span: Span of Examples, if any.
     """
 
     role: str
@@ -40,13 +40,14 @@ class LineageEntry:
 
 @dataclass(frozen=True, slots=True)
 class EvaluationSummary:
-    """How the model was judged.
+    """Evaluation of the model.
 
     Args:
-        blessed: Whether it passed the gates; ``None`` where nobody said.
-        missed: The thresholds that it missed, in words.
-        rows: Metrics on slices, beside those of the baseline.
-        eval_config: With the thresholds, as TensorFlow Model Analysis writes it.
+        blessed: True if all thresholds were met; ``None`` without an evaluation.
+        missed: Descriptions of the missed thresholds.
+        rows: Metrics per slice, with those of the baseline.
+        eval_config: ``EvalConfig`` with the thresholds, in the JSON form of TensorFlow Model
+            Analysis.
     """
 
     blessed: bool | None
@@ -57,19 +58,19 @@ class EvaluationSummary:
 
 @dataclass(frozen=True, slots=True)
 class TrainingSummary:
-    """How the model was trained; more is in the training history.
+    """Summary of the training; the training history has the details.
 
     Args:
-        schedule: As ``Schedule.to_dict`` writes it.
-        policy: That was in force; ``"schedule"`` for a fixed one.
+        schedule: Schedule in the form of ``Schedule.to_dict``.
+        policy: Name of the policy; ``"schedule"`` for a fixed schedule.
         strategy: Name of the distribution strategy.
         num_examples: Examples in one pass over the training splits.
-        started_at: ISO 8601, UTC.
+        started_at: Start time; ISO 8601, UTC.
         seconds: Wall time.
-        epochs: That were trained.
-        metrics: Loss and metrics at the end.
+        epochs: Number of trained epochs.
+        metrics: Final loss and metrics.
         code_fingerprint: Hash of the user's code.
-        environment: Versions, and where the user's code stood in Git.
+        environment: Package versions, and the Git commit of the user's code.
     """
 
     schedule: Mapping[str, Any]
@@ -86,20 +87,20 @@ class TrainingSummary:
 
 @dataclass(frozen=True, slots=True)
 class ModelCardDocument:
-    """What a pushed model says of itself.
+    """Card of a pushed model.
 
     Args:
-        pushed_version: Under which it was pushed.
-        destination: To which it was pushed.
+        pushed_version: Version of the pushed model.
+        destination: Folder to which the model was pushed.
         pipeline: Name of the pipeline.
-        run_id: Of the run that wrote the card.
-        created_at: When it was written; ISO 8601, UTC.
-        reason: Why this version was pushed, where a person decided it.
-        intended_slices: Slices of the data for which the model is meant.
-        lineage: The model itself, what it was made of, and what it was judged by.
-        evaluation: ``None`` where there was none.
-        training: ``None`` where another trainer made it.
-        files: SHA-256 of every file by its path in the folder, in hexadecimal digits.
+        run_id: Run that wrote the card.
+        created_at: Creation time; ISO 8601, UTC.
+        reason: Reason for a push that was requested by a person, such as a rollback.
+        intended_slices: Slices of the data that the model is intended for.
+        lineage: Model, training inputs and evaluation.
+        evaluation: Evaluation summary, if the model was evaluated.
+        training: Training summary; ``None`` for models of other trainers.
+        files: SHA-256 in hexadecimal digits, by file path relative to the folder.
     """
 
     pushed_version: str
@@ -116,19 +117,23 @@ class ModelCardDocument:
 
     @property
     def spans(self) -> tuple[int, ...]:
-        """Spans of the Examples, in order."""
+        """Spans of the Examples, sorted."""
         return tuple(sorted({row.span for row in self.lineage if row.span is not None}))
 
     def origin(self, role: str) -> LineageEntry | None:
-        """Returns the first artifact of a role; ``None`` where there is none."""
+        """Returns the first artifact with a role, or ``None``."""
         return next((row for row in self.lineage if row.role == role), None)
 
 
 def write(card: ModelCardDocument, folder: str | Path) -> Path:
-    """Writes ``model_card.json`` into a folder, whole or not at all.
+    """Writes ``model_card.json`` to a folder atomically.
+
+    Args:
+        card: Card to write.
+        folder: Target folder; created if missing.
 
     Returns:
-        The path of the file.
+        Path of the file.
     """
     document = dataclasses.asdict(card)
     if card.evaluation:
@@ -145,7 +150,7 @@ def read(folder: str | Path) -> ModelCardDocument:
     """Reads ``model_card.json`` from a folder.
 
     Raises:
-        DataError: There is none, it is damaged, or of a newer version.
+        DataError: The file is missing, damaged, or has an unknown version.
     """
     return _FORMAT.read(folder, _from_document)
 

@@ -1,4 +1,4 @@
 """Names of custom properties that the suite sets on the artifacts of other components."""
 
 WITHDRAWN = "withdrawn"
-"""Set on a model that was rolled back; the value is the reason."""
+"""Marks a model that was rolled back; the value is the reason."""

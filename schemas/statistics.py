@@ -1,5 +1,5 @@
-"""Reads what StatisticsGen wrote of a split, without TensorFlow Data Validation."""
-# Generated protobuf modules name their messages at run time only.
+"""Reader of StatisticsGen output that does not need TensorFlow Data Validation."""
+# Generated protobuf modules define their messages at run time only.
 # pyright: reportAttributeAccessIssue=false
 
 from dataclasses import dataclass
@@ -13,17 +13,17 @@ from tfx_feeder.schemas.protos import read_message
 
 FILE_NAME = "FeatureStats.pb"
 _NO_TEXT = "__BYTES_VALUE__"
-"""What stands for a value that is no text."""
+"""Placeholder of TensorFlow Data Validation for values that are not text."""
 
 
 @dataclass(frozen=True, slots=True)
 class Bucket:
-    """A stretch of a distribution.
+    """Histogram bucket.
 
     Args:
-        low: Where it begins.
-        high: Where it ends.
-        share: Of the values, 0 to 1.
+        low: Lower bound.
+        high: Upper bound.
+        share: Fraction of the values, 0 to 1.
     """
 
     low: float
@@ -33,20 +33,20 @@ class Bucket:
 
 @dataclass(frozen=True, slots=True)
 class FeatureStatistics:
-    """A feature of a split.
+    """Statistics of one feature of a split.
 
     Args:
-        name: Its path, joined by dots.
+        name: Feature path, joined by dots.
         kind: ``number``, ``category`` or ``bytes``.
-        missing_pct: Share of examples without it, in percent.
-        mean: Of numbers; as the following.
+        missing_pct: Percentage of examples without the feature.
+        mean: Mean; this and the next four fields are set for numbers only.
         std: Standard deviation.
-        least: Smallest value.
-        median: Value in the middle.
-        most: Largest value.
-        unique: How many different values a category has.
-        buckets: Distribution of numbers.
-        shares: Distribution of categories: share by value.
+        least: Minimum.
+        median: Median.
+        most: Maximum.
+        unique: Number of distinct values of a category.
+        buckets: Histogram of numbers.
+        shares: Fractions of the values of a category.
     """
 
     name: str
@@ -64,12 +64,12 @@ class FeatureStatistics:
 
 @dataclass(frozen=True, slots=True)
 class SplitStatistics:
-    """The statistics of a split.
+    """Statistics of one split.
 
     Args:
-        split: Its name.
-        examples: How many it holds.
-        features: In the order of the file.
+        split: Name of the split.
+        examples: Number of examples.
+        features: Features in the order of the file.
     """
 
     split: str
@@ -77,7 +77,7 @@ class SplitStatistics:
     features: tuple[FeatureStatistics, ...]
 
     def feature(self, name: str) -> FeatureStatistics | None:
-        """Returns a feature by its name."""
+        """Returns a feature by name, or ``None``."""
         return next((feature for feature in self.features if feature.name == name), None)
 
 
@@ -85,10 +85,10 @@ def read_statistics(folder: Path) -> tuple[SplitStatistics, ...]:
     """Reads the statistics of all splits; the training split comes first.
 
     Args:
-        folder: Of the ``ExampleStatistics`` artifact.
+        folder: Folder of the ``ExampleStatistics`` artifact.
 
     Raises:
-        DataError: There are none, or they cannot be read.
+        DataError: The statistics are missing or cannot be read.
     """
     paths = list(folder.glob(f"Split-*/{FILE_NAME}"))
     if not paths:
@@ -99,7 +99,7 @@ def read_statistics(folder: Path) -> tuple[SplitStatistics, ...]:
 
 def _read(path: Path) -> SplitStatistics:
     datasets = read_message(statistics_pb2.DatasetFeatureStatisticsList, path)
-    # Where slices were asked for, the first is all examples.
+    # With slices, the first dataset covers all examples.
     dataset = datasets.datasets[0] if datasets.datasets else None
     return SplitStatistics(
         split=path.parent.name.removeprefix("Split-"),

@@ -1,10 +1,10 @@
-"""Reads what TensorFlow Model Analysis wrote, without importing it.
+"""Reader of TensorFlow Model Analysis output that does not import TFMA.
 
-Importing TFMA takes seconds and brings TensorFlow along; its files are protocol buffers in TFRecord
-framing. The fields that are read here are declared below with their numbers on the wire, which are
-part of the file format. What is not declared is skipped.
+Importing TFMA takes seconds and loads TensorFlow, but its files are merely protocol buffers in
+TFRecord framing. The fields needed here are declared below with their wire numbers, which are part
+of the file format. Undeclared fields are skipped.
 """
-# The classes of the messages are made at run time.
+# The message classes are created at run time.
 # pyright: reportAttributeAccessIssue=false
 
 from collections.abc import Iterator, Mapping
@@ -28,8 +28,8 @@ _SCALARS = {
     "int64": descriptor_pb2.FieldDescriptorProto.TYPE_INT64,
     "string": descriptor_pb2.FieldDescriptorProto.TYPE_STRING,
 }
-# As "name type number", after metrics_for_slice.proto and validation_result.proto of TFMA. A star
-# marks what is repeated, a bar the members of a oneof.
+# "name type number", after metrics_for_slice.proto and validation_result.proto of TFMA. A star
+# marks repeated fields, a bar the members of a oneof.
 _MESSAGES: Mapping[str, str] = {
     "Double": "value double 1",
     "Int32": "value int32 1",
@@ -66,10 +66,10 @@ _MESSAGES: Mapping[str, str] = {
 
 
 def read_metrics(folder: Path) -> list[Any]:
-    """Reads the metrics of all slices: ``MetricsForSlice`` messages.
+    """Reads the metrics of all slices as ``MetricsForSlice`` messages.
 
     Raises:
-        DataError: There are none, or they cannot be read.
+        DataError: The metrics are missing or cannot be read.
     """
     paths = sorted(folder.glob("metrics*.tfrecord"))
     if not paths:
@@ -78,10 +78,10 @@ def read_metrics(folder: Path) -> list[Any]:
 
 
 def read_validation(folder: Path) -> Any | None:
-    """Reads the outcome of the thresholds: a ``ValidationResult``; ``None`` where there is none.
+    """Reads the validation as a ``ValidationResult`` message; ``None`` without thresholds.
 
     Raises:
-        DataError: It cannot be read.
+        DataError: The validation cannot be read.
     """
     path = folder / "validations.tfrecord"
     if not path.is_file():
@@ -102,15 +102,15 @@ def _records(path: Path) -> Iterator[bytes]:
 
 
 def parse(name: str, record: bytes, path: Path) -> Any:
-    """Reads one message.
+    """Parses one message.
 
     Args:
-        name: Of the message in TFMA, such as ``MetricsForSlice``.
-        record: As it was written.
-        path: Where it stands; for errors.
+        name: Name of the message in TFMA, such as ``MetricsForSlice``.
+        record: Serialized message.
+        path: File of the record, for the error message.
 
     Raises:
-        DataError: It cannot be read.
+        DataError: The record is damaged.
     """
     message = _message_class(name)()
     try:
