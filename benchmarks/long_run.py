@@ -17,7 +17,8 @@ import reference
 import suite
 
 from tfx_feeder.components.feeder_trainer.feed.feed import Feed
-from tfx_feeder.components.feeder_trainer.schedules.plan import Plan, make_plan
+from tfx_feeder.components.feeder_trainer.schedules.plan import Plan
+from tfx_feeder.components.feeder_trainer.schedules.policy import make_plan
 from tfx_feeder.components.feeder_trainer.schedules.schedule import Schedule
 from tfx_feeder.components.feeder_trainer.training.checkpoint import CheckpointManager
 from tfx_feeder.components.feeder_trainer.training.loop import TrainingLoop

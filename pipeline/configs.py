@@ -7,7 +7,7 @@ from typing import Any
 from tfx_feeder.common.errors import ConfigError
 from tfx_feeder.components.feeder_trainer.distribution.options import Strategy
 from tfx_feeder.components.feeder_trainer.feed.options import FeedOptions, Image
-from tfx_feeder.components.feeder_trainer.schedules.plan import Policy
+from tfx_feeder.components.feeder_trainer.schedules.policy import Policy
 from tfx_feeder.components.feeder_trainer.schedules.schedule import Schedule
 from tfx_feeder.components.feeder_trainer.training.options import TrainingOptions
 from tfx_feeder.pipeline.beam import BEAM_ARGS

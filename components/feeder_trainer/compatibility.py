@@ -7,7 +7,7 @@ from tfx_feeder.components.feeder_trainer.distribution.options import AUTO, STRA
 from tfx_feeder.components.feeder_trainer.feed.options import FeedOptions
 from tfx_feeder.components.feeder_trainer.schedules.batch_on_plateau import IncreaseBatchOnPlateau
 from tfx_feeder.components.feeder_trainer.schedules.noise_scale import GradientNoiseScale
-from tfx_feeder.components.feeder_trainer.schedules.plan import Policy
+from tfx_feeder.components.feeder_trainer.schedules.policy import Policy
 from tfx_feeder.components.feeder_trainer.schedules.schedule import Schedule
 from tfx_feeder.components.feeder_trainer.training.options import TrainingOptions
 

@@ -16,7 +16,7 @@ from tfx_feeder.components.feeder_trainer.distribution.options import Strategy
 from tfx_feeder.components.feeder_trainer.feed.options import FeedOptions, checked, to_json
 from tfx_feeder.components.feeder_trainer.model.user_module import UserCode
 from tfx_feeder.components.feeder_trainer.schedules.parser import parse_schedule, serialize_schedule
-from tfx_feeder.components.feeder_trainer.schedules.plan import Policy
+from tfx_feeder.components.feeder_trainer.schedules.policy import Policy
 from tfx_feeder.components.feeder_trainer.schedules.schedule import Schedule
 from tfx_feeder.components.feeder_trainer.training.options import TrainingOptions
 from tfx_feeder.schemas.artifacts import TrainingHistory

@@ -4,7 +4,7 @@ from collections.abc import Collection
 
 from tfx_feeder.common.errors import ConfigError
 from tfx_feeder.components.feeder_trainer.schedules.parser import parse_schedule
-from tfx_feeder.components.feeder_trainer.schedules.plan import Policy
+from tfx_feeder.components.feeder_trainer.schedules.policy import Policy
 from tfx_feeder.components.feeder_trainer.schedules.schedule import Schedule
 from tfx_feeder.pipeline.configs import FULL_SCHEDULE, SHORT_SCHEDULE, PipelineConfig
 from tfx_feeder.pipeline.datasets import Dataset, open_data_set

@@ -30,7 +30,8 @@ from tfx_feeder.components.feeder_trainer.model.builder import (
 )
 from tfx_feeder.components.feeder_trainer.model.export import load_warm_start
 from tfx_feeder.components.feeder_trainer.model.user_module import UserCode
-from tfx_feeder.components.feeder_trainer.schedules.plan import Plan, Policy, make_plan
+from tfx_feeder.components.feeder_trainer.schedules.plan import Plan
+from tfx_feeder.components.feeder_trainer.schedules.policy import Policy, make_plan
 from tfx_feeder.components.feeder_trainer.schedules.schedule import Schedule
 from tfx_feeder.components.feeder_trainer.schedules.time_model import TimePrediction
 from tfx_feeder.components.feeder_trainer.training.baseline import BaselineModel
@@ -178,7 +179,7 @@ def open_fit_context(job: FitSpec, placement: DistributionContext) -> Any:
             StepOptions(
                 class_weight=job.loop.class_weight,
                 max_micro_batch_size=job.loop.max_micro_batch_size,
-                noise_scale=plan.wants_noise_scale,
+                noise_scale=plan.needs_noise_scale,
                 deterministic=job.loop.deterministic,
             ),
         )
@@ -266,7 +267,7 @@ def _pace(job: FitSpec) -> Callable[[int], str | None] | None:
     if prediction is None:
         return None
     pace = EtaTracker(prediction)
-    return lambda epochs: pace.told(time.time() - job.began_at, prediction.share(epochs))
+    return lambda epochs: pace.told(time.time() - job.began_at, prediction.fraction_elapsed(epochs))
 
 
 def _rival(job: FitSpec, ready: FitContext, recorder: Recorder) -> BaselineModel | None:

@@ -33,11 +33,11 @@ class PhaseChange:
 class AdaptiveRule(Protocol):
     """What an adaptive policy makes of the epochs it sees."""
 
-    def certain_epochs(self) -> int | None:
+    def fixed_epochs(self) -> int | None:
         """Returns the number of epochs before which nothing changes; ``None``: all."""
         ...
 
-    def judge(self, feedback: EpochResult) -> PhaseChange | PolicyDecision | None:
+    def on_epoch_end(self, feedback: EpochResult) -> PhaseChange | PolicyDecision | None:
         """Takes note of an epoch, and says what follows from it."""
         ...
 
@@ -59,7 +59,7 @@ class AdaptivePlan:
         num_examples: Examples in one pass over the training splits.
         steps_per_epoch: Steps in an epoch; ``None``: an epoch is one pass.
         policy: Name of the policy.
-        wants_noise_scale: The rule needs the gradient noise scale.
+        needs_noise_scale: The rule needs the gradient noise scale.
 
     Raises:
         ConfigError: The batch holds more than the data.
@@ -73,10 +73,10 @@ class AdaptivePlan:
         *,
         steps_per_epoch: int | None,
         policy: str,
-        wants_noise_scale: bool = False,
+        needs_noise_scale: bool = False,
     ) -> None:
         self.policy = policy
-        self.wants_noise_scale = wants_noise_scale
+        self.needs_noise_scale = needs_noise_scale
         self._schedule = Schedule([start], steps_per_epoch)
         self._schedule.validate(num_examples)
         self._rule = rule
@@ -96,21 +96,21 @@ class AdaptivePlan:
         units = per_epoch[self._length.unit]
         return None if units is None else math.ceil(self._length.amount / units)
 
-    def upcoming(self) -> list[EpochSpec]:
+    def current_phase_epochs(self) -> list[EpochSpec]:
         """Returns the epochs before which nothing can change."""
-        return list(itertools.islice(self._segments(), self._rule.certain_epochs()))
+        return list(itertools.islice(self._segments(), self._rule.fixed_epochs()))
 
-    def ahead(self) -> list[EpochSpec] | None:
+    def remaining_epochs(self) -> list[EpochSpec] | None:
         """Returns all epochs to come; ``None`` as long as something can change."""
-        return self.upcoming() if self._rule.certain_epochs() is None else None
+        return self.current_phase_epochs() if self._rule.fixed_epochs() is None else None
 
     def advance(self, feedback: EpochResult) -> list[PolicyDecision]:
         """Takes note of an epoch; see ``Plan``."""
-        check_turn(next(self._segments(), None), feedback.segment)
+        check_turn(next(self._segments(), None), feedback.spec)
         self._epoch += 1
-        self._position += feedback.segment.examples
-        self._left -= feedback.segment.examples
-        verdict = self._rule.judge(feedback)
+        self._position += feedback.spec.examples
+        self._left -= feedback.spec.examples
+        verdict = self._rule.on_epoch_end(feedback)
         if isinstance(verdict, PolicyDecision):
             return [verdict]
         if verdict is None or not self._left:

@@ -11,7 +11,7 @@ from tfx_feeder.components.feeder_trainer.schedules.adaptive import AdaptivePlan
 from tfx_feeder.components.feeder_trainer.schedules.lr_scaling import EXPONENT_OF_OPTIMIZER
 from tfx_feeder.components.feeder_trainer.schedules.plan import EpochResult, Plan, PolicyDecision
 from tfx_feeder.components.feeder_trainer.schedules.policy import (
-    BasePolicy,
+    Policy,
 )
 from tfx_feeder.components.feeder_trainer.schedules.schedule import (
     Phase,
@@ -21,7 +21,7 @@ from tfx_feeder.components.feeder_trainer.schedules.schedule import (
 
 
 @dataclass(frozen=True, slots=True)
-class IncreaseBatchOnPlateau(BasePolicy):
+class IncreaseBatchOnPlateau(Policy):
     """Grows the batch where Keras's ``ReduceLROnPlateau`` would cut the learning rate.
 
     A rate divided by ``factor`` and a batch multiplied by it are worth the same (SGD: Smith et al.
@@ -82,11 +82,11 @@ class IncreaseBatchOnPlateau(BasePolicy):
         object.__setattr__(self, "start", start)
 
     def schedule(self, num_examples: int) -> Schedule:
-        """Returns the first phase; see ``BasePolicy``."""
+        """Returns the first phase; see ``Policy``."""
         return Schedule([self.start], self.steps_per_epoch)
 
     def plan(self, num_examples: int) -> Plan:
-        """Returns a fresh plan; see ``BasePolicy``."""
+        """Returns a fresh plan; see ``Policy``."""
         return AdaptivePlan(
             self.start,
             _PlateauRule(self, largest=min(self.max_batch_size, num_examples)),
@@ -95,8 +95,8 @@ class IncreaseBatchOnPlateau(BasePolicy):
             policy=self.NAME,
         )
 
-    def outlook(self) -> str:
-        """Says what is decided while training; see ``BasePolicy``."""
+    def describe(self) -> str:
+        """Says what is decided while training; see ``Policy``."""
         return (
             f"After {self.patience} epochs in which {self.monitor} does not improve, the batch "
             f"grows by a factor of {self.factor} up to {self.max_batch_size}; from then on the "
@@ -120,10 +120,10 @@ class _PlateauRule:
         self._best: float | None = None
         self._wait = 0
 
-    def certain_epochs(self) -> int:
+    def fixed_epochs(self) -> int:
         return self._policy.patience - self._wait
 
-    def judge(self, feedback: EpochResult) -> PhaseChange | PolicyDecision | None:
+    def on_epoch_end(self, feedback: EpochResult) -> PhaseChange | PolicyDecision | None:
         value = self._monitored(feedback)
         best = math.inf if self._best is None else self._sign * self._best
         if self._sign * value < best - self._policy.min_delta:
@@ -146,7 +146,7 @@ class _PlateauRule:
         return feedback.metrics[name]
 
     def _react(self, feedback: EpochResult) -> PhaseChange | PolicyDecision:
-        policy, batch, rate = self._policy, feedback.segment.batch_size, feedback.learning_rate
+        policy, batch, rate = self._policy, feedback.spec.batch_size, feedback.learning_rate
         seen = "has not been a number" if self._best is None else f"no better than {self._best:.4g}"
         why = f"{policy.monitor} {seen} for {policy.patience} epochs"
         grown = max(batch, min(batch * policy.factor, self._largest))

@@ -19,7 +19,7 @@ from tfx_feeder.components.feeder_trainer.schedules.lr_decay import (
 )
 from tfx_feeder.components.feeder_trainer.schedules.lr_scaling import EXPONENT_OF_OPTIMIZER
 from tfx_feeder.components.feeder_trainer.schedules.plan import Plan, StaticPlan
-from tfx_feeder.components.feeder_trainer.schedules.policy import BasePolicy
+from tfx_feeder.components.feeder_trainer.schedules.policy import Policy
 from tfx_feeder.components.feeder_trainer.schedules.schedule import (
     Phase,
     Schedule,
@@ -34,7 +34,7 @@ _TOLERANCE = 1e-5
 
 
 @dataclass(frozen=True, slots=True)
-class BatchSizeRamp(BasePolicy):
+class BatchSizeRamp(Policy):
     """Turns a decaying learning rate into phases of growing batches.
 
     A phase begins each time that the decay has divided the rate by another ``factor``. There the
@@ -115,7 +115,7 @@ class BatchSizeRamp(BasePolicy):
         return cls(decay, start.batch_size, start.length, **named)
 
     def schedule(self, num_examples: int) -> Schedule:
-        """Returns the phases; see ``BasePolicy``."""
+        """Returns the phases; see ``Policy``."""
         decay = self.lr_schedule
         assert isinstance(decay, (LearningRateDecay, PiecewiseConstantDecay))
         total = self._total_examples(num_examples)
@@ -131,7 +131,7 @@ class BatchSizeRamp(BasePolicy):
         return Schedule(phases, self.steps_per_epoch)
 
     def plan(self, num_examples: int) -> Plan:
-        """Returns a fresh plan; see ``BasePolicy``."""
+        """Returns a fresh plan; see ``Policy``."""
         return StaticPlan(self.schedule(num_examples), num_examples, self.NAME)
 
     def _total_examples(self, num_examples: int) -> int:

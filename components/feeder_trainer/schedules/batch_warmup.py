@@ -10,7 +10,7 @@ from tfx_feeder.common.validation import check_among, check_at_least
 from tfx_feeder.components.feeder_trainer.schedules.length import Length
 from tfx_feeder.components.feeder_trainer.schedules.lr_scaling import EXPONENT_OF_RULE
 from tfx_feeder.components.feeder_trainer.schedules.plan import Plan, StaticPlan
-from tfx_feeder.components.feeder_trainer.schedules.policy import BasePolicy
+from tfx_feeder.components.feeder_trainer.schedules.policy import Policy
 from tfx_feeder.components.feeder_trainer.schedules.schedule import (
     Phase,
     Schedule,
@@ -19,7 +19,7 @@ from tfx_feeder.components.feeder_trainer.schedules.schedule import (
 
 
 @dataclass(frozen=True, slots=True)
-class BatchWarmup(BasePolicy):
+class BatchWarmup(Policy):
     """Starts with a small batch and multiplies it until it has its full size.
 
     The critical batch size, above which examples are wasted, is near 0 at first, grows fast and
@@ -70,7 +70,7 @@ class BatchWarmup(BasePolicy):
         object.__setattr__(self, "over", Length.from_value(self.over))
 
     def schedule(self, num_examples: int) -> Schedule:
-        """Returns the phases; see ``BasePolicy``."""
+        """Returns the phases; see ``Policy``."""
         first = self.start.batch_size
         sizes = itertools.takewhile(
             lambda size: size < self.end, (first * self.factor**i for i in itertools.count())
@@ -97,7 +97,7 @@ class BatchWarmup(BasePolicy):
         )
 
     def plan(self, num_examples: int) -> Plan:
-        """Returns a fresh plan; see ``BasePolicy``."""
+        """Returns a fresh plan; see ``Policy``."""
         return StaticPlan(self.schedule(num_examples), num_examples, self.NAME)
 
     def _examples(self, length: Length, num_examples: int) -> int:

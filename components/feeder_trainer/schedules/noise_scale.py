@@ -10,7 +10,7 @@ from tfx_feeder.common.validation import check_among, check_at_least
 from tfx_feeder.components.feeder_trainer.schedules.adaptive import AdaptivePlan, PhaseChange
 from tfx_feeder.components.feeder_trainer.schedules.lr_scaling import EXPONENT_OF_RULE
 from tfx_feeder.components.feeder_trainer.schedules.plan import EpochResult, Plan, PolicyDecision
-from tfx_feeder.components.feeder_trainer.schedules.policy import BasePolicy
+from tfx_feeder.components.feeder_trainer.schedules.policy import Policy
 from tfx_feeder.components.feeder_trainer.schedules.schedule import (
     Phase,
     Schedule,
@@ -22,7 +22,7 @@ _WEIGHT_OF_PAST = 0.5
 
 
 @dataclass(frozen=True, slots=True)
-class GradientNoiseScale(BasePolicy):
+class GradientNoiseScale(Policy):
     """Keeps the batch near the gradient noise scale.
 
     The noise scale is the trace of the covariance of the examples' gradients over the squared norm
@@ -87,7 +87,7 @@ class GradientNoiseScale(BasePolicy):
         object.__setattr__(self, "start", start)
 
     def schedule(self, num_examples: int) -> Schedule:
-        """Returns the first phase; see ``BasePolicy``."""
+        """Returns the first phase; see ``Policy``."""
         return Schedule([self.start], self.steps_per_epoch)
 
     def validate(self, num_examples: int, replicas: int = 1) -> None:
@@ -96,18 +96,18 @@ class GradientNoiseScale(BasePolicy):
         Schedule([self.start, smallest]).validate(num_examples, replicas)
 
     def plan(self, num_examples: int) -> Plan:
-        """Returns a fresh plan; see ``BasePolicy``."""
+        """Returns a fresh plan; see ``Policy``."""
         return AdaptivePlan(
             self.start,
             _NoiseScaleRule(self, largest=min(self.max, num_examples)),
             num_examples,
             steps_per_epoch=self.steps_per_epoch,
             policy=self.NAME,
-            wants_noise_scale=True,
+            needs_noise_scale=True,
         )
 
-    def outlook(self) -> str:
-        """Says what is decided while training; see ``BasePolicy``."""
+    def describe(self) -> str:
+        """Says what is decided while training; see ``Policy``."""
         if self.mode == "advise":
             return "The batch stays as it is; the history says which one the noise scale advises."
         return (
@@ -132,10 +132,10 @@ class _NoiseScaleRule:
         self._wait = 0
         self._advised: int | None = None
 
-    def certain_epochs(self) -> int | None:
+    def fixed_epochs(self) -> int | None:
         return None if self._policy.mode == "advise" else self._policy.patience - self._wait
 
-    def judge(self, feedback: EpochResult) -> PhaseChange | PolicyDecision | None:
+    def on_epoch_end(self, feedback: EpochResult) -> PhaseChange | PolicyDecision | None:
         estimate = feedback.noise_scale
         # Near a minimum the estimate of the gradient's norm can come out negative.
         if estimate is None or not 0 < estimate < math.inf:
@@ -143,7 +143,7 @@ class _NoiseScaleRule:
         past = math.log(estimate) if self._log_average is None else self._log_average
         self._log_average = _WEIGHT_OF_PAST * past + (1 - _WEIGHT_OF_PAST) * math.log(estimate)
         average = math.exp(self._log_average)
-        batch = feedback.segment.batch_size
+        batch = feedback.spec.batch_size
         fitting = self._fitting(batch, average)
         self._wait = self._wait + 1 if fitting != batch else 0
         if self._wait < self._policy.patience:

@@ -17,10 +17,10 @@ from tfx_feeder.components.feeder_trainer.schedules import (
     IncreaseBatchOnPlateau,
 )
 from tfx_feeder.components.feeder_trainer.schedules.grammar import parse_policy_text
-from tfx_feeder.components.feeder_trainer.schedules.policy import BasePolicy
+from tfx_feeder.components.feeder_trainer.schedules.policy import Policy
 from tfx_feeder.components.feeder_trainer.schedules.schedule import Phase, Schedule
 
-POLICIES: Mapping[str, type[BasePolicy]] = {
+POLICIES: Mapping[str, type[Policy]] = {
     policy.NAME: policy
     for policy in (BatchSizeRamp, BatchWarmup, IncreaseBatchOnPlateau, GradientNoiseScale)
 }
@@ -38,7 +38,7 @@ PRESETS: Mapping[str, str] = {
 _FILE_SUFFIXES = (".yaml", ".yml", ".json")
 
 
-def parse_schedule(value: Any) -> Schedule | BasePolicy:
+def parse_schedule(value: Any) -> Schedule | Policy:
     """Reads a schedule or a policy.
 
     Args:
@@ -56,7 +56,7 @@ def parse_schedule(value: Any) -> Schedule | BasePolicy:
     """
     if isinstance(value, str):
         return _read_text(value.strip())
-    if isinstance(value, BasePolicy):
+    if isinstance(value, Policy):
         return value
     if isinstance(value, Mapping) and "policy" in value:
         name = str(value["policy"])
@@ -77,7 +77,7 @@ def serialize_schedule(value: Any) -> str:
     return json.dumps(parse_schedule(value).to_dict())
 
 
-def _read_text(text: str) -> Schedule | BasePolicy:
+def _read_text(text: str) -> Schedule | Policy:
     if text in PRESETS:
         return parse_schedule(PRESETS[text])
     if text.endswith(_FILE_SUFFIXES):

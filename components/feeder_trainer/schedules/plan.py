@@ -17,14 +17,14 @@ class EpochResult:
     """What an epoch showed.
 
     Args:
-        segment: The epoch.
+        spec: The epoch.
         learning_rate: In force at its end; a Keras callback may have changed it.
         metrics: Loss and metrics by name, those of the validation as ``val_…``.
         input_bound: The step waited for its input too much.
         noise_scale: Gradient noise scale in examples; ``None`` where it was not estimated.
     """
 
-    segment: EpochSpec
+    spec: EpochSpec
     learning_rate: float
     metrics: Mapping[str, float]
     input_bound: bool = False
@@ -59,15 +59,15 @@ class Plan(Protocol):
         ...
 
     @property
-    def wants_noise_scale(self) -> bool:
+    def needs_noise_scale(self) -> bool:
         """Whether decisions need an estimate of the gradient noise scale."""
         ...
 
-    def upcoming(self) -> list[EpochSpec]:
+    def current_phase_epochs(self) -> list[EpochSpec]:
         """Returns the next epochs that are certain: consecutive, in one phase; empty at the end."""
         ...
 
-    def ahead(self) -> list[EpochSpec] | None:
+    def remaining_epochs(self) -> list[EpochSpec] | None:
         """Returns all epochs to come; ``None`` where they depend on decisions."""
         ...
 
@@ -94,50 +94,6 @@ class Plan(Protocol):
         ...
 
 
-class Policy(Protocol):
-    """A rule that makes phases; a frozen value, like a ``Schedule``."""
-
-    def schedule(self, num_examples: int) -> Schedule:
-        """Returns the phases that are known beforehand: all of them, or the first."""
-        ...
-
-    def outlook(self) -> str:
-        """Says what is decided while training; empty where all is known beforehand."""
-        ...
-
-    def validate(self, num_examples: int, replicas: int = 1) -> None:
-        """Raises what would fail later; see ``Schedule.validate``."""
-        ...
-
-    def plan(self, num_examples: int) -> Plan:
-        """Returns a fresh plan for ``num_examples`` in one pass over the training splits."""
-        ...
-
-    def to_dict(self) -> dict[str, Any]:
-        """Returns the policy as JSON and YAML can hold it."""
-        ...
-
-
-def make_plan(schedule: Schedule | Policy, num_examples: int) -> Plan:
-    """Makes a schedule or a policy ready to be executed.
-
-    Args:
-        schedule: The phases, or the rule that makes them.
-        num_examples: Examples in one pass over the training splits.
-
-    Raises:
-        ConfigError: The schedule does not fit ``num_examples``.
-
-    Example:
-        >>> plan = make_plan(Schedule.from_value("0.01:32x2, 0.005:64x1"), num_examples=1000)
-        >>> [segment.epoch for segment in plan.upcoming()]
-        [0, 1]
-    """
-    if isinstance(schedule, Schedule):
-        return StaticPlan(schedule, num_examples)
-    return schedule.plan(num_examples)
-
-
 class StaticPlan:
     """The epochs of a schedule, known from the start.
 
@@ -150,11 +106,11 @@ class StaticPlan:
         ConfigError: The schedule does not fit ``num_examples``.
     """
 
-    wants_noise_scale = False
+    needs_noise_scale = False
 
     def __init__(self, schedule: Schedule, num_examples: int, policy: str = "schedule") -> None:
         self.policy = policy
-        self._segments = list(schedule.segments(num_examples))
+        self._segments = list(schedule.epoch_specs(num_examples))
         self._done = 0
 
     @property
@@ -162,21 +118,21 @@ class StaticPlan:
         """Number of epochs of the whole training."""
         return len(self._segments)
 
-    def upcoming(self) -> list[EpochSpec]:
+    def current_phase_epochs(self) -> list[EpochSpec]:
         """Returns what is left of the current phase."""
-        left = self.ahead()
+        left = self.remaining_epochs()
         return list(itertools.takewhile(lambda segment: segment.phase == left[0].phase, left))
 
-    def ahead(self) -> list[EpochSpec]:
+    def remaining_epochs(self) -> list[EpochSpec]:
         """Returns all that is left."""
         return self._segments[self._done :]
 
     def advance(self, feedback: EpochResult) -> list[PolicyDecision]:
         """Takes note of an epoch; see ``Plan``."""
         due, following = [*self._segments[self._done : self._done + 2], None, None][:2]
-        check_turn(due, feedback.segment)
+        check_turn(due, feedback.spec)
         self._done += 1
-        if following is None or following.phase == feedback.segment.phase:
+        if following is None or following.phase == feedback.spec.phase:
             return []
         phase, phases = following.phase + 1, self._segments[-1].phase + 1
         return [

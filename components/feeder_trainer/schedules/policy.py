@@ -10,12 +10,12 @@ from typing_extensions import Self
 
 from tfx_feeder.common.errors import ConfigError
 from tfx_feeder.components.feeder_trainer.schedules.length import Length
-from tfx_feeder.components.feeder_trainer.schedules.plan import Plan
+from tfx_feeder.components.feeder_trainer.schedules.plan import Plan, StaticPlan
 from tfx_feeder.components.feeder_trainer.schedules.schedule import Phase, Schedule
 
 
 @dataclass(frozen=True, slots=True)
-class BasePolicy(abc.ABC):
+class Policy(abc.ABC):
     """A policy as a frozen value that JSON, YAML and one line of text can hold."""
 
     NAME: ClassVar[str]
@@ -42,7 +42,7 @@ class BasePolicy(abc.ABC):
             ConfigError: The policy does not fit ``num_examples``.
         """
 
-    def outlook(self) -> str:
+    def describe(self) -> str:
         """Says what is decided while training; empty where all is known beforehand."""
         return ""
 
@@ -104,6 +104,26 @@ class BasePolicy(abc.ABC):
     def _required(cls) -> list[str]:
         fields = dataclasses.fields(cls)
         return [field.name for field in fields if field.default is dataclasses.MISSING]
+
+
+def make_plan(schedule: Schedule | Policy, num_examples: int) -> Plan:
+    """Makes a schedule or a policy ready to be executed.
+
+    Args:
+        schedule: The phases, or the rule that makes them.
+        num_examples: Examples in one pass over the training splits.
+
+    Raises:
+        ConfigError: The schedule does not fit ``num_examples``.
+
+    Example:
+        >>> plan = make_plan(Schedule.from_value("0.01:32x2, 0.005:64x1"), num_examples=1000)
+        >>> [segment.epoch for segment in plan.current_phase_epochs()]
+        [0, 1]
+    """
+    if isinstance(schedule, Schedule):
+        return StaticPlan(schedule, num_examples)
+    return schedule.plan(num_examples)
 
 
 def _plain(value: Any) -> Any:

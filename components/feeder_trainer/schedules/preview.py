@@ -9,7 +9,7 @@ from typing import Any
 from rich.console import Console, ConsoleOptions, RenderResult
 from rich.table import Table
 
-from tfx_feeder.components.feeder_trainer.schedules.plan import Policy
+from tfx_feeder.components.feeder_trainer.schedules.policy import Policy
 from tfx_feeder.components.feeder_trainer.schedules.schedule import Schedule
 from tfx_feeder.pipeline.cli.step_curves import Curve, StepCurves
 
@@ -42,12 +42,12 @@ class Preview:
     Args:
         rows: One for each phase.
         replicas: Devices among which a batch is split.
-        outlook: What is decided while training; empty where all is known.
+        description: What is decided while training; empty where all is known.
     """
 
     rows: tuple[PreviewRow, ...]
     replicas: int
-    outlook: str
+    description: str
 
     def to_dict(self) -> dict[str, Any]:
         """Returns the preview as JSON can hold it."""
@@ -65,8 +65,8 @@ class Preview:
                 lengths=[row.examples for row in self.rows],
                 x_title="examples",
             )
-        if self.outlook:
-            yield f"\n{self.outlook}"
+        if self.description:
+            yield f"\n{self.description}"
 
     def _table(self) -> Table:
         table = Table(box=None, header_style="bold", pad_edge=False, collapse_padding=True)
@@ -113,13 +113,13 @@ def preview(schedule: Schedule | Policy, num_examples: int, replicas: int = 1) -
     """
     schedule.validate(num_examples, replicas)
     if isinstance(schedule, Schedule):
-        return Preview(tuple(_rows(schedule, num_examples)), replicas, outlook="")
+        return Preview(tuple(_rows(schedule, num_examples)), replicas, description="")
     known = schedule.schedule(num_examples)
-    return Preview(tuple(_rows(known, num_examples)), replicas, schedule.outlook())
+    return Preview(tuple(_rows(known, num_examples)), replicas, schedule.describe())
 
 
 def _rows(schedule: Schedule, num_examples: int) -> Iterator[PreviewRow]:
-    segments = schedule.segments(num_examples)
+    segments = schedule.epoch_specs(num_examples)
     for phase, group in itertools.groupby(segments, key=lambda segment: segment.phase):
         epochs = list(group)
         yield PreviewRow(

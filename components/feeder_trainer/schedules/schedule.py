@@ -128,7 +128,7 @@ class Schedule:
         >>> schedule = Schedule([(0.01, 32, 10), (0.005, 64, 10)], steps_per_epoch=200)
         >>> str(schedule)
         '0.01:32x10ep, 0.005:64x10ep @200'
-        >>> sum(segment.steps for segment in schedule.segments(num_examples=50_000))
+        >>> sum(segment.steps for segment in schedule.epoch_specs(num_examples=50_000))
         4000
     """
 
@@ -187,7 +187,7 @@ class Schedule:
         """Returns the number of examples in a full epoch at ``batch_size``."""
         return num_examples if self.steps_per_epoch is None else self.steps_per_epoch * batch_size
 
-    def segments(self, num_examples: int) -> Iterator[EpochSpec]:
+    def epoch_specs(self, num_examples: int) -> Iterator[EpochSpec]:
         """Yields every epoch of every phase, in order.
 
         Args:

@@ -5,10 +5,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from tfx_feeder.components.feeder_trainer.schedules.plan import Policy
+from tfx_feeder.components.feeder_trainer.schedules.policy import Policy
 from tfx_feeder.components.feeder_trainer.schedules.schedule import EpochSpec, Schedule
 
-PROBE_SHARE = 0.05
+PROFILE_TIME_FRACTION = 0.05
 """Share of the predicted time that a probe may take."""
 
 _LEAST_DOUBT = 0.05
@@ -104,22 +104,22 @@ class TimePrediction:
         seconds: What is expected.
         low_s: As if every step were one of the faster quarter, or 5 % faster.
         high_s: As if every step were one of the slower quarter, or 5 % slower.
-        ends_s: Expected time at the end of each epoch.
+        epoch_end_s: Expected time at the end of each epoch.
     """
 
     seconds: float
     low_s: float
     high_s: float
-    ends_s: tuple[float, ...] = ()
+    epoch_end_s: tuple[float, ...] = ()
 
-    def share(self, epochs: int) -> float:
+    def fraction_elapsed(self, epochs: int) -> float:
         """Returns the share of the predicted time that is over after some epochs, 0 to 1."""
         if not epochs or not self.seconds:
             return 0.0
-        return self.ends_s[min(epochs, len(self.ends_s)) - 1] / self.seconds
+        return self.epoch_end_s[min(epochs, len(self.epoch_end_s)) - 1] / self.seconds
 
 
-def known_segments(schedule: Schedule | Policy, num_examples: int) -> list[EpochSpec]:
+def known_epochs(schedule: Schedule | Policy, num_examples: int) -> list[EpochSpec]:
     """Returns the epochs to predict: of a policy, those of the phases that are known beforehand.
 
     Args:
@@ -131,7 +131,7 @@ def known_segments(schedule: Schedule | Policy, num_examples: int) -> list[Epoch
     """
     if not isinstance(schedule, Schedule):
         schedule = schedule.schedule(num_examples)
-    return list(schedule.segments(num_examples))
+    return list(schedule.epoch_specs(num_examples))
 
 
 def batch_sizes_to_profile(segments: Iterable[EpochSpec]) -> tuple[int, ...]:
@@ -154,7 +154,7 @@ def predict(
         drop_remainder: Partial batches are left out, unless they are all that an epoch has.
     """
     low_s = seconds = high_s = probe.start_s
-    ends_s = []
+    epoch_end_s = []
     phase = None
     for segment in segments:
         fixed_s = probe.eval_s + (0.0 if segment.phase == phase else probe.open_s)
@@ -170,8 +170,8 @@ def predict(
                     high_s + steps * high,
                 )
         low_s, seconds, high_s = (s + fixed_s for s in (low_s, seconds, high_s))
-        ends_s.append(seconds)
-    return TimePrediction(seconds, low_s, high_s, tuple(ends_s))
+        epoch_end_s.append(seconds)
+    return TimePrediction(seconds, low_s, high_s, tuple(epoch_end_s))
 
 
 def ideal_scaling(probe: StepProfile, prediction: TimePrediction, replicas: int) -> TimePrediction:

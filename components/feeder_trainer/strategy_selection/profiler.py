@@ -12,7 +12,7 @@ from tfx_feeder.components.feeder_trainer.feed.base import Feed
 from tfx_feeder.components.feeder_trainer.model.state import capture, restore
 from tfx_feeder.components.feeder_trainer.schedules.schedule import EpochSpec
 from tfx_feeder.components.feeder_trainer.schedules.time_model import (
-    PROBE_SHARE,
+    PROFILE_TIME_FRACTION,
     StepProfile,
     StepTime,
     batch_sizes_to_profile,
@@ -55,7 +55,7 @@ def probe_schedule(
     warm_up_s = sum((1 + _WARM_UP) * time.median_s for time in first.step_s.values())
     # Tracing is part of any training, and as such of the prediction.
     spent_s = first.seconds - (first.start_s - options.get("start_s", 0.0))
-    left_s = min(PROBE_SHARE * predicted_s - spent_s - warm_up_s, _LONGEST_S)
+    left_s = min(PROFILE_TIME_FRACTION * predicted_s - spent_s - warm_up_s, _LONGEST_S)
     # Members of a team go on together, or not.
     (left_s,) = (options.get("team") or SingleProcess()).broadcast([left_s])
     if left_s < warm_up_s:

@@ -30,7 +30,7 @@ from tfx_feeder.components.feeder_trainer.schedules.time_model import (
     StepProfile,
     TimePrediction,
     batch_sizes_to_profile,
-    known_segments,
+    known_epochs,
     predict,
 )
 from tfx_feeder.components.feeder_trainer.strategy_selection.budget import Budget
@@ -83,7 +83,7 @@ def select(
     Raises:
         ConfigError: No candidate can run.
     """
-    segments = known_segments(job.schedule, ready.feed.num_examples)
+    segments = known_epochs(job.schedule, ready.feed.num_examples)
     store = ProfileCache(probe_dir)
 
     def measured(candidate: Candidate) -> StepProfile:
@@ -196,7 +196,7 @@ def _probe(job: FitSpec, ready: FitContext, team: ProcessGroup) -> StepProfile:
     return probe_schedule(
         ready.steps,
         ready.feed,
-        known_segments(job.schedule, ready.feed.num_examples),
+        known_epochs(job.schedule, ready.feed.num_examples),
         drop_remainder=feed.drop_remainder,
         validation=ready.validation,
         validation_batch_size=feed.eval_batch_size,

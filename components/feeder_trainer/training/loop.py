@@ -123,14 +123,14 @@ class TrainingLoop:
         elif self._rival is not None:
             self._state.to_beat = self._rival.measure(self._validate_unnoticed)
         logs: dict[str, float] = {}
-        while (upcoming := self._plan.upcoming()) and not self._model.stop_training:
+        while (upcoming := self._plan.current_phase_epochs()) and not self._model.stop_training:
             segment = upcoming[0]
             if self._state.phase is None:
                 self._begin_phase(segment)
             if not self._epochs_open:
                 self._open(upcoming)
             logs = self._run_epoch(segment)
-            following = self._plan.upcoming()
+            following = self._plan.current_phase_epochs()
             if not following or following[0].phase != segment.phase or self._model.stop_training:
                 self._end_phase(logs)
             self._save_if_due()
@@ -234,7 +234,7 @@ class TrainingLoop:
     def _stop_if_beaten(self) -> None:
         if self._rival is None or self._model.stop_training:
             return
-        ahead = self._plan.ahead()
+        ahead = self._plan.remaining_epochs()
         if news := self._rival.beaten_by(self._state.to_beat, ahead and ahead[1:]):
             self._recorder.event("early_stop", news)
             progress.log_warning(news)
@@ -307,7 +307,7 @@ class TrainingLoop:
                     segment.start,
                 )
                 restore(self._model, before)
-                self._open(self._plan.upcoming())
+                self._open(self._plan.current_phase_epochs())
                 continue
             state.phase_fits = True
             return rows

@@ -81,7 +81,7 @@ def _choose():
     ABSL.info("Component %s is running.", "FeederTrainer")
     choice = profile_and_select(
         [Candidate("sequential", 1, ("CPU:0",))],
-        list(Schedule.from_value("0.01:32x10 @200").segments(50_000)),
+        list(Schedule.from_value("0.01:32x10 @200").epoch_specs(50_000)),
         Budget(10.0),
         lambda candidate: StepProfile(1.0, {32: StepTime(0.01, 0.0, 9)}),
         lambda: 0.0,

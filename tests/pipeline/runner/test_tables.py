@@ -36,7 +36,7 @@ def rows() -> tuple[CandidateRecord, ...]:
             Candidate("mirrored", 2, ("CPU:0",)),
             Candidate("multi_worker", 1, (), verdict="cannot run", reason="no [cluster] is named"),
         ],
-        list(Schedule.from_value("0.01:32x10, 0.01:64x10 @200").segments(50_000)),
+        list(Schedule.from_value("0.01:32x10, 0.01:64x10 @200").epoch_specs(50_000)),
         Budget(50.0),
         lambda candidate: probes[candidate.strategy],
         lambda: 0.0,

@@ -18,7 +18,7 @@ def train(
 ) -> list[tuple[EpochSpec, list[PolicyDecision]]]:
     """Trains to the end; ``seen`` makes the feedback of each epoch."""
     epochs = []
-    while upcoming := plan.upcoming():
+    while upcoming := plan.current_phase_epochs():
         segment = upcoming[0]
         epochs.append((segment, plan.advance(feedback(segment, **seen(segment)))))
     return epochs

@@ -20,8 +20,7 @@ from tfx_feeder.components.feeder_trainer.schedules import (
     GradientNoiseScale,
     IncreaseBatchOnPlateau,
 )
-from tfx_feeder.components.feeder_trainer.schedules.plan import make_plan
-from tfx_feeder.components.feeder_trainer.schedules.policy import BasePolicy
+from tfx_feeder.components.feeder_trainer.schedules.policy import Policy, make_plan
 from tfx_feeder.components.feeder_trainer.schedules.schedule import EpochSpec, Phase
 
 RELAXED = settings(deadline=None, max_examples=50)
@@ -151,9 +150,9 @@ def test_upcoming_epochs_are_certain(
     policy: IncreaseBatchOnPlateau | GradientNoiseScale, history: list[dict[str, Any]]
 ) -> None:
     plan = make_plan(policy, NUM_EXAMPLES)
-    while promised := plan.upcoming():
+    while promised := plan.current_phase_epochs():
         for segment in promised:
-            assert plan.upcoming()[0] == segment
+            assert plan.current_phase_epochs()[0] == segment
             plan.advance(feedback(segment, **history[segment.epoch % len(history)]))
 
 
@@ -162,6 +161,6 @@ def test_upcoming_epochs_are_certain(
     [IncreaseBatchOnPlateau((0.01, 32, 9), 512), GradientNoiseScale((0.01, 32, 9), 16, 512)],
     ids=lambda policy: policy.NAME,
 )
-def test_a_batch_larger_than_the_data_is_refused(policy: BasePolicy) -> None:
+def test_a_batch_larger_than_the_data_is_refused(policy: Policy) -> None:
     with pytest.raises(ConfigError, match="at most the 31 examples"):
         make_plan(policy, 31)

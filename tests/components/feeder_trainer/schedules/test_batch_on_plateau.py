@@ -17,7 +17,8 @@ from tests.components.feeder_trainer.schedules.adaptive_training import (
 )
 from tfx_feeder.common.errors import ConfigError
 from tfx_feeder.components.feeder_trainer.schedules import IncreaseBatchOnPlateau
-from tfx_feeder.components.feeder_trainer.schedules.plan import PolicyDecision, make_plan
+from tfx_feeder.components.feeder_trainer.schedules.plan import PolicyDecision
+from tfx_feeder.components.feeder_trainer.schedules.policy import make_plan
 
 
 def test_grows_the_batch_up_to_its_bound_and_cuts_the_rate_from_there() -> None:

@@ -17,7 +17,8 @@ from tfx_feeder.components.feeder_trainer.schedules import (
     GradientNoiseScale,
     IncreaseBatchOnPlateau,
 )
-from tfx_feeder.components.feeder_trainer.schedules.plan import PolicyDecision, make_plan
+from tfx_feeder.components.feeder_trainer.schedules.plan import PolicyDecision
+from tfx_feeder.components.feeder_trainer.schedules.policy import make_plan
 from tfx_feeder.components.feeder_trainer.schedules.schedule import EpochSpec
 
 
@@ -66,7 +67,7 @@ def test_advice_names_the_batch_that_would_fit_and_is_given_once() -> None:
     policy = GradientNoiseScale((0.01, 32, 9), 16, 512)
     plan = make_plan(policy, NUM_EXAMPLES)
 
-    assert len(plan.upcoming()) == 9
+    assert len(plan.current_phase_epochs()) == 9
     epochs = train(plan, noise(300.0))
 
     assert batches(epochs) == [32] * 9
@@ -89,8 +90,8 @@ def test_input_bound_it_may_shrink_but_not_grow() -> None:
 
 
 def test_it_asks_for_the_noise_scale() -> None:
-    assert make_plan(GradientNoiseScale((0.01, 32, 5), 16, 512), NUM_EXAMPLES).wants_noise_scale
-    assert not make_plan(IncreaseBatchOnPlateau((0.01, 32, 5), 512), NUM_EXAMPLES).wants_noise_scale
+    assert make_plan(GradientNoiseScale((0.01, 32, 5), 16, 512), NUM_EXAMPLES).needs_noise_scale
+    assert not make_plan(IncreaseBatchOnPlateau((0.01, 32, 5), 512), NUM_EXAMPLES).needs_noise_scale
 
 
 @pytest.mark.parametrize(

@@ -8,12 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tfx_feeder.common.errors import ConfigError
-from tfx_feeder.components.feeder_trainer.schedules.plan import (
-    EpochResult,
-    Plan,
-    StaticPlan,
-    make_plan,
-)
+from tfx_feeder.components.feeder_trainer.schedules.plan import EpochResult, Plan, StaticPlan
+from tfx_feeder.components.feeder_trainer.schedules.policy import make_plan
 from tfx_feeder.components.feeder_trainer.schedules.schedule import EpochSpec, Schedule
 
 NUM_EXAMPLES = 100
@@ -23,7 +19,7 @@ SCHEDULE = Schedule.from_value("0.01:32x2, 0.005:64x150ex, 0.0025:100x1")
 def run(plan: Plan) -> list[tuple[EpochSpec, list[str]]]:
     """Trains to the end; returns each epoch and the kinds of what was decided after it."""
     seen = []
-    while upcoming := plan.upcoming():
+    while upcoming := plan.current_phase_epochs():
         segment = upcoming[0]
         decisions = plan.advance(EpochResult(segment, segment.learning_rate, {"loss": 1.0}))
         seen.append((segment, [decision.kind for decision in decisions]))
@@ -33,16 +29,16 @@ def run(plan: Plan) -> list[tuple[EpochSpec, list[str]]]:
 def test_executes_the_segments_of_the_schedule() -> None:
     plan = make_plan(SCHEDULE, NUM_EXAMPLES)
 
-    assert [segment for segment, _ in run(plan)] == list(SCHEDULE.segments(NUM_EXAMPLES))
+    assert [segment for segment, _ in run(plan)] == list(SCHEDULE.epoch_specs(NUM_EXAMPLES))
     assert plan.total_epochs == 5
-    assert (plan.policy, plan.wants_noise_scale) == ("schedule", False)
+    assert (plan.policy, plan.needs_noise_scale) == ("schedule", False)
 
 
 def test_upcoming_is_what_is_left_of_the_phase() -> None:
     plan = make_plan(SCHEDULE, NUM_EXAMPLES)
 
     lengths = []
-    while upcoming := plan.upcoming():
+    while upcoming := plan.current_phase_epochs():
         lengths.append([segment.epoch for segment in upcoming])
         plan.advance(EpochResult(upcoming[0], 0.01, {}))
     assert lengths == [[0, 1], [1], [2, 3], [3], [4]]
@@ -69,7 +65,7 @@ def test_goes_on_from_its_state(done: int) -> None:
 
 def test_refuses_an_epoch_out_of_turn() -> None:
     plan = StaticPlan(SCHEDULE, NUM_EXAMPLES)
-    second = plan.upcoming()[1]
+    second = plan.current_phase_epochs()[1]
 
     with pytest.raises(ValueError, match="due was"):
         plan.advance(EpochResult(second, 0.01, {}))

@@ -47,9 +47,9 @@ def test_adaptive_policies_show_their_start_and_say_what_is_decided_later() -> N
     for name in ("on_plateau", "noise_scale"):
         begun = shown(name)
         assert [row.epochs for row in begun.rows] == [30]
-        assert "batch" in begun.outlook
+        assert "batch" in begun.description
         text = " ".join(drawn(begun))
-        assert " ".join(begun.outlook.split()[-3:]) in " ".join(text.split())
+        assert " ".join(begun.description.split()[-3:]) in " ".join(text.split())
 
 
 def test_static_policies_show_all_their_phases() -> None:
@@ -57,7 +57,7 @@ def test_static_policies_show_all_their_phases() -> None:
 
     assert [row.batch_size for row in compiled.rows] == [32, 64, 128]
     assert sum(row.examples for row in compiled.rows) == 500_000
-    assert not compiled.outlook
+    assert not compiled.description
 
 
 def test_is_json() -> None:

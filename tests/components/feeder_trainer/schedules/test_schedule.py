@@ -43,7 +43,7 @@ def test_every_notation_round_trips_exactly(schedule: Schedule) -> None:
 
 @given(schedules)
 def test_segments_tile_the_stream(schedule: Schedule) -> None:
-    segments = list(schedule.segments(NUM_EXAMPLES))
+    segments = list(schedule.epoch_specs(NUM_EXAMPLES))
 
     assert segments[0].start == 0
     assert all(before.stop == after.start for before, after in pairwise(segments))
@@ -54,7 +54,7 @@ def test_segments_tile_the_stream(schedule: Schedule) -> None:
 
 @given(schedules)
 def test_segments_are_as_long_as_their_phase_says(schedule: Schedule) -> None:
-    segments = list(schedule.segments(NUM_EXAMPLES))
+    segments = list(schedule.epoch_specs(NUM_EXAMPLES))
 
     for index, phase in enumerate(schedule.phases):
         own = [segment for segment in segments if segment.phase == index]
@@ -73,7 +73,7 @@ def test_segments_are_as_long_as_their_phase_says(schedule: Schedule) -> None:
 def test_the_reference_schedule() -> None:
     schedule = Schedule.from_value("0.01:32x10, 0.005:64x10, 0.0025:128x10 @200")
 
-    segments = list(schedule.segments(num_examples=50_000))
+    segments = list(schedule.epoch_specs(num_examples=50_000))
 
     assert len(segments) == 30
     assert all(segment.steps == 200 for segment in segments)
@@ -81,7 +81,7 @@ def test_the_reference_schedule() -> None:
 
 
 def test_without_steps_per_epoch_the_last_batch_is_partial() -> None:
-    (segment,) = Schedule([(0.1, 32, 1)]).segments(num_examples=100)
+    (segment,) = Schedule([(0.1, 32, 1)]).epoch_specs(num_examples=100)
 
     assert (segment.examples, segment.steps) == (100, 4)
 
@@ -129,7 +129,7 @@ def test_a_batch_larger_than_the_data_is_refused_with_its_phase() -> None:
     schedule = Schedule.from_value("0.1:32x1, 0.05:128x1")
 
     with pytest.raises(ConfigError, match=r"phase 2 \(0.05:128x1ep\).*at most the 100 examples"):
-        list(schedule.segments(num_examples=100))
+        list(schedule.epoch_specs(num_examples=100))
 
 
 def test_a_batch_smaller_than_the_replicas_is_refused() -> None:

@@ -19,7 +19,7 @@ from tfx_feeder.components.feeder_trainer.schedules import (
 )
 from tfx_feeder.components.feeder_trainer.schedules.length import Length
 from tfx_feeder.components.feeder_trainer.schedules.parser import parse_schedule
-from tfx_feeder.components.feeder_trainer.schedules.plan import make_plan
+from tfx_feeder.components.feeder_trainer.schedules.policy import make_plan
 from tfx_feeder.components.feeder_trainer.schedules.schedule import Phase
 
 RELAXED = settings(deadline=None, max_examples=50)
@@ -249,7 +249,7 @@ def test_batch_warmup(
 def test_phases_tile_the_stream_and_the_policy_is_named(policy: BatchSizeRamp) -> None:
     assume(policy.length.in_examples(batch_size=policy.batch_size, epoch_examples=64) < 20_000)
     plan = make_plan(policy, 64)
-    segments = list(policy.schedule(64).segments(64))
+    segments = list(policy.schedule(64).epoch_specs(64))
 
     assert plan.policy == "decay_to_batch"
     assert plan.total_epochs == len(segments)

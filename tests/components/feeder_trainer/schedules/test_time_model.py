@@ -13,7 +13,7 @@ from tfx_feeder.components.feeder_trainer.schedules.time_model import (
     StepTime,
     batch_sizes_to_profile,
     ideal_scaling,
-    known_segments,
+    known_epochs,
     predict,
 )
 
@@ -33,27 +33,27 @@ phases = st.tuples(st.just(0.01), st.integers(1, 600), st.integers(1, 3))
 schedules = st.builds(
     Schedule, st.lists(phases, min_size=1, max_size=4), st.none() | st.integers(1, 50)
 )
-works = st.builds(lambda schedule: list(schedule.segments(num_examples=1000)), schedules)
+works = st.builds(lambda schedule: list(schedule.epoch_specs(num_examples=1000)), schedules)
 
 
 def of_one_batch(size: int):
-    return list(Schedule([(0.1, size, "1steps")], steps_per_epoch=1).segments(10_000))
+    return list(Schedule([(0.1, size, "1steps")], steps_per_epoch=1).epoch_specs(10_000))
 
 
 def test_the_sum_of_steps_start_and_validation() -> None:
-    segments = list(Schedule.from_value("0.01:32x2, 0.005:128x1 @10").segments(10_000))
+    segments = list(Schedule.from_value("0.01:32x2, 0.005:128x1 @10").epoch_specs(10_000))
 
     prediction = predict(PROBE, segments)
 
     assert prediction.seconds == pytest.approx(2.0 + 20 * 0.01 + 10 * 0.03 + 3 * 0.5)
     assert prediction.low_s == pytest.approx(prediction.seconds - 20 * 0.001 - 10 * 0.002)
     assert prediction.high_s == pytest.approx(prediction.seconds + 20 * 0.001 + 10 * 0.002)
-    assert prediction.ends_s == pytest.approx((2.6, 3.2, 4.0))
-    assert [prediction.share(n) for n in (0, 2, 3, 9)] == pytest.approx([0, 0.8, 1, 1])
+    assert prediction.epoch_end_s == pytest.approx((2.6, 3.2, 4.0))
+    assert [prediction.fraction_elapsed(n) for n in (0, 2, 3, 9)] == pytest.approx([0, 0.8, 1, 1])
 
 
 def test_the_feed_is_opened_for_every_phase() -> None:
-    segments = list(Schedule.from_value("0.01:32x2, 0.005:128x1 @10").segments(10_000))
+    segments = list(Schedule.from_value("0.01:32x2, 0.005:128x1 @10").epoch_specs(10_000))
 
     more = predict(dataclasses.replace(PROBE, open_s=0.25), segments).seconds
 
@@ -79,9 +79,7 @@ def test_beyond_what_was_probed_the_fixed_cost_is_unknown(
 
 
 def test_a_partial_batch_is_a_step_of_its_size_or_left_out() -> None:
-    segments = list(
-        Schedule.from_value("0.01:32x1").segments(num_examples=112)
-    )  # 3.5 batches
+    segments = list(Schedule.from_value("0.01:32x1").epoch_specs(num_examples=112))  # 3.5 batches
 
     whole = predict(PROBE, segments, drop_remainder=True)
 
@@ -120,7 +118,7 @@ def test_the_range_holds_what_is_expected(probe: StepProfile, segments: list) ->
 
     assert prediction.low_s <= prediction.seconds * (1 + 1e-9)
     assert prediction.seconds <= prediction.high_s * (1 + 1e-9)
-    assert prediction.ends_s[-1] == prediction.seconds
+    assert prediction.epoch_end_s[-1] == prediction.seconds
 
 
 @given(probe=probes, segments=works, replicas=st.integers(1, 64))
@@ -149,4 +147,4 @@ def test_a_probe_round_trips(probe: StepProfile) -> None:
     ],
 )
 def test_which_sizes_are_probed(text: str, sizes: tuple[int, ...]) -> None:
-    assert batch_sizes_to_profile(known_segments(parse_schedule(text), 10_000)) == sizes
+    assert batch_sizes_to_profile(known_epochs(parse_schedule(text), 10_000)) == sizes

@@ -23,7 +23,7 @@ from tfx_feeder.components.feeder_trainer.strategy_selection.decision import (
 )
 
 HOUR = 3600.0
-SEGMENTS = list(Schedule.from_value("0.01:32x100 @1000").segments(num_examples=50_000))
+SEGMENTS = list(Schedule.from_value("0.01:32x100 @1000").epoch_specs(num_examples=50_000))
 
 # 100,000 steps. Values as measured on machines: two devices give 1.6 times the speed of one.
 PROBES = {

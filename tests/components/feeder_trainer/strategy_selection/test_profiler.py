@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from tfx_feeder.components.feeder_trainer.model.state import capture
 from tfx_feeder.components.feeder_trainer.schedules.schedule import Schedule
-from tfx_feeder.components.feeder_trainer.schedules.time_model import PROBE_SHARE, predict
+from tfx_feeder.components.feeder_trainer.schedules.time_model import PROFILE_TIME_FRACTION, predict
 from tfx_feeder.components.feeder_trainer.strategy_selection.profiler import (
     probe_schedule,
     profile_steps,
@@ -177,8 +177,8 @@ def test_a_batch_that_does_not_fit_is_probed_in_micro_batches(model, monkeypatch
 
 
 def test_a_long_schedule_is_probed_for_longer_but_within_its_share(model, monkeypatch) -> None:
-    short = list(Schedule.from_value("0.01:10x1 @20").segments(100))
-    long = list(Schedule.from_value("0.01:10x200 @100").segments(100))
+    short = list(Schedule.from_value("0.01:10x1 @20").epoch_specs(100))
+    long = list(Schedule.from_value("0.01:10x200 @100").epoch_specs(100))
 
     first = probe_schedule(ScriptedSteps(model, monkeypatch), ArrayFeed(), short)
     steps = ScriptedSteps(model, monkeypatch)
@@ -188,7 +188,7 @@ def test_a_long_schedule_is_probed_for_longer_but_within_its_share(model, monkey
     assert second.step_s[10].steps > 400
     assert second.start_s == pytest.approx(2.0, abs=0.01)
     tracing_s = second.start_s  # Which any training has to pay.
-    assert second.seconds - tracing_s <= PROBE_SHARE * predict(second, long).seconds
+    assert second.seconds - tracing_s <= PROFILE_TIME_FRACTION * predict(second, long).seconds
 
 
 def test_members_of_a_team_run_as_many_steps_as_the_chief_says(model, monkeypatch) -> None:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from tfx_feeder.common.errors import ConfigError
 from tfx_feeder.components.feeder_trainer.schedules.parser import parse_schedule
-from tfx_feeder.components.feeder_trainer.schedules.plan import make_plan
+from tfx_feeder.components.feeder_trainer.schedules.policy import make_plan
 from tfx_feeder.components.feeder_trainer.schedules.schedule import EpochSpec, Schedule
 from tfx_feeder.components.feeder_trainer.training.early_stopping import (
     BaselineEarlyStopping,
@@ -25,7 +25,7 @@ THREE_PHASES = "0.01:10x4, 0.005:10x8, 0.001:10x8"
 
 
 def epochs(schedule: str) -> list[EpochSpec]:
-    ahead = make_plan(Schedule.from_value(schedule), num_examples=100).ahead()
+    ahead = make_plan(Schedule.from_value(schedule), num_examples=100).remaining_epochs()
     assert ahead is not None
     return ahead
 
@@ -183,9 +183,9 @@ def test_nothing_is_stopped_that_cannot_be_judged():
 )
 def test_a_policy_says_what_is_ahead_unless_it_decides_as_it_goes(policy, known):
     plan = make_plan(parse_schedule(policy), num_examples=100)
-    ahead = plan.ahead()
+    ahead = plan.remaining_epochs()
     assert (ahead is not None) == known
-    assert ahead is None or ahead[0] == plan.upcoming()[0]
+    assert ahead is None or ahead[0] == plan.current_phase_epochs()[0]
     assert ahead is None or len(ahead) == plan.total_epochs
 
 

@@ -13,7 +13,7 @@ from tfx_feeder.components.feeder_trainer.feed.feed import open_feed
 from tfx_feeder.components.feeder_trainer.feed.options import FeedOptions, Image
 from tfx_feeder.components.feeder_trainer.feed.parsing import ExampleParser
 from tfx_feeder.components.feeder_trainer.model.builder import feature_adapter
-from tfx_feeder.components.feeder_trainer.schedules.plan import make_plan
+from tfx_feeder.components.feeder_trainer.schedules.policy import make_plan
 from tfx_feeder.components.feeder_trainer.schedules.schedule import Schedule
 from tfx_feeder.components.feeder_trainer.training.loop import TrainingLoop
 from tfx_feeder.components.feeder_trainer.training.recorder import Recorder
