@@ -1,4 +1,4 @@
-"""The components of the suite.
+"""Components of the suite.
 
 The classes are loaded on first use (PEP 562), so that a plain module such as
 ``tfx_feeder.components.feeder_trainer.schedules.schedule`` can be imported without TFX.

@@ -1,0 +1,1 @@
+"""ImageExampleGen: Examples from labeled images."""

@@ -1,4 +1,4 @@
-"""The classes: from a label, a name or a number, to a stable index."""
+"""Class names and their indices."""
 
 import json
 from collections.abc import Iterable, Sequence
@@ -18,7 +18,7 @@ class ClassTable:
         names: One name per class.
 
     Raises:
-        DataError: Fewer than two classes: nothing to tell apart.
+        DataError: There are fewer than two classes.
 
     Example:
         >>> ClassTable(("cat", "dog")).index("dog")
@@ -35,10 +35,10 @@ class ClassTable:
         object.__setattr__(self, "_positions", {name: i for i, name in enumerate(self.names)})
 
     def index(self, label: int | str) -> int:
-        """Finds the index of a label: by its name, or by its number.
+        """Returns the index of a label, given as a class name or a number.
 
         Raises:
-            KeyError: The label is none of the classes.
+            KeyError: No class matches the label.
         """
         if isinstance(label, str):
             if label in self._positions:
@@ -51,18 +51,18 @@ class ClassTable:
         return label
 
     def to_json(self) -> str:
-        """Returns the list of names as JSON, the content of ``classes.json``."""
+        """Returns the class names as JSON, the content of ``classes.json``."""
         return json.dumps(list(self.names), ensure_ascii=False) + "\n"
 
 
 def class_names_from_labels(labels: Iterable[int | str]) -> tuple[str, ...]:
     """Derives class names from the labels of a data set.
 
-    Integers are indices already: the classes are ``"0"`` up to the largest. Anything else is a
-    name: the classes are the sorted names.
+    Integer labels are class indices: the classes are ``"0"`` up to the largest. All other labels
+    are class names: the classes are the sorted names.
 
     Raises:
-        DataError: An integer so large that it can hardly be a class.
+        DataError: An integer label is too large to be a class index.
     """
     found = {str(label) for label in labels}
     if not found or not all(map(_is_integer, found)):
@@ -74,7 +74,7 @@ def class_names_from_labels(labels: Iterable[int | str]) -> tuple[str, ...]:
 
 
 def merge_names(parts: Sequence[tuple[str, ...]]) -> tuple[str, ...]:
-    """Unites the class names of several splits.
+    """Merges the class names of several splits.
 
     Example:
         >>> merge_names([("cat", "dog"), ("ant", "dog")])

@@ -1,4 +1,4 @@
-"""The ImageExampleGen component: its arguments, and what is checked when it is declared."""
+"""ImageExampleGen: component definition and build-time checks."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -16,32 +16,33 @@ from tfx_feeder.components.image_example_gen.sources import open_sources
 
 
 class ImageExampleGen(component.FileBasedExampleGen):
-    """Turns labelled images into Examples: class folders, a CSV manifest, arrays, IDX, CIFAR-10.
+    """Converts labeled images to Examples: class folders, CSV manifests, arrays, IDX, CIFAR-10.
 
     Component outputs:
 
     - ``examples``: splits of gzipped TFRecords with the features ``image`` (PNG or JPEG bytes),
-      ``label``, ``height``, ``width`` (int64) and the further columns of the source. Beside the
-      splits lie ``classes.json`` and ``rejected.jsonl``; custom properties hold ``span``,
-      ``version``, ``input_fingerprint``, ``num_classes``, ``num_examples_<split>`` and
+      ``label``, ``height``, ``width`` (int64) and the additional columns of the source. The
+      artifact also contains ``classes.json`` and ``rejected.jsonl``; its custom properties are
+      ``span``, ``version``, ``input_fingerprint``, ``num_classes``, ``num_examples_<split>`` and
       ``rejected_<reason>``.
 
     Args:
-        input_base: Folder, local or remote.
+        input_base: Local or remote folder.
         source: ``auto``, ``class_folders``, ``manifest``, ``arrays``, ``idx`` or ``cifar10``.
-        input_config: Input splits and their patterns, with ``{SPAN}`` and ``{VERSION}`` where
-            wanted; all files are one split by default.
-        output_config: Output splits; 2 parts train and 1 part eval by default. The hash is taken
-            of the image unless another ``partition_feature_name`` is given, so that copies of an
-            image land in the same split.
-        range_config: Which span to read; the latest by default.
-        classes: Class names in index order; by default they come from the data.
-        max_rejected_fraction: Largest tolerated share of records left out, 0 to 1.
-        check_input: Look at a local ``input_base`` now; False where only the workers see it.
+        input_config: Input splits and their patterns, optionally with ``{SPAN}`` and
+            ``{VERSION}``; by default, all files form one split.
+        output_config: Output splits; by default, train and eval in the ratio 2:1. Examples are
+            partitioned by the hash of the image unless ``partition_feature_name`` is set, so that
+            copies of an image fall into the same split.
+        range_config: Span to read; by default, the latest.
+        classes: Class names in index order; by default, inferred from the data.
+        max_rejected_fraction: Maximum fraction of rejected records, 0 to 1.
+        check_input: If True, a local ``input_base`` is checked when the component is created; set
+            False if only the workers can access it.
 
     Raises:
         ConfigError: An argument is out of range, or the folder or span does not exist.
-        DataError: The folder holds no usable source, or a single class.
+        DataError: The folder has no usable source, or fewer than two classes.
     """
 
     EXECUTOR_SPEC = executor_spec.BeamExecutorSpec(executor.Executor)
@@ -94,10 +95,10 @@ def _check(
             "input_base",
             received=base,
             expected="a folder that exists",
-            fix="Where only the workers can see it, pass check_input=False.",
+            fix="If only the workers can access it, pass check_input=False.",
         )
     if range_config is not None and not isinstance(range_config, range_config_pb2.RangeConfig):
-        return  # Known only when the pipeline runs.
+        return  # Known only at run time.
     processor = input_processor.FileBasedInputProcessor(base, config.splits, range_config)
     try:
         span, version = processor.resolve_span_and_version()

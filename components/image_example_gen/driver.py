@@ -1,4 +1,4 @@
-"""The driver: the stock one, with a fingerprint that sees every image."""
+"""Driver of ImageExampleGen: the stock driver with a fingerprint that covers every image."""
 
 from typing import Any
 
@@ -12,11 +12,11 @@ from tfx_feeder.components.image_example_gen.sources import open_sources
 
 
 class Driver(driver.FileBasedDriver):
-    """Resolves span and version as stock does, and looks at the files behind the pattern.
+    """Resolves span and version like the stock driver, and fingerprints the files behind a pattern.
 
-    The stock fingerprint sums up the times of what the pattern itself matches. That is blind to
-    an image inside a class folder, to one that a manifest names, and to one that moves from one
-    class to another; the pipeline would then run from a stale cache.
+    The stock fingerprint sums the modification times of the paths that the pattern itself matches.
+    It misses changes of images inside a class folder or listed in a manifest, and images that move
+    from one class to another; the pipeline would then be served from a stale cache.
     """
 
     def resolve_exec_properties(
@@ -25,7 +25,7 @@ class Driver(driver.FileBasedDriver):
         pipeline_info: data_types.PipelineInfo,
         component_info: data_types.ComponentInfo,
     ) -> dict[str, Any]:
-        """Fills in span, version and fingerprint."""
+        """Adds span, version and fingerprint to the execution properties."""
         resolved = super().resolve_exec_properties(exec_properties, pipeline_info, component_info)
         base = resolved[specs.INPUT_BASE_KEY]
         sources = open_sources(base, input_patterns(resolved), unpack(resolved).source)

@@ -1,4 +1,4 @@
-"""From an image and its label to a ``tf.train.Example``."""
+"""Conversion of labeled images to ``tf.train.Example``."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -12,16 +12,16 @@ RESERVED = frozenset({"image", "label", "height", "width"})
 def to_example(
     image: bytes, label: int, size: tuple[int, int], features: Mapping[str, Any]
 ) -> tf.train.Example:
-    """Builds the record of one image.
+    """Builds the Example of one image.
 
     Args:
         image: PNG or JPEG bytes.
         label: Class index.
         size: Height and width in pixels.
-        features: Further columns: numbers, text, or NumPy arrays of either.
+        features: Additional columns: numbers, text, or NumPy arrays of either.
 
     Returns:
-        An Example with ``image``, ``label``, ``height``, ``width`` and the further columns.
+        Example with ``image``, ``label``, ``height``, ``width`` and the additional columns.
     """
     columns = {name: to_feature(value) for name, value in features.items()}
     columns["image"] = to_feature(image)
@@ -31,7 +31,7 @@ def to_example(
 
 
 def to_feature(value: Any) -> tf.train.Feature:
-    """Turns a number, text, bytes, or an array of them into a feature.
+    """Converts a number, text, bytes, or an array of them to a feature.
 
     Example:
         >>> to_feature(3).int64_list.value[0]

@@ -1,4 +1,4 @@
-"""The component's own settings as they travel through TFX, and back."""
+"""Serialization of the options in TFX execution properties."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -12,7 +12,7 @@ from tfx_feeder.components.image_example_gen.options import IngestOptions
 
 
 def pack(options: IngestOptions) -> example_gen_pb2.CustomConfig:
-    """Wraps the options in the field that stock ExampleGens keep for custom settings."""
+    """Packs the options into the custom configuration of ExampleGen."""
     values = struct_pb2.Struct()
     values.update(options.as_dict())
     config = example_gen_pb2.CustomConfig()
@@ -21,7 +21,7 @@ def pack(options: IngestOptions) -> example_gen_pb2.CustomConfig:
 
 
 def unpack(exec_properties: Mapping[str, Any]) -> IngestOptions:
-    """Reads the options out of the execution properties."""
+    """Reads the options from the execution properties."""
     config = example_gen_pb2.CustomConfig()
     proto_utils.json_to_proto(exec_properties[specs.CUSTOM_CONFIG_KEY], config)
     values = struct_pb2.Struct()
@@ -30,7 +30,7 @@ def unpack(exec_properties: Mapping[str, Any]) -> IngestOptions:
 
 
 def input_patterns(exec_properties: Mapping[str, Any]) -> dict[str, str]:
-    """Returns the input splits: pattern by name."""
+    """Returns the patterns of the input splits by split name."""
     config = example_gen_pb2.Input()
     proto_utils.json_to_proto(exec_properties[specs.INPUT_CONFIG_KEY], config)
     return {split.name: split.pattern for split in config.splits}

@@ -1,4 +1,4 @@
-"""The executor: runs the ingestion in Beam and files its results in the artifact."""
+"""Executor of ImageExampleGen: runs the ingestion on Beam and writes the artifact."""
 
 import os
 from typing import Any
@@ -22,17 +22,17 @@ _METRICS = "tfx_feeder.ImageExampleGen"
 
 
 class Executor(base_example_gen_executor.BaseExampleGenExecutor):
-    """Stock input and output splits; the images come from `ReadImages`."""
+    """Executor with the input and output splits of the stock ExampleGen."""
 
     def GetInputSourceToExamplePTransform(self) -> Any:
-        """Returns the transform of the only input split, in the form that stock calls."""
+        """Returns the transform of the only input split, in the form that the base class calls."""
         (split,) = self._reading
         return lambda exec_properties, pattern: self._reading[split]
 
     def GenerateExamplesByBeam(
         self, pipeline: beam.Pipeline, exec_properties: dict[str, Any]
     ) -> dict[str, beam.PCollection]:
-        """Partitions one input split by hash, as stock does; named ones stay as they are."""
+        """Partitions a single input split by hash; named input splits are kept."""
         if len(self._reading) == 1:
             return super().GenerateExamplesByBeam(pipeline, exec_properties)
         return {
@@ -48,11 +48,11 @@ class Executor(base_example_gen_executor.BaseExampleGenExecutor):
     ) -> None:
         """Writes the splits, ``classes.json`` and ``rejected.jsonl``.
 
-        Records are not shuffled on the way out, unlike in the stock ExampleGen: Beam's local
-        runner would hold all of them in memory for it.
+        Unlike in the stock ExampleGen, records are not shuffled when they are written, because
+        Beam's local runner would hold all of them in memory.
 
         Raises:
-            DataError: Too much was rejected, or a split stayed empty.
+            DataError: Too many records were rejected, or a split is empty.
         """
         self._log_startup(input_dict, output_dict, exec_properties)
         examples = artifact_utils.get_single_instance(output_dict[specs.EXAMPLES_KEY])
@@ -88,7 +88,7 @@ class Executor(base_example_gen_executor.BaseExampleGenExecutor):
             raise DataError(str(error).replace(listed, kept)) from None
         for split, count in accepted.items():
             if not count:
-                raise DataError(f"The split {split!r} has no image. Images by split: {accepted}.")
+                raise DataError(f"The split {split!r} has no images. Images by split: {accepted}.")
         with tf.io.gfile.GFile(os.path.join(examples.uri, classes.FILE_NAME), "w") as file:
             file.write(table.to_json())
         _describe(examples, accepted, rejected, len(table.names))

@@ -1,4 +1,4 @@
-"""Which files a pattern names, local or remote, and how a change in them is noticed."""
+"""Glob patterns and fingerprints of local and remote files."""
 
 import hashlib
 import posixpath
@@ -14,20 +14,20 @@ _LITTER = frozenset({"thumbs.db", "desktop.ini", "__macosx"})
 
 
 def is_hidden(path: str) -> bool:
-    """Tells whether a path is what file managers leave behind, such as ``.DS_Store``."""
+    """Returns True for hidden files and file-manager litter such as ``.DS_Store``."""
     name = posixpath.basename(path.rstrip("/"))
     return name.startswith(".") or name.lower() in _LITTER
 
 
 @dataclass(frozen=True, slots=True)
 class Match:
-    """What one input pattern matched.
+    """Files and folders that an input pattern matches.
 
     Args:
-        root: The folder above the first wildcard of the pattern; class names and the paths of a
+        root: Folder above the first wildcard of the pattern; class names and the paths in a
             manifest are relative to it.
-        files: Matched files, sorted, hidden ones left out.
-        folders: Matched folders, likewise.
+        files: Matched files, sorted, without hidden ones.
+        folders: Matched folders, sorted, without hidden ones.
     """
 
     root: str
@@ -35,22 +35,22 @@ class Match:
     folders: tuple[str, ...]
 
     def relative(self, path: str) -> str:
-        """Returns ``path`` as seen from the root."""
+        """Returns ``path`` relative to the root."""
         return path[len(self.root) :].lstrip("/")
 
 
 def locate(base: str, pattern: str) -> Match:
-    """Finds what ``pattern`` names under ``base``; a folder's name stands for its contents.
+    """Resolves a pattern below a folder; the name of a folder matches its contents.
 
     Args:
         base: Local or remote folder.
-        pattern: Glob pattern relative to it, spans and versions already filled in.
+        pattern: Glob pattern relative to ``base``, with span and version filled in.
 
     Returns:
-        The matches.
+        Matched files and folders.
 
     Raises:
-        DataError: Nothing matches.
+        DataError: Nothing matches the pattern.
     """
     gfile = tf.io.gfile
     whole = posixpath.join(base, pattern) if pattern else base
@@ -73,7 +73,7 @@ def locate(base: str, pattern: str) -> Match:
 
 
 def walk(folder: str) -> Iterator[str]:
-    """Yields the visible files below ``folder``, folder by folder, each sorted."""
+    """Yields the visible files below ``folder``, sorted within each folder."""
     for parent, _, names in tf.io.gfile.walk(folder):
         if any(is_hidden(part) for part in parent[len(folder) :].split("/") if part):
             continue
@@ -83,17 +83,17 @@ def walk(folder: str) -> Iterator[str]:
 
 
 def fingerprint(root: str, paths: Iterable[str]) -> str:
-    """Digests names, sizes and times of modification, in any order.
+    """Hashes names, sizes and modification times of files, in any order.
 
-    Unlike the sum of times that file-based ExampleGens keep, it changes when an image moves from
-    one class folder to another.
+    Unlike the sum of modification times in file-based ExampleGens, the hash changes when an image
+    moves from one class folder to another.
 
     Args:
-        root: Names are relative to it, so that a copy elsewhere has the same fingerprint.
-        paths: The files; missing ones count as missing.
+        root: Folder that names are relative to, so that a copy has the same fingerprint.
+        paths: Files; a missing file is hashed as missing.
 
     Returns:
-        The number of files and 16 hexadecimal digits.
+        Number of files and 16 hexadecimal digits.
     """
     total = count = 0
     for path in paths:

@@ -1,4 +1,7 @@
-"""Encoded images: checked by the decoder that the training will use, and made from arrays."""
+"""Validation and encoding of PNG and JPEG images.
+
+Images are validated by the decoder that the training uses.
+"""
 
 import re
 
@@ -14,7 +17,7 @@ _TF_FRAME = re.compile(r"\{\{.*?\}\}\s*|\s*\[Op:.*?\].*$", re.DOTALL)
 
 
 class ImageError(ValueError):
-    """An image cannot be used; ``reason`` is the word for it in the list of rejections."""
+    """Unusable image; ``reason`` is its category in the list of rejections."""
 
     def __init__(self, reason: Reason, cause: str) -> None:
         self.reason: Reason = reason
@@ -25,13 +28,13 @@ def size_of(data: bytes) -> tuple[int, int]:
     """Decodes a PNG or JPEG completely and returns its size.
 
     Args:
-        data: The encoded image.
+        data: Encoded image.
 
     Returns:
         Height and width in pixels.
 
     Raises:
-        ImageError: Another format, damaged, or cut short.
+        ImageError: The image has another format, is corrupt, or is truncated.
     """
     if data.startswith(_PNG):
         decode = tf.io.decode_png

@@ -1,4 +1,4 @@
-"""The Beam transform from a source to Examples, with what was left out beside them."""
+"""Beam transform from a source to Examples and rejections."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -22,12 +22,13 @@ _REJECTED = "rejected"
 class ReadImages(beam.PTransform):
     """Reads, checks and encodes the images of a source.
 
-    Only references are shuffled between workers; an image lives from its file to its Example.
+    Only references are shuffled between workers; each image is read, encoded and released on one
+    worker.
 
     Args:
-        source: The data set.
-        classes: The classes that count.
-        rejected_prefix: Where the lists of rejections go, a prefix of their paths.
+        source: Data set to read.
+        classes: Valid classes.
+        rejected_prefix: Path prefix of the rejection lists.
     """
 
     def __init__(self, source: Source, classes: ClassTable, rejected_prefix: str) -> None:
@@ -37,6 +38,7 @@ class ReadImages(beam.PTransform):
         self._rejected_prefix = rejected_prefix
 
     def expand(self, input_or_inputs: Pipeline) -> pvalue.PCollection:
+        """Returns the Examples; writes the rejections as a side output."""
         outputs = (
             input_or_inputs
             | "Source" >> beam.Create([None])
@@ -56,7 +58,7 @@ class ReadImages(beam.PTransform):
 
 
 class _References:
-    """A named callable: a bound method of an unknown source would not be typed by Beam."""
+    """Named callable; Beam cannot infer the type of a bound method of an unknown source."""
 
     def __init__(self, source: Source) -> None:
         self._source = source

@@ -1,4 +1,4 @@
-"""The options of an ingestion, checked when they are declared."""
+"""Options of ImageExampleGen."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -10,12 +10,12 @@ KINDS = ("class_folders", "manifest", "arrays", "idx", "cifar10")
 
 @dataclass(frozen=True, slots=True)
 class IngestOptions:
-    """How a folder becomes examples.
+    """Options for converting a folder to Examples.
 
     Args:
         source: ``auto`` or one of `KINDS`.
-        classes: Class names in index order; None takes them from the data.
-        max_rejected_fraction: Largest tolerated share of records left out, 0 to 1.
+        classes: Class names in index order; if None, inferred from the data.
+        max_rejected_fraction: Maximum fraction of rejected records, 0 to 1.
 
     Raises:
         ConfigError: A value is out of range.
@@ -38,7 +38,7 @@ class IngestOptions:
             raise ConfigError(
                 "max_rejected_fraction",
                 received=self.max_rejected_fraction,
-                expected="a share from 0 to 1",
+                expected="a fraction from 0 to 1",
             )
         if self.classes is None:
             return
@@ -50,7 +50,7 @@ class IngestOptions:
             )
 
     def as_dict(self) -> dict[str, Any]:
-        """Returns the options as JSON types; `from_dict` reads them back."""
+        """Returns the options as JSON types; the inverse of ``from_dict``."""
         return {
             "source": self.source,
             "classes": list(self.classes) if self.classes is not None else None,
@@ -59,7 +59,7 @@ class IngestOptions:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "IngestOptions":
-        """Reads what `as_dict` wrote."""
+        """Creates options from the result of ``as_dict``."""
         classes = values["classes"]
         return cls(
             source=values["source"],

@@ -1,4 +1,4 @@
-"""What was left out and why: the list, the counts, and when there are too many."""
+"""Rejected records: list, counts and limit."""
 
 import collections
 import json
@@ -23,21 +23,21 @@ Reason = Literal[
     "unreadable_file",
     "unsupported_format",
 ]
-# A text file beside the images is worth a line in the list, but it was never a record: it must
-# not make a small folder fail.
+# A text file beside the images is listed, but it is not a record: it must not make the ingestion
+# of a small folder fail.
 IGNORED_REASONS: frozenset[str] = frozenset({"not_an_image"})
 
 
 @dataclass(frozen=True, slots=True)
 class Rejection:
-    """One thing that did not become an example.
+    """Rejected file or record.
 
     Args:
-        path: The file.
-        reason: The word under which it is counted.
-        cause: What exactly was wrong.
-        index: Position of the record inside the file, from 0; None for a file that is one record.
-        records: How many records it stands for.
+        path: Path of the file.
+        reason: Category under which the rejection is counted.
+        cause: Detailed cause.
+        index: Position of the record in the file, from 0; None for a file of one record.
+        records: Number of rejected records.
     """
 
     path: str
@@ -52,18 +52,18 @@ class Rejection:
 
 
 def merge_rejections(parts_prefix: str, target: str) -> dict[str, int]:
-    """Joins the lists that the workers wrote into one, and counts.
+    """Merges the rejection lists of the workers and counts the records.
 
     Args:
-        parts_prefix: What the paths of the parts begin with; the parts are removed.
-        target: Where the whole list goes; it is written even when nothing was rejected.
+        parts_prefix: Path prefix of the lists, which are removed.
+        target: Path of the merged list; written even if nothing was rejected.
 
     Returns:
-        Records by reason, the most frequent first.
+        Number of records by reason, the most frequent first.
     """
     counts: collections.Counter[str] = collections.Counter()
     with tf.io.gfile.GFile(target, "w") as whole:
-        whole.write("")  # The file is made by the first write, not by opening it.
+        whole.write("")  # The file is created by the first write, not when it is opened.
         for part in sorted(tf.io.gfile.glob(f"{parts_prefix}*")):
             with tf.io.gfile.GFile(part) as lines:
                 for line in lines:
@@ -75,38 +75,38 @@ def merge_rejections(parts_prefix: str, target: str) -> dict[str, int]:
 
 
 def check(counts: Mapping[str, int], accepted: int, limit: float, where: str) -> None:
-    """Refuses a data set of which too much was rejected, or all.
+    """Checks that a data set is usable after rejections.
 
     Args:
         counts: Rejected records by reason.
         accepted: Records that became examples.
-        limit: Largest tolerated share of rejected records, 0 to 1.
-        where: Where the list of rejections is; the message ends with it.
+        limit: Maximum fraction of rejected records, 0 to 1.
+        where: Path of the rejection list, for the error message.
 
     Raises:
-        DataError: The share is above the limit, or nothing is left.
+        DataError: The fraction exceeds the limit, or no record was accepted.
     """
     rejected = sum(count for reason, count in counts.items() if reason not in IGNORED_REASONS)
     reasons = ", ".join(f"{reason} {count}" for reason, count in counts.items())
     if not accepted:
-        raise DataError(f"No usable image. Left out: {reasons or 'nothing'}. The list: {where}")
-    share = rejected / (rejected + accepted)
-    if share > limit:
+        raise DataError(f"No usable image. Rejected: {reasons or 'nothing'}. See {where}")
+    fraction = rejected / (rejected + accepted)
+    if fraction > limit:
         raise DataError(
-            f"{rejected} of {rejected + accepted} records were left out ({share:.1%}), more than "
-            f"max_rejected_fraction={limit:g} allows: {reasons}. The list: {where}"
+            f"{rejected} of {rejected + accepted} records were rejected ({fraction:.1%}), more "
+            f"than max_rejected_fraction={limit:g} allows: {reasons}. See {where}"
         )
 
 
 def preserve_list(listed: str, artifact_uri: str) -> str:
-    """Copies the list to where it outlives a failed execution, whose outputs are removed.
+    """Copies the list out of the artifact, which TFX removes after a failed execution.
 
     Args:
-        listed: The list in the artifact's folder.
-        artifact_uri: That folder, ``<component>/examples/<execution>``.
+        listed: Path of the list in the artifact.
+        artifact_uri: Folder of the artifact, ``<component>/examples/<execution>``.
 
     Returns:
-        The path of the copy, ``<component>/rejected/<execution>.jsonl``.
+        Path of the copy, ``<component>/rejected/<execution>.jsonl``.
     """
     outputs, execution = posixpath.split(artifact_uri.rstrip("/"))
     kept = posixpath.join(posixpath.dirname(outputs), "rejected", f"{execution}.jsonl")

@@ -1,0 +1,1 @@
+"""ModelCard: a card beside each pushed model."""

@@ -1,4 +1,4 @@
-"""Puts a model card together from what is known of a pushed model."""
+"""Builds the model card of a pushed model."""
 
 import datetime
 import json
@@ -22,20 +22,20 @@ _EVAL_CONFIG = "eval_config.json"
 
 @dataclass(frozen=True, slots=True)
 class PushedModelInfo:
-    """A model that was pushed, and where the records about it are.
+    """Pushed model, and the locations of its records.
 
     Args:
-        version: Under which it was pushed.
-        destination: To which it was pushed: a folder, or what another server calls it.
-        archive: Folder of the copy that the Pusher keeps.
+        version: Version of the pushed model.
+        destination: Folder, or the name that another model server uses.
+        archive: Folder of the copy that the Pusher keeps as an artifact.
         pipeline: Name of the pipeline.
-        run_id: Of this run.
-        lineage: The model itself, what it was made of, and what it was judged by.
-        blessed: Whether it passed the gates; ``None`` where nobody said.
-        evaluation: Folder of its evaluation; ``None``: there was none.
-        history: Folder of its training history; ``None``: another trainer made it.
-        intended_slices: Slices of the data for which it is meant.
-        reason: Why this version was pushed, where a person decided it.
+        run_id: Id of the current run.
+        lineage: Model, training inputs and evaluation.
+        blessed: True if all thresholds were met; ``None`` without an evaluation.
+        evaluation: Folder of the evaluation, if any.
+        history: Folder of the training history; ``None`` for models of other trainers.
+        intended_slices: Slices of the data that the model is intended for.
+        reason: Reason for a push that was requested by a person, such as a rollback.
     """
 
     version: str
@@ -52,19 +52,19 @@ class PushedModelInfo:
 
     @property
     def folder(self) -> Path | None:
-        """Where it is served from, if that is a folder on this machine."""
+        """Folder from which the model is served, if it is on this machine."""
         path = Path(self.destination)
         return path if path.is_dir() else None
 
 
 def write_card(pushed: PushedModelInfo, record: Path) -> ModelCardDocument:
-    """Writes the card beside the model, and into a record of its own.
+    """Writes the card beside the model and to a record.
 
-    Where the model is not served from a folder on this machine, the copy that the Pusher keeps is
-    hashed, and the card is in the record only.
+    If the model is not served from a folder on this machine, the copy that the Pusher keeps is
+    hashed, and the card is written to the record only.
 
     Args:
-        pushed: The model.
+        pushed: Pushed model.
         record: Folder of the record.
 
     Raises:
@@ -78,7 +78,7 @@ def write_card(pushed: PushedModelInfo, record: Path) -> ModelCardDocument:
 
 
 def make_card(pushed: PushedModelInfo) -> ModelCardDocument:
-    """Returns the card of a pushed model; for errors see ``write_card``."""
+    """Returns the card of a pushed model; raises the errors of ``write_card``."""
     return ModelCardDocument(
         pushed_version=pushed.version,
         destination=pushed.destination,
@@ -90,16 +90,16 @@ def make_card(pushed: PushedModelInfo) -> ModelCardDocument:
         lineage=pushed.lineage,
         evaluation=_evaluation(pushed.evaluation, pushed.blessed) if pushed.evaluation else None,
         training=_training(pushed.history) if pushed.history else None,
-        files=hash_files(pushed.folder or pushed.archive, leave_out=[model_card.FILE_NAME]),
+        files=hash_files(pushed.folder or pushed.archive, exclude=[model_card.FILE_NAME]),
     )
 
 
 def _evaluation(folder: Path, blessed: bool | None) -> EvaluationSummary:
-    judgement = read_evaluation(folder)
+    evaluation = read_evaluation(folder)
     return EvaluationSummary(
         blessed=blessed,
-        missed=tuple(map(str, judgement.causes)),
-        rows=judgement.rows,
+        missed=tuple(map(str, evaluation.causes)),
+        rows=evaluation.rows,
         eval_config=_eval_config(folder / _EVAL_CONFIG),
     )
 

@@ -1,4 +1,4 @@
-"""The ModelCard component: its inputs and outputs, and what is checked when it is declared."""
+"""ModelCard: component definition and build-time checks."""
 
 import json
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ _standard = tfx.types.standard_artifacts
 
 
 class ModelCardSpec(component_spec.ComponentSpec):
-    """What was pushed, and whatever there is to say about it."""
+    """Interface of ``ModelCard``."""
 
     PARAMETERS = {
         "intended_slices": component_spec.ExecutionParameter(type=str),
@@ -43,26 +43,26 @@ class ModelCardSpec(component_spec.ComponentSpec):
 
 
 class ModelCard(base_component.BaseComponent):
-    """Writes ``model_card.json`` beside a pushed model: where it comes from, and its hashes.
+    """Writes ``model_card.json`` beside a pushed model: origin, evaluation and file hashes.
 
-    Stands after the Pusher. Where nothing was pushed it writes nothing.
+    The component runs after the Pusher. If nothing was pushed, no card is written.
 
     Component outputs:
 
-    - ``model_card``: the same card as a record of the pipeline.
+    - ``model_card``: the same card as an artifact of the pipeline.
 
     Args:
-        pushed_model: What the Pusher made.
-        model: The model that it pushed.
-        model_blessing: Whether it passed the gates, and which baseline it was compared with.
+        pushed_model: Output of the Pusher.
+        model: Model that was pushed.
+        model_blessing: Blessing of the model, with the baseline it was compared with.
         evaluation: Metrics and thresholds.
-        training_history: Schedule, strategy, code and environment.
+        training_history: Schedule, strategy, code and environment of the training.
         examples: Raw Examples, with their span.
-        schema: Of the raw Examples.
-        transform_graph: That turned them into what the model was trained on.
-        intended_slices: Slices of the data for which the model is meant, such as columns by which
-            it was evaluated; for people.
-        reason: Why this version is pushed, where a person decides it.
+        schema: Schema of the raw Examples.
+        transform_graph: Graph that produced the training examples.
+        intended_slices: Slices of the data that the model is intended for, such as columns by which
+            it was evaluated; for human readers.
+        reason: Reason for a push that was requested by a person.
 
     Raises:
         ConfigError: ``intended_slices`` is not a list of names.
@@ -89,7 +89,7 @@ class ModelCard(base_component.BaseComponent):
             isinstance(name, str) and name for name in intended_slices
         ):
             raise ConfigError(
-                "intended_slices", received=intended_slices, expected="a list of names of slices"
+                "intended_slices", received=intended_slices, expected="a list of slice names"
             )
         spec = ModelCardSpec(
             pushed_model=pushed_model,

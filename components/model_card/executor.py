@@ -1,4 +1,4 @@
-"""The executor of ModelCard: turns artifacts into what a card is made of."""
+"""Executor of ModelCard."""
 
 import json
 from collections.abc import Iterator
@@ -18,12 +18,12 @@ _Artifacts = dict[str, list[types.Artifact]]
 
 
 class Executor(base_executor.BaseExecutor):
-    """Writes the card of what was pushed; see ``ModelCard``."""
+    """Writes the card of the pushed model; see ``ModelCard``."""
 
     def Do(
         self, input_dict: _Artifacts, output_dict: _Artifacts, exec_properties: dict[str, Any]
     ) -> None:
-        """Writes the card, if anything was pushed.
+        """Writes the card if a model was pushed.
 
         Raises:
             DataError: A file of the model, its evaluation or its history cannot be read.
@@ -34,7 +34,7 @@ class Executor(base_executor.BaseExecutor):
         was_pushed = pushed.get_int_custom_property("pushed")
         record.set_int_custom_property("pushed", was_pushed)
         if not was_pushed:
-            logging.info("Nothing was pushed: there is no card to write.")
+            logging.info("Nothing was pushed, so no card is written.")
             return
         described = self._describe(pushed, input_dict, exec_properties)
         card = write_card(described, Path(local_path(record.uri)))
@@ -49,7 +49,7 @@ class Executor(base_executor.BaseExecutor):
         info = self._context.pipeline_info if self._context else None
         destination = pushed.get_string_custom_property("pushed_destination")
         return PushedModelInfo(
-            # Other Pushers than that of TFX may name no version.
+            # Pushers other than that of TFX may omit the version.
             version=pushed.get_string_custom_property("pushed_version") or Path(destination).name,
             destination=destination,
             archive=Path(local_path(pushed.uri)),

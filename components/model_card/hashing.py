@@ -1,4 +1,4 @@
-"""Hashes of the files of a folder, and what differs from hashes that were taken before."""
+"""Hashes of the files in a folder, and their comparison."""
 
 import hashlib
 from collections.abc import Collection, Mapping
@@ -12,12 +12,12 @@ _CHUNK_BYTES = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class FileDifferences:
-    """How a folder differs from what it was.
+    """Differences between two states of a folder.
 
     Args:
-        changed: Files with other contents.
-        missing: Files that are not there any more.
-        added: Files that were not there.
+        changed: Files with different contents.
+        missing: Removed files.
+        added: New files.
     """
 
     changed: tuple[str, ...] = ()
@@ -32,15 +32,15 @@ class FileDifferences:
         return "; ".join(f"{what}: {', '.join(names)}" for what, names in parts.items() if names)
 
 
-def hash_files(folder: Path, leave_out: Collection[str] = ()) -> dict[str, str]:
-    """Hashes every file of a folder and of the folders in it.
+def hash_files(folder: Path, exclude: Collection[str] = ()) -> dict[str, str]:
+    """Hashes every file in a folder, recursively.
 
     Args:
-        folder: Where they are.
-        leave_out: Names of files in ``folder`` itself to pass over.
+        folder: Folder of the files.
+        exclude: Names of files directly in ``folder`` to skip.
 
     Returns:
-        SHA-256 in hexadecimal digits by path in the folder, in order.
+        SHA-256 in hexadecimal digits by path relative to ``folder``, sorted.
 
     Raises:
         DataError: A file cannot be read.
@@ -50,14 +50,19 @@ def hash_files(folder: Path, leave_out: Collection[str] = ()) -> dict[str, str]:
         return {
             name: _hash(path)
             for name, path in sorted(paths.items())
-            if name not in leave_out and path.is_file()
+            if name not in exclude and path.is_file()
         }
     except OSError as error:
         raise DataError(f"{error.filename} cannot be read: {error.strerror}.") from error
 
 
 def compare(before: Mapping[str, str], now: Mapping[str, str]) -> FileDifferences:
-    """Compares what ``hash_files`` returned at two times."""
+    """Compares two results of ``hash_files``.
+
+    Args:
+        before: Earlier hashes.
+        now: Current hashes.
+    """
     return FileDifferences(
         changed=tuple(name for name in before if name in now and before[name] != now[name]),
         missing=tuple(name for name in before if name not in now),

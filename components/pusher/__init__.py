@@ -1,0 +1,1 @@
+"""Pusher that respects rollbacks."""

@@ -1,6 +1,6 @@
-"""The Pusher of TFX, with one more gate."""
+"""Pusher that does not push withdrawn models."""
 
-# The processes of nodes import this, and tfx.v1 would bring clients of cloud services: seconds.
+# Node processes import this module, and importing tfx.v1 loads cloud clients, which takes seconds.
 # TFX declares no exports in its public modules.
 # pyright: reportPrivateImportUsage=false
 
@@ -13,10 +13,10 @@ from tfx_feeder.schemas.properties import WITHDRAWN
 
 
 class Executor(executor.Executor):
-    """Does not push what was withdrawn."""
+    """Executor of the Pusher that skips withdrawn models."""
 
     def CheckBlessing(self, input_dict: dict[str, list[types.Artifact]]) -> bool:
-        """Returns whether the model may be pushed."""
+        """Returns True if the model is blessed and was not withdrawn."""
         for model in input_dict.get("model", ()):
             reason = model.get_string_custom_property(WITHDRAWN)
             if reason:
@@ -28,8 +28,8 @@ class Executor(executor.Executor):
 class Pusher(component.Pusher):
     """Pushes a blessed model, unless a rollback has withdrawn it.
 
-    The mark on the model makes TFX evaluate it anew in the next run, instead of taking what came of
-    it from the cache. The Pusher of TFX would then push the model once more.
+    Marking a model as withdrawn changes the artifact, so that TFX evaluates it again in the next
+    run instead of using the cache. The stock Pusher would then push the model again.
     """
 
     EXECUTOR_SPEC = executor_spec.ExecutorClassSpec(Executor)

@@ -1,6 +1,6 @@
-"""Which earlier artifacts a run goes on from: models to start from or to beat, and named ones."""
+"""Resolver strategies: base and baseline models, and artifacts given by id."""
 
-# The processes of nodes import this, and tfx.v1 would bring clients of cloud services: seconds.
+# Node processes import this module, and importing tfx.v1 loads cloud clients, which takes seconds.
 # TFX declares no exports in its public modules.
 # pyright: reportPrivateImportUsage=false
 
@@ -20,18 +20,18 @@ from tfx_feeder.schemas.properties import WITHDRAWN
 class LatestBlessedModelBefore(LatestBlessedModelStrategy):
     """Resolves the latest blessed model among those older than the artifact on ``before``.
 
-    The stock strategy resolves the latest blessed model whatever the run is about. Run again
-    without a change, a pipeline would then compare its own model with itself, and push it once
-    more. Bound to what is older than its subject, the answer stays the same, so that the run is
-    served from cache to the last node.
+    The stock strategy resolves the latest blessed model of all. A repeated run would then compare
+    its own model with itself and push the model again. Restricted to models older than its
+    subject, the result does not change, so a repeated run is served from the cache to the last
+    node.
 
-    Models that a rollback has withdrawn are passed over.
+    Models that were withdrawn by a rollback are skipped.
     """
 
     def resolve_artifacts(
         self, store: mlmd.MetadataStore, input_dict: dict[str, list[types.Artifact]]
     ) -> dict[str, list[types.Artifact]] | None:
-        """Returns the input with at most one artifact in each of ``model`` and ``blessing``."""
+        """Returns ``input_dict`` with at most one ``model`` and one ``blessing``."""
         subject = input_dict["before"]
         limit = min((artifact.id for artifact in subject), default=0)
         models = [
@@ -46,10 +46,10 @@ class LatestBlessedModelBefore(LatestBlessedModelStrategy):
 
 
 class ArtifactsById(ResolverStrategy):
-    """Resolves artifacts that are known by their ids.
+    """Resolves artifacts given by their ids.
 
     Args:
-        ids: In the store, by input key.
+        ids: Artifact ids in the store, by input key.
     """
 
     def __init__(self, ids: Mapping[str, Sequence[int]]) -> None:
@@ -58,10 +58,10 @@ class ArtifactsById(ResolverStrategy):
     def resolve_artifacts(
         self, store: mlmd.MetadataStore, input_dict: dict[str, list[types.Artifact]]
     ) -> dict[str, list[types.Artifact]]:
-        """Returns the named artifacts, in the order of the ids.
+        """Returns the artifacts in the order of their ids in ``ids``.
 
         Raises:
-            DataError: The pipeline has no such artifact.
+            DataError: The pipeline has no artifact with one of the ids.
         """
         found = {}
         for key, artifacts in input_dict.items():

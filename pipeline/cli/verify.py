@@ -38,7 +38,7 @@ def check(folder: Path) -> Verification:
         DataError: There is no card, or a file cannot be read.
     """
     card = model_card.read(folder)
-    differences = compare(card.files, hash_files(folder, leave_out=[model_card.FILE_NAME]))
+    differences = compare(card.files, hash_files(folder, exclude=[model_card.FILE_NAME]))
     return Verification(folder, not differences, differences, card)
 
 

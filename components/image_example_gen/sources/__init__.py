@@ -1,4 +1,4 @@
-"""The kinds of sources, and which one a folder is."""
+"""Sources of labeled images, and detection of their format."""
 
 import posixpath
 from collections.abc import Callable, Mapping
@@ -25,14 +25,14 @@ def open_sources(base: str, patterns: Mapping[str, str], kind: str = "auto") -> 
 
     Args:
         base: Local or remote folder.
-        patterns: Glob pattern by name of the split, relative to ``base``.
-        kind: Kind of the source, or ``auto`` to recognise it.
+        patterns: Glob patterns relative to ``base``, by split name.
+        kind: Format of the source, or ``auto`` to detect it.
 
     Returns:
-        The sources by split; further columns have the same type in all of them.
+        Sources by split; additional columns have the same type in all of them.
 
     Raises:
-        DataError: Nothing matches, the kind cannot be told, or the source cannot be read.
+        DataError: Nothing matches, the format cannot be detected, or the source cannot be read.
     """
     sources: dict[str, Any] = {}
     for split, pattern in patterns.items():
@@ -45,10 +45,10 @@ def open_sources(base: str, patterns: Mapping[str, str], kind: str = "auto") -> 
 
 
 def detect_format(location: Match) -> str:
-    """Tells the kind of a source by the names of its files.
+    """Detects the format of a source from the names of its files.
 
     Raises:
-        DataError: It fits no kind, or more than one.
+        DataError: No format matches, or several do.
     """
     names = [posixpath.basename(path) for path in location.files]
     inner = any("/" in location.relative(path) for path in location.files)
@@ -62,7 +62,10 @@ def detect_format(location: Match) -> str:
     if len(kinds) == 1:
         return kinds[0]
     if kinds:
-        raise DataError(f"{location.root}: {' or '.join(kinds)}? Say which: source={kinds[0]!r}.")
+        raise DataError(
+            f"{location.root}: the format is ambiguous: {' or '.join(kinds)}. "
+            f"Set one, as in source={kinds[0]!r}."
+        )
     if location.folders or inner:
         return "class_folders"
     raise DataError(

@@ -1,4 +1,4 @@
-"""Images and labels as parallel arrays, wherever the arrays are stored."""
+"""Images and labels as parallel arrays."""
 
 import math
 from collections.abc import Iterator, Mapping
@@ -20,15 +20,15 @@ _LABELS_PER_SLICE = 65_536
 
 @dataclass(frozen=True, slots=True)
 class ImageArrays:
-    """Parallel arrays of one length.
+    """Parallel arrays of equal length.
 
     Args:
         images: uint8 ``[n, height, width]`` or ``[n, height, width, channels]``.
         labels: Integers or text, ``[n]`` or ``[n, 1]``.
-        features: Further columns, ``[n, ...]`` each.
+        features: Additional columns, ``[n, ...]`` each.
 
     Raises:
-        DataError: The arrays do not fit each other, or are of another type.
+        DataError: The lengths differ, or an array has an unsupported type.
     """
 
     images: ArrayFile
@@ -62,22 +62,22 @@ class ImageArrays:
 
 @dataclass(frozen=True, slots=True)
 class ArrayArchives:
-    """One or more archives; each is a chunk, and is read in slices of a few megabytes.
+    """Archives of arrays; each archive is a chunk and is read in slices of a few megabytes.
 
     Args:
-        archives: All with the same columns.
+        archives: Archives with the same columns.
     """
 
     archives: tuple[ImageArrays, ...]
 
     def class_names(self) -> tuple[str, ...]:
-        """Returns the classes that the labels name."""
+        """Returns the class names found in the labels."""
         return merge_names(
             [class_names_from_labels(_distinct(archive.labels)) for archive in self.archives]
         )
 
     def files(self) -> Iterator[str]:
-        """Yields the files that hold the arrays."""
+        """Yields the files of the arrays."""
         members = (
             member
             for archive in self.archives
@@ -90,7 +90,7 @@ class ArrayArchives:
         yield from self.archives
 
     def read(self, chunk: ImageArrays) -> Iterator[Item]:
-        """Yields the images slice by slice; what a damaged archive lacks is rejected."""
+        """Yields the images slice by slice; rejects the missing part of a damaged archive."""
         members = (chunk.images, chunk.labels, *chunk.features.values())
         streams = [member.open() for member in members]
         total = streams[0].shape[0]

@@ -1,4 +1,4 @@
-"""Arrays inside files, read slice by slice instead of all at once."""
+"""Arrays in files, read slice by slice."""
 
 import gzip
 import math
@@ -17,20 +17,20 @@ _NPY_HEADERS: dict[tuple[int, int], Callable[[Any], Any]] = {
     (1, 0): np.lib.format.read_array_header_1_0,
     (2, 0): np.lib.format.read_array_header_2_0,
 }
-# Damage costs the rows of the piece in which it lies, so that a piece is small.
+# Damage costs all rows of the piece that contains it, so pieces are small.
 _PIECE_BYTES = 65_536
 _IDX_DTYPES = {8: "u1", 9: "i1", 11: ">i2", 12: ">i4", 13: ">f4", 14: ">f8"}
 
 
 @dataclass(slots=True)
 class ArrayStream:
-    """An array whose rows are read in order.
+    """Sequential reader of the rows of an array.
 
     Args:
-        file: Open at the first row.
+        file: Binary file, positioned at the first row.
         shape: Shape of the whole array.
-        dtype: Type of its elements.
-        damage: What ended the reading early; empty while all is well.
+        dtype: Element type.
+        damage: Cause of a premature end; empty if there was none.
     """
 
     file: Any
@@ -42,11 +42,11 @@ class ArrayStream:
         """Reads the next rows.
 
         Args:
-            count: How many.
+            count: Number of rows.
 
         Returns:
-            An array ``[count, ...]``; fewer rows when the file ends early or is damaged, and
-            ``damage`` tells how.
+            Array ``[count, ...]``, with fewer rows if the file is truncated or damaged; ``damage``
+            is then set.
         """
         row_bytes = math.prod(self.shape[1:]) * self.dtype.itemsize
         size = count * row_bytes
@@ -66,24 +66,24 @@ class ArrayStream:
 
 @dataclass(frozen=True, slots=True)
 class ArrayFile:
-    """One array on disk: an ``.npy`` file, a member of an ``.npz`` file, or an IDX file.
+    """Array on disk: an ``.npy`` file, a member of an ``.npz`` file, or an IDX file.
 
     Args:
-        path: The file.
-        name: Name of the member inside an ``.npz`` file, else None.
+        path: Path of the file.
+        name: Member of an ``.npz`` file; None for other files.
     """
 
     path: str
     name: str | None = None
 
     def open(self) -> ArrayStream:
-        """Reads the header.
+        """Opens the array.
 
         Returns:
-            A stream at the first row.
+            Stream positioned at the first row.
 
         Raises:
-            DataError: The header cannot be read, or describes something unusable.
+            DataError: The header cannot be read, or describes an unsupported array.
         """
         try:
             if self.name is not None:
@@ -106,7 +106,7 @@ def npz_names(path: str) -> tuple[str, ...]:
     """Lists the arrays of an ``.npz`` file.
 
     Raises:
-        DataError: It is not a complete zip archive.
+        DataError: The file is not a complete zip archive.
     """
     try:
         with tf.io.gfile.GFile(path, "rb") as raw, zipfile.ZipFile(raw) as archive:
@@ -122,7 +122,7 @@ def _open_npy(file: Any) -> ArrayStream:
         raise ValueError(f"array format {version} is not supported")
     shape, fortran_order, dtype = _NPY_HEADERS[version](file)
     if dtype.hasobject:
-        raise ValueError("it holds Python objects, which could run code; save numbers or text")
+        raise ValueError("it contains Python objects, which can run code; save numbers or text")
     if fortran_order and len(shape) > 1:
         raise ValueError("it is in Fortran order; save numpy.ascontiguousarray(...) of it")
     if not shape:
@@ -136,6 +136,6 @@ def _open_idx(file: Any) -> ArrayStream:
         raise ValueError(f"not an IDX header: {head.hex(' ') or 'empty'}")
     sizes = file.read(4 * head[3])
     if len(sizes) < 4 * head[3]:
-        raise ValueError("the IDX header is cut short")
+        raise ValueError("the IDX header is truncated")
     shape = tuple(np.frombuffer(sizes, ">i4").tolist())
     return ArrayStream(file, shape, np.dtype(_IDX_DTYPES[head[2]]))

@@ -1,4 +1,4 @@
-"""NumPy arrays: ``.npz`` archives, or ``.npy`` files side by side."""
+"""NumPy arrays in ``.npz`` archives or ``.npy`` files."""
 
 import posixpath
 
@@ -11,19 +11,19 @@ _KERAS_PARTS = {"train": ("train",), "eval": ("test",), "test": ("test",)}
 
 
 def open_arrays(location: Match, split: str | None = None) -> ArrayArchives:
-    """Opens every ``.npz`` file, and the ``.npy`` files as one more archive.
+    """Opens every ``.npz`` file, and all ``.npy`` files together as one archive.
 
-    Arrays ``images`` and ``labels`` are needed; others of the same length become columns. The
-    layout of Keras's own files, ``x_train``, ``y_train``, ``x_test``, ``y_test``, is understood
-    too; its halves are put together unless splits are named.
+    Arrays ``images`` and ``labels`` are required; others of the same length become columns. The
+    layout of Keras's own files (``x_train``, ``y_train``, ``x_test``, ``y_test``) is supported as
+    well; its halves are concatenated unless splits are named.
 
     Args:
-        location: What the pattern matched.
-        split: Name of the split when several are read, else None: ``train`` takes the training
-            half of a Keras file, ``eval`` or ``test`` the other one.
+        location: Files that the pattern matched.
+        split: Name of the input split if there are several: ``train`` selects the training half
+            of a Keras file, ``eval`` or ``test`` the other one.
 
     Raises:
-        DataError: An archive is incomplete, or its arrays do not fit each other.
+        DataError: An archive is incomplete, or the lengths of its arrays differ.
     """
     found = [
         archive
@@ -47,7 +47,7 @@ def _open_npz(path: str, split: str | None) -> list[ImageArrays]:
         return [_pair(members, path)]
     if split is not None and split not in _KERAS_PARTS:
         known = ", ".join(_KERAS_PARTS)
-        raise DataError(f"{path}: which half is split {split!r}? Name the splits {known}.")
+        raise DataError(f"{path}: split {split!r} matches no half. Name the splits {known}.")
     parts = _KERAS_PARTS[split] if split is not None else ("train", "test")
     return [ImageArrays(members[f"x_{part}"], members[f"y_{part}"]) for part in parts]
 

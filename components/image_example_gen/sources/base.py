@@ -1,4 +1,4 @@
-"""What every kind of source offers, and what its reader yields."""
+"""Interface of a source, and the items it yields."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -11,12 +11,12 @@ from tfx_feeder.components.image_example_gen.rejections import Rejection
 
 @dataclass(frozen=True, slots=True)
 class ImageFile:
-    """An image that is a file of its own; its bytes pass through unchanged.
+    """Image in a file of its own; its bytes are passed through unchanged.
 
     Args:
-        path: Where it is.
+        path: Path of the file.
         label: Class name or index.
-        features: Further columns.
+        features: Additional columns.
     """
 
     path: str
@@ -26,14 +26,14 @@ class ImageFile:
 
 @dataclass(frozen=True, slots=True)
 class ImageBatch:
-    """Consecutive images out of an archive.
+    """Consecutive images of an archive.
 
     Args:
-        path: The archive.
-        start: Position of the first image in it.
+        path: Path of the archive.
+        start: Position of the first image in the archive.
         pixels: uint8 ``[n, height, width, channels]``.
-        labels: ``[n]`` class names or indices.
-        features: Further columns, each ``[n, ...]``.
+        labels: Class names or indices, ``[n]``.
+        features: Additional columns, each ``[n, ...]``.
     """
 
     path: str
@@ -47,10 +47,10 @@ Item = ImageFile | ImageBatch | Rejection
 
 
 class Source(Protocol):
-    """A data set on disk. It holds names, never images, and can be pickled."""
+    """Data set on disk. A source holds paths, never images, and can be pickled."""
 
     def class_names(self) -> tuple[str, ...]:
-        """Returns the class names that the data itself tells, in index order."""
+        """Returns the class names found in the data, in index order."""
         ...
 
     def files(self) -> Iterator[str]:
@@ -58,9 +58,9 @@ class Source(Protocol):
         ...
 
     def chunks(self) -> Iterator[Any]:
-        """Yields small references that can be read independently of each other."""
+        """Yields small references that can be read independently."""
         ...
 
     def read(self, chunk: Any) -> Iterator[Item]:
-        """Reads one of the chunks, holding a slice of it in memory at a time."""
+        """Reads a chunk, one slice in memory at a time."""
         ...

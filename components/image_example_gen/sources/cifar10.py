@@ -25,8 +25,8 @@ CLASSES = (
 _RECORD = np.dtype([("label", "u1"), ("pixels", "u1", (3, 32, 32))])
 _RECORDS_PER_SLICE = 256
 _RECORDS_PER_PICKLE = 10_000
-_RECONSTRUCT = np.empty(0).__reduce__()[0]  # The module that it lives in changed with NumPy 2.
-# A pickle may name any function to call; these are the ones that NumPy arrays are made of.
+_RECONSTRUCT = np.empty(0).__reduce__()[0]  # Its module differs between NumPy 1 and 2.
+# A pickle can call any function; these are the ones that NumPy arrays need.
 _ALLOWED = {
     ("numpy", "ndarray"): np.ndarray,
     ("numpy", "dtype"): np.dtype,
@@ -46,20 +46,24 @@ class _ArrayUnpickler(pickle.Unpickler):
 
 @dataclass(frozen=True, slots=True)
 class Cifar10:
-    """Batches of 32x32 colour images in ten fixed classes.
+    """Batches of 32x32 color images in ten fixed classes.
 
     Args:
-        batches: Paths; those ending in ``.bin`` are binary, the others pickled by Python.
+        batches: Paths of the files; binary if they end in ``.bin``, Python pickles otherwise.
     """
 
     batches: tuple[str, ...]
 
     @classmethod
     def open(cls, location: Match, split: str | None = None) -> "Cifar10":
-        """Takes the batches among the matches; the pattern tells training from test.
+        """Selects the batches among the matched files.
+
+        Args:
+            location: Files that the pattern matched.
+            split: Not used; the pattern distinguishes training from test files.
 
         Raises:
-            DataError: There are none.
+            DataError: No file is a batch.
         """
         named = [path for path in location.files if NAME.fullmatch(posixpath.basename(path))]
         if not named:
@@ -67,7 +71,7 @@ class Cifar10:
         return cls(tuple(named))
 
     def class_names(self) -> tuple[str, ...]:
-        """Returns the ten names."""
+        """Returns the ten class names."""
         return CLASSES
 
     def files(self) -> Iterator[str]:

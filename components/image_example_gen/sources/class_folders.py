@@ -1,4 +1,4 @@
-"""A folder with one sub-folder of PNG and JPEG files per class."""
+"""Folder with one subfolder of PNG and JPEG files per class."""
 
 import posixpath
 from collections.abc import Iterator
@@ -19,17 +19,21 @@ Chunk = tuple[str, tuple[str, ...]]
 
 @dataclass(frozen=True, slots=True)
 class ClassFolders:
-    """The sorted names of the folders are the classes; images may lie deeper inside.
+    """Class folders. Their sorted names are the classes; images may be nested deeper.
 
     Args:
-        location: The folders, or the files in them, that the pattern matched.
+        location: Class folders, or files in them, that the pattern matched.
     """
 
     location: files.Match
 
     @classmethod
     def open(cls, location: files.Match, split: str | None = None) -> "ClassFolders":
-        """Makes sure that there is an image to read.
+        """Opens class folders.
+
+        Args:
+            location: Folders and files that the pattern matched.
+            split: Not used.
 
         Raises:
             DataError: No file in any class folder has the suffix of an image.
@@ -54,7 +58,7 @@ class ClassFolders:
             yield from files.walk(folder)
 
     def chunks(self) -> Iterator[Chunk]:
-        """Yields a few dozen paths at a time, as (class name, paths)."""
+        """Yields chunks of a few dozen paths, as (class name, paths)."""
         if self.location.files:
             for path in self.location.files:
                 yield self._class_of(path), (path,)
@@ -64,7 +68,7 @@ class ClassFolders:
                 yield self._class_of(some[0]), some
 
     def read(self, chunk: Chunk) -> Iterator[Item]:
-        """Yields the images of a chunk, and rejects what cannot be one."""
+        """Yields the images of a chunk; rejects other files."""
         label, paths = chunk
         for path in paths:
             suffix = _suffix(path)
@@ -74,7 +78,7 @@ class ClassFolders:
             elif suffix not in _SUFFIXES:
                 yield Rejection(path, "not_an_image", "not named .png, .jpg or .jpeg")
             elif not label:
-                yield Rejection(path, "no_class", "the image lies beside the class folders")
+                yield Rejection(path, "no_class", "the image is not in a class folder")
             else:
                 yield ImageFile(path, label)
 

@@ -1,4 +1,4 @@
-"""IDX files: MNIST and the data sets that share its format, gzipped or not."""
+"""IDX files, the format of MNIST, optionally gzipped."""
 
 import posixpath
 import re
@@ -15,12 +15,12 @@ def open_idx(location: Match, split: str | None = None) -> ArrayArchives:
     """Pairs ``*-images-idx3-ubyte`` with ``*-labels-idx1-ubyte``.
 
     Args:
-        location: What the pattern matched; of a file that is there gzipped too, the plain one is
-            read.
-        split: Not used: the pattern tells ``train-*`` from ``t10k-*``.
+        location: Files that the pattern matched; a plain file takes precedence over its gzipped
+            copy.
+        split: Not used; the pattern distinguishes ``train-*`` from ``t10k-*``.
 
     Raises:
-        DataError: One half of a pair is missing or unreadable.
+        DataError: A file of a pair is missing or unreadable.
     """
     pairs: dict[str, dict[str, ArrayFile]] = {}
     for path in location.files:

@@ -1,4 +1,4 @@
-"""A CSV file that lists images: path, label, and any further columns."""
+"""CSV files that list images: path, label, and additional columns."""
 
 import csv
 import posixpath
@@ -16,7 +16,7 @@ from tfx_feeder.components.image_example_gen.rejections import Rejection
 from tfx_feeder.components.image_example_gen.sources.base import ImageFile, Item
 
 _ROWS_PER_CHUNK = 64
-# From the narrowest to the widest: a column is of the first type that reads all its values.
+# From the narrowest to the widest: a column has the first type that parses all its values.
 _TYPES = (int, float, str)
 
 Row = tuple[int, list[str]]
@@ -25,12 +25,12 @@ Chunk = tuple[str, list[str], list[Row]]
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """One or more CSV files with the columns ``path`` and ``label``.
+    """CSV files with the columns ``path`` and ``label``.
 
     Args:
         tables: Paths of the files.
-        names: Class names found in them.
-        types: Type of each further column, an index into int, float, text.
+        names: Class names found in the files.
+        types: Type of each additional column, as an index into int, float, text.
     """
 
     tables: tuple[str, ...]
@@ -39,10 +39,14 @@ class Manifest:
 
     @classmethod
     def open(cls, location: Match, split: str | None = None) -> "Manifest":
-        """Reads the tables once, for the classes and the types of the columns.
+        """Reads the classes and the column types of the files.
+
+        Args:
+            location: Files that the pattern matched.
+            split: Not used.
 
         Raises:
-            DataError: A table lacks a column that is needed, or is not UTF-8 text.
+            DataError: A required column is missing, or a file is not UTF-8 text.
         """
         tables = tuple(path for path in location.files if path.endswith(".csv"))
         if not tables:
@@ -62,23 +66,23 @@ class Manifest:
         return cls(tables, class_names_from_labels(labels - {""}), types)
 
     def class_names(self) -> tuple[str, ...]:
-        """Returns the classes that the labels name."""
+        """Returns the class names found in the labels."""
         return self.names
 
     def files(self) -> Iterator[str]:
-        """Yields the tables and every image that they list."""
+        """Yields the CSV files and every image that they list."""
         for table in self.tables:
             yield table
             for chunk in _chunks(table):
                 yield from (item.path for item in self.read(chunk) if isinstance(item, ImageFile))
 
     def chunks(self) -> Iterator[Chunk]:
-        """Yields a few dozen rows at a time."""
+        """Yields chunks of a few dozen rows."""
         for table in self.tables:
             yield from _chunks(table)
 
     def read(self, chunk: Chunk) -> Iterator[Item]:
-        """Yields the images that the rows name; empty cells give no feature."""
+        """Yields the images of the rows; empty cells yield no feature."""
         table, header, rows = chunk
         for index, row in rows:
             if len(row) != len(header):
@@ -98,13 +102,13 @@ class Manifest:
 
 
 def align(manifests: Mapping[str, Manifest]) -> dict[str, Manifest]:
-    """Gives a column the same type in all splits: the widest.
+    """Widens each column to the same type in all splits.
 
     Args:
-        manifests: By split.
+        manifests: Manifests by split.
 
     Returns:
-        The same, agreeing.
+        Manifests by split, with common column types.
     """
     types: dict[str, int] = {}
     for manifest in manifests.values():
@@ -114,7 +118,7 @@ def align(manifests: Mapping[str, Manifest]) -> dict[str, Manifest]:
 
 
 def has_header(path: str) -> bool:
-    """Tells whether a CSV file begins like a manifest."""
+    """Returns True if a CSV file has the columns of a manifest."""
     try:
         with tf.io.gfile.GFile(path) as lines:
             return {"path", "label"} <= set(_header(next(csv.reader(lines), [])))

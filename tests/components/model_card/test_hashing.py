@@ -23,7 +23,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_hashes_are_those_of_the_contents(folder: Path) -> None:
-    assert hash_files(folder, leave_out=["card.json"]) == {
+    assert hash_files(folder, exclude=["card.json"]) == {
         "saved_model.pb": hashlib.sha256(b"graph").hexdigest(),
         "variables/data [0]": hashlib.sha256(b"weights" * 400_000).hexdigest(),
     }
@@ -31,7 +31,7 @@ def test_hashes_are_those_of_the_contents(folder: Path) -> None:
 
 def test_only_the_folder_s_own_files_are_left_out(folder: Path) -> None:
     (folder / "assets" / "card.json").write_bytes(b"{}")
-    assert "assets/card.json" in hash_files(folder, leave_out=["card.json"])
+    assert "assets/card.json" in hash_files(folder, exclude=["card.json"])
 
 
 def test_links_are_followed_to_files_and_broken_ones_are_missing(folder: Path) -> None:

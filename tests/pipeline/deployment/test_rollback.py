@@ -109,7 +109,7 @@ def test_an_earlier_model_becomes_the_highest_version_and_later_ones_are_withdra
     assert {v: m.withdrawn for v, m in models.items()} == {first: "", second: mark, third: mark}
     assert done["withdrawn"] == [models[v].model.id for v in (third, second)]
     served_now = served.root / "serving" / done["version"]
-    files = hash_files(served_now, leave_out=[model_card.FILE_NAME])
+    files = hash_files(served_now, exclude=[model_card.FILE_NAME])
     assert files == hash_files(served.model_folder(first))
 
 
