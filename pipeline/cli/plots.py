@@ -1,4 +1,4 @@
-"""Line charts for the terminal, drawn with the dots of Braille characters."""
+"""Line plots for the terminal, drawn with Braille characters."""
 
 import bisect
 import itertools
@@ -9,24 +9,25 @@ from dataclasses import dataclass
 from rich.console import Console, ConsoleOptions, RenderResult
 from rich.text import Text
 
-_MOST_COLUMNS = 100
+_MAX_COLUMNS = 100
 _DOTS = ((0x01, 0x08), (0x02, 0x10), (0x04, 0x20), (0x40, 0x80))
-"""Bits of the dots of a Braille character, by row and column."""
+"""Bits of the dots in a Braille character, by row and column."""
 _BLANK = 0x2800
-_LOG_FROM = 100
-"""Ratio of the largest to the smallest value from which on a scale is logarithmic."""
+_LOG_SCALE_RATIO = 100
+"""Ratio of the largest to the smallest value at which a plot switches to a logarithmic scale."""
 
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """What is drawn in one chart as one line.
+    """One line of a plot.
 
     Args:
-        name: In the legend.
-        values: One for each stretch of the axis; those that are not finite leave a gap.
-        style: Style of the line, as in ``rich``.
-        dotted: Whether every other dot is left out, which tells lines apart without colours.
-        steps: Whether a value holds for its whole stretch; else it is that of the stretch's end.
+        name: Name in the legend.
+        values: One value per segment of the x-axis; values that are not finite leave a gap.
+        style: ``rich`` style of the line.
+        dotted: If True, dots are skipped, which distinguishes lines without color.
+        steps: If True, a value holds for its whole segment and is labeled on the axis; otherwise
+            it is reached at the end of the segment.
     """
 
     name: str
@@ -38,57 +39,69 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class Plot:
-    """Lines over one axis.
+    """Lines over a shared y-axis.
 
     Args:
-        title: What the values are.
-        lines: What to draw; later lines lie above earlier ones.
-        height: In rows.
+        title: Name of the plotted quantity.
+        lines: Lines of the plot; later lines are drawn over earlier ones.
+        height: Height in terminal rows.
+        log: If True, the scale is logarithmic for any range of positive values.
     """
 
     title: str
     lines: Sequence[Line]
     height: int = 8
+    log: bool = False
 
     @property
     def span(self) -> tuple[float, float]:
-        """The smallest and the largest finite value; two NaNs where there is none."""
+        """Smallest and largest finite value; two NaNs if there is none."""
         values = [v for line in self.lines for v in line.values if math.isfinite(v)]
         return (min(values), max(values)) if values else (math.nan, math.nan)
 
     @property
     def is_log(self) -> bool:
-        """Whether the scale is logarithmic."""
-        least, most = self.span
-        return least > 0 and most / least >= _LOG_FROM
+        """True if the scale is logarithmic."""
+        low, high = self.span
+        return 0 < low < high and (self.log or high / low >= _LOG_SCALE_RATIO)
 
     @property
-    def labels(self) -> tuple[str, str]:
-        """What stands at the top and at the bottom of the axis."""
-        least, most = self.span
-        return _label(most), "" if least == most else _label(least)
+    def ticks(self) -> dict[int, str]:
+        """Labels of the y-axis by row: both ends, and the values of step lines."""
+        low, high = self.span
+        ticks = {0: _label(high)}
+        if low != high:
+            ticks[self.height - 1] = _label(low)
+        for value in (v for line in self.lines if line.steps for v in line.values):
+            if math.isfinite(value):
+                ticks.setdefault(self.dot_row(self.level(value)) // 4, _label(value))
+        return ticks
 
     def level(self, value: float) -> float:
-        """Returns the place of a value on the axis: 0 at the bottom, 1 at the top; or NaN."""
-        least, most = self.span
+        """Returns the height of a value: 0 at the bottom, 1 at the top, NaN if not finite."""
+        low, high = self.span
         if not math.isfinite(value):
             return math.nan
-        if least == most:
+        if low == high:
             return 1.0
         if self.is_log:
-            return math.log(value / least) / math.log(most / least)
-        return (value - least) / (most - least)
+            return math.log(value / low) / math.log(high / low)
+        return (value - low) / (high - low)
+
+    def dot_row(self, level: float) -> int:
+        """Returns the row of dots of a level, from 0 at the top; a terminal row has four."""
+        return round((1 - level) * (4 * self.height - 1))
 
 
 @dataclass(frozen=True, slots=True)
 class Plots:
-    """Charts below each other over one axis; ``rich`` draws them as wide as the terminal.
+    """Vertically stacked plots over one x-axis; a ``rich`` renderable of the terminal's width.
 
     Args:
-        charts: What to draw.
-        lengths: Length of each stretch of the axis.
-        marks: Stretches before which something changed; shown as vertical lines.
-        x_title: Name of the axis.
+        charts: Plots from top to bottom.
+        lengths: Length of each segment of the x-axis.
+        marks: Indices of segments whose start is marked with a vertical line.
+        x_title: Name of the x-axis.
     """
 
     charts: Sequence[Plot]
@@ -97,14 +110,14 @@ class Plots:
     x_title: str
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        """Draws the charts."""
-        margin = max(len(label) for chart in self.charts for label in chart.labels)
-        width = max(min(options.max_width, _MOST_COLUMNS) - margin - 2, 1)
-        for chart in self.charts:
+        """Draws the plots."""
+        ticks = [chart.ticks for chart in self.charts]
+        margin = max(len(label) for labels in ticks for label in labels.values())
+        width = max(min(options.max_width, _MAX_COLUMNS) - margin - 2, 1)
+        for chart, labels in zip(self.charts, ticks, strict=True):
             yield Text.assemble("\n", (chart.title, "bold"), *_legend(chart))
-            top, bottom = chart.labels
             for row, line in enumerate(self._rows(chart, width)):
-                label = top if row == 0 else bottom if row == chart.height - 1 else ""
+                label = labels.get(row, "")
                 yield Text.assemble(f"{label:>{margin}} ", "┤" if label else "│", line)
         yield Text(" " * (margin + 1) + "└" + "─" * width)
         last = f"{sum(self.lengths):,}"
@@ -129,7 +142,7 @@ class Plots:
             )
 
     def _dots(self, chart: Plot, line: Line, width: int) -> Iterator[tuple[int, int]]:
-        """Yields row and column of every dot of a line."""
+        """Yields the row and column of every dot of a line."""
         levels = [chart.level(value) for value in line.values]
         stops = [0, *itertools.accumulate(self.lengths)]
         before: int | None = None
@@ -138,8 +151,8 @@ class Plots:
             if math.isnan(level):
                 before = None
                 continue
-            row = round((1 - level) * (4 * chart.height - 1))
-            # A steep line is not torn apart.
+            row = chart.dot_row(level)
+            # Fill the rows between two columns so that a steep line stays connected.
             start = row if before is None else before + (row > before) - (row < before)
             for between in range(min(start, row), max(start, row) + 1):
                 if not line.dotted or (column + between) % 3 == 0:
@@ -148,13 +161,13 @@ class Plots:
 
 
 def _between(levels: Sequence[float], stops: Sequence[int], place: float, *, steps: bool) -> float:
-    """Returns the level of a line at a place from 0 to 1; NaN where nothing is known."""
+    """Returns the level of a line at ``place``, 0 to 1 along the x-axis; NaN where undefined."""
     at = place * stops[-1]
     index = bisect.bisect_right(stops, at) - 1
     if steps:
         return levels[index]
     if index == 0:
-        return math.nan  # A value is that of the end of its stretch.
+        return math.nan  # The first value is reached at the end of the first segment.
     begin, end = stops[index : index + 2]
     return levels[index - 1] + (levels[index] - levels[index - 1]) * (at - begin) / (end - begin)
 

@@ -1,4 +1,4 @@
-"""Line charts for the terminal."""
+"""Line plots in the terminal."""
 
 import io
 import math
@@ -40,6 +40,21 @@ def test_a_value_in_steps_holds_for_its_stretch():
     top, bottom = dots(draw(chart)[2:4])
     assert bottom[0] < top[0]
     assert top[-1] - top[0] == pytest.approx(bottom[-1] - bottom[0], abs=2)
+
+
+def test_each_value_in_steps_is_labeled():
+    rates, sizes = Line("", [0.01, 0.005], steps=True), Line("", [32, 64, 128], steps=True)
+
+    assert Plot("rate", [rates], height=3).ticks == {0: "0.01", 2: "0.005"}
+    assert Plot("batch", [sizes], height=3, log=True).ticks == {0: "128", 1: "64", 2: "32"}
+    assert Plot("loss", [Line("", [32, 64, 128])], height=3, log=True).ticks == {0: "128", 2: "32"}
+
+
+def test_a_small_change_shows_and_a_large_one_fits():
+    for sizes in ([32, 33], [1, 2**30]):
+        chart = Plot("batch", [Line("", sizes, steps=True)], height=3, log=True)
+        top, _, bottom = dots(draw(chart, lengths=(1, 1))[2:5])
+        assert bottom[0] < top[-1]
 
 
 def test_a_wide_range_is_logarithmic_and_says_so():
