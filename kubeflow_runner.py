@@ -16,9 +16,9 @@ import click
 import yaml
 from click.core import ParameterSource
 
-from tfx_feeder.common.errors import FeederError
 from tfx_feeder.pipeline.cli.compile import compile_command
-from tfx_feeder.pipeline.cli.request_options import request_options
+from tfx_feeder.pipeline.cli.errors import ErrorReporting
+from tfx_feeder.pipeline.cli.options import request_options
 from tfx_feeder.pipeline.cli.retrain import retrain as retrain_command
 from tfx_feeder.pipeline.orchestration import compiled_pipeline
 from tfx_feeder.pipeline.orchestration.kubeflow.options import Kubeflow
@@ -32,13 +32,15 @@ RUN_OPTIONS = ("span", "schedule", "strategy")
 _MODULES = "tfx_feeder.pipeline.orchestration"
 
 
-@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.command(
+    cls=ErrorReporting, error_status=2, context_settings={"help_option_names": ["-h", "--help"]}
+)
 @click.option("--image", required=True, help="Container image with environment and code.")
-@click.option("--claim", default="", help="PersistentVolumeClaim for the root.")
+@click.option("--pvc", default="", help="PersistentVolumeClaim for the root.")
 @click.option("--mount", default="/data", show_default=True, help="Where the claim is mounted.")
 @click.option("--secret", default="", help="Secret with the keys store and password: ML Metadata.")
 @click.option(
-    "--in-image",
+    "--ir-in-image",
     metavar="PATH",
     help="All runs are of what is compiled now, which lies there in the image.  [default: each run "
     "compiles anew, by its parameters]",
@@ -71,10 +73,10 @@ _MODULES = "tfx_feeder.pipeline.orchestration"
 def main(
     context: click.Context,
     image: str,
-    claim: str,
+    pvc: str,
     mount: str,
     secret: str,
-    in_image: str | None,
+    ir_in_image: str | None,
     retrain: str | None,
     workers: int,
     servers: int | None,
@@ -86,39 +88,36 @@ def main(
     **compiling: Any,
 ) -> None:
     """Writes a pipeline for Kubeflow Pipelines and Vertex AI: one container for each node."""
-    _check(compiling, in_image=in_image, retrain=retrain, vertex_root=vertex_root)
+    _check(compiling, ir_in_image=ir_in_image, retrain=retrain, vertex_root=vertex_root)
     if cron and not host:
         raise click.UsageError("--cron needs --host.")
     context.invoke(compile_command, output=output / "pipeline.json", **compiling)
-    try:
-        file = compiled_pipeline.read(output / "pipeline.json")
-        clusters = _clusters(file, mount, workers, servers)
-        # A run's own strategy would need other machines than those that are compiled in.
-        own = () if compiling["factory"] or in_image else RUN_OPTIONS[: 2 if clusters else 3]
-        own = tuple(name for name in own if retrain is None or name != "span")
-        options = Kubeflow(
-            image,
-            claim=claim,
-            mount=mount,
-            secret=secret,
-            compile_options=None if in_image else _given(context, leave_out=own),
-            run_options={name: str(compiling[name] or "") for name in own},
-            retrain_options=None if retrain is None else _retrain_options(context, retrain),
-            ir=in_image or "",
-            clusters=clusters,
-        )
-        write_kubeflow(output / "pipeline.json", options, output / "kubeflow.yaml")
-        _tell(output / "kubeflow.yaml", "upload it to Kubeflow Pipelines")
-        if in_image:
-            _tell(output / "pipeline.json", f"goes into {image} as {in_image}")
-        if clusters:
-            services = [each for cluster in clusters.values() for each in cluster.services()]
-            (output / "services.yaml").write_text(yaml.safe_dump_all(services))
-            _tell(output / "services.yaml", "apply it once, in the namespace of the runs")
-        if vertex_root:
-            _write_vertex(compiling, image, vertex_root, output / "vertex.json")
-    except FeederError as error:
-        raise click.ClickException(str(error)) from error
+    file = compiled_pipeline.read(output / "pipeline.json")
+    clusters = _clusters(file, mount, workers, servers)
+    # A run's own strategy would need other machines than those that are compiled in.
+    own = () if compiling["factory"] or ir_in_image else RUN_OPTIONS[: 2 if clusters else 3]
+    own = tuple(name for name in own if retrain is None or name != "span")
+    options = Kubeflow(
+        image,
+        claim=pvc,
+        mount=mount,
+        secret=secret,
+        compile_options=None if ir_in_image else _given(context, leave_out=own),
+        run_options={name: str(compiling[name] or "") for name in own},
+        retrain_options=None if retrain is None else _retrain_options(context, retrain),
+        ir=ir_in_image or "",
+        clusters=clusters,
+    )
+    write_kubeflow(output / "pipeline.json", options, output / "kubeflow.yaml")
+    _tell(output / "kubeflow.yaml", "upload it to Kubeflow Pipelines")
+    if ir_in_image:
+        _tell(output / "pipeline.json", f"goes into {image} as {ir_in_image}")
+    if clusters:
+        services = [each for cluster in clusters.values() for each in cluster.services()]
+        (output / "services.yaml").write_text(yaml.safe_dump_all(services))
+        _tell(output / "services.yaml", "apply it once, in the namespace of the runs")
+    if vertex_root:
+        _write_vertex(compiling, image, vertex_root, output / "vertex.json")
     if cron:
         spec = str((output / "kubeflow.yaml").absolute())
         when = {"cron": cron, "host": host, "namespace": namespace}
@@ -165,13 +164,17 @@ def in_kfp(*arguments: str, stdin: Any = None) -> str:
 
 
 def _check(
-    compiling: dict[str, Any], *, in_image: str | None, retrain: str | None, vertex_root: str | None
+    compiling: dict[str, Any],
+    *,
+    ir_in_image: str | None,
+    retrain: str | None,
+    vertex_root: str | None,
 ) -> None:
     if vertex_root and compiling["factory"]:
         raise click.UsageError("--vertex-root is about the reference pipeline, --factory is not.")
     if retrain is None:
         return
-    if in_image or compiling["factory"]:
+    if ir_in_image or compiling["factory"]:
         raise click.UsageError("--retrain is for runs that compile the reference pipeline.")
     if compiling["span"] is not None:
         raise click.UsageError("--span cannot be given with --retrain, which decides it.")

@@ -5,7 +5,7 @@ import sys
 
 import click
 
-from tfx_feeder.pipeline.cli.request_options import request_options
+from tfx_feeder.pipeline.cli.options import request_options
 from tfx_feeder.pipeline.runner.launch import RunRequest, run_with_logging
 
 

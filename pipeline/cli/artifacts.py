@@ -11,8 +11,12 @@ from rich.markup import escape
 
 from tfx_feeder.common.durations import format_age, format_time
 from tfx_feeder.pipeline.cli.console import print_json, show, table
-from tfx_feeder.pipeline.cli.listing import all_option, newest_option, truncation_note
-from tfx_feeder.pipeline.cli.options import store_options
+from tfx_feeder.pipeline.cli.options import (
+    all_option,
+    newest_option,
+    store_options,
+    truncation_note,
+)
 from tfx_feeder.pipeline.metadata.describe import Item, item, state
 from tfx_feeder.pipeline.metadata.lineage import Lineage
 from tfx_feeder.pipeline.metadata.lookup import find_artifact, find_run

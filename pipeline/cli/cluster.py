@@ -8,8 +8,8 @@ import click
 import yaml
 
 from tfx_feeder.common.errors import ConfigError
-from tfx_feeder.pipeline.cli.errors import one_line
-from tfx_feeder.pipeline.cli.ir_option import ir_option
+from tfx_feeder.pipeline.cli.errors import ErrorReporting
+from tfx_feeder.pipeline.cli.options import ir_option
 from tfx_feeder.pipeline.orchestration import compiled_pipeline
 from tfx_feeder.pipeline.orchestration.compiled_pipeline import CompiledPipeline
 from tfx_feeder.pipeline.orchestration.kubernetes.cluster import CHIEF, Cluster
@@ -26,12 +26,12 @@ class _Yaml(yaml.SafeDumper):
         return True
 
 
-@click.command("cluster")
+@click.command("cluster", cls=ErrorReporting, error_status=2)
 @ir_option
 @click.option("--node", help="Id of the FeederTrainer.  [default: the one with cluster='env']")
 @click.option("--image", required=True, help="Container image with environment and code.")
 @click.option(
-    "--image-ir",
+    "--ir-in-image",
     default="/app/pipeline.json",
     show_default=True,
     help="The compiled pipeline inside the image.",
@@ -40,7 +40,7 @@ class _Yaml(yaml.SafeDumper):
 @click.option(
     "--servers", type=int, help="Parameter servers.  [default: 1 where the strategy has them]"
 )
-@click.option("--claim", required=True, help="PersistentVolumeClaim that all members share.")
+@click.option("--pvc", required=True, help="PersistentVolumeClaim that all members share.")
 @click.option("--mount", default="/data", show_default=True, help="Where it is mounted.")
 @click.option("--secret", default="", help="Secret with the keys store and password: ML Metadata.")
 @click.option(
@@ -69,10 +69,10 @@ def cluster_command(
     path: Path,
     node: str | None,
     image: str,
-    image_ir: str,
+    ir_in_image: str,
     workers: int,
     servers: int | None,
-    claim: str,
+    pvc: str,
     mount: str,
     secret: str,
     run_id: str,
@@ -87,36 +87,35 @@ def cluster_command(
     Each member asks for the resources of the node. Without --run-id, the pod in which an
     orchestrator runs the node is the chief: it needs the labels and the environment that are shown.
     """
-    with one_line():
-        file = compiled_pipeline.read(path)
-        node = node or _only_trainer(file)
-        file.require(node)
-        if node not in file.strategies:
-            raise ConfigError("node", received=node, expected="a FeederTrainer")
-        name = name or re.sub(r"[^a-z0-9]+", "-", file.name.lower()).strip("-")[:50]
-        cluster = Cluster.for_strategy(
-            file.strategies[node],
-            name,
-            job=f"{mount.rstrip('/')}/clusters/{name}/training.job",
-            workers=workers,
-            servers=servers,
-            port=port,
-        )
-        file.require_shared_root(claim, mount)
-        pods = Pods(
-            image=image,
-            claim=claim,
-            mount=mount,
-            resources=file.resources.get(node, Resources()),
-            node=node,
-            run_id=run_id,
-            ir=image_ir,
-            secret=secret,
-            timeout=timeout,
-        )
-        manifests = _KINDS[kind](cluster, pods)
-        output.parent.mkdir(parents=True, exist_ok=True)
-        output.write_text(yaml.dump_all(manifests, Dumper=_Yaml, sort_keys=False), encoding="utf-8")
+    file = compiled_pipeline.read(path)
+    node = node or _only_trainer(file)
+    file.require(node)
+    if node not in file.strategies:
+        raise ConfigError("node", received=node, expected="a FeederTrainer")
+    name = name or re.sub(r"[^a-z0-9]+", "-", file.name.lower()).strip("-")[:50]
+    cluster = Cluster.for_strategy(
+        file.strategies[node],
+        name,
+        job=f"{mount.rstrip('/')}/clusters/{name}/training.job",
+        workers=workers,
+        servers=servers,
+        port=port,
+    )
+    file.require_shared_root(pvc, mount)
+    pods = Pods(
+        image=image,
+        claim=pvc,
+        mount=mount,
+        resources=file.resources.get(node, Resources()),
+        node=node,
+        run_id=run_id,
+        ir=ir_in_image,
+        secret=secret,
+        timeout=timeout,
+    )
+    manifests = _KINDS[kind](cluster, pods)
+    output.parent.mkdir(parents=True, exist_ok=True)
+    output.write_text(yaml.dump_all(manifests, Dumper=_Yaml, sort_keys=False), encoding="utf-8")
     hosts = ", ".join(cluster.host(*member) for member in cluster.members)
     click.echo(f"{output}: {len(cluster.members)} members: {hosts}")
     if not run_id:

@@ -9,8 +9,8 @@ from typing import Any
 import click
 
 from tfx_feeder.common.errors import ConfigError
-from tfx_feeder.pipeline.cli.errors import one_line
-from tfx_feeder.pipeline.cli.request_options import request_options
+from tfx_feeder.pipeline.cli.errors import ErrorReporting
+from tfx_feeder.pipeline.cli.options import request_options
 from tfx_feeder.pipeline.metadata.env import STORE_VARIABLE
 from tfx_feeder.pipeline.orchestration import compiled_pipeline
 from tfx_feeder.pipeline.orchestration.resources import Resources
@@ -18,7 +18,7 @@ from tfx_feeder.pipeline.runner.launch import RunRequest
 from tfx_feeder.pipeline.runner.quiet_imports import quiet_imports
 
 
-@click.command("compile")
+@click.command("compile", cls=ErrorReporting, error_status=2)
 @click.option(
     "--output",
     "-o",
@@ -62,22 +62,19 @@ def compile_command(
     store: str | None,
 ) -> None:
     """Write a pipeline into a file that orchestrators read."""
-    with one_line():
-        asked = _wishes(resources)
-        if factory is None:
-            quiet_imports()
-            config, _ = import_module("tfx_feeder.pipeline.runner.configure").configure(
-                request, store
-            )
-            made = import_module("tfx_feeder.pipeline.pipeline").create_pipeline(config)
-        else:
-            made = _load(factory)()
-        if isinstance(made, compiled_pipeline.CompiledPipeline):
-            file = made.asking(asked, exit_handlers)
-        else:
-            compiling = import_module("tfx_feeder.pipeline.orchestration.compiler")
-            file = compiling.compile_pipeline(made, asked, exit_handlers)
-        compiled_pipeline.write(file, output)
+    asked = _wishes(resources)
+    if factory is None:
+        quiet_imports()
+        config, _ = import_module("tfx_feeder.pipeline.runner.configure").configure(request, store)
+        made = import_module("tfx_feeder.pipeline.pipeline").create_pipeline(config)
+    else:
+        made = _load(factory)()
+    if isinstance(made, compiled_pipeline.CompiledPipeline):
+        file = made.asking(asked, exit_handlers)
+    else:
+        compiling = import_module("tfx_feeder.pipeline.orchestration.compiler")
+        file = compiling.compile_pipeline(made, asked, exit_handlers)
+    compiled_pipeline.write(file, output)
     click.echo(f"{file.name}: {len(file.upstream)} nodes in {output}")
 
 

@@ -9,7 +9,7 @@ import click
 import tfx_feeder
 from tfx_feeder.common.errors import ConfigError
 from tfx_feeder.common.git import git_state
-from tfx_feeder.pipeline.cli.errors import one_line
+from tfx_feeder.pipeline.cli.errors import ErrorReporting
 
 PIPELINE = "pipeline.json"
 """What a compiled pipeline is called in the context of a build, and in the image, below /app."""
@@ -17,7 +17,7 @@ PIPELINE = "pipeline.json"
 _ENGINES = ("docker", "podman", "buildah")
 
 
-@click.command("image")
+@click.command("image", cls=ErrorReporting, error_status=2)
 @click.option("--tag", "-t", help="Name of the image.  [default: tfx-feeder:VERSION-COMMIT]")
 @click.option(
     "--pipeline",
@@ -27,10 +27,9 @@ _ENGINES = ("docker", "podman", "buildah")
 @click.option("--base", help="Image to build upon, with Python and, for GPUs, CUDA.")
 def image(tag: str | None, pipeline: Path | None, base: str | None) -> None:
     """Print the command that builds the image in which nodes and workers run."""
-    with one_line():
-        root = _checkout()
-        tag = tag or default_tag(root)
-        click.echo(shlex.join(build_command(root, tag, pipeline=pipeline, base=base)))
+    root = _checkout()
+    tag = tag or default_tag(root)
+    click.echo(shlex.join(build_command(root, tag, pipeline=pipeline, base=base)))
 
 
 def build_command(

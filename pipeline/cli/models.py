@@ -1,70 +1,87 @@
-"""The models of a store, one line each: what they were trained on, and what became of them."""
+"""The commands ``models``, ``history`` and ``verify``."""
 
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import click
 from rich.console import RenderableType
 from rich.markup import escape
 
-from tfx_feeder.common.durations import format_age
+from tfx_feeder.common.durations import format_age, format_elapsed
 from tfx_feeder.common.errors import DataError
+from tfx_feeder.components.model_card.hashing import FileDifferences, compare, hash_files
 from tfx_feeder.pipeline.cli.console import print_json, show, table
-from tfx_feeder.pipeline.cli.listing import all_option, newest_option, truncation_note
-from tfx_feeder.pipeline.cli.options import store_options
-from tfx_feeder.pipeline.metadata.describe import files_gone
+from tfx_feeder.pipeline.cli.options import (
+    all_option,
+    json_option,
+    newest_option,
+    store_options,
+    truncation_note,
+)
+from tfx_feeder.pipeline.cli.plots import Line, Plot, Plots
+from tfx_feeder.pipeline.metadata.describe import files_gone, is_local
 from tfx_feeder.pipeline.metadata.lineage import Lineage
+from tfx_feeder.pipeline.metadata.lookup import find_model
 from tfx_feeder.pipeline.metadata.models import MODEL, ModelVersion, read_models
 from tfx_feeder.pipeline.metadata.verdicts import blessed, judgement, primary_metric, status_label
+from tfx_feeder.pipeline.runner.tables import candidates_table
+from tfx_feeder.schemas import model_card, training_history
 from tfx_feeder.schemas.evaluation import SliceRow
+from tfx_feeder.schemas.model_card import ModelCardDocument
+from tfx_feeder.schemas.training_history import EpochRecord, History
+
+_VALIDATION = "val_"
+_MAX_PLOTTED_METRICS = 3
+"""Maximum number of metrics that are plotted; the table shows all of them."""
 
 
 @dataclass(frozen=True, slots=True)
 class ModelRow:
-    """A model in one line.
+    """One row of the list of models.
 
     Args:
-        version: The model and what became of it.
-        metric: The first metric on all examples; ``None`` where no evaluation can be read.
-        reasons: Why it was not blessed; what keeps its evaluation from being read.
-        gone: Whether the files of the model are known not to be there.
+        version: The model with its evaluation and its pushes.
+        metric: First metric over all examples; ``None`` if no evaluation can be read.
+        reasons: Unmet thresholds, or the reason why the evaluation cannot be read.
+        files_missing: If True, the files of the model no longer exist.
     """
 
     version: ModelVersion
     metric: SliceRow | None
     reasons: tuple[str, ...]
-    gone: bool
+    files_missing: bool
 
 
-def list_models(lineage: Lineage, newest: int | None = None) -> list[ModelRow]:
-    """Returns the models, the newest first.
+@dataclass(frozen=True, slots=True)
+class ModelHistory:
+    """A model and its training history.
 
     Args:
-        lineage: Of the store.
-        newest: How many at most; ``None``: all.
+        model: The model.
+        history: Record of its training.
     """
-    return [_row(model) for model in read_models(lineage, newest)]
+
+    model: ModelVersion
+    history: History
 
 
-def models_table(rows: Sequence[ModelRow]) -> RenderableType:
-    """Returns the models as a table."""
-    several = len({row.version.pipeline for row in rows}) > 1
-    columns = ("model", *(["pipeline"] if several else []), "trained", "span", "metric", "blessed")
-    made = table("Models", *columns, "version", "pushed", right=("model", "trained", "pushed"))
-    for row in rows:
-        model = row.version
-        pushed = model.pushes[-1] if model.pushes else None
-        made.add_row(
-            f"{model.model.id}{' [red]files gone[/]' if row.gone else ''}",
-            *([escape(model.pipeline)] if several else []),
-            f"{format_age(model.created)} ago",
-            ", ".join(map(str, model.spans)),
-            f"{escape(row.metric.metric)} {row.metric.candidate:.4f}" if row.metric else "",
-            blessed(model),
-            f"{escape(pushed.version)}{_standing(model)}" if pushed else "",
-            f"{format_age(pushed.at)} ago" if pushed else "",
-        )
-    return made
+@dataclass(frozen=True, slots=True)
+class Verification:
+    """Comparison of the folder of a model with its model card.
+
+    Args:
+        folder: Folder that was checked.
+        whole: If True, all files are as they were pushed.
+        differences: Files that differ from the card.
+        card: Model card in the folder.
+    """
+
+    folder: Path
+    whole: bool
+    differences: FileDifferences
+    card: ModelCardDocument
 
 
 @click.command()
@@ -72,7 +89,7 @@ def models_table(rows: Sequence[ModelRow]) -> RenderableType:
 @all_option
 @store_options
 def models(lineage: Lineage, as_json: bool, newest: int, everything: bool) -> None:
-    """List the models of a store: trained on what, blessed or not, pushed, live."""
+    """List the models of a store with span, metric, blessing and pushes."""
     rows = list_models(lineage, None if everything else newest)
     if as_json:
         print_json(rows)
@@ -85,9 +102,77 @@ def models(lineage: Lineage, as_json: bool, newest: int, everything: bool) -> No
         ]
         show(models_table(rows), *reasons, *_live_lines(rows))
         show(*truncation_note(len(rows), total, "models"))
-        show(f"One of them: tfx-feeder why {rows[0].version.model.id}")
+        show(f"Details: tfx-feeder why {rows[0].version.model.id}")
     else:
         show("The store has no model yet.")
+
+
+@click.command()
+@click.argument("model", metavar="MODEL")
+@store_options
+def history(lineage: Lineage, as_json: bool, model: str) -> None:
+    """Show the training history of a model: a table of epochs, and plots.
+
+    MODEL is a model id, a pushed version, the id of the run that trained it, latest, blessed or
+    live.
+    """
+    found = read_history(lineage, model)
+    if as_json:
+        print_json(found)
+    else:
+        show(*history_lines(found))
+
+
+@click.command()
+@click.argument(
+    "model_dir", type=click.Path(exists=True, file_okay=False, path_type=Path), metavar="MODEL_DIR"
+)
+@json_option
+@click.pass_context
+def verify(context: click.Context, model_dir: Path, as_json: bool) -> None:
+    """Compare the files in the folder of a pushed model, or of a copy, with its model card.
+
+    Exit status: 0 no differences; 1 a file was changed, is missing or was added, or there is no
+    model card.
+    """
+    found = verify_folder(model_dir)
+    if as_json:
+        print_json(found)
+    else:
+        show(*verification_lines(found))
+    context.exit(0 if found.whole else 1)
+
+
+def list_models(lineage: Lineage, newest: int | None = None) -> list[ModelRow]:
+    """Returns the models of a store, newest first.
+
+    Args:
+        lineage: Lineage of the store.
+        newest: Maximum number of models; ``None`` for all.
+    """
+    return [_row(model) for model in read_models(lineage, newest)]
+
+
+def models_table(rows: Sequence[ModelRow]) -> RenderableType:
+    """Returns a table of models."""
+    several = len({row.version.pipeline for row in rows}) > 1
+    columns = ("model", *(["pipeline"] if several else []), "trained", "span", "metric", "blessed")
+    drawn = table("Models", *columns, "version", "pushed", right=("model", "trained", "pushed"))
+    for row in rows:
+        model = row.version
+        pushed = model.pushes[-1] if model.pushes else None
+        status = f" {status_label(model)}" if model.live or model.withdrawn else ""
+        drawn.add_row(
+            f"{model.model.id}{' [red]files gone[/]' if row.files_missing else ''}",
+            *([escape(model.pipeline)] if several else []),
+            f"{format_age(model.created)} ago",
+            ", ".join(map(str, model.spans)),
+            f"{escape(row.metric.metric)} {row.metric.candidate:.4f}" if row.metric else "",
+            blessed(model),
+            f"{escape(pushed.version)}{status}" if pushed else "",
+            f"{format_age(pushed.at)} ago" if pushed else "",
+        )
+    return drawn
 
 
 def _row(model: ModelVersion) -> ModelRow:
@@ -95,12 +180,12 @@ def _row(model: ModelVersion) -> ModelRow:
     metric = None
     if model.evaluation is not None:
         try:
-            judged = judgement(model)
+            result = judgement(model)
         except DataError as error:
             reasons.append(str(error))
         else:
-            metric = primary_metric(judged)
-            reasons += [f"not blessed: {cause}" for cause in judged.causes]
+            metric = primary_metric(result)
+            reasons += [f"not blessed: {cause}" for cause in result.causes]
     return ModelRow(model, metric, tuple(reasons), files_gone(model.model))
 
 
@@ -110,5 +195,161 @@ def _live_lines(rows: Sequence[ModelRow]) -> Iterator[str]:
         yield f"Live in {escape(push.place)}: {escape(push.version)}, model {version.model.id}"
 
 
-def _standing(model: ModelVersion) -> str:
-    return f" {status_label(model)}" if model.live or model.withdrawn else ""
+def read_history(lineage: Lineage, text: str) -> ModelHistory:
+    """Returns the training history of a model.
+
+    Args:
+        lineage: Lineage of the store.
+        text: Name of the model, as accepted by ``find_model``.
+
+    Raises:
+        ConfigError: No model, or more than one, has this name.
+        DataError: The trainer wrote no history, or the history cannot be read.
+    """
+    model = find_model(lineage, text)
+    if model.history is None:
+        raise DataError(
+            f"Model {model.model.id} has no training history: its trainer does not write one. "
+            f"`tfx-feeder lineage {model.model.id}` shows the inputs of the model."
+        )
+    if not is_local(model.history.uri):
+        raise DataError(f"The training history is not on this machine: {model.history.uri}")
+    return ModelHistory(model, training_history.read(model.history.path))
+
+
+def history_lines(found: ModelHistory) -> Iterator[RenderableType]:
+    """Yields a training history as tables, plots and lines of markup."""
+    history = found.history
+    yield f"[bold]Model {found.model.model.id}[/] of run {escape(found.model.run_id)}"
+    spans = ", ".join(map(str, found.model.spans))
+    yield (
+        f"{history.num_examples:,} examples{f' of span {spans}' if spans else ''}; "
+        f"{_epochs(len(history.epochs))} in {format_elapsed(history.seconds)}; "
+        f"strategy {escape(history.strategy)}; policy {escape(history.policy)}"
+    )
+    if history.epochs:
+        yield epochs_table(history.epochs)
+    yield from _phase_lines(history)
+    for event in history.events:
+        if event.kind != "phase":
+            yield f"At {event.examples_seen:,} examples: {escape(event.message)}"
+    if history.candidates:
+        yield candidates_table(history.candidates)
+    if len(history.epochs) > 1:
+        yield history_plots(history.epochs)
+
+
+def epochs_table(rows: Sequence[EpochRecord]) -> RenderableType:
+    """Returns a table with one row per epoch, and a rule between phases."""
+    metrics = list(dict.fromkeys(name for row in rows for name in row.metrics))
+    replicas = ["replicas"] if any(row.replicas > 1 for row in rows) else []
+    columns = ("epoch", "phase", "rate", "batch", *replicas, *map(_heading, metrics))
+    columns = (*columns, "ex.\nper s", "wait\n%")
+    drawn = table("Epochs", *columns, right=columns)
+    # Fits two metrics and their validation into 80 columns.
+    drawn.padding = (0, 1, 0, 0)
+    for row, following in zip(rows, [*rows[1:], None], strict=True):
+        drawn.add_row(
+            str(row.epoch + 1),
+            str(row.phase + 1),
+            f"{row.learning_rate:.3g}",
+            str(row.global_batch_size),
+            *([str(row.replicas)] if replicas else []),
+            *(_number(row.metrics, name) for name in metrics),
+            f"{row.examples_per_s:,.0f}",
+            f"{row.input_wait_pct:.1f}",
+            end_section=following is not None and following.phase != row.phase,
+        )
+    return drawn
+
+
+def history_plots(rows: Sequence[EpochRecord]) -> Plots:
+    """Returns plots of loss, metrics, learning rate and batch size over the examples."""
+    names = dict.fromkeys(name.removeprefix(_VALIDATION) for row in rows for name in row.metrics)
+    # The loss comes first, then the metrics in the order of the user's compile().
+    in_order = sorted(names, key=lambda name: name != "loss")[:_MAX_PLOTTED_METRICS]
+    rates = [row.learning_rate for row in rows]
+    batches = [row.global_batch_size for row in rows]
+    return Plots(
+        charts=[
+            *(chart for name in in_order if (chart := _metric_plot(name, rows)) is not None),
+            Plot("learning rate", [Line("", rates, "cyan", steps=True)], height=4),
+            Plot("global batch size", [Line("", batches, "magenta", steps=True)], height=4),
+        ],
+        lengths=[row.examples for row in rows],
+        marks=[i for i in range(1, len(rows)) if rows[i].phase != rows[i - 1].phase],
+        x_title="examples",
+    )
+
+
+def _phase_lines(history: History) -> Iterator[str]:
+    for row in history.phases:
+        yield (
+            f"Phase {row.phase + 1}: {escape(row.reason)}. "
+            f"{_epochs(row.epochs)} at {row.examples_per_s:,.0f} examples/s, "
+            f"{escape(row.verdict or 'too short for a diagnosis')}"
+        )
+    for advice in dict.fromkeys(row.advice for row in history.phases if row.advice):
+        yield f"Advice: {escape(advice)}"
+
+
+def _epochs(count: int) -> str:
+    return "1 epoch" if count == 1 else f"{count} epochs"
+
+
+def _metric_plot(name: str, rows: Sequence[EpochRecord]) -> Plot | None:
+    pair = (
+        Line("training", _values(rows, name), "blue"),
+        Line("validation", _values(rows, f"{_VALIDATION}{name}"), "yellow", dotted=True),
+    )
+    lines = [line for line in pair if any(map(math.isfinite, line.values))]
+    return Plot(name, lines) if lines else None
+
+
+def _values(rows: Sequence[EpochRecord], name: str) -> list[float]:
+    return [row.metrics.get(name, math.nan) for row in rows]
+
+
+def _heading(metric: str) -> str:
+    name = metric.removeprefix(_VALIDATION)
+    return escape(name if name == metric else f"{_VALIDATION}\n{name}")
+
+
+def _number(metrics: Mapping[str, float], name: str) -> str:
+    return f"{metrics[name]:.4f}" if name in metrics else ""
+
+
+def verify_folder(folder: Path) -> Verification:
+    """Compares the files of a folder with the model card in it.
+
+    Args:
+        folder: Folder of a pushed model.
+
+    Raises:
+        DataError: There is no model card, or a file cannot be read.
+    """
+    card = model_card.read(folder)
+    differences = compare(card.files, hash_files(folder, exclude=[model_card.FILE_NAME]))
+    return Verification(folder, not differences, differences, card)
+
+
+def verification_lines(found: Verification) -> Iterator[RenderableType]:
+    """Yields the result of a verification as lines of markup and a table."""
+    card = found.card
+    spans = ", ".join(map(str, card.spans))
+    yield (
+        f"Version {escape(card.pushed_version)} of pipeline {escape(card.pipeline or 'unknown')}, "
+        f"written by run {escape(card.run_id or 'unknown')}{f', span {spans}' if spans else ''}"
+    )
+    yield f"Pushed to {escape(card.destination)}"
+    if card.reason:
+        yield f"Reason: {escape(card.reason)}"
+    if found.whole:
+        yield f"[green]Unchanged:[/] all {len(card.files)} files are as they were pushed"
+        return
+    yield "[red]Changed since the push:[/]"
+    drawn = table("", "file", "state")
+    for state in ("changed", "missing", "added"):
+        for name in getattr(found.differences, state):
+            drawn.add_row(escape(name), f"[red]{state}[/]")
+    yield drawn

@@ -12,7 +12,7 @@ import click
 from pythonjsonlogger.json import JsonFormatter
 
 from tfx_feeder.common.errors import FeederError
-from tfx_feeder.pipeline.cli.ir_option import ir_option
+from tfx_feeder.pipeline.cli.options import ir_option
 from tfx_feeder.pipeline.metadata.env import STORE_VARIABLE
 from tfx_feeder.pipeline.orchestration import compiled_pipeline
 from tfx_feeder.pipeline.runner.launch import root_cause
@@ -32,7 +32,7 @@ _NODE = "tfx_feeder.pipeline.orchestration.node"
     help="ML Metadata store to use instead of the compiled one; see `tfx-feeder runs --help`.",
 )
 @click.option(
-    "--patience",
+    "--connect-timeout",
     type=click.FloatRange(min=0),
     default=120,
     show_default=True,
@@ -45,7 +45,7 @@ def run_node(
     node: str,
     run_id: str,
     store: str | None,
-    patience: float,
+    connect_timeout: float,
     unblessed_ok: bool,
     json_logs: bool,
 ) -> None:
@@ -66,7 +66,7 @@ def run_node(
     except FeederError as error:
         _exit(nodes.Status.BAD_CONFIG, f"Error: {error}", as_json=json_logs)
     try:
-        status = nodes.run_node(file, node, run_id, store=store, connect_s=patience)
+        status = nodes.run_node(file, node, run_id, store=store, connect_s=connect_timeout)
     except Exception as error:
         status = nodes.status_of(error)
         if status == nodes.Status.FAILED:

@@ -1,54 +1,87 @@
-"""What the commands that read a store have in common."""
+"""Options that several commands share."""
 
 import functools
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 import click
-from ml_metadata import errors
 
-from tfx_feeder.common.errors import ConfigError, FeederError
+from tfx_feeder.common.errors import ConfigError
+from tfx_feeder.pipeline.beam import PROFILES, beam_args
+from tfx_feeder.pipeline.cli.errors import usage_errors
+from tfx_feeder.pipeline.cli.strategy_options import make_strategy, strategy_options
 from tfx_feeder.pipeline.metadata.env import STORE_VARIABLE
-from tfx_feeder.pipeline.metadata.lineage import Lineage
+from tfx_feeder.pipeline.run_plan import RunPlan, read_decision
+from tfx_feeder.pipeline.runner.launch import RunRequest
 
-_OPTIONS = (
-    click.option(
-        "--store",
-        envvar=STORE_VARIABLE,
-        default="runs",
-        show_default=True,
-        show_envvar=True,
-        help="SQLite file of ML Metadata, a folder with metadata.sqlite in it, "
-        "mysql://USER@HOST/DATABASE or postgresql://USER@HOST/DATABASE.",
-    ),
-    click.option("--pipeline", help="Name of a pipeline.  [default: all of the store]"),
-    click.option("--json", "as_json", is_flag=True, help="Print JSON, for scripts."),
+Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON for scripts.")
+newest_option = click.option(
+    "-n",
+    "--newest",
+    type=click.IntRange(min=1),
+    default=20,
+    show_default=True,
+    help="Number of entries to show.",
+)
+all_option = click.option("--all", "everything", is_flag=True, help="Show all entries.")
+ir_option = click.option(
+    "--ir",
+    "path",
+    type=click.Path(path_type=Path, dir_okay=False),
+    required=True,
+    help="Compiled pipeline, as written by `tfx-feeder compile`.",
 )
 
 
-def store_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Adds ``--store``, ``--pipeline`` and ``--json`` to a command.
+def parsed_options(options: Sequence[Decorator], parse: Callable[..., Mapping[str, Any]]) -> Any:
+    """Returns a decorator that adds options to a command and replaces their values.
 
-    The command is called with ``lineage`` and ``as_json``. What the suite refuses becomes one line
-    on standard error, and exit status 1.
+    Args:
+        options: Click options, in the order of the help text.
+        parse: Function that turns the values of all ``options``, passed by parameter name, into
+            keyword arguments of the command.
     """
 
-    @functools.wraps(command)
-    def wrapped(store: str, pipeline: str | None, **arguments: Any) -> Any:
-        with said_plainly():
-            return command(lineage=open_lineage(store, pipeline), **arguments)
+    def parameters() -> None:
+        """Collects the parameters of the options."""
 
-    return functools.reduce(lambda decorated, option: option(decorated), _OPTIONS[::-1], wrapped)
+    for option in options:
+        option(parameters)
+    names = [parameter.name for parameter in vars(parameters)["__click_params__"]]
+
+    def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(command)
+        def wrapped(**values: Any) -> Any:
+            parsed = parse(**{name: values.pop(name) for name in names})
+            return command(**parsed, **values)
+
+        for option in reversed(options):
+            option(wrapped)
+        return wrapped
+
+    return decorate
 
 
-def open_lineage(store: str, pipeline: str | None = None) -> Lineage:
-    """Opens a store for reading.
+def truncation_note(shown: int, total: int, noun: str) -> Iterator[str]:
+    """Yields a line about entries that are not shown, if there are any.
 
-    Raises:
-        ConfigError: There is no store, it cannot be read, or it does not know the pipeline.
+    Args:
+        shown: Number of entries shown.
+        total: Number of entries in the store.
+        noun: Name of the entries, in the plural.
     """
-    lineage = Lineage.open(store, pipeline)
+    if shown < total:
+        yield f"The newest {shown:,} of {total:,} {noun}; --all shows all of them."
+
+
+def _open_lineage(store: str, pipeline: str | None, as_json: bool) -> dict[str, Any]:
+    # Imports ML Metadata, which commands without a store do not need.
+    module = import_module("tfx_feeder.pipeline.metadata.lineage")
+    lineage = module.Lineage.open(store, pipeline)
     known = lineage.pipelines()
     if pipeline is not None and pipeline not in known:
         raise ConfigError(
@@ -56,15 +89,117 @@ def open_lineage(store: str, pipeline: str | None = None) -> Lineage:
             received=pipeline,
             expected=f"one of {', '.join(known)}" if known else "none: the store has no pipeline",
         )
-    return lineage
+    return {"lineage": lineage, "as_json": as_json}
 
 
-@contextmanager
-def said_plainly() -> Iterator[None]:
-    """Turns what the suite raises on purpose, and a store's refusal, into one line and status 1."""
-    try:
-        yield
-    except FeederError as error:
-        raise click.ClickException(str(error)) from error
-    except errors.StatusError as error:
-        raise click.ClickException(f"The store does not answer: {error}. Try again.") from error
+store_options = parsed_options(
+    (
+        click.option(
+            "--store",
+            envvar=STORE_VARIABLE,
+            default="runs",
+            show_default=True,
+            show_envvar=True,
+            help="ML Metadata store: an SQLite file, a folder that contains metadata.sqlite, "
+            "mysql://USER@HOST/DATABASE or postgresql://USER@HOST/DATABASE.",
+        ),
+        click.option("--pipeline", help="Name of a pipeline.  [default: all in the store]"),
+        json_option,
+    ),
+    _open_lineage,
+)
+"""Adds ``--store``, ``--pipeline`` and ``--json`` to a command.
+
+The command receives ``lineage`` and ``as_json``.
+"""
+
+
+@usage_errors()
+def _make_request(
+    data: str,
+    span: int | None,
+    schedule: str | None,
+    full: bool,
+    beam: str,
+    beam_arguments: tuple[str, ...],
+    root: Path,
+    no_cache: bool,
+    decision: Path | None,
+    **strategy: Any,
+) -> dict[str, RunRequest]:
+    plan = _make_plan(span, decision)
+    request = RunRequest(
+        data=data,
+        root=root,
+        span=plan.span,
+        schedule=schedule,
+        full=full,
+        strategy=make_strategy(**strategy),
+        beam_args=beam_args(beam, beam_arguments),
+        cache=not no_cache,
+        plan=plan,
+    )
+    return {"request": request}
+
+
+def _make_plan(span: int | None, decision: Path | None) -> RunPlan:
+    if decision is None:
+        return RunPlan(span=span)
+    if span is not None:
+        raise ConfigError(
+            "span", received=span, expected="no value with --decision, which sets the span"
+        )
+    return read_decision(decision)
+
+
+request_options = parsed_options(
+    (
+        click.option(
+            "--data",
+            default="digits",
+            show_default=True,
+            help="Data set: digits, cifar10 or fashion_mnist (both are downloaded once), or a "
+            "folder.",
+        ),
+        click.option("--span", type=int, help="Span to train on.  [default: the next one]"),
+        click.option(
+            "--schedule",
+            help="Phases of learning rate, batch size and epochs, then steps per epoch, as in "
+            "'0.01:32x10, 0.005:64x10 @200'.  [default: a short one]",
+        ),
+        click.option("--full", is_flag=True, help="Train on the reference schedule of 30 epochs."),
+        strategy_options,
+        click.option(
+            "--beam",
+            type=click.Choice(list(PROFILES)),
+            default="direct",
+            show_default=True,
+            help="Beam runner of the components that use Beam: docs/beam.md.",
+        ),
+        click.option(
+            "--beam-arg",
+            "beam_arguments",
+            metavar="NAME=VALUE",
+            multiple=True,
+            help="Additional argument of the Beam runner, as in region=europe-west1; repeatable.",
+        ),
+        click.option(
+            "--root",
+            type=click.Path(path_type=Path),
+            default=Path("runs"),
+            show_default=True,
+            help="Folder for all outputs.",
+        ),
+        click.option("--no-cache", is_flag=True, help="Run every component again."),
+        click.option(
+            "--decision",
+            type=click.Path(path_type=Path, dir_okay=False),
+            help="Output of `tfx-feeder retrain --decide --json`: span, window, start and reason.",
+        ),
+    ),
+    _make_request,
+)
+"""Adds the options of a run of the reference pipeline to a command.
+
+The command receives ``request``, a ``RunRequest``.
+"""

@@ -3,6 +3,7 @@
 import dataclasses
 import signal
 import sys
+from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
 
@@ -10,19 +11,146 @@ import click
 
 from tfx_feeder.common.durations import parse_duration
 from tfx_feeder.pipeline.cli.console import print_json
-from tfx_feeder.pipeline.cli.options import said_plainly
-from tfx_feeder.pipeline.cli.request_options import request_options
-from tfx_feeder.pipeline.cli.retrain_options import policy_options
+from tfx_feeder.pipeline.cli.errors import usage_errors
+from tfx_feeder.pipeline.cli.options import parsed_options, request_options
 from tfx_feeder.pipeline.metadata.env import STORE_VARIABLE
 from tfx_feeder.pipeline.retraining.controller import RetrainingController
 from tfx_feeder.pipeline.retraining.daemon import OUTCOMES, Watch
-from tfx_feeder.pipeline.retraining.policy import RetrainingDecision, RetrainingPolicy
-from tfx_feeder.pipeline.retraining.triggers import OnDemand
+from tfx_feeder.pipeline.retraining.policy import RetrainingDecision, RetrainingPolicy, RunBudget
+from tfx_feeder.pipeline.retraining.triggers import (
+    Cron,
+    DataDrift,
+    ModelAge,
+    NewSpan,
+    OnDemand,
+    PerformanceDrop,
+    Trigger,
+)
+from tfx_feeder.pipeline.retraining.window import Window
 from tfx_feeder.pipeline.run_plan import RunPlan
 from tfx_feeder.pipeline.runner.launch import RunRequest
 
 NO = 99
-"""Exit status where there is no reason to retrain; Airflow's BashOperator skips upon it."""
+"""Exit status if no trigger fires; Airflow's BashOperator skips downstream tasks on it."""
+
+
+@usage_errors()
+def _make_policy(
+    cron: str | None,
+    timezone: str,
+    new_spans: int | None,
+    drift: float | None,
+    drift_feature: tuple[str, ...],
+    performance: tuple[str, ...],
+    age: str | None,
+    reason: str | None,
+    cool_down: str,
+    budget: tuple[str, ...],
+    window: str,
+    scratch_every: int | None,
+    early_stop_after: int | None,
+) -> dict[str, RetrainingPolicy]:
+    def triggers() -> Iterator[Trigger]:
+        if cron is not None:
+            yield Cron(cron, timezone)
+        if new_spans is not None:
+            yield NewSpan(new_spans)
+        if drift is not None:
+            yield DataDrift(drift, drift, drift_feature)
+        yield from map(PerformanceDrop.parse, performance)
+        if age is not None:
+            yield ModelAge(parse_duration("age", age))
+        if reason is not None:
+            yield OnDemand(reason)
+
+    policy = RetrainingPolicy(
+        triggers=tuple(triggers()) or (NewSpan(),),
+        cool_down_s=parse_duration("cool_down", cool_down),
+        budgets=tuple(map(RunBudget.parse, budget)),
+        window=Window.parse(window),
+        scratch_every=scratch_every,
+        give_up_after=early_stop_after,
+    )
+    return {"policy": policy}
+
+
+policy_options = parsed_options(
+    (
+        click.option("--cron", metavar="CRON", help="Retrain at these times, as in '0 3 * * 1'."),
+        click.option("--timezone", default="UTC", show_default=True, help="Time zone of --cron."),
+        click.option(
+            "--new-spans",
+            type=int,
+            metavar="N",
+            help="Retrain when N spans have arrived.  [default: 1]",
+        ),
+        click.option(
+            "--drift",
+            type=float,
+            metavar="DISTANCE",
+            help="Retrain when a feature of the newest span is farther than this from the "
+            "training data of the live model: L-infinity distance of categorical features, "
+            "Jensen-Shannon divergence of numeric ones.",
+        ),
+        click.option(
+            "--drift-feature",
+            multiple=True,
+            help="Feature that --drift checks; repeatable.  [default: all features]",
+        ),
+        click.option(
+            "--performance",
+            multiple=True,
+            metavar="CONDITION",
+            help="Retrain when the live model violates this condition: 'accuracy>=0.9', "
+            "'loss<=0.4', or 'accuracy-0.02' for a maximum drop; repeatable.",
+        ),
+        click.option(
+            "--age",
+            metavar="DURATION",
+            help="Retrain when the live model is older than this, as in 7d.",
+        ),
+        click.option(
+            "--reason",
+            metavar="TEXT",
+            help="Retrain now, ignoring cool-down and budget; TEXT is recorded.",
+        ),
+        click.option(
+            "--cool-down",
+            default="1h",
+            show_default=True,
+            help="Minimum pause after a training.",
+        ),
+        click.option(
+            "--budget",
+            multiple=True,
+            metavar="AMOUNT/PERIOD",
+            help="Maximum number of runs, or maximum training time, per period: 4/7d, 2h/7d; "
+            "repeatable.",
+        ),
+        click.option(
+            "--window",
+            default="latest",
+            show_default=True,
+            help="Spans to train on: latest, all, rolling:K (the newest K) or weighted:D (all, "
+            "each with D times the weight of the next newer one).",
+        ),
+        click.option(
+            "--scratch-every",
+            type=int,
+            metavar="N",
+            help="Train every N-th model from scratch.  [default: none]",
+        ),
+        click.option(
+            "--early-stop-after",
+            type=int,
+            metavar="EPOCHS",
+            help="Stop a training that can no longer match the blessed model, judged by its "
+            "recent progress, after this many epochs at the earliest.  [default: never stop]",
+        ),
+    ),
+    _make_policy,
+)
+"""Adds the options of a retraining policy to a command, which receives ``policy``."""
 
 
 @click.command()
@@ -30,29 +158,29 @@ NO = 99
     "--watch",
     type=click.Path(exists=True, file_okay=False),
     metavar="FOLDER",
-    help="Go on until stopped, and look into this folder for spans; it stands for --data.",
+    help="Watch this folder for new spans until stopped; replaces --data.",
 )
-@click.option("--once", is_flag=True, help="Decide, retrain if there is a reason, and end.")
-@click.option("--decide", "only_decide", is_flag=True, help="Decide, and end.")
-@click.option("--json", "as_json", is_flag=True, help="With --decide: print JSON.")
+@click.option("--once", is_flag=True, help="Retrain once if a trigger fires.")
+@click.option("--decide", "only_decide", is_flag=True, help="Print the decision; do not retrain.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON; with --decide.")
 @policy_options
-@click.option("--poll", default="1m", show_default=True, help="Pause between two looks.")
+@click.option("--poll", default="1m", show_default=True, help="Interval between two checks.")
 @click.option(
-    "--settle",
+    "--quiet-period",
     default="1m",
     show_default=True,
-    help="A span counts when nothing in it has changed for as long.",
+    help="Time without changes after which a span counts as complete.",
 )
 @click.option(
     "--metrics",
     type=click.Path(path_type=Path, dir_okay=False),
-    help="JSON file that a monitor writes: metrics of the live model by name.",
+    help="JSON file with the metrics of the live model by name, written by a monitor.",
 )
 @click.option(
     "--store",
     envvar=STORE_VARIABLE,
     show_envvar=True,
-    help="With --decide: where the runs are recorded, if not below --root.",
+    help="ML Metadata store of the runs; with --decide.  [default: the one in --root]",
 )
 @request_options
 def retrain(
@@ -63,70 +191,70 @@ def retrain(
     only_decide: bool,
     as_json: bool,
     poll: str,
-    settle: str,
+    quiet_period: str,
     metrics: Path | None,
     store: str | None,
 ) -> None:
-    """Retrain the reference pipeline when there is a reason to.
+    """Retrain the reference pipeline when a trigger fires.
 
-    One of --watch, --once and --decide says how; any of --cron, --new-spans, --drift,
-    --performance, --age and --now is a reason. Why a model was trained: tfx-feeder why MODEL.
+    Give one of --watch, --once and --decide. Triggers: --cron, --new-spans, --drift,
+    --performance, --age and --reason. `tfx-feeder why MODEL` shows why a model was trained.
 
-    Exit status with --decide: 0 yes, 99 no. With --once: 0 done, 1 failed, 3 the model was not
-    blessed, 5 another process retrains, 99 there was no reason.
+    Exit status with --decide: 0 retrain, 99 no trigger fired. With --once: 0 done, 1 failed, 3 the
+    model was not blessed, 5 another process retrains, 99 no trigger fired.
     """
     if [watch is not None, once, only_decide].count(True) != 1:
-        raise click.UsageError("One of --watch, --once and --decide is needed.")
+        raise click.UsageError("Give one of --watch, --once and --decide.")
     if watch is not None and any(isinstance(trigger, OnDemand) for trigger in policy.triggers):
-        raise click.UsageError("--now goes with --once or --decide; a daemon may run beside it.")
-    if request.plan != RunPlan():
-        raise click.UsageError("--span and --decision cannot be given: both are decided here.")
-    with said_plainly():
-        retrainer = RetrainingController(
-            request=request if watch is None else dataclasses.replace(request, data=watch),
-            policy=policy,
-            settle_s=parse_duration("settle", settle),
-            store=store if only_decide else None,
-            metrics=metrics,
+        raise click.UsageError(
+            "--reason requires --once or --decide. Both can run beside a process with --watch."
         )
-        if watch is not None:
-            Watch(retrainer, parse_duration("poll", poll), _say).run()
-            return
-        if once:
-            retrainer.measure()
-        decision = retrainer.decide()
-        _show(decision, as_json=as_json)
-        if decision.plan is None:
-            sys.exit(NO)
-        if once:
-            # The run has a process group of its own: what ends this one has to be passed on.
-            signal.signal(signal.SIGTERM, signal.default_int_handler)
-            status = retrainer.retrain(decision.plan)
-            click.echo(f"Retraining {OUTCOMES.get(status, f'ended with {status}')}.")
-            sys.exit(status)
+    if request.plan != RunPlan():
+        raise click.UsageError("--span and --decision are not options of retrain, which sets both.")
+    controller = RetrainingController(
+        request=request if watch is None else dataclasses.replace(request, data=watch),
+        policy=policy,
+        settle_s=parse_duration("quiet_period", quiet_period),
+        store=store if only_decide else None,
+        metrics=metrics,
+    )
+    if watch is not None:
+        Watch(controller, parse_duration("poll", poll), _echo).run()
+        return
+    if once:
+        controller.measure()
+    decision = controller.decide()
+    _show(decision, as_json=as_json)
+    if decision.plan is None:
+        sys.exit(NO)
+    if once:
+        # The run has its own process group, so SIGTERM must be forwarded to it.
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
+        status = controller.retrain(decision.plan)
+        click.echo(f"Retraining {OUTCOMES.get(status, f'ended with {status}')}.")
+        sys.exit(status)
 
 
 def _show(decision: RetrainingDecision, *, as_json: bool) -> None:
     if as_json:
-        print_json({"retrain": decision.retrain, **_fields(decision)})
+        fields = {
+            field.name: getattr(decision, field.name) for field in dataclasses.fields(decision)
+        }
+        print_json({"retrain": decision.retrain, **fields})
         return
     click.echo(f"{'Retrain' if decision.retrain else 'No'}: {'; '.join(decision.reasons)}")
     if decision.plan is not None and decision.plan.span is not None:
         click.echo(_spans(decision.plan))
 
 
-def _fields(decision: RetrainingDecision) -> dict[str, object]:
-    return {field.name: getattr(decision, field.name) for field in dataclasses.fields(decision)}
-
-
 def _spans(plan: RunPlan) -> str:
-    parts = [
+    earlier = [
         f"{part.span}" if part.share == 1 else f"{part.share:.0%} of {part.span}"
         for part in plan.earlier
     ]
     start = "the blessed model" if plan.warm_start else "scratch"
-    return f"Spans: {', '.join([*parts, str(plan.span)])}; from {start}"
+    return f"Spans: {', '.join([*earlier, str(plan.span)])}; from {start}"
 
 
-def _say(line: str) -> None:
+def _echo(line: str) -> None:
     click.echo(f"{datetime.now():%Y-%m-%d %H:%M:%S} {line}")

@@ -21,7 +21,7 @@ _CHOICE = (
     click.option("--time-to-train", metavar="45m", help="Time that the training may take; auto."),
     click.option("--max-cost", type=float, help="What the training may cost; auto."),
     click.option(
-        "--cost",
+        "--device-cost",
         "costs",
         metavar="NAME=VALUE",
         multiple=True,
@@ -35,7 +35,8 @@ _CHOICE = (
         help="Strategy that auto may choose; repeat.  [default: all that can run]",
     ),
     click.option(
-        "--learning-rate-rule",
+        "--lr-scaling",
+        "learning_rate_rule",
         type=click.Choice(["none", "linear", "sqrt"]),
         default="none",
         show_default=True,
@@ -91,4 +92,4 @@ def _cost(text: str) -> tuple[str, float]:
             return name, float(value)
     except ValueError:
         pass
-    raise click.BadParameter(f"{text!r}: expected as in GPU=2.5", param_hint="--cost")
+    raise click.BadParameter(f"{text!r}: expected as in GPU=2.5", param_hint="--device-cost")

@@ -1,4 +1,4 @@
-"""What a run came to, gathered from its records."""
+"""Result of a local run, read from ML Metadata and the files of its artifacts."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tfx_feeder.pipeline.configs import PipelineConfig
+from tfx_feeder.pipeline.gates import METRIC
 from tfx_feeder.pipeline.metadata.lineage import Lineage
-from tfx_feeder.pipeline.metadata.types import Artifact, Execution
+from tfx_feeder.pipeline.metadata.types import CACHED, Artifact, Execution
 from tfx_feeder.schemas import training_history
 from tfx_feeder.schemas.evaluation import EvaluationResult, read_evaluation
 from tfx_feeder.schemas.properties import WITHDRAWN
@@ -15,23 +16,24 @@ from tfx_feeder.schemas.training_history import History
 
 _REJECTED = "rejected_"
 _ACCEPTED = "num_examples_"
+_RESOLVERS = ("base_model", "baseline")
 
 
 @dataclass(frozen=True, slots=True)
 class RunResult:
-    """A finished run.
+    """Result of a completed run.
 
     Args:
-        config: Its settings.
-        executions: Its nodes, in order; those of resolvers are left out.
+        config: Configuration of the run.
+        executions: Executions of the components, in order, without those of resolvers.
         examples: Number of examples by split, over all spans that were read.
-        rejected: Number of images left out, by reason.
-        rejected_list: The file that lists them.
-        history: The training; of an earlier run where it came from the cache.
-        judgement: Whether the model was blessed, and why.
-        pushed: Folder of the version that was pushed for this model; ``None``: none was.
+        rejected: Number of rejected images by reason.
+        rejected_list: File that lists the rejected images.
+        history: Training history; from an earlier run if the model came from the cache.
+        evaluation: Result of the evaluation, with the unmet thresholds.
+        pushed: Folder of the pushed version of the model; ``None`` if nothing was pushed.
         tensorboard: Folder of the TensorBoard logs.
-        withdrawn: Why a rollback has withdrawn the model; empty where none has.
+        withdrawn: Reason why a rollback withdrew the model; empty if it is not withdrawn.
     """
 
     config: PipelineConfig
@@ -40,55 +42,61 @@ class RunResult:
     rejected: Mapping[str, int]
     rejected_list: Path
     history: History
-    judgement: EvaluationResult
+    evaluation: EvaluationResult
     pushed: Path | None
     tensorboard: Path
     withdrawn: str = ""
 
     @property
     def from_cache(self) -> bool:
-        """Whether nothing had to run."""
-        return all(execution.state == "CACHED" for execution in self.executions)
+        """True if no component had to run."""
+        return all(execution.state == CACHED for execution in self.executions)
+
+    @property
+    def metric(self) -> str:
+        """Name of the metric that decides whether the model is blessed."""
+        return METRIC
+
+    @classmethod
+    def collect(cls, config: PipelineConfig, lineage: Lineage, run_id: str) -> "RunResult":
+        """Reads the result of a completed run.
+
+        Args:
+            config: Configuration of the run.
+            lineage: Lineage of the store that the run wrote to.
+            run_id: Id of the run.
+
+        Raises:
+            DataError: The training history or the evaluation cannot be read.
+        """
+        executions = [e for e in lineage.executions(run_id) if e.node not in _RESOLVERS]
+        outputs = {
+            key: artifacts[0]
+            for execution in executions
+            for key, artifacts in execution.outputs.items()
+            if artifacts
+        }
+        # The first ExampleGen reads the newest span; the others read earlier spans.
+        examples = [artifact for e in executions for artifact in e.outputs.get("examples", ())]
+        pushed = outputs["pushed_model"].properties
+        return cls(
+            config=config,
+            executions=tuple(executions),
+            examples=_counts(examples, _ACCEPTED),
+            rejected=_counts(examples, _REJECTED),
+            rejected_list=examples[0].path / "rejected.jsonl",
+            history=training_history.read(outputs["training_history"].path),
+            evaluation=read_evaluation(outputs["evaluation"].path),
+            pushed=Path(pushed["pushed_destination"]) if pushed.get("pushed") else None,
+            tensorboard=outputs["model_run"].path,
+            withdrawn=str(outputs["model"].properties.get(WITHDRAWN, "")),
+        )
 
 
-def gather(config: PipelineConfig, lineage: Lineage, run_id: str) -> RunResult:
-    """Reads the records of a finished run.
-
-    Args:
-        config: Its settings.
-        lineage: Of the store that it wrote to.
-        run_id: Its id.
-    """
-    executions = [e for e in lineage.executions(run_id) if e.node not in ("base_model", "baseline")]
-    outputs = {
-        key: artifacts[0] for e in executions for key, artifacts in e.outputs.items() if artifacts
-    }
-    # The newest span is read by the first; earlier ones by others.
-    read = [artifact for e in executions for artifact in e.outputs.get("examples", ())]
-    return RunResult(
-        config=config,
-        executions=tuple(executions),
-        examples=_counts(read, _ACCEPTED),
-        rejected=_counts(read, _REJECTED),
-        rejected_list=read[0].path / "rejected.jsonl",
-        history=training_history.read(outputs["training_history"].path),
-        judgement=read_evaluation(outputs["evaluation"].path),
-        pushed=_pushed_to(outputs["pushed_model"]),
-        tensorboard=outputs["model_run"].path,
-        withdrawn=str(outputs["model"].properties.get(WITHDRAWN, "")),
-    )
-
-
-def _counts(read: Iterable[Artifact], prefix: str) -> dict[str, int]:
+def _counts(examples: Iterable[Artifact], prefix: str) -> dict[str, int]:
     counts: Counter[str] = Counter()
-    for examples in read:
-        for name, count in examples.properties.items():
+    for artifact in examples:
+        for name, count in artifact.properties.items():
             if name.startswith(prefix) and isinstance(count, int):
                 counts[name.removeprefix(prefix)] += count
     return {name: count for name, count in counts.items() if count}
-
-
-def _pushed_to(pushed_model: Artifact) -> Path | None:
-    if not pushed_model.properties.get("pushed"):
-        return None
-    return Path(pushed_model.properties["pushed_destination"])

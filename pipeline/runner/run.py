@@ -15,12 +15,12 @@ from tfx_feeder.pipeline.metadata.lookup import find_run
 from tfx_feeder.pipeline.metadata.store import make_store
 from tfx_feeder.pipeline.pipeline import create_pipeline
 from tfx_feeder.pipeline.report.write import write_report
-from tfx_feeder.pipeline.runner import result as outcomes
 from tfx_feeder.pipeline.runner import summary
 from tfx_feeder.pipeline.runner.configure import configure
 from tfx_feeder.pipeline.runner.launch import DONE, NOT_BLESSED, ComponentError, RunRequest
 from tfx_feeder.pipeline.runner.local import run_locally
 from tfx_feeder.pipeline.runner.progress import RunProgress
+from tfx_feeder.pipeline.runner.result import RunResult
 
 
 def run(request: RunRequest, console: Console, log: Path) -> int:
@@ -41,7 +41,7 @@ def run(request: RunRequest, console: Console, log: Path) -> int:
     """
     config, done = configure(request)
     store = make_store(config.workspace.metadata)
-    for line in summary.print_start(config, done, chosen=request.span is not None):
+    for line in summary.print_start(config, done, span_given=request.span is not None):
         console.print(line, highlight=False, soft_wrap=True)
     lineage = Lineage(store, config.name)
     try:
@@ -50,12 +50,12 @@ def run(request: RunRequest, console: Console, log: Path) -> int:
         report = _report(config, lineage, lineage.run_ids()[-1])
         console.print(summary.report_line(report), highlight=False, soft_wrap=True)
         raise
-    outcome = outcomes.gather(config, lineage, run_id)
+    result = RunResult.collect(config, lineage, run_id)
     report = _report(config, lineage, run_id)
     done = lineage.spans_done() if config.data.spans else set()
-    for part in summary.print_summary(outcome, done, log, report):
+    for part in summary.print_summary(result, done, log, report):
         console.print(part, highlight=False, soft_wrap=isinstance(part, str))
-    return DONE if outcome.judgement.blessed else NOT_BLESSED
+    return DONE if result.evaluation.blessed else NOT_BLESSED
 
 
 def _execute(config: PipelineConfig, store: mlmd.MetadataStore, console: Console) -> str:

@@ -1,89 +1,104 @@
-"""What a run says before and after: tables and lines for a console."""
+"""Terminal output about a run: what it is about to do, and its results."""
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich import box
 from rich.console import RenderableType
 from rich.markup import escape
 from rich.table import Table
 
-from tfx_feeder.pipeline.configs import PipelineConfig
-from tfx_feeder.pipeline.gates import METRIC
-from tfx_feeder.pipeline.runner.result import RunResult
+from tfx_feeder.pipeline.metadata.describe import elapsed, item, state
+from tfx_feeder.pipeline.metadata.types import Execution
 from tfx_feeder.pipeline.runner.tables import candidates_table
 from tfx_feeder.schemas.evaluation import EvaluationResult
 from tfx_feeder.schemas.training_history import History
 
+if TYPE_CHECKING:  # They import TensorFlow; `tfx-feeder run` imports this module.
+    from tfx_feeder.pipeline.configs import PipelineConfig
+    from tfx_feeder.pipeline.runner.result import RunResult
 
-def print_start(config: PipelineConfig, done: Collection[int], *, chosen: bool) -> Iterator[str]:
-    """Yields what the run is about to do, as lines of markup.
+
+def print_start(
+    config: "PipelineConfig", trained_spans: Collection[int], *, span_given: bool
+) -> Iterator[str]:
+    """Yields lines of markup that announce a run.
 
     Args:
-        config: Its settings.
-        done: Spans that earlier runs were trained on.
-        chosen: Whether the user named the span.
+        config: Configuration of the run.
+        trained_spans: Spans that earlier runs were trained on.
+        span_given: If True, the user chose the span.
     """
     data = config.data
     span = "" if config.span is None else f", span {config.span} of {len(data.spans)}"
     yield f"[bold]{escape(data.name)}[/]{span}: {len(data.classes)} classes in {data.folder}"
     yield f"Schedule: {config.schedule}"
-    if data.spans and not chosen and config.span in done:
+    if data.spans and not span_given and config.span in trained_spans:
         yield (
-            "Nothing is new: every span has been trained on. This run comes from the cache.\n"
-            f"To start over, remove {config.root} or choose another --root; "
-            "to repeat a span, name it with --span."
+            "No new spans: all spans have been trained on. Serving this run from the cache.\n"
+            f"To start over, remove {config.root} or use another --root; "
+            "to train on a span again, use --span."
         )
 
 
 def print_summary(
-    outcome: RunResult, done: Collection[int], log: Path, report: Path | None
+    result: "RunResult", trained_spans: Collection[int], log: Path, report: Path | None
 ) -> Iterator[RenderableType]:
-    """Yields what the run came to.
+    """Yields the results of a run as tables and lines of markup.
 
     Args:
-        outcome: Of the run.
-        done: Spans that have been trained on, this run's included.
-        log: The libraries' log.
-        report: The page about the run; ``None`` where it could not be written.
+        result: Result of the run.
+        trained_spans: Spans that have been trained on, including this run's.
+        log: Log file of the libraries.
+        report: HTML report of the run; ``None`` if it could not be written.
     """
     yield ""
-    yield components_table(outcome)
-    if outcome.history.candidates:
-        yield candidates_table(outcome.history.candidates)
-    yield schedule_table(outcome.history)
-    yield slices_table(outcome.judgement)
-    yield from data_lines(outcome)
-    yield from verdict_lines(outcome)
-    workspace = outcome.config.workspace
+    yield components_table(result.executions)
+    if result.history.candidates:
+        yield candidates_table(result.history.candidates)
+    yield schedule_table(result.history)
+    yield slices_table(result.evaluation, result.metric)
+    yield from data_lines(result)
+    yield from decision_lines(result)
+    workspace = result.config.workspace
     yield f"Artifacts: {escape(str(workspace.artifacts))}"
     yield f"Metadata:  {escape(str(workspace.metadata))}"
     yield f"Log:       {escape(str(log))}"
     yield report_line(report)
-    yield from advice_lines(outcome, done)
+    yield from next_step_lines(result, trained_spans)
 
 
 def report_line(report: Path | None) -> str:
-    """Returns where the page about a run is."""
-    where = "could not be written; the log says why" if report is None else escape(str(report))
+    """Returns a line with the path of the HTML report."""
+    where = "could not be written; see the log" if report is None else escape(str(report))
     return f"Report:    {where}"
 
 
-def components_table(outcome: RunResult) -> Table:
-    """Returns the components with their states and times."""
+def components_table(executions: Iterable[Execution]) -> Table:
+    """Returns a table of the components of a run with state, duration and outputs.
+
+    Args:
+        executions: Executions of the run, with their outputs.
+    """
     table = _table("Components")
     table.add_column("component")
     table.add_column("state")
-    table.add_column("seconds", justify="right")
-    for execution in outcome.executions:
-        state = "cached" if execution.state == "CACHED" else "run"
-        seconds = "" if state == "cached" else f"{execution.seconds:.1f}"
-        table.add_row(execution.node, state, seconds)
+    table.add_column("took", justify="right")
+    table.add_column("made")
+    for execution in executions:
+        outputs = [artifact for group in execution.outputs.values() for artifact in group]
+        table.add_row(
+            escape(execution.node),
+            state(execution.state),
+            elapsed(execution.state, execution.seconds, execution.began),
+            "\n".join(item(artifact).label for artifact in outputs),
+        )
     return table
 
 
 def schedule_table(history: History) -> Table:
-    """Returns the phases of the training with what each came to."""
+    """Returns a table of the phases of a training with their metrics."""
     metrics = list(history.phases[-1].metrics) if history.phases else []
     table = _table("Schedule")
     for heading in ("phase", "rate", "batch", "epochs", "steps", "examples/s", *metrics):
@@ -101,14 +116,19 @@ def schedule_table(history: History) -> Table:
     return table
 
 
-def slices_table(judgement: EvaluationResult) -> Table:
-    """Returns the slices with candidate and baseline."""
-    missed = {cause.slice for cause in judgement.causes}
-    table = _table(f"Slices: {METRIC}")
+def slices_table(evaluation: EvaluationResult, metric: str) -> Table:
+    """Returns a table of slices that compares the candidate with the baseline.
+
+    Args:
+        evaluation: Result of the evaluation.
+        metric: Name of the metric to compare.
+    """
+    failed = {failure.slice for failure in evaluation.causes}
+    table = _table(f"Slices: {metric}")
     table.add_column("slice")
     for heading in ("examples", "candidate", "baseline", "change"):
         table.add_column(heading, justify="right")
-    for row in judgement.slices(METRIC):
+    for row in evaluation.slices(metric):
         compared = ("none", "")
         if row.baseline is not None:
             compared = (f"{row.baseline:.4f}", f"{row.candidate - row.baseline:+.4f}")
@@ -117,47 +137,51 @@ def slices_table(judgement: EvaluationResult) -> Table:
             "" if row.examples is None else str(row.examples),
             f"{row.candidate:.4f}",
             *compared,
-            style="red" if row.slice in missed else None,
+            style="red" if row.slice in failed else None,
         )
     return table
 
 
-def data_lines(outcome: RunResult) -> Iterator[str]:
-    """Yields how many images were taken and how many were left out."""
-    taken = ", ".join(f"{split} {count}" for split, count in outcome.examples.items())
-    rejected = sum(outcome.rejected.values())
-    yield f"Images:    {taken}; rejected {rejected}"
+def data_lines(result: "RunResult") -> Iterator[str]:
+    """Yields the numbers of accepted and rejected images."""
+    accepted = ", ".join(f"{split} {count}" for split, count in result.examples.items())
+    rejected = sum(result.rejected.values())
+    yield f"Images:    {accepted}; rejected {rejected}"
     if rejected:
-        reasons = ", ".join(f"{reason} {count}" for reason, count in outcome.rejected.items())
-        yield f"Rejected:  {reasons}; listed in {escape(str(outcome.rejected_list))}"
+        reasons = ", ".join(f"{reason} {count}" for reason, count in result.rejected.items())
+        yield f"Rejected:  {reasons}; listed in {escape(str(result.rejected_list))}"
 
 
-def verdict_lines(outcome: RunResult) -> Iterator[str]:
-    """Yields whether the model was blessed, why not, and what was pushed."""
-    judgement = outcome.judgement
-    if judgement.blessed:
-        yield "[green]Blessed:[/]   every gate was passed"
-    for cause in judgement.causes:
-        yield f"[red]Not blessed:[/] {escape(str(cause))}"
-    if outcome.withdrawn:
-        yield f"[red]Withdrawn:[/] {escape(outcome.withdrawn)}"
-    if outcome.pushed is None:
+def decision_lines(result: "RunResult") -> Iterator[str]:
+    """Yields whether the model was blessed and pushed, with the unmet thresholds."""
+    if result.evaluation.blessed:
+        yield "[green]Blessed:[/]   all thresholds were met"
+    for failure in result.evaluation.causes:
+        yield f"[red]Not blessed:[/] {escape(str(failure))}"
+    if result.withdrawn:
+        yield f"[red]Withdrawn:[/] {escape(result.withdrawn)}"
+    if result.pushed is None:
         yield "Pushed:    nothing"
     else:
-        earlier = " (by an earlier run)" if outcome.from_cache else ""
-        yield f"Pushed:    version {outcome.pushed.name}{earlier} in {escape(str(outcome.pushed))}"
+        earlier = " (by an earlier run)" if result.from_cache else ""
+        yield f"Pushed:    version {result.pushed.name}{earlier} in {escape(str(result.pushed))}"
 
 
-def advice_lines(outcome: RunResult, done: Collection[int]) -> Iterator[str]:
-    """Yields what to try next."""
-    config = outcome.config
-    left = [span for span in config.data.spans if span not in done]
+def next_step_lines(result: "RunResult", trained_spans: Collection[int]) -> Iterator[str]:
+    """Yields suggestions for the next command.
+
+    Args:
+        result: Result of the run.
+        trained_spans: Spans that have been trained on, including this run's.
+    """
+    config = result.config
+    remaining = [span for span in config.data.spans if span not in trained_spans]
     yield "Next:"
-    if not outcome.judgement.blessed:
+    if not result.evaluation.blessed:
         yield "  a longer training: --full, or --schedule '0.01:32x10, 0.001:64x5'"
-    if left:
-        yield f"  the same command again: it trains on span {left[0]}"
-    yield f"  the curves: tensorboard --logdir {escape(str(outcome.tensorboard))}"
+    if remaining:
+        yield f"  the same command again: it trains on span {remaining[0]}"
+    yield f"  the curves: tensorboard --logdir {escape(str(result.tensorboard))}"
 
 
 def _table(title: str) -> Table:

@@ -31,8 +31,8 @@ class Finished:
     versions: tuple[str, ...]
 
     def states(self) -> dict[str, str]:
-        """Returns component to ``run`` or ``cached`` as the summary's table says."""
-        return dict(re.findall(r"^(\w+) (run|cached)\b", self.text, re.MULTILINE))
+        """Returns component to ``complete`` or ``cached`` as the summary's table says."""
+        return dict(re.findall(r"^(\w+) (complete|cached)\b", self.text, re.MULTILINE))
 
     def log(self) -> str:
         """Returns the newest log."""

@@ -66,8 +66,8 @@ def test_next_run_goes_on_from_what_was_finished(story):
     assert run.status == 0, run.text
     states = run.states()
     assert all(states[name] == "cached" for name in COMPONENTS[:5])
-    assert states["FeederTrainer"] == "run"
-    assert "Blessed: every gate was passed" in run.text
+    assert states["FeederTrainer"] == "complete"
+    assert "Blessed: all thresholds were met" in run.text
 
 
 def test_second_span_is_compared_with_the_blessed_model(story):

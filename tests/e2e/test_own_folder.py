@@ -42,7 +42,7 @@ def finished(folder, local_runner, tmp_path_factory):
 def test_classes_and_schema_are_inferred_and_the_model_pushed(finished):
     assert finished.status == 0, finished.text
     assert "zeros-and-ones: 2 classes" in finished.text
-    assert finished.states()["SchemaGen"] == "run"
+    assert finished.states()["SchemaGen"] == "complete"
     assert len(finished.versions) == 1
 
 

@@ -9,7 +9,7 @@ from click.testing import CliRunner
 
 from tfx_feeder.common.errors import ConfigError
 from tfx_feeder.pipeline.beam import ARGUMENTS, PROFILES, beam_args
-from tfx_feeder.pipeline.cli.request_options import request_options
+from tfx_feeder.pipeline.cli.options import request_options
 
 DOCS = Path(__file__).parents[2] / "docs" / "beam.md"
 CLOUD = ("project=p", "region=r", "temp_location=gs://b/t", "extra_package=a.whl")

@@ -14,7 +14,7 @@ from tfx_feeder.components.feeder_trainer.distribution.options import Strategy
 from tfx_feeder.pipeline.cli.cluster import cluster_command
 from tfx_feeder.pipeline.orchestration import compiled_pipeline
 
-POD = ("--image", "registry/shop:1", "--claim", "shared")
+POD = ("--image", "registry/shop:1", "--pvc", "shared")
 VALIDATORS = ("kubernetes-validate==1.37.0", "kubeflow-training==1.9.4")
 """Which bring the schemas; TFX needs other releases of what these need."""
 

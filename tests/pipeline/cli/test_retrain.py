@@ -28,7 +28,7 @@ def ask(folder, tmp_path):
     """Returns a function that calls ``tfx-feeder retrain`` for a folder of three spans."""
 
     def call(*arguments: str, status: int) -> str:
-        where = ("--data", str(folder), "--root", str(tmp_path / "runs"), "--settle", SETTLED)
+        where = ("--data", str(folder), "--root", str(tmp_path / "runs"), "--quiet-period", SETTLED)
         done = CliRunner().invoke(main, ["retrain", *where, *arguments])
         assert done.exit_code == status, done.output
         return done.output
@@ -50,12 +50,14 @@ def test_no_reason_has_an_exit_status_of_its_own(ask):
 
 
 def test_spans_that_are_still_written_to_do_not_count(ask):
-    assert "there is no span yet" in ask("--decide", "--now", "x", "--settle", DAY, status=99)
+    assert "there is no span yet" in ask(
+        "--decide", "--reason", "x", "--quiet-period", DAY, status=99
+    )
 
 
 def test_decision_in_json_is_what_other_commands_read(ask, tmp_path):
-    options = ("--now", "labels mended", "--window", "weighted:0.5", "--scratch-every", "1")
-    options = (*options, "--give-up-after", "4")
+    options = ("--reason", "labels mended", "--window", "weighted:0.5", "--scratch-every", "1")
+    options = (*options, "--early-stop-after", "4")
     told = ask("--decide", "--json", *options, status=0)
     path = tmp_path / "decision.json"
     path.write_text(told)
@@ -87,7 +89,7 @@ def test_a_retraining_that_failed_is_tried_again_later(ask, tmp_path):
     told = ask("--decide", status=99)
     assert "attempt 2 begins in" in told
     assert "it is: new span 3" in told
-    assert "Retrain: by hand: at once" in ask("--decide", "--now", "at once", status=0)
+    assert "Retrain: by hand: at once" in ask("--decide", "--reason", "at once", status=0)
     with state.alone():
         state.interrupted()
     assert "Retrain: new span 3" in ask("--decide", status=0)
@@ -106,13 +108,13 @@ def test_newer_data_take_the_place_of_a_retraining_that_failed(ask, folder, tmp_
         (),
         ("--decide", "--once"),
         ("--decide", "--span", "1"),
-        ("--watch", ".", "--now", "x"),
+        ("--watch", ".", "--reason", "x"),
         ("--decide", "--window", "newest"),
         ("--decide", "--budget", "much"),
         ("--decide", "--cron", "now and then"),
         ("--decide", "--performance", "good"),
         ("--decide", "--age", "old"),
-        ("--decide", "--give-up-after", "1"),
+        ("--decide", "--early-stop-after", "1"),
     ],
 )
 def test_wrong_usage_is_told_apart(ask, arguments):

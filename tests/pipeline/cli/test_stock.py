@@ -64,7 +64,7 @@ def test_a_model_is_traced_back_to_the_file(ask, store):
 
 def test_a_stock_trainer_leaves_no_history(ask, store):
     done = ask("history", "latest", store=store, status=1)
-    assert "has no training history: its trainer writes none" in done.stderr
+    assert "has no training history: its trainer does not write one" in done.stderr
 
 
 def test_artifacts_with_properties_of_every_kind(ask, ask_json, store):

@@ -74,7 +74,7 @@ def test_list_is_a_light_command() -> None:
 
 def test_probe_predicts_a_real_schedule_and_trains_nothing(examples: Path, tmp_path: Path) -> None:
     options = ["--examples", str(examples), "--schedule", "0.01:8x1, 0.01:16x1 @10"]
-    options += ["--root", str(tmp_path), "--cost", "CPU=3.6"]
+    options += ["--root", str(tmp_path), "--device-cost", "CPU=3.6"]
 
     code, output = run("probe", *options, "--time-to-train", "1h", "--json")
     again, table = run("probe", *options, "--time-to-train", "1s")
@@ -98,7 +98,7 @@ def test_probe_predicts_a_real_schedule_and_trains_nothing(examples: Path, tmp_p
     ("arguments", "message"),
     [
         (("--time-to-train", "soon"), "'1h30m'"),
-        (("--cost", "GPU"), "GPU=2.5"),
+        (("--device-cost", "GPU"), "GPU=2.5"),
         (("--candidate", "quantum"), "quantum"),
         (("--cluster", "remote"), "'local:2'"),
         (("--schedule", "0.01;32x1"), "^"),

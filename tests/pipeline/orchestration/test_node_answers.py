@@ -92,7 +92,7 @@ def other_pipeline(path):
     path.write_text(json.dumps(compiled))
 
 
-NOWHERE = ("--store", "postgresql://me:secret@127.0.0.1:9/none", "--patience", "1")
+NOWHERE = ("--store", "postgresql://me:secret@127.0.0.1:9/none", "--connect-timeout", "1")
 
 
 @pytest.mark.parametrize(

@@ -35,9 +35,18 @@ class Daemon:
         # Long enough to be interrupted in the middle.
         schedule = ["--schedule", "0.01:16x24@40"]
         reasons = ["--age", "1000d", "--drift", "0.0001", "--drift-feature", "label"]
-        options = ["--poll", "1s", "--settle", "1s", "--cool-down", "1s", "--window", "rolling:2"]
+        options = [
+            "--poll",
+            "1s",
+            "--quiet-period",
+            "1s",
+            "--cool-down",
+            "1s",
+            "--window",
+            "rolling:2",
+        ]
         # It has to beat the first model, but is trained to its end.
-        options += ["--give-up-after", "24"]
+        options += ["--early-stop-after", "24"]
         self._process = subprocess.Popen(
             [
                 *_COMMAND,

@@ -53,7 +53,7 @@ def _outcome(root, *, blessed=True, state="COMPLETE", rejected=None, withdrawn="
         rejected=rejected or {},
         rejected_list=root / "rejected.jsonl",
         history=History({}, "sequential", {}, 442, "f", {}, "now", 3.0, phases=(phase,)),
-        judgement=EvaluationResult(blessed, () if blessed else (MISSED,), ROWS),
+        evaluation=EvaluationResult(blessed, () if blessed else (MISSED,), ROWS),
         pushed=root / "serving" / "digits" / "17" if blessed else None,
         tensorboard=root / "tensorboard",
         withdrawn=withdrawn,
@@ -76,7 +76,7 @@ def text(tmp_path):
 
 def test_blessed_run(tmp_path, text):
     lines = text(_outcome(tmp_path), {1})
-    assert "Transform run 5.0" in lines
+    assert "Transform complete 5.0 s" in lines
     assert "Pusher cached" in lines
     assert "1 0.01 32 3 120 1,920 0.9900" in lines
     assert "all examples 222 0.9500 0.9700 -0.0200" in lines
@@ -117,18 +117,18 @@ def test_a_withdrawn_model_says_why(tmp_path, text):
 
 
 def test_opening_of_a_new_span(tmp_path):
-    lines = list(summary.print_start(_config(tmp_path, span=2), {1}, chosen=False))
+    lines = list(summary.print_start(_config(tmp_path, span=2), {1}, span_given=False))
     assert lines[0].startswith("[bold]digits[/], span 2 of 2: 2 classes")
-    assert "Nothing is new" not in "".join(lines)
+    assert "No new spans" not in "".join(lines)
 
 
 def test_opening_when_nothing_is_new_says_how_to_start_over(tmp_path):
-    lines = "".join(summary.print_start(_config(tmp_path, span=2), {1, 2}, chosen=False))
-    assert "Nothing is new" in lines
+    lines = "".join(summary.print_start(_config(tmp_path, span=2), {1, 2}, span_given=False))
+    assert "No new spans" in lines
     assert f"remove {tmp_path}" in lines
     assert "--span" in lines
 
 
 def test_chosen_span_is_not_commented(tmp_path):
-    lines = "".join(summary.print_start(_config(tmp_path, span=2), {1, 2}, chosen=True))
-    assert "Nothing is new" not in lines
+    lines = "".join(summary.print_start(_config(tmp_path, span=2), {1, 2}, span_given=True))
+    assert "No new spans" not in lines

@@ -74,7 +74,7 @@ def spec(shared, environment, runner):
         compile_options=(*FACTORY, *WISH),
         run_options={"schedule": "0.01:16x1, 0.005:32x1", "strategy": ""},
         retrain_options=(
-            "--now",
+            "--reason",
             "it is a test",
             "--data",
             "digits",
@@ -257,7 +257,7 @@ def kubeflow():
 def test_one_command_writes_both_specifications_and_the_schedule(tmp_path, runner, kubeflow):
     url, asked = kubeflow
     words = ["--root", tmp_path / "runs", "--schedule", "0.01:16x1", "--cluster", "env"]
-    words += ["--strategy", "parameter_server", "--image", "registry/digits:1", "--claim", "c"]
+    words += ["--strategy", "parameter_server", "--image", "registry/digits:1", "--pvc", "c"]
     words += ["--mount", tmp_path, "--vertex-root", "gs://bucket/runs", "--retrain", "--age 7d"]
     words += ["--cron", "0 3 * * *", "--host", url, "--output", tmp_path / "compiled"]
     result = CliRunner().invoke(runner.main, [str(word) for word in words])
@@ -307,14 +307,14 @@ def test_one_command_writes_both_specifications_and_the_schedule(tmp_path, runne
     ("words", "message"),
     [
         ("--retrain --soon", "No such option"),
-        ("--retrain --now --span 1", "--span cannot be given with --retrain"),
-        ("--retrain --now --in-image /p", "--retrain is for runs that compile"),
+        ("--retrain --new-spans=2 --span 1", "--span cannot be given with --retrain"),
+        ("--retrain --new-spans=2 --ir-in-image /p", "--retrain is for runs that compile"),
         ("--vertex-root gs://b --factory m:f", "--vertex-root is about the reference"),
         ("--cron x", "--cron needs --host"),
     ],
 )
 def test_options_that_do_not_go_together_are_refused(words, message, tmp_path, runner):
-    words = ["--image", "i", "--claim", "c", "--mount", str(tmp_path), *words.split()]
+    words = ["--image", "i", "--pvc", "c", "--mount", str(tmp_path), *words.split()]
     words += ["--root", str(tmp_path / "runs"), "--output", str(tmp_path)]
     result = CliRunner().invoke(runner.main, words)
     assert result.exit_code != 0

@@ -66,8 +66,8 @@ def start(command, environment, log):
 
 def test_the_members_of_the_manifests_train_one_model(root, file):
     written = root / "cluster.yaml"
-    about = ("--ir", root / "p.json", "--image-ir", root / "p.json", "--mount", root)
-    pods = ("--image", "i", "--claim", "c", "--run-id", "monday", "--timeout", "3m")
+    about = ("--ir", root / "p.json", "--ir-in-image", root / "p.json", "--mount", root)
+    pods = ("--image", "i", "--pvc", "c", "--run-id", "monday", "--timeout", "3m")
     result = CliRunner().invoke(cluster_command, [*map(str, about), *pods, "-o", str(written)])
     assert result.exit_code == 0, result.output
     text = written.read_text()
