@@ -20,7 +20,7 @@ _KINDS = {"job": jobs, "tfjob": tfjob}
 
 
 class _Yaml(yaml.SafeDumper):
-    """Without anchors: the manifests share values, and readers should not have to know."""
+    """YAML dumper that repeats shared values instead of writing anchors."""
 
     def ignore_aliases(self, data: object) -> bool:
         return True
@@ -34,30 +34,40 @@ class _Yaml(yaml.SafeDumper):
     "--ir-in-image",
     default="/app/pipeline.json",
     show_default=True,
-    help="The compiled pipeline inside the image.",
+    help="Path of the compiled pipeline in the image.",
 )
-@click.option("--workers", type=int, default=2, show_default=True, help="Members that train.")
+@click.option("--workers", type=int, default=2, show_default=True, help="Number of workers.")
 @click.option(
-    "--servers", type=int, help="Parameter servers.  [default: 1 where the strategy has them]"
+    "--servers",
+    type=int,
+    help="Number of parameter servers.  [default: 1 if the strategy has them]",
 )
-@click.option("--pvc", required=True, help="PersistentVolumeClaim that all members share.")
-@click.option("--mount", default="/data", show_default=True, help="Where it is mounted.")
-@click.option("--secret", default="", help="Secret with the keys store and password: ML Metadata.")
+@click.option("--pvc", required=True, help="PersistentVolumeClaim that all pods mount.")
+@click.option("--mount", default="/data", show_default=True, help="Mount path of the volume.")
+@click.option(
+    "--secret", default="", help="Secret with the keys store and password of ML Metadata."
+)
 @click.option(
     "--run-id",
     default="",
-    help="Start the chief as well, which runs the node in this run.  [default: others do]",
+    help="Id of the run; also starts the chief, which runs the node.  [default: an orchestrator "
+    "starts the chief]",
 )
 @click.option(
     "--kind",
     type=click.Choice(tuple(_KINDS)),
     default="job",
     show_default=True,
-    help="Services and Jobs, or a TFJob of Kubeflow's Training Operator.",
+    help="Kind of the manifests: Services and Jobs, or a TFJob of Kubeflow's Training Operator.",
 )
-@click.option("--name", help="Begins the members' names.  [default: that of the pipeline]")
-@click.option("--port", type=int, default=2222, show_default=True, help="Where members listen.")
-@click.option("--timeout", default="30m", show_default=True, help="How long members wait for work.")
+@click.option("--name", help="Prefix of the pod names.  [default: the name of the pipeline]")
+@click.option("--port", type=int, default=2222, show_default=True, help="Port of every task.")
+@click.option(
+    "--timeout",
+    default="30m",
+    show_default=True,
+    help="Time that workers and parameter servers wait for work.",
+)
 @click.option(
     "--output",
     "-o",
@@ -82,10 +92,10 @@ def cluster_command(
     timeout: str,
     output: Path,
 ) -> None:
-    """Write manifests of Kubernetes for the machines of a training with cluster="env".
+    """Write Kubernetes manifests for the machines of a training with cluster="env".
 
-    Each member asks for the resources of the node. Without --run-id, the pod in which an
-    orchestrator runs the node is the chief: it needs the labels and the environment that are shown.
+    Each pod requests the resources of the node. Without --run-id, the chief is the pod in which an
+    orchestrator runs the node; it needs the labels and environment variables that are printed.
     """
     file = compiled_pipeline.read(path)
     node = node or _only_trainer(file)
@@ -117,9 +127,11 @@ def cluster_command(
     output.parent.mkdir(parents=True, exist_ok=True)
     output.write_text(yaml.dump_all(manifests, Dumper=_Yaml, sort_keys=False), encoding="utf-8")
     hosts = ", ".join(cluster.host(*member) for member in cluster.members)
-    click.echo(f"{output}: {len(cluster.members)} members: {hosts}")
+    click.echo(f"{output}: {len(cluster.members)} pods: {hosts}")
     if not run_id:
-        click.echo("The pod that runs the node is the chief. Its labels and environment:")
+        click.echo(
+            "The pod that runs the node is the chief. Set these labels and environment variables:"
+        )
         for key, value in (
             *cluster.labels(CHIEF, 0).items(),
             *cluster.environment(CHIEF, 0).items(),
@@ -133,7 +145,7 @@ def _only_trainer(file: CompiledPipeline) -> str:
         raise ConfigError(
             "node",
             received=None,
-            expected=f"one of the nodes with cluster='env': {', '.join(found) or 'there is none'}",
+            expected=f"one of the nodes with cluster='env': {', '.join(found) or 'there are none'}",
             fix="Compile with a strategy that has cluster='env'." if not found else "",
         )
     return found[0]

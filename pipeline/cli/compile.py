@@ -25,6 +25,7 @@ from tfx_feeder.pipeline.runner.quiet_imports import quiet_imports
     type=click.Path(path_type=Path, dir_okay=False),
     default=Path("pipeline.json"),
     show_default=True,
+    help="File to write.",
 )
 @click.option(
     "--factory",
@@ -34,23 +35,24 @@ from tfx_feeder.pipeline.runner.quiet_imports import quiet_imports
 )
 @click.option(
     "--resources",
-    metavar="NODE=WISH",
+    metavar="NODE=REQUEST",
     multiple=True,
-    help="What a node needs, as in FeederTrainer=cpu:4,memory:8Gi,nvidia.com/gpu:1; repeatable. "
-    "A FeederTrainer gets what its strategy names where nothing is said.",
+    help="Resource request of a node, as in FeederTrainer=cpu:4,memory:8Gi,nvidia.com/gpu:1; "
+    "repeatable.  [default for a FeederTrainer: the devices of its strategy]",
 )
 @click.option(
     "--exit-handler",
     "exit_handlers",
     metavar="NODE",
     multiple=True,
-    help="A node that runs last, whatever became of the others; repeatable.",
+    help="Node that runs last, even if other nodes fail; repeatable.",
 )
 @click.option(
     "--store",
     envvar=STORE_VARIABLE,
     show_envvar=True,
-    help="Where runs are recorded, if not below --root; it says which span is the next one.",
+    help="ML Metadata store of the runs, which determines the next span.  [default: the one in "
+    "--root]",
 )
 @request_options
 def compile_command(
@@ -61,8 +63,8 @@ def compile_command(
     exit_handlers: tuple[str, ...],
     store: str | None,
 ) -> None:
-    """Write a pipeline into a file that orchestrators read."""
-    asked = _wishes(resources)
+    """Compile a pipeline into a file that orchestrators read."""
+    requests = _parse_requests(resources)
     if factory is None:
         quiet_imports()
         config, _ = import_module("tfx_feeder.pipeline.runner.configure").configure(request, store)
@@ -70,22 +72,22 @@ def compile_command(
     else:
         made = _load(factory)()
     if isinstance(made, compiled_pipeline.CompiledPipeline):
-        file = made.asking(asked, exit_handlers)
+        file = made.asking(requests, exit_handlers)
     else:
         compiling = import_module("tfx_feeder.pipeline.orchestration.compiler")
-        file = compiling.compile_pipeline(made, asked, exit_handlers)
+        file = compiling.compile_pipeline(made, requests, exit_handlers)
     compiled_pipeline.write(file, output)
     click.echo(f"{file.name}: {len(file.upstream)} nodes in {output}")
 
 
-def _wishes(texts: tuple[str, ...]) -> dict[str, Resources]:
-    wishes = {}
+def _parse_requests(texts: tuple[str, ...]) -> dict[str, Resources]:
+    requests = {}
     for text in texts:
-        node, equals, wish = text.partition("=")
+        node, equals, request = text.partition("=")
         if not equals:
             raise ConfigError("resources", received=text, expected="NODE=cpu:4,memory:8Gi")
-        wishes[node] = Resources.parse(wish)
-    return wishes
+        requests[node] = Resources.parse(request)
+    return requests
 
 
 def _load(factory: str) -> Callable[[], Any]:
@@ -98,6 +100,6 @@ def _load(factory: str) -> Callable[[], Any]:
         raise ConfigError(
             "factory",
             received=factory,
-            expected="MODULE:FUNCTION that can be imported from here",
+            expected="MODULE:FUNCTION that can be imported from the working directory",
             fix=f"{error}.",
         ) from error

@@ -1,4 +1,4 @@
-"""How answers are printed: tables for people, JSON for scripts."""
+"""Terminal output: tables for people, JSON for scripts."""
 
 import json
 from typing import Any
@@ -11,7 +11,7 @@ from rich.table import Table
 from tfx_feeder.common.json import json_safe
 
 _PLAIN_WIDTH = 200
-"""Columns of tables that are not shown on a terminal."""
+"""Width in columns if the output is not a terminal."""
 
 
 def print_json(value: Any) -> None:
@@ -20,7 +20,7 @@ def print_json(value: Any) -> None:
 
 
 def show(*parts: RenderableType) -> None:
-    """Prints tables, and lines of markup, on standard output."""
+    """Prints tables and lines of markup on standard output."""
     console = Console()
     if not console.is_terminal:
         console.width = max(console.width, _PLAIN_WIDTH)
@@ -32,9 +32,9 @@ def table(title: str, *columns: str, right: tuple[str, ...] = ()) -> Table:
     """Returns an empty table.
 
     Args:
-        title: Above it; markup.
-        columns: Their headings.
-        right: Those of columns with numbers.
+        title: Markup above the table.
+        columns: Headings of the columns.
+        right: Headings of the right-aligned columns.
     """
     made = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
     for column in columns:

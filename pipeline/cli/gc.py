@@ -1,4 +1,4 @@
-"""``tfx-feeder gc``: shows, and on request deletes, the files that no model needs."""
+"""The command ``tfx-feeder gc``."""
 # ML Metadata declares no exports.
 # pyright: reportPrivateImportUsage=false
 
@@ -25,14 +25,14 @@ from tfx_feeder.pipeline.metadata.store import open_store, writable
 
 @dataclass(frozen=True, slots=True)
 class GcResult:
-    """Files that can go, or went.
+    """Result of a garbage collection, or of a dry run.
 
     Args:
-        deleted: Whether they went.
-        size_bytes: Of all of them.
-        files: Artifact by artifact.
-        kept: Those that stay.
-        failures: What could not be deleted, in sentences.
+        deleted: If True, the files were deleted.
+        size_bytes: Total size of ``files``.
+        files: Files that were or can be deleted, by artifact.
+        kept: Files to keep, by artifact.
+        failures: Messages about files that could not be deleted.
     """
 
     deleted: bool
@@ -45,11 +45,12 @@ class GcResult:
 def sweep(
     sort: Callable[[], list[ArtifactFiles]], store: mlmd.MetadataStore | None = None
 ) -> GcResult:
-    """Finds the files that can go, and deletes them where a store is given.
+    """Finds files that can be deleted, and deletes them if a store is given.
 
     Args:
-        sort: Sorts the files, as ``sort_files`` does.
-        store: Where deleted artifacts are marked, open for writing; ``None``: delete nothing.
+        sort: Function that lists the files of all artifacts, such as ``sort_files``.
+        store: Store in which deleted artifacts are marked, open for writing; ``None`` for a dry
+            run.
     """
     found = sort()
     files, failures = [each for each in found if not each.kept], []
@@ -61,20 +62,20 @@ def sweep(
 
 
 def draw(found: GcResult) -> Iterator[RenderableType]:
-    """Yields what can go or went, and what stays, as tables and lines of markup."""
+    """Yields a garbage collection as tables and lines of markup."""
     if found.kept:
-        yield _table("Stays", "because it is", found.kept, lambda each: each.kept)
+        yield _table("Kept", "because it is", found.kept, lambda each: each.kept)
     if found.files:
-        title = "Deleted" if found.deleted else "Can go"
+        title = "Deleted" if found.deleted else "Can be deleted"
         yield _table(title, "type", found.files, lambda each: each.type_name)
     roots = ", ".join(sorted({escape(str(each.root)) for each in found.files}))
     if not found.files:
-        yield "Nothing can go." if not found.failures else "Nothing was deleted."
+        yield "Nothing can be deleted." if not found.failures else "Nothing was deleted."
     elif found.deleted:
-        yield f"{decimal(found.size_bytes)} were deleted in {roots}"
+        yield f"{decimal(found.size_bytes)} deleted in {roots}"
     else:
-        yield f"{decimal(found.size_bytes)} can go in {roots}"
-        yield "Nothing was touched. The same command with --yes deletes them."
+        yield f"{decimal(found.size_bytes)} can be deleted in {roots}"
+        yield "Nothing was deleted. Run the same command with --yes to delete these files."
 
 
 @click.command("gc")
@@ -83,7 +84,7 @@ def draw(found: GcResult) -> Iterator[RenderableType]:
     default="30d",
     show_default=True,
     metavar="AGE",
-    help="Only what no execution has read or made for so long, such as 12h or 30d.",
+    help="Minimum time since an execution last read or wrote a file, such as 12h or 30d.",
 )
 @click.option(
     "--keep-runs",
@@ -91,9 +92,9 @@ def draw(found: GcResult) -> Iterator[RenderableType]:
     default=1,
     show_default=True,
     metavar="N",
-    help="Leave the newest N runs of each pipeline whole.",
+    help="Keep all files of the newest N runs of each pipeline.",
 )
-@click.option("--yes", is_flag=True, help="Delete. Without it, nothing is touched.")
+@click.option("--yes", is_flag=True, help="Delete the files. Without this option, only list them.")
 @store_options
 @click.pass_context
 def gc(
@@ -104,12 +105,12 @@ def gc(
     keep_runs: int,
     yes: bool,
 ) -> None:
-    """Show the files of old runs that no model needs; with --yes, delete them.
+    """List files of old runs that no model needs; with --yes, delete them.
 
-    What blessed and pushed models were made of stays, and so do their evaluations, histories and
-    cards, and all of runs that are going on. Nothing is touched but the folders that components
-    wrote. In the store, the artifacts are marked as deleted, so that no later run takes them from
-    the cache; their records stay.
+    Kept are the inputs of blessed and pushed models, their evaluations, histories and cards, and
+    all files of running runs. Only folders that components wrote are deleted. The artifacts are
+    marked as deleted in the store, which keeps later runs from reading them from the cache; their
+    records are kept.
     """
     age_s = parse_duration("--older-than", older_than)
     target = context.params["store"]

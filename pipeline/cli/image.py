@@ -12,7 +12,7 @@ from tfx_feeder.common.git import git_state
 from tfx_feeder.pipeline.cli.errors import ErrorReporting
 
 PIPELINE = "pipeline.json"
-"""What a compiled pipeline is called in the context of a build, and in the image, below /app."""
+"""Name of the compiled pipeline in the build context, and in the image below /app."""
 
 _ENGINES = ("docker", "podman", "buildah")
 
@@ -22,11 +22,11 @@ _ENGINES = ("docker", "podman", "buildah")
 @click.option(
     "--pipeline",
     type=click.Path(path_type=Path, dir_okay=False, exists=True),
-    help=f"Compiled pipeline that goes into the image as /app/{PIPELINE}.",
+    help=f"Compiled pipeline to copy into the image as /app/{PIPELINE}.",
 )
-@click.option("--base", help="Image to build upon, with Python and, for GPUs, CUDA.")
+@click.option("--base", help="Base image with Python and, for GPUs, CUDA.")
 def image(tag: str | None, pipeline: Path | None, base: str | None) -> None:
-    """Print the command that builds the image in which nodes and workers run."""
+    """Print the command that builds the container image for nodes and workers."""
     root = _checkout()
     tag = tag or default_tag(root)
     click.echo(shlex.join(build_command(root, tag, pipeline=pipeline, base=base)))
@@ -35,16 +35,16 @@ def image(tag: str | None, pipeline: Path | None, base: str | None) -> None:
 def build_command(
     root: Path, tag: str, *, pipeline: Path | None = None, base: str | None = None
 ) -> list[str]:
-    """Returns the call of whichever of Docker, Podman and Buildah is there.
+    """Returns the build command for the installed engine: Docker, Podman or Buildah.
 
     Args:
-        root: Checkout with the Dockerfile; the context of the build.
+        root: Checkout with the Dockerfile, used as build context.
         tag: Name of the image.
-        pipeline: Compiled pipeline that goes into the image.
-        base: Image to build upon; ``None``: the Dockerfile's.
+        pipeline: Compiled pipeline to copy into the image; ``None`` for no pipeline.
+        base: Base image; ``None`` for the default of the Dockerfile.
 
     Raises:
-        ConfigError: The pipeline is not in the context, or has another name there.
+        ConfigError: The pipeline is outside the build context, or has another name.
     """
     arguments = {"BASE": base} if base else {}
     if pipeline is not None:
@@ -53,7 +53,7 @@ def build_command(
             raise ConfigError(
                 "pipeline",
                 received=str(pipeline),
-                expected=f"a file {PIPELINE} below {root}, which is what goes into a build",
+                expected=f"a file {PIPELINE} below {root}, the build context",
                 fix=f"Compile with -o {root / 'compiled' / PIPELINE}.",
             )
         arguments["PIPELINE"] = path.relative_to(root).as_posix()
@@ -63,7 +63,7 @@ def build_command(
 
 
 def default_tag(root: Path) -> str:
-    """Returns name, version and, where Git knows it, commit of a checkout."""
+    """Returns the default image tag: name, version and, in a Git checkout, the commit."""
     state = git_state([root / "Dockerfile"])
     commit = "" if state is None else f"-{state.commit[:12]}{'-dirty' if state.dirty else ''}"
     return f"tfx-feeder:{tfx_feeder.__version__}{commit}"
@@ -75,7 +75,7 @@ def _checkout() -> Path:
         raise ConfigError(
             "Dockerfile",
             received=f"tfx-feeder in {root}",
-            expected="the sources, from which the image is made",
-            fix="Run the command of a checkout.",
+            expected="a checkout with a Dockerfile",
+            fix="Run tfx-feeder from a checkout of the sources.",
         )
     return root

@@ -24,7 +24,7 @@ _NODE = "tfx_feeder.pipeline.orchestration.node"
 @click.command("run-node")
 @ir_option
 @click.option("--node", required=True, help="Id of the node.")
-@click.option("--run-id", required=True, help="Id of the run; the same for all its nodes.")
+@click.option("--run-id", required=True, help="Id of the run, shared by all its nodes.")
 @click.option(
     "--store",
     envvar=STORE_VARIABLE,
@@ -36,10 +36,10 @@ _NODE = "tfx_feeder.pipeline.orchestration.node"
     type=click.FloatRange(min=0),
     default=120,
     show_default=True,
-    help="How long ML Metadata is waited for, in seconds.",
+    help="Seconds to wait for the ML Metadata store.",
 )
-@click.option("--unblessed-ok", is_flag=True, help="Exit with 0 where the model was not blessed.")
-@click.option("--json-logs", is_flag=True, help="Log lines of JSON.")
+@click.option("--unblessed-ok", is_flag=True, help="Exit with 0 if the model was not blessed.")
+@click.option("--json-logs", is_flag=True, help="Write log lines as JSON.")
 def run_node(
     path: Path,
     node: str,
@@ -49,16 +49,16 @@ def run_node(
     unblessed_ok: bool,
     json_logs: bool,
 ) -> None:
-    """Run one node of a compiled pipeline, unless it has succeeded in this run before.
+    """Run one node of a compiled pipeline, unless it has already succeeded in this run.
 
-    Exit status: 0 done, 1 failed, 2 wrong usage or nothing that can be run as it is, 3 the model
-    was not blessed, so nothing was pushed, 4 ML Metadata cannot be reached.
+    Exit status: 0 done, 1 failed, 2 wrong usage or a node that cannot run yet, 3 the model was not
+    blessed, so nothing was pushed, 4 ML Metadata cannot be reached.
     """
-    # What stops a container or a task: the execution is closed, and a container's first process
-    # would not even end otherwise.
+    # SIGTERM stops containers and tasks. Handling it closes the execution, and lets the first
+    # process of a container exit at all.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     _log_to_stderr(json_logs, node=node, run_id=run_id)
-    # Before ML Metadata's client is imported, which logs every connection otherwise.
+    # Must precede the import of ML Metadata's client, which otherwise logs every connection.
     quiet_imports(_NODE)
     nodes = import_module(_NODE)
     try:
@@ -72,13 +72,13 @@ def run_node(
         if status == nodes.Status.FAILED:
             _exit(status, f"Failed in {node}: {root_cause(error)}", as_json=json_logs, error=error)
         _exit(status, f"Error: {error}", as_json=json_logs)
-    # Its last look at all that the executor has imported would take a second.
+    # A final garbage collection over the executor's imports would take a second.
     gc.freeze()
     sys.exit(0 if unblessed_ok and status == nodes.Status.NOT_BLESSED else status)
 
 
 def _exit(status: int, text: str, *, as_json: bool, error: Exception | None = None) -> NoReturn:
-    """Ends the process; the last line says why, after the traceback of an error."""
+    """Exits with a status; the last line is the message, after the traceback of an error."""
     if as_json or error is not None:
         logging.error(text, exc_info=error)
     if not as_json:

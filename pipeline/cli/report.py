@@ -27,12 +27,12 @@ _output = click.option(
 def report(
     context: click.Context, lineage: Lineage, as_json: bool, run: str, output: Path | None
 ) -> None:
-    """Write one HTML file about a run: it opens from disk and needs no network.
+    """Write an HTML report about a run; the file opens without a server or a network.
 
-    RUN is the id of a run or the beginning of it, `latest` or `previous`.
+    RUN is a run id or the beginning of one, latest or previous.
     """
     found = find_run(lineage, run)
-    _say(write_report(lineage, found, context.params["store"], output), as_json)
+    _echo(write_report(lineage, found, context.params["store"], output), as_json)
 
 
 @click.command()
@@ -47,15 +47,15 @@ def compare(
     runs: tuple[str, ...],
     output: Path | None,
 ) -> None:
-    """Write one HTML file about several runs side by side, with their curves on one axis.
+    """Write an HTML report that compares several runs, with their curves on shared axes.
 
-    RUN is the id of a run or the beginning of it, `latest` or `previous`.
+    RUN is a run id or the beginning of one, latest or previous.
     """
     found = [find_run(lineage, run) for run in runs]
-    _say(write_comparison(lineage, found, context.params["store"], output), as_json)
+    _echo(write_comparison(lineage, found, context.params["store"], output), as_json)
 
 
-def _say(written: WrittenReport, as_json: bool) -> None:
+def _echo(written: WrittenReport, as_json: bool) -> None:
     if as_json:
         print_json(written)
     else:

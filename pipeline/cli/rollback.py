@@ -22,19 +22,19 @@ from tfx_feeder.pipeline.runner.launch import root_cause
 
 @click.command()
 @click.argument("version")
-@click.option("--reason", required=True, help="Why; it is recorded.")
+@click.option("--reason", required=True, help="Reason, which is recorded.")
 @store_options
 @click.pass_context
 def rollback(
     context: click.Context, lineage: Lineage, version: str, reason: str, as_json: bool
 ) -> None:
-    """Push an earlier version once more, as a new and highest one.
+    """Push an earlier version again, as the new highest version.
 
-    It passes the same gate as before, gets a model card of its own, and the models that were
-    pushed after it are withdrawn: later runs neither start from them nor compare with them.
+    The version passes the same gate as before and gets a new model card. Models that were pushed
+    after it are withdrawn: later runs neither start from them nor compare with them.
     """
     planned = plan(lineage, version, reason)
-    done = _carry_out(planned, context.params["store"])
+    done = _run(planned, context.params["store"])
     if as_json:
         print_json(done)
         return
@@ -42,13 +42,13 @@ def rollback(
         f"Version {escape(done.earlier_version)} is served again, as {escape(done.version)} in "
         f"{escape(done.destination)}"
     )
-    for model in planned.left_behind:
+    for model in planned.superseded:
         versions = ", ".join(push.version for push in model.pushes)
         show(f"Withdrawn: model {model.model.id}, version {escape(versions)}")
 
 
-def _carry_out(planned: Rollback, store: str) -> Any:
-    """Runs the pipeline, with what the libraries say in a log."""
+def _run(planned: Rollback, store: str) -> Any:
+    """Runs the pipeline with the output of the libraries in a log file."""
     log = _log_folder(store) / f"{datetime.now():%Y%m%d-%H%M%S}-{os.getpid()}.log"
     log.parent.mkdir(parents=True, exist_ok=True)
     with log_file.to_file(log) as screen:
@@ -62,7 +62,7 @@ def _carry_out(planned: Rollback, store: str) -> Any:
 
 
 def _log_folder(store: str) -> Path:
-    """Returns where runs beside the store keep their logs; here for a database server's."""
+    """Returns the log folder beside the store, or in the working directory for a server."""
     path = Path(store)
     beside = path if path.is_dir() else path.parent
     return (Path.cwd() if "://" in store else beside.absolute()) / "logs"

@@ -1,1 +1,1 @@
-"""Serving an earlier version again: planned, pushed through the same gate, and recorded."""
+"""Rollback: pushes an earlier version again through the same gate, and records it."""

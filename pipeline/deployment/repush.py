@@ -1,4 +1,4 @@
-"""Pushes an earlier version once more, by a small pipeline over the same store."""
+"""Pushes an earlier version again with a small pipeline on the same store."""
 
 # TFX declares no exports in its public modules, and messages get their names at run time.
 # pyright: reportPrivateImportUsage=false, reportAttributeAccessIssue=false
@@ -23,7 +23,7 @@ from tfx_feeder.pipeline.metadata.types import Artifact
 from tfx_feeder.pipeline.runner.local import run_locally
 from tfx_feeder.schemas.artifacts import TrainingHistory
 
-_PATIENCE_S = 5
+_MAX_WAIT_S = 5
 _TYPES = {
     artifact.TYPE_NAME: artifact
     for artifact in (
@@ -41,16 +41,16 @@ _TYPES = {
 
 @dataclass(frozen=True, slots=True)
 class RollbackResult:
-    """An earlier version that is served again.
+    """Result of a rollback.
 
     Args:
-        version: Under which it is served now.
-        destination: Where.
-        earlier_version: Under which it was served before.
-        model_id: Of the model, in the store.
-        run_id: Of the run that pushed it.
-        withdrawn: Ids of the models that were left behind.
-        reason: Why.
+        version: New version of the model.
+        destination: Folder of the new version.
+        earlier_version: Version that was pushed again.
+        model_id: Id of the model in the store.
+        run_id: Id of the run that pushed it.
+        withdrawn: Ids of the models that were withdrawn.
+        reason: Reason for the rollback.
     """
 
     version: str
@@ -63,15 +63,15 @@ class RollbackResult:
 
 
 def repush(rollback: Rollback, connection: pb.ConnectionConfig) -> RollbackResult:
-    """Pushes an earlier version once more, and withdraws what came after it.
+    """Pushes an earlier version again and withdraws the models that were pushed after it.
 
     Args:
-        rollback: What to push.
-        connection: To the store, for writing.
+        rollback: Version to push, as returned by ``plan``.
+        connection: Connection to the store, for reading and writing.
 
     Raises:
         ConfigError: The new version would not be the highest.
-        DataError: The gate let nothing through.
+        DataError: The Pusher did not push the model.
     """
     _wait_until_higher(rollback.highest_version)
     store = mlmd.MetadataStore(connection)
@@ -84,13 +84,18 @@ def repush(rollback: Rollback, connection: pb.ConnectionConfig) -> RollbackResul
         earlier_version=rollback.push.version,
         model_id=rollback.model.model.id,
         run_id=run_id,
-        withdrawn=tuple(m.model.id for m in rollback.left_behind),
+        withdrawn=tuple(m.model.id for m in rollback.superseded),
         reason=rollback.reason,
     )
 
 
 def create_pipeline(rollback: Rollback, connection: pb.ConnectionConfig) -> tfx.dsl.Pipeline:
-    """Wires the artifacts of an earlier push to a Pusher with the same destination."""
+    """Returns a pipeline that passes the inputs of an earlier push to the same Pusher again.
+
+    Args:
+        rollback: Version to push.
+        connection: Connection to the store.
+    """
     resolver = tfx.dsl.Resolver(
         strategy_class=ArtifactsById,
         config={"ids": {key: [a.id for a in group] for key, group in rollback.inputs.items()}},
@@ -118,13 +123,13 @@ def create_pipeline(rollback: Rollback, connection: pb.ConnectionConfig) -> tfx.
         pipeline_root=_root(rollback.push.artifact),
         metadata_connection_config=connection,
         components=[resolver, pusher, card],
-        # The earlier push would be found there.
+        # The cache would return the earlier push.
         enable_cache=False,
     )
 
 
 def _root(pushed: Artifact) -> str:
-    """Returns the pipeline's root: outputs lie in ``root/node/key/execution``."""
+    """Returns the root of the pipeline; outputs are in ``root/node/key/execution``."""
     folder = pushed.uri.rstrip("/")
     for _ in range(3):
         folder = posixpath.dirname(folder)
@@ -136,17 +141,17 @@ def _pushed(lineage: Lineage, run_id: str, node: str) -> Artifact:
         pushed = execution.output("pushed_model") if execution.node == node else None
         if pushed and pushed.properties.get("pushed"):
             return pushed
-    raise DataError(f"{node} let nothing through. Its reason stands in the log.")
+    raise DataError(f"{node} did not push the model. See the log for the reason.")
 
 
 def _wait_until_higher(version: int) -> None:
-    """Waits until the clock, of which the Pusher makes versions, is past a version."""
-    if version - time.time() > _PATIENCE_S:
+    """Waits until the clock has passed a version; the Pusher uses the time as version."""
+    if version - time.time() > _MAX_WAIT_S:
         raise ConfigError(
             "version",
-            received=f"version {version}, while the clock stands at {time.time():.0f}",
-            expected="versions below that: the new one has to be the highest",
-            fix="Set the clock, or remove what was pushed under a higher version.",
+            received=f"version {version}, and the time {time.time():.0f}",
+            expected="pushed versions below the current Unix time, which becomes the new version",
+            fix="Set the clock, or remove the higher version from the serving folder.",
         )
     while int(time.time()) <= version:
         time.sleep(0.1)

@@ -1,4 +1,4 @@
-"""Which earlier version is to be served again, whether it can be, and what it replaces."""
+"""Plans a rollback: finds an earlier version and checks that it can be pushed again."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -24,24 +24,24 @@ PUSHERS = (
     "tfx.components.pusher.component.Pusher",
     "tfx_feeder.components.pusher.component.Pusher",
 )
-"""Types of the executions that can be repeated; other Pushers push to places of their own."""
+"""Component types whose executions can be repeated; other Pushers have other destinations."""
 _SERVING_DIRS = ("Format-Serving", "serving_model_dir")
 _SHOWN = 5
 
 
 @dataclass(frozen=True, slots=True)
 class Rollback:
-    """An earlier version that can be pushed once more.
+    """An earlier version that can be pushed again.
 
     Args:
-        model: What is to be served again.
-        push: Its push that is repeated.
-        pusher: The execution that pushed it.
-        inputs: What Pusher and ModelCard read, by their input keys.
-        intended_slices: Slices for which the model is meant.
-        left_behind: Later models of the same place, which are to be withdrawn.
-        highest_version: Of all that was pushed to the same place.
-        reason: Why; for the records.
+        model: Model to serve again.
+        push: Push to repeat.
+        pusher: Execution of the Pusher that made the push.
+        inputs: Inputs of Pusher and ModelCard, by input key.
+        intended_slices: Slices that the model is intended for.
+        superseded: Later models in the same serving folder, which will be withdrawn.
+        highest_version: Highest version in the same serving folder.
+        reason: Reason for the rollback, which is recorded.
     """
 
     model: ModelVersion
@@ -49,30 +49,30 @@ class Rollback:
     pusher: Execution
     inputs: Mapping[str, tuple[Artifact, ...]]
     intended_slices: tuple[str, ...]
-    left_behind: tuple[ModelVersion, ...]
+    superseded: tuple[ModelVersion, ...]
     highest_version: int
     reason: str
 
     @property
     def mark(self) -> str:
-        """What the models that are left behind are marked with."""
+        """Text of the mark on the superseded models."""
         return f"rolled back to version {self.push.version}: {self.reason}"
 
 
 def plan(lineage: Lineage, version: str, reason: str) -> Rollback:
-    """Finds a pushed version, and sees that it can be pushed once more.
+    """Finds a pushed version and checks that it can be pushed again.
 
     Args:
-        lineage: Of the store.
-        version: Under which it was pushed.
-        reason: Why it is to be served again.
+        lineage: Lineage of the store.
+        version: Pushed version to return to.
+        reason: Reason for the rollback.
 
     Raises:
-        ConfigError: There is no such version, it was not blessed, or it is what is served now.
-        DataError: Its files are gone, or not those that were pushed.
+        ConfigError: The version is unknown, was not blessed, or is live already.
+        DataError: The files of the model are missing, or differ from the files that were pushed.
     """
     if not reason.strip():
-        raise ConfigError("reason", received=reason, expected="a few words: they are recorded")
+        raise ConfigError("reason", received=reason, expected="a short text, which is recorded")
     pushed = [(model, push) for model in read_models(lineage) for push in model.pushes]
     model, push = _find(pushed, version)
     at_place = [(m, p) for m, p in pushed if p.place == push.place]
@@ -87,7 +87,7 @@ def plan(lineage: Lineage, version: str, reason: str) -> Rollback:
         pusher=pusher,
         inputs={**card_inputs(lineage, model, card), **pusher.inputs},
         intended_slices=intended_slices(card),
-        left_behind=tuple(m for m in later.values() if not m.withdrawn),
+        superseded=tuple(m for m in later.values() if not m.withdrawn),
         highest_version=_highest([p.version for _, p in at_place], push.place),
         reason=reason.strip(),
     )
@@ -105,7 +105,7 @@ def _find(pushed: Sequence[tuple[ModelVersion, Push]], version: str) -> tuple[Mo
         expected=f"one of {', '.join(versions[:_SHOWN])}{more}"
         if pushed
         else "none: nothing was pushed",
-        fix="Several were pushed under it: name one's pipeline with --pipeline." if found else "",
+        fix="Several pipelines pushed this version: choose one with --pipeline." if found else "",
     )
 
 
@@ -115,81 +115,96 @@ def _check_state(model: ModelVersion, push: Push, served: set[int]) -> None:
             "version",
             received=push.version,
             expected="one whose model is blessed",
-            fix=f"`tfx-feeder why {model.model.id}` says why it is not.",
+            fix=f"`tfx-feeder why {model.model.id}` shows why it is not.",
         )
     if any(p.place == push.place and p.artifact.id in served for p in model.pushes):
         raise ConfigError(
-            "version", received=push.version, expected="another one: its model is live already"
+            "version", received=push.version, expected="a version whose model is not live already"
         )
 
 
 def _pusher(lineage: Lineage, push: Push) -> Execution:
-    """Returns the execution that pushed, if it can be repeated."""
+    """Returns the execution that made a push, after checking that it can be repeated."""
     graph = lineage.upstream([push.artifact.id], stop_at=(MODEL,))
     pusher = graph.maker(push.artifact.id)
     if pusher is None or pusher.type_name not in PUSHERS:
         raise ConfigError(
             "version",
             received=push.version,
-            expected="one that the Pusher of TFX brought into a folder",
-            fix="Push it with what pushed it before.",
+            expected="one that the TFX Pusher pushed to a folder",
+            fix="Push it again with the component that pushed it.",
         )
     for artifact in (artifact for group in pusher.inputs.values() for artifact in group):
         if files_gone(artifact):
-            raise DataError(f"The files of {artifact.type_name} {artifact.id} are gone.")
+            raise DataError(f"The files of {artifact.type_name} {artifact.id} are missing.")
     return pusher
 
 
 def _highest(versions: Sequence[str], place: str) -> int:
-    """Returns the highest version that the store knows, or that lies where it is served from."""
+    """Returns the highest version in the store or in the serving folder."""
     folder = Path(place)
     there = [path.name for path in folder.iterdir()] if folder.is_dir() else []
     return max((int(name) for name in [*versions, *there] if name.isdecimal()), default=0)
 
 
 def card_execution(lineage: Lineage, push: Push) -> Execution | None:
-    """Returns the execution that wrote the card of a push; ``None`` where none did."""
+    """Returns the execution that wrote the model card of a push.
+
+    Args:
+        lineage: Lineage of the store.
+        push: Push of the model.
+
+    Returns:
+        The execution of ModelCard; ``None`` if there is no card.
+    """
     users = lineage.users([push.artifact.id]).users(push.artifact.id)
     written = [e for e in users if (a := e.output("model_card")) and a.properties.get("pushed")]
     return written[-1] if written else None
 
 
 def check_unchanged(model: ModelVersion, push: Push, card: Execution | None) -> None:
-    """Compares the files of a model with what was pushed of it.
+    """Checks that the files of a model are the files that were pushed.
 
     Args:
-        model: Whose files are to be pushed once more.
-        push: The earlier push.
-        card: The execution that wrote the card of the push.
+        model: Model to push again.
+        push: Earlier push of the model.
+        card: Execution that wrote the model card of the push; ``None`` if there is no card.
 
     Raises:
-        DataError: They are gone or differ, or nothing is left to compare them with.
+        DataError: The files are missing or differ, or there is no record to compare them with.
     """
     folders = (model.model.path / name for name in _SERVING_DIRS)
     serving = next((folder for folder in folders if folder.is_dir()), None)
     if serving is None:
-        raise DataError(f"The files of {MODEL} {model.model.id} are gone.")
+        raise DataError(f"The files of {MODEL} {model.model.id} are missing.")
     before = _hashes_of(push, card)
     if not before:
         raise DataError(
-            f"Nothing is left that says what was pushed as version {push.version}: neither a "
-            f"model card nor the Pusher's copy at {push.artifact.uri}."
+            f"There is no record of the files of version {push.version}: neither a model card "
+            f"nor the Pusher's copy at {push.artifact.uri}."
         )
     differences = compare(before, hash_files(serving))
     if differences:
         raise DataError(
-            f"The files in {serving} are not those that were pushed as version {push.version}; "
-            f"{differences}."
+            f"The files in {serving} differ from the pushed version {push.version}: {differences}."
         )
 
 
 def card_inputs(
     lineage: Lineage, model: ModelVersion, card: Execution | None
 ) -> dict[str, tuple[Artifact, ...]]:
-    """Returns what there is to make a card of, by input key of ``ModelCard``.
+    """Returns the artifacts for a new model card.
 
-    It is what the earlier card was made of or, without one, what the store says of the model.
-    Artifacts whose files are gone are left out.
+    They are the inputs of the earlier card or, without one, the artifacts that the store links to
+    the model. Inputs with missing files are omitted.
+
+    Args:
+        lineage: Lineage of the store.
+        model: Model to push again.
+        card: Execution that wrote the earlier card; ``None`` if there is no card.
+
+    Returns:
+        Artifacts by input key of ``ModelCard``.
     """
     if card:
         found = {key: group for key, group in card.inputs.items() if key != "pushed_model"}
@@ -204,12 +219,12 @@ def card_inputs(
 
 
 def intended_slices(card: Execution | None) -> tuple[str, ...]:
-    """Returns the slices for which a model is meant, as its earlier card says."""
+    """Returns the intended slices of a model according to its earlier card."""
     return tuple(json.loads(card.properties["intended_slices"])) if card else ()
 
 
 def _hashes_of(push: Push, card: Execution | None) -> Mapping[str, str]:
-    """Returns the hashes of the card; without one, those of the copy that the Pusher keeps."""
+    """Returns the hashes in the card or, without one, those of the Pusher's own copy."""
     record = card.output("model_card") if card else None
     if record and not files_gone(record):
         return model_card.read(record.path).files

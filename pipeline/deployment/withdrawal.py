@@ -1,4 +1,4 @@
-"""Marks on models in ML Metadata: which are withdrawn, and why."""
+"""Marks models in ML Metadata as withdrawn, with the reason."""
 
 # The client declares no exports.
 # pyright: reportPrivateImportUsage=false
@@ -14,14 +14,18 @@ from tfx_feeder.schemas.properties import WITHDRAWN
 
 @contextmanager
 def mark_withdrawn(store: mlmd.MetadataStore, rollback: Rollback) -> Iterator[None]:
-    """Marks the models that are left behind as withdrawn, and the one to go back to as not.
+    """Marks the superseded models of a rollback as withdrawn, and its target as not withdrawn.
 
-    The marks come before what is done inside, so that no run goes on from what is to be withdrawn;
-    where that fails they are taken back.
+    The marks are written before the body runs, so no other run can start from a model that is
+    about to be withdrawn. If the body fails, the previous marks are restored.
+
+    Args:
+        store: Store of the models, open for writing.
+        rollback: Rollback that the body carries out.
     """
-    model, left_behind = rollback.model, rollback.left_behind
-    before = {m.model.id: m.withdrawn for m in (model, *left_behind)}
-    _mark(store, {**{m.model.id: rollback.mark for m in left_behind}, model.model.id: ""})
+    model, superseded = rollback.model, rollback.superseded
+    before = {m.model.id: m.withdrawn for m in (model, *superseded)}
+    _mark(store, {**{m.model.id: rollback.mark for m in superseded}, model.model.id: ""})
     try:
         yield
     except BaseException:

@@ -85,7 +85,7 @@ def test_what_no_blessed_or_pushed_model_needs_can_go(runs, collect):
 
 def test_nothing_is_touched_without_consent(runs, ask):
     told = ask("gc", *ALL, store=runs.folder).stdout
-    assert "Nothing was touched" in told
+    assert "Nothing was deleted" in told
     assert str(runs.folder / "artifacts" / "p") in told.replace("\n", "")
     assert all(runs.store.path(artifact).exists() for artifact in of(runs.second))
     assert state(runs, runs.second.model) != "DELETED"

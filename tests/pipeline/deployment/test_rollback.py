@@ -196,7 +196,7 @@ def test_a_version_from_the_future_cannot_be_outdone(served):
     (served.root / "serving" / "99999999999").mkdir()
     done = served.roll_back(first)
     assert done.exit_code == 1
-    assert "version 99999999999, while the clock stands at" in done.stderr
+    assert "version 99999999999, and the time" in done.stderr
     assert not any(m.withdrawn for m in served.models().values())
 
 
@@ -204,9 +204,9 @@ def test_unknown_versions_live_ones_and_missing_reasons_are_refused(unchanged):
     first, second = unchanged.versions
     with pytest.raises(ConfigError, match=f"version: expected one of {second}, {first}. Received"):
         unchanged.plan("7")
-    with pytest.raises(ConfigError, match="its model is live already"):
+    with pytest.raises(ConfigError, match="whose model is not live already"):
         unchanged.plan(second)
-    with pytest.raises(ConfigError, match="reason: expected a few words"):
+    with pytest.raises(ConfigError, match="reason: expected a short text"):
         plan(unchanged.lineage, first, "  ")
 
 
@@ -217,7 +217,7 @@ def test_files_that_changed_or_are_gone_are_refused_by_name(served):
     with pytest.raises(DataError, match=f"version {first}; changed: variables/data"):
         served.plan(first)
     shutil.rmtree(served.model_folder(first))
-    with pytest.raises(DataError, match=r"The files of Model \d+ are gone"):
+    with pytest.raises(DataError, match=r"The files of Model \d+ are missing"):
         served.plan(first)
 
 
@@ -229,7 +229,7 @@ def test_without_a_card_the_copy_of_the_pusher_is_compared(tmp_path):
     with pytest.raises(DataError, match=r"changed: saved_model\.pb"):
         served.plan(first)
     shutil.rmtree(served.models()[first].pushes[0].artifact.path)
-    with pytest.raises(DataError, match="Nothing is left that says what was pushed"):
+    with pytest.raises(DataError, match="There is no record of the files of version"):
         served.plan(first)
 
 
@@ -243,5 +243,5 @@ def test_what_another_pusher_pushed_is_left_to_it(served):
     (pushed,) = store.get_artifacts_by_id([first])
     pushed.custom_properties["pushed_version"].string_value = "first"
     store.put_artifacts([pushed])
-    with pytest.raises(ConfigError, match="one that the Pusher of TFX brought into a folder"):
+    with pytest.raises(ConfigError, match="one that the TFX Pusher pushed to a folder"):
         served.plan("first")
