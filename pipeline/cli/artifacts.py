@@ -1,4 +1,4 @@
-"""The artifacts of a store: how many of each type, those of a type, or one of them."""
+"""The command ``tfx-feeder artifacts``."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -26,13 +26,13 @@ from tfx_feeder.pipeline.metadata.types import Artifact, Execution, Run
 
 @dataclass(frozen=True, slots=True)
 class TypeRow:
-    """The artifacts of a type.
+    """Summary of the artifacts of one type.
 
     Args:
-        type_name: Such as ``Model``.
-        count: How many there are.
-        newest_id: Id of the newest.
-        newest_at: When that was registered; UTC.
+        type_name: Name of the type, such as ``Model``.
+        count: Number of artifacts.
+        newest_id: Id of the newest artifact.
+        newest_at: Registration time of the newest artifact; UTC.
     """
 
     type_name: str
@@ -43,14 +43,14 @@ class TypeRow:
 
 @dataclass(frozen=True, slots=True)
 class ArtifactEvent:
-    """An execution that made or read an artifact.
+    """An execution that produced or read an artifact.
 
     Args:
-        execution_id: In the store.
-        node: Its name in the pipeline.
-        run_id: Of its run.
-        state: ``COMPLETE``, ``CACHED`` and so on.
-        keys: Under which it has the artifact.
+        execution_id: Id of the execution.
+        node: Name of the node in the pipeline.
+        run_id: Id of the run.
+        state: State of the execution, such as ``COMPLETE`` or ``CACHED``.
+        keys: Input or output keys of the artifact.
     """
 
     execution_id: int
@@ -62,12 +62,12 @@ class ArtifactEvent:
 
 @dataclass(frozen=True, slots=True)
 class ArtifactDetails:
-    """An artifact, what made it, and what read it.
+    """An artifact with its producer and its consumers.
 
     Args:
         item: The artifact.
-        maker: What made it; ``None`` where the store does not say.
-        users: What read it, the oldest first.
+        maker: Execution that produced it; ``None`` if the store does not record it.
+        users: Executions that read it, oldest first.
     """
 
     item: Item
@@ -76,7 +76,7 @@ class ArtifactDetails:
 
 
 def count_types(lineage: Lineage) -> list[TypeRow]:
-    """Returns how many artifacts of each type there are, by the name of the type."""
+    """Returns a summary of each artifact type, sorted by name."""
     in_order = sorted(lineage.artifacts(), key=lambda artifact: (artifact.type_name, artifact.id))
     rows = []
     for type_name, group in groupby(in_order, key=lambda artifact: artifact.type_name):
@@ -86,33 +86,33 @@ def count_types(lineage: Lineage) -> list[TypeRow]:
 
 
 def list_artifacts(artifacts: Sequence[Artifact], newest: int | None = None) -> list[Item]:
-    """Describes artifacts, the newest first.
+    """Describes artifacts, newest first.
 
     Args:
-        artifacts: The oldest first.
-        newest: How many at most; ``None``: all.
+        artifacts: Artifacts, oldest first.
+        newest: Maximum number of artifacts; ``None`` for all.
     """
     return [item(artifact) for artifact in artifacts[::-1][:newest]]
 
 
 def read_artifact(lineage: Lineage, artifact: Artifact) -> ArtifactDetails:
-    """Reads what made an artifact, and what read it.
+    """Returns an artifact with its producer and its consumers.
 
     Args:
-        lineage: Of the store.
-        artifact: Which one.
+        lineage: Lineage of the store.
+        artifact: Artifact to describe.
     """
     maker = lineage.upstream([artifact.id], stop_at=(MODEL,)).maker(artifact.id)
     users = lineage.users([artifact.id]).users(artifact.id)
     return ArtifactDetails(
         item=item(artifact),
-        maker=_use(maker, artifact, maker.outputs) if maker else None,
-        users=tuple(_use(user, artifact, user.inputs) for user in users),
+        maker=_event(maker, artifact, maker.outputs) if maker else None,
+        users=tuple(_event(user, artifact, user.inputs) for user in users),
     )
 
 
 def types_table(rows: Sequence[TypeRow]) -> RenderableType:
-    """Returns the types as a table."""
+    """Returns a table of artifact types."""
     made = table("Artifacts", "type", "number", "newest", "made", "ago", right=("number", "newest"))
     for row in rows:
         name, made_at = escape(row.type_name), format_time(row.newest_at)
@@ -121,38 +121,48 @@ def types_table(rows: Sequence[TypeRow]) -> RenderableType:
 
 
 def artifacts_table(items: Sequence[Item], title: str) -> RenderableType:
-    """Returns artifacts as a table."""
+    """Returns a table of artifacts.
+
+    Args:
+        items: Artifacts to list.
+        title: Title of the table.
+    """
     made = table(escape(title), "made", "artifact", right=("made",))
     for entry in items:
         made.add_row(
             f"{format_age(entry.created)} ago", f"{entry.label}\n[dim]{escape(entry.uri)}[/]"
         )
-    # So that a path can be copied.
+    # Folds paths instead of cutting them off, so they can be copied.
     made.columns[-1].overflow = "fold"
     return made
 
 
 def artifact_lines(details: ArtifactDetails) -> Iterator[RenderableType]:
-    """Yields one artifact as a table and lines of markup."""
+    """Yields an artifact as lines of markup and a table of its properties."""
     entry = details.item
-    yield f"[bold]{entry.name}[/]  {escape(entry.uri)}{_mark(entry)}"
+    yield f"[bold]{entry.name}[/]  {escape(entry.uri)}{_missing_mark(entry)}"
     yield f"Made {format_time(entry.created)}, {format_age(entry.created)} ago{_state(entry)}"
     if details.maker:
-        yield f"By {_told(details.maker)}"
+        yield f"By {_event_text(details.maker)}"
     for use in details.users:
-        yield f"Read by {_told(use)}: {state(use.state)}"
+        yield f"Read by {_event_text(use)}: {state(use.state)}"
     made = table("Properties", "name", "value")
     for name, value in sorted(entry.properties.items()):
         made.add_row(escape(name), escape(str(value)))
     if entry.properties:
         yield made
-    yield f"Out of what it was made: tfx-feeder lineage {entry.id}"
-    yield f"What was made out of it: tfx-feeder lineage {entry.id} --down"
+    yield f"Inputs: tfx-feeder lineage {entry.id}"
+    yield f"Descendants: tfx-feeder lineage {entry.id} --down"
 
 
 @click.command()
 @click.argument("what", metavar="[TYPE|ARTIFACT]", required=False)
-@click.option("--run", "run_name", metavar="RUN", help="Those that a run made or took over.")
+@click.option(
+    "--run",
+    "run_name",
+    metavar="RUN",
+    help="Only artifacts that this run produced or took from the cache.",
+)
 @newest_option
 @all_option
 @store_options
@@ -164,16 +174,16 @@ def artifacts(
     newest: int,
     everything: bool,
 ) -> None:
-    """List the artifacts of a store: how many of each type, those of a TYPE, or one.
+    """List artifact types, list the artifacts of a TYPE, or show one ARTIFACT.
 
-    TYPE is such as Model or Examples; an artifact is named by its id or its URI.
+    TYPE is a type name such as Model or Examples; ARTIFACT is an id or a URI.
     """
     if what is None and run_name is None:
         rows = count_types(lineage)
         if as_json:
             print_json(rows)
         elif rows:
-            show(types_table(rows), "Those of a type: tfx-feeder artifacts Examples")
+            show(types_table(rows), "Artifacts of a type: tfx-feeder artifacts Examples")
         else:
             show("The store has no artifact yet.")
         return
@@ -190,7 +200,7 @@ def artifacts(
         print_json(items)
     elif items:
         show(artifacts_table(items, title), *truncation_note(len(items), len(found), "artifacts"))
-        show(f"One of them: tfx-feeder artifacts {items[0].id}")
+        show(f"Details: tfx-feeder artifacts {items[0].id}")
     else:
         show(f"{escape(title)}: none.")
 
@@ -198,7 +208,7 @@ def artifacts(
 def _named(
     lineage: Lineage, type_name: str | None, run_name: str | None
 ) -> tuple[str, list[Artifact]]:
-    """Returns a title, and the artifacts of a type, of a run, or of a type in a run."""
+    """Returns a title and the artifacts of a type, of a run, or of a type in a run."""
     if run_name is None:
         return f"Artifacts of type {type_name}", lineage.artifacts(type_name)
     run = find_run(lineage, run_name)
@@ -210,24 +220,24 @@ def _named(
 
 
 def _made(run: Run) -> list[Artifact]:
-    """Returns what a run made or took from the cache, in the order in which it was made."""
+    """Returns the artifacts that a run produced or took from the cache, in order of creation."""
     groups = (group for execution in run.executions for group in execution.outputs.values())
     made = {artifact.id: artifact for group in groups for artifact in group}
     return [made[artifact_id] for artifact_id in sorted(made)]
 
 
-def _use(
+def _event(
     execution: Execution, artifact: Artifact, ends: Mapping[str, Sequence[Artifact]]
 ) -> ArtifactEvent:
     keys = tuple(key for key, group in ends.items() if artifact in group)
     return ArtifactEvent(execution.id, execution.node, execution.run_id, execution.state, keys)
 
 
-def _told(use: ArtifactEvent) -> str:
+def _event_text(use: ArtifactEvent) -> str:
     return f"{escape(use.node)} as {escape(' and '.join(use.keys))}, run {escape(use.run_id)}"
 
 
-def _mark(entry: Item) -> str:
+def _missing_mark(entry: Item) -> str:
     return " [red]files gone[/]" if entry.gone else ""
 
 

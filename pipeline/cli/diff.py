@@ -1,4 +1,4 @@
-"""``tfx-feeder diff``: what differs between two runs or two models."""
+"""The command ``tfx-feeder diff``."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -25,13 +25,13 @@ _MEASURED = ("training", "metrics")
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """Something that is known of both, or of one of them.
+    """One compared value.
 
     Args:
-        section: Such as ``metrics``; one of ``SECTIONS``.
-        name: In the section.
-        first: Value of the first; ``None`` where it has none.
-        second: Value of the second; ``None`` where it has none.
+        section: Section of the value, one of ``SECTIONS``.
+        name: Name of the value within its section.
+        first: Value of the first subject; ``None`` if it has none.
+        second: Value of the second subject; ``None`` if it has none.
     """
 
     section: str
@@ -41,7 +41,7 @@ class Row:
 
     @property
     def change(self) -> float | None:
-        """From the first to the second, of figures."""
+        """Difference of two numbers; ``None`` for other values."""
         if isinstance(self.first, int | float) and isinstance(self.second, int | float):
             return self.second - self.first
         return None
@@ -49,13 +49,13 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """Two runs or models beside each other.
+    """Comparison of two runs or two models.
 
     Args:
-        first: Which is the first.
-        second: Which is the second.
-        rows: In the order of ``SECTIONS``.
-        notes: What could not be read, in sentences.
+        first: Name of the first subject.
+        second: Name of the second subject.
+        rows: Compared values, in the order of ``SECTIONS``.
+        notes: Messages about values that could not be read.
     """
 
     first: str
@@ -65,12 +65,12 @@ class Comparison:
 
 
 def compare(first: Facts, second: Facts, *, everything: bool = False) -> Comparison:
-    """Puts two subjects beside each other.
+    """Compares the facts of two subjects.
 
     Args:
-        first: The first.
-        second: The second.
-        everything: Include what is the same.
+        first: Facts of the first subject.
+        second: Facts of the second subject.
+        everything: If True, includes equal values.
     """
     names = dict.fromkeys((*first.values, *second.values))
     rows = [
@@ -86,15 +86,15 @@ def compare(first: Facts, second: Facts, *, everything: bool = False) -> Compari
 
 
 def find_facts(lineage: Lineage, text: str) -> Facts:
-    """Finds the run or the model that a user names, and gathers what is known about it.
+    """Collects the facts of a run or a model.
 
     Args:
-        lineage: Of the store.
-        text: A run as ``find_run`` takes it; or a model: its id, its pushed version, ``blessed`` or
-            ``live``.
+        lineage: Lineage of the store.
+        text: Name of a run, as accepted by ``find_run``; or of a model: an id, a pushed version,
+            ``blessed`` or ``live``.
 
     Raises:
-        ConfigError: There is neither, or several fit.
+        ConfigError: No run or model, or more than one, has this name.
     """
     is_number = text.isdecimal() and text not in lineage.run_ids()
     if is_number or text in ("blessed", "live"):
@@ -117,7 +117,7 @@ def draw(comparison: Comparison) -> Iterator[RenderableType]:
                 drawn.add_row(name, _text(row.first), f"{_text(row.second)}{_change(row)}")
         yield drawn
     else:
-        yield f"Nothing differs between {first} and {second}."
+        yield f"No differences between {first} and {second}."
     for note in comparison.notes:
         yield f"[yellow]Note:[/] {escape(note)}"
 
@@ -125,13 +125,13 @@ def draw(comparison: Comparison) -> Iterator[RenderableType]:
 @click.command()
 @click.argument("first")
 @click.argument("second")
-@click.option("--all", "everything", is_flag=True, help="Show what is the same, too.")
+@click.option("--all", "everything", is_flag=True, help="Show equal values as well.")
 @store_options
 def diff(lineage: Lineage, as_json: bool, first: str, second: str, everything: bool) -> None:
-    """Show what differs between two runs or two models.
+    """Show the differences between two runs or two models.
 
-    FIRST and SECOND are ids of runs, or the beginnings of such, `previous` or `latest`; or of
-    models: ids in the store, pushed versions, `blessed` or `live`.
+    FIRST and SECOND are run ids or beginnings of run ids, previous or latest; or model ids, pushed
+    versions, blessed or live.
     """
     found = [find_facts(lineage, text) for text in (first, second)]
     comparison = compare(*found, everything=everything)
@@ -159,7 +159,7 @@ def _text(value: Value | None) -> str:
 
 
 def _change(row: Row) -> str:
-    """Writes by how much a figure changed that was measured; nothing for options."""
+    """Returns the change of a measured number; empty for options."""
     if row.section not in _MEASURED or row.change is None:
         return ""
     return f" ({row.change:+,})" if isinstance(row.change, int) else f" ({row.change:+.3g})"

@@ -1,4 +1,4 @@
-"""``tfx-feeder doctor``: whether a pipeline can run here, and what to do when not."""
+"""The command ``tfx-feeder doctor``: checks that a pipeline can run on this machine."""
 
 import dataclasses
 import json
@@ -24,7 +24,7 @@ from tfx_feeder.pipeline.workspace import LEAST_FREE_BYTES
 Verdict = Literal["ok", "warning", "error"]
 
 _PACKAGES = ("tensorflow", "keras", "apache-beam", "ml-metadata", "tensorflow-model-analysis")
-_WARN_BYTES = 5 << 30  # a few spans with their models and logs fit into this
+_WARN_BYTES = 5 << 30  # enough for a few spans with their models and logs
 _DEVICES_TIMEOUT_S = 180  # TensorFlow's first import, on a slow disk without bytecode
 _DEVICES_CODE = """
 import tensorflow as tf
@@ -35,7 +35,7 @@ _VARIABLES: Mapping[str, tuple[Callable[[str], bool], Verdict, str]] = {
     "TF_USE_LEGACY_KERAS": (
         lambda value: value.lower() in ("1", "true"),
         "error",
-        "Keras 3 is needed: unset it.",
+        "Keras 3 is required: unset it.",
     ),
     "KERAS_BACKEND": (
         lambda value: value not in ("", "tensorflow"),
@@ -45,7 +45,8 @@ _VARIABLES: Mapping[str, tuple[Callable[[str], bool], Verdict, str]] = {
     "TF_CONFIG": (
         bool,
         "warning",
-        "Names a cluster: a multi-worker strategy waits for its members. Unset it to run alone.",
+        "Describes a cluster: a multi-worker strategy waits for all tasks. Unset it to run on one "
+        "machine.",
     ),
     "CUDA_VISIBLE_DEVICES": (
         lambda value: value in ("", "-1"),
@@ -62,13 +63,13 @@ _VARIABLES: Mapping[str, tuple[Callable[[str], bool], Verdict, str]] = {
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One line of the diagnosis.
+    """Result of one check.
 
     Args:
-        name: What was looked at.
-        found: What was seen.
-        verdict: ``error`` when it would stop a run.
-        advice: What to do; empty when all is well.
+        name: Name of the check.
+        found: Observed value.
+        verdict: Severity; an ``error`` would stop a run.
+        advice: Suggested fix; empty if there is no problem.
     """
 
     name: str
@@ -78,11 +79,11 @@ class Check:
 
 
 def diagnose(root: Path, *, devices: bool = True) -> Iterator[Check]:
-    """Yields the checks, one after the other.
+    """Runs the checks and yields their results.
 
     Args:
-        root: Folder that runs would write to; it need not exist.
-        devices: Look for accelerators too, which imports TensorFlow in a process of its own.
+        root: Output folder of runs; it need not exist.
+        devices: If True, looks for accelerators, which imports TensorFlow in a subprocess.
     """
     machine = this_machine()
     yield Check("Machine", str(machine))
@@ -118,11 +119,11 @@ def _check_tfx(fitting: list[Line]) -> Check:
         known = " or ".join(line.name for line in LINES)
         return Check("TFX", found, "error", f"Supported: {known}. Run `make setup`.")
     if not names:
-        return Check("TFX", found, "warning", "This machine is not one that it is tested on.")
+        return Check("TFX", found, "warning", "TFX is not tested on this kind of machine.")
     skipped = [line for line in LINES if line not in fitting]
     why = "".join(f"; not {line.name}: {line.refusal(this_machine())}" for line in skipped)
     if installed != names[0]:
-        fix = f"This machine can run {names[0]}: `make setup` brings it where a Python fits."
+        fix = f"This machine can run {names[0]}: `make setup` installs it if a Python fits."
         return Check("TFX", found + why, "warning", fix)
     return Check("TFX", f"{found}, the newest line for this machine{why}")
 
@@ -133,7 +134,7 @@ def _check_package(package: str) -> Check:
     except PackageNotFoundError:
         return Check(package, "not installed", "error", "Run `make setup`.")
     if package == "keras" and not found.startswith("3."):
-        return Check(package, found, "error", "Keras 3 is needed: run `make setup`.")
+        return Check(package, found, "error", "Keras 3 is required: run `make setup`.")
     return Check(package, found)
 
 
@@ -149,7 +150,7 @@ def _check_devices() -> Check:
             env=env,
         )
     except subprocess.TimeoutExpired:
-        found = f"TensorFlow was not loaded within {_DEVICES_TIMEOUT_S} s"
+        found = f"TensorFlow did not load within {_DEVICES_TIMEOUT_S} s"
         return Check(name, found, "warning", "The disk may be slow; try again.")
     if done.returncode:
         last = (done.stderr.strip().splitlines() or ["no message"])[-1]
@@ -174,13 +175,13 @@ def _check_folder(name: str, folder: Path) -> Check:
             file.flush()
         free = shutil.disk_usage(existing).free
     except OSError as error:
-        fix = "Choose another one with --root." if name == "Folder of runs" else "Set TMPDIR."
+        fix = "Choose another folder with --root." if name == "Folder of runs" else "Set TMPDIR."
         return Check(name, f"{folder}: {error.strerror}", "error", fix)
     found = f"{folder}: {free / (1 << 30):.1f} GiB free"
     if free < LEAST_FREE_BYTES:
-        return Check(name, found, "error", "Make room.")
+        return Check(name, found, "error", "Free some disk space.")
     if free < _WARN_BYTES:
-        return Check(name, found, "warning", "Enough to start, but not for long.")
+        return Check(name, found, "warning", "Enough for a few runs only.")
     return Check(name, found)
 
 
@@ -190,21 +191,27 @@ def _check_folder(name: str, folder: Path) -> Check:
     type=click.Path(path_type=Path),
     default=Path("runs"),
     show_default=True,
-    help="Folder that runs would write to.",
+    help="Output folder of runs.",
 )
-@click.option("--quick", is_flag=True, help="Leave out accelerators, which takes some seconds.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.option(
+    "--quick", is_flag=True, help="Skip the check for accelerators, which takes a few seconds."
+)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON for scripts.")
 def doctor(root: Path, quick: bool, as_json: bool) -> None:
-    """Check whether a pipeline can run here; exit with 1 when it cannot."""
+    """Check that a pipeline can run on this machine; exit with 1 if it cannot."""
     console = Console(highlight=False)
-    with console.status("Looking at this machine"):  # shows on a terminal only
+    with console.status("Checking this machine"):  # shows on a terminal only
         checks = list(diagnose(root, devices=not quick))
     failed = sum(check.verdict == "error" for check in checks)
     if as_json:
         click.echo(json.dumps([dataclasses.asdict(check) for check in checks], indent=2))
     else:
         console.print(_table(checks))
-        console.print(f"{failed} would stop a run." if failed else "A pipeline can run here.")
+        console.print(
+            f"{failed} errors would stop a run."
+            if failed
+            else "A pipeline can run on this machine."
+        )
     raise SystemExit(bool(failed))
 
 

@@ -1,4 +1,4 @@
-"""Lineage as a tree: out of what an artifact was made, or what was made out of it."""
+"""The command ``tfx-feeder lineage``: lineage of an artifact as a tree."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -17,22 +17,22 @@ from tfx_feeder.pipeline.metadata.models import MODEL
 from tfx_feeder.pipeline.metadata.types import CACHED, COMPLETE, Artifact, Execution, Graph
 
 _CHAINS = (MODEL, "TransformCache")
-"""Types of artifacts that a run may take from the one before, and so on."""
+"""Artifact types that a run may take from the previous run, which forms a chain of runs."""
 
 
 @dataclass(frozen=True, slots=True)
 class LineageStep:
-    """An execution in the lineage.
+    """An execution in the lineage of an artifact.
 
     Args:
-        id: In the store.
-        node: Its name in the pipeline.
+        id: Id of the execution.
+        node: Name of the node in the pipeline.
         pipeline: Name of the pipeline.
-        run_id: Of its run.
-        state: ``COMPLETE``, ``FAILED`` and so on.
-        sources: What it read from outside the store: pairs of a word and a path.
-        inputs: Ids of what it read, by input key.
-        outputs: Ids of what it made, by output key.
+        run_id: Id of the run.
+        state: State of the execution, such as ``COMPLETE`` or ``FAILED``.
+        sources: Files and code read from outside the store, as pairs of a description and a path.
+        inputs: Ids of input artifacts, by input key.
+        outputs: Ids of output artifacts, by output key.
     """
 
     id: int
@@ -47,16 +47,16 @@ class LineageStep:
 
 @dataclass(frozen=True, slots=True)
 class LineageOf:
-    """Where an artifact comes from, or what was made out of it.
+    """Ancestors or descendants of an artifact.
 
     Args:
-        artifact: What it is about.
-        down: Whether it holds what was made out of it.
-        full: Whether it goes on beyond what a run took from an earlier one.
-        items: All artifacts, by id.
-        steps: All executions, by id.
-        makers: By artifact id: the execution that made it.
-        users: By artifact id: the executions that read it.
+        artifact: Artifact at the root of the tree.
+        down: If True, the descendants; otherwise the ancestors.
+        full: If True, the tree continues into artifacts that a run took from an earlier run.
+        items: Artifacts, by id.
+        steps: Executions, by id.
+        makers: Id of the execution that produced an artifact, by artifact id.
+        users: Ids of the executions that read an artifact, by artifact id.
     """
 
     artifact: Item
@@ -74,11 +74,11 @@ def read_lineage(
     """Reads the lineage of an artifact.
 
     Args:
-        lineage: Of the store.
-        artifact: Where to begin.
-        down: What was made out of it, and not out of what it was made.
-        full: Go on beyond what a run took from an earlier one, such as the model that a training
-            started from.
+        lineage: Lineage of the store.
+        artifact: Artifact at the root of the tree.
+        down: If True, reads descendants; otherwise ancestors.
+        full: If True, continues into artifacts that a run took from an earlier run, such as the
+            base model of a training.
     """
     stop_at = () if full else _CHAINS
     walk = lineage.downstream if down else lineage.upstream
@@ -100,7 +100,7 @@ def read_lineage(
 
 
 def lineage_trees(found: LineageOf) -> Iterator[RenderableType]:
-    """Yields the tree; then one for each artifact at which a tree was cut, if that was followed."""
+    """Yields the tree of an artifact, then one tree per artifact at which a full tree was cut."""
     drawing = _Drawing(found)
     waiting = [found.artifact.id]
     drawn: set[int] = set()
@@ -115,14 +115,14 @@ def lineage_trees(found: LineageOf) -> Iterator[RenderableType]:
 
 @click.command()
 @click.argument("what", metavar="MODEL|ARTIFACT")
-@click.option("--down", is_flag=True, help="Show what was made out of it.")
-@click.option("--full", is_flag=True, help="Go on beyond models that others started from.")
+@click.option("--down", is_flag=True, help="Show descendants instead of inputs.")
+@click.option("--full", is_flag=True, help="Continue into the lineage of base models.")
 @store_options
 def lineage(lineage: Lineage, as_json: bool, what: str, down: bool, full: bool) -> None:
-    """Show out of what a model was made, back to the input files.
+    """Show the inputs of a model or another artifact, back to the input files.
 
-    It is named by its id, a version under which it was pushed, the run that trained it, latest,
-    blessed or live. Of any other artifact, give the id or the URI.
+    MODEL is a model id, a pushed version, the id of the run that trained it, latest, blessed or
+    live. ARTIFACT is an id or a URI.
     """
     found = read_lineage(lineage, _find(lineage, what), down=down, full=full)
     if as_json:
@@ -132,7 +132,7 @@ def lineage(lineage: Lineage, as_json: bool, what: str, down: bool, full: bool) 
 
 
 class _Drawing:
-    """Draws trees; what one of them shows already, or leaves to another, it only names."""
+    """Draws trees; a node already shown in a tree, or in another tree, appears as a reference."""
 
     def __init__(self, found: LineageOf) -> None:
         self._found = found
@@ -156,7 +156,7 @@ class _Drawing:
         return f"[bold]{entry.label}[/]{self._made_by(artifact_id)}\n[dim]{escape(entry.uri)}[/]"
 
     def _add_origins(self, branch: Tree, step: LineageStep, path: tuple[str, ...]) -> None:
-        """Adds what an execution read to the branch of what it made."""
+        """Adds the inputs of an execution to the branch of its output."""
         self._shown.add(step.id)
         for word, source in step.sources:
             branch.add(f"{escape(word)}: {escape(source)}")
@@ -172,7 +172,7 @@ class _Drawing:
                 self._add_origins(branch.add(label), maker, (*path, _place(step)))
 
     def _add_users(self, branch: Tree, artifact_id: int, path: tuple[str, ...]) -> None:
-        """Adds the executions that read an artifact, and what they made, to its branch."""
+        """Adds the executions that read an artifact, and their outputs, to its branch."""
         for step in (self._found.steps[user] for user in self._found.users.get(artifact_id, ())):
             keys = [key for key, ids in step.inputs.items() if artifact_id in ids]
             label = f"{escape(step.node)}{self._in_run(step)}, as {escape(' and '.join(keys))}"
@@ -191,16 +191,16 @@ class _Drawing:
                     self._add_users(below.add(text), made, (*path, _place(step)))
 
     def _is_cut(self, artifact_id: int, maker: LineageStep, path: tuple[str, ...]) -> bool:
-        """Says whether another tree has to show what comes next.
+        """Returns True if the tree must not continue below an artifact.
 
-        A model that is not the subject, and what a node takes from its own earlier run, would make
-        a chain as long as the history of the pipeline.
+        Models other than the root, and artifacts that a node takes from its own earlier run, would
+        produce a chain as long as the history of the pipeline.
         """
         of_chain = self._found.items[artifact_id].type_name in _CHAINS
         return _place(maker) in path or (of_chain and artifact_id != self._found.artifact.id)
 
     def _pointer(self, artifact_id: int) -> str:
-        """Says where what comes next is shown, if anything does."""
+        """Returns a reference to where a cut tree continues; empty if it does not."""
         known = artifact_id in (self._found.users if self._found.down else self._found.makers)
         if self._found.full and known:
             self.cut.append(artifact_id)
@@ -219,7 +219,7 @@ class _Drawing:
 
 
 def _find(lineage: Lineage, text: str) -> Artifact:
-    """Finds the artifact that a URI or an id names, or else the model."""
+    """Finds an artifact by URI or id, or a model by name."""
     if "/" in text:
         return find_artifact(lineage, text)
     found = lineage.artifact(int(text)) if text.isdecimal() else None
@@ -240,8 +240,10 @@ def _step(execution: Execution) -> LineageStep:
 
 
 def _users(graph: Graph) -> dict[int, tuple[int, ...]]:
-    """Returns the executions that read each artifact, without those that took their outputs from
-    the cache: they made nothing."""
+    """Returns the ids of the executions that read each artifact.
+
+    Cached executions are omitted because they produced nothing.
+    """
     return {
         artifact_id: kept
         for artifact_id, users in graph.user_ids.items()

@@ -1,4 +1,4 @@
-"""Why a model was trained, blessed, pushed and is live, or why it was not."""
+"""The command ``tfx-feeder why``."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -30,20 +30,20 @@ from tfx_feeder.pipeline.run_plan import reason_of, starts_warm
 from tfx_feeder.schemas.evaluation import ALL_EXAMPLES
 
 _CAUSES = ("data", "schema", "code", "schedule", "strategy", "properties")
-"""Sections of a comparison whose changes make TFX train anew."""
-_STOPPED = {FAILED: "failed", CANCELED: "was cancelled", RUNNING: "is running"}
-_EARLIER = 10
-"""Among how many earlier models the one by the same trainer is looked for."""
+"""Sections of a comparison in which a change makes TFX train again."""
+_STOPPED = {FAILED: "failed", CANCELED: "was canceled", RUNNING: "is running"}
+_MAX_EARLIER = 10
+"""Number of earlier models searched for one by the same trainer."""
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One answer.
+    """One step in the life of a model, with the reasons for its result.
 
     Args:
         about: ``trained``, ``blessed``, ``pushed`` or ``live``.
-        yes: Whether it is so; ``None`` where nothing was decided.
-        reasons: In sentences.
+        yes: Result of the step; ``None`` if nothing was decided.
+        reasons: Reasons, as sentences.
     """
 
     about: str
@@ -53,11 +53,11 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """What was decided about a model, and why.
+    """Explanation of the status of a model.
 
     Args:
         model: The model.
-        answers: From the training to the serving.
+        answers: Findings, from training to serving.
     """
 
     model: ModelVersion
@@ -65,11 +65,11 @@ class Explanation:
 
 
 def explain(lineage: Lineage, model: ModelVersion) -> Explanation:
-    """Says why a model is what it is.
+    """Explains why a model was or was not trained, blessed and pushed, and whether it is live.
 
     Args:
-        lineage: Of the store.
-        model: Which one.
+        lineage: Lineage of the store.
+        model: Model to explain.
     """
     users = [
         execution
@@ -94,19 +94,19 @@ def explanation_lines(explanation: Explanation) -> Iterator[RenderableType]:
     yield f"[bold]Model {model.model.id}[/] of run {escape(model.run_id)}{spans}\n"
     grid = Table.grid(padding=(0, 2))
     for answer in explanation.answers:
-        grid.add_row(_headword(answer), escape("\n".join(answer.reasons)))
+        grid.add_row(_status_text(answer), escape("\n".join(answer.reasons)))
     yield grid
-    yield f"\nOut of what it was made: tfx-feeder lineage {model.model.id}"
+    yield f"\nInputs: tfx-feeder lineage {model.model.id}"
 
 
 @click.command()
 @click.argument("model", metavar="MODEL")
 @store_options
 def why(lineage: Lineage, as_json: bool, model: str) -> None:
-    """Say why a model was trained, blessed, pushed and is live, or why it was not.
+    """Explain why a model was or was not trained, blessed and pushed, and whether it is live.
 
-    MODEL is its id, a version under which it was pushed, the run that trained it, latest, blessed
-    or live.
+    MODEL is a model id, a pushed version, the id of the run that trained it, latest, blessed or
+    live.
     """
     explanation = explain(lineage, find_model(lineage, model))
     if as_json:
@@ -117,42 +117,44 @@ def why(lineage: Lineage, as_json: bool, model: str) -> None:
 
 def _why_trained(lineage: Lineage, model: ModelVersion) -> Iterator[str]:
     before = [artifact for artifact in lineage.artifacts(MODEL) if artifact.id < model.model.id]
-    recent = before[-_EARLIER:]
+    recent = before[-_MAX_EARLIER:]
     origins = lineage.upstream([a.id for a in (*recent, model.model)], stop_at=(MODEL,))
     trainer = origins.maker(model.model.id)
     if trainer is None:
-        yield "The store does not say what made it."
+        yield "The store does not record which execution trained it."
         return
-    yield f"{trainer.node} of pipeline {trainer.pipeline} made it on {format_time(model.created)}."
+    when = format_time(model.created)
+    yield f"{trainer.node} of pipeline {trainer.pipeline} trained it on {when}."
     if reason := reason_of(trainer):
-        yield f"It was trained again because: {reason}."
+        yield f"Reason for the retraining: {reason}."
     makers = ((artifact, origins.maker(artifact.id)) for artifact in reversed(recent))
     earlier = next((artifact for artifact, maker in makers if _same_node(maker, trainer)), None)
     if earlier is None:
-        yield "It is the first one there."
+        yield "It is the first model of this trainer in the store."
     else:
         yield from _changes(lineage, model, earlier)
     for base in trainer.inputs.get("base_model", ()):
-        yield f"It was given model {base.id} to {'start from' if starts_warm(trainer) else 'beat'}."
+        purpose = "start from" if starts_warm(trainer) else "match"
+        yield f"It was given model {base.id} to {purpose}."
 
 
 def _changes(lineage: Lineage, model: ModelVersion, earlier: Artifact) -> Iterator[str]:
-    """Yields what differs between what a model and the one before it were made of."""
+    """Yields the differences between the inputs of a model and those of an earlier one."""
     [before] = describe(lineage, [earlier])
     compared = compare(facts_of_model(lineage, before), facts_of_model(lineage, model))
     origins = lineage.upstream([earlier.id, model.model.id], stop_at=(MODEL,)).executions.values()
     nodes = tuple({f"{execution.node}." for execution in origins})
     rows = [row for row in compared.rows if row.section in _CAUSES and _is_about(row, nodes)]
     if any(row.name.startswith("span") for row in rows):
-        # Sizes and sums of the input files differ then; the span tells more.
+        # A new span also changes sizes and checksums of input files, which say less.
         rows = [row for row in rows if not row.name.startswith("input ")]
     if rows:
         yield f"Since model {earlier.id}, this changed:"
-        yield from (f"  {_name(row)}: {_text(row.first)} → {_text(row.second)}" for row in rows)
+        yield from (f"  {_name(row)}: {_format(row.first)} → {_format(row.second)}" for row in rows)
     else:
         yield (
-            f"Nothing that it was made of differs from what model {earlier.id} was made of: "
-            "the cache was off, or did not have it any more."
+            f"None of its inputs differs from the inputs of model {earlier.id}: "
+            "the cache was off, or no longer held the earlier result."
         )
 
 
@@ -161,24 +163,24 @@ def _why_blessed(
 ) -> Iterator[str]:
     if model.evaluation is None:
         stopped = list(_stopped(users, "Evaluator"))
-        yield from stopped or _not_reached(lineage, model, "No evaluator was given it.")
+        yield from stopped or _not_reached(lineage, model, "No Evaluator read the model.")
         return
     if model.baseline_id:
         yield f"It was compared with model {model.baseline_id}."
     else:
-        yield "There was no earlier model to compare it with."
+        yield "There was no baseline model to compare it with."
     try:
-        judged = judgement(model)
-    except DataError as unreadable:
-        yield f"Its evaluation cannot be read: {unreadable}"
+        result = judgement(model)
+    except DataError as error:
+        yield f"Its evaluation cannot be read: {error}"
         return
-    if not judged.gated:
-        yield "The evaluation has no thresholds, so that nothing was decided."
-    elif judged.blessed:
-        yield "Every threshold was met."
-    yield from map(str, judged.causes)
-    missed = {(cause.metric, cause.slice) for cause in judged.causes}
-    for row in judged.rows:
+    if not result.gated:
+        yield "The evaluation has no thresholds, so nothing was decided."
+    elif result.blessed:
+        yield "All thresholds were met."
+    yield from map(str, result.causes)
+    missed = {(cause.metric, cause.slice) for cause in result.causes}
+    for row in result.rows:
         if row.slice != ALL_EXAMPLES or (row.metric, row.slice) in missed:
             continue
         baseline = (
@@ -198,20 +200,20 @@ def _why_pushed(model: ModelVersion, users: Iterable[Execution]) -> Iterator[str
     pushers = [execution for execution in users if _is_a(execution, "Pusher")]
     yield from stopped
     if not pushers:
-        yield "No pusher was given it."
+        yield "No Pusher read the model."
     elif not stopped:
-        yield f"{pushers[-1].node} pushes what is blessed only: {_refusal(pushers[-1])}."
+        yield f"{pushers[-1].node} pushes only blessed models: {_missing_blessing(pushers[-1])}."
 
 
-def _refusal(pusher: Execution) -> str:
-    """Names the blessing for the want of which nothing was pushed."""
+def _missing_blessing(pusher: Execution) -> str:
+    """Returns which missing blessing prevented the push."""
     for artifact in pusher.inputs.get("infra_blessing", ()):
         if artifact.properties.get("blessing_status") != "INFRA_BLESSED":
-            return "the infra validator did not bless it"
+            return "the InfraValidator did not bless this one"
     for artifact in pusher.inputs.get("model_blessing", ()):
         if not artifact.properties.get("blessed"):
-            return "the evaluator did not bless it"
-    return "the store does not say what was missing"
+            return "the Evaluator did not bless this one"
+    return "the store does not record which blessing was missing"
 
 
 def _why_live(lineage: Lineage, model: ModelVersion) -> Iterator[str]:
@@ -228,7 +230,7 @@ def _why_live(lineage: Lineage, model: ModelVersion) -> Iterator[str]:
     for artifact in lineage.artifacts(PUSHED):
         destination = str(artifact.properties.get("pushed_destination", ""))
         if artifact.id in served and destination.rpartition("/")[0] == place:
-            yield f"Version {destination.rpartition('/')[2]} took its place in {place}."
+            yield f"Version {destination.rpartition('/')[2]} superseded it in {place}."
 
 
 def _stopped(users: Iterable[Execution], component: str) -> Iterator[str]:
@@ -239,11 +241,11 @@ def _stopped(users: Iterable[Execution], component: str) -> Iterator[str]:
 
 
 def _not_reached(lineage: Lineage, model: ModelVersion, otherwise: str) -> Iterator[str]:
-    """Yields what kept a run from getting on, if anything did."""
+    """Yields what stopped the run of a model, or ``otherwise`` if nothing did."""
     executions = lineage.executions(model.run_id) if model.run_id else []
     stopped = [e for e in executions if e.state in _STOPPED]
     for execution in stopped:
-        yield f"Its run did not get there: {execution.node} {_STOPPED[execution.state]}."
+        yield f"The run did not reach this step: {execution.node} {_STOPPED[execution.state]}."
     if not stopped:
         yield otherwise
 
@@ -257,7 +259,7 @@ def _same_node(maker: Execution | None, other: Execution) -> bool:
 
 
 def _is_about(row: Row, nodes: tuple[str, ...]) -> bool:
-    """Says whether a change is one of what led to a model, not of what judged or pushed it."""
+    """Returns True if a change affects the training of a model, not its evaluation or push."""
     return row.section in ("data", "schema", "schedule") or row.name.startswith(nodes)
 
 
@@ -265,12 +267,12 @@ def _name(row: Row) -> str:
     return f"schedule of {row.name}" if row.section == "schedule" else row.name
 
 
-def _text(value: object) -> str:
-    text = "nothing" if value is None else str(value)
+def _format(value: object) -> str:
+    text = "none" if value is None else str(value)
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
-def _headword(answer: Finding) -> str:
+def _status_text(answer: Finding) -> str:
     if answer.yes is None:
         return f"[yellow]not decided: {answer.about}[/]"
     if answer.yes:

@@ -57,7 +57,7 @@ def test_models_are_named_as_elsewhere(differ):
 
 
 def test_nothing_that_differs_is_said_plainly(ask):
-    assert "Nothing differs between" in ask("diff", "latest", "latest").stdout
+    assert "No differences between" in ask("diff", "latest", "latest").stdout
 
 
 def test_files_that_are_gone_are_a_note(ask, own_reference):

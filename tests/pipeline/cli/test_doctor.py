@@ -66,7 +66,7 @@ def test_a_full_disk_stops_a_run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     monkeypatch.setattr(module.shutil, "disk_usage", lambda path: usage)
     status, checks = run("--root", str(tmp_path))
     assert status == 1
-    assert checks["Folder of runs"]["advice"] == "Make room."
+    assert checks["Folder of runs"]["advice"] == "Free some disk space."
 
 
 def test_a_missing_package_stops_a_run(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -86,7 +86,7 @@ def test_an_unsupported_line_stops_a_run(monkeypatch: pytest.MonkeyPatch) -> Non
 
 def test_the_table_says_that_all_is_well(tmp_path: Path) -> None:
     result = CliRunner().invoke(doctor, ["--quick", "--root", str(tmp_path)])
-    assert "A pipeline can run here." in result.stdout
+    assert "A pipeline can run on this machine." in result.stdout
 
 
 @pytest.mark.slow

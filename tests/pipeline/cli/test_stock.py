@@ -50,7 +50,7 @@ def test_models_and_why_one_was_not_blessed(ask, ask_json, store):
     [reason] = second["reasons"]
     assert reason.startswith("not blessed: accuracy on all examples: 0.")
     told = ask("why", second["version"]["model"]["id"], store=store).stdout
-    assert "Pusher pushes what is blessed only: the evaluator did not bless it." in told
+    assert "Pusher pushes only blessed models: the Evaluator did not bless this one." in told
     assert "input single_split: xor checksum: " in told
 
 

@@ -10,11 +10,11 @@ def answers(told: dict) -> dict[str, tuple[bool | None, str]]:
 
 def test_a_model_that_was_pushed_is_explained(ask_json, reference):
     told = answers(ask_json("why", reference.first.model))
-    assert "It is the first one there." in told["trained"][1]
+    assert "It is the first model of this trainer in the store." in told["trained"][1]
     yes, reasons = told["blessed"]
     assert yes is True
-    assert "There was no earlier model to compare it with." in reasons
-    assert "Every threshold was met." in reasons
+    assert "There was no baseline model to compare it with." in reasons
+    assert "All thresholds were met." in reasons
     assert "accuracy on all examples: 0.9000" in reasons
     assert told["pushed"][1].startswith("Version 100, ")
     assert told["live"] == (True, f"100 is the highest version in {reference.folder}/serving.")
@@ -29,7 +29,7 @@ def test_a_model_that_was_not_blessed_is_explained(ask_json, reference):
         "accuracy on all examples: 0.7000; threshold: at least 0.8; baseline: 0.9000"
         in told["blessed"][1]
     )
-    refused = "Pusher pushes what is blessed only: the evaluator did not bless it."
+    refused = "Pusher pushes only blessed models: the Evaluator did not bless this one."
     assert told["pushed"] == (False, refused)
     assert told["live"] == (False, "It was not pushed.")
 
@@ -61,9 +61,11 @@ def test_a_training_without_a_change_is_admitted(ask_json, own_reference):
         {"model": again},
     )
     folder = own_reference.folder
-    assert "first one there" in answers(ask_json("why", made, store=folder))["trained"][1]
+    assert (
+        "first model of this trainer" in answers(ask_json("why", made, store=folder))["trained"][1]
+    )
     reasons = answers(ask_json("why", again, store=folder))["trained"][1]
-    assert f"differs from what model {made} was made of" in reasons
+    assert f"differs from the inputs of model {made}" in reasons
 
 
 def test_a_run_that_did_not_get_there_is_why_nothing_was_decided(ask, ask_json, own_reference):
@@ -73,8 +75,8 @@ def test_a_run_that_did_not_get_there_is_why_nothing_was_decided(ask, ask_json, 
     store.execution(run, "Validator", "FAILED")
     folder = own_reference.folder
     told = answers(ask_json("why", "latest", store=folder))
-    assert told["blessed"] == (None, "Its run did not get there: Validator failed.")
-    assert told["pushed"] == (False, "No pusher was given it.")
+    assert told["blessed"] == (None, "The run did not reach this step: Validator failed.")
+    assert told["pushed"] == (False, "No Pusher read the model.")
     assert "not decided: blessed" in ask("why", "latest", store=folder).stdout
 
 
@@ -105,7 +107,7 @@ def test_a_version_that_another_replaced_is_explained(ask_json, own_reference):
     store.execution(run, "FeederTrainer", "COMPLETE", outputs={"model": model})
     store.execution(run, "Pusher", "COMPLETE", {"model": model}, {"pushed_model": newer})
     told = answers(ask_json("why", "100", store=folder))
-    assert told["live"] == (False, f"Version 200 took its place in {folder}/serving.")
+    assert told["live"] == (False, f"Version 200 superseded it in {folder}/serving.")
 
 
 def test_an_evaluation_that_is_gone_is_told(ask_json, own_reference):
@@ -117,7 +119,7 @@ def test_an_evaluation_that_is_gone_is_told(ask_json, own_reference):
 def test_a_model_of_unknown_origin_is_admitted(ask_json, own_reference):
     model = own_reference.store.artifact("Model")
     told = answers(ask_json("why", model, store=own_reference.folder))
-    assert told["trained"][1] == "The store does not say what made it."
+    assert told["trained"][1] == "The store does not record which execution trained it."
 
 
 def test_people_get_headwords_and_reasons(ask):
