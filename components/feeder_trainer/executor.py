@@ -21,8 +21,8 @@ from tfx_feeder.common.git import git_state
 from tfx_feeder.common.mounts import local_path
 from tfx_feeder.components.feeder_trainer.distribution.fit import FitSpec
 from tfx_feeder.components.feeder_trainer.distribution.options import Strategy
+from tfx_feeder.components.feeder_trainer.feed.mixture import SplitFiles, all_paths, group_by_source
 from tfx_feeder.components.feeder_trainer.feed.options import FeedOptions, from_json
-from tfx_feeder.components.feeder_trainer.feed.sources import SplitFiles, all_paths, by_source
 from tfx_feeder.components.feeder_trainer.model.builder import ModelContext
 from tfx_feeder.components.feeder_trainer.model.user_module import UserCode
 from tfx_feeder.components.feeder_trainer.schedules.parser import parse_schedule
@@ -86,7 +86,9 @@ class Executor(base_executor.BaseExecutor):
             ),
             schedule=parse_schedule(exec_properties["schedule"]),
             strategy=from_json(Strategy, exec_properties["strategy"]),
-            train_files=by_source(read_splits(input_dict["examples"], feed.train_splits), feed.mix),
+            train_files=group_by_source(
+                read_splits(input_dict["examples"], feed.train_splits), feed.mix
+            ),
             eval_files=all_paths(read_splits(input_dict["examples"], feed.eval_splits)),
             checkpoint_dir=checkpoint_dir(model_path, input_dict, exec_properties),
             start_from=_keras_dir(start_path),

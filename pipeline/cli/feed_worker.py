@@ -28,7 +28,7 @@ def feed_worker(service: str | None, dispatcher: bool, port: int, address: str |
         raise click.BadParameter(f"{service!r}: expected grpc://HOST:PORT", param_hint="--service")
     if dispatcher and address is not None:
         raise click.UsageError("--address is a worker's: a dispatcher needs --port only.")
-    from tfx_feeder.components.feeder_trainer.feed.service_process import (
+    from tfx_feeder.components.feeder_trainer.feed.service_cluster import (
         start_dispatcher,
         start_worker,
     )

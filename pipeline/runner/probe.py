@@ -15,7 +15,7 @@ from tfx_feeder.common.errors import ConfigError
 from tfx_feeder.components.feeder_trainer.distribution.context import open_context
 from tfx_feeder.components.feeder_trainer.distribution.fit import FitSpec, open_fit_context
 from tfx_feeder.components.feeder_trainer.distribution.options import Strategy
-from tfx_feeder.components.feeder_trainer.feed.sources import SplitFiles, all_paths, by_source
+from tfx_feeder.components.feeder_trainer.feed.mixture import SplitFiles, all_paths, group_by_source
 from tfx_feeder.components.feeder_trainer.model.builder import ModelContext
 from tfx_feeder.components.feeder_trainer.model.user_module import UserCode
 from tfx_feeder.components.feeder_trainer.schedules.parser import parse_schedule
@@ -134,7 +134,7 @@ def _job(
         ),
         schedule=config.schedule,
         strategy=strategy,
-        train_files=by_source(splits(feed.train_splits), feed.mix),
+        train_files=group_by_source(splits(feed.train_splits), feed.mix),
         eval_files=all_paths(splits(feed.eval_splits)),
         checkpoint_dir=str(config.workspace.artifacts / "FeederTrainer" / "checkpoints" / "probe"),
         loop=config.loop,

@@ -20,8 +20,8 @@ from tfx_feeder.components.feeder_trainer.distribution.context import (
 from tfx_feeder.components.feeder_trainer.distribution.options import Strategy, lr_scale_factor
 from tfx_feeder.components.feeder_trainer.feed.base import Feed
 from tfx_feeder.components.feeder_trainer.feed.feed import open_feed
+from tfx_feeder.components.feeder_trainer.feed.mixture import Files
 from tfx_feeder.components.feeder_trainer.feed.parsing import ExampleParser
-from tfx_feeder.components.feeder_trainer.feed.sources import Files
 from tfx_feeder.components.feeder_trainer.model.builder import (
     ModelContext,
     feature_adapter,
@@ -165,7 +165,7 @@ def open_fit_context(job: FitSpec, placement: DistributionContext) -> Any:
 
         def opened(files: Files, *, shuffle: bool, **more: Any) -> Feed:
             feed = open_feed(
-                files, model.parser, options, shuffle=shuffle, share=placement.share, **more
+                files, model.parser, options, shuffle=shuffle, shard=placement.share, **more
             )
             return stack.enter_context(contextlib.closing(feed))
 

@@ -1,24 +1,31 @@
-"""What the training loop asks of a feed."""
+"""Interface between the training loop and a feed."""
 
+import abc
 import contextlib
 from collections.abc import Mapping, Sequence
-from typing import Protocol
 
 import tensorflow as tf
 
 from tfx_feeder.components.feeder_trainer.feed.tfdata import without_autotune
 
 UNBOUNDED_EPOCH = range(1 << 40)
-"""Positions of an epoch that nobody sees the end of."""
+"""An effectively unbounded epoch."""
 
 
 def cache_and_repeat(batches: tf.data.Dataset) -> tf.data.Dataset:
-    """Repeats the first few batches for ever, once they have been made: input for one stage."""
+    """Returns the first four batches, cached in memory and repeated indefinitely.
+
+    Serves as the input of a single stage that is measured without the stages before it.
+    """
     return batches.take(4).cache().repeat()
 
 
 def batch_sizes(examples: int, batch_size: int) -> list[int]:
-    """Returns the sizes of the batches into which examples are cut.
+    """Returns the sizes of consecutive batches.
+
+    Args:
+        examples: Number of examples to batch.
+        batch_size: Examples in each batch except the last.
 
     Example:
         >>> batch_sizes(7, 3)
@@ -28,73 +35,61 @@ def batch_sizes(examples: int, batch_size: int) -> list[int]:
     return [batch_size] * full + [rest] * bool(rest)
 
 
-class BatchSource(Protocol):
-    """Something that makes batches; ``Feed`` says how.
-
-    Args:
-        num_examples: Examples in one pass.
-    """
-
-    num_examples: int
-
-    def batches(self, epochs: Sequence[range], batch_size: int) -> tf.data.Dataset: ...
-
-    def stages(self, batch_size: int) -> dict[str, tf.data.Dataset]: ...
-
-
-class Feed(Protocol):
-    """An endless stream of examples, cut into batches on demand.
+class Feed(abc.ABC):
+    """Unbounded stream of examples, batched on demand.
 
     Every element of a dataset is ``(features, label)`` or ``(features, label, weight)``: features
     a dict of tensors ``[batch, ...]``, label ``[batch, ...]``, weight ``[batch]``.
 
-    Args:
+    Attributes:
         num_examples: Examples in one pass.
-        description: Where the examples are held, and why, in one line.
-        rejections: Reason to number of the records that were left out.
+        description: Location of the examples and the reason for it, in one line.
+        rejections: Number of rejected records by reason.
     """
 
     num_examples: int
-    description: str
-    rejections: Mapping[str, int]
+    description: str = ""
+    rejections: Mapping[str, int] = {}
 
+    @abc.abstractmethod
     def batches(self, epochs: Sequence[range], batch_size: int) -> tf.data.Dataset:
         """Returns the batches of consecutive epochs.
 
         Args:
-            epochs: Positions of each epoch in the endless stream, in examples. No batch reaches
-                over an epoch's end.
-            batch_size: Examples in a batch; the last one of an epoch may be smaller.
+            epochs: Positions of each epoch in the stream, in examples. No batch spans two epochs.
+            batch_size: Examples in a batch; the last batch of an epoch may be smaller.
         """
-        ...
 
-    def stages(self, batch_size: int) -> dict[str, tf.data.Dataset]:
-        """Returns what the feed consists of, to find out which part is slow.
+    @abc.abstractmethod
+    def stage_datasets(self, batch_size: int) -> dict[str, tf.data.Dataset]:
+        """Returns one dataset per stage of the feed, to find the slowest stage.
+
+        Args:
+            batch_size: Examples in a batch.
 
         Returns:
-            Name of each stage to what comes out of it alone, what goes in being in memory.
-            Endless; an element is a batch. Empty where the stages are not in this process.
+            Unbounded dataset of batches by stage name. The input of each stage is in memory. The
+            dict is empty if the stages run in other processes.
         """
-        ...
 
     def close(self) -> None:
-        """Gives back what the feed holds outside this process: other processes, files."""
-        ...
+        """Releases the processes and files of the feed; by default, a feed holds none."""
+        return
 
 
-class OpenFeed:
-    """An ``Feed`` made of a source of batches and of what is known about it.
+class OpenFeed(Feed):
+    """Feed with its description, its rejected records and the resources that it holds.
 
     Args:
-        source: Makes the batches.
-        description: Where the examples are held, and why.
-        rejections: Reason to number of the records that were left out.
-        resources: Closed with the feed.
+        source: Feed that produces the batches.
+        description: Location of the examples and the reason for it, in one line.
+        rejections: Number of rejected records by reason.
+        resources: Resources to close with the feed.
     """
 
     def __init__(
         self,
-        source: BatchSource,
+        source: Feed,
         description: str,
         rejections: Mapping[str, int],
         resources: contextlib.ExitStack,
@@ -109,11 +104,10 @@ class OpenFeed:
         """See ``Feed``."""
         return without_autotune(self.source.batches(epochs, batch_size))
 
-    def stages(self, batch_size: int) -> dict[str, tf.data.Dataset]:
+    def stage_datasets(self, batch_size: int) -> dict[str, tf.data.Dataset]:
         """See ``Feed``."""
-        return {
-            name: without_autotune(stage) for name, stage in self.source.stages(batch_size).items()
-        }
+        stages = self.source.stage_datasets(batch_size)
+        return {name: without_autotune(stage) for name, stage in stages.items()}
 
     def close(self) -> None:
         """See ``Feed``."""

@@ -1,4 +1,4 @@
-"""Where the decoded examples are held: in memory, on disk, or not at all."""
+"""Selects where the decoded examples are held: in memory, on disk, or nowhere."""
 
 import os
 import tempfile
@@ -12,65 +12,77 @@ from tfx_feeder.components.feeder_trainer.feed.parsing import ExampleParser, par
 from tfx_feeder.components.feeder_trainer.feed.tfrecord import RecordSource
 
 _MIB = 1 << 20
-_STRING_BYTES = 24  # What TensorFlow spends on a string besides its characters.
+_STRING_BYTES = 24  # Overhead of TensorFlow per string.
 
 
 @dataclass(frozen=True, slots=True)
 class CacheChoice:
-    """The outcome of ``FeedOptions.cache``.
+    """Cache that ``FeedOptions.cache`` resolves to.
 
     Args:
         kind: ``memory``, ``disk`` or ``none``.
-        why: The reason, in half a sentence.
+        reason: Reason for the choice, as a sentence fragment.
     """
 
     kind: str
-    why: str
+    reason: str
 
     def __str__(self) -> str:
-        return f"{self.kind}: {self.why}"
+        return f"{self.kind}: {self.reason}"
 
 
 def choose_cache(records: RecordSource, parser: ExampleParser, options: FeedOptions) -> CacheChoice:
-    """Follows ``options.cache``, and chooses where it says ``auto``.
+    """Returns the cache that ``options.cache`` names, or the best one for ``auto``.
+
+    Args:
+        records: Records to hold; the first batch is decoded to estimate the size.
+        parser: Parser of the records.
+        options: Options of the feed.
 
     Raises:
-        ConfigError: The features are of a kind that the cache cannot hold.
+        ConfigError: The requested cache cannot hold the features.
     """
-    wanted = options.cache
+    requested = options.cache
     obstacles = _obstacles(parser)
-    if wanted in obstacles:
+    if requested in obstacles:
         raise ConfigError(
-            "feed cache", received=wanted, expected=f"another one, because {obstacles[wanted]}"
+            "feed cache",
+            received=requested,
+            expected=f"a different cache, because {obstacles[requested]}",
         )
-    if wanted == "none":
-        return CacheChoice("none", "as asked")
+    if requested == "none":
+        return CacheChoice("none", "as requested")
     if "memory" in obstacles:
         return CacheChoice("none", obstacles["memory"])
     size = decoded_bytes(records, parser) / _MIB
     decoded = f"{size:,.1f} MiB of decoded examples"
-    if wanted != "auto":
-        return CacheChoice(wanted, f"{decoded}, as asked")
+    if requested != "auto":
+        return CacheChoice(requested, f"{decoded}, as requested")
     budget = f"the budget of {options.memory_budget_mb:,} MiB"
     if size <= options.memory_budget_mb:
         return CacheChoice("memory", f"{decoded} fit into {budget}")
     too_large = f"{decoded} exceed {budget}"
     if options.cache_dir is None or "disk" in obstacles:
         return CacheChoice(
-            "none", f"{too_large}, and {obstacles.get('disk', 'no cache_dir is named')}"
+            "none", f"{too_large}, and {obstacles.get('disk', 'no cache_dir is set')}"
         )
     return CacheChoice("disk", f"{too_large}; held in {options.cache_dir}")
 
 
 def cache_folder(options: FeedOptions) -> str:
-    """Returns the local folder for what the feed puts on disk."""
+    """Returns the local folder for files that the feed writes, creating it if needed."""
     folder = options.cache_dir or tempfile.gettempdir()
     os.makedirs(folder, exist_ok=True)
     return folder
 
 
 def decoded_bytes(records: RecordSource, parser: ExampleParser) -> float:
-    """Estimates the decoded size of all examples from the first batch, in bytes."""
+    """Estimates the decoded size of all examples, in bytes, from the first batch.
+
+    Args:
+        records: Records to decode.
+        parser: Parser of the records.
+    """
     for batch in parsed_batches(records.in_order(), parser).take(1):
         tensors = tf.nest.flatten(batch)
         return records.num_examples * sum(_bytes(t) / t.shape[0] for t in tensors)
@@ -78,7 +90,7 @@ def decoded_bytes(records: RecordSource, parser: ExampleParser) -> float:
 
 
 def _obstacles(parser: ExampleParser) -> dict[str, str]:
-    """Says which caches cannot hold the features, and why."""
+    """Returns the caches that cannot hold the features, with the reason."""
     if not parser.is_dense:
         return dict.fromkeys(("memory", "disk"), "some features vary in length")
     if parser.has_strings:

@@ -1,7 +1,7 @@
-"""Bad records: found, counted by reason, and left out by copying the good ones of their file.
+"""Finds bad records, counts them by reason, and copies the good records of the affected files.
 
-Done when a feed opens, so that everything after it (the count, the order, the positions) knows
-good records only. Files that read well are not touched.
+This happens when a feed opens, so counts, order and positions cover good records only. Intact files
+are not copied.
 """
 
 import gzip
@@ -33,11 +33,11 @@ from tfx_feeder.components.feeder_trainer.feed.tfrecord import (
 
 @dataclass(slots=True)
 class Rejections:
-    """Counts what is left out.
+    """Counter of rejected records.
 
     Args:
-        limit: Largest number that is still accepted.
-        counts: Reason to number.
+        limit: Largest number of rejected records that is not an error.
+        counts: Number of rejected records by reason.
     """
 
     limit: int
@@ -45,57 +45,61 @@ class Rejections:
 
     @classmethod
     def from_options(cls, options: FeedOptions) -> "Rejections":
-        """Starts a count with the limit that the options set."""
+        """Returns an empty counter with the limit of the options."""
         return cls(options.max_bad_records if options.on_bad_record == "skip" else 0)
 
-    def add(self, defect: RecordError, where: str) -> None:
-        """Counts one record.
+    def add(self, error: RecordError, location: str) -> None:
+        """Counts one rejected record.
+
+        Args:
+            error: Reason of the rejection.
+            location: File and index of the record, for error messages.
 
         Raises:
-            DataError: It is one too many.
+            DataError: More than ``limit`` records were rejected.
         """
-        self.counts[defect.reason] += 1
+        self.counts[error.reason] += 1
         if self.counts.total() <= self.limit:
             return
         if not self.limit:
             raise DataError(
-                f"{where}: {defect.reason}. Mend the data, or set on_bad_record='skip' to leave "
-                "bad records out and count them."
+                f"{location}: {error.reason}. Fix the data, or set on_bad_record='skip' to drop "
+                "bad records and count them."
             )
         raise DataError(
-            f"More than max_bad_records={self.limit} records cannot be used: {dict(self.counts)}. "
-            f"The last of them: {where}."
+            f"More than max_bad_records={self.limit} records were rejected: {dict(self.counts)}. "
+            f"The last one: {location}. Fix the data, or raise max_bad_records."
         )
 
 
 def drop_corrupt_records(
     paths: Sequence[str], parser: ExampleParser, rejections: Rejections, folder: str
 ) -> list[str]:
-    """Copies the good records of damaged files.
+    """Replaces files that contain bad records with copies of their good records.
 
     Args:
         paths: TFRecord files.
-        parser: Every good record goes through it.
-        rejections: Counts the others.
-        folder: Where the copies go.
+        parser: Parser that every good record must pass.
+        rejections: Counter of the bad records; updated.
+        folder: Folder of the copies.
 
     Returns:
-        The same files, a damaged one replaced by its copy.
+        Paths of the intact files and of the copies, in the order of ``paths``.
 
     Raises:
-        DataError: There are more bad records than the limit.
+        DataError: More records are bad than ``rejections`` allows.
     """
-    usable = []
+    result = []
     for path in paths:
-        if not _reads_well(path, parser):
+        if not _is_intact(path, parser):
             copy = os.path.join(folder, f"{len(os.listdir(folder)):05d}-{os.path.basename(path)}")
             _copy_good(path, copy, parser, rejections)
             path = copy
-        usable.append(path)
-    return usable
+        result.append(path)
+    return result
 
 
-def _reads_well(path: str, parser: ExampleParser) -> bool:
+def _is_intact(path: str, parser: ExampleParser) -> bool:
     compression = compression_of(path)
     try:
         count_records(path, compression)
@@ -142,12 +146,12 @@ def _parses(parse: Callable[[tf.Tensor], Any], records: list[bytes]) -> bool:
 
 
 def _reason(record: bytes, parser: ExampleParser) -> str:
-    """Finds out why a record does not parse."""
+    """Returns why a record does not parse."""
     try:
         example = tf.train.Example.FromString(record)
     except Exception:  # The protobuf runtimes raise different classes.
         return "not an Example"
-    for key in sorted(parser.parsed_keys):
+    for key in sorted(parser.required_features):
         spec = parser.feature_spec[key]
         kind = example.features.feature[key].WhichOneof("kind")
         if kind is None:

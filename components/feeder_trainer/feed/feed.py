@@ -1,4 +1,4 @@
-"""The model feeder: from the splits of an Examples artifact to batches, always one ahead."""
+"""Opens a feed: from the splits of an Examples artifact to batches prepared ahead of training."""
 
 import contextlib
 import tempfile
@@ -6,11 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from tfx_feeder.common.errors import DataError
 from tfx_feeder.components.feeder_trainer.feed.augmentation import AugmentedFeed, AugmentFn
-from tfx_feeder.components.feeder_trainer.feed.base import (
-    BatchSource,
-    Feed,
-    OpenFeed,
-)
+from tfx_feeder.components.feeder_trainer.feed.base import Feed, OpenFeed
 from tfx_feeder.components.feeder_trainer.feed.cache_policy import (
     CacheChoice,
     cache_folder,
@@ -21,13 +17,15 @@ from tfx_feeder.components.feeder_trainer.feed.corrupt_records import (
     Rejections,
     drop_corrupt_records,
 )
-from tfx_feeder.components.feeder_trainer.feed.mixed_records import MixtureSource
-from tfx_feeder.components.feeder_trainer.feed.mixture import quantize_weights
+from tfx_feeder.components.feeder_trainer.feed.mixture import (
+    Files,
+    MixtureSource,
+    quantize_weights,
+)
 from tfx_feeder.components.feeder_trainer.feed.options import FeedOptions
 from tfx_feeder.components.feeder_trainer.feed.parsing import ExampleParser, parsed_batches
 from tfx_feeder.components.feeder_trainer.feed.service_feed import ServiceFeed
-from tfx_feeder.components.feeder_trainer.feed.sharding import Shard
-from tfx_feeder.components.feeder_trainer.feed.sources import Files
+from tfx_feeder.components.feeder_trainer.feed.sharding import NO_SHARDING, Shard
 from tfx_feeder.components.feeder_trainer.feed.streaming_feed import StreamingFeed
 from tfx_feeder.components.feeder_trainer.feed.tfrecord import (
     UNREADABLE,
@@ -35,9 +33,6 @@ from tfx_feeder.components.feeder_trainer.feed.tfrecord import (
     TFRecordSource,
     is_parquet,
 )
-
-NO_SHARDING = Shard()
-"""All of each batch."""
 
 __all__ = ["AugmentFn", "Feed", "open_feed"]
 
@@ -49,21 +44,22 @@ def open_feed(
     *,
     shuffle: bool,
     augment_fn: AugmentFn | None = None,
-    share: Shard = NO_SHARDING,
+    shard: Shard = NO_SHARDING,
 ) -> Feed:
-    """Opens the feed that the options ask for. Every record has been through the parser then.
+    """Opens the feed that the options describe, after parsing every record once.
 
     Args:
-        paths: Files of the splits; by source where ``options.mix`` weighs them.
-        parser: Makes tensors of a batch of records.
-        options: How to feed.
-        shuffle: ``False`` keeps the files' order, for validation.
-        augment_fn: Augments the features of each batch; for training only.
-        share: Part of each global batch that this process gets.
+        paths: Files of the splits, grouped by source if ``options.mix`` is set.
+        parser: Parser of the records.
+        options: Options of the feed.
+        shuffle: If False, the order of the files is kept, as for validation.
+        augment_fn: Function that augments the features of each batch, for training only.
+        shard: Part of each global batch that this process receives.
 
     Raises:
         ConfigError: The options do not fit the features.
-        DataError: The files are missing or empty, or hold more bad records than the options allow.
+        DataError: Files are missing or empty, or hold more bad records than the options allow.
+        FeederError: A process of a local feed service does not start.
     """
     rejections = Rejections.from_options(options)
     resources = contextlib.ExitStack()
@@ -71,28 +67,27 @@ def open_feed(
         tempfile.TemporaryDirectory(prefix="tfx-feeder-", dir=cache_folder(options))
     )
     sources = paths if isinstance(paths, Mapping) else {"": paths}
-    sources = {name: _readable(sorted(sources[name]), workspace) for name in sorted(sources)}
+    sources = {name: _as_tfrecord(sorted(sources[name]), workspace) for name in sorted(sources)}
     try:
-        source, description = _open(sources, parser, options, shuffle, augment_fn, share)
+        source, description = _open(sources, parser, options, shuffle, augment_fn, shard)
     except UNREADABLE:
-        # Only now one by one: where nothing is bad, looking for it costs nothing.
+        # Records are checked one by one only now, so intact files cost no extra pass.
         try:
-            usable = {
+            intact = {
                 name: drop_corrupt_records(files, parser, rejections, workspace)
                 for name, files in sources.items()
             }
-            source, description = _open(usable, parser, options, shuffle, augment_fn, share)
+            source, description = _open(intact, parser, options, shuffle, augment_fn, shard)
         except UNREADABLE as error:
             raise DataError(f"The files {sources} cannot be read: {error}") from error
-    if isinstance(source, ServiceFeed):
-        resources.callback(source.close)
+    resources.callback(source.close)
     return OpenFeed(source, description, dict(rejections.counts), resources)
 
 
-def _readable(paths: Sequence[str], folder: str) -> Sequence[str]:
+def _as_tfrecord(paths: Sequence[str], folder: str) -> Sequence[str]:
     if not any(is_parquet(path) for path in paths):
         return paths
-    # Not at the top: it takes TFX's codecs, which the other formats do without.
+    # Imported here because it needs TFX's coders, which the other formats do not.
     from tfx_feeder.components.feeder_trainer.feed.parquet import as_tfrecords
 
     return as_tfrecords(paths, folder)
@@ -104,35 +99,35 @@ def _open(
     options: FeedOptions,
     shuffle: bool,
     augment_fn: AugmentFn | None,
-    share: Shard,
-) -> tuple[BatchSource, str]:
-    """Returns the source of batches, and its description."""
+    shard: Shard,
+) -> tuple[Feed, str]:
+    """Returns the feed and its description."""
     records = _records(sources, options)
-    served = options.service is not None and shuffle  # Validation is not worth a service.
+    served = options.service is not None and shuffle  # Validation does not use the service.
     choice = CacheChoice("none", "") if served else choose_cache(records, parser, options)
     if choice.kind == "none":
         for _ in parsed_batches(records.in_order(), parser):
-            pass  # A bad record shows now, and not in the middle of the training.
+            pass  # Bad records fail now instead of in the middle of training.
     if served:
-        assert isinstance(records, TFRecordSource)  # The options see to it.
+        assert isinstance(records, TFRecordSource)  # FeedOptions rejects a mixture.
         feed = ServiceFeed(records, parser, options, augment_fn)
         return feed, feed.description
     if choice.kind == "none":
-        source = StreamingFeed(records, parser, options, shuffle=shuffle, share=share)
+        feed = StreamingFeed(records, parser, options, shuffle=shuffle, shard=shard)
     else:
         folder = cache_folder(options) if choice.kind == "disk" else None
-        source = CachedFeed(records, parser, options, shuffle=shuffle, folder=folder, share=share)
+        feed = CachedFeed(records, parser, options, shuffle=shuffle, folder=folder, shard=shard)
     if augment_fn is not None:
-        source = AugmentedFeed(source, augment_fn, options.seed + share.index)
-    return source, str(choice)
+        feed = AugmentedFeed(feed, augment_fn, options.seed + shard.index)
+    return feed, str(choice)
 
 
 def _records(sources: Mapping[str, Sequence[str]], options: FeedOptions) -> RecordSource:
     records = {name: TFRecordSource(paths) for name, paths in sources.items()}
     for source in records.values():
         if not source.num_examples:
-            raise DataError(f"The splits hold no examples: {source.paths}.")
+            raise DataError(f"The splits contain no examples: {source.paths}.")
     if len(records) == 1:
         return next(iter(records.values()))
-    parts = quantize_weights({name: options.mix[name] for name in records})
-    return MixtureSource(list(records.values()), list(parts.values()))
+    counts = quantize_weights({name: options.mix[name] for name in records})
+    return MixtureSource(list(records.values()), list(counts.values()))

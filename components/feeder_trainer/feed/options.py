@@ -1,4 +1,4 @@
-"""What a pipeline says about feeding and placing a training: plain values, checked when made."""
+"""Options of the feed, validated on construction and serializable as JSON."""
 
 import dataclasses
 import json
@@ -9,8 +9,7 @@ from typing import Any, TypeVar
 
 from tfx_feeder.common.errors import ConfigError
 from tfx_feeder.common.validation import check_among, check_at_least
-from tfx_feeder.components.feeder_trainer.feed.mixture import quantize_weights
-from tfx_feeder.components.feeder_trainer.feed.sources import check_sources
+from tfx_feeder.components.feeder_trainer.feed.mixture import check_sources, quantize_weights
 
 T = TypeVar("T")
 _SERVICE = re.compile(r"local:[1-9]\d*|grpc://[^\s/]+:\d+")
@@ -18,14 +17,17 @@ _SERVICE = re.compile(r"local:[1-9]\d*|grpc://[^\s/]+:\d+")
 
 @dataclass(frozen=True, slots=True)
 class Image:
-    """How a bytes feature holds an image.
+    """Size and encoding of the images in a bytes feature.
 
     Args:
-        height: Pixels.
-        width: Pixels.
-        channels: 1 (grey) or 3 (red, green, blue).
-        encoding: ``"raw"``: height x width x channels bytes, row by row. ``"file"``: a PNG or JPEG
-            file, resized bilinearly where its size differs.
+        height: Height in pixels.
+        width: Width in pixels.
+        channels: 1 (grayscale) or 3 (RGB).
+        encoding: ``"raw"`` for height x width x channels bytes, row by row. ``"file"`` for a PNG
+            or JPEG file, which is resized bilinearly if its size differs.
+
+    Raises:
+        ConfigError: A value is out of range.
     """
 
     height: int
@@ -48,41 +50,44 @@ class Image:
 
 @dataclass(frozen=True, slots=True)
 class FeedOptions:
-    """How Examples become batches.
+    """Options for turning Examples into batches.
 
     Args:
-        label_key: Feature that holds the target. For a model with several outputs, the name of
-            each output and the feature that holds its target.
+        label_key: Feature that holds the target. For a model with several outputs, a mapping from
+            the name of each output to the feature that holds its target.
         weight_key: Feature that holds the weight of each example; optional.
-        images: Bytes features that hold images; they reach the model as uint8
-            ``[batch, height, width, channels]``.
+        images: Image format of each bytes feature that holds images; the model receives them as
+            uint8 ``[batch, height, width, channels]``.
         train_splits: Splits to train on.
-        mix: Weight of each source of training examples: of the splits, as in
-            ``{"train": 3, "extra": 1}``, or of spans, ``{"span:newest": 0.7, "span:others": 0.3}``
-            (``"span:3"`` names one; there may be no others). Exact in every 100 examples; a source
-            smaller than its share repeats. Empty: all examples alike. The length of an epoch is
-            that of all sources together either way.
-        eval_splits: Splits to validate on after each epoch; empty: no validation.
-        eval_batch_size: Examples in a batch of validation.
-        shuffle_buffer: Examples among which a streamed feed shuffles; it holds two such blocks. A
-            feed in memory shuffles over the whole split. 0 keeps the files' order.
-        cache: ``"memory"`` holds the decoded examples in memory, ``"disk"`` in memory-mapped files,
-            ``"none"`` reads the files again in every pass. ``"auto"`` chooses memory where they fit
-            into ``memory_budget_mb``, else disk where ``cache_dir`` is named, else none.
+        mix: Weight of each source of training examples, either splits, as in
+            ``{"train": 3, "extra": 1}``, or spans, as in
+            ``{"span:newest": 0.7, "span:others": 0.3}`` (``"span:3"`` names a single span;
+            ``"span:others"`` may match none). The proportions are exact in every 100 examples; a
+            source smaller than its weight suggests repeats. If empty, all examples have equal
+            weight. In both cases, an epoch has as many examples as all sources together.
+        eval_splits: Splits to validate on after each epoch; empty disables validation.
+        eval_batch_size: Examples in a validation batch.
+        shuffle_buffer: Block size, in examples, of the shuffling without a cache, which holds two
+            blocks in memory. With a cache, the whole split is shuffled. 0 keeps the order of the
+            files.
+        cache: ``"memory"`` holds the decoded examples in memory, ``"disk"`` in memory-mapped
+            files; ``"none"`` reads the files in every pass. ``"auto"`` selects memory if the
+            examples fit into ``memory_budget_mb``, else disk if ``cache_dir`` is set, else none.
         memory_budget_mb: Upper bound for ``"auto"``, in MiB.
-        cache_dir: Local folder for ``"disk"`` and for rewritten files; ``None``: the system's
-            folder for temporary files. What is put there is gone when the process ends.
-        on_bad_record: ``"fail"`` stops at the first record that cannot be used; ``"skip"`` leaves
-            it out, counts it by reason, and goes on with the good ones around it.
-        max_bad_records: With ``"skip"``: more than these are an error all the same.
-        drop_remainder: Leave out the last partial batch of an epoch, unless it is its only one.
+        cache_dir: Local folder for ``"disk"`` and for converted files; ``None`` uses the system's
+            folder for temporary files. The files are deleted when the process exits.
+        on_bad_record: ``"fail"`` stops at the first unusable record; ``"skip"`` drops unusable
+            records and counts them by reason.
+        max_bad_records: Largest number of records that ``"skip"`` may drop without an error.
+        drop_remainder: If True, the last partial batch of an epoch is dropped, unless it is the
+            only batch.
         prefetch: Batches prepared ahead of the training step; 0 lets tf.data choose.
-        service: Lets tf.data service make the batches, for jobs that wait for their input:
-            ``"local:2"`` starts two workers here, ``"grpc://host:port"`` uses a dispatcher that
-            runs. The files are read in every pass then; not together with ``mix``.
-        service_timeout_s: Longest silence of the service, in seconds; what it has not delivered of
-            an epoch by then is read by the trainer.
-        seed: Everything random about the order derives from it.
+        service: tf.data service that makes the batches, for input-bound jobs: ``"local:2"`` starts
+            two workers on this machine, ``"grpc://host:port"`` uses a running dispatcher. The
+            files are read in every pass; ``mix`` is not supported.
+        service_timeout_s: Longest wait for the service, in seconds, after which the trainer reads
+            the missing examples of the epoch itself.
+        seed: Seed of the order of the examples and of the augmentation.
 
     Raises:
         ConfigError: A value is out of range.
@@ -109,7 +114,7 @@ class FeedOptions:
 
     @property
     def label_keys(self) -> tuple[str, ...]:
-        """The features that hold targets."""
+        """Features that hold targets."""
         key = self.label_key
         return (key,) if isinstance(key, str) else tuple(key.values())
 
@@ -118,7 +123,7 @@ class FeedOptions:
             raise ConfigError("feed label_key", received=self.label_key, expected="a feature name")
         for name in ("train_splits", "eval_splits"):
             value = getattr(self, name)
-            if isinstance(value, str):  # Its letters would pass for names.
+            if isinstance(value, str):  # A string would pass for a sequence of its letters.
                 raise ConfigError(f"feed {name}", received=value, expected=f"({value!r},)")
         if not self.train_splits:
             raise ConfigError("feed train_splits", received=(), expected="at least one split")
@@ -144,23 +149,28 @@ class FeedOptions:
             raise ConfigError(
                 "feed service", received=service, expected="as in 'local:2' or 'grpc://host:port'"
             )
-        for option, wanted in (("mix", self.mix), ("cache", self.cache in ("memory", "disk"))):
-            if wanted:
+        for option, is_set in (("mix", self.mix), ("cache", self.cache in ("memory", "disk"))):
+            if is_set:
                 raise ConfigError(
                     f"feed service and {option}",
                     received=(service, getattr(self, option)),
-                    expected="one of the two",
-                    fix="A cache needs no service: its batches cost a gather."
+                    expected="only one of the two",
+                    fix="A cached feed needs no service, because it only gathers decoded examples."
                     if option == "cache"
                     else "",
                 )
 
 
 def checked(argument: str, value: Any, kind: type[T]) -> T:
-    """Returns the value, or its default for ``None``.
+    """Returns the value, or a default instance for ``None``.
+
+    Args:
+        argument: Name of the argument, for the error.
+        value: Value to check.
+        kind: Expected type.
 
     Raises:
-        ConfigError: It is of another type.
+        ConfigError: The value has a different type.
     """
     if value is None:
         return kind()
@@ -170,12 +180,17 @@ def checked(argument: str, value: Any, kind: type[T]) -> T:
 
 
 def to_json(options: Any) -> str:
-    """Writes an options dataclass so that an execution property can hold it."""
+    """Serializes an options dataclass for an execution property."""
     return json.dumps(dataclasses.asdict(options), sort_keys=True)
 
 
 def from_json(kind: type[T], text: str) -> T:
-    """Reads back what ``to_json`` wrote."""
+    """Deserializes an options dataclass.
+
+    Args:
+        kind: Type of the options.
+        text: Text that ``to_json`` wrote.
+    """
     return kind(**json.loads(text))
 
 

@@ -1,7 +1,7 @@
-"""Parquet splits, as ImportExampleGen and Transform write them, made readable for tf.data.
+"""Converts the Parquet splits of ImportExampleGen and Transform to TFRecord.
 
-tf.data has no reader for Parquet, and TFX's own (``ParquetTFXIO``) makes no dataset. The files are
-written once as TFRecord, and everything that a feed can do works on them as well.
+tf.data has no Parquet reader, and TFX's reader (``ParquetTFXIO``) does not produce a dataset. The
+files are converted once, so every option of a feed applies to them as well.
 """
 
 import os
@@ -18,17 +18,18 @@ _ROWS = 4096
 
 
 def as_tfrecords(paths: Sequence[str], folder: str) -> list[str]:
-    """Writes Parquet files as TFRecord files of Examples.
+    """Converts Parquet files to TFRecord files of Examples.
 
     Args:
         paths: Parquet files.
-        folder: Where the TFRecord files go.
+        folder: Folder of the TFRecord files.
 
     Returns:
-        Their paths, in the order of ``paths``.
+        Paths of the TFRecord files, in the order of ``paths``.
 
     Raises:
-        pyarrow.ArrowException: A file is damaged, or a column has a type that no Example holds.
+        pyarrow.ArrowException: A file is corrupt, or a column has a type that an Example cannot
+            hold.
     """
     return [_as_tfrecord(path, folder) for path in paths]
 
@@ -47,10 +48,10 @@ def _as_tfrecord(path: str, folder: str) -> str:
 
 
 def _as_lists(column: pa.Array) -> pa.Array:
-    """Turns a column into lists of int64, float or bytes, which is what an Example holds."""
+    """Converts a column to lists of int64, float or bytes, the value types of an Example."""
     kind = column.type
     if not (pa.types.is_list(kind) or pa.types.is_large_list(kind)):
-        # A missing value becomes a missing feature: pyarrow takes a masked offset for no list.
+        # A missing value becomes a missing feature: pyarrow reads a masked offset as a null list.
         present = column.is_valid().to_numpy(zero_copy_only=False)
         ends = np.concatenate([[0], np.cumsum(present)])
         offsets = pa.array(ends, pa.int32(), mask=np.append(~present, False))

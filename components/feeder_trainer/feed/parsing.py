@@ -1,4 +1,4 @@
-"""From serialized Examples to tensors, a whole batch at a time."""
+"""Parses serialized Examples into tensors, a whole batch at a time."""
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from tfx_feeder.components.feeder_trainer.feed.options import FeedOptions, Image
 from tfx_feeder.components.feeder_trainer.feed.tfdata import without_autotune
 
 PARSE_BATCH_SIZE = 1024
-"""Records that are parsed together where no batch size is given."""
+"""Records parsed together where the caller specifies no batch size."""
 
 Batch = tuple[dict[str, Any], Any] | tuple[dict[str, Any], Any, Any]
 """``(features, label)`` or ``(features, label, weight)``."""
@@ -19,27 +19,28 @@ Batch = tuple[dict[str, Any], Any] | tuple[dict[str, Any], Any, Any]
 
 @dataclass(frozen=True)
 class ExampleParser:
-    """Parses a batch of serialized Examples into features, label and, if there is one, weight.
+    """Parses a batch of serialized Examples into features, label and optional weight.
 
     Args:
-        feature_spec: Name of each feature to its ``tf.io`` spec.
-        feed: Names label, weight and images.
-        wanted: Features that the model takes; ``None``: all but label and weight.
+        feature_spec: ``tf.io`` spec of each feature by its name.
+        feed: Options that name label, weight and images.
+        model_features: Features that the model takes; ``None`` takes all but label and weight.
 
     Raises:
-        ConfigError: A feature that ``feed`` or the model names is not in the data.
+        ConfigError: A feature that ``feed`` or the model names is missing in the data, or label,
+            weight or an image varies in length.
     """
 
     feature_spec: Mapping[str, Any]
     feed: FeedOptions
-    wanted: Collection[str] | None = None
+    model_features: Collection[str] | None = None
 
     def __post_init__(self) -> None:
         named = {
             "feed label_key": list(self.feed.label_keys),
             "feed weight_key": [self.feed.weight_key] if self.feed.weight_key else [],
             "feed images": list(self.feed.images),
-            "model inputs": list(self.wanted or []),
+            "model inputs": list(self.model_features or []),
         }
         for argument, keys in named.items():
             for key in keys:
@@ -55,12 +56,12 @@ class ExampleParser:
                         argument,
                         received=spec,
                         expected=f"a feature of fixed shape for {key!r}",
-                        fix="Give it a shape in the schema, or make it dense in Transform.",
+                        fix="Set its shape in the schema, or make it dense in Transform.",
                     )
 
     def __call__(self, serialized: tf.Tensor) -> Batch:
-        """Parses strings ``[batch]``; every tensor that comes out begins with ``batch``."""
-        spec = {key: self.feature_spec[key] for key in self.parsed_keys}
+        """Parses strings ``[batch]`` into tensors ``[batch, ...]``."""
+        spec = {key: self.feature_spec[key] for key in self.required_features}
         parsed = tf.io.parse_example(serialized, spec)
         features = self.decode({key: parsed[key] for key in self.feature_names})
         key = self.feed.label_key
@@ -73,21 +74,21 @@ class ExampleParser:
         return features, label, tf.reshape(parsed[self.feed.weight_key], [-1])
 
     @property
-    def parsed_keys(self) -> set[str]:
-        """Everything that is read of an Example: features, label and weight."""
+    def required_features(self) -> set[str]:
+        """Features to read from an Example: inputs of the model, label and weight."""
         keys = {*self.feed.label_keys, *self.feature_names}
         return keys | {self.feed.weight_key} if self.feed.weight_key else keys
 
     @property
     def feature_names(self) -> list[str]:
-        """The features that reach the model."""
-        if self.wanted is not None:
-            return sorted(self.wanted)
+        """Sorted names of the features that reach the model."""
+        if self.model_features is not None:
+            return sorted(self.model_features)
         special = {*self.feed.label_keys, self.feed.weight_key}
         return sorted(key for key in self.feature_spec if key not in special)
 
     def decode(self, features: Mapping[str, Any]) -> dict[str, Any]:
-        """Decodes the images among parsed features; the others pass through."""
+        """Decodes the images among parsed features; other features pass through."""
         return {
             key: decode_images(value, self.feed.images[key]) if key in self.feed.images else value
             for key, value in features.items()
@@ -95,19 +96,24 @@ class ExampleParser:
 
     @property
     def has_strings(self) -> bool:
-        """Whether a string reaches the model, as feature or label."""
+        """True if a feature or a label is a string that is not an image."""
         keys = {*self.feed.label_keys, *self.feature_names} - set(self.feed.images)
         return any(self.feature_spec[key].dtype == tf.string for key in keys)
 
     @property
     def is_dense(self) -> bool:
-        """Whether every feature has the same shape in each example."""
+        """True if every feature has the same shape in all examples."""
         specs = (self.feature_spec[key] for key in self.feature_names)
         return all(isinstance(spec, tf.io.FixedLenFeature) for spec in specs)
 
 
 def parsed_batches(records: tf.data.Dataset, parser: ExampleParser) -> tf.data.Dataset:
-    """Parses all of some records, strings ``[]``, in their order; batches of a handy size."""
+    """Parses records in their order, in batches of ``PARSE_BATCH_SIZE``.
+
+    Args:
+        records: Serialized Examples, strings ``[]``.
+        parser: Parser of the records.
+    """
     batches = records.batch(PARSE_BATCH_SIZE)
     return without_autotune(
         batches.map(parser, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
@@ -119,7 +125,7 @@ def decode_images(contents: tf.Tensor, image: Image) -> tf.Tensor:
 
     Args:
         contents: Strings ``[batch]`` or ``[batch, 1]``.
-        image: How they are encoded.
+        image: Size and encoding of the images.
 
     Returns:
         uint8 ``[batch, height, width, channels]``.
@@ -127,7 +133,7 @@ def decode_images(contents: tf.Tensor, image: Image) -> tf.Tensor:
     contents = tf.reshape(contents, [-1])
     if image.encoding == "raw":
         pixels = tf.io.decode_raw(contents, tf.uint8)
-        # Not -1: a batch whose images are all twice as large must fail, not become two batches.
+        # Not -1: a batch of images of twice the size must fail instead of becoming two batches.
         return tf.reshape(pixels, [tf.size(contents), *image.shape])
 
     def decode(content: tf.Tensor) -> tf.Tensor:

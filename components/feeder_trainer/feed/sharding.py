@@ -1,4 +1,4 @@
-"""The part of a global batch that one of several members gets."""
+"""Shards of a global batch."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -6,11 +6,11 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class Shard:
-    """One of ``count`` consecutive parts, as equal as whole examples allow.
+    """One of ``count`` consecutive parts of a batch, equal in size up to rounding.
 
     Args:
-        index: Which part, from 0.
-        count: Number of parts.
+        index: Index of the shard, from 0.
+        count: Number of shards.
 
     Example:
         >>> [Shard(index, 3).bounds(4) for index in range(3)]
@@ -21,19 +21,25 @@ class Shard:
     count: int = 1
 
     def bounds(self, size: Any) -> tuple[Any, Any]:
-        """Returns first row and end of the part; it is empty where members outnumber the rows.
+        """Returns the first row of the shard and the end of the shard, exclusive.
+
+        A shard is empty if there are more shards than rows.
 
         Args:
-            size: Rows in all; an integer or an integer tensor.
+            size: Rows in the batch; an integer or an integer tensor.
         """
         return size * self.index // self.count, size * (self.index + 1) // self.count
 
-    def of(self, rows: Any) -> Any:
-        """Returns the part of a tensor ``[batch, ...]``."""
+    def slice(self, rows: Any) -> Any:
+        """Returns the rows of the shard from a tensor ``[batch, ...]``."""
         if self.count == 1:
             return rows
-        # Imported here, so that planning needs no TensorFlow.
+        # Imported here so that planning needs no TensorFlow.
         import tensorflow as tf
 
         start, stop = self.bounds(tf.shape(rows)[0])
         return rows[start:stop]
+
+
+NO_SHARDING = Shard()
+"""The whole batch."""

@@ -1,15 +1,15 @@
-"""tf.data without autotuning, which can hold a training up for as long as a minute."""
+"""tf.data options: autotuning is disabled because it can delay training by up to a minute."""
 
 import tensorflow as tf
 
 
 def without_autotune(dataset: tf.data.Dataset) -> tf.data.Dataset:
-    """Turns autotuning off: what runs in parallel gets a thread for each core from the start.
+    """Disables autotuning; parallel stages then use one thread per core from the start.
 
-    An iterator that ends wakes its autotuning thread and waits for it, with Python's lock held.
-    ``CancellationManager`` wakes it before it says that the end has come, so that on a busy core
-    the thread may find nothing to do, and sleep until its next round: up to a minute in an
-    iterator that is some minutes old.
+    An iterator that ends wakes its autotuning thread and waits for it, while holding the GIL.
+    ``CancellationManager`` wakes the thread before it marks the iterator as cancelled. On a busy
+    core, the thread may therefore find nothing to do and sleep until its next round: up to a
+    minute in an iterator that has run for several minutes.
     """
     options = tf.data.Options()
     options.autotune.enabled = False

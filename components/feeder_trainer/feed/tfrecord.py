@@ -1,4 +1,4 @@
-"""TFRecord files of an Examples artifact: compression, count, and a seekable stream of records."""
+"""TFRecord files of an Examples artifact: compression, record count and a seekable stream."""
 
 from collections.abc import Sequence
 from typing import Protocol
@@ -13,20 +13,20 @@ _shuffled = tf.random.experimental.stateless_shuffle
 _fold_in = tf.random.experimental.stateless_fold_in
 _PARQUET_MAGIC = b"PAR1"
 UNREADABLE = (tf.errors.OpError, UnicodeDecodeError)
-"""What reading or parsing a bad record raises; TensorFlow quotes it, and not all of it is text."""
+"""Errors of reading or parsing a bad record, which TensorFlow quotes even if it is not text."""
 
 _OPEN_FILES = 8
 _BLOCK = 16
 
 
 class RecordSource(Protocol):
-    """What a feed asks of its records; see ``TFRecordSource``."""
+    """Records of a feed; ``TFRecordSource`` documents the methods."""
 
     num_examples: int
 
     def in_order(self) -> tf.data.Dataset: ...
 
-    def order(self, seed: int, *, shuffle: bool) -> Sampler: ...
+    def sampler(self, seed: int, *, shuffle: bool) -> Sampler: ...
 
     def stream(
         self, start: tf.Tensor | int, *, seed: int, shuffle_buffer: int
@@ -34,19 +34,19 @@ class RecordSource(Protocol):
 
 
 class TFRecordSource:
-    """The records of one or several splits.
+    """Record source that reads TFRecord files of one or several splits.
 
     Args:
-        paths: TFRecord files, gzipped or not, in the order in which they count.
+        paths: TFRecord files, gzipped or not; their order defines the order of the records.
 
     Raises:
-        DataError: There is no file.
+        DataError: ``paths`` is empty.
         tf.errors.OpError: A file cannot be read.
     """
 
     def __init__(self, paths: Sequence[str]) -> None:
         if not paths:
-            raise DataError("The splits hold no files.")
+            raise DataError("The splits contain no files.")
         self.paths = list(paths)
         self.compressions = [compression_of(path) for path in self.paths]
         self.counts = [*map(count_records, self.paths, self.compressions)]
@@ -57,21 +57,26 @@ class TFRecordSource:
         files = tf.data.Dataset.from_tensor_slices((self.paths, self.compressions))
         return files.flat_map(open_records)
 
-    def order(self, seed: int, *, shuffle: bool) -> ShuffleSampler:
-        """Returns the order of an endless stream over the records of ``in_order``."""
+    def sampler(self, seed: int, *, shuffle: bool) -> ShuffleSampler:
+        """Returns the order of an unbounded stream over the records of ``in_order``.
+
+        Args:
+            seed: Seed of the order.
+            shuffle: If False, the order of the files is kept.
+        """
         return ShuffleSampler(self.num_examples, seed, shuffle=shuffle)
 
     def stream(self, start: tf.Tensor | int, *, seed: int, shuffle_buffer: int) -> tf.data.Dataset:
-        """Returns the endless stream of records from a position on: strings ``[]``.
+        """Returns the unbounded stream of records from a position: strings ``[]``.
 
         Pass ``k`` shuffles the files, interleaves them, and shuffles the records block by block.
-        All of it is a function of ``(seed, k)`` alone, which ``Dataset.shuffle`` is not: that one
-        mixes in the global seed.
+        The order is a function of ``(seed, k)`` alone, unlike that of ``Dataset.shuffle``, which
+        also depends on the global seed.
 
         Args:
-            start: Position in examples; those before it in the same pass are read and skipped.
-            seed: Derives the order.
-            shuffle_buffer: Examples in a block; 0 keeps the files' order.
+            start: Position in examples; earlier examples of the same pass are read and skipped.
+            seed: Seed of the order.
+            shuffle_buffer: Examples in a block; 0 keeps the order of the files.
         """
         start = tf.convert_to_tensor(start, tf.int64)
         skipped = start % self.num_examples
@@ -84,7 +89,7 @@ class TFRecordSource:
             files = tf.data.Dataset.from_tensor_slices(
                 (tf.gather(self.paths, order), tf.gather(self.compressions, order))
             )
-            # Threads of their own pay off for files that are far away; near ones they slow down.
+            # Extra threads speed up remote files and slow down local ones.
             parallel = tf.data.AUTOTUNE if any("://" in path for path in self.paths) else None
             records = files.interleave(
                 open_records,
@@ -101,18 +106,23 @@ class TFRecordSource:
 
 
 def open_records(path: tf.Tensor | str, compression: tf.Tensor | str) -> tf.data.Dataset:
-    """Opens one TFRecord file: strings ``[]``."""
+    """Returns the records of one TFRecord file: strings ``[]``.
+
+    Args:
+        path: Path of the file.
+        compression: ``"GZIP"`` or ``""``.
+    """
     return tf.data.TFRecordDataset(path, compression_type=compression)
 
 
 def compression_of(path: str) -> str:
-    """Returns ``"GZIP"`` or ``""``; looks into the file, because names do not always tell."""
+    """Returns ``"GZIP"`` or ``""`` from the contents, because file names are not reliable."""
     with tf.io.gfile.GFile(path, "rb") as file:
         return "GZIP" if file.read(len(GZIP_MAGIC)) == GZIP_MAGIC else ""
 
 
 def is_parquet(path: str) -> bool:
-    """Looks into a file for Parquet; ``False`` where it cannot be read."""
+    """Returns True if a file can be read and is in Parquet format."""
     try:
         with tf.io.gfile.GFile(path, "rb") as file:
             return file.read(len(_PARQUET_MAGIC)) == _PARQUET_MAGIC
@@ -121,13 +131,17 @@ def is_parquet(path: str) -> bool:
 
 
 def count_records(path: str, compression: str) -> int:
-    """Reads a file to its end and returns the number of its records.
+    """Returns the number of records, after reading the whole file.
+
+    Args:
+        path: Path of the file.
+        compression: ``"GZIP"`` or ``""``.
 
     Raises:
-        tf.errors.OpError: It cannot be read, or ends too early.
+        tf.errors.OpError: The file cannot be read or is truncated.
     """
     count, size = _measure(tf.constant(path), tf.constant(compression)).numpy().tolist()
-    # TensorFlow takes some breaks, in a record's header or a gzip stream, for the end of the file.
+    # TensorFlow mistakes some truncations, in a header or a gzip stream, for the end of the file.
     if (size - _contents_bytes(path, compression)) % (1 << 32):
         raise tf.errors.DataLossError(None, None, f"{path} ends before its last record")
     return count
@@ -135,7 +149,7 @@ def count_records(path: str, compression: str) -> int:
 
 @tf.function
 def _measure(path: tf.Tensor, compression: tf.Tensor) -> tf.Tensor:
-    """Returns int64 ``[2]``: the number of records, and their bytes in the uncompressed file."""
+    """Returns int64 ``[2]``: the number of records and their bytes in the uncompressed file."""
 
     def add(total: tf.Tensor, batch: tf.Tensor) -> tf.Tensor:
         count = tf.size(batch, tf.int64)
@@ -146,7 +160,7 @@ def _measure(path: tf.Tensor, compression: tf.Tensor) -> tf.Tensor:
 
 
 def _contents_bytes(path: str, compression: str) -> int:
-    """Returns the length of the uncompressed contents, modulo 2^32 as a gzip file tells it."""
+    """Returns the length of the uncompressed contents, modulo 2^32 as in a gzip trailer."""
     with tf.io.gfile.GFile(path, "rb") as file:
         if not compression:
             return file.size()

@@ -109,7 +109,7 @@ class ThroughputMonitor:
         count = int(count)
         if count < _FEWEST_STEPS:
             return
-        stages = self._feed.stages(batch_size)  # Making these takes a while itself.
+        stages = self._feed.stage_datasets(batch_size)  # Making these takes a while itself.
         if not stages:
             return
         begin = time.perf_counter()

@@ -48,7 +48,7 @@ def test_opening_anywhere_continues_the_sequence(
     ("budget_mb", "cache_dir", "kind", "reason"),
     [
         (8, False, "memory", "fit into the budget of 8 MiB"),
-        (1, False, "none", "no cache_dir is named"),
+        (1, False, "none", "no cache_dir is set"),
         (1, True, "disk", "exceed the budget of 1 MiB"),
     ],
 )

@@ -79,7 +79,7 @@ def test_what_an_epoch_leaves_out_is_skipped(feeds: dict, kind: str) -> None:
 def test_no_autotuning_thread_is_waited_for_at_the_end(feeds: dict, kind: str) -> None:
     feed = feeds[kind]
 
-    for dataset in (feed.batches(_passes(1), 32), *feed.stages(32).values()):
+    for dataset in (feed.batches(_passes(1), 32), *feed.stage_datasets(32).values()):
         assert dataset.options().autotune.enabled is False
 
 

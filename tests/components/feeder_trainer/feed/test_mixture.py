@@ -10,11 +10,12 @@ from tfx_feeder.components.feeder_trainer.feed.feed import open_feed
 from tfx_feeder.components.feeder_trainer.feed.mixture import (
     MIXTURE_PERIOD,
     MixtureSampler,
+    SplitFiles,
+    group_by_source,
     quantize_weights,
 )
 from tfx_feeder.components.feeder_trainer.feed.options import FeedOptions, from_json, to_json
 from tfx_feeder.components.feeder_trainer.feed.sampler import ShuffleSampler
-from tfx_feeder.components.feeder_trainer.feed.sources import SplitFiles, by_source
 
 MIX = {"span:newest": 0.7, "span:others": 0.3}
 
@@ -105,15 +106,15 @@ def _splits(*spans):
 
 
 def test_spans_find_their_sources():
-    assert by_source(_splits(1, 3, 2), MIX) == {
+    assert group_by_source(_splits(1, 3, 2), MIX) == {
         "span:newest": ["span-3"],
         "span:others": ["span-1", "span-2"],
     }
-    assert by_source(_splits(1, 3, 2), {"span:2": 1, "span:newest": 1}) == {
+    assert group_by_source(_splits(1, 3, 2), {"span:2": 1, "span:newest": 1}) == {
         "span:2": ["span-2"],
         "span:newest": ["span-3"],
     }
-    assert by_source(_splits(5), MIX) == {"span:newest": ["span-5"]}
+    assert group_by_source(_splits(5), MIX) == {"span:newest": ["span-5"]}
 
 
 @pytest.mark.parametrize(
@@ -122,4 +123,4 @@ def test_spans_find_their_sources():
 )
 def test_spans_that_are_not_there(spans, mix, why):
     with pytest.raises(ConfigError, match=why):
-        by_source(_splits(*spans), mix)
+        group_by_source(_splits(*spans), mix)

@@ -40,16 +40,16 @@ def test_the_weight_leaves_the_features(
         np.testing.assert_array_equal(weight, digits.weights[:5])
 
 
-def test_only_the_wanted_features_are_parsed(digits_spec: dict, serialized: tf.Tensor) -> None:
+def test_only_the_model_features_are_parsed(digits_spec: dict, serialized: tf.Tensor) -> None:
     spec = {**digits_spec, "absent": tf.io.FixedLenFeature([], tf.float32)}
 
-    features, _ = ExampleParser(spec, FeedOptions(), wanted=["id"])(serialized)
+    features, _ = ExampleParser(spec, FeedOptions(), model_features=["id"])(serialized)
 
     assert list(features) == ["id"]
 
 
 @pytest.mark.parametrize(
-    ("feed", "wanted", "argument", "received"),
+    ("feed", "model_features", "argument", "received"),
     [
         (FeedOptions(label_key="species"), None, "feed label_key", "species"),
         (FeedOptions(weight_key="importance"), None, "feed weight_key", "importance"),
@@ -58,10 +58,10 @@ def test_only_the_wanted_features_are_parsed(digits_spec: dict, serialized: tf.T
     ],
 )
 def test_a_name_that_the_data_lacks_is_refused_with_those_it_has(
-    digits_spec: dict, feed: FeedOptions, wanted: list | None, argument: str, received: str
+    digits_spec: dict, feed: FeedOptions, model_features: list | None, argument: str, received: str
 ) -> None:
     with pytest.raises(ConfigError) as caught:
-        ExampleParser(digits_spec, feed, wanted)
+        ExampleParser(digits_spec, feed, model_features)
 
     assert caught.value.argument == argument
     assert caught.value.received == received
@@ -81,7 +81,7 @@ def test_what_must_be_dense_is_refused_when_it_varies_in_length(
 ) -> None:
     spec = {**digits_spec, key: tf.io.VarLenFeature(digits_spec[key].dtype)}
 
-    with pytest.raises(ConfigError, match=f"{key}.*a shape in the schema"):
+    with pytest.raises(ConfigError, match=f"{key}.*its shape in the schema"):
         ExampleParser(spec, feed)
 
 

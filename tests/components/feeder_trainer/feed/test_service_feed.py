@@ -14,27 +14,27 @@ import tensorflow as tf
 from tfx_feeder.common.errors import ConfigError
 from tfx_feeder.components.feeder_trainer.feed.feed import open_feed
 from tfx_feeder.components.feeder_trainer.feed.options import FeedOptions
-from tfx_feeder.components.feeder_trainer.feed.pieces import plan_file_shards
+from tfx_feeder.components.feeder_trainer.feed.service_feed import plan_file_shards
 
 
 @pytest.mark.parametrize("shuffle", [True, False])
-def test_pieces_hold_each_position_of_a_pass_once(shuffle):
+def test_file_shards_hold_each_position_of_a_pass_once(shuffle):
     counts = [10, 0, 7, 23]
-    pieces = plan_file_shards(counts, range(15, 135), 3, shuffle=shuffle, count=8)
-    positions = [p for piece in pieces for p in range(piece.position, piece.position + piece.take)]
+    shards = plan_file_shards(counts, range(15, 135), 3, shuffle=shuffle, num_shards=8)
+    positions = [p for shard in shards for p in range(shard.position, shard.position + shard.take)]
     assert positions == list(range(15, 135))
-    assert len(pieces) >= 8
-    whole_passes = [piece for piece in pieces if 40 <= piece.position < 120]
+    assert len(shards) >= 8
+    whole_passes = [shard for shard in shards if 40 <= shard.position < 120]
     seen = [(p.file, r) for p in whole_passes for r in range(p.skip, p.skip + p.take)]
     expected = [(file, record) for file, n in enumerate(counts) for record in range(n)]
     assert sorted(seen) == sorted(expected * 2)
 
 
 @pytest.mark.parametrize("cut_at", [1, 39, 40, 77])
-def test_pieces_of_two_stretches_are_those_of_the_whole(cut_at):
+def test_file_shards_of_two_ranges_are_those_of_the_whole(cut_at):
     def records(positions):
-        pieces = plan_file_shards([10, 7, 23], positions, 3, shuffle=True, count=4)
-        return [(p.file, r) for p in pieces for r in range(p.skip, p.skip + p.take)]
+        shards = plan_file_shards([10, 7, 23], positions, 3, shuffle=True, num_shards=4)
+        return [(p.file, r) for p in shards for r in range(p.skip, p.skip + p.take)]
 
     assert records(range(cut_at)) + records(range(cut_at, 120)) == records(range(120))
 
@@ -82,7 +82,7 @@ def test_every_epoch_is_whole(write_examples, make_parser, labels_of):
     assert "at most once" in feed.description
     epochs = [range(500), range(500, 1000)]
     assert _epochs_of(feed, labels_of, epochs, 64) == [list(range(500))] * 2
-    workers = feed.source.pool.workers
+    workers = feed.source.cluster.workers
     feed.close()
     assert [worker.returncode for worker in workers] == [0, 0]
 
@@ -97,12 +97,12 @@ def test_a_killed_worker_costs_no_example(write_examples, make_parser, labels_of
     epochs = [range(2000), range(2000, 4000)]
     batches = iter(feed.batches(epochs, 16))
     fed = [next(batches) for _ in range(10)]
-    feed.source.pool.workers[0].send_signal(signal.SIGKILL)
+    feed.source.cluster.workers[0].send_signal(signal.SIGKILL)
     fed += list(batches)
     labels = labels_of(fed)
     assert sorted(labels[:2000]) == sorted(labels[2000:]) == list(range(2000))
-    assert feed.source.lost > 0
-    workers = feed.source.pool.workers
+    assert feed.source.num_missing > 0
+    workers = feed.source.cluster.workers
     assert all(worker.poll() is None for worker in workers), "No worker was replaced."
     feed.close()
 
@@ -114,8 +114,8 @@ def test_no_process_outlives_a_killed_trainer(tmp_path):
         """
         import time
         from tfx_feeder.components.feeder_trainer.feed.service_cluster import ServiceCluster
-        pool = ServiceCluster(2)
-        print(*(process.pid for process in [pool._dispatcher, *pool.workers]), flush=True)
+        cluster = ServiceCluster(2)
+        print(*(process.pid for process in [cluster._dispatcher, *cluster.workers]), flush=True)
         time.sleep(600)
         """
     )

@@ -40,7 +40,7 @@ class ArrayFeed:
         )
         return indices.map(lambda i: ({"x": self._work(tf.gather(self._rows, i))}, i % 3))
 
-    def stages(self, batch_size):
+    def stage_datasets(self, batch_size):
         return {}
 
 

@@ -32,7 +32,7 @@ class ArrayFeed:
         data = tf.data.Dataset.from_tensor_slices(self._examples).repeat().batch(batch_size)
         return data.map(lambda x, y: ({"x": self._work(x)}, y))
 
-    def stages(self, batch_size):
+    def stage_datasets(self, batch_size):
         data = tf.data.Dataset.from_tensor_slices(self._examples).repeat().batch(batch_size)
         return {"reading": data, "augment_fn": self.batches([range(64)], batch_size)}
 
