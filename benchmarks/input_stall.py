@@ -30,7 +30,7 @@ VARIANTS = ("quick", "slow", "advised")
 _FIGURES = {
     "examples_per_s": ",.0f",
     "input_wait_pct": ".1f",
-    "utilisation_pct": ".0f",
+    "utilization_pct": ".0f",
     "input_ceiling": ",.0f",
     "device_ceiling": ",.0f",
 }
@@ -89,7 +89,7 @@ def _measure(variant: str, folder: Path, steps: int) -> harness.Sample:
     return {
         "examples_per_s": phase.examples_per_s,
         "input_wait_pct": phase.input_wait_pct,
-        "utilisation_pct": phase.utilisation_pct or nan,
+        "utilization_pct": phase.utilization_pct or nan,
         "input_ceiling": phase.input_ceiling or nan,
         "device_ceiling": phase.device_ceiling or nan,
         "verdict": phase.verdict,

@@ -20,10 +20,13 @@ from tfx_feeder.components.feeder_trainer.feed.feed import Feed
 from tfx_feeder.components.feeder_trainer.schedules.plan import Plan
 from tfx_feeder.components.feeder_trainer.schedules.policy import make_plan
 from tfx_feeder.components.feeder_trainer.schedules.schedule import Schedule
-from tfx_feeder.components.feeder_trainer.training.checkpoint import CheckpointManager
+from tfx_feeder.components.feeder_trainer.training.checkpoint import (
+    CheckpointManager,
+    LoopState,
+    TrainingCheckpoint,
+)
 from tfx_feeder.components.feeder_trainer.training.loop import TrainingLoop
 from tfx_feeder.components.feeder_trainer.training.recorder import Recorder
-from tfx_feeder.components.feeder_trainer.training.resume import LoopState, load, save
 from tfx_feeder.components.feeder_trainer.training.train_step import CompiledSteps
 
 BATCH_SIZE = 32
@@ -96,12 +99,12 @@ def _save_and_resume(
     folder: Path, compiled: CompiledSteps, feed: Feed, plan: Plan, recorder: Recorder
 ) -> dict[str, float]:
     """Times a checkpoint, and all that a resume does: read it, bring it back, reopen the feed."""
-    model, checkpoints = compiled.model, CheckpointManager(folder)
+    model, manager = compiled.model, CheckpointManager(folder)
     seen = recorder.examples_seen
     begin = time.perf_counter()
-    save(checkpoints, LoopState(), seen, model, plan, recorder, [])
+    TrainingCheckpoint(manager, model, plan, recorder).save(LoopState(), seen)
     saved = time.perf_counter()
-    load(checkpoints, model, plan, Recorder())
+    TrainingCheckpoint(manager, model, plan, Recorder()).restore()
     middle = seen + feed.num_examples // 2
     next(iter(feed.batches([range(middle, middle + BATCH_SIZE)], BATCH_SIZE)))
     resumed = time.perf_counter()

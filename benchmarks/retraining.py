@@ -200,7 +200,7 @@ class Replay:
             return False
         epochs = [EpochSpec(0, epoch, 1.0, 1, epoch, 1) for epoch in range(self.epochs)]
         done, ahead = epochs[: len(reached)], epochs[len(reached) :]
-        return attainable_upper_bound(reached, done, ahead, lately=after) < to_beat
+        return attainable_upper_bound(reached, done, ahead, window=after) < to_beat
 
     def _rows(self, part: SpanWeight) -> tuple[np.ndarray, np.ndarray]:
         span = self.spans[part.span - 1]

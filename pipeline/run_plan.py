@@ -87,10 +87,10 @@ class RunPlan:
         """
         if self.give_up_after is None:
             return loop
-        give_up = BaselineEarlyStopping(
+        early_stopping = BaselineEarlyStopping(
             f"val_{METRIC}", "max", self.give_up_after, gates.largest_drop
         )
-        return dataclasses.replace(loop, give_up=give_up)
+        return dataclasses.replace(loop, early_stopping=early_stopping)
 
 
 def to_document(plan: RunPlan) -> dict[str, Any]:

@@ -22,12 +22,14 @@ class JsonDocument:
         version: Format version that this release writes.
         file_name: Name of the file in its folder.
         title: Name of the format in error messages.
+        oldest_version: Oldest version that can be read; ``None`` if only ``version`` can.
     """
 
     name: str
     version: int
     file_name: str
     title: str
+    oldest_version: int | None = None
 
     def write(self, document: Mapping[str, Any], folder: str | Path) -> Path:
         """Writes a document to a folder atomically.
@@ -63,7 +65,8 @@ class JsonDocument:
         if not isinstance(document, dict) or document.pop("format", None) != self.name:
             raise DataError(f"{path} is not a {self.title}: its format is not {self.name!r}.")
         version = document.pop("version", None)
-        if version != self.version:
+        oldest = self.oldest_version or self.version
+        if not isinstance(version, int) or not oldest <= version <= self.version:
             raise DataError(
                 f"{path} has version {version}; this release reads {self.version}. "
                 "Upgrade tfx-feeder."

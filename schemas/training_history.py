@@ -11,12 +11,16 @@ from typing import Any
 
 from tfx_feeder.schemas.document import JsonDocument, storable
 
-VERSION = 1
+VERSION = 2
 FILE_NAME = "history.json"
 GIT_COMMIT, GIT_DIRTY = "git_commit", "git_dirty"
 """Keys of the environment: at which commit the user's code stood, and whether it was changed."""
 
-_FORMAT = JsonDocument("tfx_feeder.training_history", VERSION, FILE_NAME, "training history")
+_FORMAT = JsonDocument(
+    "tfx_feeder.training_history", VERSION, FILE_NAME, "training history", oldest_version=1
+)
+_RENAMED = {"sync-bound": "communication-bound", "to_beat": "baseline_metric"}
+"""Values of version 1, and their names since."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +80,7 @@ class PhaseRecord:
         input_wait_pct: Share of ``seconds`` spent waiting for input, in percent.
         reason: Why the phase began: what the schedule or the policy said.
         metrics: Loss and metrics at the end of the phase.
-        verdict: ``"input-bound"``, ``"device-bound"`` or ``"sync-bound"``.
+        verdict: ``"input-bound"``, ``"device-bound"`` or ``"communication-bound"``.
         advice: What to try next, in words.
         device_ceiling: Examples/s of the model on a batch that is always there; ``None`` where
             the phase was too short to measure it.
@@ -99,9 +103,15 @@ class PhaseRecord:
     device_ceiling: float | None = None
     input_ceiling: float | None = None
 
+    @classmethod
+    def from_dict(cls, row: Mapping[str, Any]) -> "PhaseRecord":
+        """Returns the record of a stored row, also of an earlier release."""
+        record = cls(**row)
+        return dataclasses.replace(record, verdict=_RENAMED.get(record.verdict, record.verdict))
+
     @property
-    def utilisation_pct(self) -> float | None:
-        """What was reached of the device's ceiling, in percent."""
+    def utilization_pct(self) -> float | None:
+        """Throughput in percent of the model's throughput on a cached batch."""
         return 100 * self.examples_per_s / self.device_ceiling if self.device_ceiling else None
 
 
@@ -118,6 +128,11 @@ class Event:
     kind: str
     examples_seen: int
     message: str
+
+    @classmethod
+    def from_dict(cls, row: Mapping[str, Any]) -> "Event":
+        """Returns the event of a stored row, also of an earlier release."""
+        return cls(**{**row, "kind": _RENAMED.get(row["kind"], row["kind"])})
 
 
 @dataclass(frozen=True, slots=True)
@@ -278,8 +293,8 @@ def _from_document(document: dict[str, Any]) -> History:
     for row in (*document["epochs"], *document["phases"]):
         row["metrics"] = {name: float(value) for name, value in row["metrics"].items()}
     document["epochs"] = tuple(EpochRecord(**row) for row in document["epochs"])
-    document["phases"] = tuple(PhaseRecord(**row) for row in document["phases"])
-    document["events"] = tuple(Event(**row) for row in document["events"])
+    document["phases"] = tuple(PhaseRecord.from_dict(row) for row in document["phases"])
+    document["events"] = tuple(Event.from_dict(row) for row in document["events"])
     # Files of earlier releases have neither of these.
     document["candidates"] = tuple(
         CandidateRecord(**row | {"devices": tuple(row["devices"])})

@@ -32,7 +32,7 @@ def check_goes_together(
     for name in names:
         for option in STRATEGIES[name].refuses:
             _check_absent(option, asked[option], name)
-    if loop.give_up is not None:
+    if loop.early_stopping is not None:
         _check_can_give_up(schedule, feed)
 
 
@@ -49,7 +49,7 @@ def _check_absent(option: str, value: Any, strategy: str) -> None:
 def _check_can_give_up(schedule: Schedule | Policy, feed: FeedOptions) -> None:
     if not feed.eval_splits:
         raise ConfigError(
-            "loop give_up and feed eval_splits",
+            "loop early_stopping and feed eval_splits",
             received=(),
             expected="a split to validate on, by which it is judged",
         )
@@ -58,7 +58,7 @@ def _check_can_give_up(schedule: Schedule | Policy, feed: FeedOptions) -> None:
     )
     if decides:
         raise ConfigError(
-            "loop give_up and schedule",
+            "loop early_stopping and schedule",
             received=str(schedule),
             expected="a schedule whose phases are known beforehand",
             fix="What a policy will decide has no bound by which to judge.",

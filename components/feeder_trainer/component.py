@@ -77,7 +77,7 @@ class FeederTrainer(base_component.BaseComponent):
         transform_graph: The graph that made ``examples`` out of raw ones; it becomes part of the
             serving signature.
         schema: Schema of the raw Examples; needed without ``transform_graph``.
-        base_model: A model to start from, and to beat where ``loop`` says ``give_up``; may be
+        base_model: Model to start from, and to match if ``loop`` has ``early_stopping``; may be
             absent in a first run.
         hyperparameters: The best ones that a Tuner found; they reach ``model_fn``.
         strategy: Where the training runs.
@@ -126,9 +126,11 @@ class FeederTrainer(base_component.BaseComponent):
             )
         strategy = checked("strategy", strategy, Strategy)
         feed, loop = checked("feed", feed, FeedOptions), checked("loop", loop, TrainingOptions)
-        if loop.give_up is not None and base_model is None:
+        if loop.early_stopping is not None and base_model is None:
             raise ConfigError(
-                "base_model", received=None, expected="the model to beat, where loop has give_up"
+                "base_model",
+                received=None,
+                expected="the model to match, where loop has early_stopping",
             )
         written = serialize_schedule(schedule)
         check_goes_together(strategy, parse_schedule(written), feed, loop)

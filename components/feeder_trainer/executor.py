@@ -93,8 +93,8 @@ class Executor(base_executor.BaseExecutor):
             checkpoint_dir=checkpoint_dir(model_path, input_dict, exec_properties),
             start_from=_keras_dir(start_path),
             strict_start=warm_start == "strict",
-            rival=_keras_dir(base_path),
-            loop=from_json(TrainingOptions, exec_properties["loop"]),
+            baseline=_keras_dir(base_path),
+            loop=TrainingOptions.from_json(exec_properties["loop"]),
         )
         history = train(
             TrainSpec(

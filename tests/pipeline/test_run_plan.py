@@ -49,7 +49,8 @@ def test_a_training_is_given_up_where_the_gates_would_refuse_its_model():
     loop, gates = TrainingOptions(checkpoint_every_s=5.0), Gates(largest_drop=0.03)
     assert RunPlan().loop(loop, gates) is loop
     assert PLAN.loop(loop, gates) == dataclasses.replace(
-        loop, give_up=BaselineEarlyStopping("val_accuracy", "max", after_epochs=3, tolerance=0.03)
+        loop,
+        early_stopping=BaselineEarlyStopping("val_accuracy", "max", after_epochs=3, tolerance=0.03),
     )
     with pytest.raises(ConfigError, match="after_epochs"):
         RunPlan(give_up_after=1)

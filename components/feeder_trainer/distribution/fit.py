@@ -59,7 +59,7 @@ class FitSpec:
             every attempt at this training.
         start_from: Folder that ``save_for_warm_start`` wrote; optional.
         strict_start: Whether a start from another architecture is an error.
-        rival: Folder, likewise, of the model that ``loop.give_up`` compares with; optional.
+        baseline: Folder of the model that ``loop.early_stopping`` compares with; optional.
         loop: How to run.
         prediction: How long it was predicted to take; optional.
         began_at: Unix time from which the prediction counts.
@@ -74,19 +74,19 @@ class FitSpec:
     checkpoint_dir: str
     start_from: str | None = None
     strict_start: bool = True
-    rival: str | None = None
+    baseline: str | None = None
     loop: TrainingOptions = field(default_factory=TrainingOptions)
     prediction: TimePrediction | None = None
     began_at: float = 0.0
 
-    def checkpoints(self, *, writes: bool = True) -> CheckpointManager:
+    def checkpoints(self, *, read_only: bool = False) -> CheckpointManager:
         """Returns the folder of the checkpoints."""
         return CheckpointManager(
             self.loop.checkpoint_dir or self.checkpoint_dir,
             every_s=self.loop.checkpoint_every_s,
             every_examples=self.loop.checkpoint_every_examples,
             keep=self.loop.keep_checkpoints,
-            writes=writes,
+            read_only=read_only,
         )
 
 
@@ -235,15 +235,15 @@ def run(job: FitSpec, placement: DistributionContext, ready: FitContext) -> Hist
         drop_remainder=options.drop_remainder,
         steps_per_execution=job.loop.steps_per_execution,
         probe=job.loop.probe,
-        checkpoints=job.checkpoints(writes=placement.team.is_chief),
-        team=placement.team,
-        rate_factor=factor,
-        pace=_pace(job),
-        rival=_rival(job, ready, recorder),
+        checkpoints=job.checkpoints(read_only=not placement.team.is_chief),
+        process_group=placement.team,
+        lr_scale_factor=factor,
+        eta=_eta(job),
+        baseline=_baseline(job, ready, recorder),
     ).run()
     if history_note := ready.steps.history_note():
         recorder.event("exchange", history_note)
-    return recorder.finish(
+    return recorder.build(
         schedule=job.schedule.to_dict(),
         strategy=job.strategy.name,
         feed={
@@ -261,20 +261,20 @@ def run(job: FitSpec, placement: DistributionContext, ready: FitContext) -> Hist
     )
 
 
-def _pace(job: FitSpec) -> Callable[[int], str | None] | None:
+def _eta(job: FitSpec) -> Callable[[int], str | None] | None:
     """Returns what says, after some epochs, whether the training is behind its prediction."""
     prediction = job.prediction
     if prediction is None:
         return None
-    pace = EtaTracker(prediction)
-    return lambda epochs: pace.told(time.time() - job.began_at, prediction.fraction_elapsed(epochs))
+    eta = EtaTracker(prediction)
+    return lambda epochs: eta.update(time.time() - job.began_at, prediction.fraction_elapsed(epochs))
 
 
-def _rival(job: FitSpec, ready: FitContext, recorder: Recorder) -> BaselineModel | None:
-    give_up = job.loop.give_up
-    if give_up is None or job.rival is None or ready.validation is None:
+def _baseline(job: FitSpec, ready: FitContext, recorder: Recorder) -> BaselineModel | None:
+    options = job.loop.early_stopping
+    if options is None or job.baseline is None or ready.validation is None:
         return None
-    return BaselineModel(ready.model.keras_model, job.rival, give_up, recorder)
+    return BaselineModel(ready.model.keras_model, job.baseline, options, recorder)
 
 
 def _wanted(model: keras.Model, context: ModelContext) -> list[str] | None:

@@ -44,7 +44,7 @@ from tfx_feeder.components.feeder_trainer.strategy_selection.profile_cache impor
     ProfileCache,
     fingerprint,
 )
-from tfx_feeder.components.feeder_trainer.strategy_selection.profiler import probe_schedule
+from tfx_feeder.components.feeder_trainer.strategy_selection.profiler import profile_schedule
 from tfx_feeder.components.feeder_trainer.training.process_group import ProcessGroup, SingleProcess
 
 
@@ -193,14 +193,14 @@ def _strategy(auto: Strategy, name: str) -> Strategy:
 
 def _probe(job: FitSpec, ready: FitContext, team: ProcessGroup) -> StepProfile:
     feed = job.context.feed
-    return probe_schedule(
+    return profile_schedule(
         ready.steps,
         ready.feed,
         known_epochs(job.schedule, ready.feed.num_examples),
         drop_remainder=feed.drop_remainder,
         validation=ready.validation,
         validation_batch_size=feed.eval_batch_size,
-        team=team,
+        process_group=team,
     )
 
 

@@ -1,4 +1,8 @@
-"""What holds a training back: the feed or the device, and what to do about it."""
+"""Bottleneck diagnosis: whether input, device or communication limits a run, and what to try.
+
+In ``benchmarks/input_stall.py`` (see docs/benchmarks.md) steps wait 5 % of the time for a fast feed
+and 33 % for a slow one; the thresholds of the wait lie between the two.
+"""
 
 import time
 from dataclasses import dataclass
@@ -9,188 +13,211 @@ import tensorflow as tf
 
 from tfx_feeder.components.feeder_trainer.feed.base import UNBOUNDED_EPOCH, Feed
 from tfx_feeder.components.feeder_trainer.feed.tfdata import without_autotune
-from tfx_feeder.components.feeder_trainer.model.state import capture, restore
+from tfx_feeder.components.feeder_trainer.schedules.time_model import PROFILE_TIME_FRACTION
 from tfx_feeder.components.feeder_trainer.training.process_group import ProcessGroup
+from tfx_feeder.components.feeder_trainer.training.step_timer import (
+    MIN_STEPS,
+    WARM_UP_STEPS,
+    preserve_state,
+    time_steps,
+)
 from tfx_feeder.components.feeder_trainer.training.train_step import CompiledSteps
 
 SURE_WAIT_PCT = 20.0
-"""Share of waiting, in percent, from which on a training counts as input-bound in any case: feed
-and device can each be fast alone and still get in each other's way."""
+"""Wait in percent of the time from which a run is always input-bound: feed and device can each be
+fast alone and still compete when they run together."""
 
 LIKELY_WAIT_PCT = 10.0
-"""The same where nothing was measured."""
+"""The same limit for a run without measured bounds."""
 
-_HOLD = 'Hold the decoded examples with Feed(cache="memory"), or "disk" with a cache_dir'
-_SERVE = 'feed from other processes with Feed(service="local:2")'
+_HOLD = 'Cache the decoded examples with FeedOptions(cache="memory"), or "disk" with a cache_dir'
+_SERVE = 'run the feed in other processes with FeedOptions(service="local:2")'
 _ADVICE = {
-    "": f"{_HOLD}, move work out of the feed into Transform, or {_SERVE}.",
-    "reading": f"{_HOLD}, or bring the files nearer.",
-    "parsing and decoding": f"{_HOLD}, or let Transform decode and resize.",
+    "": f"{_HOLD}, move work from the feed into Transform, or {_SERVE}.",
+    "reading": f"{_HOLD}, or move the files to faster storage.",
+    "parsing and decoding": f"{_HOLD}, or decode and resize in Transform.",
     "augment_fn": f"Make augment_fn cheaper (it gets a whole batch: no map_fn), or {_SERVE}.",
-    "gathering": "Raise Feed(prefetch=...), or leave more of the processor to the feed.",
+    "gathering": "Raise FeedOptions(prefetch=...), or leave more CPU time to the feed.",
 }
-_SHARE_OF_TIME = 0.05
-_LONGEST_S = 2.0
+_MAX_BUDGET_S = 2.0
 _TRACING_S = 1.0
-"""Budget from which on a step without exchange is traced and measured as well."""
-_LIKELY_SYNC = 0.8
-"""What is reached with exchange, as a share of what is without, below which it is the brake."""
-_FEWEST_STEPS = 5
-_WARM_UP = 5
+"""Budget from which the step without gradient exchange is traced and measured as well."""
+_COMMUNICATION_BOUND = 0.8
+"""Throughput with/without gradient exchange; below this ratio the run is communication-bound."""
+_DEVICE_REACHED = 0.85
+"""Throughput of the run relative to the device bound; below this ratio something competes for the
+CPU."""
 
 
 @dataclass(frozen=True, slots=True)
 class ThroughputBounds:
-    """What each side could do alone, at one batch size.
+    """Throughput of model and feed alone, at one batch size.
 
     Args:
-        device_examples_per_s: The model on one batch that is always there.
-        input_examples_per_s: The feed with nobody to wait for.
-        slowest_stage: The stage of the feed that takes the most time; empty if there is but one.
-        alone_examples_per_s: The replicas on that batch without exchanging anything; ``None``
-            where it was not measured.
+        device_examples_per_s: Model throughput on a cached batch.
+        input_examples_per_s: Feed throughput with no consumer.
+        slowest_stage: Stage of the feed that takes the most time; empty if there is only one.
+        compute_only_examples_per_s: Throughput of the replicas on a cached batch without gradient
+            exchange; ``None`` if not measured.
     """
 
     device_examples_per_s: float
     input_examples_per_s: float
     slowest_stage: str = ""
-    alone_examples_per_s: float | None = None
+    compute_only_examples_per_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Bottleneck:
-    """Which side holds the training back.
+    """Diagnosis of a phase.
 
     Args:
-        kind: ``"input-bound"``, ``"device-bound"`` or ``"sync-bound"``.
+        kind: ``"input-bound"``, ``"device-bound"`` or ``"communication-bound"``.
         advice: What to try; one or two sentences.
     """
 
-    kind: Literal["input-bound", "device-bound", "sync-bound"]
+    kind: Literal["input-bound", "device-bound", "communication-bound"]
     advice: str
 
 
 class ThroughputMonitor:
-    """Probes both ceilings now and then and judges phases.
+    """Measures the throughput bounds of each phase and diagnoses its bottleneck.
 
     Args:
-        steps: Those that train; the probe runs them and undoes what they did.
-        feed: The feed of the training.
-        team: Those that train side by side: they probe together.
-        enabled: ``False``: never probe; judge by the waits alone.
+        steps: Compiled steps of the run; a measurement leaves their model unchanged.
+        feed: Feed of the run.
+        process_group: Processes that train together; they measure at the same time.
+        enabled: If False, nothing is measured and the diagnosis relies on wait times.
     """
 
     def __init__(
-        self, steps: CompiledSteps, feed: Feed, team: ProcessGroup, *, enabled: bool = True
+        self,
+        steps: CompiledSteps,
+        feed: Feed,
+        process_group: ProcessGroup,
+        *,
+        enabled: bool = True,
     ) -> None:
         self._steps = steps
         self._feed = feed
-        self._team = team
+        self._process_group = process_group
         self._enabled = enabled
         self._spent_s = 0.0
-        self.ceilings: ThroughputBounds | None = None
+        self.bounds: ThroughputBounds | None = None
 
     def begin_phase(self) -> None:
-        """Forgets the ceilings of another batch size."""
-        self.ceilings = None
+        """Discards the bounds of the previous batch size."""
+        self.bounds = None
 
     def probe(self, batch_size: int, step_s: float, trained_s: float) -> None:
-        """Measures both ceilings, if this fits into 5 % of the time trained so far.
+        """Measures the bounds, if this takes at most 5 % of the time trained so far.
 
         Args:
-            batch_size: Of the phase.
-            step_s: Duration of a step, as measured.
-            trained_s: Time trained so far.
+            batch_size: Global batch size of the phase.
+            step_s: Measured duration of a step in seconds.
+            trained_s: Time trained so far in seconds.
         """
-        if not self._enabled or self.ceilings is not None:
+        if not self._enabled or self.bounds is not None:
             return
-        budget_s = min(_LONGEST_S, _SHARE_OF_TIME * trained_s - self._spent_s)
-        budget_s, count = self._team.broadcast([budget_s, budget_s / 2 / max(step_s, 1e-6)])
-        count = int(count)
-        if count < _FEWEST_STEPS:
+        budget_s = min(_MAX_BUDGET_S, PROFILE_TIME_FRACTION * trained_s - self._spent_s)
+        budget_s, count = self._process_group.broadcast(
+            [budget_s, budget_s / 2 / max(step_s, 1e-6)]
+        )
+        if count < MIN_STEPS:
             return
-        stages = self._feed.stage_datasets(batch_size)  # Making these takes a while itself.
+        # Takes time, which is not part of the budget.
+        stages = self._feed.stage_datasets(batch_size)
         if not stages:
             return
         begin = time.perf_counter()
-        device, alone = self._device_ceilings(batch_size, count, exact=budget_s >= _TRACING_S)
+        device, compute_only = self._device_bounds(batch_size, int(count), budget_s)
         whole = {"": self._feed.batches([UNBOUNDED_EPOCH], batch_size)}
         seconds = budget_s / 2 / (1 + len(stages))
-        costs = {name: _drain(batches, seconds) for name, batches in (stages | whole).items()}
+        costs = {name: _batch_s(batches, seconds) for name, batches in (stages | whole).items()}
         feed = batch_size / costs.pop("")
         slowest = max(costs, key=costs.__getitem__) if len(costs) > 1 else ""
-        self.ceilings = ThroughputBounds(device, feed, slowest, alone)
+        self.bounds = ThroughputBounds(device, feed, slowest, compute_only)
         self._spent_s += time.perf_counter() - begin
 
     def is_input_bound(self, input_wait_pct: float) -> bool:
-        """Says whether the step waited for its input too much."""
-        if self.ceilings is None or input_wait_pct >= SURE_WAIT_PCT:
-            return input_wait_pct >= LIKELY_WAIT_PCT
-        # Fetching a batch that is there costs a little as well, which is much of a short step.
-        return self.ceilings.input_examples_per_s < self.ceilings.device_examples_per_s
-
-    def judge(self, input_wait_pct: float, examples_per_s: float) -> Bottleneck:
-        """Judges a phase.
+        """Returns True if the steps waited too long for their batches.
 
         Args:
-            input_wait_pct: Share of the time in which the step waited for its batch.
-            examples_per_s: What the training reached.
+            input_wait_pct: Wait for batches in percent of the time.
         """
-        ceilings = self.ceilings
+        if self.bounds is None or input_wait_pct >= SURE_WAIT_PCT:
+            return input_wait_pct >= LIKELY_WAIT_PCT
+        # Fetching a ready batch costs a little as well, which is much of a short step.
+        return self.bounds.input_examples_per_s < self.bounds.device_examples_per_s
+
+    def diagnose(self, input_wait_pct: float, examples_per_s: float) -> Bottleneck:
+        """Returns the bottleneck of a phase.
+
+        Args:
+            input_wait_pct: Wait for batches in percent of the time.
+            examples_per_s: Throughput of the run.
+        """
+        bounds = self.bounds
         if self.is_input_bound(input_wait_pct):
             advice = (
                 f"The step waited for its batch {input_wait_pct:.0f} % of the time; the feed "
                 f"(cache: {self._feed.description}) cannot keep up. "
             )
-            stage = ceilings.slowest_stage if ceilings else ""
+            stage = bounds.slowest_stage if bounds else ""
             if stage:
                 advice += f"Its slowest stage is {stage}. "
             return Bottleneck("input-bound", advice + _ADVICE[stage])
-        alone = ceilings.alone_examples_per_s if ceilings else None
-        if ceilings and alone and ceilings.device_examples_per_s < _LIKELY_SYNC * alone:
-            lost = 100 * (1 - ceilings.device_examples_per_s / alone)
+        compute_only = bounds.compute_only_examples_per_s if bounds else None
+        if (
+            bounds
+            and compute_only
+            and bounds.device_examples_per_s < _COMMUNICATION_BOUND * compute_only
+        ):
+            exchange_pct = 100 * (1 - bounds.device_examples_per_s / compute_only)
             return Bottleneck(
-                "sync-bound",
-                f"{lost:.0f} % of a step goes into what the replicas exchange. Larger batches, "
-                "fewer replicas or a faster network mend that; parameter_server and "
-                "peer_averaging do not wait for each other.",
+                "communication-bound",
+                f"Communication between replicas takes {exchange_pct:.0f} % of a step. Use larger "
+                "batches, fewer replicas or a faster network; parameter_server and "
+                "peer_averaging do not synchronize every step.",
             )
-        if ceilings and examples_per_s < 0.85 * ceilings.device_examples_per_s:
-            share = 100 * examples_per_s / ceilings.device_examples_per_s
+        if bounds and examples_per_s < _DEVICE_REACHED * bounds.device_examples_per_s:
+            reached_pct = 100 * examples_per_s / bounds.device_examples_per_s
             return Bottleneck(
                 "device-bound",
-                f"The model reached {share:.0f} % of what it does on a resident batch: feed or "
-                "callbacks compete with it for the processor. Feed from memory, or move the work "
-                "of callbacks to the end of the epoch.",
+                f"The model reached {reached_pct:.0f} % of its throughput on a cached batch: feed "
+                "or callbacks compete with it for the CPU. Feed from memory, or move the work of "
+                "callbacks to the end of the epoch.",
             )
         return Bottleneck(
             "device-bound",
-            "The feed keeps up. A faster device, a larger batch or mixed precision is what would "
-            "speed this up.",
+            "The feed keeps up. A faster device, a larger batch or mixed precision would speed up "
+            "training.",
         )
 
-    def _device_ceilings(
-        self, batch_size: int, count: int, *, exact: bool
+    def _device_bounds(
+        self, batch_size: int, count: int, budget_s: float
     ) -> tuple[float, float | None]:
-        """Returns examples/s on a batch that is always there, with and without exchange."""
+        """Returns examples/s on a cached batch, with and without gradient exchange."""
         batch = next(iter(self._feed.batches([range(batch_size)], batch_size)))
-        resident = iter(without_autotune(tf.data.Dataset.from_tensors(batch).repeat()))
-        before = capture(self._steps.model)
-        sizes = [batch_size] * count
-        rows = self._steps.profile(resident, sizes)
-        compute_only_step_s = self._steps.compute_only_step_s(resident, sizes) if exact else None
-        restore(self._steps.model, before)
-        step_s = float(np.median(rows[:, :2].sum(axis=1)))
-        return (
-            batch_size / step_s,
-            batch_size / compute_only_step_s if compute_only_step_s else None,
-        )
+        cached = iter(without_autotune(tf.data.Dataset.from_tensors(batch).repeat()))
+        with preserve_state(self._steps.model):
+            durations = time_steps(
+                lambda steps: self._steps.profile(cached, [batch_size] * steps),
+                budget_s / 2,
+                self._process_group,
+                warm_up_steps=0,
+            )
+            compute_only_s = None
+            if budget_s >= _TRACING_S:
+                compute_only_s = self._steps.compute_only_step_s(cached, [batch_size] * count)
+        step_s = float(np.median(durations))
+        return batch_size / step_s, batch_size / compute_only_s if compute_only_s else None
 
 
-def _drain(batches: tf.data.Dataset, seconds: float) -> float:
-    """Takes batches for a while; returns the seconds that one takes."""
+def _batch_s(batches: tf.data.Dataset, seconds: float) -> float:
+    """Takes batches for some seconds and returns the seconds per batch."""
     iterator = iter(batches)
-    for _ in range(_WARM_UP):
+    for _ in range(WARM_UP_STEPS):
         next(iterator)
     begin, count = time.perf_counter(), 0
     while (elapsed := time.perf_counter() - begin) < seconds or count < 2:

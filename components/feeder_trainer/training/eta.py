@@ -1,27 +1,27 @@
-"""Whether a training keeps up with its prediction."""
+"""Comparison of a run's progress with its predicted duration."""
 
 from tfx_feeder.common.durations import format_duration
 from tfx_feeder.components.feeder_trainer.schedules.time_model import TimePrediction
 
 _CAUGHT_UP = 0.5
-"""Share of the tolerance below which a training that was behind counts as caught up, so that one
-at the limit does not change its mind after every epoch."""
+"""Fraction of the tolerance below which a late run counts as caught up; the gap prevents a run at
+the limit from alternating after every epoch."""
 
 
 class EtaTracker:
-    """Compares a training with its prediction as it goes.
+    """Compares the progress of a run with its prediction.
 
     Args:
-        prediction: Of the whole training.
-        tolerance: Share by which it may take longer before it counts as behind.
+        prediction: Predicted duration of the run.
+        tolerance: Relative delay from which the run counts as behind.
 
     Example:
-        >>> pace = EtaTracker(TimePrediction(seconds=100.0, low_s=95.0, high_s=110.0))
-        >>> pace.told(elapsed_s=21.0, share=0.2) is None
+        >>> eta = EtaTracker(TimePrediction(seconds=100.0, low_s=95.0, high_s=110.0))
+        >>> eta.update(elapsed_s=21.0, fraction=0.2) is None
         True
-        >>> pace.told(elapsed_s=60.0, share=0.4)
-        'The training is behind its prediction: 40 % of the work took 1m instead of 40s. At this \
-pace it takes 2m30s instead of 1m40s in all.'
+        >>> eta.update(elapsed_s=60.0, fraction=0.4)
+        'Training is behind its prediction: 40 % of the work took 1m instead of 40s. At this rate \
+it takes 2m30s in total instead of 1m40s.'
     """
 
     def __init__(self, prediction: TimePrediction, tolerance: float = 0.25) -> None:
@@ -29,17 +29,17 @@ pace it takes 2m30s instead of 1m40s in all.'
         self._tolerance = tolerance
         self._is_behind = False
 
-    def told(self, elapsed_s: float, share: float) -> str | None:
-        """Takes note of where the training stands.
+    def update(self, elapsed_s: float, fraction: float) -> str | None:
+        """Updates the progress of the run.
 
         Args:
-            elapsed_s: Seconds since the training began, as the prediction counts them.
-            share: Of the predicted time, what should be over by now; see ``TimePrediction.share``.
+            elapsed_s: Seconds since the run began, as counted by the prediction.
+            fraction: Fraction of the predicted time that the completed epochs should have taken.
 
         Returns:
-            One sentence if the training has just fallen behind, or caught up; else ``None``.
+            One sentence if the run has just fallen behind or caught up; otherwise ``None``.
         """
-        expected_s = share * self._predicted_s
+        expected_s = fraction * self._predicted_s
         if not expected_s:
             return None
         ratio = elapsed_s / expected_s
@@ -47,15 +47,14 @@ pace it takes 2m30s instead of 1m40s in all.'
         if (ratio > limit) == self._is_behind:
             return None
         self._is_behind = not self._is_behind
-        took = f"{100 * share:.0f} % of the work took {format_duration(elapsed_s)}"
+        took = f"{100 * fraction:.0f} % of the work took {format_duration(elapsed_s)}"
         if not self._is_behind:
             return (
-                f"The training has caught up with its prediction: {took}, and "
-                f"{format_duration(expected_s)} was predicted."
+                f"Training has caught up with its prediction: {took}; predicted: "
+                f"{format_duration(expected_s)}."
             )
         return (
-            f"The training is behind its prediction: {took} instead of "
-            f"{format_duration(expected_s)}. At this pace it takes "
-            f"{format_duration(ratio * self._predicted_s)} instead of "
-            f"{format_duration(self._predicted_s)} in all."
+            f"Training is behind its prediction: {took} instead of {format_duration(expected_s)}. "
+            f"At this rate it takes {format_duration(ratio * self._predicted_s)} in total instead "
+            f"of {format_duration(self._predicted_s)}."
         )

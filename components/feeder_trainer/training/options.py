@@ -1,5 +1,6 @@
-"""How a training runs, apart from what it is fed and where."""
+"""Options of the training loop."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -13,21 +14,25 @@ class TrainingOptions:
     """Options of the training loop.
 
     Args:
-        max_micro_batch_size: Largest number of examples that go through the model at once. A
-            larger global batch is cut into micro-batches whose gradients are added up. ``None``:
-            no limit, until the device runs out of memory; it is halved then.
+        max_micro_batch_size: Largest number of examples that pass through the model at once. A
+            larger global batch is split into micro-batches whose gradients are accumulated. If
+            ``None``, there is no limit until the device runs out of memory; then the micro-batch
+            is halved.
         class_weight: Weight of each class in the loss, by its integer label.
-        steps_per_execution: Steps in a compiled call. ``None``: about half a second of them.
-            Callbacks with a hook for every batch always get one step a call.
-        probe: Measure now and then what feed and model could do alone, to tell which holds the
-            training back; takes at most 5 % of the time.
+        steps_per_execution: Steps per compiled call; ``None`` for about half a second of steps.
+            Callbacks with a batch-level hook always get one step per call.
+        probe: If True, the throughput of feed and model alone is measured for the bottleneck
+            diagnosis; this takes at most 5 % of the time.
         checkpoint_every_s: Seconds between two checkpoints.
-        checkpoint_every_examples: Examples between two checkpoints, instead of the former.
-        checkpoint_dir: Folder of the checkpoints; ``None``: beside the outputs of the component.
-        keep_checkpoints: Number of checkpoints kept, the newest ones.
-        deterministic: Use deterministic operations only; the same seed then gives the same
-            weights to the last bit, restarts included. Slower on some devices.
-        give_up: Stop where ``base_model`` cannot be come up to any more; ``None``: never.
+        checkpoint_every_examples: Examples between two checkpoints; replaces
+            ``checkpoint_every_s``.
+        checkpoint_dir: Folder of the checkpoints; ``None`` for a folder beside the outputs of the
+            component.
+        keep_checkpoints: Number of the newest checkpoints to keep.
+        deterministic: If True, only deterministic operations are used. The same seed then gives
+            bit-identical weights, also after a restart. Slower on some devices.
+        early_stopping: Condition on which a run that can no longer match ``base_model`` is
+            stopped; ``None`` to never stop it.
 
     Raises:
         ConfigError: A value is out of range.
@@ -42,7 +47,19 @@ class TrainingOptions:
     checkpoint_dir: str | None = None
     keep_checkpoints: int = 2
     deterministic: bool = False
-    give_up: BaselineEarlyStopping | None = None
+    early_stopping: BaselineEarlyStopping | None = None
+
+    @classmethod
+    def from_json(cls, text: str) -> "TrainingOptions":
+        """Returns the options of an execution property.
+
+        Args:
+            text: JSON as written by ``to_json`` of this release or an earlier one.
+        """
+        values = json.loads(text)
+        if "give_up" in values:  # Its name in release 0.1.0.
+            values["early_stopping"] = values.pop("give_up")
+        return cls(**values)
 
     def __post_init__(self) -> None:
         for name in ("max_micro_batch_size", "steps_per_execution", "checkpoint_every_examples"):
@@ -61,16 +78,21 @@ class TrainingOptions:
             raise ConfigError(
                 "loop checkpoint_every_s",
                 received=self.checkpoint_every_s,
-                expected="a number of seconds above 0",
+                expected="a number of seconds greater than 0",
             )
-        if isinstance(self.give_up, Mapping):  # As JSON has it.
-            object.__setattr__(self, "give_up", BaselineEarlyStopping(**self.give_up))
-        if self.give_up is not None and not isinstance(self.give_up, BaselineEarlyStopping):
+        if isinstance(self.early_stopping, Mapping):  # From JSON.
+            early_stopping = BaselineEarlyStopping(**self.early_stopping)
+            object.__setattr__(self, "early_stopping", early_stopping)
+        if self.early_stopping is not None and not isinstance(
+            self.early_stopping, BaselineEarlyStopping
+        ):
             raise ConfigError(
-                "loop give_up", received=self.give_up, expected="a BaselineEarlyStopping"
+                "loop early_stopping",
+                received=self.early_stopping,
+                expected="a BaselineEarlyStopping",
             )
         if self.class_weight is not None:
-            # JSON makes text of the labels.
+            # JSON turns labels into strings.
             weights = {int(label): float(w) for label, w in self.class_weight.items()}
             if not weights or min(weights.values()) < 0 or min(weights) < 0:
                 raise ConfigError(

@@ -1,14 +1,14 @@
-"""The processes that run the same training loop side by side."""
+"""Process groups: the communication between processes that run the same training loop."""
 
 from collections.abc import Sequence
 from typing import Protocol
 
 
 class ProcessGroup(Protocol):
-    """Members of a team decide alike: whatever depends on a clock, the chief decides for all.
+    """Processes that make the same decisions; the chief decides everything that depends on a clock.
 
     Args:
-        is_chief: This process writes files, calls callbacks and decides.
+        is_chief: True if this process writes files, calls callbacks and decides.
         size: Number of processes.
     """
 
@@ -18,13 +18,13 @@ class ProcessGroup(Protocol):
     def broadcast(self, values: Sequence[float]) -> list[float]:
         """Returns the chief's values.
 
-        Every member calls it at the same point, with as many values.
+        All processes call this method at the same point, with the same number of values.
         """
         ...
 
 
 class SingleProcess:
-    """A team of one; see ``ProcessGroup``."""
+    """A process group of size one; see ``ProcessGroup``."""
 
     is_chief = True
     size = 1

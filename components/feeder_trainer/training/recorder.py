@@ -126,7 +126,7 @@ class Recorder:
         self._epochs.append(row)
         return row
 
-    def phase_figures(self, phase: int) -> tuple[float, float]:
+    def phase_throughput(self, phase: int) -> tuple[float, float]:
         """Returns examples/s and the share of waiting, in percent, of a phase so far."""
         rows = [row for row in self._epochs if row.phase == phase]
         seconds = sum(row.seconds for row in rows)
@@ -140,8 +140,8 @@ class Recorder:
         *,
         reason: str,
         metrics: Mapping[str, float],
-        verdict: Bottleneck,
-        ceilings: ThroughputBounds | None,
+        bottleneck: Bottleneck,
+        bounds: ThroughputBounds | None,
     ) -> None:
         """Takes down a phase that is over.
 
@@ -149,11 +149,11 @@ class Recorder:
             first: Its first epoch as planned.
             reason: Why it began.
             metrics: Loss and metrics at its end.
-            verdict: What held it back.
-            ceilings: What was measured of both sides alone.
+            bottleneck: Diagnosis of the phase.
+            bounds: Measured throughput of model and feed alone.
         """
         rows = [row for row in self._epochs if row.phase == first.phase]
-        examples_per_s, input_wait_pct = self.phase_figures(first.phase)
+        examples_per_s, input_wait_pct = self.phase_throughput(first.phase)
         self._phases.append(
             PhaseRecord(
                 phase=first.phase,
@@ -167,10 +167,10 @@ class Recorder:
                 input_wait_pct=input_wait_pct,
                 reason=reason,
                 metrics=dict(metrics),
-                verdict=verdict.kind,
-                advice=verdict.advice,
-                device_ceiling=ceilings.device_examples_per_s if ceilings else None,
-                input_ceiling=ceilings.input_examples_per_s if ceilings else None,
+                verdict=bottleneck.kind,
+                advice=bottleneck.advice,
+                device_ceiling=bounds.device_examples_per_s if bounds else None,
+                input_ceiling=bounds.input_examples_per_s if bounds else None,
             )
         )
 
@@ -189,12 +189,12 @@ class Recorder:
         self._started_at = state["started_at"]
         self._began -= state["seconds"]
         self._epochs[:0] = [EpochRecord(**row) for row in state["epochs"]]
-        self._phases[:0] = [PhaseRecord(**row) for row in state["phases"]]
-        events = [Event(**event) for event in state["events"]]
+        self._phases[:0] = [PhaseRecord.from_dict(row) for row in state["phases"]]
+        events = [Event.from_dict(event) for event in state["events"]]
         # A warm start happens in every attempt, but only the first one trained on.
         self._events = events + [event for event in self._events if event not in events]
 
-    def finish(
+    def build(
         self,
         *,
         schedule: Mapping[str, Any],

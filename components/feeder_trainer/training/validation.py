@@ -9,15 +9,15 @@ from tfx_feeder.components.feeder_trainer.feed.base import Feed, batch_sizes
 from tfx_feeder.components.feeder_trainer.training.train_step import CompiledSteps
 
 _PASSES = 1000
-"""Passes that one stream is opened for: opening one takes as long as several steps."""
+"""Passes per opened stream; opening one takes as long as several steps."""
 
 
 class Validation:
-    """Evaluates a model on all examples of a feed, again and again.
+    """Evaluates a model on all examples of a feed.
 
     Args:
-        steps: The compiled steps of the model.
-        feed: Examples to validate on.
+        steps: Compiled steps of the model.
+        feed: Validation examples.
         batch_size: Examples in a batch.
     """
 
@@ -26,22 +26,24 @@ class Validation:
         self._feed = feed
         self._batch_size = batch_size
         self._batches: Iterator[Any] | None = None
-        self._open = 0
+        self._remaining_passes = 0
 
     def run(
-        self, callbacks: keras.callbacks.CallbackList, *, every_batch: bool
+        self, callbacks: keras.callbacks.CallbackList | None = None, *, every_batch: bool = False
     ) -> dict[str, float]:
-        """Does one pass and returns loss and metrics.
+        """Runs one pass and returns loss and metrics.
 
         Args:
-            callbacks: Told of begin and end.
-            every_batch: Tell them of every batch as well.
+            callbacks: Callbacks to notify of begin and end; optional.
+            every_batch: If True, the callbacks are notified of every batch as well.
         """
+        if callbacks is None:
+            callbacks = keras.callbacks.CallbackList([], model=self._steps.model)
         total = self._feed.num_examples
-        if not self._open:
-            self._open = _PASSES
+        if not self._remaining_passes:
+            self._remaining_passes = _PASSES
             self._batches = iter(self._feed.batches([range(total)] * _PASSES, self._batch_size))
-        self._open -= 1
+        self._remaining_passes -= 1
         sizes = batch_sizes(total, self._batch_size)
         self._steps.model.reset_metrics()
         callbacks.on_test_begin()

@@ -160,7 +160,7 @@ def _bound(row: PhaseRecord) -> tuple[Cell, ...]:
         figure(row.examples_per_s, ",.0f"),
         figure(row.device_ceiling, ",.0f"),
         figure(row.input_ceiling, ",.0f"),
-        figure(row.utilisation_pct, ".0f"),
+        figure(row.utilization_pct, ".0f"),
         figure(row.input_wait_pct, ".1f"),
         figure(row.seconds, ".1f"),
         Cell(row.verdict.removesuffix("-bound")),

@@ -59,8 +59,8 @@ def test_candidates_that_are_named_are_checked() -> None:
     ],
 )
 def test_what_has_no_bound_cannot_be_given_up(asked: dict[str, Any], obstacle: str) -> None:
-    giving_up = {"loop": TrainingOptions(give_up=BaselineEarlyStopping("val_loss", "min"))}
+    stopping = {"loop": TrainingOptions(early_stopping=BaselineEarlyStopping("val_loss", "min"))}
     for schedule in ("0.01:8x9", "decay_to_batch", "noise_scale 0.01:8x9 min=8 max=64"):
-        check(Strategy.sequential(), giving_up | {"schedule": parse_schedule(schedule)})
-    with pytest.raises(ConfigError, match=f"give_up and.*{obstacle}"):
-        check(Strategy.sequential(), giving_up | asked)
+        check(Strategy.sequential(), stopping | {"schedule": parse_schedule(schedule)})
+    with pytest.raises(ConfigError, match=f"early_stopping and.*{obstacle}"):
+        check(Strategy.sequential(), stopping | asked)

@@ -55,7 +55,9 @@ def test_what_is_stored_reads_back() -> None:
     feed = FeedOptions(label_key="big_tip", cache="none")
 
     config = {"b": [1], "a": None}
-    loop = TrainingOptions(give_up=BaselineEarlyStopping("val_accuracy", "max", tolerance=0.02))
+    loop = TrainingOptions(
+        early_stopping=BaselineEarlyStopping("val_accuracy", "max", tolerance=0.02)
+    )
     stored = _trainer(
         schedule=schedule,
         feed=feed,
@@ -104,7 +106,10 @@ def test_an_edit_of_the_model_changes_what_the_cache_compares(tmp_path: Path) ->
         ({"feed": {"label_key": "big_tip"}}, "feed"),
         ({"strategy": "mirrored"}, "strategy"),
         ({"loop": {"probe": False}}, "loop"),
-        ({"loop": TrainingOptions(give_up=BaselineEarlyStopping("val_loss", "min"))}, "base_model"),
+        (
+            {"loop": TrainingOptions(early_stopping=BaselineEarlyStopping("val_loss", "min"))},
+            "base_model",
+        ),
     ],
 )
 def test_a_bad_argument_is_refused_when_the_pipeline_is_built(

@@ -72,7 +72,7 @@ def test_a_training_killed_at_random_moments_ends_like_an_uninterrupted_one(fork
 def test_a_killed_training_remembers_what_it_has_to_beat_and_gives_up_alike(forked, tmp_path):
     kill_training.write_data(tmp_path / "data")
     base, whole, killed = (tmp_path / name for name in ("base", "whole", "killed"))
-    hopeless = {"schedule": "1e-7:8x200", "rival": str(base / "keras")}
+    hopeless = {"schedule": "1e-7:8x200", "baseline": str(base / "keras")}
     for folder, options in ((base, {"schedule": "0.01:8x5"}), (whole, hopeless)):
         process = run(forked, folder, **options)
         process.join(300)

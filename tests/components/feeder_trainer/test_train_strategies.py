@@ -98,9 +98,9 @@ def job(
 
 
 @pytest.fixture(scope="module")
-def rival(digit_files: list[str], digits_spec: dict[str, Any], tmp_path_factory) -> str:
+def baseline(digit_files: list[str], digits_spec: dict[str, Any], tmp_path_factory) -> str:
     """A model that is better than what a few epochs can come to; returns its folder."""
-    folder = tmp_path_factory.mktemp("rival")
+    folder = tmp_path_factory.mktemp("baseline")
     (folder / "model.py").write_text(MODULE.partition("def callbacks_fn")[0])
     job = FitSpec(
         code=UserCode(module_file=str(folder / "model.py")),
@@ -122,15 +122,15 @@ def rival(digit_files: list[str], digits_spec: dict[str, Any], tmp_path_factory)
 def test_it_trains_gives_up_exports_and_records(
     strategy: Strategy,
     job: Callable[[Strategy], TrainSpec],
-    rival: str,
+    baseline: str,
     digits: Any,
     serialize: Callable,
 ) -> None:
     made = job(strategy)
     beside = {
         "schedule": Schedule.from_value("0.02:33x2, 0.01:64x12"),
-        "rival": rival,
-        "loop": TrainingOptions(give_up=BaselineEarlyStopping("val_accuracy", "max")),
+        "baseline": baseline,
+        "loop": TrainingOptions(early_stopping=BaselineEarlyStopping("val_accuracy", "max")),
     }
     made = dataclasses.replace(made, fit=dataclasses.replace(made.fit, **beside))
 
@@ -145,7 +145,7 @@ def test_it_trains_gives_up_exports_and_records(
     sizes = [(row.steps, row.examples) for row in history.epochs]
     assert sizes[:3] == [(7, 200), (7, 200), (4, 200)]
     told = {event.kind: event.message for event in history.events}
-    assert "The base model has val_accuracy 0.9" in told["to_beat"]
+    assert "The base model has val_accuracy 0.9" in told["baseline_metric"]
     assert f"after {len(sizes)} epochs" in told["early_stop"]
     assert len(sizes) < 14
     factor = 2 if strategy.learning_rate_rule == "linear" else 1

@@ -126,7 +126,9 @@ def test_the_second_model_starts_from_the_first_and_is_compared_with_it(story):
     assert second.baseline_id == first.model.id
     assert second.blessed
     assert second.live
-    [told] = [e for e in training_history.read(second.history.path).events if e.kind == "to_beat"]
+    [told] = [
+        e for e in training_history.read(second.history.path).events if e.kind == "baseline_metric"
+    ]
     assert "The base model has val_accuracy 0." in told.message
 
 

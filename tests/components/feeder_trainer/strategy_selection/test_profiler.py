@@ -10,7 +10,7 @@ from tfx_feeder.components.feeder_trainer.model.state import capture
 from tfx_feeder.components.feeder_trainer.schedules.schedule import Schedule
 from tfx_feeder.components.feeder_trainer.schedules.time_model import PROFILE_TIME_FRACTION, predict
 from tfx_feeder.components.feeder_trainer.strategy_selection.profiler import (
-    probe_schedule,
+    profile_schedule,
     profile_steps,
 )
 from tfx_feeder.components.feeder_trainer.training.process_group import SingleProcess
@@ -180,9 +180,9 @@ def test_a_long_schedule_is_probed_for_longer_but_within_its_share(model, monkey
     short = list(Schedule.from_value("0.01:10x1 @20").epoch_specs(100))
     long = list(Schedule.from_value("0.01:10x200 @100").epoch_specs(100))
 
-    first = probe_schedule(ScriptedSteps(model, monkeypatch), ArrayFeed(), short)
+    first = profile_schedule(ScriptedSteps(model, monkeypatch), ArrayFeed(), short)
     steps = ScriptedSteps(model, monkeypatch)
-    second = probe_schedule(steps, ArrayFeed(), long)
+    second = profile_schedule(steps, ArrayFeed(), long)
 
     assert first.step_s[10].steps == 5
     assert second.step_s[10].steps > 400
@@ -201,9 +201,9 @@ def test_members_of_a_team_run_as_many_steps_as_the_chief_says(model, monkeypatc
 
     steps = ScriptedSteps(model, monkeypatch)
 
-    profile_steps(steps, ArrayFeed(), (10,), 1e-9, team=Led())
+    profile_steps(steps, ArrayFeed(), (10,), 1e-9, process_group=Led())
     alone = ScriptedSteps(model, monkeypatch)
-    profile_steps(alone, ArrayFeed(), (10,), 0.2, team=Led())
+    profile_steps(alone, ArrayFeed(), (10,), 0.2, process_group=Led())
 
     assert [len(sizes) for sizes in steps.calls] == [1, 5, 5]
     assert [len(sizes) for sizes in alone.calls][:4] == [1, 5, 5, 7]

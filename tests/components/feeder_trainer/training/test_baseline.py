@@ -52,7 +52,7 @@ class Trainings:
         self._root, self._files, self._spec = root, files, spec
         (root / "model.py").write_text(MODULE)
         self.base = str(root / "base" / "keras")
-        self.base_history = self.whole("base", GOOD, rival=None)
+        self.base_history = self.whole("base", GOOD, baseline=None)
 
     def fit(self, name: str, schedule: str, **changes: Any) -> FitResult:
         """Fits; a second time under the same name it goes on from the last checkpoint."""
@@ -77,7 +77,7 @@ class Trainings:
         name: str,
         schedule: str,
         *,
-        give_up: BaselineEarlyStopping = ACCURACY,
+        early_stopping: BaselineEarlyStopping = ACCURACY,
         config: dict[str, Any] | None = None,
         **changes: Any,
     ) -> FitSpec:
@@ -90,9 +90,9 @@ class Trainings:
             "train_files": self._files,
             "eval_files": self._files,
             "checkpoint_dir": str(self._root / name / "checkpoints"),
-            "rival": self.base,
+            "baseline": self.base,
             "loop": TrainingOptions(
-                give_up=give_up, deterministic=True, checkpoint_every_examples=1
+                early_stopping=early_stopping, deterministic=True, checkpoint_every_examples=1
             ),
         }
         return FitSpec(**options | changes)
@@ -125,10 +125,10 @@ def test_a_training_that_cannot_win_is_stopped_and_exported(
     else:
         history = trainings.whole(start, HOPELESS)
 
-    [told], [stopped] = events(history, "to_beat"), events(history, "early_stop")
+    [told], [stopped] = events(history, "baseline_metric"), events(history, "early_stop")
     to_beat = trainings.base_history.epochs[-1].metrics["val_accuracy"]
     assert told == f"The base model has val_accuracy {to_beat:.4g} on the validation examples."
-    assert f"not to the {to_beat:.4g} that the base model asks for" in stopped
+    assert f"the base model requires {to_beat:.4g}" in stopped
     assert 3 <= len(history.epochs) < 8
     assert f"after {len(history.epochs)} epochs" in stopped
     assert [row.epochs for row in history.phases] == [len(history.epochs)]
@@ -136,11 +136,11 @@ def test_a_training_that_cannot_win_is_stopped_and_exported(
 
 
 @pytest.mark.slow
-def test_a_training_that_can_win_is_as_if_it_had_no_rival(trainings: Trainings) -> None:
-    alone, beside = trainings.fit("alone", GOOD, rival=None), trainings.fit("beside", GOOD)
+def test_a_training_that_can_win_is_as_if_it_had_no_baseline(trainings: Trainings) -> None:
+    alone, beside = trainings.fit("alone", GOOD, baseline=None), trainings.fit("beside", GOOD)
 
-    assert not events(alone.history, "to_beat")
-    assert events(beside.history, "to_beat")
+    assert not events(alone.history, "baseline_metric")
+    assert events(beside.history, "baseline_metric")
     assert not events(beside.history, "early_stop")
     assert [row.metrics for row in beside.history.epochs] == [
         row.metrics for row in alone.history.epochs
@@ -151,7 +151,7 @@ def test_a_training_that_can_win_is_as_if_it_had_no_rival(trainings: Trainings) 
 
 def test_a_loss_can_be_watched(trainings: Trainings) -> None:
     early = BaselineEarlyStopping("val_loss", "min", after_epochs=2)
-    assert len(trainings.fit("loss", HOPELESS, give_up=early).history.epochs) == 2
+    assert len(trainings.fit("loss", HOPELESS, early_stopping=early).history.epochs) == 2
 
 
 @pytest.mark.slow
@@ -164,8 +164,8 @@ def test_where_it_cannot_be_judged_the_history_says_why(
     trainings: Trainings, config: dict[str, Any], why: str
 ) -> None:
     history = trainings.fit(why, HOPELESS, config=config).history
-    [told] = events(history, "to_beat")
-    assert told.startswith("This training is not given up early: ")
+    [told] = events(history, "baseline_metric")
+    assert told.startswith("Early stopping is disabled: ")
     assert why in told
     assert len(history.epochs) == 8
 
@@ -174,15 +174,15 @@ def test_a_metric_that_the_model_has_not_is_named_before_the_first_step(
     trainings: Trainings,
 ) -> None:
     with pytest.raises(ConfigError, match="val_accuracy, val_loss"):
-        trainings.fit("unknown", GOOD, give_up=BaselineEarlyStopping("val_auc", "max"))
+        trainings.fit("unknown", GOOD, early_stopping=BaselineEarlyStopping("val_auc", "max"))
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("by", ["rival", "callback"])
+@pytest.mark.parametrize("by", ["baseline", "callback"])
 def test_what_goes_on_after_its_stop_stays_stopped(trainings: Trainings, by: str) -> None:
     how: dict[str, Any] = {"schedule": HOPELESS}
     if by == "callback":
-        how = {"schedule": GOOD, "rival": None, "config": {"early": True}}
+        how = {"schedule": GOOD, "baseline": None, "config": {"early": True}}
     first, again = trainings.fit(by, **how), trainings.fit(by, **how)
 
     assert len(events(again.history, "resume")) == 1

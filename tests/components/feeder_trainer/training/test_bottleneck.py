@@ -1,4 +1,4 @@
-"""The verdict follows from what feed and device can do alone; a probe leaves no trace."""
+"""The diagnosis follows from what feed and device can do alone; a probe leaves no trace."""
 
 import time
 
@@ -54,7 +54,7 @@ def test_a_probe_changes_nothing(model):
     before = capture(model)
     monitor = ThroughputMonitor(steps, feed, SingleProcess())
     monitor.probe(16, step_s=1e-3, trained_s=10.0)
-    assert monitor.ceilings is not None
+    assert monitor.bounds is not None
     after = capture(model)
     assert before.keys() == after.keys()
     for name, array in before.items():
@@ -71,10 +71,10 @@ def test_a_slow_map_is_input_bound(model):
 
     monitor = probed(model, ArrayFeed(slow))
     assert monitor.is_input_bound(80.0)
-    verdict = monitor.judge(80.0, 300.0)
-    assert verdict.kind == "input-bound"
-    assert "80 %" in verdict.advice
-    assert "slowest stage is augment_fn" in verdict.advice
+    bottleneck = monitor.diagnose(80.0, 300.0)
+    assert bottleneck.kind == "input-bound"
+    assert "80 %" in bottleneck.advice
+    assert "slowest stage is augment_fn" in bottleneck.advice
 
 
 def test_no_probe_where_five_percent_do_not_suffice(model):
@@ -82,14 +82,14 @@ def test_no_probe_where_five_percent_do_not_suffice(model):
     steps = CompiledSteps(model, lambda features: features["x"])
     monitor = ThroughputMonitor(steps, feed, SingleProcess())
     monitor.probe(16, step_s=0.1, trained_s=1.0)
-    assert monitor.ceilings is None
+    assert monitor.bounds is None
     disabled = ThroughputMonitor(steps, feed, SingleProcess(), enabled=False)
     disabled.probe(16, step_s=1e-3, trained_s=1000.0)
-    assert disabled.ceilings is None
+    assert disabled.bounds is None
 
 
 @pytest.mark.parametrize(
-    ("ceilings", "wait_pct", "speed", "kind", "advice"),
+    ("bounds", "wait_pct", "speed", "kind", "advice"),
     [
         (None, 30.0, 100.0, "input-bound", "cannot keep up"),
         (None, 1.0, 100.0, "device-bound", "keeps up"),
@@ -97,15 +97,21 @@ def test_no_probe_where_five_percent_do_not_suffice(model):
         (ThroughputBounds(1000.0, 1100.0), 33.0, 550.0, "input-bound", "cannot keep up"),
         (ThroughputBounds(1000.0, 9000.0), 12.0, 950.0, "device-bound", "keeps up"),
         (ThroughputBounds(1000.0, 9000.0), 1.0, 500.0, "device-bound", "50 %"),
-        (ThroughputBounds(1000.0, 9000.0, "", 2000.0), 1.0, 900.0, "sync-bound", "50 % of a step"),
+        (
+            ThroughputBounds(1000.0, 9000.0, "", 2000.0),
+            1.0,
+            900.0,
+            "communication-bound",
+            "50 % of a step",
+        ),
         (ThroughputBounds(1000.0, 9000.0, "", 1100.0), 1.0, 900.0, "device-bound", "keeps up"),
     ],
 )
-def test_verdicts(model, ceilings, wait_pct, speed, kind, advice):
+def test_diagnoses(model, bounds, wait_pct, speed, kind, advice):
     monitor = ThroughputMonitor(
         CompiledSteps(model, lambda features: features["x"]), ArrayFeed(), SingleProcess()
     )
-    monitor.ceilings = ceilings
-    verdict = monitor.judge(wait_pct, speed)
-    assert verdict.kind == kind
-    assert advice in verdict.advice
+    monitor.bounds = bounds
+    bottleneck = monitor.diagnose(wait_pct, speed)
+    assert bottleneck.kind == kind
+    assert advice in bottleneck.advice

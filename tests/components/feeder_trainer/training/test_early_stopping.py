@@ -101,7 +101,7 @@ def test_a_curve_that_flattens_and_wins_is_never_stopped(schedule, begin, first,
 def test_what_is_in_reach_of_the_bound_goes_on(values, to_beat, tolerance):
     segments = epochs(ONE_PHASE)
     done, ahead = segments[: len(values)], segments[len(values) :]
-    bound = attainable_upper_bound(values, done, ahead, lately=3)
+    bound = attainable_upper_bound(values, done, ahead, window=3)
     assert bound >= max(values)
     options = BaselineEarlyStopping("val_accuracy", "max", after_epochs=3, tolerance=tolerance)
     if bound >= to_beat - tolerance:
@@ -132,8 +132,8 @@ def test_a_curve_that_creeps_is_stopped_when_the_rest_is_too_short():
 
 def test_the_sentence_has_the_figures():
     assert verdict([0.80, 0.81, 0.805], to_beat=1.0) == (
-        "Stopped early: val_accuracy 0.81 after 3 epochs can come to 0.98 at most in the 17 that "
-        "are left, and not to the 1 that the base model asks for."
+        "Stopped early: val_accuracy is 0.81 after 3 epochs and can reach at most 0.98 in the "
+        "remaining 17 epochs; the base model requires 1."
     )
 
 
@@ -160,7 +160,7 @@ def test_epochs_of_more_examples_may_bring_more():
     doubled = "0.01:10x2, 0.01:10x4, 0.01:20x4 @10"
     curve = [0.1, 0.1, 0.1, 0.1, 0.11, 0.12]
     segments = epochs(doubled)
-    assert attainable_upper_bound(curve, segments[:6], segments[6:], lately=2) == pytest.approx(
+    assert attainable_upper_bound(curve, segments[:6], segments[6:], window=2) == pytest.approx(
         0.12 + 0.01 * 2 * 4 + 0.02
     )
 
@@ -202,5 +202,5 @@ def test_a_policy_says_what_is_ahead_unless_it_decides_as_it_goes(policy, known)
     ],
 )
 def test_a_value_out_of_range_is_named(name, value):
-    with pytest.raises(ConfigError, match=f"give_up {name}: expected"):
+    with pytest.raises(ConfigError, match=f"early_stopping {name}: expected"):
         BaselineEarlyStopping(**{"monitor": "val_loss", "mode": "min", name: value})

@@ -7,18 +7,18 @@ PREDICTION = TimePrediction(100.0, 95.0, 110.0, (20.0, 60.0, 100.0))
 
 
 def test_within_the_tolerance_nothing_is_said() -> None:
-    pace = EtaTracker(PREDICTION)
+    eta = EtaTracker(PREDICTION)
 
-    assert [pace.told(seconds, share) for seconds, share in ((24, 0.2), (70, 0.6), (90, 1))] == [
+    assert [eta.update(seconds, share) for seconds, share in ((24, 0.2), (70, 0.6), (90, 1))] == [
         None
     ] * 3
 
 
 def test_falling_behind_is_told_once_and_again_after_catching_up() -> None:
-    pace = EtaTracker(PREDICTION)
+    eta = EtaTracker(PREDICTION)
 
-    said = [pace.told(seconds, share) for seconds, share in ((30, 0.2), (45, 0.3), (44, 0.4))]
-    later = pace.told(90, 0.5)
+    said = [eta.update(seconds, share) for seconds, share in ((30, 0.2), (45, 0.3), (44, 0.4))]
+    later = eta.update(90, 0.5)
 
     assert said[0] is not None
     assert "20 % of the work took 30s instead of 20s" in said[0]
@@ -31,10 +31,10 @@ def test_falling_behind_is_told_once_and_again_after_catching_up() -> None:
 
 
 def test_at_the_limit_it_does_not_change_its_mind() -> None:
-    pace = EtaTracker(PREDICTION, tolerance=0.2)
+    eta = EtaTracker(PREDICTION, tolerance=0.2)
 
     said = [
-        pace.told(100 * share * ratio, share)
+        eta.update(100 * share * ratio, share)
         for ratio, share in ((1.21, 0.1), (1.19, 0.2), (1.21, 0.3), (1.19, 0.4))
     ]
 
@@ -42,4 +42,4 @@ def test_at_the_limit_it_does_not_change_its_mind() -> None:
 
 
 def test_before_any_work_there_is_nothing_to_compare() -> None:
-    assert EtaTracker(PREDICTION).told(1000.0, 0.0) is None
+    assert EtaTracker(PREDICTION).update(1000.0, 0.0) is None

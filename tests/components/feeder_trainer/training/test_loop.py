@@ -13,7 +13,7 @@ from tfx_feeder.components.feeder_trainer.feed.parsing import ExampleParser
 from tfx_feeder.components.feeder_trainer.model.builder import feature_adapter
 from tfx_feeder.components.feeder_trainer.schedules.policy import make_plan
 from tfx_feeder.components.feeder_trainer.schedules.schedule import Schedule
-from tfx_feeder.components.feeder_trainer.training import loop
+from tfx_feeder.components.feeder_trainer.training import step_timer
 from tfx_feeder.components.feeder_trainer.training.loop import TrainingLoop
 from tfx_feeder.components.feeder_trainer.training.recorder import Recorder
 from tfx_feeder.components.feeder_trainer.training.train_step import CompiledSteps
@@ -56,7 +56,7 @@ def train(digit_files: list[str], digits_spec: dict) -> Callable[..., Run]:
         recorder = Recorder()
         plan = make_plan(Schedule.from_value(schedule), feed.num_examples)
         TrainingLoop(steps, feed, plan, recorder, probe=False, **arguments).run()
-        return steps, recorder.finish(
+        return steps, recorder.build(
             schedule={}, strategy="", feed={}, num_examples=N, code_fingerprint=""
         )
 
@@ -132,7 +132,7 @@ def test_a_call_has_the_fewest_steps_however_long_they_take(
             calls.append(len(sizes))
             return super().train(iterator, sizes)
 
-    monkeypatch.setattr(loop, "_CALL_S", 0.0)  # As if any step took longer.
+    monkeypatch.setattr(step_timer, "CALL_S", 0.0)  # As if any step took longer.
     train("0.01:16x1", Steps)
 
     assert calls == [1, 8, 4]

@@ -3,7 +3,7 @@
 import pytest
 
 from tfx_feeder.common.errors import ConfigError
-from tfx_feeder.components.feeder_trainer.feed.options import from_json, to_json
+from tfx_feeder.components.feeder_trainer.feed.options import to_json
 from tfx_feeder.components.feeder_trainer.training.early_stopping import BaselineEarlyStopping
 from tfx_feeder.components.feeder_trainer.training.options import TrainingOptions
 
@@ -17,7 +17,7 @@ from tfx_feeder.components.feeder_trainer.training.options import TrainingOption
         ("checkpoint_every_examples", True),
         ("checkpoint_every_s", 0),
         ("keep_checkpoints", 0),
-        ("give_up", 3),
+        ("early_stopping", 3),
         ("class_weight", {}),
         ("class_weight", {0: -1.0}),
         ("class_weight", {-1: 1.0}),
@@ -33,6 +33,8 @@ def test_they_go_through_json():
         max_micro_batch_size=64,
         class_weight={0: 1.0, 3: 2.5},
         deterministic=True,
-        give_up=BaselineEarlyStopping("val_loss", "min", tolerance=0.1),
+        early_stopping=BaselineEarlyStopping("val_loss", "min", tolerance=0.1),
     )
-    assert from_json(TrainingOptions, to_json(options)) == options
+    assert TrainingOptions.from_json(to_json(options)) == options
+    earlier = to_json(options).replace('"early_stopping"', '"give_up"')  # As in release 0.1.0.
+    assert TrainingOptions.from_json(earlier) == options

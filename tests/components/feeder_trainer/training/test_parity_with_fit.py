@@ -142,7 +142,7 @@ def _loop(
         callbacks=callbacks,
         probe=False,
     ).run()
-    rows = recorder.finish(
+    rows = recorder.build(
         schedule={}, strategy="", feed={}, num_examples=0, code_fingerprint=""
     ).epochs
     history = {name: [row.metrics[name] for row in rows] for name in rows[0].metrics}

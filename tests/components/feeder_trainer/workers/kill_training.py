@@ -82,16 +82,18 @@ def run(
     *,
     schedule: str = SCHEDULE,
     every_examples: int = 256,
-    rival: str | None = None,
+    baseline: str | None = None,
 ) -> None:
     """Trains from ``folder/data`` into ``folder``; goes on where a killed run stopped.
 
-    With a rival it validates, and gives up after 30 epochs if it cannot come up to it.
+    With a baseline it validates, and gives up after 30 epochs if it cannot come up to it.
     """
     root = Path(folder)
     data = [str(root.parent / "data")]
-    feed = FeedOptions(eval_splits=("eval",) if rival else (), seed=7)
-    give_up = BaselineEarlyStopping("val_accuracy", "max", after_epochs=30) if rival else None
+    feed = FeedOptions(eval_splits=("eval",) if baseline else (), seed=7)
+    early_stopping = (
+        BaselineEarlyStopping("val_accuracy", "max", after_epochs=30) if baseline else None
+    )
     history = train(
         TrainSpec(
             fit=FitSpec(
@@ -100,11 +102,13 @@ def run(
                 schedule=Schedule.from_value(schedule),
                 strategy=Strategy(),
                 train_files=data,
-                eval_files=data if rival else [],
+                eval_files=data if baseline else [],
                 checkpoint_dir=str(root / "checkpoints"),
-                rival=rival,
+                baseline=baseline,
                 loop=TrainingOptions(
-                    deterministic=True, checkpoint_every_examples=every_examples, give_up=give_up
+                    deterministic=True,
+                    checkpoint_every_examples=every_examples,
+                    early_stopping=early_stopping,
                 ),
             ),
             raw_feature_spec=SPEC,
@@ -116,7 +120,7 @@ def run(
     )
     np.savez(
         root / "result.npz",
-        told=[e.message for e in history.events if e.kind in ("to_beat", "early_stop")],
+        told=[e.message for e in history.events if e.kind in ("baseline_metric", "early_stop")],
         resumes=sum(event.kind == "resume" for event in history.events),
         losses=[row.metrics["loss"] for row in history.epochs],
         rates=[row.learning_rate for row in history.epochs],
