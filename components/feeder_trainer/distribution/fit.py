@@ -267,7 +267,9 @@ def _eta(job: FitSpec) -> Callable[[int], str | None] | None:
     if prediction is None:
         return None
     eta = EtaTracker(prediction)
-    return lambda epochs: eta.update(time.time() - job.began_at, prediction.fraction_elapsed(epochs))
+    return lambda epochs: eta.update(
+        time.time() - job.began_at, prediction.fraction_elapsed(epochs)
+    )
 
 
 def _baseline(job: FitSpec, ready: FitContext, recorder: Recorder) -> BaselineModel | None:

@@ -116,8 +116,8 @@ def attainable_upper_bound(
 
     Example:
         >>> epochs = [EpochSpec(0, epoch, 0.01, 10, 100 * epoch, 100) for epoch in range(5)]
-        >>> attainable_upper_bound([0.5, 0.7, 0.75], epochs[:3], epochs[3:], window=1)
-        0.85
+        >>> attainable_upper_bound([0.5, 0.625, 0.75], epochs[:3], epochs[3:], window=1)
+        1.0
     """
     changes = sum(a.phase != b.phase for a, b in itertools.pairwise([done[-1], *remaining]))
     gains = _gains_of_later_phases(values, done)

@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from tfx_feeder.components.feeder_trainer.schedules.plan import make_plan
+from tfx_feeder.components.feeder_trainer.schedules.policy import make_plan
 from tfx_feeder.components.feeder_trainer.schedules.schedule import Schedule
 from tfx_feeder.components.feeder_trainer.training.checkpoint import (
     Checkpoint,

@@ -22,7 +22,7 @@ def test_falling_behind_is_told_once_and_again_after_catching_up() -> None:
 
     assert said[0] is not None
     assert "20 % of the work took 30s instead of 20s" in said[0]
-    assert "takes 2m30s instead of 1m40s" in said[0]
+    assert "takes 2m30s in total instead of 1m40s" in said[0]
     assert said[1] is None
     assert said[2] is not None
     assert "caught up" in said[2]
