@@ -1,20 +1,20 @@
-"""The reference pipeline on Airflow 2 or 3: a DAG file, for Airflow's folder of DAGs.
+"""DAG file of the reference pipeline for Airflow 2 and 3.
 
-Compile the pipeline once, so that Airflow knows its nodes; each run compiles it anew with its own
-parameters (span, schedule, strategy):
+Put this file into the DAG folder, and compile the pipeline once to declare its nodes. Each run
+compiles the pipeline again with its own parameters (span, schedule, strategy):
 
     tfx-feeder compile --root /srv/feeder --data digits --output /srv/feeder/airflow/pipeline.json
 
-Environment variables of Airflow's say the rest:
+Environment variables of Airflow configure the DAG:
 
-    TFX_FEEDER_ROOT     folder of everything that is written, as all workers see it (required)
-    TFX_FEEDER_BIN      folder with the programs of the pipeline's environment (this or the image)
-    TFX_FEEDER_IMAGE    image for one pod per node instead
+    TFX_FEEDER_ROOT     folder for all outputs, shared by all workers (required)
+    TFX_FEEDER_BIN      bin folder of the pipeline's environment (or set TFX_FEEDER_IMAGE)
+    TFX_FEEDER_IMAGE    container image; each node runs in a pod
     TFX_FEEDER_DATA     data set, as for `tfx-feeder compile`; digits by default
     TFX_FEEDER_CRON     schedule, such as "0 3 * * *"; none by default
-    TFX_FEEDER_RETRAIN  when to retrain, as for `tfx-feeder retrain`, such as "--new-spans 1": a
-                        run waits for a reason; by default it needs none
-    TFX_FEEDER_POOL     pool of Airflow's with a slot per accelerator; none by default
+    TFX_FEEDER_RETRAIN  options of `tfx-feeder retrain`, such as "--new-spans 1": a run waits for a
+                        trigger; by default every run trains
+    TFX_FEEDER_POOL     Airflow pool with one slot per accelerator; none by default
 """
 
 import os

@@ -26,9 +26,9 @@ from tfx_feeder.pipeline.orchestration.kubernetes.cluster import Cluster
 
 ROOT = Path(__file__).parent
 KFP = ("kfp==2.17.0", "kfp-kubernetes==2.17.0")
-"""What compiles the specification: TFX needs other releases of what these need."""
+"""Packages that compile the specification; their dependencies conflict with those of TFX."""
 RUN_OPTIONS = ("span", "schedule", "strategy")
-"""What a run of the reference pipeline may be given."""
+"""Parameters of a run of the reference pipeline."""
 _MODULES = "tfx_feeder.pipeline.orchestration"
 
 
@@ -36,38 +36,56 @@ _MODULES = "tfx_feeder.pipeline.orchestration"
     cls=ErrorReporting, error_status=2, context_settings={"help_option_names": ["-h", "--help"]}
 )
 @click.option("--image", required=True, help="Container image with environment and code.")
-@click.option("--pvc", default="", help="PersistentVolumeClaim for the root.")
-@click.option("--mount", default="/data", show_default=True, help="Where the claim is mounted.")
-@click.option("--secret", default="", help="Secret with the keys store and password: ML Metadata.")
+@click.option("--pvc", default="", help="PersistentVolumeClaim that holds the root.")
+@click.option("--mount", default="/data", show_default=True, help="Mount path of the volume.")
+@click.option(
+    "--secret", default="", help="Secret with the keys store and password of ML Metadata."
+)
 @click.option(
     "--ir-in-image",
     metavar="PATH",
-    help="All runs are of what is compiled now, which lies there in the image.  [default: each run "
-    "compiles anew, by its parameters]",
+    help="Path of the compiled pipeline in the image, which all runs use.  [default: each run "
+    "compiles the pipeline with its own parameters]",
 )
 @click.option(
     "--retrain",
     metavar="OPTIONS",
-    help="When to retrain, as in '--new-spans 1 --drift 0.1': options of `tfx-feeder retrain`. "
-    "Without a reason a run ends at once.",
+    help="Options of `tfx-feeder retrain`, as in '--new-spans 1 --drift 0.1'; a run ends at once "
+    "if no trigger fires.",
 )
-@click.option("--workers", type=int, default=2, show_default=True, help="With --cluster env.")
-@click.option("--servers", type=int, help="With --cluster env.  [default: 1 for parameter_server]")
-@click.option("--cron", help="Run again and again: minute, hour, day, month, day of the week.")
+@click.option(
+    "--workers",
+    type=int,
+    default=2,
+    show_default=True,
+    help="Number of workers with --cluster env.",
+)
+@click.option(
+    "--servers",
+    type=int,
+    help="Number of parameter servers with --cluster env.  [default: 1 for parameter_server]",
+)
+@click.option(
+    "--cron", help="Schedule recurring runs: minute, hour, day of month, month, day of week."
+)
 @click.option(
     "--host",
     envvar="KF_PIPELINES_ENDPOINT",
     show_envvar=True,
-    help="URL of Kubeflow Pipelines, for --cron.",
+    help="URL of Kubeflow Pipelines; with --cron.",
 )
-@click.option("--namespace", help="Of the user, for --cron where Kubeflow has several.")
-@click.option("--vertex-root", metavar="gs://BUCKET/FOLDER", help="Compile for Vertex AI as well.")
+@click.option("--namespace", help="Namespace of the user in a multi-user Kubeflow; with --cron.")
+@click.option(
+    "--vertex-root",
+    metavar="gs://BUCKET/FOLDER",
+    help="Also compile for Vertex AI, with this root.",
+)
 @click.option(
     "--output",
     type=click.Path(path_type=Path, file_okay=False),
     default=Path("compiled"),
     show_default=True,
-    help="Folder for the files that are written.",
+    help="Folder for the output files.",
 )
 @click.pass_context
 def main(
@@ -87,14 +105,14 @@ def main(
     output: Path,
     **compiling: Any,
 ) -> None:
-    """Writes a pipeline for Kubeflow Pipelines and Vertex AI: one container for each node."""
+    """Compile a pipeline for Kubeflow Pipelines and Vertex AI, with one container per node."""
     _check(compiling, ir_in_image=ir_in_image, retrain=retrain, vertex_root=vertex_root)
     if cron and not host:
-        raise click.UsageError("--cron needs --host.")
+        raise click.UsageError("--cron requires --host.")
     context.invoke(compile_command, output=output / "pipeline.json", **compiling)
     file = compiled_pipeline.read(output / "pipeline.json")
     clusters = _clusters(file, mount, workers, servers)
-    # A run's own strategy would need other machines than those that are compiled in.
+    # With clusters, the machines are compiled in, so runs cannot choose their strategy.
     own = () if compiling["factory"] or ir_in_image else RUN_OPTIONS[: 2 if clusters else 3]
     own = tuple(name for name in own if retrain is None or name != "span")
     options = Kubeflow(
@@ -102,20 +120,20 @@ def main(
         claim=pvc,
         mount=mount,
         secret=secret,
-        compile_options=None if ir_in_image else _given(context, leave_out=own),
+        compile_options=None if ir_in_image else _given(context, exclude=own),
         run_options={name: str(compiling[name] or "") for name in own},
         retrain_options=None if retrain is None else _retrain_options(context, retrain),
         ir=ir_in_image or "",
         clusters=clusters,
     )
     write_kubeflow(output / "pipeline.json", options, output / "kubeflow.yaml")
-    _tell(output / "kubeflow.yaml", "upload it to Kubeflow Pipelines")
+    _print_file(output / "kubeflow.yaml", "upload it to Kubeflow Pipelines")
     if ir_in_image:
-        _tell(output / "pipeline.json", f"goes into {image} as {ir_in_image}")
+        _print_file(output / "pipeline.json", f"goes into {image} as {ir_in_image}")
     if clusters:
         services = [each for cluster in clusters.values() for each in cluster.services()]
         (output / "services.yaml").write_text(yaml.safe_dump_all(services))
-        _tell(output / "services.yaml", "apply it once, in the namespace of the runs")
+        _print_file(output / "services.yaml", "apply it once, in the namespace of the runs")
     if vertex_root:
         _write_vertex(compiling, image, vertex_root, output / "vertex.json")
     if cron:
@@ -130,7 +148,7 @@ main.params += [option for option in compile_command.params if option.name != "o
 
 
 def write_kubeflow(file: Path, options: Kubeflow, path: Path) -> None:
-    """Compiles a pipeline's file by kfp.
+    """Compiles a pipeline file with kfp.
 
     Args:
         file: As ``tfx-feeder compile`` wrote it.
@@ -147,7 +165,18 @@ def write_kubeflow(file: Path, options: Kubeflow, path: Path) -> None:
 
 
 def in_kfp(*arguments: str, stdin: Any = None) -> str:
-    """Runs Python in an environment with kfp, which uv makes and keeps; returns what it prints."""
+    """Runs Python in an environment with kfp that uv creates and caches.
+
+    Args:
+        arguments: Arguments of the Python interpreter.
+        stdin: Value that is written to the standard input as JSON.
+
+    Returns:
+        The standard output.
+
+    Raises:
+        ClickException: The process failed.
+    """
     uv = Path(sys.executable).with_name("uv")
     packages = [argument for package in KFP for argument in ("--with", package)]
     called = subprocess.run(
@@ -171,13 +200,13 @@ def _check(
     vertex_root: str | None,
 ) -> None:
     if vertex_root and compiling["factory"]:
-        raise click.UsageError("--vertex-root is about the reference pipeline, --factory is not.")
+        raise click.UsageError("--vertex-root applies to the reference pipeline; remove --factory.")
     if retrain is None:
         return
     if ir_in_image or compiling["factory"]:
-        raise click.UsageError("--retrain is for runs that compile the reference pipeline.")
+        raise click.UsageError("--retrain requires runs that compile the reference pipeline.")
     if compiling["span"] is not None:
-        raise click.UsageError("--span cannot be given with --retrain, which decides it.")
+        raise click.UsageError("--span cannot be used with --retrain, which sets the span.")
 
 
 def _clusters(
@@ -200,26 +229,26 @@ def _clusters(
 def _retrain_options(context: click.Context, text: str) -> tuple[str, ...]:
     known = {option.name for option in retrain_command.params}
     others = [option.name for option in compile_command.params if option.name not in known]
-    words = (*shlex.split(text), *_given(context, leave_out=others))
-    # Read here, for what is wrong with it would be told in the middle of a run only.
+    words = (*shlex.split(text), *_given(context, exclude=others))
+    # Parsed here so that an invalid option does not fail in the middle of a run.
     retrain_command.make_context("--retrain", ["--decide", "--json", *words])
     return words
 
 
-def _given(context: click.Context, *, leave_out: Collection[str | None]) -> tuple[str, ...]:
-    """Returns the options of ``tfx-feeder compile`` on this command line, but for some."""
+def _given(context: click.Context, *, exclude: Collection[str | None]) -> tuple[str, ...]:
+    """Returns the options of ``tfx-feeder compile`` on this command line, except some."""
     words: list[str] = []
     for option in compile_command.params:
         name = option.name or ""
         source = context.get_parameter_source(name)
-        if name in leave_out or source is not ParameterSource.COMMANDLINE:
+        if name in exclude or source is not ParameterSource.COMMANDLINE:
             continue
         value, flag = context.params[name], max(option.opts, key=len)
         if value is True:
             words.append(flag)
         else:
             values = value if isinstance(value, tuple) else (value,)
-            # Containers have a working folder of their own.
+            # Containers have another working directory, so paths must be absolute.
             words += [
                 f"{flag}={each.absolute() if isinstance(each, Path) else each}" for each in values
             ]
@@ -230,13 +259,13 @@ def _write_vertex(compiling: dict[str, Any], image: str, root: str, path: Path) 
     request = request_options(lambda request, **others: request)(**compiling)
     config, _ = import_module("tfx_feeder.pipeline.runner.configure").configure(request)
     copied = import_module(f"{_MODULES}.vertex").write_spec(config, root, image, path)
-    _tell(path, "upload it to Vertex AI Pipelines")
+    _print_file(path, "upload it to Vertex AI Pipelines")
     for folder in copied:
         target = f"{root.rstrip('/')}/{folder.relative_to(config.root)}"
         click.echo(f"before the first run: gcloud storage rsync -r {folder} {target}")
 
 
-def _tell(path: Path, what: str) -> None:
+def _print_file(path: Path, what: str) -> None:
     click.echo(f"{path}: {what}")
 
 

@@ -13,7 +13,7 @@ from tfx_feeder.pipeline.runner.launch import RunRequest, run_with_logging
 @request_options
 @click.option("--verbose", is_flag=True, help="Show the log of TFX as well.")
 def main(request: RunRequest, verbose: bool) -> None:
-    """Trains on images, judges the model against the last blessed one, and pushes it.
+    """Train on images, evaluate the model against the latest blessed one, and push it.
 
     Exit status: 0 done, 1 failed, 2 wrong usage, 3 the model was not blessed, 130 interrupted.
     """

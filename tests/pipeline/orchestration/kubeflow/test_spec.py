@@ -307,10 +307,10 @@ def test_one_command_writes_both_specifications_and_the_schedule(tmp_path, runne
     ("words", "message"),
     [
         ("--retrain --soon", "No such option"),
-        ("--retrain --new-spans=2 --span 1", "--span cannot be given with --retrain"),
-        ("--retrain --new-spans=2 --ir-in-image /p", "--retrain is for runs that compile"),
-        ("--vertex-root gs://b --factory m:f", "--vertex-root is about the reference"),
-        ("--cron x", "--cron needs --host"),
+        ("--retrain --new-spans=2 --span 1", "--span cannot be used with --retrain"),
+        ("--retrain --new-spans=2 --ir-in-image /p", "--retrain requires runs that compile"),
+        ("--vertex-root gs://b --factory m:f", "--vertex-root applies to the reference"),
+        ("--cron x", "--cron requires --host"),
     ],
 )
 def test_options_that_do_not_go_together_are_refused(words, message, tmp_path, runner):
