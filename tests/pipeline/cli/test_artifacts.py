@@ -17,12 +17,12 @@ def test_artifacts_of_a_type_are_listed_newest_first(ask, ask_json, reference):
         (second, ["not pushed"]),
         (first, ["version 100"]),
     ]
-    told = ask("artifacts", "PushedModel", "-n", 1).stdout
-    assert "The newest 1 of 2 artifacts" in told
-    assert "version 100" not in told
+    output = ask("artifacts", "PushedModel", "-n", 1).stdout
+    assert "The newest 1 of 2 artifacts" in output
+    assert "version 100" not in output
 
 
-def test_those_of_a_run_include_what_it_took_from_the_cache(ask_json, reference):
+def test_artifacts_of_a_run_include_cached_ones(ask_json, reference):
     ids = {item["id"] for item in ask_json("artifacts", "--run", "2026-01-02")}
     assert {reference.second.model, reference.first.schema} < ids
     assert reference.first.model not in ids
@@ -31,23 +31,23 @@ def test_those_of_a_run_include_what_it_took_from_the_cache(ask_json, reference)
 
 
 def test_a_run_without_artifacts_of_a_type_says_so(ask):
-    told = ask("artifacts", "Model", "--run", "latest").stdout
-    assert told == "Artifacts of type Model of run 2026-01-03: none.\n"
+    output = ask("artifacts", "Model", "--run", "latest").stdout
+    assert output == "Artifacts of type Model of run 2026-01-03: none.\n"
 
 
-def test_one_artifact_is_told_with_maker_users_and_properties(ask, reference):
+def test_one_artifact_is_shown_with_producer_consumers_and_properties(ask, reference):
     first = reference.first
-    told = ask("artifacts", first.raw).stdout
-    assert f"Examples {first.raw}  {reference.store.path(first.raw)}" in told
-    assert "By ImageExampleGen as examples, run 2026-01-01" in told
-    assert "Read by Transform as examples, run 2026-01-01: complete" in told
-    assert any(line.split() == ["num_examples_train", "100"] for line in told.splitlines())
+    output = ask("artifacts", first.raw).stdout
+    assert f"Examples {first.raw}  {reference.store.path(first.raw)}" in output
+    assert "By ImageExampleGen as examples, run 2026-01-01" in output
+    assert "Read by Transform as examples, run 2026-01-01: complete" in output
+    assert any(line.split() == ["num_examples_train", "100"] for line in output.splitlines())
 
 
-def test_files_that_are_gone_and_states_are_marked(ask, own_reference):
+def test_missing_files_and_states_are_marked(ask, own_reference):
     shutil.rmtree(own_reference.store.path(own_reference.first.raw))
-    told = ask("artifacts", "Examples", store=own_reference.folder).stdout
-    assert told.count("files gone") == 1
+    output = ask("artifacts", "Examples", store=own_reference.folder).stdout
+    assert output.count("files gone") == 1
 
 
 def test_text_of_the_store_is_not_taken_for_markup(ask, own_reference):
@@ -56,7 +56,7 @@ def test_text_of_the_store_is_not_taken_for_markup(ask, own_reference):
     assert odd in ask("artifacts", model, store=own_reference.folder).stdout
 
 
-def test_what_is_not_there_is_refused_in_one_line(ask):
+def test_an_unknown_name_is_rejected_in_one_line(ask):
     done = ask("artifacts", "Nothing", status=1)
     assert done.stderr.startswith("Error: artifact: expected the id or the URI")
 

@@ -44,7 +44,7 @@ def container(spec):
     return spec["template"]["spec"]["containers"][0]
 
 
-def test_without_a_run_the_chief_is_left_to_others_who_are_told_how(writing):
+def test_without_a_run_id_the_settings_of_the_chief_are_printed(writing):
     result, manifests = writing(Strategy.multi_worker("env"), "--workers", "3")
     assert result.exit_code == 0, result.output
     made = named(manifests)
@@ -78,7 +78,7 @@ def test_services_find_the_pods_of_the_jobs(writing):
     assert found == [f"my-shop-{each}" for each in ("chief-0", "worker-0", "worker-1", "ps-0")]
 
 
-def test_members_need_what_the_node_needs_and_servers_no_accelerator(writing):
+def test_pods_request_the_resources_of_the_node_and_servers_no_accelerator(writing):
     _, manifests = writing(
         Strategy.parameter_server_sync("env"),
         *("--run-id", "monday", "--secret", "mlmd", "--timeout", "2h", "--servers", "2"),
@@ -115,7 +115,7 @@ def test_members_need_what_the_node_needs_and_servers_no_accelerator(writing):
         (Strategy.multi_worker("env"), (), {"root": "/home/me"}, "below /data"),
     ],
 )
-def test_what_makes_no_cluster_is_said_in_one_line(writing, strategy, arguments, file, expected):
+def test_invalid_clusters_are_rejected_in_one_line(writing, strategy, arguments, file, expected):
     result, manifests = writing(strategy, *arguments, **file)
     assert (result.exit_code, manifests) == (2, [])
     assert expected in result.output
@@ -124,11 +124,11 @@ def test_what_makes_no_cluster_is_said_in_one_line(writing, strategy, arguments,
 
 @pytest.mark.slow
 def test_kubernetes_and_kubeflow_know_everything_in_the_manifests(writing):
-    told = ("--run-id", "monday", "--secret", "mlmd")
+    output = ("--run-id", "monday", "--secret", "mlmd")
     wishes = "cpu:4,memory:8Gi,nvidia.com/gpu:1"
     servers = Strategy.parameter_server("env")
-    _, jobs = writing(servers, *told, resources=wishes)
-    _, (tfjob,) = writing(servers, *told, "--kind", "tfjob", resources=wishes)
+    _, jobs = writing(servers, *output, resources=wishes)
+    _, (tfjob,) = writing(servers, *output, "--kind", "tfjob", resources=wishes)
     assert {type_: each["replicas"] for type_, each in tfjob["spec"]["tfReplicaSpecs"].items()} == {
         "Chief": 1,
         "Worker": 2,

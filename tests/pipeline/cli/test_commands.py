@@ -47,7 +47,7 @@ def test_scripts_get_json(words, ask_json):
 
 @pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
 @pytest.mark.parametrize("holds", [None, b"", b"no database"], ids=["none", "empty", "text"])
-def test_what_is_no_store_is_refused_in_one_line(words, holds, ask, tmp_path):
+def test_an_invalid_store_is_rejected_in_one_line(words, holds, ask, tmp_path):
     if holds is not None:
         (tmp_path / "metadata.sqlite").write_bytes(holds)
     done = ask(*words, store=tmp_path, status=1)
@@ -56,15 +56,13 @@ def test_what_is_no_store_is_refused_in_one_line(words, holds, ask, tmp_path):
 
 
 @pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
-def test_a_store_in_which_nothing_ran_is_no_fault_of_the_command(
-    words, ask, tmp_path, make_store_with_files
-):
+def test_an_empty_store_is_reported_in_one_line(words, ask, tmp_path, make_store_with_files):
     make_store_with_files(tmp_path)
     lists = words in (["runs"], ["models"], ["artifacts"])
     done = ask(*words, store=tmp_path, status=0 if lists else 1)
     assert len((done.stdout if lists else done.stderr).splitlines()) == 1
 
 
-def test_an_unknown_pipeline_is_refused_by_name(ask):
+def test_an_unknown_pipeline_is_rejected_by_name(ask):
     done = ask("runs", "--pipeline", "other", status=1)
     assert "Error: pipeline: expected one of p. Received: 'other'." in done.stderr

@@ -42,7 +42,7 @@ def compiling(tmp_path, monkeypatch):
     return compiling
 
 
-def test_a_factory_may_return_what_is_compiled_already(compiling):
+def test_a_factory_may_return_a_compiled_pipeline(compiling):
     result, file = compiling("--factory", "factories:compiled", *ADDED)
     assert result.output == "shop: 2 nodes in p.json\n"
     assert file.resources == {"Gen": Resources("2", "1Gi")}
@@ -58,7 +58,7 @@ def test_a_factory_may_return_a_tfx_pipeline(compiling, root):
 
 
 @pytest.mark.slow
-def test_a_strategy_asks_for_what_it_needs(compiling):
+def test_a_strategy_requests_its_resources(compiling):
     result, file = compiling("--strategy", "multi_worker", "--cluster", "local:2")
     assert result.exit_code == 0, result.output
     assert file.resources == {"FeederTrainer": Resources("2")}
@@ -85,7 +85,7 @@ def test_the_next_span_is_that_of_the_store_that_is_named(compiling, make_mlmd_s
         (("--factory", "factories:nothing"), "factories"),
     ],
 )
-def test_what_cannot_be_compiled_is_said_in_one_line(compiling, wrong, expected):
+def test_invalid_options_are_rejected_in_one_line(compiling, wrong, expected):
     result, file = compiling("--factory", "factories:compiled", *wrong)
     assert (result.exit_code, file) == (2, None)
     assert expected in result.output

@@ -39,7 +39,7 @@ def test_models_differ_in_data_code_outcome_and_metrics(differ, reference):
     assert rows["metrics", "accuracy on all examples"] == (0.9, 0.7)
 
 
-def test_what_is_the_same_is_shown_on_request_only(differ, reference):
+def test_equal_values_are_shown_on_request_only(differ, reference):
     arguments = (reference.first.model, reference.second.model)
     name = ("code", "FeederTrainer.model_fn")
     assert name not in differ(*arguments)
@@ -56,22 +56,22 @@ def test_models_are_named_as_elsewhere(differ):
     assert differ("100", "live") == differ("blessed", "live") == {}
 
 
-def test_nothing_that_differs_is_said_plainly(ask):
+def test_no_differences_are_reported(ask):
     assert "No differences between" in ask("diff", "latest", "latest").stdout
 
 
-def test_files_that_are_gone_are_a_note(ask, own_reference):
+def test_missing_files_are_a_note(ask, own_reference):
     own_reference.store.path(own_reference.second.evaluation).rename(own_reference.folder / "away")
-    told = ask("diff", "100", own_reference.second.model, store=own_reference.folder).stdout
-    assert f"The files of ModelEvaluation {own_reference.second.evaluation} are gone." in told
-    assert "code_fingerprint" in told
+    output = ask("diff", "100", own_reference.second.model, store=own_reference.folder).stdout
+    assert f"The files of ModelEvaluation {own_reference.second.evaluation} are gone." in output
+    assert "code_fingerprint" in output
 
 
 def test_history_of_a_newer_format_is_a_note(ask, own_reference):
     path = own_reference.store.path(own_reference.second.history) / "history.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"version": 99}))
-    told = ask("diff", "100", own_reference.second.model, store=own_reference.folder).stdout
-    assert "has version 99" in told
+    output = ask("diff", "100", own_reference.second.model, store=own_reference.folder).stdout
+    assert "has version 99" in output
 
 
 def test_commits_of_the_code_are_compared(differ, own_reference):

@@ -78,22 +78,22 @@ def collect(runs, ask_json):
     return call
 
 
-def test_what_no_blessed_or_pushed_model_needs_can_go(runs, collect):
+def test_files_that_no_blessed_or_pushed_model_needs_are_deleted(runs, collect):
     gone = (of(runs.second) - {runs.second.schema}) | {left_by_failed(runs)}
     assert collect(*ALL) == gone
 
 
 def test_nothing_is_touched_without_consent(runs, ask):
-    told = ask("gc", *ALL, store=runs.folder).stdout
-    assert "Nothing was deleted" in told
-    assert str(runs.folder / "artifacts" / "p") in told.replace("\n", "")
+    output = ask("gc", *ALL, store=runs.folder).stdout
+    assert "Nothing was deleted" in output
+    assert str(runs.folder / "artifacts" / "p") in output.replace("\n", "")
     assert all(runs.store.path(artifact).exists() for artifact in of(runs.second))
     assert state(runs, runs.second.model) != "DELETED"
 
 
 def test_with_consent_files_go_and_their_artifacts_are_marked(runs, ask, collect):
-    told = ask("gc", *ALL, "--yes", store=runs.folder).stdout
-    assert "Deleted" in told
+    output = ask("gc", *ALL, "--yes", store=runs.folder).stdout
+    assert "Deleted" in output
     for artifact in of(runs.second) - {runs.second.schema}:
         assert not runs.store.path(artifact).exists()
         assert state(runs, artifact) == "DELETED"
@@ -104,7 +104,7 @@ def test_with_consent_files_go_and_their_artifacts_are_marked(runs, ask, collect
     assert collect(*ALL) == set()
 
 
-def test_files_that_an_interrupted_collection_left_go_the_next_time(runs, collect):
+def test_files_left_by_an_interrupted_collection_are_deleted_next_time(runs, collect):
     update(runs, pb.Artifact(id=runs.second.model, state=pb.Artifact.DELETED), "state")
     assert runs.second.model in collect(*ALL, "--yes")
     assert not runs.store.path(runs.second.model).exists()
@@ -122,7 +122,7 @@ def test_run_that_is_going_on_stays_whole(runs, collect):
     assert collect(*ALL) == {left_by_failed(runs)}
 
 
-def test_what_a_newer_run_took_from_the_cache_stays(runs, collect):
+def test_files_that_a_newer_run_took_from_the_cache_are_kept(runs, collect):
     raw = runs.second.raw
     run = runs.store.run("2026-01-04")
     runs.store.execution(run, "ImageExampleGen", "CACHED", outputs={"examples": raw})
@@ -146,7 +146,7 @@ def test_model_stays_that_a_pushed_one_was_trained_from(runs, collect):
     }
 
 
-def test_what_was_found_out_about_a_model_and_its_data_stays(runs, collect):
+def test_evaluations_histories_and_cards_are_kept(runs, collect):
     store, run = runs.store, context(runs, runs.first)
     card, statistics, anomalies = map(
         store.artifact, ("tfx_feeder.ModelCard", "ExampleStatistics", "ExampleAnomalies")
@@ -175,7 +175,7 @@ def test_files_elsewhere_are_not_touched(runs, collect, tmp_path):
     assert (tmp_path / "model" / "content").exists()
 
 
-def test_folder_that_holds_what_stays_is_not_touched(runs, collect):
+def test_a_folder_that_contains_kept_files_is_not_deleted(runs, collect):
     inner = runs.store.path(runs.second.model) / "within"
     move(runs, runs.first.model, inner)
     assert runs.second.model not in collect(*ALL, "--yes")
@@ -188,7 +188,7 @@ def test_only_the_named_pipeline_is_swept(runs, ask_json):
     assert answer["files"] == answer["kept"] == []
 
 
-def test_what_a_run_took_in_the_meantime_is_marked_as_it_was(runs):
+def test_files_that_a_run_read_during_the_collection_keep_their_mark(runs):
     sort = partial(
         sort_files,
         untouched_since=datetime.now(timezone.utc) + timedelta(hours=1),
@@ -210,7 +210,7 @@ def test_what_a_run_took_in_the_meantime_is_marked_as_it_was(runs):
     assert failures == []
 
 
-def test_what_cannot_be_deleted_is_said(runs, ask):
+def test_deletion_failures_are_reported(runs, ask):
     path = runs.store.path(runs.second.model)
     shutil.rmtree(path)
     path.write_text("a file where a folder should be")

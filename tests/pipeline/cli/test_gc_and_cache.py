@@ -17,5 +17,5 @@ def test_what_was_deleted_is_made_again_and_cached_again(tmp_path):
         [sys.executable, str(script), str(tmp_path)], capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
-    told = json.loads(done.stdout.splitlines()[-1])
-    assert told == {"deleted": ["Examples", "Model"], "states": [RAN, CACHED, RAN, CACHED]}
+    output = json.loads(done.stdout.splitlines()[-1])
+    assert output == {"deleted": ["Examples", "Model"], "states": [RAN, CACHED, RAN, CACHED]}

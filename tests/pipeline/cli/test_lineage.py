@@ -12,9 +12,9 @@ def lines_of(text: str) -> list[str]:
 
 def test_a_model_is_traced_back_to_the_input_files(ask, reference):
     first = reference.first
-    told = ask("lineage", first.model).stdout
+    output = ask("lineage", first.model).stdout
     where = str(reference.store.path(first.model))
-    assert lines_of(told) == [
+    assert lines_of(output) == [
         f"Model {first.model} by FeederTrainer in run 2026-01-01",
         where,
         "model fn: own.model.create",
@@ -27,48 +27,48 @@ def test_a_model_is_traced_back_to_the_input_files(ask, reference):
 
 
 def test_a_model_that_it_started_from_is_named_and_not_followed(ask, reference):
-    told = ask("lineage", "latest").stdout
+    output = ask("lineage", "latest").stdout
     first = reference.first
-    assert f"base_model: Model {first.model}  tfx-feeder lineage {first.model}" in told
-    assert "span 1" not in told
-    assert f"Schema {first.schema} by SchemaGen in run 2026-01-01" in told
+    assert f"base_model: Model {first.model}  tfx-feeder lineage {first.model}" in output
+    assert "span 1" not in output
+    assert f"Schema {first.schema} by SchemaGen in run 2026-01-01" in output
 
 
 def test_the_whole_chain_is_one_tree_a_model(ask, reference):
-    told = ask("lineage", "latest", "--full").stdout
+    output = ask("lineage", "latest", "--full").stdout
     first = reference.first
-    assert f"base_model: Model {first.model} by FeederTrainer in run 2026-01-01 (below)" in told
-    trees = [line for line in told.splitlines() if line.startswith("Model")]
+    assert f"base_model: Model {first.model} by FeederTrainer in run 2026-01-01 (below)" in output
+    trees = [line for line in output.splitlines() if line.startswith("Model")]
     assert [line.split()[1] for line in trees] == [str(reference.second.model), str(first.model)]
-    assert "span 1" in told
+    assert "span 1" in output
 
 
-def test_what_was_made_out_of_an_artifact_is_told_downwards(ask, reference):
+def test_descendants_of_an_artifact_are_shown(ask, reference):
     first, second = reference.first, reference.second
-    told = lines_of(ask("lineage", first.model, "--down").stdout)
-    assert told[2:7] == [
+    output = lines_of(ask("lineage", first.model, "--down").stdout)
+    assert output[2:7] == [
         "Evaluator, as model",
         f"blessing: ModelBlessing {first.blessing} (blessed)",
         "Pusher, as model_blessing",
         f"pushed_model: PushedModel {first.pushed} (version 100)",
         f"evaluation: ModelEvaluation {first.evaluation}",
     ]
-    assert "Pusher, as model (above)" in told
-    assert "FeederTrainer in run 2026-01-02, as base_model" in told
-    assert f"model: Model {second.model}  tfx-feeder lineage {second.model} --down" in told
+    assert "Pusher, as model (above)" in output
+    assert "FeederTrainer in run 2026-01-02, as base_model" in output
+    assert f"model: Model {second.model}  tfx-feeder lineage {second.model} --down" in output
 
 
-def test_executions_that_failed_are_told_and_those_from_the_cache_are_not(ask, own_reference):
+def test_failed_executions_are_shown_and_cached_ones_are_not(ask, own_reference):
     store, first = own_reference.store, own_reference.first
     run = store.run("2026-01-04")
     store.execution(run, "Transform", "CACHED", {"examples": first.raw}, {"x": first.transformed})
     store.execution(run, "Evaluator", "FAILED", {"examples": first.raw})
-    told = ask("lineage", first.raw, "--down", store=own_reference.folder).stdout
-    assert "Evaluator in run 2026-01-04, as examples: failed" in told
-    assert "Transform in run 2026-01-04" not in told
+    output = ask("lineage", first.raw, "--down", store=own_reference.folder).stdout
+    assert "Evaluator in run 2026-01-04, as examples: failed" in output
+    assert "Transform in run 2026-01-04" not in output
 
 
-def test_a_node_that_reads_what_it_made_before_makes_no_endless_branch(ask, own_reference):
+def test_a_node_that_reads_its_earlier_output_makes_no_endless_branch(ask, own_reference):
     store, cache = own_reference.store, None
     for number in range(4, 8):
         made = store.artifact("TransformCache")
@@ -77,17 +77,17 @@ def test_a_node_that_reads_what_it_made_before_makes_no_endless_branch(ask, own_
         store.execution(store.run(f"2026-02-{number}"), "Transform", "COMPLETE", inputs, outputs)
         cache = made
     folder = own_reference.folder
-    told = ask("lineage", cache, store=folder).stdout
-    assert f"analyzer_cache: TransformCache {cache - 1}  tfx-feeder lineage {cache - 1}" in told
-    told = ask("lineage", cache, "--full", store=folder).stdout
-    assert max(len(line) - len(line.lstrip(" │├└─")) for line in told.splitlines()) < 9
-    assert told.count("(below)") == 3
+    output = ask("lineage", cache, store=folder).stdout
+    assert f"analyzer_cache: TransformCache {cache - 1}  tfx-feeder lineage {cache - 1}" in output
+    output = ask("lineage", cache, "--full", store=folder).stdout
+    assert max(len(line) - len(line.lstrip(" │├└─")) for line in output.splitlines()) < 9
+    assert output.count("(below)") == 3
 
 
 def test_files_that_are_gone_are_marked(ask, own_reference):
     shutil.rmtree(own_reference.store.path(own_reference.first.raw))
-    told = ask("lineage", own_reference.first.model, store=own_reference.folder).stdout
-    assert "(span 1, 100 train, 50 eval) files gone by ImageExampleGen" in told
+    output = ask("lineage", own_reference.first.model, store=own_reference.folder).stdout
+    assert "(span 1, 100 train, 50 eval) files gone by ImageExampleGen" in output
 
 
 @pytest.mark.parametrize("name", ["transformed", "uri", "version"])
@@ -113,7 +113,7 @@ def test_scripts_get_every_artifact_and_execution(ask_json, reference):
     assert maker["inputs"] == {"examples": [first.transformed]}
 
 
-def test_what_is_not_there_is_refused_in_one_line(ask):
+def test_an_unknown_name_is_rejected_in_one_line(ask):
     done = ask("lineage", "nowhere", status=1)
     assert done.stderr.startswith("Error: model: expected one of ")
     assert len(done.stderr.splitlines()) == 1

@@ -31,11 +31,11 @@ def test_light_commands_import_nothing_heavy(command: str) -> None:
     assert done.returncode == 0, done.stderr
 
 
-def test_an_unknown_command_is_refused_by_name() -> None:
+def test_an_unknown_command_is_rejected_by_name() -> None:
     done = tfx_feeder("heal")
     assert done.returncode == 2
     assert "heal" in done.stderr
 
 
-def test_version_is_told() -> None:
+def test_version_is_shown() -> None:
     assert __version__ in tfx_feeder("--version").stdout

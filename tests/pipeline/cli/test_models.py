@@ -15,9 +15,9 @@ from tfx_feeder.schemas.model_card import LineageEntry, ModelCardDocument
 ODD = "[red]<script>"
 
 
-def test_models_are_told_with_span_metric_and_fate(ask, reference):
-    told = ask("models").stdout
-    lines = [line for line in told.splitlines() if "accuracy 0" in line]
+def test_models_are_listed_with_span_metric_and_status(ask, reference):
+    output = ask("models").stdout
+    lines = [line for line in output.splitlines() if "accuracy 0" in line]
     assert [line.split()[0] for line in lines] == [
         str(reference.second.model),
         str(reference.first.model),
@@ -28,15 +28,15 @@ def test_models_are_told_with_span_metric_and_fate(ask, reference):
     assert "100 live" in lines[1]
 
 
-def test_why_a_model_was_not_blessed_is_told(ask, reference):
-    told = ask("models").stdout
+def test_unmet_thresholds_are_listed(ask, reference):
+    output = ask("models").stdout
     assert (
         f"Model {reference.second.model}: not blessed: accuracy on all examples: 0.7000; "
-        "threshold: at least 0.8; baseline: 0.9000" in told
+        "threshold: at least 0.8; baseline: 0.9000" in output
     )
 
 
-def test_where_a_version_is_live_is_told(ask, reference):
+def test_live_versions_are_listed(ask, reference):
     where = reference.folder / "serving"
     assert f"Live in {where}: 100, model {reference.first.model}" in ask("models").stdout
 
@@ -49,13 +49,13 @@ def test_scripts_get_the_list_of_models(ask_json):
     assert second["version"]["blessed"] is False
 
 
-def test_files_that_are_gone_are_told_and_hinder_nothing(ask, own_reference):
+def test_missing_files_are_marked(ask, own_reference):
     store, first = own_reference.store, own_reference.first
     shutil.rmtree(store.path(first.model))
     shutil.rmtree(store.path(first.evaluation))
-    told = ask("models", store=own_reference.folder).stdout
-    assert f"{first.model} files gone" in told
-    assert f"Model {first.model}: No metrics in TFRecord files are in " in told
+    output = ask("models", store=own_reference.folder).stdout
+    assert f"{first.model} files gone" in output
+    assert f"Model {first.model}: No metrics in TFRecord files are in " in output
 
 
 def test_a_withdrawn_model_is_marked(ask, own_reference):
@@ -64,33 +64,33 @@ def test_a_withdrawn_model_is_marked(ask, own_reference):
     assert "100 withdrawn" in ask("models", store=own_reference.folder).stdout
 
 
-def test_a_store_without_models_says_so(ask, tmp_path, make_store_with_files):
+def test_a_store_without_models_is_reported(ask, tmp_path, make_store_with_files):
     make_store_with_files(tmp_path)
     assert ask("models", store=tmp_path).stdout == "The store has no model yet.\n"
 
 
-def test_every_epoch_has_a_row_with_what_was_in_force(ask):
-    told = ask("history", "latest").stdout
+def test_every_epoch_has_a_row(ask):
+    output = ask("history", "latest").stdout
     rows = [
         line.split()
-        for line in told.splitlines()
+        for line in output.splitlines()
         if line.split()[:1] in (["1"], ["3"]) and "┤" not in line
     ]
     head = ["1", "1", "0.01", "32", "0.5000", "1.0000", "0.5000", "50", "25.0"]
     assert rows == [head, ["3", "2", "0.005", "64", "0.7000", "0.3333", "0.5000", *head[-2:]]]
 
 
-def test_phases_events_and_advice_are_told(ask):
-    told = ask("history", "latest").stdout
-    assert "Phase 2: due [now]. 1 epoch at 50 examples/s, input-bound" in told
-    assert "At 0 examples: The weights of the base model were loaded." in told
-    assert told.count("Advice: Feed from memory.") == 1
+def test_phases_events_and_advice_are_shown(ask):
+    output = ask("history", "latest").stdout
+    assert "Phase 2: due [now]. 1 epoch at 50 examples/s, input-bound" in output
+    assert "At 0 examples: The weights of the base model were loaded." in output
+    assert output.count("Advice: Feed from memory.") == 1
 
 
 def test_curves_are_drawn_for_metrics_rate_and_batch(ask):
-    told = ask("history", "latest").stdout
+    output = ask("history", "latest").stdout
     for title in ("loss", "accuracy", "learning rate", "global batch size"):
-        assert any(line.startswith(title) for line in told.splitlines()), title
+        assert any(line.startswith(title) for line in output.splitlines()), title
 
 
 def test_scripts_get_the_whole_record(ask_json, reference):
@@ -111,7 +111,7 @@ def test_a_history_of_a_newer_format_is_refused_in_one_line(ask, own_reference):
     assert len(done.stderr.splitlines()) == 1
 
 
-def test_a_history_that_is_gone_is_told_in_one_line(ask, own_reference):
+def test_a_missing_history_is_reported_in_one_line(ask, own_reference):
     path = own_reference.store.path(own_reference.second.history) / training_history.FILE_NAME
     path.unlink()
     done = ask("history", "latest", store=own_reference.folder, status=1)
@@ -133,13 +133,13 @@ def test_metrics_that_are_not_finite_leave_gaps(ask, own_reference):
         row["metrics"]["loss"] = "nan"
         row["learning_rate"] = 0.0
     path.write_text(json.dumps(document))
-    told = ask("history", "latest", store=own_reference.folder).stdout
-    assert " nan " in told
-    assert "validation" not in told.partition("\nloss")[2].splitlines()[0]
+    output = ask("history", "latest", store=own_reference.folder).stdout
+    assert " nan " in output
+    assert "validation" not in output.partition("\nloss")[2].splitlines()[0]
 
 
 @pytest.mark.parametrize("epochs", [0, 1])
-def test_trainings_too_short_for_curves_are_told_without(epochs, ask, own_reference):
+def test_trainings_too_short_for_plots_are_shown_without_them(epochs, ask, own_reference):
     path = own_reference.store.path(own_reference.second.history) / training_history.FILE_NAME
     document = json.loads(path.read_text())
     path.write_text(json.dumps(document | {"epochs": document["epochs"][:epochs]}))
@@ -170,7 +170,7 @@ def _verify(folder: Path, *options: str) -> Result:
     return CliRunner().invoke(main, ["verify", str(folder), *options])
 
 
-def test_a_whole_folder_says_where_it_comes_from(folder: Path) -> None:
+def test_an_unchanged_folder_is_verified(folder: Path) -> None:
     done = _verify(folder)
     assert done.exit_code == 0, done.output
     assert f"Version 7 of pipeline {ODD}, written by run r, span 3" in done.output
@@ -206,7 +206,7 @@ def test_a_card_that_points_out_of_its_folder_opens_nothing(folder: Path) -> Non
     assert "../../secret" in done.output
 
 
-def test_no_card_and_a_newer_one_are_said_in_one_line(folder: Path) -> None:
+def test_a_missing_card_and_a_newer_one_are_rejected_in_one_line(folder: Path) -> None:
     path = folder / model_card.FILE_NAME
     path.write_text(path.read_text().replace('"version": 1', '"version": 99'))
     done = _verify(folder)

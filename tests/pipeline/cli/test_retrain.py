@@ -37,8 +37,8 @@ def ask(folder, tmp_path):
 
 
 def test_first_span_is_a_reason(ask, tmp_path):
-    told = ask("--decide", status=0)
-    assert told == "Retrain: new spans 1, 2, 3\nSpans: 3; from the blessed model\n"
+    output = ask("--decide", status=0)
+    assert output == "Retrain: new spans 1, 2, 3\nSpans: 3; from the blessed model\n"
     assert not (tmp_path / "runs").exists()
 
 
@@ -55,13 +55,13 @@ def test_spans_that_are_still_written_to_do_not_count(ask):
     )
 
 
-def test_decision_in_json_is_what_other_commands_read(ask, tmp_path):
+def test_decision_in_json_can_be_read_by_other_commands(ask, tmp_path):
     options = ("--reason", "labels mended", "--window", "weighted:0.5", "--scratch-every", "1")
     options = (*options, "--early-stop-after", "4")
-    told = ask("--decide", "--json", *options, status=0)
+    output = ask("--decide", "--json", *options, status=0)
     path = tmp_path / "decision.json"
-    path.write_text(told)
-    assert json.loads(told)["retrain"] is True
+    path.write_text(output)
+    assert json.loads(output)["retrain"] is True
     assert read_decision(path) == RunPlan(
         reasons=("by hand: labels mended",),
         span=3,
@@ -86,9 +86,9 @@ def test_a_retraining_that_failed_is_tried_again_later(ask, tmp_path):
     state = StateFile(tmp_path / "runs", "sheets")
     with state.alone():
         state.begin(RunPlan(("new span 3",), 3))
-    told = ask("--decide", status=99)
-    assert "attempt 2 begins in" in told
-    assert "it is: new span 3" in told
+    output = ask("--decide", status=99)
+    assert "attempt 2 begins in" in output
+    assert "it is: new span 3" in output
     assert "Retrain: by hand: at once" in ask("--decide", "--reason", "at once", status=0)
     with state.alone():
         state.interrupted()
@@ -117,5 +117,5 @@ def test_newer_data_take_the_place_of_a_retraining_that_failed(ask, folder, tmp_
         ("--decide", "--early-stop-after", "1"),
     ],
 )
-def test_wrong_usage_is_told_apart(ask, arguments):
+def test_wrong_usage_has_its_own_exit_status(ask, arguments):
     assert "Usage:" in ask(*arguments, status=2)

@@ -28,7 +28,7 @@ def test_a_reason_has_to_be_given(store: Path) -> None:
     assert "--reason" in done.output
 
 
-def test_a_model_that_nobody_judged_is_refused_without_loading_anything_heavy(store: Path) -> None:
+def test_an_unevaluated_model_is_rejected_without_heavy_imports(store: Path) -> None:
     code = (
         f"import sys; sys.modules.update(dict.fromkeys({HEAVY}));"
         "from tfx_feeder.pipeline.cli.main import main; main(sys.argv[1:])"
@@ -39,14 +39,14 @@ def test_a_model_that_nobody_judged_is_refused_without_loading_anything_heavy(st
     assert done.stderr.startswith("Error: version: expected one whose model is blessed.")
 
 
-def test_a_store_without_pushed_models_says_so(make_mlmd_store, tmp_path: Path) -> None:
+def test_a_store_without_pushed_models_is_reported(make_mlmd_store, tmp_path: Path) -> None:
     make_mlmd_store(tmp_path / "metadata.sqlite").run("r")
     done = _roll_back(tmp_path, "7", "--reason", "r")
     assert done.exit_code == 1
     assert "version: expected none: nothing was pushed. Received: '7'." in done.output
 
 
-def test_no_store_is_said_in_one_line(tmp_path: Path) -> None:
+def test_a_missing_store_is_reported_in_one_line(tmp_path: Path) -> None:
     done = _roll_back(tmp_path, "7", "--reason", "r")
     assert done.exit_code == 1
     assert done.output.startswith("Error: store: expected ")

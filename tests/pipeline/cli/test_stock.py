@@ -49,16 +49,16 @@ def test_models_and_why_one_was_not_blessed(ask, ask_json, store):
     assert second["version"]["blessed"] is False
     [reason] = second["reasons"]
     assert reason.startswith("not blessed: accuracy on all examples: 0.")
-    told = ask("why", second["version"]["model"]["id"], store=store).stdout
-    assert "Pusher pushes only blessed models: the Evaluator did not bless this one." in told
-    assert "input single_split: xor checksum: " in told
+    output = ask("why", second["version"]["model"]["id"], store=store).stdout
+    assert "Pusher pushes only blessed models: the Evaluator did not bless this one." in output
+    assert "input single_split: xor checksum: " in output
 
 
 def test_a_model_is_traced_back_to_the_file(ask, store):
-    told = ask("lineage", "live", store=store).stdout
-    assert f"input files: {store}/data/*" in told
-    assert "run fn: stock_penguin.run_fn" in told
-    assert "by CsvExampleGen" in told
+    output = ask("lineage", "live", store=store).stdout
+    assert f"input files: {store}/data/*" in output
+    assert "run fn: stock_penguin.run_fn" in output
+    assert "by CsvExampleGen" in output
     assert "PushedModel" in ask("lineage", "live", "--down", store=store).stdout
 
 

@@ -210,7 +210,7 @@ def test_unknown_versions_live_ones_and_missing_reasons_are_refused(unchanged):
         plan(unchanged.lineage, first, "  ")
 
 
-def test_files_that_changed_or_are_gone_are_refused_by_name(served):
+def test_changed_or_missing_files_are_rejected_by_name(served):
     first = served.run(1)
     served.run(2)
     (served.model_folder(first) / "variables" / "data").write_text("other weights")
@@ -233,7 +233,7 @@ def test_without_a_card_the_copy_of_the_pusher_is_compared(tmp_path):
         served.plan(first)
 
 
-def test_what_another_pusher_pushed_is_left_to_it(served):
+def test_versions_of_another_pusher_are_rejected(served):
     import small_pipeline
 
     served.execute(small_pipeline.create_elsewhere(served.root))

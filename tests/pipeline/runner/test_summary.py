@@ -88,7 +88,7 @@ def test_blessed_run(tmp_path, text):
     assert f"Report: {tmp_path}/run.html" in lines
 
 
-def test_refused_run_says_why_and_what_to_try(tmp_path, text):
+def test_run_that_was_not_blessed_shows_reasons_and_next_steps(tmp_path, text):
     lines = text(_outcome(tmp_path, blessed=False), {1, 2})
     assert (
         "Not blessed: accuracy on label 3: 0.5000; threshold: at least 0.6; baseline: none" in lines
@@ -111,24 +111,24 @@ def test_cached_run_did_not_push_again(tmp_path, text):
     assert any("version 17 (by an earlier run)" in line for line in lines)
 
 
-def test_a_withdrawn_model_says_why(tmp_path, text):
+def test_a_withdrawn_model_is_shown_with_its_reason(tmp_path, text):
     lines = text(_outcome(tmp_path, withdrawn="rolled back to version 1: [red]wrong[/]"), {1})
     assert "Withdrawn: rolled back to version 1: [red]wrong[/]" in lines
 
 
-def test_opening_of_a_new_span(tmp_path):
+def test_start_of_a_new_span(tmp_path):
     lines = list(summary.print_start(_config(tmp_path, span=2), {1}, span_given=False))
     assert lines[0].startswith("[bold]digits[/], span 2 of 2: 2 classes")
     assert "No new spans" not in "".join(lines)
 
 
-def test_opening_when_nothing_is_new_says_how_to_start_over(tmp_path):
+def test_start_without_new_spans_shows_how_to_start_over(tmp_path):
     lines = "".join(summary.print_start(_config(tmp_path, span=2), {1, 2}, span_given=False))
     assert "No new spans" in lines
     assert f"remove {tmp_path}" in lines
     assert "--span" in lines
 
 
-def test_chosen_span_is_not_commented(tmp_path):
+def test_start_with_a_given_span_has_no_comment(tmp_path):
     lines = "".join(summary.print_start(_config(tmp_path, span=2), {1, 2}, span_given=True))
     assert "No new spans" not in lines
