@@ -23,12 +23,11 @@ from tfx_feeder.pipeline.cli.retrain import retrain as retrain_command
 from tfx_feeder.pipeline.orchestration import compiled_pipeline
 from tfx_feeder.pipeline.orchestration.kubeflow.options import Kubeflow
 from tfx_feeder.pipeline.orchestration.kubernetes.cluster import Cluster
+from tfx_feeder.pipeline.orchestration.run_options import REFERENCE_RUN_OPTIONS
 
 ROOT = Path(__file__).parent
 KFP = ("kfp==2.17.0", "kfp-kubernetes==2.17.0")
-"""Packages that compile the specification; their dependencies conflict with those of TFX."""
-RUN_OPTIONS = ("span", "schedule", "strategy")
-"""Parameters of a run of the reference pipeline."""
+"""Compilers of the specification, whose dependencies conflict with those of TFX."""
 _MODULES = "tfx_feeder.pipeline.orchestration"
 
 
@@ -36,10 +35,10 @@ _MODULES = "tfx_feeder.pipeline.orchestration"
     cls=ErrorReporting, error_status=2, context_settings={"help_option_names": ["-h", "--help"]}
 )
 @click.option("--image", required=True, help="Container image with environment and code.")
-@click.option("--pvc", default="", help="PersistentVolumeClaim that holds the root.")
-@click.option("--mount", default="/data", show_default=True, help="Mount path of the volume.")
+@click.option("--pvc", default="", help="PersistentVolumeClaim for the root.")
+@click.option("--mount", default="/data", show_default=True, help="Mount path of the PVC.")
 @click.option(
-    "--secret", default="", help="Secret with the keys store and password of ML Metadata."
+    "--secret", default="", help="Secret with the keys store and password for ML Metadata."
 )
 @click.option(
     "--ir-in-image",
@@ -50,24 +49,18 @@ _MODULES = "tfx_feeder.pipeline.orchestration"
 @click.option(
     "--retrain",
     metavar="OPTIONS",
-    help="Options of `tfx-feeder retrain`, as in '--new-spans 1 --drift 0.1'; a run ends at once "
-    "if no trigger fires.",
+    help="Options of `tfx-feeder retrain`, as in '--new-spans 1 --drift 0.1'. Without a reason to "
+    "retrain, a run ends at once.",
 )
 @click.option(
-    "--workers",
-    type=int,
-    default=2,
-    show_default=True,
-    help="Number of workers with --cluster env.",
+    "--workers", type=int, default=2, show_default=True, help="Workers, for --cluster env."
 )
 @click.option(
     "--servers",
     type=int,
-    help="Number of parameter servers with --cluster env.  [default: 1 for parameter_server]",
+    help="Parameter servers, for --cluster env.  [default: 1 for parameter_server]",
 )
-@click.option(
-    "--cron", help="Schedule recurring runs: minute, hour, day of month, month, day of week."
-)
+@click.option("--cron", help="Create a recurring run: minute, hour, day, month, day of the week.")
 @click.option(
     "--host",
     envvar="KF_PIPELINES_ENDPOINT",
@@ -85,7 +78,7 @@ _MODULES = "tfx_feeder.pipeline.orchestration"
     type=click.Path(path_type=Path, file_okay=False),
     default=Path("compiled"),
     show_default=True,
-    help="Folder for the output files.",
+    help="Output folder.",
 )
 @click.pass_context
 def main(
@@ -110,69 +103,68 @@ def main(
     if cron and not host:
         raise click.UsageError("--cron requires --host.")
     context.invoke(compile_command, output=output / "pipeline.json", **compiling)
-    file = compiled_pipeline.read(output / "pipeline.json")
-    clusters = _clusters(file, mount, workers, servers)
-    # With clusters, the machines are compiled in, so runs cannot choose their strategy.
-    own = () if compiling["factory"] or ir_in_image else RUN_OPTIONS[: 2 if clusters else 3]
-    own = tuple(name for name in own if retrain is None or name != "span")
+    compiled = compiled_pipeline.read(output / "pipeline.json")
+    clusters = _clusters(compiled, mount, workers, servers)
+    # The clusters are compiled in, so that a run cannot change the strategy.
+    names = REFERENCE_RUN_OPTIONS[: 2 if clusters else 3]
+    if compiling["factory"] or ir_in_image:
+        names = ()
+    names = tuple(name for name in names if retrain is None or name != "span")
     options = Kubeflow(
         image,
-        claim=pvc,
+        pvc=pvc,
         mount=mount,
         secret=secret,
-        compile_options=None if ir_in_image else _given(context, exclude=own),
-        run_options={name: str(compiling[name] or "") for name in own},
+        compile_options=None if ir_in_image else _command_line(context, exclude=names),
+        run_options={name: str(compiling[name] or "") for name in names},
         retrain_options=None if retrain is None else _retrain_options(context, retrain),
         ir=ir_in_image or "",
         clusters=clusters,
     )
     write_kubeflow(output / "pipeline.json", options, output / "kubeflow.yaml")
-    _print_file(output / "kubeflow.yaml", "upload it to Kubeflow Pipelines")
+    _report(output / "kubeflow.yaml", "upload it to Kubeflow Pipelines")
     if ir_in_image:
-        _print_file(output / "pipeline.json", f"goes into {image} as {ir_in_image}")
+        _report(output / "pipeline.json", f"copy it into {image} as {ir_in_image}")
     if clusters:
         services = [each for cluster in clusters.values() for each in cluster.services()]
         (output / "services.yaml").write_text(yaml.safe_dump_all(services))
-        _print_file(output / "services.yaml", "apply it once, in the namespace of the runs")
+        _report(output / "services.yaml", "apply it once, in the namespace of the runs")
     if vertex_root:
         _write_vertex(compiling, image, vertex_root, output / "vertex.json")
     if cron:
         spec = str((output / "kubeflow.yaml").absolute())
         when = {"cron": cron, "host": host, "namespace": namespace}
-        arguments = {"spec": spec, "name": file.name, **when}
+        arguments = {"spec": spec, "name": compiled.name, **when}
         in_kfp("-m", f"{_MODULES}.kubeflow.recurring", stdin=arguments)
-        click.echo(f"{file.name}: runs at {cron} on {host}")
+        click.echo(f"{compiled.name}: recurring run at {cron} on {host}")
 
 
 main.params += [option for option in compile_command.params if option.name != "output"]
 
 
 def write_kubeflow(file: Path, options: Kubeflow, path: Path) -> None:
-    """Compiles a pipeline file with kfp.
+    """Writes the Kubeflow specification of a compiled pipeline.
 
     Args:
-        file: As ``tfx-feeder compile`` wrote it.
-        options: Where and how its nodes run.
-        path: Of the YAML that is written.
+        file: File written by ``tfx-feeder compile``.
+        options: Options of the pipeline on Kubeflow.
+        path: YAML file to write.
 
     Raises:
-        ConfigError: The pipeline cannot run so.
+        ConfigError: The pipeline cannot run with these options.
     """
     options.check(compiled_pipeline.read(file))
-    given = dataclasses.asdict(options)
-    arguments = {"file": str(file.absolute()), "options": given, "path": str(path.absolute())}
+    fields = dataclasses.asdict(options)
+    arguments = {"file": str(file.absolute()), "options": fields, "path": str(path.absolute())}
     in_kfp("-m", f"{_MODULES}.kubeflow.spec", stdin=arguments)
 
 
 def in_kfp(*arguments: str, stdin: Any = None) -> str:
-    """Runs Python in an environment with kfp that uv creates and caches.
+    """Runs Python in an environment with kfp, which uv creates and caches; returns its output.
 
     Args:
-        arguments: Arguments of the Python interpreter.
-        stdin: Value that is written to the standard input as JSON.
-
-    Returns:
-        The standard output.
+        *arguments: Arguments of the Python interpreter.
+        stdin: Value to pass as JSON on standard input.
 
     Raises:
         ClickException: The process failed.
@@ -200,26 +192,26 @@ def _check(
     vertex_root: str | None,
 ) -> None:
     if vertex_root and compiling["factory"]:
-        raise click.UsageError("--vertex-root applies to the reference pipeline; remove --factory.")
+        raise click.UsageError("--vertex-root is about the reference pipeline, not --factory.")
     if retrain is None:
         return
     if ir_in_image or compiling["factory"]:
         raise click.UsageError("--retrain requires runs that compile the reference pipeline.")
     if compiling["span"] is not None:
-        raise click.UsageError("--span cannot be used with --retrain, which sets the span.")
+        raise click.UsageError("--span cannot be given with --retrain, which selects the span.")
 
 
 def _clusters(
-    file: compiled_pipeline.CompiledPipeline, mount: str, workers: int, servers: int | None
+    compiled: compiled_pipeline.CompiledPipeline, mount: str, workers: int, servers: int | None
 ) -> dict[str, Cluster]:
     clusters = {}
-    for node, strategy in file.strategies.items():
+    for node, strategy in compiled.strategies.items():
         if strategy.cluster == "env":
-            name = re.sub("[^a-z0-9]+", "-", f"{file.name}-{node}".lower())
+            name = re.sub("[^a-z0-9]+", "-", f"{compiled.name}-{node}".lower())
             clusters[node] = Cluster.for_strategy(
                 strategy,
                 name,
-                job=f"{mount}/kubeflow/{name}.job",
+                rendezvous_path=f"{mount}/kubeflow/{name}.job",
                 workers=workers,
                 servers=servers,
             )
@@ -229,14 +221,14 @@ def _clusters(
 def _retrain_options(context: click.Context, text: str) -> tuple[str, ...]:
     known = {option.name for option in retrain_command.params}
     others = [option.name for option in compile_command.params if option.name not in known]
-    words = (*shlex.split(text), *_given(context, exclude=others))
-    # Parsed here so that an invalid option does not fail in the middle of a run.
+    words = (*shlex.split(text), *_command_line(context, exclude=others))
+    # Parse the options here, because a run would report mistakes only later.
     retrain_command.make_context("--retrain", ["--decide", "--json", *words])
     return words
 
 
-def _given(context: click.Context, *, exclude: Collection[str | None]) -> tuple[str, ...]:
-    """Returns the options of ``tfx-feeder compile`` on this command line, except some."""
+def _command_line(context: click.Context, *, exclude: Collection[str | None]) -> tuple[str, ...]:
+    """Returns the options of ``tfx-feeder compile`` on this command line, without some."""
     words: list[str] = []
     for option in compile_command.params:
         name = option.name or ""
@@ -248,7 +240,7 @@ def _given(context: click.Context, *, exclude: Collection[str | None]) -> tuple[
             words.append(flag)
         else:
             values = value if isinstance(value, tuple) else (value,)
-            # Containers have another working directory, so paths must be absolute.
+            # Containers have another working folder.
             words += [
                 f"{flag}={each.absolute() if isinstance(each, Path) else each}" for each in values
             ]
@@ -258,15 +250,15 @@ def _given(context: click.Context, *, exclude: Collection[str | None]) -> tuple[
 def _write_vertex(compiling: dict[str, Any], image: str, root: str, path: Path) -> None:
     request = request_options(lambda request, **others: request)(**compiling)
     config, _ = import_module("tfx_feeder.pipeline.runner.configure").configure(request)
-    copied = import_module(f"{_MODULES}.vertex").write_spec(config, root, image, path)
-    _print_file(path, "upload it to Vertex AI Pipelines")
-    for folder in copied:
+    folders = import_module(f"{_MODULES}.vertex").write_spec(config, root, image, path)
+    _report(path, "upload it to Vertex AI Pipelines")
+    for folder in folders:
         target = f"{root.rstrip('/')}/{folder.relative_to(config.root)}"
         click.echo(f"before the first run: gcloud storage rsync -r {folder} {target}")
 
 
-def _print_file(path: Path, what: str) -> None:
-    click.echo(f"{path}: {what}")
+def _report(path: Path, text: str) -> None:
+    click.echo(f"{path}: {text}")
 
 
 if __name__ == "__main__":

@@ -11,11 +11,11 @@ from tfx_feeder.pipeline.runner.launch import RunRequest, run_with_logging
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @request_options
-@click.option("--verbose", is_flag=True, help="Show the log of TFX as well.")
+@click.option("--verbose", is_flag=True, help="Also show the TFX log.")
 def main(request: RunRequest, verbose: bool) -> None:
     """Train on images, evaluate the model against the latest blessed one, and push it.
 
-    Exit status: 0 done, 1 failed, 2 wrong usage, 3 the model was not blessed, 130 interrupted.
+    Exit status: 0 success, 1 failure, 2 usage error, 3 model not blessed, 130 interrupted.
     """
     sys.exit(run_with_logging(dataclasses.replace(request, verbose=verbose)))
 

@@ -12,7 +12,11 @@ from tfx_feeder.pipeline.cli.errors import ErrorReporting
 from tfx_feeder.pipeline.cli.options import ir_option
 from tfx_feeder.pipeline.orchestration import compiled_pipeline
 from tfx_feeder.pipeline.orchestration.compiled_pipeline import CompiledPipeline
-from tfx_feeder.pipeline.orchestration.kubernetes.cluster import CHIEF, Cluster
+from tfx_feeder.pipeline.orchestration.kubernetes.cluster import (
+    CHIEF,
+    Cluster,
+    check_shared_path,
+)
 from tfx_feeder.pipeline.orchestration.kubernetes.manifests import Pods, jobs, tfjob
 from tfx_feeder.pipeline.orchestration.resources import Resources
 
@@ -99,22 +103,22 @@ def cluster_command(
     """
     file = compiled_pipeline.read(path)
     node = node or _only_trainer(file)
-    file.require(node)
+    file.check_node(node)
     if node not in file.strategies:
         raise ConfigError("node", received=node, expected="a FeederTrainer")
     name = name or re.sub(r"[^a-z0-9]+", "-", file.name.lower()).strip("-")[:50]
     cluster = Cluster.for_strategy(
         file.strategies[node],
         name,
-        job=f"{mount.rstrip('/')}/clusters/{name}/training.job",
+        rendezvous_path=f"{mount.rstrip('/')}/clusters/{name}/training.job",
         workers=workers,
         servers=servers,
         port=port,
     )
-    file.require_shared_root(pvc, mount)
+    check_shared_path("root", file.root, pvc, mount)
     pods = Pods(
         image=image,
-        claim=pvc,
+        pvc=pvc,
         mount=mount,
         resources=file.resources.get(node, Resources()),
         node=node,

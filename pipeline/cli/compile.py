@@ -72,7 +72,7 @@ def compile_command(
     else:
         made = _load(factory)()
     if isinstance(made, compiled_pipeline.CompiledPipeline):
-        file = made.asking(requests, exit_handlers)
+        file = made.with_resources(requests, exit_handlers)
     else:
         compiling = import_module("tfx_feeder.pipeline.orchestration.compiler")
         file = compiling.compile_pipeline(made, requests, exit_handlers)

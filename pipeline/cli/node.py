@@ -66,7 +66,7 @@ def run_node(
     except FeederError as error:
         _exit(nodes.Status.BAD_CONFIG, f"Error: {error}", as_json=json_logs)
     try:
-        status = nodes.run_node(file, node, run_id, store=store, connect_s=connect_timeout)
+        status = nodes.run_node(file, node, run_id, store=store, connect_timeout_s=connect_timeout)
     except Exception as error:
         status = nodes.status_of(error)
         if status == nodes.Status.FAILED:

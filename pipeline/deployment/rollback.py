@@ -23,6 +23,7 @@ from tfx_feeder.schemas import model_card
 PUSHERS = (
     "tfx.components.pusher.component.Pusher",
     "tfx_feeder.components.pusher.component.Pusher",
+    "tfx_feeder.pipeline.pusher.Pusher",  # Executions before the move to components.
 )
 """Component types whose executions can be repeated; other Pushers have other destinations."""
 _SERVING_DIRS = ("Format-Serving", "serving_model_dir")

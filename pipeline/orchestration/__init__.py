@@ -1,1 +1,1 @@
-"""Compiled pipelines, and what runs one node of them, for whatever orchestrator."""
+"""Compiled pipelines, and their execution on orchestrators, one node at a time."""

@@ -1,29 +1,43 @@
-"""The file of a compiled pipeline, as orchestrators read it: JSON, without TFX.
+"""File format of a compiled pipeline: JSON that orchestrators read without TFX.
 
-It holds TFX's own intermediate representation, which names every node with its inputs, executor and
-properties, and beside it what orchestrators need and TFX has no place for.
+The file holds TFX's intermediate representation, which lists every node with its inputs, executor
+and properties, plus the settings that orchestrators need and TFX has no field for.
 """
 
 import dataclasses
 import json
-import os
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from tfx_feeder.common.errors import ConfigError
+from tfx_feeder.common.files import atomic_write
 from tfx_feeder.components.feeder_trainer.distribution.options import Strategy
 from tfx_feeder.pipeline.orchestration.resources import Resources, default_resources
 
 FORMAT = "tfx_feeder.pipeline"
-VERSION = 1
+VERSION = 2
 
 _TRAINER = "tfx_feeder.components.feeder_trainer.component.FeederTrainer"
+_V1_NAMES = {
+    "tfx_feeder.pipeline.cifar10": "tfx_feeder.pipeline.model",
+    "tfx_feeder.pipeline.pusher": "tfx_feeder.components.pusher.component",
+    "tfx_feeder.pipeline.resolvers.BlessedBefore": (
+        "tfx_feeder.components.resolvers.strategies.LatestBlessedModelBefore"
+    ),
+    "tfx_feeder.pipeline.resolvers.ById": (
+        "tfx_feeder.components.resolvers.strategies.ArtifactsById"
+    ),
+    "tfx_feeder.pipeline.transform": "tfx_feeder.pipeline.preprocessing",
+}
+"""Dotted names in version 1 of the format, with their replacements."""
+_V1_NAME = re.compile(rf"(?<![\w.])({'|'.join(map(re.escape, _V1_NAMES))})\b")
 
 
 class InvalidNodeError(ConfigError):
-    """A node cannot be run as it was asked for; its executor was not reached."""
+    """Raised when a node cannot run as requested; its executor was not called."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,9 +46,9 @@ class CompiledPipeline:
 
     Args:
         pipeline: TFX's intermediate representation in the JSON form of protocol buffers.
-        resources: What nodes need, by node id.
-        exit_handlers: Nodes that run last, whatever became of the others.
-        versions: Of the packages that compiled it.
+        resources: Resource requests by node id.
+        exit_handlers: Ids of the nodes that run last, even if other nodes failed.
+        versions: Versions of the packages that compiled the pipeline, by package.
     """
 
     pipeline: Mapping[str, Any]
@@ -49,14 +63,14 @@ class CompiledPipeline:
 
     @property
     def root(self) -> str:
-        """Folder of its artifacts."""
+        """Folder or URI below which the pipeline writes its artifacts."""
         root = self.pipeline["runtime_spec"]["pipeline_root"]
         value = root.get("field_value") or root["runtime_parameter"]["default_value"]
         return value["string_value"]
 
     @property
     def upstream(self) -> dict[str, tuple[str, ...]]:
-        """Nodes in an order in which they can run, each with those that have to run before it."""
+        """Upstream nodes by node id, in an order in which the nodes can run."""
         upstream = {
             node["node_info"]["id"]: tuple(sorted(node.get("upstream_nodes", ())))
             for node in self._nodes
@@ -66,7 +80,7 @@ class CompiledPipeline:
 
     @property
     def strategies(self) -> dict[str, Strategy]:
-        """Where each FeederTrainer trains, by node id."""
+        """Distribution strategy of each FeederTrainer, by node id."""
         return {
             node["node_info"]["id"]: Strategy(**json.loads(_property(node, "strategy")))
             for node in self._nodes
@@ -77,18 +91,18 @@ class CompiledPipeline:
     def _nodes(self) -> list[Mapping[str, Any]]:
         return [node["pipeline_node"] for node in self.pipeline["nodes"]]
 
-    def asking(
+    def with_resources(
         self, resources: Mapping[str, Resources], exit_handlers: Sequence[str]
     ) -> "CompiledPipeline":
-        """Returns this pipeline with more of what is no part of it for TFX.
+        """Returns a copy of the pipeline with further resource requests and exit handlers.
 
         Args:
-            resources: By node id, instead of what was asked for. A FeederTrainer of which nothing
-                is said gets what its strategy names.
-            exit_handlers: Nodes that run last, beside those that do already.
+            resources: Requests by node id; they replace earlier ones. A FeederTrainer without a
+                request gets the default of its strategy.
+            exit_handlers: Ids of nodes that become exit handlers as well.
 
         Raises:
-            ConfigError: A node is named that the pipeline has not.
+            ConfigError: A node id does not exist in the pipeline.
         """
         for argument, nodes in (("resources", resources), ("exit_handlers", exit_handlers)):
             for node in nodes:
@@ -98,65 +112,51 @@ class CompiledPipeline:
                         received=node,
                         expected=f"a node of the pipeline: {', '.join(self.upstream)}",
                     )
-        by_default = {node: default_resources(each) for node, each in self.strategies.items()}
-        asked = {**by_default, **self.resources, **resources}
+        defaults = {node: default_resources(each) for node, each in self.strategies.items()}
+        requests = {**defaults, **self.resources, **resources}
         return dataclasses.replace(
             self,
-            resources={node: each for node, each in asked.items() if each != Resources()},
+            resources={node: each for node, each in requests.items() if each != Resources()},
             exit_handlers=tuple(dict.fromkeys((*self.exit_handlers, *exit_handlers))),
         )
 
-    def require(self, node_id: str) -> None:
-        """Sees that a node is there.
+    def check_node(self, node_id: str) -> None:
+        """Checks that a node exists.
 
         Raises:
-            InvalidNodeError: It is not.
+            InvalidNodeError: The node does not exist.
         """
         if node_id not in self.upstream:
             nodes = ", ".join(self.upstream)
             raise InvalidNodeError("node", received=node_id, expected=f"one of {nodes}")
-
-    def require_shared_root(self, claim: str, mount: str) -> None:
-        """Sees that pods reach the artifacts.
-
-        Args:
-            claim: PersistentVolumeClaim that they mount; empty: none.
-            mount: Where.
-
-        Raises:
-            ConfigError: They do not.
-        """
-        if "://" not in self.root and not (claim and Path(self.root).is_relative_to(mount)):
-            raise ConfigError(
-                "root",
-                received=self.root,
-                expected=f"an object store, or a folder below {mount}, where a claim is mounted",
-                fix=f"Compile with --root {mount}/..., and name the claim.",
-            )
 
 
 def _property(node: Mapping[str, Any], name: str) -> str:
     return node["parameters"]["parameters"][name]["field_value"]["string_value"]
 
 
-def write(file: CompiledPipeline, path: Path) -> None:
-    """Writes a compiled pipeline, whole or not at all."""
+def write(compiled: CompiledPipeline, path: Path) -> None:
+    """Writes a compiled pipeline atomically.
+
+    Args:
+        compiled: The compiled pipeline.
+        path: File to write; its folder is created if necessary.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f"{path.name}.partial")
-    document = {"format": FORMAT, "version": VERSION, **dataclasses.asdict(file)}
-    partial.write_text(json.dumps(document, indent=1), encoding="utf-8")
-    os.replace(partial, path)
+    document = {"format": FORMAT, "version": VERSION, **dataclasses.asdict(compiled)}
+    atomic_write(path, json.dumps(document, indent=1))
 
 
 def read(path: Path) -> CompiledPipeline:
-    """Reads a compiled pipeline.
+    """Reads a compiled pipeline, of this version of the format or of version 1.
 
     Raises:
-        ConfigError: There is none, it is damaged, or another version of the format.
+        ConfigError: The file does not exist, is damaged, or has an unknown version.
     """
-    expected, fix = "a file that `tfx-feeder compile` wrote", "Compile the pipeline again."
+    expected, fix = "a file written by `tfx-feeder compile`", "Compile the pipeline again."
     try:
-        document = json.loads(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        document = json.loads(text)
     except (OSError, ValueError) as error:
         raise ConfigError(
             "ir", received=str(path), expected=expected, fix=f"{error}. {fix}"
@@ -164,20 +164,28 @@ def read(path: Path) -> CompiledPipeline:
     if not isinstance(document, dict) or document.pop("format", None) != FORMAT:
         raise ConfigError("ir", received=str(path), expected=expected, fix=fix)
     version = document.pop("version", None)
-    if version != VERSION:
+    if version not in (1, VERSION):
         raise ConfigError(
             "ir",
             received=f"{path} with version {version} of the format",
-            expected=f"version {VERSION}, which this release of tfx-feeder reads",
+            expected=f"version {VERSION} or 1, which this release of tfx-feeder reads",
             fix=fix,
         )
+    if version == 1:
+        document["pipeline"] = _with_current_names(document["pipeline"])
     try:
-        resources = {node: Resources(**asked) for node, asked in document.pop("resources").items()}
+        requests = {node: Resources(**each) for node, each in document.pop("resources").items()}
         handlers = tuple(document.pop("exit_handlers"))
-        file = CompiledPipeline(resources=resources, exit_handlers=handlers, **document)
-        _ = (file.name, file.root, file.upstream)
+        compiled = CompiledPipeline(resources=requests, exit_handlers=handlers, **document)
+        _ = (compiled.name, compiled.root, compiled.upstream)
     except (KeyError, TypeError, AttributeError) as error:
         raise ConfigError(
             "ir", received=str(path), expected=expected, fix=f"It is damaged: {error!r}. {fix}"
         ) from error
-    return file
+    return compiled
+
+
+def _with_current_names(pipeline: Any) -> Any:
+    """Returns the representation with the dotted names of version 1 replaced."""
+    text = _V1_NAME.sub(lambda match: _V1_NAMES[match.group()], json.dumps(pipeline))
+    return json.loads(text)

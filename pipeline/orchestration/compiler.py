@@ -1,4 +1,4 @@
-"""From a TFX pipeline to the file that orchestrators read."""
+"""Compiles a TFX pipeline to the file that orchestrators read."""
 
 # TFX declares no exports in its public modules.
 # pyright: reportPrivateImportUsage=false
@@ -24,22 +24,22 @@ def compile_pipeline(
     """Compiles a pipeline.
 
     Args:
-        pipeline: As for any runner of TFX; with a connection to ML Metadata.
-        resources: What nodes need, by node id; see ``CompiledPipeline.asking``.
-        exit_handlers: Ids of nodes that run last, whatever became of the others.
+        pipeline: Pipeline as for any TFX runner, with a connection to ML Metadata.
+        resources: Resource requests by node id; see ``CompiledPipeline.with_resources``.
+        exit_handlers: Ids of the nodes that run last, even if other nodes failed.
 
     Raises:
-        ConfigError: A node is named that the pipeline has not, or there is no connection.
+        ConfigError: A node id does not exist in the pipeline, or the connection is missing.
     """
     if pipeline.metadata_connection_config is None:
         raise ConfigError(
             "metadata_connection_config",
             received=None,
-            expected="the connection to ML Metadata that all nodes share",
+            expected="the ML Metadata connection that all nodes share",
         )
     representation = compiler.Compiler().compile(pipeline)
-    file = CompiledPipeline(
+    compiled = CompiledPipeline(
         pipeline=json_format.MessageToDict(representation, preserving_proto_field_name=True),
         versions={"tfx": version("tfx"), "tfx_feeder": __version__},
     )
-    return file.asking(resources or {}, exit_handlers)
+    return compiled.with_resources(resources or {}, exit_handlers)

@@ -1,41 +1,47 @@
-"""Runs one node of a compiled pipeline in this process, at most once to its end.
+"""Runs one node of a compiled pipeline in this process, at most once to completion.
 
-TFX is imported where a node has to run, and not before: what has succeeded already, or cannot run
-yet, is answered out of ML Metadata alone.
+TFX is imported only when a node has to run. Whether it has succeeded already, or cannot run yet,
+is answered from ML Metadata alone.
 """
+
+# The ML Metadata client defines its messages at run time.
+# pyright: reportPrivateImportUsage=false, reportAttributeAccessIssue=false
 
 import contextlib
 import enum
 import logging
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import filelock
+import ml_metadata as mlmd
+import tenacity
+from google.protobuf import json_format
+from ml_metadata.proto import metadata_store_pb2 as pb
 
-from tfx_feeder.common.errors import FeederError
+from tfx_feeder.common.errors import ConfigError, FeederError
 from tfx_feeder.pipeline.metadata.lineage import Lineage
-from tfx_feeder.pipeline.metadata.store import close
+from tfx_feeder.pipeline.metadata.store import close, writable
 from tfx_feeder.pipeline.metadata.types import SUCCEEDED, Execution
 from tfx_feeder.pipeline.orchestration.compiled_pipeline import CompiledPipeline, InvalidNodeError
-from tfx_feeder.pipeline.orchestration.node_store import (
-    StoreUnreachableError,
-    connect,
-    connection_of,
-    register_types,
-)
 from tfx_feeder.pipeline.runner.launch import root_cause
 from tfx_feeder.pipeline.runner.quiet_imports import quiet_imports
 
-_LAUNCHING = "tfx_feeder.pipeline.orchestration.node_launcher"
+_LAUNCHER = "tfx_feeder.pipeline.orchestration.node_launcher"
 _LOCKS = ".locks"
+_OTHER_RELEASE = "MLMD database version"
+_REGISTRATION_ATTEMPTS = 20
+_CACHE_CONTEXT = {"name": "execution_cache"}
+"""Type of the only context of a node that the compiled pipeline does not list."""
 _LOG = logging.getLogger(__name__)
 
 
 class Status(enum.IntEnum):
-    """What became of a node; also the exit status of ``run-node``."""
+    """Result of a node, and exit status of ``run-node``."""
 
     DONE = 0
     FAILED = 1
@@ -44,98 +50,211 @@ class Status(enum.IntEnum):
     UNREACHABLE = 4
 
 
+class NodeFailedError(FeederError):
+    """Raised when a node did not complete although its executor raised no error."""
+
+
+class StoreUnreachableError(FeederError):
+    """Raised when ML Metadata did not respond in time."""
+
+
 def status_of(error: Exception) -> Status:
-    """Returns the exit status that an error of ``run_node`` means."""
+    """Returns the exit status for an error raised by ``run_node``."""
     if isinstance(error, StoreUnreachableError):
         return Status.UNREACHABLE
-    # Raised by an executor it is a failure of the node: the same call may succeed later.
+    # A ConfigError of an executor is a failure of the node: the same call may succeed later.
     return Status.BAD_CONFIG if isinstance(error, InvalidNodeError) else Status.FAILED
 
 
-class NodeFailedError(FeederError):
-    """A node did not get to its end, though nothing was raised."""
-
-
 def run_node(
-    file: CompiledPipeline,
+    compiled: CompiledPipeline,
     node_id: str,
     run_id: str,
     *,
     store: str | None = None,
-    connect_s: float = 120.0,
+    connect_timeout_s: float = 120.0,
 ) -> Status:
-    """Runs a node, unless it has succeeded in this run before.
+    """Runs a node unless it has already succeeded in this run.
 
     Args:
-        file: The compiled pipeline.
+        compiled: The compiled pipeline.
         node_id: Id of the node.
-        run_id: Of the run; the same for all its nodes.
-        store: ML Metadata store to use instead of the compiled one; see ``open_store``. So the
-            file need not hold a password.
-        connect_s: How long ML Metadata is waited for, in seconds.
+        run_id: Id of the run, which all its nodes share.
+        store: ML Metadata store that replaces the compiled one, as for ``open_store``; with it,
+            the compiled file need not contain a password.
+        connect_timeout_s: Seconds to wait for the ML Metadata store.
 
     Returns:
-        ``DONE``, also where a condition left the node out; ``NOT_BLESSED`` where a pusher had
-        nothing to push.
+        ``DONE`` if the node succeeded or was skipped by a condition; ``NOT_BLESSED`` if a pusher
+        had no blessed model to push.
 
     Raises:
-        InvalidNodeError: The node is unknown, what it needs has not run, another process runs it,
-            or the root cannot be written.
-        StoreUnreachableError: ML Metadata did not answer.
-        NodeFailedError: Its inputs could not be resolved.
-        Exception: Whatever its executor raised.
+        InvalidNodeError: The node does not exist, its upstream nodes have not run, another process
+            is running it, or the root is not writable.
+        StoreUnreachableError: ML Metadata did not respond in time.
+        NodeFailedError: The inputs of the node could not be resolved.
+        Exception: The executor failed; any type that it may raise.
     """
-    file.require(node_id)
-    connection = connection_of(file, store)
-    with _alone(file.root, node_id, run_id):
-        opened = connect(connection, connect_s)
-        lineage = Lineage(opened, file.name)
-        done = _newest(lineage, node_id, run_id)
+    compiled.check_node(node_id)
+    connection = _connection_config(compiled, store)
+    with _node_lock(compiled.root, node_id, run_id):
+        opened = _connect(connection, connect_timeout_s)
+        lineage = Lineage(opened, compiled.name)
+        done = _latest(lineage, node_id, run_id)
         if done is not None and done.state in SUCCEEDED:
             _LOG.info("%s has succeeded in run %s already.", node_id, run_id)
             return _status(done)
-        _check_upstream(file, lineage, node_id, run_id)
-        quiet_imports(_LAUNCHING)
-        register_types(opened, file, node_id)
+        _check_upstream(compiled, lineage, node_id, run_id)
+        quiet_imports(_LAUNCHER)
+        _register_types(opened, compiled, node_id)
         try:
-            import_module(_LAUNCHING).launch(file, node_id, run_id, connection)
+            import_module(_LAUNCHER).launch(compiled, node_id, run_id, connection)
         except BaseException as error:
             with contextlib.suppress(StoreUnreachableError):
-                reopened = connect(connection, connect_s)
-                close(reopened, run_id, root_cause(error), f"{file.name}.{node_id}")
+                reopened = _connect(connection, connect_timeout_s)
+                close(reopened, run_id, root_cause(error), f"{compiled.name}.{node_id}")
             raise
-        # Anew: servers close connections that nobody uses for as long as a training takes.
-        made = _newest(Lineage(connect(connection, connect_s), file.name), node_id, run_id)
-    if made is None:
-        _LOG.info("%s was left out: a condition is not met.", node_id)
+        # Reconnect: database servers close connections that are idle for as long as a training.
+        reopened = _connect(connection, connect_timeout_s)
+        result = _latest(Lineage(reopened, compiled.name), node_id, run_id)
+    if result is None:
+        _LOG.info("%s was skipped: a condition is not met.", node_id)
         return Status.DONE
-    if made.state not in SUCCEEDED:
-        raise NodeFailedError(f"{node_id} is {made.state}: its inputs could not be resolved.")
-    return _status(made)
+    if result.state not in SUCCEEDED:
+        raise NodeFailedError(f"{node_id} is {result.state}: its inputs could not be resolved.")
+    return _status(result)
 
 
-def _newest(lineage: Lineage, node_id: str, run_id: str) -> Execution | None:
-    """Returns the execution of a node in a run; the one that succeeded, if there are several."""
+def _connection_config(compiled: CompiledPipeline, store: str | None) -> Any:
+    """Returns the ``ConnectionConfig`` for ``store``, or the compiled one if ``store`` is None.
+
+    Raises:
+        InvalidNodeError: ``store`` does not name a store.
+    """
+    if store is not None:
+        try:
+            return writable(store)
+        except ConfigError as error:
+            raise InvalidNodeError(
+                error.argument, received=error.received, expected=error.expected, fix=error.fix
+            ) from error
+    config = dict(compiled.pipeline["deployment_config"]["metadata_connection_config"])
+    message = getattr(pb, config.pop("@type").rpartition(".")[2])
+    return json_format.ParseDict(config, message())
+
+
+def _connect(connection: Any, timeout_s: float) -> mlmd.MetadataStore:
+    """Opens a store; retries with growing pauses while it cannot be reached.
+
+    Processes that open an empty database at the same time conflict while they create its tables,
+    and all but one have to retry as well.
+
+    Raises:
+        InvalidNodeError: Another release of ML Metadata wrote the store.
+        StoreUnreachableError: The store did not respond within ``timeout_s`` seconds.
+    """
+    attempts = tenacity.Retrying(
+        retry=tenacity.retry_if_exception(lambda error: _OTHER_RELEASE not in str(error)),
+        stop=tenacity.stop_after_delay(timeout_s),
+        wait=tenacity.wait_random_exponential(multiplier=0.5, max=15),
+        before_sleep=tenacity.before_sleep_log(_LOG, logging.WARNING),
+        reraise=True,
+    )
+    try:
+        return attempts(mlmd.MetadataStore, connection)
+    except Exception as error:  # The type differs between releases.
+        reason = next(iter(str(error).strip().splitlines()), repr(error))
+        if reason.startswith(_OTHER_RELEASE):
+            raise InvalidNodeError(
+                "store",
+                received=_location(connection),
+                expected=f"a store that ML Metadata {mlmd.__version__} can read",
+                fix=f"{reason.partition('. ')[0]}.",
+            ) from error
+        raise StoreUnreachableError(
+            f"ML Metadata at {_location(connection)} could not be reached within {timeout_s:g} s: "
+            f"{reason}"
+        ) from error
+
+
+def _location(connection: Any) -> str:
+    """Returns the file or address of a store, without the password."""
+    if isinstance(connection, pb.ConnectionConfig):
+        connection = getattr(connection, connection.WhichOneof("config"))
+    return getattr(connection, "filename_uri", "") or f"{connection.host}:{connection.port}"
+
+
+def _register_types(store: mlmd.MetadataStore, compiled: CompiledPipeline, node_id: str) -> None:
+    """Registers the types that the execution of a node will need, each exactly once.
+
+    On a database server, processes that register a type at the same moment all succeed and create
+    duplicates of it, and duplicates of the contexts that refer to it. External ids, however, must
+    be unique in the database. With an external id on each type, one process succeeds, and the
+    others retry and find the type. TFX registers types as well, but reuses existing ones.
+    """
+    for type_ in _types(compiled, node_id):
+        kind = type_.DESCRIPTOR.name
+        suffix = f"{kind.removesuffix('Type').lower()}_type"
+        get, put = getattr(store, f"get_{suffix}"), getattr(store, f"put_{suffix}")
+        type_.external_id = f"tfx_feeder {kind} {type_.name}"
+        for attempt in tenacity.Retrying(
+            retry=tenacity.retry_if_exception_type(mlmd.errors.StatusError),
+            stop=tenacity.stop_after_attempt(_REGISTRATION_ATTEMPTS),
+            wait=tenacity.wait_random(0, 1),
+            reraise=True,
+        ):
+            with attempt:
+                try:
+                    get(type_.name)
+                except mlmd.errors.NotFoundError:
+                    put(type_)
+
+
+def _types(compiled: CompiledPipeline, node_id: str) -> Iterator[Any]:
+    """Yields the context, execution and artifact types of a node, as messages."""
+    [node] = _nodes(compiled, [node_id])
+    contexts = [*(spec["type"] for spec in node["contexts"]["contexts"]), _CACHE_CONTEXT]
+    outputs: Mapping[str, Any] = node.get("outputs", {}).get("outputs", {})
+    for message, types in (
+        (pb.ContextType, contexts),
+        (pb.ExecutionType, [node["node_info"]["type"]]),
+        (pb.ArtifactType, [output["artifact_spec"]["type"] for output in outputs.values()]),
+    ):
+        for type_ in types:
+            yield json_format.ParseDict(type_, message())
+
+
+def _nodes(compiled: CompiledPipeline, node_ids: Sequence[str]) -> list[Mapping[str, Any]]:
+    nodes = (node["pipeline_node"] for node in compiled.pipeline["nodes"])
+    return [node for node in nodes if node["node_info"]["id"] in node_ids]
+
+
+def _latest(lineage: Lineage, node_id: str, run_id: str) -> Execution | None:
+    """Returns the latest execution of a node in a run, preferring one that succeeded."""
     found = [e for e in _executions(lineage, run_id) if e.node == node_id]
     return max(found, key=lambda e: (e.state in SUCCEEDED, e.id), default=None)
 
 
 def _executions(lineage: Lineage, run_id: str) -> list[Execution]:
-    """Returns the executions of a run; another pipeline may have a run of the same id."""
+    """Returns the executions of a run; another pipeline may have a run with the same id."""
     return [e for e in lineage.executions(run_id) if e.pipeline == lineage.pipeline]
 
 
-def _check_upstream(file: CompiledPipeline, lineage: Lineage, node_id: str, run_id: str) -> None:
-    """Tells what has to run first, before TFX says that some input is missing.
+def _check_upstream(
+    compiled: CompiledPipeline, lineage: Lineage, node_id: str, run_id: str
+) -> None:
+    """Names the nodes that have to run first, before TFX reports missing inputs.
 
-    A node that a condition left out has no execution either, so nodes under a condition, and those
-    that depend on one, are left to TFX.
+    A node skipped by a condition has no execution either. Therefore, TFX checks the nodes under a
+    condition and those that depend on one.
     """
-    needed = file.upstream[node_id]
-    if node_id in file.exit_handlers or _conditional(file, (node_id, *needed)):
+    upstream = compiled.upstream[node_id]
+    nodes = _nodes(compiled, (node_id, *upstream))
+    conditional = any(node.get("inputs", {}).get("conditionals") for node in nodes)
+    if node_id in compiled.exit_handlers or conditional:
         return
-    made = {e.node for e in _executions(lineage, run_id) if e.state in SUCCEEDED}
-    missing = [node for node in needed if node not in made]
+    succeeded = {e.node for e in _executions(lineage, run_id) if e.state in SUCCEEDED}
+    missing = [node for node in upstream if node not in succeeded]
     if missing:
         raise InvalidNodeError(
             "node",
@@ -143,15 +262,6 @@ def _check_upstream(file: CompiledPipeline, lineage: Lineage, node_id: str, run_
             expected=f"a node whose upstream has succeeded in run {run_id}",
             fix=f"Run first: {', '.join(missing)}.",
         )
-
-
-def _conditional(file: CompiledPipeline, node_ids: Sequence[str]) -> bool:
-    nodes = (node["pipeline_node"] for node in file.pipeline["nodes"])
-    return any(
-        node.get("inputs", {}).get("conditionals")
-        for node in nodes
-        if node["node_info"]["id"] in node_ids
-    )
 
 
 def _status(execution: Execution) -> Status:
@@ -164,11 +274,11 @@ def _status(execution: Execution) -> Status:
 
 
 @contextlib.contextmanager
-def _alone(root: str, node_id: str, run_id: str) -> Iterator[None]:
-    """Sees that no other process runs the same node of the same run meanwhile.
+def _node_lock(root: str, node_id: str, run_id: str) -> Iterator[None]:
+    """Prevents other processes from running the same node of the same run.
 
-    The operating system gives the lock back when a process dies, whatever killed it. Roots on
-    object stores know no locks: there the orchestrator alone sees to it.
+    The operating system releases the lock when a process dies for any reason. Object stores have
+    no locks; for a root on one, the orchestrator alone has to prevent concurrent attempts.
     """
     if re.match(r"\w+://", root):
         yield
@@ -177,20 +287,20 @@ def _alone(root: str, node_id: str, run_id: str) -> Iterator[None]:
     name = re.sub(r"[^\w.+-]", "_", f"{run_id}.{node_id}")
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        held = filelock.FileLock(folder / f"{name}.lock").acquire(timeout=0)
+        lock = filelock.FileLock(folder / f"{name}.lock").acquire(timeout=0)
     except filelock.Timeout as error:
         raise InvalidNodeError(
             "run_id",
             received=run_id,
             expected=f"a run in which no other process is running {node_id}",
-            fix="Wait for it, or give this run an id of its own.",
+            fix="Wait for that process, or use another run id.",
         ) from error
     except OSError as error:
         raise InvalidNodeError(
             "root",
             received=root,
-            expected="a folder that can be written",
+            expected="a writable folder",
             fix=f"{os.strerror(error.errno or 0)}. Compile the pipeline with another root.",
         ) from error
-    with held:
+    with lock:
         yield

@@ -1,7 +1,8 @@
-"""Launches a node of a compiled pipeline in this process, as TFX's own local runner does.
+"""Launches a node of a compiled pipeline in this process, as TFX's local runner does.
 
-The modules of TFX beside ``tfx.v1`` that are imported here are what its runners are made of. They
-are no public API, so the locks pin TFX exactly, and a test guards each of them on both lines.
+Beyond ``tfx.v1``, this module imports the TFX modules that its runners are built from. They are
+not public API, so the lock files pin the exact TFX version, and a test covers each module on both
+TFX lines.
 """
 
 # TFX declares no exports in its public modules.
@@ -19,19 +20,19 @@ from tfx.proto.orchestration import pipeline_pb2
 from tfx_feeder.pipeline.orchestration.compiled_pipeline import CompiledPipeline
 
 
-def launch(file: CompiledPipeline, node_id: str, run_id: str, connection: Any) -> None:
-    """Runs a node: driver, cache, executor, publisher.
+def launch(compiled: CompiledPipeline, node_id: str, run_id: str, connection: Any) -> None:
+    """Runs the driver, cache lookup, executor and publisher of a node.
 
     Args:
-        file: The compiled pipeline.
-        node_id: Id of a node of it.
-        run_id: Of the run.
+        compiled: The compiled pipeline.
+        node_id: Id of the node.
+        run_id: Id of the run.
         connection: ``ConnectionConfig`` of ML Metadata.
 
     Raises:
-        Exception: Whatever its executor raised.
+        Exception: The executor failed; any type that it may raise.
     """
-    pipeline = json_format.ParseDict(dict(file.pipeline), pipeline_pb2.Pipeline())
+    pipeline = json_format.ParseDict(dict(compiled.pipeline), pipeline_pb2.Pipeline())
     runtime_parameter_utils.substitute_runtime_parameter(
         pipeline, {constants.PIPELINE_RUN_ID_PARAMETER_NAME: run_id}
     )

@@ -1,4 +1,4 @@
-"""What a node asks of the machine that runs it, whatever the orchestrator."""
+"""Resource requests of nodes, independent of the orchestrator."""
 
 import re
 from dataclasses import dataclass
@@ -16,16 +16,17 @@ _GPU = "nvidia.com/gpu"
 
 @dataclass(frozen=True, slots=True)
 class Resources:
-    """What a node needs.
+    """Resource request of a node.
 
     Args:
-        cpu: Cores, in the notation of Kubernetes: ``"2"`` or ``"500m"``; empty: no wish.
-        memory: Bytes, in the notation of Kubernetes: ``"4Gi"``; empty: no wish.
-        accelerator: What the orchestrator calls it, such as ``"nvidia.com/gpu"``; empty: none.
-        count: Accelerators.
+        cpu: Cores in Kubernetes notation, such as ``"2"`` or ``"500m"``; empty for no request.
+        memory: Bytes in Kubernetes notation, such as ``"4Gi"``; empty for no request.
+        accelerator: Accelerator as the orchestrator names it, such as ``"nvidia.com/gpu"``; empty
+            for none.
+        count: Number of accelerators.
 
     Raises:
-        ConfigError: A value cannot be read, or there is a count without an accelerator.
+        ConfigError: A quantity is malformed, or the count does not match the accelerator.
     """
 
     cpu: str = ""
@@ -40,60 +41,60 @@ class Resources:
                 raise ConfigError(
                     f"resources {name}",
                     received=value,
-                    expected=f"a quantity of Kubernetes, such as {example}",
+                    expected=f"a Kubernetes quantity, such as {example}",
                 )
         if bool(self.accelerator) != (self.count > 0):
             raise ConfigError(
                 "resources count",
                 received=self.count,
-                expected="1 or more for an accelerator, 0 where none is named",
+                expected="1 or more with an accelerator, 0 without one",
             )
 
     @classmethod
     def parse(cls, text: str) -> "Resources":
-        """Reads the notation of the command line; an empty text stands for no wish.
+        """Parses the command-line notation; an empty text means no request.
 
         Raises:
-            ConfigError: It cannot be read.
+            ConfigError: The text is malformed.
 
         Example:
             >>> Resources.parse("cpu:4,memory:8Gi,nvidia.com/gpu:1")
             Resources(cpu='4', memory='8Gi', accelerator='nvidia.com/gpu', count=1)
         """
-        asked: dict[str, str] = {}
+        amounts: dict[str, str] = {}
         for part in filter(None, text.split(",")):
             name, _, amount = part.strip().rpartition(":")
-            asked[name] = amount
-        cpu, memory = asked.pop("cpu", ""), asked.pop("memory", "")
-        accelerator, count = asked.popitem() if asked else ("", "0")
-        # As in nvidia.com/gpu, or NVIDIA_TESLA_T4; anything else is a slip.
+            amounts[name] = amount
+        cpu, memory = amounts.pop("cpu", ""), amounts.pop("memory", "")
+        accelerator, count = amounts.popitem() if amounts else ("", "0")
+        # As in nvidia.com/gpu or NVIDIA_TESLA_T4; anything else is a typo.
         known = not accelerator or "/" in accelerator or accelerator.isupper()
-        if asked or not known or not count.isdigit():
+        if amounts or not known or not count.isdigit():
             raise ConfigError(
                 "resources",
                 received=text,
-                expected="cpu:N, memory:N and one accelerator at most, as in "
+                expected="cpu:N, memory:N and at most one accelerator, as in "
                 "cpu:4,memory:8Gi,nvidia.com/gpu:1",
             )
         return cls(cpu, memory, accelerator, int(count))
 
 
 def default_resources(strategy: Strategy) -> Resources:
-    """Returns what a FeederTrainer needs where nobody says it: what its strategy names.
+    """Returns the default request of a FeederTrainer, derived from its strategy.
 
-    - devices: as many GPUs or cores as their numbers reach to;
-    - ``"local:N"``: a core for each process;
-    - ``"env"``, where each member has a machine of its own, and all others: no wish.
+    - ``devices``: as many GPUs or cores as the highest device index requires;
+    - ``"local:N"``: one core per process;
+    - ``"env"``, whose members have a machine each, and everything else: no request.
     """
     reach = {"CPU": 0, "GPU": 0}
     for device in strategy.devices:
         name, _, index = device.upper().rpartition(":")
         kind = name[-3:]
-        if kind in reach and index.isdigit():  # The Trainer refuses others.
+        if kind in reach and index.isdigit():  # The trainer rejects other names.
             reach[kind] = max(reach[kind], int(index) + 1)
     cores, gpus = reach["CPU"], reach["GPU"]
     if strategy.cluster is not None and strategy.cluster.startswith(_LOCAL):
         served = strategy.name != AUTO and STRATEGIES[strategy.name].starts == "servers"
-        # Beside the workers a chief and a server.
+        # A chief and a server run beside the workers.
         cores = int(strategy.cluster.removeprefix(_LOCAL)) + (2 if served else 0)
     return Resources(str(cores) if cores else "", "", _GPU if gpus else "", gpus)

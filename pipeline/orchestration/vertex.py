@@ -1,4 +1,4 @@
-"""The reference pipeline on Vertex AI Pipelines, which runs TFX's components itself."""
+"""Compiles pipelines for Vertex AI Pipelines, which runs TFX components natively."""
 
 # TFX declares no exports in its public modules.
 # pyright: reportPrivateImportUsage=false
@@ -19,17 +19,16 @@ def write_spec(config: PipelineConfig, root: str, image: str, path: Path) -> lis
     """Compiles the reference pipeline for Vertex AI.
 
     Args:
-        config: All settings.
-        root: On Cloud Storage, ``gs://BUCKET/FOLDER``; stands for ``config.root``.
-        image: Container image with the pipeline's environment and code.
-        path: Of the JSON that is written.
+        config: Settings of the pipeline.
+        root: Folder on Cloud Storage, ``gs://BUCKET/FOLDER``, that replaces ``config.root``.
+        image: Container image with the environment and code of the pipeline.
+        path: JSON file to write.
 
     Returns:
-        Folders below ``config.root`` that have to be copied to ``root`` before a run.
+        Folders below ``config.root`` that have to be copied to ``root`` before the first run.
 
     Raises:
-        ConfigError: The root is not on Cloud Storage, or the pipeline is one that Vertex AI cannot
-            run.
+        ConfigError: The root is not on Cloud Storage, or Vertex AI cannot run the pipeline.
     """
     if not re.fullmatch(r"gs://[^/]+(/.+)?", root):
         raise ConfigError("vertex_root", received=root, expected="gs://BUCKET/FOLDER")
@@ -37,7 +36,7 @@ def write_spec(config: PipelineConfig, root: str, image: str, path: Path) -> lis
         raise ConfigError(
             "decision",
             received=f"spans {', '.join(str(part.span) for part in config.plan.earlier)} as well",
-            expected="a single span: on Vertex AI an input comes from one node",
+            expected="a single span: on Vertex AI, an input comes from one node",
         )
     files = [config.data.folder] if config.data.folder.is_relative_to(config.root) else []
     if config.data.schema:
@@ -46,19 +45,19 @@ def write_spec(config: PipelineConfig, root: str, image: str, path: Path) -> lis
         config = dataclasses.replace(config, data=dataclasses.replace(config.data, schema=schema))
         files.append(schema)
     pipeline = create_pipeline(config, root=root, stock_resolvers=True)
-    # Names may hold no underscores there.
+    # Vertex AI allows no underscores in names.
     pipeline.pipeline_info.pipeline_name = config.name.replace("_", "-")
     write_pipeline(pipeline, image, path)
     return files
 
 
 def write_pipeline(pipeline: tfx.dsl.Pipeline, image: str, path: Path) -> None:
-    """Compiles any pipeline for Vertex AI.
+    """Compiles any TFX pipeline for Vertex AI.
 
     Args:
-        pipeline: With its root on Cloud Storage, and TFX's own resolvers only.
-        image: Container image with the pipeline's environment and code.
-        path: Of the JSON that is written.
+        pipeline: Pipeline with its root on Cloud Storage and only TFX's own resolver strategies.
+        image: Container image with the environment and code of the pipeline.
+        path: JSON file to write.
     """
     runner = tfx.orchestration.experimental
     settings = runner.KubeflowV2DagRunnerConfig(default_image=image, use_pipeline_spec_2_1=True)

@@ -1,12 +1,12 @@
-"""Airflow DAGs of compiled pipelines; one source for Airflow 2.10, 2.11 and 3.
+"""Airflow DAGs of compiled pipelines; one code base for Airflow 2.10, 2.11 and 3.
 
-Airflow needs an environment of its own, with this package but without its dependencies
-(``pip install --no-deps tfx-feeder``): no TFX is imported here. What runs a node, on a worker of
-Airflow's or in a pod, is the command ``tfx-feeder`` of the pipeline's environment.
+Airflow needs its own environment, with this package but without its dependencies
+(``pip install --no-deps tfx-feeder``); this package imports no TFX. A node is run by the command
+``tfx-feeder`` of the pipeline's environment, on an Airflow worker or in a pod.
 
-A run starts by compiling the pipeline with the run's parameters; each node is a task that reads
-what was compiled. Exit handlers are teardown tasks, so they run last, whatever became of the
-others, and do not hide a failure: the state of a run is that of its other tasks.
+A run first compiles the pipeline with the parameters of the run; each node is a task that reads
+the compiled pipeline. Exit handlers are teardown tasks: they run last, even after failures, and do
+not hide a failure, because the other tasks determine the state of the run.
 """
 
 from tfx_feeder.pipeline.orchestration.airflow.dag import make_dag

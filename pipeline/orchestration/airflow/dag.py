@@ -1,4 +1,4 @@
-"""From a compiled pipeline to an Airflow DAG."""
+"""Creates an Airflow DAG from a compiled pipeline."""
 
 # Airflow is not in the environment that types are checked in.
 # pyright: reportMissingImports=false
@@ -26,7 +26,7 @@ from tfx_feeder.pipeline.orchestration.airflow.options import RunOption, Sensor,
 from tfx_feeder.pipeline.orchestration.airflow.runtimes import NO_RESOURCES, NOT_BLESSED, Runtime
 from tfx_feeder.pipeline.orchestration.resources import Resources
 
-_ABOUT_NODES = ("--resources", "--exit-handler")
+_COMPILE_ONLY = ("--resources", "--exit-handler")
 
 
 def make_dag(
@@ -38,51 +38,51 @@ def make_dag(
     compile_options: Sequence[str],
     start_date: datetime,
     run_options: Sequence[RunOption] = (),
-    waits: Sequence[Sensor] = (),
+    sensors: Sequence[Sensor] = (),
     retrain_options: Sequence[str] | None = None,
     schedule: Any = None,
     catchup: bool = False,
     accelerator_pool: str | None = None,
-    limits: Timeouts | None = None,
+    timeouts: Timeouts | None = None,
     **dag_arguments: Any,
 ) -> DAG:
-    """Makes the DAG of a pipeline: one run at a time, each node a task.
+    """Creates the DAG of a pipeline, with one task per node and at most one active run.
 
     Args:
         dag_id: Name of the DAG.
-        compiled: What ``tfx-feeder compile`` wrote; it says which tasks there are.
-        runs: Folder, as all tasks see it, for what each run compiles.
-        runtime: Where nodes run.
-        compile_options: Arguments of ``tfx-feeder compile`` that are the same for all runs:
-            ``--root`` and others, or ``--factory``.
-        start_date: Of the schedule.
-        run_options: Options of ``tfx-feeder compile`` that a run may set.
-        waits: What has to say yes before a run goes on, one after the other.
-        retrain_options: Arguments of ``tfx-feeder retrain --decide``: a run waits until there is a
-            reason to retrain, and trains on what was decided. ``None``: no reason is needed.
-        schedule: Whatever Airflow takes; ``None``: runs are started by hand or by others.
-        catchup: Whether runs that the schedule has missed are made up for.
-        accelerator_pool: Airflow's pool with as many slots as there are accelerators.
-        limits: Tries and times.
+        compiled: File written by ``tfx-feeder compile``; it defines the tasks.
+        runs: Folder for the pipelines that the runs compile, on a path that all tasks share.
+        runtime: Runtime of the nodes.
+        compile_options: Arguments of ``tfx-feeder compile`` that all runs share, including
+            ``--root`` or ``--factory``.
+        start_date: Start date of the schedule.
+        run_options: Options of ``tfx-feeder compile`` that a run can set.
+        sensors: Conditions for a run to continue, checked one after another.
+        retrain_options: Arguments of ``tfx-feeder retrain --decide``. A run waits until there is a
+            reason to retrain and follows the decision; ``None`` runs unconditionally.
+        schedule: Schedule in any form that Airflow accepts; ``None`` for runs on demand.
+        catchup: If True, Airflow also starts the runs that the schedule has missed.
+        accelerator_pool: Name of an Airflow pool with one slot per accelerator.
+        timeouts: Retries and time timeouts.
         **dag_arguments: Further arguments of Airflow's ``DAG``.
 
     Raises:
-        ConfigError: There is no compiled pipeline, or something does not fit it.
+        ConfigError: The compiled pipeline does not exist, or an argument does not match it.
     """
-    limits = limits or Timeouts()
-    file = compiled_pipeline.read(compiled)
+    timeouts = timeouts or Timeouts()
+    pipeline = compiled_pipeline.read(compiled)
     _check(runs, compile_options)
-    for node in (*limits.nodes_s, *getattr(runtime, "nodes", ())):
-        file.require(node)
+    for node in (*timeouts.nodes_s, *getattr(runtime, "nodes", ())):
+        pipeline.check_node(node)
     if retrain_options is not None:
         decision = f"{runs}/{{{{ run_id }}}}.decision.json"
-        shared = _about_data(compile_options)
-        waits = [*waits, _decision_wait([*retrain_options, *shared], decision)]
+        shared = _shared_options(compile_options)
+        sensors = [*sensors, _decision_sensor([*retrain_options, *shared], decision)]
         compile_options = [*compile_options, "--decision", decision]
-    late_dag, late_tasks = _lateness(limits)
+    late_dag, late_tasks = _lateness(timeouts)
     task_arguments = {
-        "retries": limits.retries,
-        "retry_delay": timedelta(seconds=limits.retry_delay_s),
+        "retries": timeouts.retries,
+        "retry_delay": timedelta(seconds=timeouts.retry_delay_s),
         **late_tasks,
         **dag_arguments.pop("default_args", {}),
     }
@@ -92,62 +92,62 @@ def make_dag(
         start_date=start_date,
         catchup=catchup,
         max_active_runs=1,
-        dagrun_timeout=_seconds(limits.run_s),
+        dagrun_timeout=_seconds(timeouts.run_s),
         params={o.name: Param(None, type=["null", o.kind]) for o in run_options},
         default_args=task_arguments,
         **late_dag,
         **dag_arguments,
     ) as dag:
         run_file = {"IR": f"{runs}/{{{{ run_id }}}}.json"}
-        before = runtime.task(
+        compiling = runtime.task(
             "compile",
             _compile_script(compile_options, run_options),
             env=run_file | {option.variable: option.template for option in run_options},
         )
-        last = before
-        for wait in reversed(waits):
-            first = runtime.wait(wait)
-            last.set_upstream(first)
-            last = first
+        downstream = compiling
+        for sensor in reversed(sensors):
+            waiting = runtime.sensor(sensor)
+            downstream.set_upstream(waiting)
+            downstream = waiting
         tasks = {
             node: runtime.task(
                 node,
-                _run_script(node, is_last=node in file.exit_handlers),
+                _run_script(node, is_last=node in pipeline.exit_handlers),
                 env=run_file | {"ID": "{{ run_id }}"},
-                resources=file.resources.get(node, NO_RESOURCES),
-                execution_timeout=_seconds(limits.nodes_s.get(node)),
-                # A pusher that was skipped keeps nothing from running; a skipped run all.
+                resources=pipeline.resources.get(node, NO_RESOURCES),
+                execution_timeout=_seconds(timeouts.nodes_s.get(node)),
+                # A skipped pusher does not prevent its downstream nodes; a skipped run does.
                 trigger_rule="none_failed_min_one_success",
-                **_pool(accelerator_pool, file.resources.get(node, NO_RESOURCES)),
+                **_pool(accelerator_pool, pipeline.resources.get(node, NO_RESOURCES)),
             )
-            for node in file.upstream
+            for node in pipeline.upstream
         }
-        for node, upstream in file.upstream.items():
-            tasks[node].set_upstream([before, *(tasks[name] for name in upstream)])
-        for node in file.exit_handlers:
+        for node, upstream in pipeline.upstream.items():
+            tasks[node].set_upstream([compiling, *(tasks[name] for name in upstream)])
+        for node in pipeline.exit_handlers:
             tasks[node].as_teardown()
     return dag
 
 
-def _about_data(options: Sequence[str]) -> list[str]:
-    """Returns the options of ``tfx-feeder compile`` that ``tfx-feeder retrain`` knows as well."""
-    kept, words = [], iter(options)
+def _shared_options(options: Sequence[str]) -> list[str]:
+    """Returns the options of ``tfx-feeder compile`` that ``tfx-feeder retrain`` accepts as well."""
+    shared, words = [], iter(options)
     for word in words:
         name, equals, _ = word.partition("=")
         if name == "--factory":
             raise ConfigError(
                 "retrain_options",
                 received=word,
-                expected="none beside --factory: the decision is about the reference pipeline",
+                expected="no --factory, because the decision is about the reference pipeline",
             )
-        if name not in _ABOUT_NODES:
-            kept.append(word)
+        if name not in _COMPILE_ONLY:
+            shared.append(word)
         elif not equals:
             next(words, None)
-    return kept
+    return shared
 
 
-def _decision_wait(options: Sequence[str], decision: str) -> Sensor:
+def _decision_sensor(options: Sequence[str], decision: str) -> Sensor:
     decide = f"tfx-feeder retrain --decide --json {shlex.join(options)}"
     script = f'mkdir -p "$(dirname "$0")" && exec {decide} > "$0"'
     return Sensor("retrain_decision", ["bash", "-c", script, decision], every_s=300)
@@ -156,13 +156,13 @@ def _decision_wait(options: Sequence[str], decision: str) -> Sensor:
 def _compile_script(options: Sequence[str], run_options: Sequence[RunOption]) -> str:
     words = ["exec", "tfx-feeder", "compile", shlex.join(options)]
     words += [option.argument for option in run_options]
-    # Compiled once in a run: tried or cleared again, it would find another next span.
+    # Compile once per run: a retried or cleared task would select another next span.
     return f'[ -e "$IR" ] || {" ".join(words)} --output "$IR"'
 
 
 def _run_script(node: str, *, is_last: bool) -> str:
     run = f'exec tfx-feeder run-node --ir "$IR" --node {shlex.quote(node)} --run-id "$ID"'
-    # Exit handlers run even if nothing was compiled.
+    # Exit handlers run even if the compilation failed.
     return f'[ -e "$IR" ] || exit {NOT_BLESSED}; {run}' if is_last else run
 
 
@@ -174,27 +174,27 @@ def _check(runs: Path, options: Sequence[str]) -> None:
             "compile_options",
             received=list(options),
             expected="--root with an absolute path, or --factory",
-            fix="Tasks run in temporary folders, where the root would otherwise be.",
+            fix="Set the root, which would otherwise be in the temporary folder of a task.",
         )
 
 
-def _lateness(limits: Timeouts) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Returns the arguments of a DAG, and of its tasks, that tell when a run is late."""
-    if limits.late_s is None:
+def _lateness(timeouts: Timeouts) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Returns the arguments of a DAG and of its tasks that report late runs."""
+    if timeouts.late_s is None:
         return {}, {}
-    after = timedelta(seconds=limits.late_s)
+    after = timedelta(seconds=timeouts.late_s)
     if HAS_SLA:
-        return {"sla_miss_callback": limits.on_late}, {"sla": after}
+        return {"sla_miss_callback": timeouts.on_late}, {"sla": after}
     try:
         from airflow.sdk import DeadlineAlert, DeadlineReference
     except ImportError as error:
         raise ConfigError(
-            "limits late_s",
-            received=limits.late_s,
-            expected="None: this release of Airflow has neither SLAs nor deadlines",
+            "timeouts late_s",
+            received=timeouts.late_s,
+            expected="None, because this release of Airflow has neither SLAs nor deadlines",
         ) from error
     alert = DeadlineAlert(
-        reference=DeadlineReference.DAGRUN_QUEUED_AT, interval=after, callback=limits.on_late
+        reference=DeadlineReference.DAGRUN_QUEUED_AT, interval=after, callback=timeouts.on_late
     )
     return {"deadline": alert}, {}
 

@@ -1,4 +1,4 @@
-"""Where the nodes of a pipeline run, and so which operators of Airflow's their tasks are."""
+"""Runtimes of nodes: on Airflow workers or in pods, each with the matching Airflow operators."""
 
 # Airflow is not in the environment that types are checked in.
 # pyright: reportMissingImports=false
@@ -21,38 +21,38 @@ from tfx_feeder.pipeline.orchestration.airflow.options import Sensor
 from tfx_feeder.pipeline.orchestration.resources import Resources
 
 NOT_BLESSED = 3
-"""Exit status of ``run-node`` for a pusher that had nothing to push: the task is skipped."""
+"""Exit status of ``run-node`` for a pusher without a blessed model; the task is skipped."""
 NOT_YET = 99
-"""Exit status of a command that is waited for: not yet."""
+"""Exit status of a sensor's command that means "not yet"."""
 NO_RESOURCES = Resources()
 
 
 class Runtime(Protocol):
-    """Where nodes run, and so which operator their tasks are."""
+    """Creates the tasks of a DAG."""
 
     def task(self, task_id: str, script: str, *, env: Mapping[str, str], **arguments: Any) -> Any:
-        """Returns a task that runs a script for bash.
+        """Returns a task that runs a bash script.
 
         Args:
             task_id: Name of the task.
-            script: With the command ``tfx-feeder``.
+            script: Bash script that calls ``tfx-feeder``.
             env: Templates of environment variables.
-            **arguments: ``resources``, and what every operator of Airflow's takes.
+            **arguments: ``resources``, and arguments that all Airflow operators accept.
         """
         ...
 
-    def wait(self, wait: Sensor) -> Any:
-        """Returns a task that waits."""
+    def sensor(self, sensor: Sensor) -> Any:
+        """Returns the task of a sensor."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Bash:
-    """On the workers of Airflow's, in the pipeline's own environment.
+    """Runs nodes on Airflow workers, in the environment of the pipeline.
 
     Args:
-        bin: Folder with that environment's programs.
-        env: Further environment variables; templates, such as
+        bin: Folder with the programs of the environment.
+        env: Templates of further environment variables, such as
             ``{"TFX_FEEDER_STORE": "{{ var.value.mlmd_store }}"}``.
     """
 
@@ -68,7 +68,15 @@ class Bash:
         resources: Resources = NO_RESOURCES,
         **arguments: Any,
     ) -> Any:
-        """Returns a ``BashOperator``; a worker gives what it has, whatever the resources."""
+        """Returns a ``BashOperator``.
+
+        Args:
+            task_id: Name of the task.
+            script: Bash script that calls ``tfx-feeder``.
+            env: Templates of environment variables.
+            resources: Ignored, because workers have fixed resources.
+            **arguments: Further arguments of the operator.
+        """
         return BashOperator(
             task_id=task_id,
             bash_command=self._on_path(script),
@@ -79,17 +87,17 @@ class Bash:
             **arguments,
         )
 
-    def wait(self, wait: Sensor) -> Any:
-        """Returns a ``BashSensor``, which leaves its worker between two tries."""
-        # The sensor's own ``env`` would replace the worker's environment.
+    def sensor(self, sensor: Sensor) -> Any:
+        """Returns a ``BashSensor``, which releases its worker between two attempts."""
+        # The argument ``env`` of a BashSensor would replace the environment of the worker.
         exports = "".join(f"export {name}={shlex.quote(v)}\n" for name, v in self.env.items())
         return BashSensor(
-            task_id=wait.task_id,
-            bash_command=exports + self._on_path(wait.script),
+            task_id=sensor.task_id,
+            bash_command=exports + self._on_path(sensor.script),
             retry_exit_code=NOT_YET,
             mode="reschedule",
-            poke_interval=wait.every_s,
-            timeout=wait.timeout_s,
+            poke_interval=sensor.every_s,
+            timeout=sensor.timeout_s,
             do_xcom_push=False,
         )
 
@@ -99,16 +107,16 @@ class Bash:
 
 @dataclass(frozen=True, slots=True)
 class Kubernetes:
-    """In one pod per node.
+    """Runs each node in a pod of its own.
 
     Args:
-        image: With the pipeline's environment, and bash.
-        env: Further environment variables; templates.
-        pod: Further arguments of every ``KubernetesPodOperator``: ``namespace``, ``volumes`` and
-            ``volume_mounts`` of the pipeline's root, ``service_account_name`` and the like.
-        nodes: Those of single nodes, by node id; they take the place of those of ``pod``, and
-            ``env_vars`` is added to ``env``. With ``labels`` and ``env_vars`` from a ``Cluster``,
-            FeederTrainer is its chief.
+        image: Container image with the environment of the pipeline, and bash.
+        env: Templates of further environment variables.
+        pod: Further arguments for every ``KubernetesPodOperator``, such as ``namespace``,
+            ``service_account_name``, and ``volumes`` and ``volume_mounts`` for the root.
+        nodes: Further arguments for individual nodes, by node id; they override ``pod``, and
+            ``env_vars`` extends ``env``. With the ``labels`` and ``env_vars`` of a ``Cluster``,
+            FeederTrainer becomes its chief.
     """
 
     image: str
@@ -126,7 +134,16 @@ class Kubernetes:
         skip_on: int = NOT_BLESSED,
         **arguments: Any,
     ) -> Any:
-        """Returns a ``KubernetesPodOperator`` with the node's resources."""
+        """Returns a ``KubernetesPodOperator``.
+
+        Args:
+            task_id: Name of the task.
+            script: Bash script that calls ``tfx-feeder``.
+            env: Templates of environment variables.
+            resources: Resource request of the pod.
+            skip_on: Exit status that marks the task as skipped.
+            **arguments: Further arguments of the operator.
+        """
         from airflow.providers.cncf.kubernetes.operators.pod import KubernetesPodOperator
 
         of_node = dict(self.nodes.get(task_id, {}))
@@ -141,11 +158,11 @@ class Kubernetes:
             **{**self.pod, **of_node, **arguments},
         )
 
-    def wait(self, wait: Sensor) -> Any:
-        """Returns a task that is skipped if the answer is not yet."""
-        timeout = timedelta(seconds=wait.timeout_s)
+    def sensor(self, sensor: Sensor) -> Any:
+        """Returns a task that is skipped if the answer is "not yet"."""
+        timeout = timedelta(seconds=sensor.timeout_s)
         return self.task(
-            wait.task_id, wait.script, env={}, skip_on=NOT_YET, execution_timeout=timeout
+            sensor.task_id, sensor.script, env={}, skip_on=NOT_YET, execution_timeout=timeout
         )
 
 

@@ -1,42 +1,41 @@
-"""Where and how a pipeline runs on Kubeflow Pipelines; nothing here needs ``kfp``."""
+"""Options of pipelines on Kubeflow Pipelines; this module does not require ``kfp``."""
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from tfx_feeder.common.errors import ConfigError
 from tfx_feeder.pipeline.orchestration.compiled_pipeline import CompiledPipeline
-from tfx_feeder.pipeline.orchestration.kubernetes.cluster import Cluster
+from tfx_feeder.pipeline.orchestration.kubernetes.cluster import Cluster, check_shared_path
+from tfx_feeder.pipeline.orchestration.run_options import check_run_option
 
 
 @dataclass(frozen=True, slots=True)
 class Kubeflow:
-    """Where and how the nodes run.
+    """Options of a pipeline on Kubeflow Pipelines.
 
     Args:
-        image: Container image with the pipeline's environment and code.
-        claim: Name of a PersistentVolumeClaim for the pipeline's root, and for what runs compile;
-            empty: the root is on an object store, and nothing is compiled.
-        mount: Where the claim is mounted.
-        secret: Name of a Secret whose keys ``store`` and ``password`` say where ML Metadata is;
-            empty: what the pipeline was compiled with.
-        retries: How often a failed task is run again.
-        compile_options: Arguments of ``tfx-feeder compile`` that are the same for all runs; each
-            run then compiles the pipeline anew. ``None``: all run what lies at ``ir``.
-        run_options: Options of ``tfx-feeder compile`` that a run may set, each with its value
-            where it does not; an empty text leaves the option out.
-        retrain_options: Arguments of ``tfx-feeder retrain --decide``: a run trains on what was
-            decided, and ends at once where there is no reason to. ``None``: it needs none.
-        ir: The compiled pipeline inside the image.
-        clusters: Machines that train together, by the id of their FeederTrainer.
+        image: Container image with the environment and code of the pipeline.
+        pvc: Name of a PersistentVolumeClaim for the root and for the pipelines that runs compile;
+            empty if the root is on an object store and runs compile nothing.
+        mount: Path at which the claim is mounted.
+        secret: Name of a Secret whose keys ``store`` and ``password`` hold the address of ML
+            Metadata; empty for the compiled connection.
+        retries: Number of retries of a failed task.
+        compile_options: Arguments of ``tfx-feeder compile`` that all runs share; each run then
+            compiles the pipeline anew. With ``None``, all runs use the compiled pipeline at ``ir``.
+        run_options: Default values, by name, of the options of ``tfx-feeder compile`` that a run
+            can set; an empty string omits the option.
+        retrain_options: Arguments of ``tfx-feeder retrain --decide``. A run follows the decision,
+            and ends at once if there is no reason to retrain; ``None`` runs unconditionally.
+        ir: Path of the compiled pipeline in the image.
+        clusters: Clusters for distributed training, by id of the FeederTrainer.
 
     Raises:
-        ConfigError: The options do not fit each other.
+        ConfigError: A value is out of range, or options contradict each other.
     """
 
     image: str
-    claim: str = ""
+    pvc: str = ""
     mount: str = "/data"
     secret: str = ""
     retries: int = 2
@@ -55,43 +54,37 @@ class Kubeflow:
             raise ConfigError(
                 "compile_options",
                 received=None,
-                expected="what each run compiles, where it has options or a decision",
+                expected="arguments, because runs have options or a decision to compile with",
             )
-        if self.compile_options is not None and not self.claim:
+        if self.compile_options is not None and not self.pvc:
             raise ConfigError(
-                "claim",
-                received=self.claim,
-                expected="a claim, on which the tasks find what their run has compiled",
+                "pvc",
+                received=self.pvc,
+                expected="a PersistentVolumeClaim, which holds the pipelines that runs compile",
             )
         for name in self.run_options:
-            if not re.fullmatch(r"[a-z][a-z0-9_]*", name):
-                raise ConfigError(
-                    "run_options", received=name, expected="names such as span or time_to_train"
-                )
+            check_run_option(name)
 
     @property
     def run_folder(self) -> str:
-        """Folder of what runs compile and decide."""
+        """Folder for compiled pipelines and decisions of runs."""
         return f"{self.mount}/kubeflow"
 
-    def check(self, file: CompiledPipeline) -> None:
-        """Sees that a pipeline can run so.
+    def check(self, compiled: CompiledPipeline) -> None:
+        """Checks that a pipeline can run with these options.
 
         Raises:
-            ConfigError: It cannot.
+            ConfigError: The pipeline has several exit handlers or lacks a node of ``clusters``, or
+                a path is not shared by all pods.
         """
-        if len(file.exit_handlers) > 1:
+        if len(compiled.exit_handlers) > 1:
             raise ConfigError(
                 "exit_handlers",
-                received=file.exit_handlers,
-                expected="one at most: Kubeflow knows no more",
+                received=compiled.exit_handlers,
+                expected="at most one, which is all that Kubeflow supports",
             )
-        file.require_shared_root(self.claim, self.mount)
+        check_shared_path("root", compiled.root, self.pvc, self.mount)
         for node, cluster in self.clusters.items():
-            file.require(node)
-            if not (self.claim and Path(cluster.job).is_relative_to(self.mount)):
-                raise ConfigError(
-                    "cluster job",
-                    received=cluster.job,
-                    expected=f"a path below {self.mount}, where a claim is",
-                )
+            compiled.check_node(node)
+            path = cluster.rendezvous_path
+            check_shared_path("cluster rendezvous_path", path, self.pvc, self.mount)

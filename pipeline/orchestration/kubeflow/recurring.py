@@ -1,6 +1,6 @@
-"""Recurring runs on Kubeflow Pipelines; needs ``kfp``, and no TFX."""
+"""Creates recurring runs on Kubeflow Pipelines; requires ``kfp`` but not TFX."""
 
-# kfp is not in the environment that types are checked in.
+# kfp is not installed in the environment of the type checker.
 # pyright: reportMissingImports=false, reportAttributeAccessIssue=false
 
 import json
@@ -24,32 +24,33 @@ def schedule(
     namespace: str | None = None,
     parameters: dict[str, Any] | None = None,
 ) -> str:
-    """Lets Kubeflow run a specification again and again, one run at a time.
+    """Creates a recurring run of a specification, with at most one run active at a time.
 
-    A run that was missed is not made up for: the next one trains on the next span anyway. Where
-    there is such a schedule already, it is replaced.
+    Missed runs are not caught up: the next run trains on the next span anyway. An existing
+    recurring run of the same name is replaced.
 
     Args:
-        spec: As ``write_spec`` wrote it.
-        name: Of the recurring run and its experiment.
-        cron: Minute, hour, day, month and day of the week; six fields begin with the second.
-        host: URL of Kubeflow Pipelines; the client reads credentials as it always does.
-        namespace: Of the user, where Kubeflow has several.
-        parameters: Of each run, instead of those of the specification.
+        spec: Specification written by ``write_spec``.
+        name: Name of the recurring run and of its experiment.
+        cron: Minute, hour, day of the month, month and day of the week; six fields start with the
+            second.
+        host: URL of Kubeflow Pipelines; ``kfp.Client`` reads the credentials as usual.
+        namespace: Namespace of the user, if Kubeflow has several.
+        parameters: Parameters of each run that override those of the specification.
 
     Returns:
         Id of the recurring run.
 
     Raises:
-        ConfigError: The schedule cannot be read.
+        ConfigError: The schedule is malformed.
     """
     fields = cron.split()
     if len(fields) not in (5, 6):
         raise ConfigError("cron", received=cron, expected="five fields, as in '0 3 * * *'")
     client = kfp.Client(host=host, namespace=namespace or "kubeflow")
     experiment = client.create_experiment(name, namespace=namespace).experiment_id
-    earlier = _recurring_runs(client, name, experiment)
-    made = client.create_recurring_run(
+    replaced = _recurring_runs(client, name, experiment)
+    created = client.create_recurring_run(
         experiment_id=experiment,
         job_name=name,
         cron_expression=" ".join(["0"] * (6 - len(fields)) + fields),
@@ -58,9 +59,9 @@ def schedule(
         pipeline_package_path=str(spec),
         params=parameters,
     )
-    for run in earlier:
+    for run in replaced:
         client.delete_recurring_run(run)
-    return made.recurring_run_id
+    return created.recurring_run_id
 
 
 def _recurring_runs(client: kfp.Client, name: str, experiment: str) -> list[str]:
@@ -74,7 +75,7 @@ def _recurring_runs(client: kfp.Client, name: str, experiment: str) -> list[str]
 
 
 def main() -> None:
-    """Reads the arguments of ``schedule`` as JSON from standard input; for another process."""
+    """Calls ``schedule`` with JSON arguments from standard input, as a separate process."""
     arguments = json.load(sys.stdin)
     try:
         schedule(Path(arguments.pop("spec")), **arguments)

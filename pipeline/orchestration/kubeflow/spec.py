@@ -1,9 +1,10 @@
-"""A compiled pipeline on open-source Kubeflow Pipelines: one container a node, over ``run-node``.
+"""Compiles a pipeline for Kubeflow Pipelines: one container per node, which calls ``run-node``.
 
-Needs ``kfp`` and ``kfp-kubernetes``, and no TFX: it runs in an environment of its own.
+Requires ``kfp`` and ``kfp-kubernetes`` but not TFX; it runs in its own environment.
 """
 
-# The functions that kfp reads are made at run time, from what the pipeline holds.
+# kfp is not installed in the environment of the type checker, and it reads functions that are
+# generated from the pipeline.
 # pyright: reportMissingImports=false, reportAttributeAccessIssue=false, reportCallIssue=false
 # pyright: reportFunctionMemberAccess=false
 
@@ -27,85 +28,89 @@ from tfx_feeder.pipeline.orchestration.kubeflow.steps import ANSWER, YES, Contai
 from tfx_feeder.pipeline.orchestration.kubernetes.cluster import Cluster
 
 
-def write_spec(file: CompiledPipeline, options: Kubeflow, path: Path) -> None:
+def write_spec(compiled: CompiledPipeline, options: Kubeflow, path: Path) -> None:
     """Compiles a pipeline for Kubeflow Pipelines.
 
     Args:
-        file: As ``tfx-feeder compile`` wrote it; it says which nodes there are.
-        options: Where and how they run.
-        path: Of the YAML that is written.
+        compiled: The compiled pipeline.
+        options: Options of the pipeline on Kubeflow.
+        path: YAML file to write.
 
     Raises:
-        ConfigError: The pipeline cannot run so.
+        ConfigError: The pipeline cannot run with these options.
     """
-    options.check(file)
+    options.check(compiled)
     path.parent.mkdir(parents=True, exist_ok=True)
-    compiler.Compiler().compile(_pipeline(file, options), str(path))
+    compiler.Compiler().compile(_pipeline(compiled, options), str(path))
 
 
-def _pipeline(file: CompiledPipeline, options: Kubeflow) -> Any:
-    def body(*values: Any) -> None:
-        given = dict(zip(options.run_options, values, strict=True))
-        if not file.exit_handlers:
-            _decided(file, options, given)
+def _pipeline(compiled: CompiledPipeline, options: Kubeflow) -> Any:
+    def body(*inputs: Any) -> None:
+        values = dict(zip(options.run_options, inputs, strict=True))
+        if not compiled.exit_handlers:
+            _if_decided(compiled, options, values)
             return
-        last = steps.run_node(options, file.exit_handlers[0], is_last=True)
-        with dsl.ExitHandler(_task(file, options, last)):
-            _decided(file, options, given)
+        last = steps.run_node(options, compiled.exit_handlers[0], is_last=True)
+        with dsl.ExitHandler(_task(compiled, options, last)):
+            _if_decided(compiled, options, values)
 
-    _declare(body, file.name, [(name, str, value) for name, value in options.run_options.items()])
-    return dsl.pipeline(name=_name(file.name), description=f"The TFX pipeline {file.name}.")(body)
+    _declare(
+        body, compiled.name, [(name, str, value) for name, value in options.run_options.items()]
+    )
+    return dsl.pipeline(
+        name=_name(compiled.name), description=f"The TFX pipeline {compiled.name}."
+    )(body)
 
 
-def _decided(file: CompiledPipeline, options: Kubeflow, given: dict[str, Any]) -> None:
+def _if_decided(compiled: CompiledPipeline, options: Kubeflow, values: dict[str, Any]) -> None:
     if options.retrain_options is None:
-        _nodes(file, options, given)
+        _nodes(compiled, options, values)
         return
-    decision = _task(file, options, steps.decide(options))
+    decision = _task(compiled, options, steps.decide(options))
     with dsl.If(decision.outputs[ANSWER] == YES):
-        _nodes(file, options, given)
+        _nodes(compiled, options, values)
 
 
-def _nodes(file: CompiledPipeline, options: Kubeflow, given: dict[str, Any]) -> None:
+def _nodes(compiled: CompiledPipeline, options: Kubeflow, values: dict[str, Any]) -> None:
     first = []
     if options.compile_options is not None:
-        first.append(_task(file, options, steps.compile_anew(options), given))
+        first.append(_task(compiled, options, steps.compile_run(options), values))
     tasks: dict[str, Any] = {}
-    for node, upstream in file.upstream.items():
-        if node in file.exit_handlers:
+    for node, upstream in compiled.upstream.items():
+        if node in compiled.exit_handlers:
             continue
         before = [*first, *(tasks[name] for name in upstream)]
-        tasks[node] = _task(file, options, steps.run_node(options, node)).after(*before)
+        tasks[node] = _task(compiled, options, steps.run_node(options, node)).after(*before)
         for member in steps.run_members(options, node):
-            _task(file, options, member).after(*before)
+            _task(compiled, options, member).after(*before)
 
 
 def _task(
-    file: CompiledPipeline,
+    compiled: CompiledPipeline,
     options: Kubeflow,
     step: ContainerStep,
-    given: dict[str, Any] | None = None,
+    values: dict[str, Any] | None = None,
 ) -> Any:
-    task = _component(options.image, step)(**(given or {}))
+    task = _component(options.image, step)(**(values or {}))
     task.set_display_name(step.name)
-    # Whether a node has to run is decided by TFX's cache, with what it knows of inputs and code.
+    # TFX's own cache decides whether a node has to run; it knows the inputs and the code.
     task.set_caching_options(False)
-    if options.retries and step.node not in file.exit_handlers:
+    if options.retries and step.node not in compiled.exit_handlers:
         task.set_retry(options.retries, backoff_duration="10s", backoff_factor=2)
-    asked = file.resources.get(step.node)
-    if asked is not None:
-        for amount, set_limit in ((asked.cpu, "cpu"), (asked.memory, "memory")):
+    request = compiled.resources.get(step.node)
+    if request is not None:
+        for amount, set_limit in ((request.cpu, "cpu"), (request.memory, "memory")):
             if amount:
                 getattr(task, f"set_{set_limit}_request")(amount)
                 getattr(task, f"set_{set_limit}_limit")(amount)
-        if asked.accelerator:
-            task.set_accelerator_type(asked.accelerator).set_accelerator_limit(asked.count)
+        if request.accelerator:
+            task.set_accelerator_type(request.accelerator).set_accelerator_limit(request.count)
     for name, value in step.variables.items():
         task.set_env_variable(name, value)
     for name, value in step.labels.items():
         kubernetes.add_pod_label(task, name, value)
-    if options.claim:
-        kubernetes.mount_pvc(task, pvc_name=options.claim, mount_path=options.mount)
+    if options.pvc:
+        kubernetes.mount_pvc(task, pvc_name=options.pvc, mount_path=options.mount)
     if options.secret:
         variables = {"store": STORE_VARIABLE, "password": PASSWORD_VARIABLE}
         kubernetes.use_secret_as_env(task, options.secret, variables)
@@ -127,7 +132,7 @@ def _component(image: str, step: ContainerStep) -> Callable[..., Any]:
 
 
 def _declare(function: Any, name: str, parameters: list[tuple[str, Any, Any]]) -> None:
-    """Gives a function the name, and parameters by (name, type, default), that kfp reads off it."""
+    """Sets the name and the parameters (name, type, default) of a function, which kfp inspects."""
     function.__name__ = _name(name).replace("-", "_")
     function.__annotations__ = {}
     function.__signature__ = Signature(
@@ -143,13 +148,13 @@ def _name(text: str) -> str:
 
 
 def main() -> None:
-    """Reads the arguments of ``write_spec`` as JSON from standard input; for another process."""
+    """Calls ``write_spec`` with JSON arguments from standard input, as a separate process."""
     arguments = json.load(sys.stdin)
-    file = compiled_pipeline.read(Path(arguments["file"]))
-    given = arguments["options"]
-    clusters = {node: Cluster(**each) for node, each in given.pop("clusters", {}).items()}
+    compiled = compiled_pipeline.read(Path(arguments["file"]))
+    options = arguments["options"]
+    clusters = {node: Cluster(**each) for node, each in options.pop("clusters", {}).items()}
     try:
-        write_spec(file, Kubeflow(**given, clusters=clusters), Path(arguments["path"]))
+        write_spec(compiled, Kubeflow(**options, clusters=clusters), Path(arguments["path"]))
     except ConfigError as error:
         sys.exit(f"Error: {error}")
 

@@ -1,12 +1,13 @@
-"""The machines of one training on Kubernetes: names, environments, labels and Services.
+"""Machines of one distributed training on Kubernetes: names, environments, labels and Services.
 
 FeederTrainer with ``cluster="env"`` is the chief; every other member runs ``tfx-feeder worker``.
-Whoever starts the pods (a task of Kubeflow Pipelines, a Job, Airflow), a member is reached under
-the name of its Service, which finds the pod by its labels.
+Any orchestrator can start the pods (a Kubeflow Pipelines task, a Job, Airflow). A member is reached
+under the name of its Service, which selects the pod by its labels.
 """
 
 import re
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from tfx_feeder.common.errors import ConfigError
@@ -17,38 +18,40 @@ from tfx_feeder.components.feeder_trainer.distribution.launcher.rendezvous impor
 from tfx_feeder.components.feeder_trainer.distribution.options import AUTO, STRATEGIES, Strategy
 
 CHIEF = "chief"
-"""Type of the member that runs FeederTrainer; there is one."""
+"""Type of the only member that runs FeederTrainer."""
 
 CLUSTER_LABEL, TYPE_LABEL = "tfx-feeder/cluster", "tfx-feeder/member"
 INDEX_LABEL = "batch.kubernetes.io/job-completion-index"
-"""Kubernetes itself puts it on the pods of an Indexed Job, which share all their other labels."""
+"""Label that Kubernetes adds to the pods of an Indexed Job, which share all their other labels."""
 
 _NAME = re.compile(r"[a-z]([-a-z0-9]{0,48}[a-z0-9])?")
 
 
 @dataclass(frozen=True, slots=True)
 class Cluster:
-    """The members of one training.
+    """Members of one distributed training.
 
     Args:
-        name: Begins the names of the members, as in ``NAME-worker-0``; one training at a time.
-        workers: Members that train, as the 2 of ``"local:2"``: without parameter servers, the chief
-            is one of them.
-        servers: Parameter servers; 0 for strategies that have none.
-        job: Path of the file in which the chief leaves the work, on a volume that all share.
-        port: Where every member listens.
+        name: Prefix of the members' names, as in ``NAME-worker-0``; only one training at a time
+            can use it.
+        workers: Number of members that train, as the 2 in ``"local:2"``; without parameter
+            servers, the chief is one of them.
+        rendezvous_path: Path of the rendezvous file, which the chief writes for the other members,
+            on a volume that all members mount.
+        servers: Number of parameter servers; 0 for strategies without servers.
+        port: Port at which every member listens.
 
     Raises:
         ConfigError: A value is out of range.
 
     Example:
-        >>> Cluster("digits", workers=2, job="/data/digits.job").members
+        >>> Cluster("digits", workers=2, rendezvous_path="/data/digits.job").members
         (('chief', 0), ('worker', 0))
     """
 
     name: str
     workers: int
-    job: str
+    rendezvous_path: str
     servers: int = 0
     port: int = 2222
 
@@ -57,7 +60,7 @@ class Cluster:
             raise ConfigError(
                 "cluster name",
                 received=self.name,
-                expected="50 small letters, digits and hyphens at most, a letter first",
+                expected="at most 50 lowercase letters, digits and hyphens, starting with a letter",
             )
         if self.servers < 0:
             raise ConfigError("cluster servers", received=self.servers, expected="0 or more")
@@ -65,11 +68,13 @@ class Cluster:
             raise ConfigError(
                 "cluster workers",
                 received=self.workers,
-                expected="2 or more, or 1 or more beside parameter servers",
+                expected="2 or more, or 1 or more with parameter servers",
             )
-        if not self.job.startswith("/"):
+        if not self.rendezvous_path.startswith("/"):
             raise ConfigError(
-                "cluster job", received=self.job, expected="an absolute path on a shared volume"
+                "cluster rendezvous_path",
+                received=self.rendezvous_path,
+                expected="an absolute path on a shared volume",
             )
 
     @classmethod
@@ -78,23 +83,23 @@ class Cluster:
         strategy: Strategy,
         name: str,
         *,
-        job: str,
+        rendezvous_path: str,
         workers: int = 2,
         servers: int | None = None,
         port: int = 2222,
     ) -> "Cluster":
-        """Makes a cluster for a FeederTrainer.
+        """Returns the cluster for a FeederTrainer.
 
         Args:
-            strategy: That of the FeederTrainer; see ``CompiledPipeline.strategies``.
-            name: See ``Cluster``, as the others.
-            job: See ``Cluster``.
-            workers: See ``Cluster``.
-            servers: ``None``: one, where the strategy has servers.
-            port: See ``Cluster``.
+            strategy: Strategy of the FeederTrainer; see ``CompiledPipeline.strategies``.
+            name: Prefix of the members' names.
+            rendezvous_path: Path of the rendezvous file.
+            workers: Number of members that train.
+            servers: Number of parameter servers; ``None`` for one if the strategy has servers.
+            port: Port at which every member listens.
 
         Raises:
-            ConfigError: The strategy takes part in no cluster, or in one of another kind.
+            ConfigError: The strategy does not run on a cluster, or not with these servers.
         """
         if strategy.cluster != "env":
             raise ConfigError(
@@ -110,29 +115,38 @@ class Cluster:
                 received=servers,
                 expected=f"{'1 or more' if with_servers else '0'} for {strategy.name}",
             )
-        return cls(name, workers, job, servers, port)
+        return cls(name, workers, rendezvous_path, servers, port)
 
     @property
     def counts(self) -> dict[str, int]:
-        """Number of members by type, the chief first; types without members are left out."""
+        """Number of members by type, starting with the chief; types without members are omitted."""
         workers = self.workers if self.servers else self.workers - 1
         counts = dict(zip(TYPES, (1, workers, self.servers), strict=True))
         return {type_: count for type_, count in counts.items() if count > 0}
 
     @property
     def members(self) -> tuple[tuple[str, int], ...]:
-        """Type and index of each member; the chief comes first."""
+        """Type and index of each member, starting with the chief."""
         return tuple((type_, i) for type_, count in self.counts.items() for i in range(count))
 
     def host(self, type_: str, index: int) -> str:
-        """Returns the name of a member, which is that of its Service."""
+        """Returns the host name of a member, which is the name of its Service.
+
+        Args:
+            type_: Type of the member.
+            index: Index within the type.
+        """
         return f"{self.name}-{type_}-{index}"
 
     def tf_config(self, type_: str, index: int) -> str:
-        """Returns a member's ``TF_CONFIG``.
+        """Returns the ``TF_CONFIG`` of a member.
+
+        Args:
+            type_: Type of the member.
+            index: Index within the type.
 
         Raises:
-            ConfigError: There is no such member.
+            ConfigError: The member does not exist.
         """
         addresses = {
             type_: tuple(f"{self.host(type_, each)}:{self.port}" for each in range(count))
@@ -143,20 +157,29 @@ class Cluster:
     def environment(self, type_: str, index: int) -> dict[str, str]:
         """Returns the environment variables of a member.
 
+        Args:
+            type_: Type of the member.
+            index: Index within the type.
+
         Raises:
-            ConfigError: There is no such member.
+            ConfigError: The member does not exist.
         """
-        return {VARIABLE: self.tf_config(type_, index), RENDEZVOUS_VARIABLE: self.job}
+        return {VARIABLE: self.tf_config(type_, index), RENDEZVOUS_VARIABLE: self.rendezvous_path}
 
     def labels(self, type_: str, index: int) -> dict[str, str]:
-        """Returns the labels of a member's pod."""
+        """Returns the labels of the pod of a member.
+
+        Args:
+            type_: Type of the member.
+            index: Index within the type.
+        """
         return {CLUSTER_LABEL: self.name, TYPE_LABEL: type_, INDEX_LABEL: str(index)}
 
     def services(self) -> list[dict[str, Any]]:
         """Returns the manifests of the Services, one for each member.
 
-        They have no address of their own, so that a name leads to the pod itself, and lead there
-        before it is ready, because members find each other while they start.
+        The Services are headless, so that a name resolves to the pod itself, and they publish pods
+        that are not ready, because members connect to each other while they start.
         """
         return [
             {
@@ -172,3 +195,25 @@ class Cluster:
             }
             for member in self.members
         ]
+
+
+def check_shared_path(argument: str, path: str, pvc: str, mount: str) -> None:
+    """Checks that all pods can reach a path.
+
+    Args:
+        argument: Name of the setting that holds the path, for the error message.
+        path: Absolute path, or URI on an object store.
+        pvc: Name of the PersistentVolumeClaim that the pods mount; empty if there is none.
+        mount: Path at which the claim is mounted.
+
+    Raises:
+        ConfigError: The path is neither on an object store nor below the mount.
+    """
+    if "://" not in path and not (pvc and Path(path).is_relative_to(mount)):
+        raise ConfigError(
+            argument,
+            received=path,
+            expected=f"an object store, or a path below {mount} with a PVC mounted there",
+            fix=f"Name the PVC, and use a path such as {mount}/shop; the root is set with "
+            "`tfx-feeder compile --root`.",
+        )

@@ -1,4 +1,4 @@
-"""Manifests that start the members of a cluster: Jobs of Kubernetes, or a TFJob of Kubeflow."""
+"""Manifests that start the members of a cluster: Kubernetes Jobs, or a Kubeflow TFJob."""
 
 import json
 from dataclasses import dataclass, field
@@ -21,35 +21,40 @@ from tfx_feeder.pipeline.orchestration.kubernetes.cluster import (
 from tfx_feeder.pipeline.orchestration.resources import Resources
 
 GROUP = 10001
-"""Group of the image's user, so that a volume is writable for it."""
+"""Group id of the user in the image, to which volumes have to be writable."""
 
 _CONTAINER, _PORT = "tensorflow", "tfjob-port"
-"""Names that Kubeflow's operator looks for."""
+"""Names that Kubeflow's Training Operator expects."""
 _INDEX = "JOB_COMPLETION_INDEX"
 _NO_PROXY = {"sidecar.istio.io/inject": "false"}
-"""A proxy beside a member would stay when the member is done, and the Job would never end."""
+"""Annotation that disables the Istio sidecar, which would keep a Job from ever completing."""
 
 
 @dataclass(frozen=True, slots=True)
 class Pods:
-    """What the pods of a cluster have in common.
+    """Settings that the pods of a cluster share.
 
     Args:
-        image: Container image with the pipeline's environment and code.
-        claim: Name of a PersistentVolumeClaim that all can write to at once.
-        mount: Where it is mounted; root of the pipeline and work of the chief lie below it.
-        resources: What each member needs; parameter servers get no accelerator.
+        image: Container image with the environment and code of the pipeline.
+        pvc: Name of a PersistentVolumeClaim with access mode ``ReadWriteMany``.
+        mount: Path at which the claim is mounted; the root of the pipeline and the rendezvous file
+            lie below it.
+        resources: Resource request of each member; parameter servers get no accelerator.
         node: Id of the FeederTrainer.
-        run_id: The run in which the chief runs it; empty: something else runs the chief.
-        ir: The compiled pipeline inside the image.
-        secret: Name of a Secret whose keys ``store`` and ``password`` say where ML Metadata is;
-            empty: what the pipeline was compiled with.
-        timeout: How long members wait for the chief, as in ``"30m"``.
-        retries: How often the members of a kind are started again.
+        run_id: Id of the run in which the chief runs the node; empty if an orchestrator runs the
+            chief.
+        ir: Path of the compiled pipeline in the image.
+        secret: Name of a Secret whose keys ``store`` and ``password`` hold the address of ML
+            Metadata; empty for the compiled connection.
+        timeout: Time that members wait for the chief, such as ``"30m"``.
+        retries: Number of restarts of the members of each type.
+
+    Raises:
+        ConfigError: The image or the claim is missing, or the timeout is malformed.
     """
 
     image: str
-    claim: str
+    pvc: str
     mount: str = "/data"
     resources: Resources = field(default_factory=Resources)
     node: str = "FeederTrainer"
@@ -60,37 +65,48 @@ class Pods:
     retries: int = 3
 
     def __post_init__(self) -> None:
-        for name in ("image", "claim"):
+        for name in ("image", "pvc"):
             if not getattr(self, name):
                 raise ConfigError(name, received="", expected=f"the name of the {name}")
         parse_duration("timeout", self.timeout)
 
 
 def jobs(cluster: Cluster, pods: Pods) -> list[dict[str, Any]]:
-    """Returns a Service for each member, and an Indexed Job for each kind of members.
+    """Returns a Service for each member, and an Indexed Job for each type of member.
 
-    The chief has a Job where ``pods.run_id`` names the run; otherwise whoever runs it gives its pod
-    ``cluster.labels("chief", 0)`` and ``cluster.environment("chief", 0)``.
+    The chief gets a Job if ``pods.run_id`` is set. Otherwise, the orchestrator that runs the chief
+    has to give its pod ``cluster.labels("chief", 0)`` and ``cluster.environment("chief", 0)``.
+
+    Args:
+        cluster: Members of the training.
+        pods: Settings of their pods.
     """
     started = [type_ for type_ in cluster.counts if type_ != CHIEF or pods.run_id]
     return [*cluster.services(), *(_job(cluster, pods, type_) for type_ in started)]
 
 
 def tfjob(cluster: Cluster, pods: Pods) -> list[dict[str, Any]]:
-    """Returns a TFJob of Kubeflow's Training Operator, which sets ``TF_CONFIG`` and Services.
+    """Returns a TFJob for Kubeflow's Training Operator, which sets ``TF_CONFIG`` and Services.
+
+    Args:
+        cluster: Members of the training.
+        pods: Settings of their pods.
 
     Raises:
-        ConfigError: ``pods.run_id`` is empty: the chief is a part of a TFJob.
+        ConfigError: ``pods.run_id`` is empty, but a TFJob includes the chief.
     """
     if not pods.run_id:
-        raise ConfigError("run_id", received="", expected="the id of the run, for a TFJob")
+        raise ConfigError(
+            "run_id", received="", expected="the id of a run, as a TFJob starts the chief"
+        )
+    env = [_env(RENDEZVOUS_VARIABLE, cluster.rendezvous_path)]
     replicas = {
         ("PS" if type_ == "ps" else type_.title()): {
             "replicas": count,
             "restartPolicy": "OnFailure",
             "template": {
                 "metadata": {"annotations": _NO_PROXY},
-                "spec": _pod(pods, type_, [_env(RENDEZVOUS_VARIABLE, cluster.job)], cluster.port),
+                "spec": _pod(pods, type_, env, cluster.port),
             },
         }
         for type_, count in cluster.counts.items()
@@ -109,13 +125,13 @@ def tfjob(cluster: Cluster, pods: Pods) -> list[dict[str, Any]]:
 def _job(cluster: Cluster, pods: Pods, type_: str) -> dict[str, Any]:
     count = cluster.counts[type_]
     config = json.loads(cluster.tf_config(type_, 0))
-    # Kubernetes puts it in; only of variables that come before it, so that one is declared here.
+    # Kubernetes expands variables that are declared before this one, hence the order of ``env``.
     config["task"]["index"] = f"$({_INDEX})"
     index = {"fieldRef": {"fieldPath": f"metadata.annotations['{INDEX_LABEL}']"}}
     env = [
         {"name": _INDEX, "valueFrom": index},
         _env(VARIABLE, json.dumps(config)),
-        _env(RENDEZVOUS_VARIABLE, cluster.job),
+        _env(RENDEZVOUS_VARIABLE, cluster.rendezvous_path),
     ]
     labels = {CLUSTER_LABEL: cluster.name, TYPE_LABEL: type_}
     return {
@@ -136,14 +152,14 @@ def _job(cluster: Cluster, pods: Pods, type_: str) -> dict[str, Any]:
 
 
 def _pod(pods: Pods, type_: str, env: list[dict[str, Any]], port: int) -> dict[str, Any]:
-    """Returns the specification of a pod, but for whether it is started again."""
-    # How the training ends is for the chief to say, who may find it in the cache.
+    """Returns the specification of a pod without its restart policy."""
+    # If the chief takes the training from the cache, the other members get no work: no error.
     command = ["worker", "--timeout", pods.timeout, "--no-work-ok"]
     if type_ == CHIEF:
         command = ["run-node", "--ir", pods.ir, "--node", pods.node, "--run-id", pods.run_id]
         command += ["--json-logs"]
         env = [*env, *_store(pods.secret)]
-    made = {
+    container = {
         "name": _CONTAINER,
         "image": pods.image,
         "command": ["tfx-feeder", *command],
@@ -154,15 +170,15 @@ def _pod(pods: Pods, type_: str, env: list[dict[str, Any]], port: int) -> dict[s
     resources = _resources(pods.resources, accelerated=type_ != "ps")
     return {
         "securityContext": {"fsGroup": GROUP},
-        "containers": [made | ({"resources": resources} if resources else {})],
-        "volumes": [{"name": "shared", "persistentVolumeClaim": {"claimName": pods.claim}}],
+        "containers": [container | ({"resources": resources} if resources else {})],
+        "volumes": [{"name": "shared", "persistentVolumeClaim": {"claimName": pods.pvc}}],
     }
 
 
-def _resources(asked: Resources, *, accelerated: bool) -> dict[str, dict[str, str]]:
-    amounts = {"cpu": asked.cpu, "memory": asked.memory}
-    if accelerated and asked.accelerator:
-        amounts[asked.accelerator] = str(asked.count)
+def _resources(requested: Resources, *, accelerated: bool) -> dict[str, dict[str, str]]:
+    amounts = {"cpu": requested.cpu, "memory": requested.memory}
+    if accelerated and requested.accelerator:
+        amounts[requested.accelerator] = str(requested.count)
     amounts = {name: amount for name, amount in amounts.items() if amount}
     return {"requests": amounts, "limits": amounts} if amounts else {}
 

@@ -24,7 +24,7 @@ def writing(tmp_path, trained_by):
     """Returns a function that calls the command; it returns what is shown and what is written."""
 
     def writing(strategy, *arguments, resources="", **file):
-        made = trained_by(strategy, **file).asking(
+        made = trained_by(strategy, **file).with_resources(
             {"Trainer": compiled_pipeline.Resources.parse(resources)}, ()
         )
         compiled_pipeline.write(made, tmp_path / "p.json")

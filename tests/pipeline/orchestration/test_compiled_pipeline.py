@@ -1,7 +1,10 @@
 """The file of a compiled pipeline."""
 
 import dataclasses
+import importlib.util
 import json
+import re
+from pathlib import Path
 
 import pytest
 
@@ -10,6 +13,8 @@ from tfx_feeder.components.feeder_trainer.distribution.options import Strategy
 from tfx_feeder.pipeline.orchestration import compiled_pipeline
 from tfx_feeder.pipeline.orchestration.compiled_pipeline import CompiledPipeline, InvalidNodeError
 from tfx_feeder.pipeline.orchestration.resources import Resources, default_resources
+
+DATA = Path(__file__).parents[2] / "data"
 
 
 def node(name, *upstream):
@@ -47,7 +52,7 @@ def test_edges_are_told_and_exit_handlers_come_last():
 
 def test_unknown_node_is_refused_with_those_that_there_are():
     with pytest.raises(InvalidNodeError, match="one of Gen, Trainer, Tell"):
-        FILE.require("Pusher")
+        FILE.check_node("Pusher")
 
 
 @pytest.mark.parametrize(
@@ -126,12 +131,39 @@ def test_a_strategy_says_what_its_trainer_needs(strategy, resources):
 
 def test_what_is_asked_for_comes_before_what_was_and_what_was_before_the_strategy(trained_by):
     file = trained_by(Strategy.multi_worker("local:2"))
-    assert file.asking({}, ()).resources == {"Trainer": Resources("2")}
+    assert file.with_resources({}, ()).resources == {"Trainer": Resources("2")}
     file = dataclasses.replace(file, resources={"Trainer": Resources("3"), "Gen": Resources("1")})
-    assert file.asking({}, ["Gen"]).resources == file.resources
-    asking = file.asking({"Trainer": Resources()}, ["Gen"])
-    assert asking.resources == {"Gen": Resources("1")}
-    assert asking.exit_handlers == ("Gen",)
+    assert file.with_resources({}, ["Gen"]).resources == file.resources
+    changed = file.with_resources({"Trainer": Resources()}, ["Gen"])
+    assert changed.resources == {"Gen": Resources("1")}
+    assert changed.exit_handlers == ("Gen",)
     for wrong in (({"Nope": Resources("1")}, ()), ({}, ["Nope"])):
         with pytest.raises(ConfigError, match=r"Gen, Trainer.*Nope"):
-            file.asking(*wrong)
+            file.with_resources(*wrong)
+
+
+def test_file_of_version_1_is_read_with_the_names_of_today():
+    compiled = compiled_pipeline.read(DATA / "compiled_pipeline_v1.json")
+    assert (compiled.name, compiled.strategies) == ("shop", {"FeederTrainer": Strategy()})
+    text = json.dumps(compiled.pipeline)
+    names = set(re.findall(r'"(tfx_feeder\.(?:pipeline|components)\.[\w.]+)"', text))
+    assert names == {
+        "tfx_feeder.components.feeder_trainer.component.FeederTrainer",
+        "tfx_feeder.components.pusher.component.Executor",
+        "tfx_feeder.components.pusher.component.Pusher",
+        "tfx_feeder.components.resolvers.strategies.LatestBlessedModelBefore",
+        "tfx_feeder.pipeline.model.create_model",
+        "tfx_feeder.pipeline.preprocessing.preprocessing_fn",
+    }
+    for name in names:
+        module, _, attribute = name.rpartition(".")
+        source = importlib.util.find_spec(module).origin
+        assert re.search(rf"^(class|def) {attribute}\b", Path(source).read_text(), re.MULTILINE)
+
+
+def test_a_name_that_only_begins_like_an_old_one_stays(tmp_path):
+    document = json.loads((DATA / "compiled_pipeline_v1.json").read_text())
+    document["pipeline"]["nodes"] = [node("tfx_feeder.pipeline.resolvers.ByIdAndName")]
+    (tmp_path / "p.json").write_text(json.dumps(document))
+    [kept] = compiled_pipeline.read(tmp_path / "p.json").upstream
+    assert kept == "tfx_feeder.pipeline.resolvers.ByIdAndName"

@@ -109,7 +109,7 @@ def test_unblessed_model_has_a_status_of_its_own(run, compiled):
 
 def test_root_that_cannot_be_written_is_refused(root, run):
     (root / "artifacts").write_text("a file")
-    with pytest.raises(InvalidNodeError, match="can be written"):
+    with pytest.raises(InvalidNodeError, match="a writable folder"):
         run("Gen")
 
 
@@ -117,7 +117,7 @@ def test_store_that_does_not_answer_is_tried_for_a_while(run):
     from tfx_feeder.pipeline.orchestration.node import Status, StoreUnreachableError, status_of
 
     with pytest.raises(StoreUnreachableError, match="within 1 s") as error:
-        run("Gen", store="postgresql://nobody@127.0.0.1:9/none", connect_s=1)
+        run("Gen", store="postgresql://nobody@127.0.0.1:9/none", connect_timeout_s=1)
     assert status_of(error.value) is Status.UNREACHABLE
 
 

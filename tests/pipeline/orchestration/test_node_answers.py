@@ -105,7 +105,7 @@ NOWHERE = ("--store", "postgresql://me:secret@127.0.0.1:9/none", "--connect-time
         (Path.unlink, "Gen", (), 2, "No such file"),
         (other_format, "Gen", (), 2, "version 99 of the format"),
         (other_release, "Gen", (), 2, "database version 999 is greater than"),
-        (no_folder, "Gen", (), 2, "root: expected a folder that can be written"),
+        (no_folder, "Gen", (), 2, "root: expected a writable folder"),
         (other_pipeline, "Trainer", (), 2, "Run first: Gen."),
     ],
 )

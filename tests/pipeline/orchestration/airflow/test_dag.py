@@ -48,24 +48,24 @@ def made(**changes):
 
 """
 PODS = 'Kubernetes("shop:1", pod={"namespace": "ml", "labels": {"team": "a"}}, nodes=nodes)'
-WAIT = 'Wait("new_span", ["/opt/look.sh"], timeout_s=5)'
+WAIT = 'Sensor("new_span", ["/opt/look.sh"], timeout_s=5)'
 CALLS = {
     "plain": "dag = made()",
     "rich": f"""dag = made(
         run_options=[RunOption("span", "integer", DAY_OF_RUN), RunOption("time_to_train")],
-        waits=[{WAIT}],
+        sensors=[{WAIT}],
         retrain_options=["--drift", "0.1"],
         compile_options=["--resources", "Trainer=cpu:2", "--root", "/r", "--data", "my data"],
         accelerator_pool="gpu",
-        limits=Limits(retries=5, retry_delay_s=3, nodes_s={{"Trainer": 60}}, run_s=600),
+        timeouts=Timeouts(retries=5, retry_delay_s=3, nodes_s={{"Trainer": 60}}, run_s=600),
         tags=["shop"],
     )""",
     "pods": f"""
 from tfx_feeder.pipeline.orchestration.kubernetes.cluster import Cluster
-cluster = Cluster("shop", workers=2, job="/data/shop.job")
+cluster = Cluster("shop", workers=2, rendezvous_path="/data/shop.job")
 chief = {{"labels": cluster.labels("chief", 0), "env_vars": cluster.environment("chief", 0)}}
 nodes = {{"Trainer": chief}}
-dag = made(runtime={PODS}, waits=[{WAIT}])""",
+dag = made(runtime={PODS}, sensors=[{WAIT}])""",
     "late": """
 from airflow import __version__
 if __version__[0] == "2":
@@ -73,15 +73,15 @@ if __version__[0] == "2":
 else:
     from airflow.sdk import AsyncCallback
     on_late = AsyncCallback("airflow.providers.smtp.notifications.smtp.SmtpNotifier")
-dag = made(limits=Limits(late_s=60, on_late=on_late))""",
+dag = made(timeouts=Timeouts(late_s=60, on_late=on_late))""",
     "no file": 'dag = made(compiled=Path("/nowhere.json"))',
     "relative runs": 'dag = made(runs=Path("runs"))',
     "no root": 'dag = made(compile_options=["--data", "digits"])',
-    "unknown node": 'dag = made(limits=Limits(nodes_s={"Pusher": 60}))',
+    "unknown node": 'dag = made(timeouts=Timeouts(nodes_s={"Pusher": 60}))',
     "no such node": 'dag = made(runtime=Kubernetes("shop:1", nodes={"Pusher": {}}))',
-    "no time": 'dag = made(limits=Limits(nodes_s={"Trainer": 0}))',
-    "fewer tries": "dag = made(limits=Limits(retries=-1))",
-    "late for nobody": "dag = made(limits=Limits(late_s=60))",
+    "no time": 'dag = made(timeouts=Timeouts(nodes_s={"Trainer": 0}))',
+    "fewer tries": "dag = made(timeouts=Timeouts(retries=-1))",
+    "late for nobody": "dag = made(timeouts=Timeouts(late_s=60))",
     "decision of another": """
 dag = made(retrain_options=[], compile_options=["--factory", "shop:create"])""",
     "odd option": 'dag = made(run_options=[RunOption("$(reboot)")])',
@@ -144,8 +144,8 @@ def test_commands_are_those_that_bash_runs(dags, tmp_path):
     run = ["run-node", "--ir", "/runs/r1.json", "--node", "Gen", "--run-id", "r1"]
     assert arguments(plain["Gen"]) == run
     decided = ["--decision", "/runs/r1.decision.json"]
-    wish = ["--resources", "Trainer=cpu:2"]
-    expected = ["compile", *wish, *common[1:], *decided, "--span=3", *output]
+    request = ["--resources", "Trainer=cpu:2"]
+    expected = ["compile", *request, *common[1:], *decided, "--span=3", *output]
     assert arguments(rich["compile"]) == expected
     told = arguments(rich["compile"], RUN_TIME_TO_TRAIN="$(reboot) '")
     assert "--time-to-train=$(reboot) '" in told, "what a run is given is no code"
@@ -187,7 +187,7 @@ def test_pods_have_the_resources_of_their_nodes(dags):
 
 def test_pod_of_the_trainer_can_be_the_chief_of_a_cluster(dags):
     trainer, gen = (dags["pods"]["tasks"][name] for name in ("Trainer", "Gen"))
-    cluster = Cluster("shop", workers=2, job="/data/shop.job")
+    cluster = Cluster("shop", workers=2, rendezvous_path="/data/shop.job")
     assert trainer["labels"] == cluster.labels("chief", 0)
     assert trainer["env"] == gen["env"] | cluster.environment("chief", 0)
     assert gen["labels"] == {"team": "a"}
@@ -201,10 +201,10 @@ def test_pod_of_the_trainer_can_be_the_chief_of_a_cluster(dags):
         ("no root", "--root with an absolute path"),
         ("unknown node", "one of Gen, Trainer, Push, Tell"),
         ("no such node", "one of Gen, Trainer, Push, Tell"),
-        ("no time", "limits nodes_s Trainer: expected seconds above 0"),
-        ("fewer tries", "limits retries: expected 0 or more"),
-        ("late for nobody", "limits on_late"),
-        ("decision of another", "retrain_options: expected none beside --factory"),
+        ("no time", "timeouts nodes_s Trainer: expected seconds above 0"),
+        ("fewer tries", "timeouts retries: expected 0 or more"),
+        ("late for nobody", "timeouts on_late"),
+        ("decision of another", "retrain_options: expected no --factory"),
         ("odd option", "run_options: expected names such as"),
     ],
 )

@@ -25,11 +25,17 @@ def file(root: str) -> CompiledPipeline:
     [
         ({"image": ""}, "image: expected"),
         ({"retries": -1}, "retries: expected 0 or more"),
-        ({"run_options": {"span": ""}}, "compile_options: expected what each run compiles"),
-        ({"retrain_options": ()}, "compile_options: expected what each run compiles"),
-        ({"compile_options": ()}, "claim: expected a claim"),
         (
-            {"compile_options": (), "claim": "c", "run_options": {"--span": ""}},
+            {"run_options": {"span": ""}},
+            "compile_options: expected arguments, because runs",
+        ),
+        (
+            {"retrain_options": ()},
+            "compile_options: expected arguments, because runs",
+        ),
+        ({"compile_options": ()}, "pvc: expected a PersistentVolumeClaim"),
+        (
+            {"compile_options": (), "pvc": "c", "run_options": {"--span": ""}},
             "run_options: expected names such as span",
         ),
     ],
@@ -41,26 +47,27 @@ def test_options_fit_each_other(options, message):
 
 @pytest.mark.parametrize("root", ["s3://bucket/shop", "/data/shop"])
 def test_a_root_is_on_an_object_store_or_below_the_claim(root):
-    Kubeflow("i", claim="c").check(file(root))
+    Kubeflow("i", pvc="c").check(file(root))
 
 
-@pytest.mark.parametrize("options", [{}, {"claim": "c", "mount": "/mnt"}])
+@pytest.mark.parametrize("options", [{}, {"pvc": "c", "mount": "/mnt"}])
 def test_any_other_root_is_refused(options):
-    with pytest.raises(ConfigError, match=r"root: expected an object store.*Compile with --root"):
+    with pytest.raises(ConfigError, match=r"root: expected an object store.*compile --root"):
         Kubeflow("i", **options).check(file("/data/shop"))
 
 
 def test_kubeflow_has_one_exit_handler():
     two = dataclasses.replace(file("s3://bucket"), exit_handlers=("Gen", "Tell"))
-    with pytest.raises(ConfigError, match="one at most"):
+    with pytest.raises(ConfigError, match="at most one"):
         Kubeflow("i").check(two)
 
 
 @pytest.mark.parametrize(
-    ("node", "job", "message"),
+    ("node", "path", "message"),
     [("Fit", "/data/j", "one of Gen, Tell"), ("Gen", "/tmp/j", "a path below /data")],
 )
-def test_a_cluster_belongs_to_a_node_and_meets_on_the_claim(node, job, message):
-    options = Kubeflow("i", claim="c", clusters={node: Cluster("shop", workers=2, job=job)})
+def test_a_cluster_belongs_to_a_node_and_meets_on_the_claim(node, path, message):
+    cluster = Cluster("shop", workers=2, rendezvous_path=path)
+    options = Kubeflow("i", pvc="c", clusters={node: cluster})
     with pytest.raises(ConfigError, match=message):
         options.check(file("/data/shop"))

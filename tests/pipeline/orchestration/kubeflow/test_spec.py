@@ -24,7 +24,7 @@ pytestmark = pytest.mark.slow
 RUNNER = Path(__file__).parents[4] / "kubeflow_runner.py"
 TINY = Path(__file__).parents[1] / "tiny"
 FACTORY = ("--factory", "tiny_pipeline:create", "--exit-handler", "Tell")
-WISH = ("--resources", "Judge=cpu:500m,memory:2Gi,nvidia.com/gpu:1")
+REQUEST = ("--resources", "Judge=cpu:500m,memory:2Gi,nvidia.com/gpu:1")
 LOAD = """
 import json, sys
 from google.protobuf import json_format
@@ -64,14 +64,14 @@ def environment(shared):
 @pytest.fixture(scope="module")
 def spec(shared, environment, runner):
     """Returns the two documents of a specification: the pipeline, and what is Kubernetes's."""
-    compiling = ["tfx-feeder", "compile", *FACTORY, *WISH, "--output", str(shared / "p.json")]
+    compiling = ["tfx-feeder", "compile", *FACTORY, *REQUEST, "--output", str(shared / "p.json")]
     subprocess.run(compiling, env=environment, check=True, stdout=subprocess.DEVNULL)
     options = Kubeflow(
         "registry/tiny:1",
-        claim="shared",
+        pvc="shared",
         mount=str(shared),
         secret="mlmd",
-        compile_options=(*FACTORY, *WISH),
+        compile_options=(*FACTORY, *REQUEST),
         run_options={"schedule": "0.01:16x1, 0.005:32x1", "strategy": ""},
         retrain_options=(
             "--reason",
@@ -81,7 +81,7 @@ def spec(shared, environment, runner):
             "--root",
             str(shared / "digits"),
         ),
-        clusters={"Judge": Cluster("tiny", workers=2, job=f"{shared}/tiny.job")},
+        clusters={"Judge": Cluster("tiny", workers=2, rendezvous_path=f"{shared}/tiny.job")},
     )
     runner.write_kubeflow(shared / "p.json", options, shared / "spec.yaml")
     return list(yaml.safe_load_all((shared / "spec.yaml").read_text()))
@@ -189,7 +189,7 @@ def test_members_of_a_cluster_are_found_and_find_each_other(shared, spec):
     pipeline, platform = spec
     executors = pipeline["deploymentSpec"]["executors"]
     mounted = platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
-    cluster = Cluster("tiny", workers=2, job=f"{shared}/tiny.job")
+    cluster = Cluster("tiny", workers=2, rendezvous_path=f"{shared}/tiny.job")
     members = zip(cluster.members, ("exec-judge", "exec-judge-worker-0"), strict=True)
     for member, label in members:
         env = {each["name"]: each["value"] for each in executors[label]["container"]["env"]}
@@ -205,9 +205,7 @@ def test_members_of_a_cluster_are_found_and_find_each_other(shared, spec):
 )
 def test_a_decision_says_no_or_fails(reason, status, answer, tmp_path, environment):
     asked = (*reason.split(), "--data", "digits", "--root", str(tmp_path))
-    options = Kubeflow(
-        "i", claim="c", mount=str(tmp_path), compile_options=(), retrain_options=asked
-    )
+    options = Kubeflow("i", pvc="c", mount=str(tmp_path), compile_options=(), retrain_options=asked)
     step = steps.decide(options)
     output = tmp_path / "outputs" / "answer"
     ran = subprocess.run(

@@ -4,12 +4,15 @@ import pytest
 
 from tfx_feeder.common.errors import ConfigError
 from tfx_feeder.components.feeder_trainer.distribution.cluster import ClusterTask
+from tfx_feeder.components.feeder_trainer.distribution.launcher.rendezvous import (
+    RENDEZVOUS_VARIABLE,
+)
 from tfx_feeder.components.feeder_trainer.distribution.options import Strategy
 from tfx_feeder.pipeline.orchestration.kubernetes.cluster import Cluster
 
 JOB = "/data/digits.job"
-TEAM = Cluster("digits", workers=3, job=JOB)
-SERVERS = Cluster("digits", workers=2, servers=1, job=JOB, port=7000)
+TEAM = Cluster("digits", workers=3, rendezvous_path=JOB)
+SERVERS = Cluster("digits", workers=2, servers=1, rendezvous_path=JOB, port=7000)
 
 
 def test_without_servers_the_chief_is_one_of_the_workers():
@@ -23,7 +26,7 @@ def test_every_member_reads_its_place_and_only_the_chief_leads(cluster):
     assert [(task.type, task.index) for task in tasks] == list(cluster.members)
     assert [task.is_chief for task in tasks] == [True] + [False] * (len(tasks) - 1)
     assert len({tuple(sorted(task.cluster.items())) for task in tasks}) == 1
-    assert {cluster.environment(*each)["TFX_FEEDER_JOB"] for each in cluster.members} == {JOB}
+    assert {cluster.environment(*each)[RENDEZVOUS_VARIABLE] for each in cluster.members} == {JOB}
 
 
 def test_the_address_of_a_member_is_the_service_that_selects_its_pod():
@@ -42,7 +45,7 @@ def test_the_address_of_a_member_is_the_service_that_selects_its_pod():
 
 def test_the_strategy_says_whether_there_are_servers():
     def of(strategy, **options):
-        return Cluster.for_strategy(strategy, "digits", job=JOB, **options).counts
+        return Cluster.for_strategy(strategy, "digits", rendezvous_path=JOB, **options).counts
 
     assert of(Strategy.multi_worker("env"), workers=3) == {"chief": 1, "worker": 2}
     assert of(Strategy.parameter_server("env")) == {"chief": 1, "worker": 2, "ps": 1}
@@ -66,9 +69,9 @@ def test_the_strategy_says_whether_there_are_servers():
         ({"workers": 1}, "workers"),
         ({"workers": 0, "servers": 1}, "workers"),
         ({"servers": -1}, "servers"),
-        ({"job": "digits.job"}, "job"),
+        ({"rendezvous_path": "digits.job"}, "rendezvous_path"),
     ],
 )
 def test_what_makes_no_cluster_is_refused(wrong, named):
     with pytest.raises(ConfigError, match=f"cluster {named}"):
-        Cluster(**{"name": "digits", "workers": 2, "job": JOB} | wrong)
+        Cluster(**{"name": "digits", "workers": 2, "rendezvous_path": JOB} | wrong)

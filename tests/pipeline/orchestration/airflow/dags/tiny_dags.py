@@ -22,7 +22,7 @@ COMMON = {
         env={"TINY_ROOT": str(ROOT), "PYTHONPATH": os.environ["TINY_CODE"]},
     ),
     "start_date": datetime(2026, 1, 1, tzinfo=timezone.utc),
-    "limits": Timeouts(retries=0),
+    "timeouts": Timeouts(retries=0),
 }
 
 tiny = make_dag(
@@ -30,14 +30,14 @@ tiny = make_dag(
     compile_options=["--factory", "tiny_pipeline:create_unblessed"],
     # Seldom enough for a busy scheduler: it takes a task for lost that is due again before it has
     # heard of the end of the last try.
-    waits=[Sensor("new_span", ["bash", "-c", f"[ -e {ROOT}/span ] || exit 99"], every_s=15)],
+    sensors=[Sensor("new_span", ["bash", "-c", f"[ -e {ROOT}/span ] || exit 99"], every_s=15)],
     **COMMON,
 )
 
 daily = make_dag(
     "daily",
     compile_options=["--factory", "tiny_pipeline:create"],
-    run_options=[RunOption("span", "integer", otherwise=DAY_OF_RUN)],
+    run_options=[RunOption("span", "integer", default=DAY_OF_RUN)],
     schedule="@daily",
     # Past, so that the schedule itself starts no run beside the tests'.
     end_date=datetime(2026, 1, 9, tzinfo=timezone.utc),

@@ -1,0 +1,37 @@
+"""Run options: options of ``tfx-feeder compile`` that each run of an orchestrator can set.
+
+Orchestrators pass the value in a shell variable, so that the shell never interprets it as code.
+"""
+
+import re
+
+from tfx_feeder.common.errors import ConfigError
+
+REFERENCE_RUN_OPTIONS = ("span", "schedule", "strategy")
+"""Names of the options that a run of the reference pipeline can set."""
+
+
+def check_run_option(name: str) -> None:
+    """Checks that a name can be that of an option, with underscores in place of dashes.
+
+    Raises:
+        ConfigError: The name contains other characters.
+    """
+    if not re.fullmatch(r"[a-z][a-z0-9_]*", name):
+        raise ConfigError(
+            "run_options", received=name, expected="names such as span or time_to_train"
+        )
+
+
+def shell_argument(name: str, variable: str) -> str:
+    """Returns an option as a word of a shell command; no word at all if the variable is empty.
+
+    Args:
+        name: Name of the option, with underscores in place of dashes.
+        variable: Name or position of the shell variable with the value.
+
+    Example:
+        >>> shell_argument("time_to_train", "1")
+        '${1:+"--time-to-train=${1}"}'
+    """
+    return f'${{{variable}:+"--{name.replace("_", "-")}=${{{variable}}}"}}'
