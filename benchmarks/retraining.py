@@ -51,7 +51,7 @@ POLICIES: Mapping[str, RetrainingPolicy] = {
         (NewSpan(),), window=Window(None, 0.7), scratch_every=4
     ),
     "from scratch": RetrainingPolicy((NewSpan(),), scratch_every=1),
-    "same, gives up": RetrainingPolicy((NewSpan(),), scratch_every=1, give_up_after=3),
+    "same, gives up": RetrainingPolicy((NewSpan(),), scratch_every=1, early_stop_after=3),
     "drift, rolling 4": RetrainingPolicy((FIRST, DataDrift(0.02, 0.02)), window=Window(4)),
     "performance, rolling 4": RetrainingPolicy(
         (FIRST, PerformanceDrop("accuracy", drop=0.02)), window=Window(4)
@@ -195,7 +195,7 @@ class Replay:
         self.live = LiveModel(len(self.trainings), now, now_and_then, now_and_then)
 
     def _hopeless(self, plan: RunPlan, reached: Sequence[float], to_beat: float) -> bool:
-        after = plan.give_up_after
+        after = plan.early_stop_after
         if after is None or len(reached) < after:
             return False
         epochs = [EpochSpec(0, epoch, 1.0, 1, epoch, 1) for epoch in range(self.epochs)]
@@ -205,7 +205,7 @@ class Replay:
     def _rows(self, part: SpanWeight) -> tuple[np.ndarray, np.ndarray]:
         span = self.spans[part.span - 1]
         features, labels = span.features[span.training], span.labels[span.training]
-        kept = round(part.share * len(labels))
+        kept = round(part.fraction * len(labels))
         chosen = np.random.default_rng(part.span).permutation(len(labels))[:kept]
         return features[chosen], labels[chosen]
 

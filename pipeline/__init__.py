@@ -1,1 +1,1 @@
-"""The reference pipeline, its settings, and the commands around it."""
+"""Reference pipeline, its configuration, and the tools around it."""

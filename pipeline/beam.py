@@ -1,4 +1,4 @@
-"""Where Beam runs the components: what it is told for each place, and why."""
+"""Beam profiles: the pipeline options for each runner, with their reasons."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -7,47 +7,50 @@ from dataclasses import dataclass
 from tfx_feeder.common.errors import ConfigError
 
 ARGUMENTS = {
-    "runner": "Who runs the transforms; without it, the process of the component itself.",
-    "job_endpoint": "`HOST:PORT` of a job server that runs already.",
-    "flink_master": "`HOST:PORT` of Flink; Beam starts a job server for it, from Maven.",
-    "spark_master_url": "`spark://HOST:PORT`; Beam starts a job server for it, from Maven.",
-    "project": "Google Cloud project that pays.",
-    "region": "Region of the workers; that of the bucket, or data travels.",
-    "temp_location": "`gs://` folder for what is staged and for intermediate files.",
-    "environment_type": "What a worker is. `DOCKER`: a container. `PROCESS`: a program on the "
-    "cluster's machines. `EXTERNAL`: of a worker pool that runs already. `LOOPBACK`: the "
-    "component's own process, for a try-out.",
-    "environment_config": "`DOCKER`: the image; set from `sdk_container_image`, which Beam itself "
+    "runner": "Runner; by default, the process of the component itself.",
+    "job_endpoint": "`HOST:PORT` of a running job server.",
+    "flink_master": "`HOST:PORT` of Flink; Beam downloads a job server from Maven and starts it.",
+    "spark_master_url": "`spark://HOST:PORT`; Beam downloads a job server from Maven and starts "
+    "it.",
+    "project": "Google Cloud project that is billed.",
+    "region": "Region of the workers; use the region of the bucket to avoid transfers.",
+    "temp_location": "`gs://` folder for staged and intermediate files.",
+    "environment_type": "Kind of worker. `DOCKER`: a container. `PROCESS`: a program on the "
+    "machines of the cluster. `EXTERNAL`: a running worker pool. `LOOPBACK`: the process of the "
+    "component, for local testing.",
+    "environment_config": "`DOCKER`: the image; set from `sdk_container_image`, which Beam "
     'reads for Dataflow only. `PROCESS`: `{"command": "/opt/apache/beam/boot"}`. `EXTERNAL`: '
     "`HOST:PORT` of the pool.",
-    "sdk_container_image": "Image with this package, TFX and Beam's boot program. `none`: workers "
-    "have the package already, and TFX is not to pack itself up in every component.",
-    "extra_package": "Wheel of this package; workers install it when they start.",
-    "setup_file": "Its `setup.py` instead; every component makes a source distribution of it anew.",
-    "pickle_library": "Pickles our functions; cheaper than `dill`, and newer Beam's default.",
-    "allow_unsafe_triggers": "Keeps newer Beam on the runner in this process, where it would look "
-    "for one to download.",
-    "direct_running_mode": "`multi_processing` or `multi_threading` in place of `in_memory`; costs "
-    "more than it gains on small data.",
-    "direct_num_workers": "Number of those processes or threads; 0: one for each core.",
-    "job_server_timeout": "Seconds to wait for the job server, 60 by default. Beam's own local "
-    "server also ends the job then: name more than it takes.",
-    "sdk_worker_parallelism": "Worker processes on each machine of the cluster; 1 by default.",
-    "environment_cache_millis": "How long a worker outlives a stage; starting one imports "
+    "sdk_container_image": "Image with this package, TFX and Beam's boot program. `none`: the "
+    "workers have the package, so TFX does not build one in every component.",
+    "extra_package": "Wheel of this package, installed by the workers at startup.",
+    "setup_file": "Alternative to the wheel: a `setup.py`, which every component packages again.",
+    "pickle_library": "Pickler for functions; faster than `dill`, and the default of newer Beam.",
+    "allow_unsafe_triggers": "Keeps newer Beam on the in-process runner; it would otherwise try to "
+    "download another one.",
+    "direct_running_mode": "`multi_processing` or `multi_threading` instead of `in_memory`; slower "
+    "on small data.",
+    "direct_num_workers": "Number of processes or threads; 0: one per core.",
+    "job_server_timeout": "Seconds to wait for the job server, 60 by default. Beam's local "
+    "server also ends the job after this time, so set more than the job takes.",
+    "sdk_worker_parallelism": "Worker processes per machine of the cluster; 1 by default.",
+    "environment_cache_millis": "Idle time after which a worker ends; starting a worker imports "
     "TensorFlow.",
-    "flink_job_server_jar": "The job server for `flink_master`, where Maven cannot be reached.",
-    "spark_job_server_jar": "The job server for `spark_master_url`, where Maven cannot be reached.",
-    "parallelism": "Number of parallel parts; Flink's own setting by default.",
-    "flink_version": "Version of the Flink that `flink_master` names.",
-    "num_workers": "Workers to start with.",
-    "max_num_workers": "Workers at most.",
-    "machine_type": "Kind of machine of the workers.",
-    "disk_size_gb": "Disk of a worker.",
-    "service_account_email": "Account of the workers; it must read and write the root.",
-    "subnetwork": "`regions/REGION/subnetworks/NAME`, where workers may not use the default one.",
-    "no_use_public_ips": "Workers get private addresses only; then nothing comes from PyPI.",
+    "flink_job_server_jar": "Job server for `flink_master`, for machines without access to Maven.",
+    "spark_job_server_jar": "Job server for `spark_master_url`, for machines without access to "
+    "Maven.",
+    "parallelism": "Degree of parallelism; by default, the setting of Flink.",
+    "flink_version": "Version of Flink at `flink_master`.",
+    "num_workers": "Initial number of workers.",
+    "max_num_workers": "Maximum number of workers.",
+    "machine_type": "Machine type of the workers.",
+    "disk_size_gb": "Disk size of a worker.",
+    "service_account_email": "Service account of the workers; it needs read and write access to "
+    "the root.",
+    "subnetwork": "`regions/REGION/subnetworks/NAME`, if workers cannot use the default.",
+    "no_use_public_ips": "Workers have private addresses only and cannot reach PyPI.",
 }
-"""Each argument of Beam that a profile is about, and what it is for."""
+"""Pipeline options of Beam that the profiles use, with descriptions."""
 
 _SHIPPED = ("sdk_container_image", "extra_package", "setup_file")
 _WORKERS = {
@@ -56,8 +59,8 @@ _WORKERS = {
     "EXTERNAL": (("environment_config",),),
     "LOOPBACK": (),
 }
-"""What each kind of worker needs."""
-_CLUSTER_KNOBS = (
+"""Required options of each kind of worker."""
+_CLUSTER_OPTIONS = (
     "environment_config",
     "job_server_timeout",
     "sdk_worker_parallelism",
@@ -67,34 +70,34 @@ _CLUSTER_KNOBS = (
 
 @dataclass(frozen=True, slots=True)
 class BeamProfile:
-    """A place where Beam can run.
+    """Beam options for one runner.
 
     Args:
-        sets: Arguments that it gives; ``None`` for one without a value.
-        needs: Arguments that the user gives: one of each group at least.
-        knobs: Further ones that are worth knowing.
+        defaults: Options that the profile sets; the value is ``None`` for flags.
+        required: Options that the user must set: at least one of each group.
+        optional: Other useful options.
     """
 
-    sets: Mapping[str, str | None]
-    needs: tuple[tuple[str, ...], ...] = ()
-    knobs: tuple[str, ...] = ()
+    defaults: Mapping[str, str | None]
+    required: tuple[tuple[str, ...], ...] = ()
+    optional: tuple[str, ...] = ()
 
 
 _PICKLE = {"pickle_library": "cloudpickle"}
 
 
-def _cluster(runner: str, address: tuple[str, ...], *knobs: str) -> BeamProfile:
+def _cluster(runner: str, address: tuple[str, ...], *optional: str) -> BeamProfile:
     return BeamProfile(
-        sets={"runner": runner, "environment_type": "DOCKER", **_PICKLE},
-        needs=(address, _SHIPPED),
-        knobs=(*_CLUSTER_KNOBS, *knobs),
+        defaults={"runner": runner, "environment_type": "DOCKER", **_PICKLE},
+        required=(address, _SHIPPED),
+        optional=(*_CLUSTER_OPTIONS, *optional),
     )
 
 
 PROFILES = {
     "direct": BeamProfile(
-        sets={"sdk_container_image": "none", "allow_unsafe_triggers": None, **_PICKLE},
-        knobs=("direct_running_mode", "direct_num_workers"),
+        defaults={"sdk_container_image": "none", "allow_unsafe_triggers": None, **_PICKLE},
+        optional=("direct_running_mode", "direct_num_workers"),
     ),
     "portable": _cluster("PortableRunner", ("job_endpoint",)),
     "flink": _cluster(
@@ -106,9 +109,9 @@ PROFILES = {
     ),
     "spark": _cluster("SparkRunner", ("job_endpoint", "spark_master_url"), "spark_job_server_jar"),
     "dataflow": BeamProfile(
-        sets={"runner": "DataflowRunner", **_PICKLE},
-        needs=(("project",), ("region",), ("temp_location",), _SHIPPED),
-        knobs=(
+        defaults={"runner": "DataflowRunner", **_PICKLE},
+        required=(("project",), ("region",), ("temp_location",), _SHIPPED),
+        optional=(
             "num_workers",
             "max_num_workers",
             "machine_type",
@@ -122,15 +125,15 @@ PROFILES = {
 
 
 def beam_args(profile: str = "direct", arguments: Sequence[str] = ()) -> tuple[str, ...]:
-    """Returns what a pipeline tells Beam: its ``beam_pipeline_args``.
+    """Returns the ``beam_pipeline_args`` of a profile.
 
     Args:
         profile: A key of ``PROFILES``.
-        arguments: Further ones, ``NAME=VALUE`` or ``NAME``; any that Beam knows. They take the
-            place of what the profile sets.
+        arguments: Further Beam options, as ``NAME=VALUE`` or ``NAME``. They override the
+            profile.
 
     Raises:
-        ConfigError: There is no such profile, or what it needs is not among the arguments.
+        ConfigError: The profile is unknown, or a required option is missing.
 
     Example:
         >>> beam_args("direct", ["direct_num_workers=2"])[-1]
@@ -139,15 +142,15 @@ def beam_args(profile: str = "direct", arguments: Sequence[str] = ()) -> tuple[s
     if profile not in PROFILES:
         raise ConfigError("beam", received=profile, expected=f"one of {', '.join(PROFILES)}")
     given = [_parse(argument) for argument in arguments]
-    values = {**PROFILES[profile].sets, **dict(given)}
-    needs = PROFILES[profile].needs
+    values = {**PROFILES[profile].defaults, **dict(given)}
+    required = PROFILES[profile].required
     worker = values.get("environment_type")
     if worker is not None:
         if worker not in _WORKERS:
             known = ", ".join(_WORKERS)
             raise ConfigError("beam environment_type", received=worker, expected=f"one of {known}")
-        needs += _WORKERS[worker]
-    for group in needs:
+        required += _WORKERS[worker]
+    for group in required:
         if not any(values.get(name) for name in group):
             raise ConfigError(
                 f"beam {profile}",
@@ -168,10 +171,10 @@ def _parse(argument: str) -> tuple[str, str | None]:
     match = re.fullmatch(r"(?:--)?([a-z]\w*)(?:=(.+))?", argument)
     if match is None:
         raise ConfigError(
-            "beam argument", received=argument, expected="NAME=VALUE, or NAME where it has no value"
+            "beam argument", received=argument, expected="NAME=VALUE, or NAME for a flag"
         )
     return match[1], match[2]
 
 
 BEAM_ARGS = beam_args()
-"""What Beam is told where nobody says otherwise."""
+"""Default ``beam_pipeline_args``."""

@@ -1,4 +1,4 @@
-"""The settings of the reference pipeline: the one home of each."""
+"""Configuration of the reference pipeline."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,23 +22,23 @@ IMAGE = Image(height=32, width=32, channels=3)
 
 @dataclass(frozen=True, slots=True)
 class PipelineConfig:
-    """Everything that one run depends on.
+    """Settings of one run.
 
     Args:
-        data: The images, the slices by which models are judged, and the gates.
-        root: Folder of everything that the pipeline writes.
-        span: Span of ``data`` to train on; needed where it has spans.
-        image: Size to which images are brought; the model sees them so.
-        schedule: Learning rates, batch sizes and lengths, or the policy that decides them.
-        strategy: Where the training runs.
-        loop: How the training runs: checkpoints, micro-batches and so on.
-        seed: Initial weights and order of examples derive from it.
-        max_rejected_fraction: Largest tolerated share of images left out, 0 to 1.
-        model_fn: Importable path of the function that makes the model.
-        preprocessing_fn: Importable path of the function that Transform runs.
-        beam_args: Passed to every Beam component.
-        enable_cache: Take over the outputs of an earlier execution with the same inputs.
-        plan: Which earlier spans to train on as well, what to start from, and why.
+        data: Images, evaluation slices, and gates.
+        root: Folder of all outputs.
+        span: Span of ``data`` to train on; required if the data has spans.
+        image: Size to which images are scaled for the model.
+        schedule: Learning rates, batch sizes and lengths, or the policy that sets them.
+        strategy: Distribution strategy.
+        training: Options of the training loop, such as checkpoints and micro-batches.
+        seed: Seed of the initial weights and of the order of examples.
+        max_rejected_fraction: Maximum fraction of rejected images, 0 to 1.
+        model_fn: Importable path of the function that builds the model.
+        preprocessing_fn: Importable path of the preprocessing function of Transform.
+        beam_args: Options of all Beam components.
+        enable_cache: If True, reuse the outputs of executions with the same inputs.
+        plan: Additional spans, base model, and reasons of the run.
 
     Raises:
         ConfigError: A value is out of range.
@@ -50,7 +50,7 @@ class PipelineConfig:
     image: Image = IMAGE
     schedule: Schedule | Policy = SHORT_SCHEDULE
     strategy: Strategy = field(default_factory=Strategy.sequential)
-    loop: TrainingOptions = field(default_factory=TrainingOptions)
+    training: TrainingOptions = field(default_factory=TrainingOptions)
     seed: int = 0
     max_rejected_fraction: float = 0.01
     model_fn: str = "tfx_feeder.pipeline.model.create_model"
@@ -63,16 +63,18 @@ class PipelineConfig:
         object.__setattr__(self, "root", Path(self.root).absolute())
         if self.span is None and self.data.spans:
             raise ConfigError(
-                "span", received=None, expected=f"one of {self.data.spans}, for this data has spans"
+                "span",
+                received=None,
+                expected=f"one of {self.data.spans}, because this data has spans",
             )
-        wanted = [*(part.span for part in self.plan.earlier), self.span]
-        unknown = [span for span in wanted if span is not None and span not in self.data.spans]
+        requested = [*(part.span for part in self.plan.earlier), self.span]
+        unknown = [span for span in requested if span is not None and span not in self.data.spans]
         if unknown:
             spans = ", ".join(map(str, self.data.spans))
             raise ConfigError(
                 "span",
                 received=unknown[0],
-                expected=f"one of {spans}" if spans else "none, for this data has no spans",
+                expected=f"one of {spans}" if spans else "none, because this data has no spans",
             )
 
     @property
@@ -82,19 +84,20 @@ class PipelineConfig:
 
     @property
     def workspace(self) -> Workspace:
-        """Where everything lies."""
+        """Folders of the pipeline."""
         return Workspace(self.root, self.name)
 
     @property
     def custom_config(self) -> dict[str, Any]:
-        """What ``model_fn`` gets to know about the data, and why it is trained again.
+        """Values passed to ``model_fn``, and the reason for a retraining.
 
-        The reason is there for the record; and for the cache, which would answer otherwise.
+        The reason is recorded here, and it changes the cache key, so that a requested retraining is
+        not served from the cache.
         """
         reason = {REASON: self.plan.reason} if self.plan.reasons else {}
         return {"num_classes": len(self.data.classes), "seed": self.seed, **reason}
 
     @property
     def feed(self) -> FeedOptions:
-        """How the transformed examples become batches."""
+        """Feed options for the transformed examples."""
         return FeedOptions(images={"image": self.image}, seed=self.seed)

@@ -1,4 +1,4 @@
-"""What a pipeline has to know about its images, and where they come from."""
+"""Data sets of the reference pipeline: built-in ones, and folders of the user."""
 
 import os
 from collections.abc import Callable, Mapping, Sequence
@@ -11,31 +11,31 @@ import numpy as np
 from tfx_feeder.common.errors import ConfigError, DataError
 from tfx_feeder.components.image_example_gen.classes import ClassTable, merge_names
 from tfx_feeder.components.image_example_gen.sources import open_sources
-from tfx_feeder.pipeline.gates import Gates
+from tfx_feeder.pipeline.eval_config import Gates
 from tfx_feeder.pipeline.span_folders import pipeline_name, spans_in
 
 SCHEMAS = Path(__file__).resolve().parent.parent / "schemas"
 SPAN_PATTERN = "span-{SPAN}/*"
 DEFAULT = "digits"
-# Rows of scikit-learn's digits are 14 sheets of handwriting, one after another.
+# The rows of scikit-learn's digits come from 14 handwritten forms, one after another.
 DIGITS_FORMS = (0, 130, 256, 386, 516, 646, 776, 915, 1029, 1157, 1287, 1415, 1545, 1667, 1797)
 _DIGITS_SPANS = (range(0, 5), range(5, 10), range(10, 14))
 
 
 @dataclass(frozen=True, slots=True)
 class Dataset:
-    """Labelled images on disk, in a form that ImageExampleGen reads.
+    """Labeled images on disk, in a format that ImageExampleGen reads.
 
     Args:
-        name: Names the pipeline as well.
-        folder: Where they are.
+        name: Name of the data set and of the pipeline.
+        folder: Folder of the images.
         classes: Class names in index order.
-        spans: Numbers of the folders ``span-<number>``; empty where there is one set only.
-        patterns: Pattern by name of the split, where the splits are given; else the images are
-            split by their hash.
-        slice_keys: Columns by whose values models are judged.
-        schema: Folder of the curated schema; ``None``: it is inferred.
-        gates: What a model of these images has to reach.
+        spans: Numbers of the folders ``span-<number>``; empty for data without spans.
+        patterns: Patterns of given splits by split name; without them, the images are split by
+            their hash.
+        slice_keys: Columns whose values are the evaluation slices.
+        schema: Folder of the curated schema; if ``None``, the schema is inferred.
+        gates: Thresholds that a model must meet.
     """
 
     name: str
@@ -49,15 +49,15 @@ class Dataset:
 
 
 def open_data_set(name_or_path: str, download_to: Path) -> Dataset:
-    """Makes, fetches or finds a data set.
+    """Opens a built-in data set or a folder.
 
     Args:
-        name_or_path: One of the names of the built-in sets, or a folder of the user's.
-        download_to: Folder for the built-in sets.
+        name_or_path: Name of a built-in data set, or a folder.
+        download_to: Folder for the built-in data sets.
 
     Raises:
-        ConfigError: There is no such set or folder.
-        DataError: The folder holds nothing usable, or the set cannot be downloaded.
+        ConfigError: The data set or folder does not exist.
+        DataError: The folder has no usable images, or the download failed.
     """
     if name_or_path in BUILT_IN:
         return BUILT_IN[name_or_path](download_to / name_or_path)
@@ -72,7 +72,7 @@ def open_data_set(name_or_path: str, download_to: Path) -> Dataset:
 
 
 def digits(folder: Path) -> Dataset:
-    """Handwritten digits of scikit-learn, 8 x 8 grey, in three spans by sheet."""
+    """Returns scikit-learn's handwritten digits, 8 x 8 gray, in three spans of forms."""
     for span, forms in enumerate(_DIGITS_SPANS, start=1):
         target = folder / f"span-{span}" / "digits.npz"
         if not target.exists():
@@ -88,13 +88,13 @@ def digits(folder: Path) -> Dataset:
 
 
 def cifar10(folder: Path) -> Dataset:
-    """The CIFAR-10 images, 32 x 32 colour, through ``keras.datasets``."""
+    """Returns the CIFAR-10 images, 32 x 32 color, from ``keras.datasets``."""
     names = "airplane automobile bird cat deer dog frog horse ship truck"
     return _from_keras("cifar10", folder, names.split(), Gates(0.5, 0.2))
 
 
 def fashion_mnist(folder: Path) -> Dataset:
-    """The Fashion-MNIST images, 28 x 28 grey, through ``keras.datasets``."""
+    """Returns the Fashion-MNIST images, 28 x 28 gray, from ``keras.datasets``."""
     names = "t-shirt trouser pullover dress coat sandal shirt sneaker bag ankle-boot"
     return _from_keras("fashion_mnist", folder, names.split(), Gates(0.75, 0.3))
 
@@ -107,10 +107,10 @@ BUILT_IN: dict[str, Callable[[Path], Dataset]] = {
 
 
 def own_folder(folder: Path) -> Dataset:
-    """A folder of the user's: any source of ImageExampleGen, or ``span-<number>`` folders of them.
+    """Returns a folder as a data set: any ImageExampleGen source, or ``span-<number>`` folders.
 
     Raises:
-        DataError: It holds nothing usable, or a single class.
+        DataError: The folder has no usable images, or fewer than two classes.
     """
     spans = spans_in(folder)
     patterns = [f"span-{span}/*" for span in spans] or ["*"]
@@ -126,7 +126,7 @@ def own_folder(folder: Path) -> Dataset:
 
 
 def _digits_of(forms: range) -> dict[str, np.ndarray]:
-    from sklearn.datasets import load_digits  # Two seconds that other data sets need not pay.
+    from sklearn.datasets import load_digits  # Takes two seconds that other data sets do not need.
 
     bunch: Any = load_digits()
     rows = slice(DIGITS_FORMS[forms.start], DIGITS_FORMS[forms.stop])
@@ -146,8 +146,8 @@ def _from_keras(name: str, folder: Path, classes: Sequence[str], gates: Gates) -
             parts = getattr(keras.datasets, name).load_data()
         except Exception as error:
             raise DataError(
-                f"{name} could not be downloaded: {error}. It needs the internet once; without "
-                "it, run on digits, or on a folder of yours: --data FOLDER."
+                f"{name} could not be downloaded: {error}. The first use needs internet access; "
+                "without it, use digits, or a folder of your own: --data FOLDER."
             ) from error
         for file, (images, labels) in zip(patterns.values(), parts, strict=True):
             _save(folder / file, images=images, labels=labels.reshape(-1).astype(np.int64))
@@ -155,7 +155,7 @@ def _from_keras(name: str, folder: Path, classes: Sequence[str], gates: Gates) -
 
 
 def _save(target: Path, **arrays: np.ndarray) -> None:
-    """Writes an ``.npz`` file, whole or not at all."""
+    """Writes an ``.npz`` file atomically."""
     target.parent.mkdir(parents=True, exist_ok=True)
     partial = target.with_suffix(".partial")
     with partial.open("wb") as file:

@@ -1,4 +1,4 @@
-"""The reference model: the convolutional network of the CIFAR-10 textbooks."""
+"""Reference model: the convolutional network of the CIFAR-10 tutorials."""
 
 import keras
 from keras import layers
@@ -9,15 +9,15 @@ IMAGE_KEY = "image"
 
 
 def create_model(context: ModelContext) -> keras.Model:
-    """Builds and compiles the network for the images and classes of a pipeline.
+    """Builds and compiles the model for the images and classes of a pipeline.
 
     Args:
-        context: ``feed.images["image"]`` gives the shape, ``custom_config["num_classes"]`` the
-            number of classes, ``custom_config["seed"]`` the initial weights.
+        context: Image shape in ``feed.images["image"]``, number of classes and seed of the
+            initial weights in ``custom_config``.
 
     Returns:
-        A model from uint8 ``[batch, height, width, channels]`` to probabilities
-        ``[batch, num_classes]``. Same seed, same initial weights.
+        Model from uint8 ``[batch, height, width, channels]`` to probabilities
+        ``[batch, num_classes]``. The same seed gives the same initial weights.
     """
     custom_config = context.custom_config or {}
     keras.utils.set_random_seed(custom_config.get("seed", 0))
@@ -36,7 +36,7 @@ def create_model(context: ModelContext) -> keras.Model:
         ]
     )
     model.compile(
-        # The schedule sets the rate before the first step.
+        # The schedule sets the learning rate before the first step.
         optimizer=keras.optimizers.SGD(0.01, momentum=0.9),
         loss="sparse_categorical_crossentropy",
         metrics=["accuracy"],

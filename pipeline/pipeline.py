@@ -1,4 +1,4 @@
-"""The reference pipeline: images in, a judged and pushed model out."""
+"""Reference pipeline: from images to an evaluated and pushed model."""
 
 # TFX declares no exports in its public modules.
 # pyright: reportPrivateImportUsage=false
@@ -21,7 +21,7 @@ from tfx_feeder.pipeline.eval_config import eval_config
 from tfx_feeder.pipeline.run_plan import SpanWeight
 
 _BUCKETS = 100
-"""Of the evaluation split; the training split has twice as many, as by default."""
+"""Hash buckets of the evaluation split; the training split has twice as many, the TFX default."""
 _REST = "rest"
 _WITHOUT_REST = tfx.proto.SplitsConfig(analyze=["train"], transform=["train", "eval"])
 
@@ -29,16 +29,16 @@ _WITHOUT_REST = tfx.proto.SplitsConfig(analyze=["train"], transform=["train", "e
 def create_pipeline(
     config: PipelineConfig, *, root: str | None = None, stock_resolvers: bool = False
 ) -> tfx.dsl.Pipeline:
-    """Wires the components.
+    """Creates the pipeline.
 
     Args:
-        config: All settings.
-        root: URI where the nodes find what lies below ``config.root`` here; ``None``: the same
-            folder.
-        stock_resolvers: Resolve models by TFX's own strategy, where a runner knows no other.
+        config: Settings of the run.
+        root: URI under which the nodes access ``config.root``; by default, the same folder.
+        stock_resolvers: If True, resolve models by TFX's own strategy, for runners that support
+            no other.
 
     Raises:
-        ConfigError: A setting cannot work.
+        ConfigError: A setting is invalid.
         DataError: The images cannot be used.
     """
 
@@ -51,7 +51,7 @@ def create_pipeline(
     example_gen = _example_gen(config, images, config.span)
     examples = example_gen.outputs["examples"]
     earlier_gens = [_earlier_gen(config, images, part) for part in config.plan.earlier]
-    # New data is checked, and models are judged, on the newest span alone.
+    # Only the newest span is validated and used for evaluation.
     all_examples = examples
     if earlier_gens:
         all_examples = union([gen.outputs["examples"] for gen in (*earlier_gens, example_gen)])
@@ -73,7 +73,7 @@ def create_pipeline(
             "height": config.image.height,
             "width": config.image.width,
             "channels": config.image.channels,
-            # The cache compares this, not the code that an importable path names.
+            # The cache does not see code behind an importable path, so it is keyed by this hash.
             "code_fingerprint": UserCode(model_fn=config.preprocessing_fn).fingerprint(),
         },
         splits_config=_WITHOUT_REST if config.plan.earlier else None,
@@ -91,7 +91,7 @@ def create_pipeline(
         schedule=config.schedule,
         strategy=config.strategy,
         feed=config.feed,
-        loop=config.plan.loop(config.loop, config.data.gates),
+        loop=config.plan.training(config.training, config.data.gates),
         custom_config=config.custom_config,
     )
     model = trainer.outputs["model"]
@@ -149,8 +149,8 @@ def create_pipeline(
 
 
 def _earlier_gen(config: PipelineConfig, images: str, part: SpanWeight) -> ImageExampleGen:
-    """Reads a span, or takes it from the cache; what is beyond the share stays in a split apart."""
-    rest = round(_BUCKETS * (1 / part.share - 1))
+    """Reads an earlier span; examples beyond its fraction go to a separate split."""
+    rest = round(_BUCKETS * (1 / part.fraction - 1))
     buckets = {"train": 2 * _BUCKETS, "eval": _BUCKETS, _REST: 3 * rest}
     output_config = tfx.proto.Output(
         split_config=tfx.proto.SplitConfig(

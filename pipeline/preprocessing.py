@@ -1,7 +1,7 @@
-"""Preprocessing: encoded images become raw uint8 pixels of one size.
+"""Preprocessing: converts encoded images to raw uint8 pixels of one size.
 
-Pixels stay bytes; the model scales them. So a transformed 32 x 32 colour image takes 3 KiB, a
-quarter of what floats would take.
+Pixels stay bytes, and the model rescales them. A transformed 32 x 32 color image takes 3 KiB, a
+quarter of the size of floats.
 """
 
 from typing import Any
@@ -12,11 +12,11 @@ import tensorflow as tf
 def preprocessing_fn(
     inputs: dict[str, tf.Tensor], custom_config: dict[str, Any]
 ) -> dict[str, tf.Tensor]:
-    """Decodes and resizes.
+    """Decodes and resizes images.
 
     Args:
-        inputs: ``image``: PNG or JPEG bytes, one a row; ``label``: int64, one a row.
-        custom_config: ``height``, ``width`` and ``channels`` of the images that come out.
+        inputs: ``image``: PNG or JPEG bytes, one per row; ``label``: int64, one per row.
+        custom_config: ``height``, ``width`` and ``channels`` of the output images.
 
     Returns:
         ``image``: height x width x channels raw bytes ``[batch]``; ``label``: int64 ``[batch]``.
@@ -36,10 +36,10 @@ def preprocessing_fn(
 
 
 def raw_bytes(tensor: tf.Tensor) -> tf.Tensor:
-    """Turns a uint8 tensor into the string of its bytes; the inverse of ``tf.io.decode_raw``.
+    """Converts a uint8 tensor to a byte string; the inverse of ``tf.io.decode_raw``.
 
-    TensorFlow has no operation for it. A serialized tensor ends with its content, so its tail is
-    what is wanted; joining 3,072 strings of one byte each takes eight times as long.
+    TensorFlow has no operation for this. A serialized tensor ends with its content, so the result
+    is the tail of it; joining 3,072 strings of one byte each takes eight times as long.
     """
     size = tf.size(tensor)
     return tf.strings.substr(tf.io.serialize_tensor(tensor), -size, size)

@@ -1,4 +1,4 @@
-"""What a retraining is to do, and why: the part of a decision that a pipeline is made of."""
+"""Plan of a run: training data, base model, and the reasons for it."""
 
 import dataclasses
 import json
@@ -11,54 +11,54 @@ from typing import Any
 from tfx_feeder.common.errors import ConfigError
 from tfx_feeder.components.feeder_trainer.training.early_stopping import BaselineEarlyStopping
 from tfx_feeder.components.feeder_trainer.training.options import TrainingOptions
-from tfx_feeder.pipeline.gates import METRIC, Gates
+from tfx_feeder.pipeline.eval_config import METRIC, Gates
 from tfx_feeder.pipeline.metadata.types import Execution
 
 REASON = "retrain_reason"
-"""Key in the trainer's ``custom_config``, and so in ML Metadata, that says why it trained again."""
+"""Key of the retraining reason in the trainer's ``custom_config``, and thus in ML Metadata."""
 
 
 @dataclass(frozen=True, slots=True)
 class SpanWeight:
-    """A part of a span.
+    """Fraction of a span.
 
     Args:
-        span: Its number.
-        share: Of its examples, above 0 and up to 1; which ones is decided by their hash.
+        span: Number of the span.
+        fraction: Fraction of its examples, above 0 and up to 1, selected by their hash.
 
     Raises:
-        ConfigError: The share is out of range.
+        ConfigError: The fraction is out of range.
     """
 
     span: int
-    share: float = 1.0
+    fraction: float = 1.0
 
     def __post_init__(self) -> None:
-        if not 0 < self.share <= 1:
-            raise ConfigError("share", received=self.share, expected="above 0 and up to 1")
+        if not 0 < self.fraction <= 1:
+            raise ConfigError("fraction", received=self.fraction, expected="above 0 and up to 1")
 
 
 @dataclass(frozen=True, slots=True)
 class RunPlan:
-    """What a run trains on, what it starts from, and why it was started.
+    """Training data, base model and reasons of a run.
 
     Args:
-        reasons: Why, in sentences; empty for a run that somebody started by hand.
-        span: The newest span, on which the model is judged too; ``None`` where there are none.
-        earlier: Spans that are trained on together with it.
-        warm_start: Start from the latest blessed model, and not from scratch.
-        give_up_after: Epochs after which a training is stopped that cannot come up to that model;
-            ``None``: it is trained to its end.
+        reasons: Reasons, one sentence each; empty for a run that was started manually.
+        span: Newest span, which is also used for evaluation; ``None`` for data without spans.
+        earlier: Earlier spans to train on in addition.
+        warm_start: If True, start from the latest blessed model instead of from scratch.
+        early_stop_after: Epochs after which a run that can no longer match the latest blessed
+            model is stopped; ``None`` disables early stopping.
 
     Raises:
-        ConfigError: A span is there twice, or ``give_up_after`` is out of range.
+        ConfigError: A span occurs twice, or ``early_stop_after`` is out of range.
     """
 
     reasons: tuple[str, ...] = ()
     span: int | None = None
     earlier: tuple[SpanWeight, ...] = ()
     warm_start: bool = True
-    give_up_after: int | None = None
+    early_stop_after: int | None = None
 
     def __post_init__(self) -> None:
         spans = [part.span for part in self.earlier]
@@ -66,67 +66,68 @@ class RunPlan:
             raise ConfigError(
                 "earlier", received=spans, expected=f"other spans than {self.span}, each once"
             )
-        self.loop(TrainingOptions(), Gates())
+        self.training(TrainingOptions(), Gates())
 
     @property
     def reason(self) -> str:
-        """All reasons in one line."""
+        """All reasons on one line."""
         return "; ".join(self.reasons)
 
     @property
     def needs_blessed(self) -> bool:
-        """Whether the trainer has to be given the latest blessed model."""
-        return self.warm_start or self.give_up_after is not None
+        """True if the trainer needs the latest blessed model."""
+        return self.warm_start or self.early_stop_after is not None
 
-    def loop(self, loop: TrainingOptions, gates: Gates) -> TrainingOptions:
-        """Returns how the training runs, given up where the gates would refuse its model.
+    def training(self, options: TrainingOptions, gates: Gates) -> TrainingOptions:
+        """Returns training options with early stopping of models that the gates would reject.
 
         Args:
-            loop: How it runs otherwise.
-            gates: What a model has to reach.
+            options: Training options without early stopping.
+            gates: Thresholds that a model must meet.
         """
-        if self.give_up_after is None:
-            return loop
+        if self.early_stop_after is None:
+            return options
         early_stopping = BaselineEarlyStopping(
-            f"val_{METRIC}", "max", self.give_up_after, gates.largest_drop
+            f"val_{METRIC}", "max", self.early_stop_after, gates.max_regression
         )
-        return dataclasses.replace(loop, early_stopping=early_stopping)
+        return dataclasses.replace(options, early_stopping=early_stopping)
 
 
 def to_document(plan: RunPlan) -> dict[str, Any]:
-    """Returns a plan in types that JSON has."""
-    earlier = [{"span": part.span, "share": part.share} for part in plan.earlier]
+    """Converts a plan to JSON types."""
+    earlier = [{"span": part.span, "share": part.fraction} for part in plan.earlier]
     return {
         "reasons": list(plan.reasons),
         "span": plan.span,
         "earlier": earlier,
         "warm_start": plan.warm_start,
-        "give_up_after": plan.give_up_after,
+        "give_up_after": plan.early_stop_after,
     }
 
 
 def from_document(document: Mapping[str, Any]) -> RunPlan:
-    """Reads what ``to_document`` returned.
+    """Creates a plan from the result of ``to_document``.
 
     Raises:
         ConfigError: A value is out of range.
-        KeyError: Something is missing; ``TypeError`` where it is of another type.
+        KeyError: A value is missing.
+        TypeError: A value has the wrong type.
     """
     return RunPlan(
         reasons=tuple(document["reasons"]),
         span=document["span"],
         earlier=tuple(SpanWeight(part["span"], part["share"]) for part in document["earlier"]),
         warm_start=bool(document["warm_start"]),
-        # Files of earlier releases do not have it.
-        give_up_after=document.get("give_up_after"),
+        # Files of earlier releases lack this key.
+        early_stop_after=document.get("give_up_after"),
     )
 
 
 def read_decision(path: Path) -> RunPlan:
-    """Reads the plan in what ``tfx-feeder retrain --decide --json`` printed.
+    """Reads the plan from the output of ``tfx-feeder retrain --decide --json``.
 
     Raises:
-        ConfigError: It cannot be read, or it says that there is nothing to do.
+        ConfigError: The file cannot be read, or it contains no plan.
     """
     try:
         return from_document(json.loads(path.read_text(encoding="utf-8"))["plan"])
@@ -134,13 +135,13 @@ def read_decision(path: Path) -> RunPlan:
         raise ConfigError(
             "decision",
             received=str(path),
-            expected="what `tfx-feeder retrain --decide --json` printed when it said yes",
+            expected="the output of `tfx-feeder retrain --decide --json` for a due retraining",
             fix=f"{error!r}.",
         ) from error
 
 
 def reason_of(execution: Execution) -> str:
-    """Returns why a trainer was started again; empty where nothing is recorded."""
+    """Returns the recorded reason for a retraining, or an empty string."""
     with suppress(ValueError, AttributeError):
         config = json.loads(str(execution.properties.get("custom_config", "")))
         return str(config.get(REASON, ""))
@@ -148,5 +149,5 @@ def reason_of(execution: Execution) -> str:
 
 
 def starts_warm(trainer: Execution) -> bool:
-    """Says whether a trainer started from its base model; it may have had one only to beat."""
+    """Returns True if a trainer started from its base model, not just compared itself with it."""
     return bool(trainer.inputs.get("base_model")) and trainer.properties.get("warm_start") != "off"

@@ -1,4 +1,7 @@
-"""Folders of data that grow by spans: ``span-1``, ``span-2`` and so on."""
+"""Folders of data in spans: ``span-1``, ``span-2`` and so on.
+
+The module is light: deciding about a retraining needs no image library.
+"""
 
 import re
 from collections.abc import Iterator
@@ -8,25 +11,25 @@ _SPAN = re.compile(r"span-(\d+)")
 
 
 def pipeline_name(folder: Path) -> str:
-    """Returns the name of the pipeline that trains on a folder."""
+    """Returns the pipeline name for a data folder."""
     return re.sub(r"[^a-z0-9]+", "-", folder.name.lower()).strip("-") or "data"
 
 
 def spans_in(folder: Path) -> tuple[int, ...]:
-    """Returns the spans of a folder in order; empty where it holds one set only."""
+    """Returns the sorted spans of a folder; empty for data without spans."""
     return tuple(sorted(_folders(folder)))
 
 
 def stable_spans(folder: Path, before: float) -> tuple[int, ...]:
-    """Returns the spans in which nothing has changed since a time, and which hold something.
+    """Returns the non-empty spans without changes since a time.
 
     Args:
-        folder: Holds the spans.
-        before: Seconds since the epoch.
+        folder: Folder that contains the spans.
+        before: Time of the last accepted change, in seconds since the epoch.
     """
-    # Copying tools may keep the time of writing; that of the last change they cannot set.
+    # Copying tools may preserve the modification time, but they cannot set the change time.
     return tuple(
-        sorted(span for span, path in _folders(folder).items() if _is_settled(path, before))
+        sorted(span for span, path in _folders(folder).items() if _is_stable(path, before))
     )
 
 
@@ -38,10 +41,10 @@ def _folders(folder: Path) -> dict[int, Path]:
     }
 
 
-def _is_settled(folder: Path, before: float) -> bool:
+def _is_stable(folder: Path, before: float) -> bool:
     try:
         return any(folder.iterdir()) and all(changed <= before for changed in _changes(folder))
-    except FileNotFoundError:  # Something was moved or removed meanwhile: it is at work.
+    except FileNotFoundError:  # A file was moved or removed meanwhile, so copying is in progress.
         return False
 
 

@@ -1,4 +1,4 @@
-"""Where a pipeline keeps its files."""
+"""Folders of a pipeline."""
 
 import shutil
 import tempfile
@@ -12,10 +12,10 @@ LEAST_FREE_BYTES = 64 << 20
 
 @dataclass(frozen=True, slots=True)
 class Workspace:
-    """The folders below one root.
+    """Folders of a pipeline below its root.
 
     Args:
-        root: Holds everything.
+        root: Folder of all outputs.
         pipeline: Name of the pipeline.
     """
 
@@ -24,35 +24,35 @@ class Workspace:
 
     @property
     def data(self) -> Path:
-        """Data sets that were fetched or made here."""
+        """Downloaded and generated data sets."""
         return self.root / "data"
 
     @property
     def metadata(self) -> Path:
-        """The ML Metadata store of all pipelines of this root: an SQLite file."""
+        """SQLite file with the ML Metadata store of all pipelines of this root."""
         return self.root / "metadata.sqlite"
 
     @property
     def artifacts(self) -> Path:
-        """Artifacts, one folder per component."""
+        """Artifacts, with one folder per component."""
         return self.root / "artifacts" / self.pipeline
 
     @property
     def serving(self) -> Path:
-        """Pushed models, one folder per version."""
+        """Pushed models, with one folder per version."""
         return self.root / "serving" / self.pipeline
 
     def prepare(self) -> None:
-        """Makes the folders."""
+        """Creates the folders."""
         for folder in (self.artifacts, self.serving):
             folder.mkdir(parents=True, exist_ok=True)
 
 
 def prepare_root(root: Path) -> None:
-    """Makes the root, and sees that it can be written.
+    """Creates the root and checks that it is writable.
 
     Raises:
-        ConfigError: It cannot be written, or the disk is full.
+        ConfigError: The root is not writable, or the disk is full.
     """
     try:
         root.mkdir(parents=True, exist_ok=True)
@@ -71,5 +71,5 @@ def prepare_root(root: Path) -> None:
             "root",
             received=f"{root} with {free >> 20} MiB free",
             expected=f"at least {LEAST_FREE_BYTES >> 20} MiB free",
-            fix="Make room, or choose another folder with --root.",
+            fix="Free some space, or choose another folder with --root.",
         )

@@ -249,7 +249,7 @@ def _show(decision: RetrainingDecision, *, as_json: bool) -> None:
 
 def _spans(plan: RunPlan) -> str:
     earlier = [
-        f"{part.span}" if part.share == 1 else f"{part.share:.0%} of {part.span}"
+        f"{part.span}" if part.fraction == 1 else f"{part.fraction:.0%} of {part.span}"
         for part in plan.earlier
     ]
     start = "the blessed model" if plan.warm_start else "scratch"

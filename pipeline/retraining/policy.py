@@ -74,7 +74,7 @@ class RetrainingPolicy:
         window: The spans to train on.
         scratch_every: Every how many trainings starts from scratch, so that what a model has
             learned wrong does not stay for ever; 1: each, ``None``: none.
-        give_up_after: See ``RunPlan``.
+        early_stop_after: See ``RunPlan``.
 
     Raises:
         ConfigError: A value is out of range, or there is no trigger.
@@ -85,7 +85,7 @@ class RetrainingPolicy:
     budgets: tuple[RunBudget, ...] = ()
     window: Window = field(default_factory=Window)
     scratch_every: int | None = None
-    give_up_after: int | None = None
+    early_stop_after: int | None = None
 
     def __post_init__(self) -> None:
         if not self.triggers:
@@ -94,7 +94,7 @@ class RetrainingPolicy:
             raise ConfigError("cool_down", received=self.cool_down_s, expected="0 or more seconds")
         if self.scratch_every is not None and self.scratch_every < 1:
             raise ConfigError("scratch_every", received=self.scratch_every, expected="1 or more")
-        RunPlan(give_up_after=self.give_up_after)  # It checks the number.
+        RunPlan(early_stop_after=self.early_stop_after)  # It checks the number.
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +136,7 @@ def decide(seen: Snapshot, policy: RetrainingPolicy) -> RetrainingDecision:
         span=seen.spans[-1] if seen.spans else None,
         earlier=policy.window.earlier(seen.spans),
         warm_start=not _is_turn_of_scratch(seen.trainings, policy.scratch_every),
-        give_up_after=policy.give_up_after,
+        early_stop_after=policy.early_stop_after,
     )
     return RetrainingDecision(reasons, plan)
 

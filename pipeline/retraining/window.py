@@ -24,7 +24,7 @@ class Window:
 
     Example:
         >>> Window.parse("rolling:2").earlier([1, 2, 3])
-        (SpanWeight(span=2, share=1.0),)
+        (SpanWeight(span=2, fraction=1.0),)
     """
 
     spans: int | None = 1

@@ -137,5 +137,5 @@ def _job(
         train_files=group_by_source(splits(feed.train_splits), feed.mix),
         eval_files=all_paths(splits(feed.eval_splits)),
         checkpoint_dir=str(config.workspace.artifacts / "FeederTrainer" / "checkpoints" / "probe"),
-        loop=config.loop,
+        loop=config.training,
     )

@@ -19,13 +19,13 @@ IMAGE = "sdk_container_image=shop:1"
 def cell(profile: str, argument: str) -> str:
     """Returns what the table of the docs says about an argument of a profile."""
     place = PROFILES[profile]
-    if argument in place.sets:
-        value = place.sets[argument]
+    if argument in place.defaults:
+        value = place.defaults[argument]
         return "set" if value is None else f"`{value}`"
-    group = next((group for group in place.needs if argument in group), None)
+    group = next((group for group in place.required if argument in group), None)
     if group is not None:
         return "needed" if len(group) == 1 else "one of them"
-    return "if wanted" if argument in place.knobs else ""
+    return "if wanted" if argument in place.optional else ""
 
 
 def test_docs_have_the_table():
@@ -42,7 +42,11 @@ def test_each_argument_belongs_to_a_profile():
     named = {
         name
         for place in PROFILES.values()
-        for name in (*place.sets, *place.knobs, *(name for group in place.needs for name in group))
+        for name in (
+            *place.defaults,
+            *place.optional,
+            *(name for group in place.required for name in group),
+        )
     }
     assert named == set(ARGUMENTS)
 

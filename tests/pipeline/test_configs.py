@@ -7,7 +7,7 @@ import pytest
 from tfx_feeder.common.errors import ConfigError
 from tfx_feeder.pipeline.configs import FULL_SCHEDULE, PipelineConfig
 from tfx_feeder.pipeline.datasets import Dataset
-from tfx_feeder.pipeline.gates import Gates
+from tfx_feeder.pipeline.eval_config import Gates
 
 WITH_SPANS = Dataset("digits", Path("data"), ("0", "1"), spans=(1, 2))
 WITHOUT = Dataset("mine", Path("data"), ("cat", "dog"))
@@ -41,11 +41,11 @@ def test_full_schedule_is_the_reference():
 
 @pytest.mark.parametrize("value", [-0.1, 1.1, float("nan")])
 def test_gates_are_accuracies(value):
-    with pytest.raises(ConfigError, match="gates least_per_slice"):
-        Gates(least_per_slice=value)
+    with pytest.raises(ConfigError, match="gates min_slice_accuracy"):
+        Gates(min_slice_accuracy=value)
 
 
 def test_gates_for_unknown_data_lie_above_guessing():
-    assert Gates.for_classes(2).least == 0.75
-    assert Gates.for_classes(2).least_per_slice == 0.5
-    assert Gates.for_classes(10).least == pytest.approx(0.55)
+    assert Gates.for_classes(2).min_accuracy == 0.75
+    assert Gates.for_classes(2).min_slice_accuracy == 0.5
+    assert Gates.for_classes(10).min_accuracy == pytest.approx(0.55)

@@ -12,7 +12,7 @@ from tfx_feeder.components.feeder_trainer.training.early_stopping import Baselin
 from tfx_feeder.components.feeder_trainer.training.options import TrainingOptions
 from tfx_feeder.pipeline.configs import PipelineConfig
 from tfx_feeder.pipeline.datasets import Dataset
-from tfx_feeder.pipeline.gates import Gates
+from tfx_feeder.pipeline.eval_config import Gates
 from tfx_feeder.pipeline.metadata.types import Execution
 from tfx_feeder.pipeline.run_plan import (
     REASON,
@@ -42,26 +42,26 @@ def test_a_decision_is_read_by_other_commands(tmp_path):
 def test_a_decision_of_an_earlier_release_is_read():
     document = to_document(PLAN)
     del document["give_up_after"]
-    assert from_document(document) == dataclasses.replace(PLAN, give_up_after=None)
+    assert from_document(document) == dataclasses.replace(PLAN, early_stop_after=None)
 
 
 def test_a_training_is_given_up_where_the_gates_would_refuse_its_model():
-    loop, gates = TrainingOptions(checkpoint_every_s=5.0), Gates(largest_drop=0.03)
-    assert RunPlan().loop(loop, gates) is loop
-    assert PLAN.loop(loop, gates) == dataclasses.replace(
+    loop, gates = TrainingOptions(checkpoint_every_s=5.0), Gates(max_regression=0.03)
+    assert RunPlan().training(loop, gates) is loop
+    assert PLAN.training(loop, gates) == dataclasses.replace(
         loop,
         early_stopping=BaselineEarlyStopping("val_accuracy", "max", after_epochs=3, tolerance=0.03),
     )
     with pytest.raises(ConfigError, match="after_epochs"):
-        RunPlan(give_up_after=1)
+        RunPlan(early_stop_after=1)
 
 
 @pytest.mark.parametrize(
-    ("warm_start", "give_up_after", "needed"),
+    ("warm_start", "early_stop_after", "needed"),
     [(True, None, True), (True, 3, True), (False, None, False), (False, 3, True)],
 )
-def test_the_blessed_model_is_there_to_start_from_or_to_beat(warm_start, give_up_after, needed):
-    plan = RunPlan(warm_start=warm_start, give_up_after=give_up_after)
+def test_the_blessed_model_is_there_to_start_from_or_to_beat(warm_start, early_stop_after, needed):
+    plan = RunPlan(warm_start=warm_start, early_stop_after=early_stop_after)
     assert plan.needs_blessed is needed
 
 

@@ -67,7 +67,7 @@ def test_decision_in_json_can_be_read_by_other_commands(ask, tmp_path):
         span=3,
         earlier=(SpanWeight(1, 0.25), SpanWeight(2, 0.5)),
         warm_start=False,
-        give_up_after=4,
+        early_stop_after=4,
     )
 
 

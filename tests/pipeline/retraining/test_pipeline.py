@@ -6,7 +6,7 @@ import pytest
 
 from tfx_feeder.pipeline.configs import PipelineConfig
 from tfx_feeder.pipeline.datasets import digits
-from tfx_feeder.pipeline.gates import Gates
+from tfx_feeder.pipeline.eval_config import Gates
 from tfx_feeder.pipeline.run_plan import RunPlan, SpanWeight
 
 pytestmark = pytest.mark.slow
@@ -68,14 +68,14 @@ def test_from_scratch_no_model_is_resolved_to_start_from(nodes):
 
 
 def test_from_scratch_a_model_to_beat_is_not_one_to_start_from(nodes):
-    trainer = nodes(RunPlan(("age",), 3, warm_start=False, give_up_after=4))["FeederTrainer"]
+    trainer = nodes(RunPlan(("age",), 3, warm_start=False, early_stop_after=4))["FeederTrainer"]
     assert "base_model" in trainer.inputs.inputs
     assert value(trainer, "warm_start") == "off"
     assert json.loads(value(trainer, "loop"))["early_stopping"] == {
         "monitor": "val_accuracy",
         "mode": "max",
         "after_epochs": 4,
-        "tolerance": Gates().largest_drop,
+        "tolerance": Gates().max_regression,
     }
 
 
