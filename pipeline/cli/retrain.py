@@ -69,7 +69,7 @@ def _make_policy(
         budgets=tuple(map(RunBudget.parse, budget)),
         window=Window.parse(window),
         scratch_every=scratch_every,
-        give_up_after=early_stop_after,
+        early_stop_after=early_stop_after,
     )
     return {"policy": policy}
 

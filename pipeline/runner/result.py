@@ -5,9 +5,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from tfx_feeder.pipeline.gates import METRIC
-
 from tfx_feeder.pipeline.configs import PipelineConfig
+from tfx_feeder.pipeline.eval_config import METRIC
 from tfx_feeder.pipeline.metadata.lineage import Lineage
 from tfx_feeder.pipeline.metadata.types import CACHED, Artifact, Execution
 from tfx_feeder.schemas import training_history
