@@ -21,7 +21,7 @@ from rich.table import Table
 from tfx_feeder.pipeline.cli.environment import LINES, Line, this_machine
 from tfx_feeder.pipeline.workspace import LEAST_FREE_BYTES
 
-Verdict = Literal["ok", "warning", "error"]
+Severity = Literal["ok", "warning", "error"]
 
 _PACKAGES = ("tensorflow", "keras", "apache-beam", "ml-metadata", "tensorflow-model-analysis")
 _WARN_BYTES = 5 << 30  # enough for a few spans with their models and logs
@@ -31,7 +31,7 @@ import tensorflow as tf
 print([f"{d.device_type} {d.name.rsplit(':', 1)[-1]}" for d in tf.config.list_physical_devices()
        if d.device_type != "CPU"])
 """
-_VARIABLES: Mapping[str, tuple[Callable[[str], bool], Verdict, str]] = {
+_VARIABLES: Mapping[str, tuple[Callable[[str], bool], Severity, str]] = {
     "TF_USE_LEGACY_KERAS": (
         lambda value: value.lower() in ("1", "true"),
         "error",
@@ -68,13 +68,13 @@ class Check:
     Args:
         name: Name of the check.
         found: Observed value.
-        verdict: Severity; an ``error`` would stop a run.
+        severity: Severity of the result; an ``error`` would stop a run.
         advice: Suggested fix; empty if there is no problem.
     """
 
     name: str
     found: str
-    verdict: Verdict = "ok"
+    severity: Severity = "ok"
     advice: str = ""
 
 
@@ -160,10 +160,10 @@ def _check_devices() -> Check:
 
 
 def _check_variables(environ: Mapping[str, str]) -> Iterator[Check]:
-    for name, (hurts, verdict, advice) in _VARIABLES.items():
+    for name, (hurts, severity, advice) in _VARIABLES.items():
         value = environ.get(name)
         if value is not None and hurts(value):
-            yield Check(f"Variable {name}", value, verdict, advice)
+            yield Check(f"Variable {name}", value, severity, advice)
 
 
 def _check_folder(name: str, folder: Path) -> Check:
@@ -202,7 +202,7 @@ def doctor(root: Path, quick: bool, as_json: bool) -> None:
     console = Console(highlight=False)
     with console.status("Checking this machine"):  # shows on a terminal only
         checks = list(diagnose(root, devices=not quick))
-    failed = sum(check.verdict == "error" for check in checks)
+    failed = sum(check.severity == "error" for check in checks)
     if as_json:
         click.echo(json.dumps([dataclasses.asdict(check) for check in checks], indent=2))
     else:
@@ -225,5 +225,5 @@ def _table(checks: list[Check]) -> Table:
     signs = {"ok": "[green]✓[/]", "warning": "[yellow]![/]", "error": "[red]✗[/]"}
     for check in checks:
         cells = (check.name, check.found, check.advice)[: len(table.columns) - 1]
-        table.add_row(signs[check.verdict], *map(escape, cells))
+        table.add_row(signs[check.severity], *map(escape, cells))
     return table

@@ -30,7 +30,7 @@ def test_this_environment_is_healthy(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "value", "verdict"),
+    ("name", "value", "severity"),
     [
         ("TF_USE_LEGACY_KERAS", "1", "error"),
         ("KERAS_BACKEND", "jax", "error"),
@@ -39,12 +39,12 @@ def test_this_environment_is_healthy(tmp_path: Path) -> None:
     ],
 )
 def test_a_harmful_variable_is_named(
-    monkeypatch: pytest.MonkeyPatch, name: str, value: str, verdict: str
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str, severity: str
 ) -> None:
     monkeypatch.setenv(name, value)
     status, checks = run()
-    assert checks[f"Variable {name}"]["verdict"] == verdict
-    assert status == (verdict == "error")
+    assert checks[f"Variable {name}"]["severity"] == severity
+    assert status == (severity == "error")
 
 
 def test_harmless_values_are_not_mentioned(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -58,7 +58,7 @@ def test_harmless_values_are_not_mentioned(monkeypatch: pytest.MonkeyPatch) -> N
 def test_a_root_that_cannot_be_written_stops_a_run() -> None:
     status, checks = run("--root", "/proc/nowhere")
     assert status == 1
-    assert checks["Folder of runs"]["verdict"] == "error"
+    assert checks["Folder of runs"]["severity"] == "error"
 
 
 def test_a_full_disk_stops_a_run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -76,12 +76,12 @@ def test_a_missing_package_stops_a_run(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "version", version)
     status, checks = run()
     assert status == 1
-    assert checks["TFX"]["verdict"] == checks["keras"]["verdict"] == "error"
+    assert checks["TFX"]["severity"] == checks["keras"]["severity"] == "error"
 
 
 def test_an_unsupported_line_stops_a_run(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "version", lambda package: "1.15.1")
-    assert run()[1]["TFX"]["verdict"] == "error"
+    assert run()[1]["TFX"]["severity"] == "error"
 
 
 def test_the_table_says_that_all_is_well(tmp_path: Path) -> None:
@@ -91,4 +91,4 @@ def test_the_table_says_that_all_is_well(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_accelerators_are_looked_for_in_another_process() -> None:
-    assert module._check_devices().verdict == "ok"
+    assert module._check_devices().severity == "ok"
