@@ -41,6 +41,10 @@ class ErrorReporting(click.Command):
             ctx.exit(self.error_status)
 
 
+class ErrorReportingGroup(ErrorReporting, click.Group):
+    """Group that reports expected errors of its commands in one line, without a traceback."""
+
+
 @contextmanager
 def usage_errors() -> Iterator[None]:
     """Reports invalid option values as wrong usage, with exit status 2.

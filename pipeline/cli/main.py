@@ -9,7 +9,7 @@ from importlib import import_module
 
 import click
 
-from tfx_feeder.pipeline.cli.errors import ErrorReporting
+from tfx_feeder.pipeline.cli.errors import ErrorReportingGroup
 
 # Command name: module and attribute, and the line in the help text.
 _COMMANDS: Mapping[str, tuple[str, str]] = {
@@ -48,7 +48,7 @@ _COMMANDS: Mapping[str, tuple[str, str]] = {
 }
 
 
-class LazyGroup(ErrorReporting, click.Group):
+class LazyGroup(ErrorReportingGroup):
     """Group that imports its commands on use and reports their errors in one line."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:

@@ -7,17 +7,17 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from tfx_feeder.common.errors import ConfigError
 from tfx_feeder.components.feeder_trainer.schedules.parser import PRESETS, parse_schedule
 from tfx_feeder.components.feeder_trainer.schedules.preview import Preview, preview
 from tfx_feeder.pipeline.cli.console import print_json
+from tfx_feeder.pipeline.cli.errors import ErrorReportingGroup
 from tfx_feeder.pipeline.cli.plots import Line, Plot, Plots
 
 _PLOT_HEIGHT = 7
 """Height of a plot in terminal rows."""
 
 
-@click.group()
+@click.group(cls=ErrorReportingGroup)
 def schedule() -> None:
     """Inspect schedules of learning rate and batch size."""
 
@@ -48,13 +48,10 @@ def preview_command(
     length), or "on_plateau 0.01:32x30 max=512"; or the path of a YAML or JSON file; or the name of
     a preset.
     """
-    try:
-        value = parse_schedule(text)
-        if steps_per_epoch is not None:
-            value = dataclasses.replace(value, steps_per_epoch=steps_per_epoch)
-        shown = preview(value, examples, replicas)
-    except ConfigError as error:
-        raise click.ClickException(str(error)) from error
+    value = parse_schedule(text)
+    if steps_per_epoch is not None:
+        value = dataclasses.replace(value, steps_per_epoch=steps_per_epoch)
+    shown = preview(value, examples, replicas)
     if as_json:
         print_json(shown.to_dict())
     else:
