@@ -1,6 +1,5 @@
 """The command ``tfx-feeder doctor``: checks that a pipeline can run on this machine."""
 
-import dataclasses
 import json
 import os
 import shutil
@@ -18,6 +17,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from tfx_feeder.pipeline.cli.console import print_json
 from tfx_feeder.pipeline.cli.environment import LINES, Line, this_machine
 from tfx_feeder.pipeline.workspace import LEAST_FREE_BYTES
 
@@ -204,7 +204,7 @@ def doctor(root: Path, quick: bool, as_json: bool) -> None:
         checks = list(diagnose(root, devices=not quick))
     failed = sum(check.severity == "error" for check in checks)
     if as_json:
-        click.echo(json.dumps([dataclasses.asdict(check) for check in checks], indent=2))
+        print_json(checks)
     else:
         console.print(_table(checks))
         console.print(
