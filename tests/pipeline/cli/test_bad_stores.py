@@ -1,4 +1,4 @@
-"""Every command over stores that are not as they should be: an answer or one line, no trace."""
+"""All commands on missing, empty, newer and incomplete stores: an answer or a one-line error."""
 
 import shutil
 import sqlite3

@@ -1,4 +1,4 @@
-"""What all commands over a store have in common."""
+"""Behavior that all commands on a store share."""
 
 import json
 import subprocess

@@ -1,4 +1,4 @@
-"""``tfx-feeder compile``: what it writes, and what is added to it on the command line."""
+"""``tfx-feeder compile``: the compiled file and the options that change it."""
 
 import json
 import sys

@@ -1,4 +1,4 @@
-"""The diagnosis: right when all is well, and an exit status when not."""
+"""``tfx-feeder doctor``: checks, severities and exit status."""
 
 import json
 from importlib.metadata import PackageNotFoundError

@@ -1,4 +1,4 @@
-"""``tfx-feeder gc``: what it takes, and what it leaves."""
+"""``tfx-feeder gc``: deleted and kept files."""
 
 import shutil
 from datetime import datetime, timedelta, timezone

@@ -1,4 +1,4 @@
-"""TFX itself takes nothing from the cache that was deleted."""
+"""TFX does not read deleted artifacts from its cache."""
 
 import json
 import subprocess

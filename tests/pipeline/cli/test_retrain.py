@@ -1,4 +1,4 @@
-"""``tfx-feeder retrain``, where it decides only."""
+"""``tfx-feeder retrain --decide``."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""What the command refuses before TensorFlow and TFX are loaded."""
+"""``tfx-feeder rollback``: errors reported before TensorFlow and TFX are imported."""
 
 import subprocess
 import sys

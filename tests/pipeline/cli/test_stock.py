@@ -1,4 +1,4 @@
-"""Stores that stock components wrote, read for real."""
+"""Commands on a store written by stock TFX components."""
 
 import os
 import subprocess

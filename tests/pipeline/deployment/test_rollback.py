@@ -1,4 +1,4 @@
-"""Rollbacks over stores that TFX wrote, by pipelines that push without training."""
+"""Rollbacks on stores written by TFX, with pipelines that push without training."""
 
 import json
 import shutil
@@ -25,7 +25,7 @@ REASON = "zeros look <wrong>"
 
 
 class Served:
-    """What a pipeline has pushed, and what is done about it."""
+    """A pipeline with pushed models, and commands on its store."""
 
     def __init__(self, root: Path, **options: bool) -> None:
         self.root = root
@@ -45,12 +45,12 @@ class Served:
         run_locally(pipeline, make_store(self.root / "metadata.sqlite"))
 
     def roll_back(self, version: str, *options: str) -> Result:
-        """Calls the command, as a user does."""
+        """Calls ``tfx-feeder rollback``."""
         arguments = ["rollback", version, "--reason", REASON, "--store", str(self.root), *options]
         return CliRunner().invoke(main, arguments)
 
     def rolled_back(self, version: str) -> dict[str, Any]:
-        """Rolls back; returns what scripts get."""
+        """Rolls back and returns the JSON output."""
         done = self.roll_back(version, "--json")
         assert done.exit_code == 0, done.output
         return json.loads(done.stdout)
@@ -84,7 +84,7 @@ def _pipeline_is_importable():
 
 @pytest.fixture(scope="module")
 def unchanged(tmp_path_factory):
-    """Two versions; for tests that change nothing."""
+    """Two pushed versions, for read-only tests."""
     served = Served(tmp_path_factory.mktemp("served"))
     served.run(1)
     served.run(2)
@@ -93,7 +93,7 @@ def unchanged(tmp_path_factory):
 
 @pytest.fixture
 def served(tmp_path):
-    """A pipeline of this suite that has pushed nothing yet."""
+    """A pipeline of this suite without pushed models."""
     return Served(tmp_path)
 
 

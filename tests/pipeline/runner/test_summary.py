@@ -1,4 +1,4 @@
-"""What a run says about itself."""
+"""Terminal output about a run."""
 
 import io
 from datetime import datetime, timedelta, timezone

@@ -1,4 +1,4 @@
-"""A pipeline that pushes without training anything, in the ways in which pipelines differ."""
+"""Small pipelines that push without training, with stock components and with this suite's."""
 
 from pathlib import Path
 
@@ -32,7 +32,7 @@ def Train(
 
 
 @component
-def Judge(
+def Evaluate(
     model: tfx.dsl.components.InputArtifact[_artifacts.Model],
     blessing: tfx.dsl.components.OutputArtifact[_artifacts.ModelBlessing],
     blessed: tfx.dsl.components.Parameter[int],
@@ -54,21 +54,21 @@ def PushElsewhere(
 def create(
     root: Path, span: int, *, blessed: int = 1, gated: bool = True, ours: bool = True
 ) -> tfx.dsl.Pipeline:
-    """Wires the pipeline.
+    """Returns the pipeline.
 
     Args:
-        root: Holds everything.
-        span: Of the Examples.
-        blessed: What the judge says.
-        gated: Whether the Pusher hears it.
-        ours: With this suite's Pusher and a card, instead of the Pusher of TFX alone.
+        root: Folder for all outputs.
+        span: Span of the Examples.
+        blessed: Blessing of the model: 1 or 0.
+        gated: If True, the Pusher reads the blessing.
+        ours: If True, uses this suite's Pusher and a model card; otherwise the Pusher of TFX.
     """
     generate = Generate(span=span)
     train = Train(examples=generate.outputs["examples"])
-    judge = Judge(model=train.outputs["model"], blessed=blessed)
+    evaluate = Evaluate(model=train.outputs["model"], blessed=blessed)
     pusher = (Pusher if ours else tfx.components.Pusher)(
         model=train.outputs["model"],
-        model_blessing=judge.outputs["blessing"] if gated else None,
+        model_blessing=evaluate.outputs["blessing"] if gated else None,
         push_destination=tfx.proto.PushDestination(
             filesystem=tfx.proto.PushDestination.Filesystem(base_directory=str(root / "serving"))
         ),
@@ -76,19 +76,19 @@ def create(
     card = ModelCard(
         pushed_model=pusher.outputs["pushed_model"],
         model=train.outputs["model"],
-        model_blessing=judge.outputs["blessing"],
+        model_blessing=evaluate.outputs["blessing"],
         examples=generate.outputs["examples"],
         intended_slices=["form"],
     )
-    return _pipeline(root, [generate, train, judge, pusher, *([card] if ours else [])])
+    return _pipeline(root, [generate, train, evaluate, pusher, *([card] if ours else [])])
 
 
 def create_elsewhere(root: Path) -> tfx.dsl.Pipeline:
-    """Wires a pipeline with a Pusher of its own."""
+    """Returns a pipeline with a custom Pusher."""
     generate = Generate(span=1)
     train = Train(examples=generate.outputs["examples"])
-    judge = Judge(model=train.outputs["model"], blessed=1)
-    return _pipeline(root, [generate, train, judge, PushElsewhere(model=train.outputs["model"])])
+    evaluate = Evaluate(model=train.outputs["model"], blessed=1)
+    return _pipeline(root, [generate, train, evaluate, PushElsewhere(model=train.outputs["model"])])
 
 
 def _pipeline(root: Path, components: list) -> tfx.dsl.Pipeline:
