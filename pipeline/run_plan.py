@@ -95,13 +95,13 @@ class RunPlan:
 
 def to_document(plan: RunPlan) -> dict[str, Any]:
     """Converts a plan to JSON types."""
-    earlier = [{"span": part.span, "share": part.fraction} for part in plan.earlier]
+    earlier = [{"span": part.span, "fraction": part.fraction} for part in plan.earlier]
     return {
         "reasons": list(plan.reasons),
         "span": plan.span,
         "earlier": earlier,
         "warm_start": plan.warm_start,
-        "give_up_after": plan.early_stop_after,
+        "early_stop_after": plan.early_stop_after,
     }
 
 
@@ -116,10 +116,14 @@ def from_document(document: Mapping[str, Any]) -> RunPlan:
     return RunPlan(
         reasons=tuple(document["reasons"]),
         span=document["span"],
-        earlier=tuple(SpanWeight(part["span"], part["share"]) for part in document["earlier"]),
+        earlier=tuple(
+            # Earlier releases wrote "share".
+            SpanWeight(part["span"], part["fraction"] if "fraction" in part else part["share"])
+            for part in document["earlier"]
+        ),
         warm_start=bool(document["warm_start"]),
-        # Files of earlier releases lack this key.
-        early_stop_after=document.get("give_up_after"),
+        # Earlier releases wrote "give_up_after", or neither.
+        early_stop_after=document.get("early_stop_after", document.get("give_up_after")),
     )
 
 

@@ -41,11 +41,14 @@ def test_a_decision_is_read_by_other_commands(tmp_path):
 
 def test_a_decision_of_an_earlier_release_is_read():
     document = to_document(PLAN)
+    document["earlier"] = [{"span": 1, "share": 0.25}, {"span": 2, "share": 1.0}]
+    document["give_up_after"] = document.pop("early_stop_after")
+    assert from_document(document) == PLAN
     del document["give_up_after"]
     assert from_document(document) == dataclasses.replace(PLAN, early_stop_after=None)
 
 
-def test_a_training_is_given_up_where_the_gates_would_refuse_its_model():
+def test_a_training_is_stopped_early_if_the_gates_would_reject_its_model():
     loop, gates = TrainingOptions(checkpoint_every_s=5.0), Gates(max_regression=0.03)
     assert RunPlan().training(loop, gates) is loop
     assert PLAN.training(loop, gates) == dataclasses.replace(
@@ -60,7 +63,7 @@ def test_a_training_is_given_up_where_the_gates_would_refuse_its_model():
     ("warm_start", "early_stop_after", "needed"),
     [(True, None, True), (True, 3, True), (False, None, False), (False, 3, True)],
 )
-def test_the_blessed_model_is_there_to_start_from_or_to_beat(warm_start, early_stop_after, needed):
+def test_the_blessed_model_is_there_to_start_from_or_to_match(warm_start, early_stop_after, needed):
     plan = RunPlan(warm_start=warm_start, early_stop_after=early_stop_after)
     assert plan.needs_blessed is needed
 
@@ -78,10 +81,10 @@ def test_no_span_is_read_twice():
         RunPlan(span=2, earlier=(SpanWeight(2),))
 
 
-@pytest.mark.parametrize("share", [0, -1, 1.5])
-def test_a_share_is_a_part(share):
-    with pytest.raises(ConfigError, match="share"):
-        SpanWeight(1, share)
+@pytest.mark.parametrize("fraction", [0, -1, 1.5])
+def test_a_fraction_is_above_0_and_up_to_1(fraction):
+    with pytest.raises(ConfigError, match="fraction"):
+        SpanWeight(1, fraction)
 
 
 def test_the_reason_reaches_the_record_of_the_trainer(tmp_path):
