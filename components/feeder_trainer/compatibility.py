@@ -54,7 +54,7 @@ def _check_can_give_up(schedule: Schedule | Policy, feed: FeedOptions) -> None:
             expected="a split to validate on, by which it is judged",
         )
     decides = isinstance(schedule, IncreaseBatchOnPlateau) or (
-        isinstance(schedule, GradientNoiseScale) and schedule.mode == "act"
+        isinstance(schedule, GradientNoiseScale) and schedule.mode == "apply"
     )
     if decides:
         raise ConfigError(

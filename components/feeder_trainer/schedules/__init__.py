@@ -1,7 +1,7 @@
-"""Policies: rules that make the phases of a training.
+"""Schedules of learning rate and batch size, and policies that generate them.
 
-``BatchSizeRamp`` and ``BatchWarmup`` know all phases beforehand; ``IncreaseBatchOnPlateau`` and
-``GradientNoiseScale`` begin with one and decide on the next while training.
+``BatchSizeRamp`` and ``BatchWarmup`` know all phases in advance. ``IncreaseBatchOnPlateau`` and
+``GradientNoiseScale`` start with one phase and decide on the next ones during training.
 """
 
 from tfx_feeder.components.feeder_trainer.schedules.batch_on_plateau import IncreaseBatchOnPlateau

@@ -1,4 +1,4 @@
-"""A plan that is decided epoch by epoch."""
+"""Plan that a rule decides epoch by epoch."""
 
 import dataclasses
 import itertools
@@ -10,19 +10,19 @@ from typing import Any, Protocol
 from tfx_feeder.components.feeder_trainer.schedules.plan import (
     EpochResult,
     PolicyDecision,
-    check_turn,
+    check_epoch_is_due,
 )
 from tfx_feeder.components.feeder_trainer.schedules.schedule import EpochSpec, Phase, Schedule
 
 
 @dataclass(frozen=True, slots=True)
 class PhaseChange:
-    """The phase that begins with the next epoch.
+    """Phase that begins with the next epoch.
 
     Args:
-        learning_rate: Above 0.
+        learning_rate: Learning rate of the phase; above 0.
         batch_size: Global batch size in examples.
-        reason: One sentence with the figures that led to it.
+        reason: One sentence with the figures behind the change.
     """
 
     learning_rate: float
@@ -31,38 +31,38 @@ class PhaseChange:
 
 
 class AdaptiveRule(Protocol):
-    """What an adaptive policy makes of the epochs it sees."""
+    """Decision rule of an adaptive policy."""
 
     def fixed_epochs(self) -> int | None:
-        """Returns the number of epochs before which nothing changes; ``None``: all."""
+        """Returns the number of epochs before the next possible change; ``None`` if unlimited."""
         ...
 
-    def on_epoch_end(self, feedback: EpochResult) -> PhaseChange | PolicyDecision | None:
-        """Takes note of an epoch, and says what follows from it."""
+    def on_epoch_end(self, result: EpochResult) -> PhaseChange | PolicyDecision | None:
+        """Records the result of an epoch and returns the decision that follows, if any."""
         ...
 
     def state(self) -> dict[str, Any]:
-        """Returns all that the rule remembers, as JSON can hold it."""
+        """Returns the state of the rule as a JSON-serializable dict."""
         ...
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Goes back to what ``state`` returned."""
+        """Restores what ``state`` returned."""
         ...
 
 
 class AdaptivePlan:
-    """Begins with one phase, and lets a rule begin others until the length is reached.
+    """Plan that starts with one phase and lets a rule begin others until the length is reached.
 
     Args:
-        start: The first phase; its length is that of the whole training.
-        rule: Decides after each epoch.
-        num_examples: Examples in one pass over the training splits.
-        steps_per_epoch: Steps in an epoch; ``None``: an epoch is one pass.
+        start: First phase; its length is that of the whole training.
+        rule: Rule that decides after each epoch.
+        num_examples: Number of examples in one pass over the training splits.
+        steps_per_epoch: Number of steps per epoch; ``None`` for one pass over the data.
         policy: Name of the policy.
-        needs_noise_scale: The rule needs the gradient noise scale.
+        needs_noise_scale: True if the rule requires the gradient noise scale.
 
     Raises:
-        ConfigError: The batch holds more than the data.
+        ConfigError: If the batch exceeds the data.
     """
 
     def __init__(
@@ -85,75 +85,75 @@ class AdaptivePlan:
         self._rate = start.learning_rate
         self._batch = start.batch_size
         self._phase = self._epoch = self._position = 0
-        self._left = start.length.amount * self._unit_examples()
-        """Examples until the end if the batch stays as it is."""
+        self._examples_left = start.length.amount * self._unit_examples()
+        """Examples until the end at the current batch size."""
 
     @property
     def total_epochs(self) -> int | None:
-        """Number of epochs; ``None`` where a change of batch changes it."""
+        """Number of epochs; ``None`` if it depends on the batch size."""
         steps = self._schedule.steps_per_epoch
         per_epoch = {"ep": 1, "steps": steps, "ex": None if steps else self._num_examples}
         units = per_epoch[self._length.unit]
         return None if units is None else math.ceil(self._length.amount / units)
 
     def current_phase_epochs(self) -> list[EpochSpec]:
-        """Returns the epochs before which nothing can change."""
-        return list(itertools.islice(self._segments(), self._rule.fixed_epochs()))
+        """Returns the epochs before the next possible change."""
+        return list(itertools.islice(self._epoch_specs(), self._rule.fixed_epochs()))
 
     def remaining_epochs(self) -> list[EpochSpec] | None:
-        """Returns all epochs to come; ``None`` as long as something can change."""
+        """Returns all remaining epochs, or ``None`` if the rule may change them."""
         return self.current_phase_epochs() if self._rule.fixed_epochs() is None else None
 
-    def advance(self, feedback: EpochResult) -> list[PolicyDecision]:
-        """Takes note of an epoch; see ``Plan``."""
-        check_turn(next(self._segments(), None), feedback.spec)
+    def advance(self, result: EpochResult) -> list[PolicyDecision]:
+        """Records a finished epoch; see ``Plan``."""
+        check_epoch_is_due(next(self._epoch_specs(), None), result.spec)
         self._epoch += 1
-        self._position += feedback.spec.examples
-        self._left -= feedback.spec.examples
-        verdict = self._rule.on_epoch_end(feedback)
-        if isinstance(verdict, PolicyDecision):
-            return [verdict]
-        if verdict is None or not self._left:
+        self._position += result.spec.examples
+        self._examples_left -= result.spec.examples
+        decision = self._rule.on_epoch_end(result)
+        if isinstance(decision, PolicyDecision):
+            return [decision]
+        if decision is None or not self._examples_left:
             return []
         before = self._unit_examples()
         self._phase += 1
-        self._rate, self._batch = verdict.learning_rate, verdict.batch_size
-        self._left = self._left * self._unit_examples() // before
-        return [PolicyDecision("phase", verdict.reason)]
+        self._rate, self._batch = decision.learning_rate, decision.batch_size
+        self._examples_left = self._examples_left * self._unit_examples() // before
+        return [PolicyDecision("phase", decision.reason)]
 
     def state(self) -> dict[str, Any]:
-        """Returns all that the plan and its rule remember."""
+        """Returns the state of the plan and its rule as a JSON-serializable dict."""
         return {
             "phase": self._phase,
             "epoch": self._epoch,
             "position": self._position,
             "learning_rate": self._rate,
             "batch_size": self._batch,
-            "examples_left": self._left,
+            "examples_left": self._examples_left,
             "rule": self._rule.state(),
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Goes back to what ``state`` returned."""
+        """Restores what ``state`` returned."""
         self._phase, self._epoch = state["phase"], state["epoch"]
-        self._position, self._left = state["position"], state["examples_left"]
+        self._position, self._examples_left = state["position"], state["examples_left"]
         self._rate, self._batch = state["learning_rate"], state["batch_size"]
         self._rule.restore(state["rule"])
 
-    def _segments(self) -> Iterator[EpochSpec]:
+    def _epoch_specs(self) -> Iterator[EpochSpec]:
         full = self._schedule.epoch_examples(self._batch, self._num_examples)
-        for index, done in enumerate(range(0, self._left, full)):
+        for index, done in enumerate(range(0, self._examples_left, full)):
             yield EpochSpec(
                 phase=self._phase,
                 epoch=self._epoch + index,
                 learning_rate=self._rate,
                 batch_size=self._batch,
                 start=self._position + done,
-                examples=min(full, self._left - done),
+                examples=min(full, self._examples_left - done),
             )
 
     def _unit_examples(self) -> int:
-        """Examples in one unit of the length."""
+        """Returns the number of examples in one unit of the length."""
         full = self._schedule.epoch_examples(self._batch, self._num_examples)
         unit = dataclasses.replace(self._length, amount=1)
         return unit.in_examples(batch_size=self._batch, epoch_examples=full)

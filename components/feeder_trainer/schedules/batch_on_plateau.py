@@ -1,4 +1,4 @@
-"""A batch that grows when training comes to a standstill."""
+"""Policy that increases the batch size on a plateau."""
 
 import math
 from collections.abc import Mapping
@@ -10,9 +10,7 @@ from tfx_feeder.common.validation import check_among, check_at_least, check_numb
 from tfx_feeder.components.feeder_trainer.schedules.adaptive import AdaptivePlan, PhaseChange
 from tfx_feeder.components.feeder_trainer.schedules.lr_scaling import EXPONENT_OF_OPTIMIZER
 from tfx_feeder.components.feeder_trainer.schedules.plan import EpochResult, Plan, PolicyDecision
-from tfx_feeder.components.feeder_trainer.schedules.policy import (
-    Policy,
-)
+from tfx_feeder.components.feeder_trainer.schedules.policy import Policy
 from tfx_feeder.components.feeder_trainer.schedules.schedule import (
     Phase,
     Schedule,
@@ -22,28 +20,28 @@ from tfx_feeder.components.feeder_trainer.schedules.schedule import (
 
 @dataclass(frozen=True, slots=True)
 class IncreaseBatchOnPlateau(Policy):
-    """Grows the batch where Keras's ``ReduceLROnPlateau`` would cut the learning rate.
+    """Increases the batch size where Keras's ``ReduceLROnPlateau`` would cut the learning rate.
 
-    A rate divided by ``factor`` and a batch multiplied by it are worth the same (SGD: Smith et al.
-    2018, "Don't Decay the Learning Rate, Increase the Batch Size"; Adam, with the rate divided by
-    ``sqrt(factor)`` besides: Meterez et al. 2025, "Seesaw"). From ``max_batch_size`` on the rate
-    is cut, as ``ReduceLROnPlateau`` does.
+    Multiplying the batch size by ``factor`` is equivalent to dividing the learning rate by it (SGD:
+    Smith et al. 2018, "Don't Decay the Learning Rate, Increase the Batch Size"; Adam, with the rate
+    also divided by ``sqrt(factor)``: Meterez et al. 2025, "Seesaw"). Once the batch size reaches
+    ``max_batch_size``, the rate is cut as in ``ReduceLROnPlateau``.
 
     Args:
-        start: The first phase; its length is that of the whole training.
-        max_batch_size: The batch grows no further, nor beyond the examples of the split.
-        monitor: The metric to watch.
-        factor: By which the batch grows or the rate is cut; 2 or more.
-        patience: Epochs without improvement before that; 1 or more.
-        min_delta: A smaller change of the metric is no improvement.
-        mode: ``"min"`` or ``"max"``: which way is better; ``"auto"``: max where the metric's name
-            has ``acc`` or ``auc`` in it.
-        min_learning_rate: The rate is cut no further.
-        optimizer: ``"sgd"`` or ``"adam"``: the kind of update, with or without normalisation.
-        steps_per_epoch: Steps in an epoch; ``None``: an epoch is one pass.
+        start: First phase; its length is that of the whole training.
+        max_batch_size: Largest global batch size in examples; the batch never exceeds the split.
+        monitor: Name of the metric to monitor.
+        factor: Factor of the batch size increase or the learning rate cut; 2 or more.
+        patience: Number of epochs without improvement before a change; 1 or more.
+        min_delta: Smallest change of the metric that counts as an improvement.
+        mode: ``"min"`` or ``"max"``, the direction of improvement; ``"auto"`` selects ``"max"`` if
+            the name of the metric contains ``acc`` or ``auc``.
+        min_learning_rate: Lower bound of the learning rate.
+        optimizer: ``"sgd"``, or ``"adam"`` for optimizers that normalize their updates.
+        steps_per_epoch: Number of steps per epoch; ``None`` for one pass over the data.
 
     Raises:
-        ConfigError: A value is out of range.
+        ConfigError: If a value is out of range.
     """
 
     NAME: ClassVar[str] = "on_plateau"
@@ -86,20 +84,20 @@ class IncreaseBatchOnPlateau(Policy):
         return Schedule([self.start], self.steps_per_epoch)
 
     def plan(self, num_examples: int) -> Plan:
-        """Returns a fresh plan; see ``Policy``."""
+        """Returns a new plan; see ``Policy``."""
         return AdaptivePlan(
             self.start,
-            _PlateauRule(self, largest=min(self.max_batch_size, num_examples)),
+            _PlateauRule(self, max_batch_size=min(self.max_batch_size, num_examples)),
             num_examples,
             steps_per_epoch=self.steps_per_epoch,
             policy=self.NAME,
         )
 
     def describe(self) -> str:
-        """Says what is decided while training; see ``Policy``."""
+        """Returns a description of the decisions made during training; see ``Policy``."""
         return (
-            f"After {self.patience} epochs in which {self.monitor} does not improve, the batch "
-            f"grows by a factor of {self.factor} up to {self.max_batch_size}; from then on the "
+            f"After {self.patience} epochs without improvement of {self.monitor}, the batch size "
+            f"is multiplied by {self.factor}, up to {self.max_batch_size}; after that, the "
             "learning rate is cut instead."
         )
 
@@ -108,23 +106,23 @@ class _PlateauRule:
     """Counts epochs without improvement.
 
     Args:
-        policy: The options.
-        largest: Batch size in examples beyond which the rate is cut.
+        policy: Policy with the options of the rule.
+        max_batch_size: Largest global batch size in examples; beyond it, the rate is cut.
     """
 
-    def __init__(self, policy: IncreaseBatchOnPlateau, largest: int) -> None:
+    def __init__(self, policy: IncreaseBatchOnPlateau, max_batch_size: int) -> None:
         self._policy = policy
-        self._largest = largest
-        rises = any(part in policy.monitor for part in ("acc", "auc"))
-        self._sign = -1 if policy.mode == "max" or (policy.mode == "auto" and rises) else 1
+        self._max_batch_size = max_batch_size
+        maximize = any(part in policy.monitor for part in ("acc", "auc"))
+        self._sign = -1 if policy.mode == "max" or (policy.mode == "auto" and maximize) else 1
         self._best: float | None = None
         self._wait = 0
 
     def fixed_epochs(self) -> int:
         return self._policy.patience - self._wait
 
-    def on_epoch_end(self, feedback: EpochResult) -> PhaseChange | PolicyDecision | None:
-        value = self._monitored(feedback)
+    def on_epoch_end(self, result: EpochResult) -> PhaseChange | PolicyDecision | None:
+        value = self._monitored(result)
         best = math.inf if self._best is None else self._sign * self._best
         if self._sign * value < best - self._policy.min_delta:
             self._best, self._wait = value, 0
@@ -133,34 +131,35 @@ class _PlateauRule:
         if self._wait < self._policy.patience:
             return None
         self._wait = 0
-        return self._react(feedback)
+        return self._react(result)
 
-    def _monitored(self, feedback: EpochResult) -> float:
+    def _monitored(self, result: EpochResult) -> float:
         name = self._policy.monitor
-        if name not in feedback.metrics:
+        if name not in result.metrics:
             raise ConfigError(
                 "on_plateau monitor",
                 received=name,
-                expected=f"one of the metrics {', '.join(sorted(feedback.metrics))}",
+                expected=f"one of the metrics {', '.join(sorted(result.metrics))}",
             )
-        return feedback.metrics[name]
+        return result.metrics[name]
 
-    def _react(self, feedback: EpochResult) -> PhaseChange | PolicyDecision:
-        policy, batch, rate = self._policy, feedback.spec.batch_size, feedback.learning_rate
-        seen = "has not been a number" if self._best is None else f"no better than {self._best:.4g}"
-        why = f"{policy.monitor} {seen} for {policy.patience} epochs"
-        grown = max(batch, min(batch * policy.factor, self._largest))
-        if grown > batch and feedback.input_bound:
+    def _react(self, result: EpochResult) -> PhaseChange | PolicyDecision:
+        policy, batch, rate = self._policy, result.spec.batch_size, result.learning_rate
+        best = "has not been finite" if self._best is None else f"no better than {self._best:.4g}"
+        why = f"{policy.monitor} {best} for {policy.patience} epochs"
+        grown = max(batch, min(batch * policy.factor, self._max_batch_size))
+        if grown > batch and result.input_bound:
             return PolicyDecision(
-                "kept", f"{why}, but training waits for its input: the batch stays at {batch}"
+                "unchanged", f"{why}, but the training is input-bound: the batch stays at {batch}"
             )
         growth = grown / batch
         new_rate = rate * growth ** EXPONENT_OF_OPTIMIZER[policy.optimizer] / policy.factor
-        # A rate that a callback has brought below the minimum is not raised to it.
+        # A rate that a callback has lowered below the minimum is not raised back to it.
         new_rate = min(rate, max(new_rate, policy.min_learning_rate))
         if (new_rate, grown) == (rate, batch):
             return PolicyDecision(
-                "kept", f"{why}, but batch ({batch}) and learning rate ({rate:.4g}) are at the end"
+                "unchanged",
+                f"{why}, but batch ({batch}) and learning rate ({rate:.4g}) are at their limits",
             )
         changes = [f"batch {batch} → {grown}"] if grown > batch else []
         changes += [f"learning rate {rate:.4g} → {new_rate:.4g}"] if new_rate < rate else []

@@ -1,4 +1,4 @@
-"""A batch that grows where the learning rate would decay."""
+"""Policy that increases the batch size where the learning rate would decay."""
 
 import bisect
 import math
@@ -15,7 +15,7 @@ from tfx_feeder.components.feeder_trainer.schedules.length import Length
 from tfx_feeder.components.feeder_trainer.schedules.lr_decay import (
     LearningRateDecay,
     PiecewiseConstantDecay,
-    decay_of,
+    decay_from_dict,
 )
 from tfx_feeder.components.feeder_trainer.schedules.lr_scaling import EXPONENT_OF_OPTIMIZER
 from tfx_feeder.components.feeder_trainer.schedules.plan import Plan, StaticPlan
@@ -27,40 +27,40 @@ from tfx_feeder.components.feeder_trainer.schedules.schedule import (
 )
 
 _SHORTEST_PHASE = 0.01
-"""As a fraction of the training: a decay towards 0 would otherwise end in phases of a step each."""
+"""Fraction of the training; a decay toward 0 would otherwise end in one-step phases."""
 
 _TOLERANCE = 1e-5
-"""Of the logarithm of a rate: schedules that compute in float32 miss their round figures."""
+"""Tolerance of the logarithm of a rate; schedules computed in float32 miss exact powers."""
 
 
 @dataclass(frozen=True, slots=True)
 class BatchSizeRamp(Policy):
-    """Turns a decaying learning rate into phases of growing batches.
+    """Converts a decaying learning rate into phases of increasing batch size.
 
-    A phase begins each time that the decay has divided the rate by another ``factor``. There the
-    batch grows to ``batch_size * factor**k``, and the rate becomes that of the decay times
-    ``growth`` (SGD) or ``sqrt(growth)`` (Adam), where ``growth`` is that of the batch so far. So
-    for SGD the rate stays and rate / batch size falls as the decay says (Smith et al. 2018, "Don't
-    Decay the Learning Rate, Increase the Batch Size"); for Adam, with a factor of 2, each halving
-    becomes a rate of 1/sqrt(2) and a batch of twice the size (Meterez et al. 2025, "Seesaw"). From
-    ``max_batch_size`` on the rate decays again.
+    A phase begins whenever the decay has divided the rate by another ``factor``. The batch size is
+    then ``batch_size * factor**k``, and the rate is that of the decay times ``growth`` (SGD) or
+    ``sqrt(growth)`` (Adam), where ``growth`` is the batch size relative to the first phase. With
+    SGD, the rate is therefore constant, and rate / batch size follows the decay (Smith et al. 2018,
+    "Don't Decay the Learning Rate, Increase the Batch Size"). With Adam and a factor of 2, each
+    halving of the rate becomes a division by sqrt(2) and a doubling of the batch size (Meterez et
+    al. 2025, "Seesaw"). Once the batch size reaches ``max_batch_size``, the rate decays again.
 
     Args:
-        lr_schedule: A ``LearningRateDecay``, a ``PiecewiseConstantDecay``, or any function of the
-            step that never rises, Keras's ``LearningRateSchedule`` included. A function is called
-            when the policy is made, where phases begin, and only the results are kept.
-        batch_size: Global batch size of the first phase, in examples. A step of ``lr_schedule``
-            is that many examples.
-        length: Length of the training at ``batch_size``; it takes as many examples with the
-            growing batch, in fewer steps.
-        max_batch_size: The batch grows no further, nor beyond the examples of the split.
-        optimizer: ``"sgd"`` or ``"adam"``: the kind of update, with or without normalisation.
-        factor: By which the rate falls and the batch grows; 2 or more.
-        steps_per_epoch: Steps in an epoch; ``None``: an epoch is one pass.
+        lr_schedule: ``LearningRateDecay``, ``PiecewiseConstantDecay``, or any non-increasing
+            function of the step, including Keras's ``LearningRateSchedule``. A function is
+            evaluated when the policy is created; only its values at phase boundaries are kept.
+        batch_size: Global batch size of the first phase, in examples; one step of ``lr_schedule``
+            consumes that many examples.
+        length: Length of the training at ``batch_size``. Larger batches take the same number of
+            examples in fewer steps.
+        max_batch_size: Largest global batch size in examples; the batch never exceeds the split.
+        optimizer: ``"sgd"``, or ``"adam"`` for optimizers that normalize their updates.
+        factor: Factor of the rate decay and the batch size increase per phase; 2 or more.
+        steps_per_epoch: Number of steps per epoch; ``None`` for one pass over the data.
 
     Raises:
-        ConfigError: A value is out of range, the rate rises, or ``lr_schedule`` is a function and
-            the number of steps is not known.
+        ConfigError: If a value is out of range, the rate increases, or ``lr_schedule`` is a
+            function and the number of steps is unknown.
 
     Example:
         >>> policy = BatchSizeRamp(
@@ -96,7 +96,7 @@ class BatchSizeRamp(Policy):
         object.__setattr__(self, "length", Length.from_value(self.length))
         decay = self.lr_schedule
         if isinstance(decay, Mapping):
-            decay = decay_of(decay)
+            decay = decay_from_dict(decay)
         elif callable(decay):
             decay = self._tabulate(decay)
         if not isinstance(decay, (LearningRateDecay, PiecewiseConstantDecay)):
@@ -131,7 +131,7 @@ class BatchSizeRamp(Policy):
         return Schedule(phases, self.steps_per_epoch)
 
     def plan(self, num_examples: int) -> Plan:
-        """Returns a fresh plan; see ``Policy``."""
+        """Returns a new plan; see ``Policy``."""
         return StaticPlan(self.schedule(num_examples), num_examples, self.NAME)
 
     def _total_examples(self, num_examples: int) -> int:
@@ -145,7 +145,7 @@ class BatchSizeRamp(Policy):
                 "length",
                 received=str(self.length),
                 expected="a number of steps or examples, because lr_schedule is a function",
-                fix="Give steps_per_epoch, or a length such as 2000steps, or a Decay.",
+                fix="Set steps_per_epoch, a length such as 2000steps, or a LearningRateDecay.",
             )
         steps = math.ceil(self._total_examples(0) / self.batch_size)
         return PiecewiseConstantDecay(
@@ -155,7 +155,7 @@ class BatchSizeRamp(Policy):
     def _starts(
         self, rate: Callable[[int], float], total_steps: int
     ) -> Iterator[tuple[int, float]]:
-        """Yields the step at which each phase begins, and the decay's rate there."""
+        """Yields the first step of each phase and the rate of the decay at that step."""
         first = _positive(rate, 0)
         previous = first
         for step in range(0, total_steps, max(1, total_steps // 100)):
@@ -163,7 +163,7 @@ class BatchSizeRamp(Policy):
             if current > previous * (1 + _TOLERANCE):
                 raise ConfigError(
                     "lr_schedule",
-                    received=f"a rate that rises to {current:g} at step {step}",
+                    received=f"a rate that increases to {current:g} at step {step}",
                     expected="a rate that never rises",
                     fix="Write a warm-up as phases of their own.",
                 )
@@ -182,7 +182,7 @@ class BatchSizeRamp(Policy):
             following = bisect.bisect_right(
                 range(total_steps), reached, lo=min(step + shortest, total_steps), key=level
             )
-            # Whole batches: a phase ends with the update in which the rate would have fallen.
+            # Round up to whole batches: the phase includes the update in which the rate would fall.
             step += math.ceil((following - step) / batch_steps) * batch_steps
 
     def _level(self, decayed: float) -> int:

@@ -1,4 +1,4 @@
-"""A batch that grows to its full size early in the training."""
+"""Policy that warms up the batch size."""
 
 import itertools
 from collections.abc import Mapping
@@ -20,24 +20,24 @@ from tfx_feeder.components.feeder_trainer.schedules.schedule import (
 
 @dataclass(frozen=True, slots=True)
 class BatchWarmup(Policy):
-    """Starts with a small batch and multiplies it until it has its full size.
+    """Starts with a small batch and multiplies it until it reaches its full size.
 
-    The critical batch size, above which examples are wasted, is near 0 at first, grows fast and
-    then levels off (Merrill et al. 2025, "Critical Batch Size Revisited"). Each phase of the
-    warm-up has equally many steps, so that the batch grows in proportion to the examples seen.
+    The critical batch size, above which examples are wasted, starts near 0, grows quickly and then
+    levels off (Merrill et al. 2025, "Critical Batch Size Revisited"). All phases of the warm-up
+    have the same number of steps, so the batch size grows in proportion to the examples seen.
 
     Args:
         start: Learning rate and batch size of the first phase, and length of the whole training.
         end: Global batch size after the warm-up, in examples.
-        over: Length of the warm-up. Steps, here and in the length of ``start``, are steps at the
+        over: Length of the warm-up. Steps, here and in the length of ``start``, are counted at the
             batch size of ``start``.
-        factor: By which the batch grows from phase to phase; 2 or more.
-        lr_rule: How the rate follows the batch: ``"sqrt"`` (as in the paper, for Adam),
-            ``"linear"`` (for SGD) or ``"none"``.
-        steps_per_epoch: Steps in an epoch; ``None``: an epoch is one pass.
+        factor: Factor of the batch size increase between phases; 2 or more.
+        lr_rule: Scaling of the learning rate with the batch size: ``"sqrt"`` (as in the paper, for
+            Adam), ``"linear"`` (for SGD) or ``"none"``.
+        steps_per_epoch: Number of steps per epoch; ``None`` for one pass over the data.
 
     Raises:
-        ConfigError: A value is out of range.
+        ConfigError: If a value is out of range.
 
     Example:
         >>> policy = BatchWarmup((0.01, 32, "10ep"), end=128, over="3ep")
@@ -97,7 +97,7 @@ class BatchWarmup(Policy):
         )
 
     def plan(self, num_examples: int) -> Plan:
-        """Returns a fresh plan; see ``Policy``."""
+        """Returns a new plan; see ``Policy``."""
         return StaticPlan(self.schedule(num_examples), num_examples, self.NAME)
 
     def _examples(self, length: Length, num_examples: int) -> int:

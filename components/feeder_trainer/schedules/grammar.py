@@ -1,10 +1,10 @@
-"""The one-line notation of schedules and policies.
+"""Grammar of the one-line notation of schedules and policies.
 
 A schedule is a list of phases: ``0.01:32x10, 0.005:64x2000steps @200``. Each phase is
-``learning_rate:batch_size x length``; a length without a unit is in epochs. An ``@`` at the end
-gives the steps per epoch.
+``learning_rate:batch_size x length``; a length without a unit is in epochs. An optional ``@`` at
+the end sets the steps per epoch.
 
-A policy is its name, the phase with which it starts, and its options:
+A policy is a name, a first phase, and options:
 ``on_plateau 0.01:32x30 max=512 patience=5 @200``.
 """
 
@@ -23,18 +23,18 @@ _NAME = re.compile(r"[A-Za-z_]\w*")
 _VALUE = re.compile(r"[^\s@]+")
 
 ParsedPhase = tuple[float, int, str]
-"""Learning rate, batch size, and length with its unit."""
+"""Learning rate, batch size, and length with unit."""
 
 
 class ParsedSchedule(NamedTuple):
-    """What the text says, not yet checked against ranges."""
+    """Parsed schedule text, before range checks."""
 
     phases: list[ParsedPhase]
     steps_per_epoch: int | None
 
 
 class ParsedPolicy(NamedTuple):
-    """What the text says, not yet checked against ranges."""
+    """Parsed policy text, before range checks."""
 
     name: str
     start: ParsedPhase
@@ -43,10 +43,10 @@ class ParsedPolicy(NamedTuple):
 
 
 def parse_schedule_text(text: str) -> ParsedSchedule:
-    """Parses the one-line notation.
+    """Parses the one-line notation of a schedule.
 
     Raises:
-        ConfigError: The text does not follow it; the message points at the character.
+        ConfigError: If the text is invalid; the message points at the offending character.
 
     Example:
         >>> parse_schedule_text("0.01:32x10, 5e-3:64x2000steps @200").phases
@@ -64,11 +64,11 @@ def parse_policy_text(text: str, options: Mapping[str, Collection[str]]) -> Pars
     """Parses the one-line notation of a policy.
 
     Args:
-        text: The text.
-        options: Names of the policies, and of the options of each.
+        text: Text of a policy.
+        options: Names of the options of each policy, by policy name.
 
     Raises:
-        ConfigError: The text does not follow the notation; the message points at the character.
+        ConfigError: If the text is invalid; the message points at the offending character.
 
     Example:
         >>> parse_policy_text("on_plateau 0.01:32x30 max=512 @200", {"on_plateau": ["max"]})
@@ -80,8 +80,8 @@ steps_per_epoch=200)
     start = _take_phase(reader)
     given: dict[str, int | float | str] = {}
     while not reader.at_end() and not reader.sees("@"):
-        left = [option for option in options[name] if option not in given]
-        option = reader.take_among(left, "'@' and the steps per epoch, or an option")
+        unused = [option for option in options[name] if option not in given]
+        option = reader.take_among(unused, "'@' and the steps per epoch, or an option")
         reader.expect("=", f"'=' after {option}")
         given[option] = _number_or_word(reader.take(_VALUE, f"the value of {option}"))
     return ParsedPolicy(name, start, given, _take_end(reader, "an option"))
@@ -112,7 +112,7 @@ def _number_or_word(token: str) -> int | float | str:
 
 
 class _Reader:
-    """Takes tokens off the front of a text and remembers where it is."""
+    """Tokenizer that tracks its position in the text."""
 
     def __init__(self, text: str) -> None:
         self._text = text
@@ -143,13 +143,13 @@ class _Reader:
         self._skip_blanks()
         return self._text.startswith(literal, self._position)
 
-    def take_among(self, names: Collection[str], what: str) -> str:
+    def take_among(self, names: Collection[str], expected: str) -> str:
         self._skip_blanks()
         begin = self._position
         token = self.take_if(_NAME)
         if token is None or token not in names:
             self._position = begin
-            self.fail(f"{what}: {', '.join(names)}" if names else what)
+            self.fail(f"{expected}: {', '.join(names)}" if names else expected)
         return token
 
     def fail(self, expected: str) -> NoReturn:

@@ -1,4 +1,4 @@
-"""Lengths of training in epochs, steps or examples."""
+"""Length of a training or phase in epochs, steps or examples."""
 
 import re
 from dataclasses import dataclass
@@ -12,14 +12,14 @@ _TEXT = re.compile(rf"(\d+)({'|'.join(_UNITS)})?")
 
 @dataclass(frozen=True, slots=True)
 class Length:
-    """An amount of training with its unit.
+    """Amount of training with a unit.
 
     Args:
-        amount: 1 or more.
+        amount: Number of units; 1 or more.
         unit: ``"ep"`` (epochs), ``"steps"`` (full batches) or ``"ex"`` (examples).
 
     Raises:
-        ConfigError: The amount or the unit is out of range.
+        ConfigError: If the amount or the unit is out of range.
 
     Example:
         >>> str(Length.from_value("2000steps")), str(Length.from_value(10))
@@ -31,7 +31,9 @@ class Length:
 
     def __post_init__(self) -> None:
         if self.unit not in _UNITS:
-            raise ConfigError("length", received=self.unit, expected=f"a unit among {_UNITS}")
+            raise ConfigError(
+                "length", received=self.unit, expected=f"one of the units {', '.join(_UNITS)}"
+            )
         if not is_integer(self.amount) or self.amount < 1:
             raise ConfigError(
                 "length", received=f"{self.amount}{self.unit}", expected="an amount of 1 or more"
@@ -39,10 +41,10 @@ class Length:
 
     @classmethod
     def from_value(cls, value: "Length | int | str") -> "Length":
-        """Reads a length: a ``Length``, its text, or a number of epochs.
+        """Returns the length given by a ``Length``, its text, or a number of epochs.
 
         Raises:
-            ConfigError: The value is none of these.
+            ConfigError: If the value is none of these.
         """
         if isinstance(value, Length):
             return value
@@ -58,11 +60,11 @@ class Length:
         return cls(int(match[1]), match[2] or "ep")
 
     def in_examples(self, *, batch_size: int, epoch_examples: int) -> int:
-        """Converts to examples.
+        """Returns the length in examples.
 
         Args:
             batch_size: Global batch size in examples.
-            epoch_examples: Examples in a full epoch.
+            epoch_examples: Number of examples in a full epoch.
         """
         return self.amount * {"ep": epoch_examples, "steps": batch_size, "ex": 1}[self.unit]
 

@@ -1,4 +1,4 @@
-"""Decaying learning rates as plain values."""
+"""Learning rate decays as plain values."""
 
 import bisect
 import itertools
@@ -13,15 +13,15 @@ from tfx_feeder.common.validation import check_among
 
 @dataclass(frozen=True, slots=True)
 class LearningRateDecay:
-    """A learning rate that falls over the whole training.
+    """Learning rate that decays over the whole training.
 
     Args:
         kind: ``"cosine"``, ``"linear"`` or ``"exponential"``.
-        learning_rate: At the start; above 0.
-        final: At the end, as a fraction of ``learning_rate``; above 0, at most 1.
+        learning_rate: Initial learning rate; above 0.
+        final: Final learning rate as a fraction of ``learning_rate``; above 0, at most 1.
 
     Raises:
-        ConfigError: A value is out of range.
+        ConfigError: If a value is out of range.
 
     Example:
         >>> decay = LearningRateDecay("cosine", learning_rate=0.1, final=0.1)
@@ -39,7 +39,12 @@ class LearningRateDecay:
         _check_rate("final", self.final, 1)
 
     def rate(self, step: int, total_steps: int) -> float:
-        """Returns the learning rate at ``step`` of ``total_steps``."""
+        """Returns the learning rate at a step.
+
+        Args:
+            step: Step, from 0.
+            total_steps: Number of steps of the whole training.
+        """
         done = step / total_steps
         if self.kind == "exponential":
             return self.learning_rate * self.final**done
@@ -47,20 +52,20 @@ class LearningRateDecay:
         return self.learning_rate * (self.final + (1 - self.final) * left)
 
     def to_dict(self) -> dict[str, Any]:
-        """Returns the decay as JSON and YAML can hold it."""
+        """Returns the decay as a JSON-serializable dict."""
         return {"kind": self.kind, "learning_rate": self.learning_rate, "final": self.final}
 
 
 @dataclass(frozen=True, slots=True)
 class PiecewiseConstantDecay:
-    """A learning rate that falls at given steps.
+    """Learning rate that changes at given steps.
 
     Args:
-        steps: Where each rate begins; the first is 0, and they rise.
-        rates: Learning rates, as many as ``steps``; above 0.
+        steps: First step of each rate; strictly increasing, starting at 0.
+        rates: Learning rates, one per entry of ``steps``; above 0.
 
     Raises:
-        ConfigError: The two do not fit each other, or a value is out of range.
+        ConfigError: If the lengths differ or a value is out of range.
 
     Example:
         >>> PiecewiseConstantDecay([0, 1000], [0.1, 0.01]).rate(999, 2000)
@@ -77,7 +82,7 @@ class PiecewiseConstantDecay:
             raise ConfigError(
                 "lr_schedule",
                 received=self,
-                expected="as many rates as steps, and steps that begin at 0 and rise",
+                expected="as many rates as steps, and strictly increasing steps that start at 0",
             )
         for rate in rates:
             _check_rate("lr_schedule", rate, math.inf)
@@ -85,19 +90,24 @@ class PiecewiseConstantDecay:
         object.__setattr__(self, "rates", rates)
 
     def rate(self, step: int, total_steps: int) -> float:
-        """Returns the learning rate at ``step``; ``total_steps`` has no influence."""
+        """Returns the learning rate at a step.
+
+        Args:
+            step: Step, from 0.
+            total_steps: Ignored; the signature is that of ``LearningRateDecay.rate``.
+        """
         return self.rates[bisect.bisect_right(self.steps, step) - 1]
 
     def to_dict(self) -> dict[str, Any]:
-        """Returns the table as JSON and YAML can hold it."""
+        """Returns the decay as a JSON-serializable dict."""
         return {"steps": list(self.steps), "rates": list(self.rates)}
 
 
-def decay_of(value: Mapping[str, Any]) -> LearningRateDecay | PiecewiseConstantDecay:
-    """Reads back what ``to_dict`` of a decay wrote.
+def decay_from_dict(value: Mapping[str, Any]) -> LearningRateDecay | PiecewiseConstantDecay:
+    """Returns the decay that ``to_dict`` serialized.
 
     Raises:
-        ConfigError: The keys are those of no decay, or a value is out of range.
+        ConfigError: If the keys match no decay or a value is out of range.
     """
     for kind, keys in (
         (LearningRateDecay, {"kind", "learning_rate", "final"}),
@@ -112,8 +122,8 @@ def decay_of(value: Mapping[str, Any]) -> LearningRateDecay | PiecewiseConstantD
     )
 
 
-def _check_rate(argument: str, value: Any, most: float) -> None:
+def _check_rate(argument: str, value: Any, upper_bound: float) -> None:
     number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    if not number or not 0 < value <= most:
-        bound = "" if most == math.inf else f" and at most {most}"
+    if not number or not 0 < value <= upper_bound:
+        bound = "" if upper_bound == math.inf else f" and at most {upper_bound}"
         raise ConfigError(argument, received=value, expected=f"a number above 0{bound}")

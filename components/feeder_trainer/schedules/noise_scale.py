@@ -1,4 +1,4 @@
-"""A batch that follows the gradient noise scale."""
+"""Policy that adapts the batch size to the gradient noise scale."""
 
 import math
 from collections.abc import Mapping
@@ -17,39 +17,43 @@ from tfx_feeder.components.feeder_trainer.schedules.schedule import (
     check_steps_per_epoch,
 )
 
-_WEIGHT_OF_PAST = 0.5
-"""Of the moving average, per epoch."""
+_DECAY = 0.5
+"""Decay of the moving average per epoch."""
+
+_OLD_MODES = {"advise": "report", "act": "apply"}
+"""Values of ``mode`` in schedules written by earlier releases."""
 
 
 @dataclass(frozen=True, slots=True)
 class GradientNoiseScale(Policy):
-    """Keeps the batch near the gradient noise scale.
+    """Keeps the batch size near the gradient noise scale.
 
-    The noise scale is the trace of the covariance of the examples' gradients over the squared norm
-    of their mean. At a batch of that many examples, training takes twice the steps and twice the
-    examples of the least possible: below, steps are wasted, above, examples (McCandlish et al.
-    2018, "An Empirical Model of Large-Batch Training"). One estimate an epoch is averaged
-    geometrically, with a weight of 0.5 on the past, because it scatters by factors.
+    The noise scale is the trace of the covariance of the per-example gradients, divided by the
+    squared norm of their mean. With a batch of that size, training takes twice the minimum number
+    of steps and twice the minimum number of examples; smaller batches waste steps, larger ones
+    waste examples (McCandlish et al. 2018, "An Empirical Model of Large-Batch Training"). The
+    policy takes one estimate per epoch and keeps a geometric moving average with a decay of 0.5,
+    because estimates vary by whole factors.
 
-    The batch changes by one ``factor`` at a time, when the average has been a ``factor`` or more
-    away from it for ``patience`` epochs in a row. After a change the average is about one batch,
-    so it has to move by a whole factor before another.
+    The batch size changes by one ``factor`` at a time, once the average has differed from it by at
+    least ``factor`` for ``patience`` consecutive epochs. This hysteresis prevents oscillation:
+    after a change, the average must move by another whole factor.
 
     Args:
-        start: The first phase; its length is that of the whole training.
-        min: Smallest global batch size, in examples; at most that of ``start``.
-        max: Largest global batch size, in examples; the batch never grows beyond the split.
-        mode: ``"advise"`` leaves the batch as it is and says which one would fit; ``"act"``
-            changes it.
-        factor: By which the batch changes; 2 or more.
-        patience: Epochs in a row that call for a change before it is made; 1 or more.
-        lr_rule: How the rate follows the batch: ``"sqrt"``, ``"linear"`` or ``"none"``. The paper's
-            best rate for SGD, ``1 / (1 + noise_scale / batch)``, grows by 1.5 on a doubling up to
-            the noise scale: near to the square root.
-        steps_per_epoch: Steps in an epoch; ``None``: an epoch is one pass.
+        start: First phase; its length is that of the whole training.
+        min: Smallest global batch size in examples; at most that of ``start``.
+        max: Largest global batch size in examples; the batch never exceeds the split.
+        mode: ``"report"`` only records the recommended batch size; ``"apply"`` changes it.
+        factor: Factor of a batch size change; 2 or more.
+        patience: Number of consecutive epochs that must call for a change; 1 or more.
+        lr_rule: Scaling of the learning rate with the batch size: ``"sqrt"``, ``"linear"`` or
+            ``"none"``. The optimal rate for SGD in the paper, ``1 / (1 + noise_scale / batch)``,
+            grows by 1.5 when the batch doubles up to the noise scale, which is close to the square
+            root.
+        steps_per_epoch: Number of steps per epoch; ``None`` for one pass over the data.
 
     Raises:
-        ConfigError: A value is out of range.
+        ConfigError: If a value is out of range.
     """
 
     NAME: ClassVar[str] = "noise_scale"
@@ -65,7 +69,7 @@ class GradientNoiseScale(Policy):
     start: Phase
     min: int
     max: int
-    mode: str = "advise"
+    mode: str = "report"
     factor: int = 2
     patience: int = 2
     lr_rule: str = "sqrt"
@@ -77,29 +81,31 @@ class GradientNoiseScale(Policy):
         check_at_least("max", self.max, start.batch_size)
         if self.min > start.batch_size:
             raise ConfigError(
-                "min", received=self.min, expected=f"at most {start.batch_size}, where it starts"
+                "min", received=self.min, expected=f"at most the {start.batch_size} of start"
             )
-        check_among("mode", self.mode, ("advise", "act"))
+        mode = _OLD_MODES.get(self.mode, self.mode)
+        check_among("mode", mode, ("report", "apply"))
         check_at_least("factor", self.factor, 2)
         check_at_least("patience", self.patience, 1)
         check_among("lr_rule", self.lr_rule, EXPONENT_OF_RULE)
         check_steps_per_epoch(self.steps_per_epoch)
         object.__setattr__(self, "start", start)
+        object.__setattr__(self, "mode", mode)
 
     def schedule(self, num_examples: int) -> Schedule:
         """Returns the first phase; see ``Policy``."""
         return Schedule([self.start], self.steps_per_epoch)
 
     def validate(self, num_examples: int, replicas: int = 1) -> None:
-        """Raises what would fail later; see ``Schedule.validate``."""
+        """Checks the first phase and the smallest batch size; see ``Policy``."""
         smallest = Phase(self.start.learning_rate, self.min, self.start.length)
         Schedule([self.start, smallest]).validate(num_examples, replicas)
 
     def plan(self, num_examples: int) -> Plan:
-        """Returns a fresh plan; see ``Policy``."""
+        """Returns a new plan; see ``Policy``."""
         return AdaptivePlan(
             self.start,
-            _NoiseScaleRule(self, largest=min(self.max, num_examples)),
+            _NoiseScaleRule(self, max_batch_size=min(self.max, num_examples)),
             num_examples,
             steps_per_epoch=self.steps_per_epoch,
             policy=self.NAME,
@@ -107,77 +113,77 @@ class GradientNoiseScale(Policy):
         )
 
     def describe(self) -> str:
-        """Says what is decided while training; see ``Policy``."""
-        if self.mode == "advise":
-            return "The batch stays as it is; the history says which one the noise scale advises."
+        """Returns a description of the decisions made during training; see ``Policy``."""
+        if self.mode == "report":
+            return "The batch size is fixed; the history records what the noise scale recommends."
         return (
-            f"The batch follows the gradient noise scale between {self.min} and {self.max}, by a "
-            f"factor of {self.factor} at a time; the learning rate follows it (rule: "
+            f"The batch size follows the gradient noise scale between {self.min} and {self.max}, "
+            f"by a factor of {self.factor} at a time; the learning rate scales with it (rule: "
             f"{self.lr_rule})."
         )
 
 
 class _NoiseScaleRule:
-    """Averages the estimates and counts the epochs that call for another batch.
+    """Averages the estimates and counts the epochs that call for a different batch size.
 
     Args:
-        policy: The options.
-        largest: Largest batch size in examples.
+        policy: Policy with the options of the rule.
+        max_batch_size: Largest global batch size in examples.
     """
 
-    def __init__(self, policy: GradientNoiseScale, largest: int) -> None:
+    def __init__(self, policy: GradientNoiseScale, max_batch_size: int) -> None:
         self._policy = policy
-        self._largest = largest
+        self._max_batch_size = max_batch_size
         self._log_average: float | None = None
         self._wait = 0
-        self._advised: int | None = None
+        self._reported: int | None = None
 
     def fixed_epochs(self) -> int | None:
-        return None if self._policy.mode == "advise" else self._policy.patience - self._wait
+        return None if self._policy.mode == "report" else self._policy.patience - self._wait
 
-    def on_epoch_end(self, feedback: EpochResult) -> PhaseChange | PolicyDecision | None:
-        estimate = feedback.noise_scale
-        # Near a minimum the estimate of the gradient's norm can come out negative.
+    def on_epoch_end(self, result: EpochResult) -> PhaseChange | PolicyDecision | None:
+        estimate = result.noise_scale
+        # Close to a minimum, the estimate of the squared gradient norm can be negative.
         if estimate is None or not 0 < estimate < math.inf:
             return None
         past = math.log(estimate) if self._log_average is None else self._log_average
-        self._log_average = _WEIGHT_OF_PAST * past + (1 - _WEIGHT_OF_PAST) * math.log(estimate)
+        self._log_average = _DECAY * past + (1 - _DECAY) * math.log(estimate)
         average = math.exp(self._log_average)
-        batch = feedback.spec.batch_size
-        fitting = self._fitting(batch, average)
-        self._wait = self._wait + 1 if fitting != batch else 0
+        batch = result.spec.batch_size
+        target = self._target_batch_size(batch, average)
+        self._wait = self._wait + 1 if target != batch else 0
         if self._wait < self._policy.patience:
             return None
         self._wait = 0
         why = f"gradient noise scale {average:.0f} examples at a batch of {batch}"
-        if self._policy.mode == "advise":
-            return self._advise(fitting, why)
-        if fitting > batch and feedback.input_bound:
+        if self._policy.mode == "report":
+            return self._report(target, why)
+        if target > batch and result.input_bound:
             return PolicyDecision(
-                "kept", f"{why}, but training waits for its input: the batch stays at {batch}"
+                "unchanged", f"{why}, but the training is input-bound: the batch stays at {batch}"
             )
         step = self._policy.factor
-        new = min(fitting, batch * step) if fitting > batch else max(fitting, batch // step)
-        rate = feedback.learning_rate
+        new = min(target, batch * step) if target > batch else max(target, batch // step)
+        rate = result.learning_rate
         new_rate = rate * (new / batch) ** EXPONENT_OF_RULE[self._policy.lr_rule]
         reason = f"{why}: batch {batch} → {new}, learning rate {rate:.4g} → {new_rate:.4g}"
         return PhaseChange(new_rate, new, reason)
 
-    def _fitting(self, batch: int, average: float) -> int:
-        """Returns the batch some whole factors away that is nearest to the average, inside it."""
+    def _target_batch_size(self, batch: int, average: float) -> int:
+        """Returns the batch size a whole number of factors away, rounded toward ``batch``."""
         distance = math.log(average / batch, self._policy.factor)
-        fitting = batch * float(self._policy.factor) ** math.trunc(distance)
-        return max(self._policy.min, min(math.ceil(fitting), self._largest))
+        target = batch * float(self._policy.factor) ** math.trunc(distance)
+        return max(self._policy.min, min(math.ceil(target), self._max_batch_size))
 
-    def _advise(self, fitting: int, why: str) -> PolicyDecision | None:
-        if fitting == self._advised:
+    def _report(self, target: int, why: str) -> PolicyDecision | None:
+        if target == self._reported:
             return None
-        self._advised = fitting
-        return PolicyDecision("advice", f"{why}: a batch of {fitting} would fit better")
+        self._reported = target
+        return PolicyDecision("advice", f"{why}: a batch of {target} would fit better")
 
     def state(self) -> dict[str, Any]:
-        return {"log_average": self._log_average, "wait": self._wait, "advised": self._advised}
+        return {"log_average": self._log_average, "wait": self._wait, "advised": self._reported}
 
     def restore(self, state: Mapping[str, Any]) -> None:
         self._log_average, self._wait = state["log_average"], state["wait"]
-        self._advised = state["advised"]
+        self._reported = state["advised"]

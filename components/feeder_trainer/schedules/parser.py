@@ -1,4 +1,4 @@
-"""Reads a schedule or a policy from whatever notation it comes in."""
+"""Parses schedules and policies in any supported notation."""
 
 import json
 import re
@@ -24,38 +24,37 @@ POLICIES: Mapping[str, type[Policy]] = {
     policy.NAME: policy
     for policy in (BatchSizeRamp, BatchWarmup, IncreaseBatchOnPlateau, GradientNoiseScale)
 }
-"""Policies by name."""
+"""Policy classes by name."""
 
 PRESETS: Mapping[str, str] = {
     "reference": "0.01:32x10, 0.005:64x10, 0.0025:128x10 @200",
     "decay_to_batch": "decay_to_batch 0.01:32x30 max=512 decay=cosine",
     "batch_warmup": "batch_warmup 0.01:32x30 end=128 over=5",
     "on_plateau": "on_plateau 0.01:32x30 max=512",
-    "noise_scale": "noise_scale 0.01:32x30 min=16 max=512 mode=act",
+    "noise_scale": "noise_scale 0.01:32x30 min=16 max=512 mode=apply",
 }
-"""Names that stand for a whole schedule."""
+"""Text of the predefined schedules, by name."""
 
 _FILE_SUFFIXES = (".yaml", ".yml", ".json")
 
 
 def parse_schedule(value: Any) -> Schedule | Policy:
-    """Reads a schedule or a policy.
+    """Returns the schedule or policy given in any supported notation.
 
     Args:
-        value: A ``Schedule`` or a policy; a list of ``(learning_rate, batch_size, length)``; a
-            mapping as ``to_dict`` writes it, or its JSON; the one-line notation of
-            ``schedule_text.py``; the name of a preset; or the path of a YAML or JSON file that
-            holds any of these.
+        value: ``Schedule`` or policy; list of ``(learning_rate, batch_size, length)``; mapping
+            that ``to_dict`` returns, or its JSON; the one-line notation of ``grammar.py``; name of
+            a preset; or path of a YAML or JSON file that contains any of these.
 
     Raises:
-        ConfigError: The value is none of these, or is out of range.
+        ConfigError: If the value is none of these or is out of range.
 
     Example:
         >>> parse_schedule("on_plateau 0.01:32x30 max=512").patience
         3
     """
     if isinstance(value, str):
-        return _read_text(value.strip())
+        return _parse_text(value.strip())
     if isinstance(value, Policy):
         return value
     if isinstance(value, Mapping) and "policy" in value:
@@ -66,24 +65,24 @@ def parse_schedule(value: Any) -> Schedule | Policy:
 
 
 def serialize_schedule(value: Any) -> str:
-    """Returns a schedule or a policy as one line of JSON, which ``parse_schedule`` reads back.
+    """Returns a schedule or policy as one line of JSON, the inverse of ``parse_schedule``.
 
     Args:
-        value: Whatever ``parse_schedule`` reads.
+        value: Schedule or policy in any notation that ``parse_schedule`` accepts.
 
     Raises:
-        ConfigError: The value is none of that, or is out of range.
+        ConfigError: If the value is not a schedule or policy, or is out of range.
     """
     return json.dumps(parse_schedule(value).to_dict())
 
 
-def _read_text(text: str) -> Schedule | Policy:
+def _parse_text(text: str) -> Schedule | Policy:
     if text in PRESETS:
         return parse_schedule(PRESETS[text])
     if text.endswith(_FILE_SUFFIXES):
-        return parse_schedule(_load(text, Path(text)))
+        return parse_schedule(_load_file(text, Path(text)))
     if text.startswith(("{", "[")):
-        return parse_schedule(_parse(text, "schedule"))
+        return parse_schedule(_parse_yaml(text, "schedule"))
     if not text[:1].isalpha():
         return Schedule.from_value(text)
     names = {name: policy.TEXT_OPTIONS for name, policy in POLICIES.items()}
@@ -92,18 +91,18 @@ def _read_text(text: str) -> Schedule | Policy:
     return policy.from_text(Phase.from_value(parsed.start), parsed.options, parsed.steps_per_epoch)
 
 
-def _load(name: str, path: Path) -> Any:
+def _load_file(name: str, path: Path) -> Any:
     try:
         text = path.read_text(encoding="utf-8")
     except OSError as error:
         raise ConfigError(
-            "schedule file", received=name, expected=f"a file that can be read ({error.strerror})"
+            "schedule file", received=name, expected=f"a readable file ({error.strerror})"
         ) from error
-    return _parse(text, f"schedule file {name}")
+    return _parse_yaml(text, f"schedule file {name}")
 
 
-def _parse(text: str, argument: str) -> Any:
-    """Parses YAML, of which JSON is a part."""
+def _parse_yaml(text: str, argument: str) -> Any:
+    """Parses YAML, a superset of JSON."""
     try:
         return yaml.load(text, Loader=_Loader)
     except yaml.YAMLError as error:
@@ -111,7 +110,7 @@ def _parse(text: str, argument: str) -> Any:
 
 
 class _Loader(yaml.SafeLoader):
-    """Takes ``1e-3`` for a number, as JSON does; YAML 1.1 would want ``1.0e-3``."""
+    """YAML loader that reads ``1e-3`` as a number, like JSON; YAML 1.1 requires ``1.0e-3``."""
 
 
 _Loader.add_implicit_resolver(

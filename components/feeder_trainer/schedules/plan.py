@@ -1,7 +1,8 @@
-"""What to train next: a schedule or a policy, asked epoch by epoch.
+"""Executable plans of a training: which epoch comes next, decided epoch by epoch.
 
-The training loop asks ``upcoming``, trains an epoch, and tells ``advance`` what it showed. A plan
-does not know the loop, the model or the data; all that it remembers is in ``state``.
+The training loop asks for ``current_phase_epochs``, trains one epoch and passes its result to
+``advance``. A plan is independent of the loop, the model and the data; ``state`` returns everything
+it remembers.
 """
 
 import itertools
@@ -14,14 +15,14 @@ from tfx_feeder.components.feeder_trainer.schedules.schedule import EpochSpec, S
 
 @dataclass(frozen=True, slots=True)
 class EpochResult:
-    """What an epoch showed.
+    """Result of a trained epoch.
 
     Args:
-        spec: The epoch.
-        learning_rate: In force at its end; a Keras callback may have changed it.
-        metrics: Loss and metrics by name, those of the validation as ``val_…``.
-        input_bound: The step waited for its input too much.
-        noise_scale: Gradient noise scale in examples; ``None`` where it was not estimated.
+        spec: Specification of the epoch.
+        learning_rate: Learning rate at the end of the epoch, including changes by Keras callbacks.
+        metrics: Loss and metrics by name; validation metrics are named ``val_…``.
+        input_bound: True if the training was input-bound.
+        noise_scale: Gradient noise scale in examples; ``None`` if it was not estimated.
     """
 
     spec: EpochSpec
@@ -33,108 +34,108 @@ class EpochResult:
 
 @dataclass(frozen=True, slots=True)
 class PolicyDecision:
-    """Why a phase begins, or why it does not.
+    """Decision of a policy, recorded in the training history.
 
     Args:
-        kind: ``"phase"``: the next epoch begins a phase. ``"kept"``: it would have, but for the
-            reason given. ``"advice"``: the user may want to change something.
-        reason: One sentence with the figures that led to it.
+        kind: ``"phase"`` if the next epoch begins a phase, ``"unchanged"`` if a change was due but
+            not made, ``"advice"`` if the policy only recommends a change.
+        reason: One sentence with the figures behind the decision.
     """
 
-    kind: Literal["phase", "kept", "advice"]
+    kind: Literal["phase", "unchanged", "advice"]
     reason: str
 
 
 class Plan(Protocol):
-    """The epochs of a training, decided as it goes."""
+    """Epochs of a training, decided while it runs."""
 
     @property
     def policy(self) -> str:
-        """Name of the policy in force: ``"schedule"``, ``"on_plateau"`` and so on."""
+        """Name of the policy, such as ``"schedule"`` or ``"on_plateau"``."""
         ...
 
     @property
     def total_epochs(self) -> int | None:
-        """Number of epochs of the whole training; ``None`` where it depends on decisions."""
+        """Number of epochs of the whole training; ``None`` if it depends on decisions."""
         ...
 
     @property
     def needs_noise_scale(self) -> bool:
-        """Whether decisions need an estimate of the gradient noise scale."""
+        """True if decisions require an estimate of the gradient noise scale."""
         ...
 
     def current_phase_epochs(self) -> list[EpochSpec]:
-        """Returns the next epochs that are certain: consecutive, in one phase; empty at the end."""
+        """Returns the next epochs that are fixed: consecutive, in one phase; empty at the end."""
         ...
 
     def remaining_epochs(self) -> list[EpochSpec] | None:
-        """Returns all epochs to come; ``None`` where they depend on decisions."""
+        """Returns all remaining epochs, or ``None`` if they depend on decisions."""
         ...
 
-    def advance(self, feedback: EpochResult) -> list[PolicyDecision]:
-        """Takes note of an epoch that is done.
+    def advance(self, result: EpochResult) -> list[PolicyDecision]:
+        """Records a finished epoch.
 
         Args:
-            feedback: What the first of the ``upcoming`` epochs showed.
+            result: Result of the first of ``current_phase_epochs``.
 
         Returns:
-            What was decided.
+            The decisions that follow from the result.
 
         Raises:
-            ValueError: Another epoch was due.
+            ValueError: If a different epoch was due.
         """
         ...
 
     def state(self) -> dict[str, Any]:
-        """Returns all that the plan remembers, as JSON can hold it."""
+        """Returns the state of the plan as a JSON-serializable dict."""
         ...
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Goes back to what ``state`` returned."""
+        """Restores what ``state`` returned."""
         ...
 
 
 class StaticPlan:
-    """The epochs of a schedule, known from the start.
+    """Plan of a schedule, whose epochs are all known in advance.
 
     Args:
-        schedule: The phases.
-        num_examples: Examples in one pass over the training splits.
-        policy: Name of the rule that made the phases.
+        schedule: Schedule to run.
+        num_examples: Number of examples in one pass over the training splits.
+        policy: Name of the policy that generated the schedule.
 
     Raises:
-        ConfigError: The schedule does not fit ``num_examples``.
+        ConfigError: If the schedule does not fit ``num_examples``.
     """
 
     needs_noise_scale = False
 
     def __init__(self, schedule: Schedule, num_examples: int, policy: str = "schedule") -> None:
         self.policy = policy
-        self._segments = list(schedule.epoch_specs(num_examples))
+        self._epochs = list(schedule.epoch_specs(num_examples))
         self._done = 0
 
     @property
     def total_epochs(self) -> int:
         """Number of epochs of the whole training."""
-        return len(self._segments)
+        return len(self._epochs)
 
     def current_phase_epochs(self) -> list[EpochSpec]:
-        """Returns what is left of the current phase."""
-        left = self.remaining_epochs()
-        return list(itertools.takewhile(lambda segment: segment.phase == left[0].phase, left))
+        """Returns the remaining epochs of the current phase."""
+        remaining = self.remaining_epochs()
+        return list(itertools.takewhile(lambda epoch: epoch.phase == remaining[0].phase, remaining))
 
     def remaining_epochs(self) -> list[EpochSpec]:
-        """Returns all that is left."""
-        return self._segments[self._done :]
+        """Returns all remaining epochs."""
+        return self._epochs[self._done :]
 
-    def advance(self, feedback: EpochResult) -> list[PolicyDecision]:
-        """Takes note of an epoch; see ``Plan``."""
-        due, following = [*self._segments[self._done : self._done + 2], None, None][:2]
-        check_turn(due, feedback.spec)
+    def advance(self, result: EpochResult) -> list[PolicyDecision]:
+        """Records a finished epoch; see ``Plan``."""
+        due, following = [*self._epochs[self._done : self._done + 2], None, None][:2]
+        check_epoch_is_due(due, result.spec)
         self._done += 1
-        if following is None or following.phase == feedback.spec.phase:
+        if following is None or following.phase == result.spec.phase:
             return []
-        phase, phases = following.phase + 1, self._segments[-1].phase + 1
+        phase, phases = following.phase + 1, self._epochs[-1].phase + 1
         return [
             PolicyDecision(
                 "phase", f"phase {phase} of {phases}, due after {following.start} examples"
@@ -142,15 +143,23 @@ class StaticPlan:
         ]
 
     def state(self) -> dict[str, Any]:
-        """Returns the number of epochs done."""
+        """Returns the number of finished epochs."""
         return {"epochs_done": self._done}
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Goes back to what ``state`` returned."""
+        """Restores what ``state`` returned."""
         self._done = state["epochs_done"]
 
 
-def check_turn(due: EpochSpec | None, segment: EpochSpec) -> None:
-    """Raises a ``ValueError`` unless ``segment`` is the one that is ``due``."""
-    if segment != due:
-        raise ValueError(f"{segment} is done, but due was {due or 'none: it is the end'}")
+def check_epoch_is_due(due: EpochSpec | None, finished: EpochSpec) -> None:
+    """Checks that the finished epoch is the one the plan expects.
+
+    Args:
+        due: Expected epoch; ``None`` after the last one.
+        finished: Epoch that was trained.
+
+    Raises:
+        ValueError: If the two differ.
+    """
+    if finished != due:
+        raise ValueError(f"Expected {due or 'no further epoch'}, got {finished}.")

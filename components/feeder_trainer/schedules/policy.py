@@ -1,4 +1,4 @@
-"""What all policies share: their form as plain values, and their checks."""
+"""Base class of policies, and the plan of a schedule or policy."""
 
 import abc
 import dataclasses
@@ -16,38 +16,49 @@ from tfx_feeder.components.feeder_trainer.schedules.schedule import Phase, Sched
 
 @dataclass(frozen=True, slots=True)
 class Policy(abc.ABC):
-    """A policy as a frozen value that JSON, YAML and one line of text can hold."""
+    """Rule that generates the phases of a training; a frozen value like ``Schedule``.
+
+    A policy can be written as JSON, YAML or one line of text.
+    """
 
     NAME: ClassVar[str]
-    """Name in text, in JSON and in the history."""
+    """Name of the policy in text, in JSON and in the training history."""
     TEXT_OPTIONS: ClassVar[Mapping[str, str]]
-    """Name of each option in the one-line notation, and its name in Python."""
+    """Field name of each option of the one-line notation."""
 
     @abc.abstractmethod
     def schedule(self, num_examples: int) -> Schedule:
-        """Returns the phases that are known beforehand.
+        """Returns the phases that are known before training: all of them, or the first.
 
         Args:
-            num_examples: Examples in one pass over the training splits.
+            num_examples: Number of examples in one pass over the training splits.
         """
 
     @abc.abstractmethod
     def plan(self, num_examples: int) -> Plan:
-        """Returns a fresh plan.
+        """Returns a new plan.
 
         Args:
-            num_examples: Examples in one pass over the training splits.
+            num_examples: Number of examples in one pass over the training splits.
 
         Raises:
-            ConfigError: The policy does not fit ``num_examples``.
+            ConfigError: If the policy does not fit ``num_examples``.
         """
 
     def describe(self) -> str:
-        """Says what is decided while training; empty where all is known beforehand."""
+        """Returns a description of the decisions made during training; empty if there are none."""
         return ""
 
     def validate(self, num_examples: int, replicas: int = 1) -> None:
-        """Raises what would fail later; see ``Schedule.validate``."""
+        """Checks that the known phases fit the data and the replicas.
+
+        Args:
+            num_examples: Number of examples in one pass over the training splits.
+            replicas: Number of replicas that share a batch.
+
+        Raises:
+            ConfigError: If a batch exceeds the data or has less than one example per replica.
+        """
         self.schedule(num_examples).validate(num_examples, replicas)
 
     def __str__(self) -> str:
@@ -55,16 +66,16 @@ class Policy(abc.ABC):
         return f"{self.NAME}: " + ", ".join(f"{n} {v}" for n, v in values if v is not None)
 
     def to_dict(self) -> dict[str, Any]:
-        """Returns the policy as JSON and YAML can hold it; ``from_dict`` reads it back."""
+        """Returns the policy as a JSON-serializable dict, the inverse of ``from_dict``."""
         values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
-        return {"policy": self.NAME} | {name: _plain(value) for name, value in values.items()}
+        return {"policy": self.NAME} | {name: _to_plain(value) for name, value in values.items()}
 
     @classmethod
     def from_dict(cls, value: Mapping[str, Any]) -> Self:
-        """Reads back what ``to_dict`` wrote.
+        """Returns the policy that ``to_dict`` serialized.
 
         Raises:
-            ConfigError: A key is unknown or missing, or a value is out of range.
+            ConfigError: If a key is unknown or missing, or a value is out of range.
         """
         given = {name: part for name, part in value.items() if name != "policy"}
         names, required = [field.name for field in dataclasses.fields(cls)], cls._required()
@@ -80,15 +91,15 @@ class Policy(abc.ABC):
     def from_text(
         cls, start: Phase, options: Mapping[str, Any], steps_per_epoch: int | None
     ) -> Self:
-        """Makes the policy of the parts of its one-line notation.
+        """Returns the policy given by the parts of its one-line notation.
 
         Args:
-            start: The first phase.
-            options: Values by the names of ``TEXT_OPTIONS``.
-            steps_per_epoch: Steps in an epoch, or ``None``.
+            start: First phase.
+            options: Option values, keyed by the names in ``TEXT_OPTIONS``.
+            steps_per_epoch: Number of steps per epoch, or ``None``.
 
         Raises:
-            ConfigError: An option is missing or out of range.
+            ConfigError: If an option is missing or out of range.
         """
         for text_name, name in cls.TEXT_OPTIONS.items():
             if name in cls._required() and text_name not in options:
@@ -107,18 +118,18 @@ class Policy(abc.ABC):
 
 
 def make_plan(schedule: Schedule | Policy, num_examples: int) -> Plan:
-    """Makes a schedule or a policy ready to be executed.
+    """Returns a new plan of a schedule or policy.
 
     Args:
-        schedule: The phases, or the rule that makes them.
-        num_examples: Examples in one pass over the training splits.
+        schedule: Schedule, or policy that generates its phases.
+        num_examples: Number of examples in one pass over the training splits.
 
     Raises:
-        ConfigError: The schedule does not fit ``num_examples``.
+        ConfigError: If the schedule does not fit ``num_examples``.
 
     Example:
         >>> plan = make_plan(Schedule.from_value("0.01:32x2, 0.005:64x1"), num_examples=1000)
-        >>> [segment.epoch for segment in plan.current_phase_epochs()]
+        >>> [spec.epoch for spec in plan.current_phase_epochs()]
         [0, 1]
     """
     if isinstance(schedule, Schedule):
@@ -126,7 +137,7 @@ def make_plan(schedule: Schedule | Policy, num_examples: int) -> Plan:
     return schedule.plan(num_examples)
 
 
-def _plain(value: Any) -> Any:
+def _to_plain(value: Any) -> Any:
     if isinstance(value, Length):
         return str(value)
     return value.to_dict() if hasattr(value, "to_dict") else value

@@ -1,7 +1,7 @@
-"""A training schedule: phases of (learning rate, global batch size, length).
+"""Training schedule: phases of learning rate, global batch size and length.
 
-A schedule is a stateless pure function of progress. Progress is counted in examples, never in
-batches, so that a position means the same before and after a change of batch size.
+A schedule is a pure function of progress. Progress is counted in examples rather than batches, so a
+position keeps its meaning when the batch size changes.
 """
 
 import json
@@ -18,16 +18,16 @@ from tfx_feeder.components.feeder_trainer.schedules.length import Length
 
 @dataclass(frozen=True, slots=True)
 class Phase:
-    """A stretch of training at one learning rate and one global batch size.
+    """Part of a training with one learning rate and one global batch size.
 
     Args:
-        learning_rate: Assigned to the optimizer when the phase begins; above 0.
+        learning_rate: Learning rate assigned to the optimizer at the start of the phase; above 0.
         batch_size: Global batch size in examples; 1 or more.
-        length: How long the phase lasts: a ``Length``, its text (``"10ep"``, ``"2000steps"``,
+        length: Length of the phase: a ``Length``, its text (``"10ep"``, ``"2000steps"``,
             ``"50000ex"``), or a number of epochs.
 
     Raises:
-        ConfigError: A value is out of range.
+        ConfigError: If a value is out of range.
     """
 
     learning_rate: float
@@ -46,10 +46,10 @@ class Phase:
 
     @classmethod
     def from_value(cls, value: Any) -> "Phase":
-        """Reads a phase: a ``Phase``, ``(learning_rate, batch_size, length)``, or a mapping.
+        """Returns the phase given by a ``Phase``, a tuple of its fields, or a mapping.
 
         Raises:
-            ConfigError: The value is none of these, or is out of range.
+            ConfigError: If the value is none of these or is out of range.
         """
         if isinstance(value, Phase):
             return value
@@ -70,7 +70,7 @@ class Phase:
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """Returns the phase as JSON and YAML can hold it; ``of`` reads it back."""
+        """Returns the phase as a JSON-serializable dict, the inverse of ``from_value``."""
         return {
             "learning_rate": self.learning_rate,
             "batch_size": self.batch_size,
@@ -83,14 +83,14 @@ class Phase:
 
 @dataclass(frozen=True, slots=True)
 class EpochSpec:
-    """One epoch of a phase as it will be executed.
+    """Specification of one epoch.
 
     Args:
         phase: Index of the phase, from 0.
-        epoch: Index of the epoch over the whole training, from 0.
-        learning_rate: Learning rate at which the phase began.
+        epoch: Index of the epoch in the whole training, from 0.
+        learning_rate: Learning rate at the start of the phase.
         batch_size: Global batch size in examples.
-        start: Position of the first example in the endless stream of examples.
+        start: Position of the first example in the unbounded stream of examples.
         examples: Number of examples in this epoch; the last batch may be partial.
     """
 
@@ -108,27 +108,27 @@ class EpochSpec:
 
     @property
     def steps(self) -> int:
-        """Number of batches, a partial one included."""
+        """Number of batches, including a partial one."""
         return math.ceil(self.examples / self.batch_size)
 
 
 @dataclass(frozen=True, slots=True)
 class Schedule:
-    """Phases in the order in which they are trained.
+    """Phases in training order.
 
     Args:
-        phases: At least one ``Phase``, or ``(learning_rate, batch_size, length)`` for each.
-        steps_per_epoch: Steps in an epoch, in every phase. ``None``: an epoch is one pass over
-            the training examples, its last batch partial where the split does not divide.
+        phases: One or more phases, each a ``Phase`` or ``(learning_rate, batch_size, length)``.
+        steps_per_epoch: Number of steps per epoch, in every phase. If ``None``, an epoch is one
+            pass over the training examples, with a partial last batch if they do not divide evenly.
 
     Raises:
-        ConfigError: There is no phase, or a value is out of range.
+        ConfigError: If there is no phase or a value is out of range.
 
     Example:
         >>> schedule = Schedule([(0.01, 32, 10), (0.005, 64, 10)], steps_per_epoch=200)
         >>> str(schedule)
         '0.01:32x10ep, 0.005:64x10ep @200'
-        >>> sum(segment.steps for segment in schedule.epoch_specs(num_examples=50_000))
+        >>> sum(epoch.steps for epoch in schedule.epoch_specs(num_examples=50_000))
         4000
     """
 
@@ -144,15 +144,15 @@ class Schedule:
 
     @classmethod
     def from_value(cls, value: Any) -> "Schedule":
-        """Reads a schedule from whatever notation it comes in.
+        """Returns the schedule given in any supported notation.
 
         Args:
-            value: A ``Schedule``; a list of ``(learning_rate, batch_size, length)``; text such as
-                ``"0.01:32x10, 0.005:64x2000steps @200"`` (see ``schedule_text.py``); or a mapping,
-                its JSON included, as ``to_dict`` writes it.
+            value: ``Schedule``; list of ``(learning_rate, batch_size, length)``; text such as
+                ``"0.01:32x10, 0.005:64x2000steps @200"`` (see ``grammar.py``); or the mapping that
+                ``to_dict`` returns, optionally as JSON.
 
         Raises:
-            ConfigError: The value is none of these, or is out of range.
+            ConfigError: If the value is none of these or is out of range.
         """
         if isinstance(value, str):
             if value.lstrip().startswith("{"):
@@ -175,7 +175,7 @@ class Schedule:
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """Returns the schedule as a JSON and YAML value, which ``from_value`` reads back."""
+        """Returns the schedule as a JSON-serializable dict, the inverse of ``from_value``."""
         phases = [phase.to_dict() for phase in self.phases]
         return {"phases": phases, "steps_per_epoch": self.steps_per_epoch}
 
@@ -184,17 +184,22 @@ class Schedule:
         return text if self.steps_per_epoch is None else f"{text} @{self.steps_per_epoch}"
 
     def epoch_examples(self, batch_size: int, num_examples: int) -> int:
-        """Returns the number of examples in a full epoch at ``batch_size``."""
+        """Returns the number of examples in a full epoch.
+
+        Args:
+            batch_size: Global batch size in examples.
+            num_examples: Number of examples in one pass over the training splits.
+        """
         return num_examples if self.steps_per_epoch is None else self.steps_per_epoch * batch_size
 
     def epoch_specs(self, num_examples: int) -> Iterator[EpochSpec]:
         """Yields every epoch of every phase, in order.
 
         Args:
-            num_examples: Examples in one pass over the training splits.
+            num_examples: Number of examples in one pass over the training splits.
 
         Raises:
-            ConfigError: The schedule does not fit ``num_examples``.
+            ConfigError: If the schedule does not fit ``num_examples``.
         """
         self.validate(num_examples)
         epoch = position = 0
@@ -209,14 +214,14 @@ class Schedule:
                 epoch, position, left = epoch + 1, position + examples, left - examples
 
     def validate(self, num_examples: int, replicas: int = 1) -> None:
-        """Raises what would fail later.
+        """Checks that the phases fit the data and the replicas.
 
         Args:
-            num_examples: Examples in one pass over the training splits.
-            replicas: Devices among which a global batch is split.
+            num_examples: Number of examples in one pass over the training splits.
+            replicas: Number of replicas that share a batch.
 
         Raises:
-            ConfigError: A batch holds more than the data, or less than one example a replica.
+            ConfigError: If a batch exceeds the data or has less than one example per replica.
         """
         for index, phase in enumerate(self.phases):
             name = f"schedule phase {index + 1} ({phase}): batch_size"
@@ -225,7 +230,7 @@ class Schedule:
                     name,
                     received=phase.batch_size,
                     expected=f"at most the {num_examples} examples of the training splits",
-                    fix="Lower the batch size or bring more data.",
+                    fix="Lower the batch size or add data.",
                 )
             if phase.batch_size < replicas:
                 raise ConfigError(
@@ -237,7 +242,11 @@ class Schedule:
 
 
 def check_steps_per_epoch(steps: Any) -> None:
-    """Raises a ``ConfigError`` unless ``steps`` is an integer of 1 or more, or ``None``."""
+    """Checks that ``steps`` is an integer of 1 or more, or ``None``.
+
+    Raises:
+        ConfigError: If it is not.
+    """
     if steps is not None and (not is_integer(steps) or steps < 1):
         raise ConfigError(
             "steps_per_epoch", received=steps, expected="an integer of 1 or more, or None"
@@ -260,7 +269,7 @@ def _from_json(text: str) -> Any:
         return json.loads(text)
     except ValueError as error:
         raise ConfigError(
-            "schedule", received=text, expected="JSON as to_dict writes it", fix=f"{error}."
+            "schedule", received=text, expected="JSON as written by to_dict", fix=f"{error}."
         ) from error
 
 

@@ -1,4 +1,4 @@
-"""How long a training will take: what single steps cost, times the steps of the schedule."""
+"""Time model of a training: measured step times, extrapolated over the steps of the schedule."""
 
 import bisect
 from collections.abc import Iterable, Mapping
@@ -9,21 +9,20 @@ from tfx_feeder.components.feeder_trainer.schedules.policy import Policy
 from tfx_feeder.components.feeder_trainer.schedules.schedule import EpochSpec, Schedule
 
 PROFILE_TIME_FRACTION = 0.05
-"""Share of the predicted time that a probe may take."""
+"""Fraction of the predicted training time that profiling may take."""
 
-_LEAST_DOUBT = 0.05
-"""Share of a step's duration by which any may differ: machines are busier at one time than at
-another."""
+_MIN_UNCERTAINTY = 0.05
+"""Minimum relative uncertainty of a step time, because the load of a machine varies."""
 
 
 @dataclass(frozen=True, slots=True)
 class StepTime:
-    """What one warm step costs at one global batch size.
+    """Duration of a warm step at one global batch size.
 
     Args:
-        median_s: Median duration in seconds, the wait for the batch included.
-        spread_s: Half of the distance between the quartiles, in seconds.
-        steps: Number of steps that were measured.
+        median_s: Median duration in seconds, including the wait for the batch.
+        spread_s: Half of the interquartile range in seconds.
+        steps: Number of measured steps.
     """
 
     median_s: float
@@ -33,16 +32,16 @@ class StepTime:
 
 @dataclass(frozen=True, slots=True)
 class StepProfile:
-    """What a few steps of a training showed.
+    """Measurements of a few steps of a training.
 
     Args:
-        start_s: From the decision for the strategy to the first warm step: processes, reading the
-            data, making the model, tracing.
-        step_s: What a step costs, by global batch size; at least one.
-        eval_s: Seconds of one pass of validation; 0 where there is none.
-        open_s: Seconds in which the feed is made ready for a phase.
-        seconds: What the probing took.
-        reused: It was measured by an earlier run.
+        start_s: Seconds from the selection of the strategy to the first warm step, including
+            process startup, reading the data, building the model, and tracing.
+        step_s: Step times by global batch size; at least one.
+        eval_s: Seconds of one validation pass; 0 without validation.
+        open_s: Seconds to open the feed for a phase.
+        seconds: Duration of the profiling in seconds.
+        reused: True if the profile was measured by an earlier run.
     """
 
     start_s: float
@@ -53,7 +52,7 @@ class StepProfile:
     reused: bool = False
 
     def to_dict(self) -> dict[str, Any]:
-        """Returns the probe as JSON can hold it; ``from_dict`` reads it back."""
+        """Returns the profile as a JSON-serializable dict, the inverse of ``from_dict``."""
         return {
             "start_s": self.start_s,
             "steps": [
@@ -73,10 +72,10 @@ class StepProfile:
 
     @classmethod
     def from_dict(cls, value: Mapping[str, Any]) -> "StepProfile":
-        """Reads what ``to_dict`` wrote.
+        """Returns the profile that ``to_dict`` serialized.
 
         Raises:
-            KeyError, TypeError, ValueError: It is something else.
+            KeyError, TypeError, ValueError: If the value is not a serialized profile.
         """
         step_s = {
             int(row["batch_size"]): StepTime(
@@ -85,7 +84,7 @@ class StepProfile:
             for row in value["steps"]
         }
         if not step_s:
-            raise ValueError("a probe without steps")
+            raise ValueError("profile without steps")
         return cls(
             float(value["start_s"]),
             step_s,
@@ -98,13 +97,15 @@ class StepProfile:
 
 @dataclass(frozen=True, slots=True)
 class TimePrediction:
-    """How long a training will take, start and validation included, export not.
+    """Predicted duration of a training, including startup and validation but not the export.
 
     Args:
-        seconds: What is expected.
-        low_s: As if every step were one of the faster quarter, or 5 % faster.
-        high_s: As if every step were one of the slower quarter, or 5 % slower.
-        epoch_end_s: Expected time at the end of each epoch.
+        seconds: Expected duration in seconds.
+        low_s: Lower bound in seconds, based on the first quartile of the step times, or on steps
+            5 % faster than the median if that is less.
+        high_s: Upper bound in seconds, based on the third quartile of the step times, or on steps
+            5 % slower than the median if that is more.
+        epoch_end_s: Expected time at the end of each epoch, in seconds from the start.
     """
 
     seconds: float
@@ -113,60 +114,60 @@ class TimePrediction:
     epoch_end_s: tuple[float, ...] = ()
 
     def fraction_elapsed(self, epochs: int) -> float:
-        """Returns the share of the predicted time that is over after some epochs, 0 to 1."""
+        """Returns the elapsed fraction of the predicted time after ``epochs`` epochs, 0 to 1."""
         if not epochs or not self.seconds:
             return 0.0
         return self.epoch_end_s[min(epochs, len(self.epoch_end_s)) - 1] / self.seconds
 
 
 def known_epochs(schedule: Schedule | Policy, num_examples: int) -> list[EpochSpec]:
-    """Returns the epochs to predict: of a policy, those of the phases that are known beforehand.
+    """Returns the epochs known before training; for a policy, those of the known phases.
 
     Args:
-        schedule: The phases, or the rule that makes them.
-        num_examples: Examples in one pass over the training splits.
+        schedule: Schedule, or policy that generates its phases.
+        num_examples: Number of examples in one pass over the training splits.
 
     Raises:
-        ConfigError: The schedule does not fit ``num_examples``.
+        ConfigError: If the schedule does not fit ``num_examples``.
     """
     if not isinstance(schedule, Schedule):
         schedule = schedule.schedule(num_examples)
     return list(schedule.epoch_specs(num_examples))
 
 
-def batch_sizes_to_profile(segments: Iterable[EpochSpec]) -> tuple[int, ...]:
-    """Returns the smallest batch size, the largest, and the one with the most examples; sorted."""
+def batch_sizes_to_profile(epochs: Iterable[EpochSpec]) -> tuple[int, ...]:
+    """Returns the smallest, the largest and the most used batch size, in ascending order."""
     examples: dict[int, int] = {}
-    for segment in segments:
-        examples[segment.batch_size] = examples.get(segment.batch_size, 0) + segment.examples
-    most = max(examples, key=lambda size: (examples[size], -size))
-    return tuple(sorted({min(examples), most, max(examples)}))
+    for epoch in epochs:
+        examples[epoch.batch_size] = examples.get(epoch.batch_size, 0) + epoch.examples
+    most_used = max(examples, key=lambda size: (examples[size], -size))
+    return tuple(sorted({min(examples), most_used, max(examples)}))
 
 
 def predict(
-    probe: StepProfile, segments: Iterable[EpochSpec], *, drop_remainder: bool = False
+    profile: StepProfile, epochs: Iterable[EpochSpec], *, drop_remainder: bool = False
 ) -> TimePrediction:
-    """Predicts the time of a whole training.
+    """Returns the predicted duration of a whole training.
 
     Args:
-        probe: What its steps cost.
-        segments: Its epochs; validation follows each.
-        drop_remainder: Partial batches are left out, unless they are all that an epoch has.
+        profile: Measured step times.
+        epochs: Epochs of the training, each followed by validation.
+        drop_remainder: If True, partial batches are dropped, unless an epoch has no other.
     """
-    low_s = seconds = high_s = probe.start_s
+    low_s = seconds = high_s = profile.start_s
     epoch_end_s = []
     phase = None
-    for segment in segments:
-        fixed_s = probe.eval_s + (0.0 if segment.phase == phase else probe.open_s)
-        phase = segment.phase
-        full, rest = divmod(segment.examples, segment.batch_size)
-        sizes = {segment.batch_size: full, rest: int(rest > 0 and not (drop_remainder and full))}
+    for epoch in epochs:
+        fixed_s = profile.eval_s + (0.0 if epoch.phase == phase else profile.open_s)
+        phase = epoch.phase
+        full, rest = divmod(epoch.examples, epoch.batch_size)
+        sizes = {epoch.batch_size: full, rest: int(rest > 0 and not (drop_remainder and full))}
         for size, steps in sizes.items():
             if steps:
-                low, middle, high = _step_range(probe.step_s, size)
+                low, mid, high = _step_range(profile.step_s, size)
                 low_s, seconds, high_s = (
                     low_s + steps * low,
-                    seconds + steps * middle,
+                    seconds + steps * mid,
                     high_s + steps * high,
                 )
         low_s, seconds, high_s = (s + fixed_s for s in (low_s, seconds, high_s))
@@ -174,25 +175,28 @@ def predict(
     return TimePrediction(seconds, low_s, high_s, tuple(epoch_end_s))
 
 
-def ideal_scaling(probe: StepProfile, prediction: TimePrediction, replicas: int) -> TimePrediction:
-    """Returns what no strategy can be faster than, on more of the same devices.
+def ideal_scaling(
+    profile: StepProfile, prediction: TimePrediction, replicas: int
+) -> TimePrediction:
+    """Returns the lower bound of the duration on several identical devices.
 
     Args:
-        probe: Of a training on one device.
-        prediction: Made of it; of a bound, the expected time is all that counts.
-        replicas: Devices that would share the work. The start takes as long on many.
+        profile: Profile on one device.
+        prediction: Prediction based on that profile; only its expected duration is used.
+        replicas: Number of devices that share the work. Startup does not scale with it.
     """
 
-    seconds = probe.start_s + (prediction.seconds - probe.start_s) / replicas
+    seconds = profile.start_s + (prediction.seconds - profile.start_s) / replicas
     return TimePrediction(seconds, low_s=seconds, high_s=seconds)
 
 
 def _step_range(step_s: Mapping[int, StepTime], size: int) -> tuple[float, float, float]:
-    """Returns the low, expected and high duration of a step at some batch size, in seconds.
+    """Returns the low, expected and high duration of a step at one batch size, in seconds.
 
-    Between two sizes that were probed the duration is interpolated, and less sure the farther it
-    is from either. Beyond them it lies between that of the nearest size (all of it fixed cost) and
-    one in proportion to the batch (no fixed cost); the middle is expected.
+    Between two measured sizes, the duration is interpolated, with an uncertainty that grows with
+    the distance from both. Outside of the measured range, it lies between the duration at the
+    nearest size (only fixed cost) and a duration proportional to the batch size (no fixed cost);
+    the expected value is the midpoint.
     """
     known = sorted(step_s)
     at = bisect.bisect_left(known, size)
@@ -200,17 +204,17 @@ def _step_range(step_s: Mapping[int, StepTime], size: int) -> tuple[float, float
         return _range(step_s[size])
     if at in (0, len(known)):
         nearest = known[min(at, len(known) - 1)]
-        low, middle, high = _range(step_s[nearest])
+        low, mid, high = _range(step_s[nearest])
         ratios = sorted((1.0, size / nearest))
-        return low * ratios[0], middle * sum(ratios) / 2, high * ratios[1]
+        return low * ratios[0], mid * sum(ratios) / 2, high * ratios[1]
     left, right = known[at - 1], known[at]
     weight = (size - left) / (right - left)
     pairs = zip(_range(step_s[left]), _range(step_s[right]), strict=True)
-    low, middle, high = ((1 - weight) * one + weight * other for one, other in pairs)
-    doubt = weight * (1 - weight) * abs(step_s[right].median_s - step_s[left].median_s)
-    return max(0.0, low - doubt), middle, high + doubt
+    low, mid, high = ((1 - weight) * a + weight * b for a, b in pairs)
+    uncertainty = weight * (1 - weight) * abs(step_s[right].median_s - step_s[left].median_s)
+    return max(0.0, low - uncertainty), mid, high + uncertainty
 
 
 def _range(time: StepTime) -> tuple[float, float, float]:
-    doubt = max(time.spread_s, _LEAST_DOUBT * time.median_s)
-    return max(0.0, time.median_s - doubt), time.median_s, time.median_s + doubt
+    uncertainty = max(time.spread_s, _MIN_UNCERTAINTY * time.median_s)
+    return max(0.0, time.median_s - uncertainty), time.median_s, time.median_s + uncertainty

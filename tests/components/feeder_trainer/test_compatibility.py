@@ -55,7 +55,7 @@ def test_candidates_that_are_named_are_checked() -> None:
     [
         ({"feed": FeedOptions(eval_splits=())}, "eval_splits"),
         ({"schedule": parse_schedule("on_plateau")}, "schedule"),
-        ({"schedule": parse_schedule("noise_scale 0.01:8x9 min=8 max=64 mode=act")}, "schedule"),
+        ({"schedule": parse_schedule("noise_scale 0.01:8x9 min=8 max=64 mode=apply")}, "schedule"),
     ],
 )
 def test_what_has_no_bound_cannot_be_given_up(asked: dict[str, Any], obstacle: str) -> None:

@@ -1,4 +1,4 @@
-"""Trainings by a policy that decides while they go on, without a model."""
+"""Simulated training with an adaptive policy, without a model."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -9,27 +9,27 @@ from tfx_feeder.components.feeder_trainer.schedules.schedule import EpochSpec
 NUM_EXAMPLES = 1000
 
 
-def feedback(segment: EpochSpec, **seen: Any) -> EpochResult:
-    return EpochResult(segment, **({"learning_rate": segment.learning_rate, "metrics": {}} | seen))
+def make_result(spec: EpochSpec, **observed: Any) -> EpochResult:
+    return EpochResult(spec, **({"learning_rate": spec.learning_rate, "metrics": {}} | observed))
 
 
 def train(
-    plan: Plan, seen: Callable[[EpochSpec], dict[str, Any]]
+    plan: Plan, observe: Callable[[EpochSpec], dict[str, Any]]
 ) -> list[tuple[EpochSpec, list[PolicyDecision]]]:
-    """Trains to the end; ``seen`` makes the feedback of each epoch."""
+    """Trains to the end; ``observe`` returns the fields of each result."""
     epochs = []
-    while upcoming := plan.current_phase_epochs():
-        segment = upcoming[0]
-        epochs.append((segment, plan.advance(feedback(segment, **seen(segment)))))
+    while fixed := plan.current_phase_epochs():
+        spec = fixed[0]
+        epochs.append((spec, plan.advance(make_result(spec, **observe(spec)))))
     return epochs
 
 
 def losses(values: Sequence[float], **also: Any) -> Callable[[EpochSpec], dict[str, Any]]:
-    return lambda segment: {"metrics": {"val_loss": values[segment.epoch]}} | also
+    return lambda spec: {"metrics": {"val_loss": values[spec.epoch]}} | also
 
 
 def batches(epochs: list[tuple[EpochSpec, list[PolicyDecision]]]) -> list[int]:
-    return [segment.batch_size for segment, _ in epochs]
+    return [spec.batch_size for spec, _ in epochs]
 
 
 def decisions(epochs: list[tuple[EpochSpec, list[PolicyDecision]]]) -> list[PolicyDecision]:

@@ -1,4 +1,4 @@
-"""Policies that decide while training, whichever it is."""
+"""Properties shared by all adaptive policies."""
 
 import json
 import math
@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from tests.components.feeder_trainer.schedules.adaptive_training import (
     NUM_EXAMPLES,
     batches,
-    feedback,
+    make_result,
     train,
 )
 from tfx_feeder.common.errors import ConfigError
@@ -53,7 +53,7 @@ def adaptive_policies(draw: st.DrawFn) -> IncreaseBatchOnPlateau | GradientNoise
         )
     smallest = draw(st.integers(1, start.batch_size))
     return GradientNoiseScale(
-        start, smallest, largest, mode=draw(st.sampled_from(["advise", "act"])), **shared
+        start, smallest, largest, mode=draw(st.sampled_from(["report", "apply"])), **shared
     )
 
 
@@ -82,12 +82,12 @@ def test_epochs_tile_the_stream_within_bounds(
     policy: IncreaseBatchOnPlateau | GradientNoiseScale, history: list[dict[str, Any]]
 ) -> None:
     plan = make_plan(policy, NUM_EXAMPLES)
-    epochs = train(plan, lambda segment: history[segment.epoch % len(history)])
-    segments = [segment for segment, _ in epochs]
+    epochs = train(plan, lambda spec: history[spec.epoch % len(history)])
+    specs = [spec for spec, _ in epochs]
     smallest, largest = bounds(policy)
 
-    assert segments[0].start == 0
-    assert [segment.epoch for segment in segments] == list(range(len(segments)))
+    assert specs[0].start == 0
+    assert [spec.epoch for spec in specs] == list(range(len(specs)))
     assert all(smallest <= batch <= min(largest, NUM_EXAMPLES) for batch in batches(epochs))
     for (before, decided), (after, _) in pairwise(epochs):
         assert before.stop == after.start
@@ -104,56 +104,56 @@ def test_epochs_tile_the_stream_within_bounds(
 
 @RELAXED
 @given(policy=adaptive_policies(), history=histories)
-def test_the_length_is_what_was_asked_for(
+def test_the_training_has_the_requested_length(
     policy: IncreaseBatchOnPlateau | GradientNoiseScale, history: list[dict[str, Any]]
 ) -> None:
     plan = make_plan(policy, NUM_EXAMPLES)
-    epochs = train(plan, lambda segment: history[segment.epoch % len(history)])
+    epochs = train(plan, lambda spec: history[spec.epoch % len(history)])
     length = policy.start.length
     steps = policy.steps_per_epoch
 
     if length.unit == "ep":
         assert len(epochs) == length.amount == plan.total_epochs
-        for segment, _ in epochs:
-            assert segment.examples == (steps * segment.batch_size if steps else NUM_EXAMPLES)
+        for spec, _ in epochs:
+            assert spec.examples == (steps * spec.batch_size if steps else NUM_EXAMPLES)
     elif length.unit == "ex":
-        assert sum(segment.examples for segment, _ in epochs) == length.amount
+        assert sum(spec.examples for spec, _ in epochs) == length.amount
     else:
-        trained = sum(segment.examples / segment.batch_size for segment, _ in epochs)
-        changes = len({segment.phase for segment, _ in epochs})
+        trained = sum(spec.examples / spec.batch_size for spec, _ in epochs)
+        changes = len({spec.phase for spec, _ in epochs})
         assert length.amount - changes < trained <= length.amount + 1e-6
     assert plan.total_epochs in (None, len(epochs))
 
 
 @RELAXED
 @given(policy=adaptive_policies(), history=histories, at=st.integers(0, 20))
-def test_goes_on_from_its_state(
+def test_resumes_from_its_state(
     policy: IncreaseBatchOnPlateau | GradientNoiseScale, history: list[dict[str, Any]], at: int
 ) -> None:
-    def seen(segment: EpochSpec) -> dict[str, Any]:
-        return history[segment.epoch % len(history)]
+    def observe(spec: EpochSpec) -> dict[str, Any]:
+        return history[spec.epoch % len(history)]
 
-    whole = train(make_plan(policy, NUM_EXAMPLES), seen)
+    whole = train(make_plan(policy, NUM_EXAMPLES), observe)
     plan = make_plan(policy, NUM_EXAMPLES)
-    for segment, _ in whole[:at]:
-        plan.advance(feedback(segment, **seen(segment)))
+    for spec, _ in whole[:at]:
+        plan.advance(make_result(spec, **observe(spec)))
 
     resumed = make_plan(policy, NUM_EXAMPLES)
     resumed.restore(json.loads(json.dumps(plan.state())))
 
-    assert train(resumed, seen) == whole[at:]
+    assert train(resumed, observe) == whole[at:]
 
 
 @RELAXED
 @given(policy=adaptive_policies(), history=histories)
-def test_upcoming_epochs_are_certain(
+def test_epochs_of_the_phase_are_fixed(
     policy: IncreaseBatchOnPlateau | GradientNoiseScale, history: list[dict[str, Any]]
 ) -> None:
     plan = make_plan(policy, NUM_EXAMPLES)
     while promised := plan.current_phase_epochs():
-        for segment in promised:
-            assert plan.current_phase_epochs()[0] == segment
-            plan.advance(feedback(segment, **history[segment.epoch % len(history)]))
+        for spec in promised:
+            assert plan.current_phase_epochs()[0] == spec
+            plan.advance(make_result(spec, **history[spec.epoch % len(history)]))
 
 
 @pytest.mark.parametrize(
@@ -161,6 +161,6 @@ def test_upcoming_epochs_are_certain(
     [IncreaseBatchOnPlateau((0.01, 32, 9), 512), GradientNoiseScale((0.01, 32, 9), 16, 512)],
     ids=lambda policy: policy.NAME,
 )
-def test_a_batch_larger_than_the_data_is_refused(policy: Policy) -> None:
+def test_a_batch_larger_than_the_data_is_rejected(policy: Policy) -> None:
     with pytest.raises(ConfigError, match="at most the 31 examples"):
         make_plan(policy, 31)

@@ -1,4 +1,4 @@
-"""OnPlateau: when it changes the batch or the rate, when not, and why."""
+"""Decisions of ``IncreaseBatchOnPlateau``."""
 
 import math
 from typing import Any
@@ -26,7 +26,7 @@ def test_grows_the_batch_up_to_its_bound_and_cuts_the_rate_from_there() -> None:
     epochs = train(make_plan(policy, NUM_EXAMPLES), losses([1.0] * 9))
 
     assert batches(epochs) == [32, 32, 32, 64, 64, 100, 100, 100, 100]
-    rates = [segment.learning_rate for segment, _ in epochs]
+    rates = [spec.learning_rate for spec, _ in epochs]
     # 64 to 100 is less than a factor of 2: the rate takes the rest of it.
     assert rates[::2] == pytest.approx([0.01, 0.01, 0.01, 0.0078125, 0.00390625])
     assert decisions(epochs)[0] == PolicyDecision(
@@ -42,29 +42,29 @@ def test_adam_divides_the_rate_by_the_root_of_the_factor() -> None:
     assert epochs[-1][0].learning_rate == pytest.approx(0.01 / math.sqrt(2))
 
 
-def test_keeps_the_batch_while_input_bound_and_says_so() -> None:
+def test_keeps_the_batch_while_input_bound_and_reports_it() -> None:
     policy = IncreaseBatchOnPlateau((0.01, 32, 5), max_batch_size=512, patience=2)
     epochs = train(make_plan(policy, NUM_EXAMPLES), losses([1.0] * 5, input_bound=True))
 
     assert batches(epochs) == [32] * 5
-    assert [decision.kind for decision in decisions(epochs)] == ["kept", "kept"]
-    assert "waits for its input" in decisions(epochs)[0].reason
+    assert [decision.kind for decision in decisions(epochs)] == ["unchanged", "unchanged"]
+    assert "is input-bound" in decisions(epochs)[0].reason
 
 
-def test_builds_on_the_rate_that_a_callback_has_set() -> None:
+def test_respects_a_rate_that_a_callback_has_set() -> None:
     policy = IncreaseBatchOnPlateau((0.01, 32, 3), max_batch_size=32, patience=1)
     epochs = train(make_plan(policy, NUM_EXAMPLES), losses([1.0] * 3, learning_rate=0.004))
 
     assert epochs[-1][0].learning_rate == pytest.approx(0.002)
 
 
-def test_says_when_nothing_is_left_to_change() -> None:
+def test_reports_when_nothing_is_left_to_change() -> None:
     policy = IncreaseBatchOnPlateau(
         (0.01, 32, 3), max_batch_size=32, patience=1, min_learning_rate=0.01
     )
     epochs = train(make_plan(policy, NUM_EXAMPLES), losses([1.0] * 3))
 
-    assert [decision.kind for decision in decisions(epochs)] == ["kept", "kept"]
+    assert [decision.kind for decision in decisions(epochs)] == ["unchanged", "unchanged"]
 
 
 @pytest.mark.parametrize(
@@ -77,20 +77,18 @@ def test_says_when_nothing_is_left_to_change() -> None:
         ("val_accuracy", "min", True),
     ],
 )
-def test_knows_which_way_is_better(monitor: str, mode: str, grows: bool) -> None:
+def test_detects_the_direction_of_improvement(monitor: str, mode: str, grows: bool) -> None:
     policy = IncreaseBatchOnPlateau((0.01, 32, 5), 64, monitor=monitor, mode=mode, patience=3)
-    epochs = train(
-        make_plan(policy, NUM_EXAMPLES), lambda segment: {"metrics": {monitor: segment.epoch}}
-    )
+    epochs = train(make_plan(policy, NUM_EXAMPLES), lambda spec: {"metrics": {monitor: spec.epoch}})
 
     assert (64 in batches(epochs)) == grows
 
 
-def test_names_the_metrics_there_are_when_the_monitored_one_is_missing() -> None:
+def test_lists_the_metrics_when_the_monitored_one_is_missing() -> None:
     plan = make_plan(IncreaseBatchOnPlateau((0.01, 32, 4), 64), NUM_EXAMPLES)
 
     with pytest.raises(ConfigError, match="one of the metrics accuracy, loss"):
-        train(plan, lambda segment: {"metrics": {"loss": 1.0, "accuracy": 0.1}})
+        train(plan, lambda spec: {"metrics": {"loss": 1.0, "accuracy": 0.1}})
 
 
 class _Model:
@@ -125,7 +123,7 @@ def test_at_its_bound_it_is_reduce_lr_on_plateau(
     )
     epochs = train(make_plan(policy, NUM_EXAMPLES), losses(values))
 
-    assert [segment.learning_rate for segment, _ in epochs] == pytest.approx(expected)
+    assert [spec.learning_rate for spec, _ in epochs] == pytest.approx(expected)
 
 
 @pytest.mark.parametrize(
@@ -143,6 +141,6 @@ def test_at_its_bound_it_is_reduce_lr_on_plateau(
         ({"start": (0.0, 32, 5)}, "a number above 0"),
     ],
 )
-def test_on_plateau_refuses(change: dict[str, Any], message: str) -> None:
+def test_on_plateau_rejects(change: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         IncreaseBatchOnPlateau(**({"start": (0.01, 32, 5), "max_batch_size": 512} | change))

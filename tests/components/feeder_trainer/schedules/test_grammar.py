@@ -1,4 +1,4 @@
-"""The one-line notation: what it means, and where an error points."""
+"""The one-line notation: meaning and error positions."""
 
 import pytest
 

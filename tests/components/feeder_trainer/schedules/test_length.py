@@ -1,4 +1,4 @@
-"""Lengths of training: text and back, and what is refused."""
+"""Lengths: text round trips and rejected values."""
 
 import pytest
 from hypothesis import given
@@ -34,15 +34,15 @@ def test_examples_of_each_unit(length: Length, batch_size: int, epoch_examples: 
 @pytest.mark.parametrize(
     "value", [0, -1, "0ep", "-5ep", "10 ep", "10epochs", "ep", "", "1.5ep", 1.5, True, None, [10]]
 )
-def test_what_is_no_length_is_refused(value: object) -> None:
+def test_other_values_are_rejected(value: object) -> None:
     with pytest.raises(ConfigError, match=r"^length: expected") as caught:
         Length.from_value(value)  # type: ignore[arg-type]
 
     assert "Received: " in str(caught.value)
 
 
-def test_an_unknown_unit_is_refused() -> None:
-    with pytest.raises(ConfigError, match=r"a unit among .*Received: 'batches'"):
+def test_an_unknown_unit_is_rejected() -> None:
+    with pytest.raises(ConfigError, match=r"one of the units .*Received: 'batches'"):
         Length(3, "batches")
 
 

@@ -1,4 +1,4 @@
-"""NoiseScale: when it changes the batch, when not, and why."""
+"""Decisions of ``GradientNoiseScale``."""
 
 import math
 from collections.abc import Callable
@@ -23,26 +23,26 @@ from tfx_feeder.components.feeder_trainer.schedules.schedule import EpochSpec
 
 
 def noise(*values: float | None, **also: Any) -> Callable[[EpochSpec], dict[str, Any]]:
-    return lambda segment: {"noise_scale": values[min(segment.epoch, len(values) - 1)]} | also
+    return lambda spec: {"noise_scale": values[min(spec.epoch, len(values) - 1)]} | also
 
 
 def test_the_batch_follows_the_noise_scale_within_its_bounds() -> None:
-    policy = GradientNoiseScale((0.01, 32, 16), 16, 100, mode="act", lr_rule="linear")
+    policy = GradientNoiseScale((0.01, 32, 16), 16, 100, mode="apply", lr_rule="linear")
     epochs = train(make_plan(policy, NUM_EXAMPLES), noise(*[900.0] * 8, *[1.0] * 8))
 
     sizes = batches(epochs)
     assert sizes[:8] == [32, 32, 64, 64, 100, 100, 100, 100]
     assert sizes[-1] == 16
-    for segment, _ in epochs:
-        assert segment.learning_rate == pytest.approx(0.01 * segment.batch_size / 32)
+    for spec, _ in epochs:
+        assert spec.learning_rate == pytest.approx(0.01 * spec.batch_size / 32)
     assert decisions(epochs)[0].reason == (
         "gradient noise scale 900 examples at a batch of 32: batch 32 → 64, "
         "learning rate 0.01 → 0.02"
     )
 
 
-def test_it_does_not_flutter_about_one_factor() -> None:
-    policy = GradientNoiseScale((0.01, 32, 20), 1, 1000, mode="act", patience=1)
+def test_it_does_not_oscillate_within_one_factor() -> None:
+    policy = GradientNoiseScale((0.01, 32, 20), 1, 1000, mode="apply", patience=1)
     swinging = [70.0, 40.0] * 10
     epochs = train(make_plan(policy, NUM_EXAMPLES), noise(*swinging))
 
@@ -50,7 +50,7 @@ def test_it_does_not_flutter_about_one_factor() -> None:
 
 
 def test_one_outlier_changes_nothing() -> None:
-    policy = GradientNoiseScale((0.01, 32, 10), 1, 1000, mode="act")
+    policy = GradientNoiseScale((0.01, 32, 10), 1, 1000, mode="apply")
     epochs = train(make_plan(policy, NUM_EXAMPLES), noise(32.0, 200.0, 32.0))
 
     assert batches(epochs) == [32] * 10
@@ -58,12 +58,12 @@ def test_one_outlier_changes_nothing() -> None:
 
 @pytest.mark.parametrize("useless", [None, -5.0, 0.0, math.nan, math.inf])
 def test_no_estimate_no_change(useless: float | None) -> None:
-    policy = GradientNoiseScale((0.01, 32, 5), 1, 1000, mode="act", patience=1)
+    policy = GradientNoiseScale((0.01, 32, 5), 1, 1000, mode="apply", patience=1)
 
     assert batches(train(make_plan(policy, NUM_EXAMPLES), noise(useless))) == [32] * 5
 
 
-def test_advice_names_the_batch_that_would_fit_and_is_given_once() -> None:
+def test_advice_names_the_fitting_batch_once() -> None:
     policy = GradientNoiseScale((0.01, 32, 9), 16, 512)
     plan = make_plan(policy, NUM_EXAMPLES)
 
@@ -80,16 +80,16 @@ def test_advice_names_the_batch_that_would_fit_and_is_given_once() -> None:
 
 
 def test_input_bound_it_may_shrink_but_not_grow() -> None:
-    policy = GradientNoiseScale((0.01, 32, 5), 16, 512, mode="act", patience=1)
+    policy = GradientNoiseScale((0.01, 32, 5), 16, 512, mode="apply", patience=1)
     up = train(make_plan(policy, NUM_EXAMPLES), noise(400.0, input_bound=True))
     down = train(make_plan(policy, NUM_EXAMPLES), noise(4.0, input_bound=True))
 
     assert batches(up) == [32] * 5
-    assert {decision.kind for decision in decisions(up)} == {"kept"}
+    assert {decision.kind for decision in decisions(up)} == {"unchanged"}
     assert batches(down) == [32, 16, 16, 16, 16]
 
 
-def test_it_asks_for_the_noise_scale() -> None:
+def test_it_needs_the_noise_scale() -> None:
     assert make_plan(GradientNoiseScale((0.01, 32, 5), 16, 512), NUM_EXAMPLES).needs_noise_scale
     assert not make_plan(IncreaseBatchOnPlateau((0.01, 32, 5), 512), NUM_EXAMPLES).needs_noise_scale
 
@@ -97,22 +97,22 @@ def test_it_asks_for_the_noise_scale() -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"min": 33}, "at most 32, where it starts"),
+        ({"min": 33}, "at most the 32 of start"),
         ({"min": 0}, "1 or more"),
         ({"max": 31}, "32 or more"),
-        ({"mode": "auto"}, "one of advise, act"),
+        ({"mode": "auto"}, "one of report, apply"),
         ({"factor": 1}, "2 or more"),
         ({"patience": 0}, "1 or more"),
         ({"lr_rule": "cubic"}, "one of none, sqrt, linear"),
         ({"steps_per_epoch": 0}, "1 or more, or None"),
     ],
 )
-def test_noise_scale_refuses(change: dict[str, Any], message: str) -> None:
+def test_rejects_values_out_of_range(change: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         GradientNoiseScale(**({"start": (0.01, 32, 5), "min": 16, "max": 512} | change))
 
 
-def test_a_batch_that_could_shrink_below_the_replicas_is_refused() -> None:
+def test_a_batch_that_could_shrink_below_the_replicas_is_rejected() -> None:
     policy = GradientNoiseScale((0.01, 32, 5), 2, 512)
 
     policy.validate(NUM_EXAMPLES, replicas=2)

@@ -1,4 +1,4 @@
-"""Every notation of schedules and policies leads to the same values."""
+"""All notations of schedules and policies parse to the same values."""
 
 import json
 from pathlib import Path
@@ -40,8 +40,9 @@ TEXTS = [
     ),
     ("noise_scale 0.01:32x30 min=16 max=512", GradientNoiseScale((0.01, 32, 30), 16, 512)),
     (
-        "noise_scale 0.01 : 32 x 30 max = 512 min=16 mode=act factor=4 patience=3 lr_rule=linear@5",
-        GradientNoiseScale((0.01, 32, 30), 16, 512, "act", 4, 3, "linear", 5),
+        "noise_scale 0.01 : 32 x 30 max = 512 min=16 mode=apply factor=4 patience=3 "
+        "lr_rule=linear@5",
+        GradientNoiseScale((0.01, 32, 30), 16, 512, "apply", 4, 3, "linear", 5),
     ),
     (
         "decay_to_batch 0.1:32x30 max=512",
@@ -71,7 +72,7 @@ def test_text(text: str, value: Any) -> None:
 
 
 @pytest.mark.parametrize("value", VALUES, ids=lambda value: type(value).__name__)
-def test_every_form_reads_back(value: Any, tmp_path: Path) -> None:
+def test_every_form_round_trips(value: Any, tmp_path: Path) -> None:
     as_yaml, as_json = tmp_path / "schedule.yaml", tmp_path / "schedule.json"
     as_yaml.write_text(yaml.safe_dump(value.to_dict()))
     as_json.write_text(json.dumps(value.to_dict(), indent=2))
@@ -83,13 +84,23 @@ def test_every_form_reads_back(value: Any, tmp_path: Path) -> None:
     assert parse_schedule(str(as_json)) == value
 
 
+@pytest.mark.parametrize(("old", "new"), [("advise", "report"), ("act", "apply")])
+def test_modes_of_earlier_releases_are_still_read(old: str, new: str) -> None:
+    policy = GradientNoiseScale((0.01, 32, 30), 16, 512, new)
+    stored = json.dumps(policy.to_dict() | {"mode": old})
+
+    assert parse_schedule(stored) == policy
+    assert parse_schedule(f"noise_scale 0.01:32x30 min=16 max=512 mode={old}") == policy
+    assert json.loads(serialize_schedule(stored))["mode"] == new
+
+
 def test_a_list_of_phases() -> None:
     phases = [(0.01, 32, 10), (0.005, 64, "100steps")]
 
     assert parse_schedule(phases) == parse_schedule(json.dumps(phases)) == Schedule(phases)
 
 
-def test_yaml_may_hold_text_and_short_numbers(tmp_path: Path) -> None:
+def test_yaml_may_contain_text_and_short_numbers(tmp_path: Path) -> None:
     file = tmp_path / "schedule.yml"
     file.write_text("phases:\n- [1e-2, 32, 10]\n- [5e-3, 64, 10ep]\n")
     assert parse_schedule(str(file)) == Schedule([(0.01, 32, 10), (0.005, 64, 10)])
@@ -146,6 +157,6 @@ def test_errors_point_at_the_character(text: str, expected: str, character: int)
         (7, "a Schedule, a list"),
     ],
 )
-def test_refuses(value: Any, message: str) -> None:
+def test_rejects(value: Any, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         parse_schedule(value)

@@ -1,4 +1,4 @@
-"""A static plan: the epochs of a schedule, in turn, across a restart."""
+"""Static plans run the epochs of a schedule in order, across restarts."""
 
 import json
 from dataclasses import replace
@@ -18,44 +18,44 @@ SCHEDULE = Schedule.from_value("0.01:32x2, 0.005:64x150ex, 0.0025:100x1")
 
 def run(plan: Plan) -> list[tuple[EpochSpec, list[str]]]:
     """Trains to the end; returns each epoch and the kinds of what was decided after it."""
-    seen = []
-    while upcoming := plan.current_phase_epochs():
-        segment = upcoming[0]
-        decisions = plan.advance(EpochResult(segment, segment.learning_rate, {"loss": 1.0}))
-        seen.append((segment, [decision.kind for decision in decisions]))
-    return seen
+    trained = []
+    while epochs_left := plan.current_phase_epochs():
+        spec = epochs_left[0]
+        decisions = plan.advance(EpochResult(spec, spec.learning_rate, {"loss": 1.0}))
+        trained.append((spec, [decision.kind for decision in decisions]))
+    return trained
 
 
-def test_executes_the_segments_of_the_schedule() -> None:
+def test_executes_the_epochs_of_the_schedule() -> None:
     plan = make_plan(SCHEDULE, NUM_EXAMPLES)
 
-    assert [segment for segment, _ in run(plan)] == list(SCHEDULE.epoch_specs(NUM_EXAMPLES))
+    assert [spec for spec, _ in run(plan)] == list(SCHEDULE.epoch_specs(NUM_EXAMPLES))
     assert plan.total_epochs == 5
     assert (plan.policy, plan.needs_noise_scale) == ("schedule", False)
 
 
-def test_upcoming_is_what_is_left_of_the_phase() -> None:
+def test_returns_the_remaining_epochs_of_the_phase() -> None:
     plan = make_plan(SCHEDULE, NUM_EXAMPLES)
 
     lengths = []
-    while upcoming := plan.current_phase_epochs():
-        lengths.append([segment.epoch for segment in upcoming])
-        plan.advance(EpochResult(upcoming[0], 0.01, {}))
+    while epochs_left := plan.current_phase_epochs():
+        lengths.append([spec.epoch for spec in epochs_left])
+        plan.advance(EpochResult(epochs_left[0], 0.01, {}))
     assert lengths == [[0, 1], [1], [2, 3], [3], [4]]
 
 
-def test_says_when_a_phase_begins() -> None:
+def test_reports_the_start_of_a_phase() -> None:
     kinds = [kinds for _, kinds in run(make_plan(SCHEDULE, NUM_EXAMPLES))]
 
     assert kinds == [[], ["phase"], [], ["phase"], []]
 
 
 @given(done=st.integers(0, 5))
-def test_goes_on_from_its_state(done: int) -> None:
+def test_resumes_from_its_state(done: int) -> None:
     whole = run(make_plan(SCHEDULE, NUM_EXAMPLES))
     plan = make_plan(SCHEDULE, NUM_EXAMPLES)
-    for segment, _ in whole[:done]:
-        plan.advance(EpochResult(segment, 0.01, {}))
+    for spec, _ in whole[:done]:
+        plan.advance(EpochResult(spec, 0.01, {}))
 
     resumed = make_plan(SCHEDULE, NUM_EXAMPLES)
     resumed.restore(json.loads(json.dumps(plan.state())))
@@ -63,19 +63,19 @@ def test_goes_on_from_its_state(done: int) -> None:
     assert run(resumed) == whole[done:]
 
 
-def test_refuses_an_epoch_out_of_turn() -> None:
+def test_rejects_an_epoch_out_of_order() -> None:
     plan = StaticPlan(SCHEDULE, NUM_EXAMPLES)
     second = plan.current_phase_epochs()[1]
 
-    with pytest.raises(ValueError, match="due was"):
+    with pytest.raises(ValueError, match="Expected EpochSpec"):
         plan.advance(EpochResult(second, 0.01, {}))
-    with pytest.raises(ValueError, match="due was"):
+    with pytest.raises(ValueError, match="Expected EpochSpec"):
         plan.advance(EpochResult(replace(second, epoch=0), 0.01, {}))
     run(plan)
-    with pytest.raises(ValueError, match="it is the end"):
+    with pytest.raises(ValueError, match="no further epoch"):
         plan.advance(EpochResult(second, 0.01, {}))
 
 
-def test_refuses_a_batch_larger_than_the_data() -> None:
+def test_rejects_a_batch_larger_than_the_data() -> None:
     with pytest.raises(ConfigError, match="at most the 99 examples"):
         make_plan(SCHEDULE, 99)

@@ -27,14 +27,14 @@ def test_steps_per_epoch() -> None:
     assert [row.steps for row in shown(f"{REFERENCE} @200").rows] == [2000] * 3
 
 
-def test_refuses_what_training_would_refuse() -> None:
+def test_rejects_what_training_would_reject() -> None:
     with pytest.raises(ConfigError, match="at most the 100 examples"):
         shown(REFERENCE, num_examples=100)
     with pytest.raises(ConfigError, match="each of 33 replicas"):
         shown(REFERENCE, replicas=33)
 
 
-def test_adaptive_policies_show_their_start_and_say_what_is_decided_later() -> None:
+def test_adaptive_policies_show_their_start_and_describe_their_decisions() -> None:
     for name in ("on_plateau", "noise_scale"):
         begun = shown(name)
         assert [row.epochs for row in begun.rows] == [30]

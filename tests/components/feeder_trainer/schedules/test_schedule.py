@@ -1,4 +1,4 @@
-"""Schedules: notations, segments, and what is refused."""
+"""Schedules: notations, epochs and rejected values."""
 
 import json
 import math
@@ -42,48 +42,48 @@ def test_every_notation_round_trips_exactly(schedule: Schedule) -> None:
 
 
 @given(schedules)
-def test_segments_tile_the_stream(schedule: Schedule) -> None:
-    segments = list(schedule.epoch_specs(NUM_EXAMPLES))
+def test_epochs_tile_the_stream(schedule: Schedule) -> None:
+    specs = list(schedule.epoch_specs(NUM_EXAMPLES))
 
-    assert segments[0].start == 0
-    assert all(before.stop == after.start for before, after in pairwise(segments))
-    assert [segment.epoch for segment in segments] == list(range(len(segments)))
-    assert sorted({s.phase for s in segments}) == list(range(len(schedule.phases)))
-    assert [s.phase for s in segments] == sorted(s.phase for s in segments)
+    assert specs[0].start == 0
+    assert all(before.stop == after.start for before, after in pairwise(specs))
+    assert [spec.epoch for spec in specs] == list(range(len(specs)))
+    assert sorted({s.phase for s in specs}) == list(range(len(schedule.phases)))
+    assert [s.phase for s in specs] == sorted(s.phase for s in specs)
 
 
 @given(schedules)
-def test_segments_are_as_long_as_their_phase_says(schedule: Schedule) -> None:
-    segments = list(schedule.epoch_specs(NUM_EXAMPLES))
+def test_epochs_are_as_long_as_their_phase_says(schedule: Schedule) -> None:
+    specs = list(schedule.epoch_specs(NUM_EXAMPLES))
 
     for index, phase in enumerate(schedule.phases):
-        own = [segment for segment in segments if segment.phase == index]
+        own = [spec for spec in specs if spec.phase == index]
         steps = schedule.steps_per_epoch
         full = NUM_EXAMPLES if steps is None else steps * phase.batch_size
         factor = {"ep": full, "steps": phase.batch_size, "ex": 1}[phase.length.unit]
-        assert sum(segment.examples for segment in own) == phase.length.amount * factor
-        assert all(segment.examples == full for segment in own[:-1])
+        assert sum(spec.examples for spec in own) == phase.length.amount * factor
+        assert all(spec.examples == full for spec in own[:-1])
         assert 0 < own[-1].examples <= full
-        for segment in own:
-            assert segment.learning_rate == phase.learning_rate
-            assert segment.batch_size == phase.batch_size
-            assert segment.steps == math.ceil(segment.examples / segment.batch_size)
+        for spec in own:
+            assert spec.learning_rate == phase.learning_rate
+            assert spec.batch_size == phase.batch_size
+            assert spec.steps == math.ceil(spec.examples / spec.batch_size)
 
 
 def test_the_reference_schedule() -> None:
     schedule = Schedule.from_value("0.01:32x10, 0.005:64x10, 0.0025:128x10 @200")
 
-    segments = list(schedule.epoch_specs(num_examples=50_000))
+    specs = list(schedule.epoch_specs(num_examples=50_000))
 
-    assert len(segments) == 30
-    assert all(segment.steps == 200 for segment in segments)
-    assert segments[-1].stop == 200 * 10 * (32 + 64 + 128)
+    assert len(specs) == 30
+    assert all(spec.steps == 200 for spec in specs)
+    assert specs[-1].stop == 200 * 10 * (32 + 64 + 128)
 
 
 def test_without_steps_per_epoch_the_last_batch_is_partial() -> None:
-    (segment,) = Schedule([(0.1, 32, 1)]).epoch_specs(num_examples=100)
+    (spec,) = Schedule([(0.1, 32, 1)]).epoch_specs(num_examples=100)
 
-    assert (segment.examples, segment.steps) == (100, 4)
+    assert (spec.examples, spec.steps) == (100, 4)
 
 
 @pytest.mark.parametrize(
@@ -125,14 +125,14 @@ def test_a_bad_schedule_names_its_argument(value: Any, argument: str) -> None:
     assert "Received: " in str(caught.value)
 
 
-def test_a_batch_larger_than_the_data_is_refused_with_its_phase() -> None:
+def test_a_batch_larger_than_the_data_is_rejected_with_its_phase() -> None:
     schedule = Schedule.from_value("0.1:32x1, 0.05:128x1")
 
     with pytest.raises(ConfigError, match=r"phase 2 \(0.05:128x1ep\).*at most the 100 examples"):
         list(schedule.epoch_specs(num_examples=100))
 
 
-def test_a_batch_smaller_than_the_replicas_is_refused() -> None:
+def test_a_batch_smaller_than_the_replicas_is_rejected() -> None:
     with pytest.raises(ConfigError, match="at least one example for each of 4 replicas"):
         Schedule.from_value("0.1:2x1").validate(num_examples=100, replicas=4)
 

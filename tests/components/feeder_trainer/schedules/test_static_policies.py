@@ -1,4 +1,4 @@
-"""Policies whose phases are known beforehand: the arithmetic of their papers."""
+"""Static policies follow the arithmetic of their papers."""
 
 import json
 import math
@@ -150,7 +150,7 @@ def test_a_cosine_to_zero_ends_in_few_phases() -> None:
     assert min(phase.length.amount for phase in phases) >= 0.005 * 3_200_000
 
 
-def test_a_function_is_kept_as_its_results() -> None:
+def test_a_function_is_stored_as_its_values() -> None:
     policy = BatchSizeRamp(lambda step: 0.1 / (1 + step), 8, "100ep", 64, steps_per_epoch=10)
 
     read = parse_schedule(json.dumps(policy.to_dict()))
@@ -163,8 +163,11 @@ def test_a_function_is_kept_as_its_results() -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"lr_schedule": lambda step: 0.1}, "Give steps_per_epoch"),
-        ({"lr_schedule": lambda step: 0.1 + step, "length": "9steps"}, "rises to 1.1 at step 1"),
+        ({"lr_schedule": lambda step: 0.1}, "Set steps_per_epoch"),
+        (
+            {"lr_schedule": lambda step: 0.1 + step, "length": "9steps"},
+            "increases to 1.1 at",
+        ),
         ({"lr_schedule": lambda step: 0.0, "length": "9steps"}, "above 0 until the end"),
         ({"lr_schedule": lambda step: math.nan, "length": "9steps"}, "above 0 until the end"),
         ({"lr_schedule": 0.1}, "a function of the step"),
@@ -177,7 +180,7 @@ def test_a_function_is_kept_as_its_results() -> None:
         ({"length": "0ep"}, "1 or more"),
     ],
 )
-def test_decay_to_batch_refuses(change: dict[str, Any], message: str) -> None:
+def test_decay_to_batch_rejects(change: dict[str, Any], message: str) -> None:
     valid = {"lr_schedule": LearningRateDecay("cosine", 0.1), "batch_size": 32, "length": 9}
 
     with pytest.raises(ConfigError, match=message):
@@ -197,7 +200,7 @@ def test_decay_to_batch_refuses(change: dict[str, Any], message: str) -> None:
         lambda: PiecewiseConstantDecay([], []),
     ],
 )
-def test_decays_refuse(make: Any) -> None:
+def test_decays_reject(make: Any) -> None:
     with pytest.raises(ConfigError):
         make()
 
@@ -249,11 +252,11 @@ def test_batch_warmup(
 def test_phases_tile_the_stream_and_the_policy_is_named(policy: BatchSizeRamp) -> None:
     assume(policy.length.in_examples(batch_size=policy.batch_size, epoch_examples=64) < 20_000)
     plan = make_plan(policy, 64)
-    segments = list(policy.schedule(64).epoch_specs(64))
+    specs = list(policy.schedule(64).epoch_specs(64))
 
     assert plan.policy == "decay_to_batch"
-    assert plan.total_epochs == len(segments)
-    assert all(earlier.stop == later.start for earlier, later in pairwise(segments))
+    assert plan.total_epochs == len(specs)
+    assert all(earlier.stop == later.start for earlier, later in pairwise(specs))
 
 
 @pytest.mark.parametrize(
@@ -267,7 +270,7 @@ def test_phases_tile_the_stream_and_the_policy_is_named(policy: BatchSizeRamp) -
         ({"start": 0.1}, "learning_rate, batch_size, epochs"),
     ],
 )
-def test_batch_warmup_refuses(change: dict[str, Any], message: str) -> None:
+def test_batch_warmup_rejects(change: dict[str, Any], message: str) -> None:
     valid = {"start": (0.1, 32, 10), "end": 128, "over": 2}
 
     with pytest.raises(ConfigError, match=message):

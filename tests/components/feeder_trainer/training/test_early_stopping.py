@@ -176,8 +176,8 @@ def test_nothing_is_stopped_that_cannot_be_judged():
     ("policy", "known"),
     [
         ("on_plateau 0.01:10x20 max=20", False),
-        ("noise_scale 0.01:10x20 min=10 max=20 mode=act", False),
-        ("noise_scale 0.01:10x20 min=10 max=20 mode=advise", True),
+        ("noise_scale 0.01:10x20 min=10 max=20 mode=apply", False),
+        ("noise_scale 0.01:10x20 min=10 max=20 mode=report", True),
         ("decay_to_batch 0.01:10x20 max=40", True),
     ],
 )
