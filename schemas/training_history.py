@@ -19,7 +19,11 @@ GIT_COMMIT, GIT_DIRTY = "git_commit", "git_dirty"
 _FORMAT = JsonDocument(
     "tfx_feeder.training_history", VERSION, FILE_NAME, "training history", oldest_version=1
 )
-_RENAMED = {"sync-bound": "communication-bound", "to_beat": "baseline_metric"}
+_RENAMED = {
+    "sync-bound": "communication-bound",
+    "to_beat": "baseline_metric",
+    "kept": "unchanged",
+}
 """Values of version 1, and their names since."""
 
 

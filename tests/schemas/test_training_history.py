@@ -206,13 +206,18 @@ def test_files_of_earlier_releases_are_read(tmp_path: Path) -> None:
 
 def test_names_of_version_1_are_mapped(tmp_path: Path) -> None:
     phase = dataclasses.replace(_history().phases[0], verdict="sync-bound")
-    events = (Event("to_beat", 0, "The base model has val_loss 1."), *_history().events)
+    events = (
+        Event("to_beat", 0, "The base model has val_loss 1."),
+        Event("kept", 100, "The batch stays at 32."),
+        *_history().events,
+    )
     path = write(_history(phases=(phase,), events=events), tmp_path)
     path.write_text(path.read_text().replace(f'"version": {VERSION}', '"version": 1'))
 
     history = read(tmp_path)
     assert history.phases[0].verdict == "communication-bound"
-    assert [event.kind for event in history.events] == ["baseline_metric", "warm_start"]
+    kinds = [event.kind for event in history.events]
+    assert kinds == ["baseline_metric", "unchanged", "warm_start"]
 
 
 def test_no_folder_and_no_file(tmp_path: Path) -> None:

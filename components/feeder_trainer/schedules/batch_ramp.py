@@ -48,7 +48,7 @@ class BatchSizeRamp(Policy):
     Args:
         lr_schedule: ``LearningRateDecay``, ``PiecewiseConstantDecay``, or any non-increasing
             function of the step, including Keras's ``LearningRateSchedule``. A function is
-            evaluated when the policy is created; only its values at phase boundaries are kept.
+            evaluated when the policy is created; only its values at phase boundaries are stored.
         batch_size: Global batch size of the first phase, in examples; one step of ``lr_schedule``
             consumes that many examples.
         length: Length of the training at ``batch_size``. Larger batches take the same number of
