@@ -83,7 +83,7 @@ class GradientNoiseScale(Policy):
             raise ConfigError(
                 "min", received=self.min, expected=f"at most the {start.batch_size} of start"
             )
-        mode = _OLD_MODES.get(self.mode, self.mode)
+        mode = _OLD_MODES.get(str(self.mode), self.mode)
         check_among("mode", mode, ("report", "apply"))
         check_at_least("factor", self.factor, 2)
         check_at_least("patience", self.patience, 1)
