@@ -103,7 +103,7 @@ def test_pods_request_the_resources_of_the_node_and_servers_no_accelerator(writi
 @pytest.mark.parametrize(
     ("strategy", "arguments", "file", "expected"),
     [
-        (Strategy.sequential(), (), {}, "there is none"),
+        (Strategy.sequential(), (), {}, "there are none"),
         (Strategy.sequential(), ("--node", "Trainer"), {}, "cluster='env'"),
         (Strategy.multi_worker("env"), ("--node", "Gen"), {}, "a FeederTrainer"),
         (Strategy.multi_worker("env"), ("--node", "Nope"), {}, "one of Gen, Trainer"),
