@@ -41,7 +41,6 @@ setup(
     install_requires=[
         "tfx>=1.16,<1.22",
         "tensorboard",
-        "APScheduler>=3.11,<4",
         "click>=8.1",
         "croniter",
         "filelock>=3.12",

@@ -157,8 +157,10 @@ class Replay:
             return
         accuracy = float(self.model.score(span.features, span.labels))
         self.accuracy.append(accuracy)
-        metrics_then = self.live.metrics_then
-        self.live = LiveModel(self.live.id, self.live.trained, {"accuracy": accuracy}, metrics_then)
+        initial_metrics = self.live.initial_metrics
+        self.live = LiveModel(
+            self.live.id, self.live.trained, {"accuracy": accuracy}, initial_metrics
+        )
 
     def _drift(self, span: Span) -> tuple[FeatureDrift, ...]:
         if not self.trained_on:

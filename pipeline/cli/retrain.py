@@ -15,7 +15,7 @@ from tfx_feeder.pipeline.cli.errors import usage_errors
 from tfx_feeder.pipeline.cli.options import parsed_options, request_options
 from tfx_feeder.pipeline.metadata.env import STORE_VARIABLE
 from tfx_feeder.pipeline.retraining.controller import RetrainingController
-from tfx_feeder.pipeline.retraining.daemon import OUTCOMES, Watch
+from tfx_feeder.pipeline.retraining.daemon import OUTCOMES, RetrainingDaemon
 from tfx_feeder.pipeline.retraining.policy import RetrainingDecision, RetrainingPolicy, RunBudget
 from tfx_feeder.pipeline.retraining.triggers import (
     Cron,
@@ -214,15 +214,15 @@ def retrain(
     controller = RetrainingController(
         request=request if watch is None else dataclasses.replace(request, data=watch),
         policy=policy,
-        settle_s=parse_duration("quiet_period", quiet_period),
+        quiet_period_s=parse_duration("quiet_period", quiet_period),
         store=store if only_decide else None,
         metrics=metrics,
     )
     if watch is not None:
-        Watch(controller, parse_duration("poll", poll), _echo).run()
+        RetrainingDaemon(controller, parse_duration("poll", poll), _echo).run()
         return
     if once:
-        controller.measure()
+        controller.collect_statistics()
     decision = controller.decide()
     _show(decision, as_json=as_json)
     if decision.plan is None:

@@ -1,1 +1,1 @@
-"""When a pipeline trains again, on what, and why: triggers, a decision, and a daemon."""
+"""Automatic retraining: triggers, the retraining policy and the daemon."""

@@ -1,4 +1,4 @@
-"""Looks, decides and retrains, once; the daemon does so again and again."""
+"""Retraining controller: observes, decides and retrains once; the daemon calls it repeatedly."""
 
 import json
 import threading
@@ -15,8 +15,8 @@ from tfx_feeder.pipeline.metadata.lineage import Lineage
 from tfx_feeder.pipeline.retraining import run_process
 from tfx_feeder.pipeline.retraining.observe import (
     ObservedData,
-    look_at_data,
-    observe,
+    observe_data,
+    take_snapshot,
     unfinished_run,
 )
 from tfx_feeder.pipeline.retraining.policy import RetrainingDecision, RetrainingPolicy, decide
@@ -28,9 +28,9 @@ from tfx_feeder.pipeline.runner.launch import DONE, RunRequest
 from tfx_feeder.pipeline.workspace import Workspace
 
 _STALE = timedelta(hours=24)
-"""A run of which nothing was heard for as long is taken for dead."""
-_PRESS_AGAIN_S = 10.0
-"""Between two attempts to interrupt a run."""
+"""Age of the last recorded change after which a running run counts as dead."""
+_INTERRUPT_EVERY_S = 10.0
+"""Seconds between two attempts to interrupt a run."""
 
 
 @dataclass(slots=True)
@@ -38,87 +38,88 @@ class RetrainingController:
     """Retrains the reference pipeline by a policy.
 
     Args:
-        request: What each run is to do, but for span and plan.
-        policy: When to retrain.
-        settle_s: A span counts once nothing in it has changed for as long, in seconds.
-        store: Where the runs are recorded, if not in the SQLite file of the root.
-        metrics: JSON file with metrics of the live model by name, which something else writes.
+        request: Settings of each run, without span and plan.
+        policy: Retraining policy.
+        quiet_period_s: Seconds without a change after which a span counts as complete.
+        store: ML Metadata store of the runs; ``None`` for the SQLite file below the root.
+        metrics: JSON file with metrics of the live model by name, written by a monitor.
     """
 
     request: RunRequest
     policy: RetrainingPolicy
-    settle_s: float = 60.0
+    quiet_period_s: float = 60.0
     store: str | None = None
     metrics: Path | None = None
     _process: BaseProcess | None = field(default=None, init=False)
     _idle: threading.Event = field(default_factory=threading.Event, init=False)
     _stopping: bool = field(default=False, init=False)
-    _unmeasurable: set[int] = field(default_factory=set, init=False)
+    _failed_spans: set[int] = field(default_factory=set, init=False)
 
     def __post_init__(self) -> None:
         self._idle.set()
 
     def decide(self) -> RetrainingDecision:
-        """Decides whether to retrain now; writes nothing.
+        """Decides whether to retrain now, without writing anything.
 
-        A retraining that was begun and has not got to its end goes on, after a pause, unless
-        newer data has arrived meanwhile, or somebody asks for another one.
+        A retraining that started but did not finish is resumed after a pause, unless newer data
+        has arrived or a retraining is requested on demand.
 
         Raises:
-            ConfigError: The data, the store or the file of metrics cannot be read.
-            DataError: The data cannot be used.
+            ConfigError: The data, the store or the metrics file cannot be read.
+            DataError: The data is invalid.
         """
         data = self._data()
         state = self._state(data)
         if busy := state.busy():
             return RetrainingDecision((busy,))
-        seen, attempt = self._look(data), state.attempt()
-        newest = seen.spans[-1] if seen.spans else None
-        if attempt is None or attempt.plan.span != newest or self._has(OnDemand):
-            return decide(seen, self.policy)
-        wait_s = attempt.wait_s(seen.now)
+        snapshot, pending = self._snapshot(data), state.pending()
+        newest = snapshot.spans[-1] if snapshot.spans else None
+        if pending is None or pending.plan.span != newest or self._has(OnDemand):
+            return decide(snapshot, self.policy)
+        wait_s = pending.wait_s(snapshot.now)
         if wait_s:
-            again = f"attempt {attempt.count + 1} begins in {format_duration(wait_s)}"
+            retry = f"attempt {pending.count + 1} begins in {format_duration(wait_s)}"
             return RetrainingDecision(
-                (again, *(f"it is: {reason}" for reason in attempt.plan.reasons))
+                (retry, *(f"it is: {reason}" for reason in pending.plan.reasons))
             )
-        return RetrainingDecision(attempt.plan.reasons, attempt.plan)
+        return RetrainingDecision(pending.plan.reasons, pending.plan)
 
-    def measure(self) -> None:
-        """Gathers the statistics of the newest span, where drift is to be judged by them."""
+    def collect_statistics(self) -> None:
+        """Computes the statistics of the newest span if a drift trigger needs them."""
         if not self._has(DataDrift):
             return
         data = self._data()
         if self._state(data).busy():
             return
-        seen = self._look(data)
-        known = {*seen.measured, *self._unmeasurable}
-        if seen.live is None or not seen.spans or seen.spans[-1] in known:
+        snapshot = self._snapshot(data)
+        known = {*snapshot.measured, *self._failed_spans}
+        if snapshot.live is None or not snapshot.spans or snapshot.spans[-1] in known:
             return
-        # One that cannot be read must not be tried without end.
-        if self._run(run_process.collect_statistics, RunPlan(span=seen.spans[-1]), data) != DONE:
-            self._unmeasurable.add(seen.spans[-1])
+        newest = snapshot.spans[-1]
+        # A span that cannot be read must not be tried forever.
+        if self._run(run_process.collect_statistics, RunPlan(span=newest), data) != DONE:
+            self._failed_spans.add(newest)
 
     def retrain(self, plan: RunPlan) -> int:
-        """Retrains in a process of its own, and waits for it.
+        """Retrains in a separate process, and waits for it.
 
         Returns:
-            Exit status: as of ``launch``, or ``child.BUSY``.
+            Exit status: that of ``run_with_logging``, or ``run_process.BUSY``.
         """
         return self._run(run_process.train, plan, self._data())
 
     def stop(self) -> None:
-        """Interrupts what is running, and waits for it; called from another thread."""
+        """Interrupts the active run and waits for it; called from another thread."""
         self._stopping = True
         while not self._idle.is_set():
             if self._process is not None:
                 run_process.interrupt(self._process)
-            # Libraries may swallow it, so it is said again.
-            self._idle.wait(_PRESS_AGAIN_S)
+            # Libraries may swallow the signal, so it is sent repeatedly.
+            self._idle.wait(_INTERRUPT_EVERY_S)
 
     @property
     def stopping(self) -> bool:
-        """Whether ``stop`` was called."""
+        """True if ``stop`` was called."""
         return self._stopping
 
     def _run(
@@ -141,14 +142,14 @@ class RetrainingController:
         return any(isinstance(trigger, kind) for trigger in self.policy.triggers)
 
     def _data(self) -> ObservedData:
-        return look_at_data(self.request.data, self._root, time.time() - self.settle_s)
+        return observe_data(self.request.data, self._root, time.time() - self.quiet_period_s)
 
-    def _look(self, data: ObservedData) -> Snapshot:
+    def _snapshot(self, data: ObservedData) -> Snapshot:
         now = datetime.now(timezone.utc)
         lineage = self._lineage(data)
-        # Of a run on another machine no lock here tells.
+        # The lock of a run on another machine is not visible here, but its records are.
         busy = unfinished_run(lineage, now - _STALE) if self.store and lineage else ""
-        return observe(lineage, data, now, busy=busy, measured=self._measured())
+        return take_snapshot(lineage, data, now, busy=busy, measured=self._measured())
 
     def _lineage(self, data: ObservedData) -> Lineage | None:
         local = Workspace(self._root, data.pipeline).metadata
@@ -166,7 +167,7 @@ class RetrainingController:
             raise ConfigError(
                 "metrics",
                 received=str(self.metrics),
-                expected='a JSON file with numbers by name, as in {"accuracy": 0.93}',
+                expected='a JSON object with numbers by name, as in {"accuracy": 0.93}',
                 fix=f"{error}.",
             ) from error
 

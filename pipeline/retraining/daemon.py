@@ -1,12 +1,9 @@
-"""The daemon: decides at intervals, and retrains where there is a reason."""
+"""Retraining daemon: decides at intervals, and retrains when there is a reason to."""
 
 import logging
 import signal
 import threading
 from collections.abc import Callable
-from datetime import datetime, timezone
-
-from apscheduler.schedulers.background import BackgroundScheduler
 
 from tfx_feeder.common.errors import FeederError
 from tfx_feeder.pipeline.retraining.controller import RetrainingController
@@ -20,69 +17,68 @@ OUTCOMES = {
     INTERRUPTED: "interrupted",
     BUSY: "left to another process",
 }
-"""What an exit status means, in words."""
+"""Descriptions of the exit statuses of a run."""
 
 
-class Watch:
-    """Looks again and again until it is stopped.
+class RetrainingDaemon:
+    """Decides at intervals until it is stopped.
 
     Args:
-        retrainer: What looks, decides and retrains.
-        poll_s: Pause between two looks, in seconds.
-        say: Is given one line at a time.
+        controller: Controller that decides and retrains.
+        poll_s: Seconds from the end of one check to the start of the next.
+        echo: Function that prints a line.
     """
 
     def __init__(
-        self, retrainer: RetrainingController, poll_s: float, say: Callable[[str], None]
+        self, controller: RetrainingController, poll_s: float, echo: Callable[[str], None]
     ) -> None:
-        self._retrainer = retrainer
+        self._controller = controller
         self._poll_s = poll_s
-        self._say = say
+        self._echo = echo
         self._stop = threading.Event()
         self._last = ""
 
     def run(self) -> None:
-        """Runs until SIGINT or SIGTERM; a retraining that runs is interrupted, and can go on."""
-        # A look that finds a retraining running is left out, and that need not be told.
-        logging.getLogger("apscheduler").setLevel(logging.ERROR)
+        """Runs until SIGINT or SIGTERM; interrupts an active retraining, which can resume."""
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, lambda *_: self._stop.set())
-        scheduler = BackgroundScheduler(timezone=timezone.utc)
-        scheduler.add_job(
-            self._look,
-            "interval",
-            seconds=self._poll_s,
-            next_run_time=datetime.now(timezone.utc),
-            max_instances=1,
-            coalesce=True,
-            misfire_grace_time=None,
-        )
-        scheduler.start()
+        # Python runs signal handlers in the main thread, which therefore only waits.
+        polling = threading.Thread(target=self._poll, name="retraining")
+        polling.start()
         self._stop.wait()
-        self._retrainer.stop()
-        scheduler.shutdown(wait=True)
-        self._say("Stopped.")
+        self._controller.stop()
+        polling.join()
+        self._echo("Stopped.")
 
-    def _look(self) -> None:
+    def _poll(self) -> None:
+        self._check()
+        while not self._stop.wait(self._poll_s):
+            self._check()
+
+    def _check(self) -> None:
+        """Decides once, and retrains if there is a reason to; errors do not end the daemon."""
         try:
-            self._retrainer.measure()
-            decision = self._retrainer.decide()
-            if self._retrainer.stopping:
+            self._controller.collect_statistics()
+            decision = self._controller.decide()
+            if self._controller.stopping:
                 return
             reasons = "; ".join(decision.reasons)
             if decision.plan is None:
-                # The ages in the reasons change all the time.
-                self._say_once("waiting", f"Waiting: {reasons}")
+                # The ages in the reasons change with every check.
+                self._echo_once("waiting", f"Waiting: {reasons}")
                 return
             self._last = ""
-            self._say(f"Retraining: {reasons}")
-            status = self._retrainer.retrain(decision.plan)
-            self._say(f"Retraining {OUTCOMES.get(status, f'ended with {status}')}.")
+            self._echo(f"Retraining: {reasons}")
+            status = self._controller.retrain(decision.plan)
+            self._echo(f"Retraining {OUTCOMES.get(status, f'ended with {status}')}.")
         except FeederError as error:
-            self._say_once(str(error), f"Cannot decide: {error}")
+            self._echo_once(str(error), f"Cannot decide: {error}")
+        except Exception as error:
+            logging.exception("The check failed.")
+            self._echo_once(repr(error), f"Cannot decide: {error!r}")
 
-    def _say_once(self, key: str, line: str) -> None:
-        """Says something unless it is what was said last."""
+    def _echo_once(self, key: str, line: str) -> None:
+        """Prints a line unless the last key was the same."""
         if key != self._last:
-            self._say(line)
+            self._echo(line)
         self._last = key

@@ -1,4 +1,4 @@
-"""Gathers the situation: from the folder with the data, and from what ML Metadata knows."""
+"""Takes a snapshot for a decision, from the data folder and from ML Metadata."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -31,12 +31,12 @@ _TRAINERS = ("FeederTrainer", "Trainer")
 
 @dataclass(frozen=True, slots=True)
 class ObservedData:
-    """The data as it is now.
+    """Current state of the data.
 
     Args:
-        pipeline: Name of the pipeline that trains on it.
-        spans: Those that are complete, in order.
-        has_spans: Whether it comes in spans.
+        pipeline: Name of the pipeline that trains on the data.
+        spans: Complete spans, in order.
+        has_spans: True if the data comes in spans.
     """
 
     pipeline: str
@@ -44,34 +44,34 @@ class ObservedData:
     has_spans: bool = True
 
 
-def look_at_data(name_or_path: str, root: Path, settled_before: float) -> ObservedData:
-    """Looks which spans are there.
+def observe_data(name_or_path: str, root: Path, unchanged_since: float) -> ObservedData:
+    """Finds the complete spans.
 
     Args:
-        name_or_path: As ``open_data_set`` takes it.
-        root: Folder of everything that the pipeline writes.
-        settled_before: Seconds since the epoch; a span that changed later is left for next time.
+        name_or_path: Name of a built-in data set or path of a folder, as for ``open_data_set``.
+        root: Root folder of the pipeline's output.
+        unchanged_since: Seconds since the epoch; spans that changed later are still incomplete.
 
     Raises:
-        ConfigError: There is no such data.
-        DataError: It cannot be used.
+        ConfigError: The data does not exist.
+        DataError: The data is invalid.
     """
     folder = Path(name_or_path).expanduser()
     if folder.is_dir():
         folder = folder.resolve()
-        spans = stable_spans(folder, settled_before)
-        # An empty folder is one in which spans are to arrive.
+        spans = stable_spans(folder, unchanged_since)
+        # In an empty folder, spans are expected to arrive.
         return ObservedData(
             pipeline_name(folder), spans, bool(spans_in(folder)) or not any(folder.iterdir())
         )
-    # They need TensorFlow, for which a folder with spans need not wait.
+    # Built-in data sets need TensorFlow; folders with spans do not have to wait for its import.
     quiet_imports("tfx_feeder.pipeline.datasets")
     data_sets = import_module("tfx_feeder.pipeline.datasets")
     data = data_sets.open_data_set(name_or_path, root / "data")
     return ObservedData(data.name, data.spans, bool(data.spans))
 
 
-def observe(
+def take_snapshot(
     lineage: Lineage | None,
     data: ObservedData,
     now: datetime,
@@ -79,15 +79,15 @@ def observe(
     busy: str = "",
     measured: Mapping[str, float] | None = None,
 ) -> Snapshot:
-    """Gathers what a decision depends on.
+    """Collects everything that a decision depends on.
 
     Args:
-        lineage: Limited to the pipeline; ``None`` where nothing has run yet.
-        data: The data.
-        now: The time; UTC.
-        busy: What is running, in words.
-        measured: Metrics of the live model that something else has measured; they go before those
-            of its evaluations.
+        lineage: Lineage limited to the pipeline; ``None`` before the first run.
+        data: Current state of the data.
+        now: Current time (UTC).
+        busy: Description of the active run; empty if there is none.
+        measured: Metrics of the live model from a monitor, which override those of its
+            evaluations.
     """
     if lineage is None:
         return Snapshot(now, data.spans, data.has_spans, busy=busy)
@@ -106,11 +106,11 @@ def observe(
 
 
 def unfinished_run(lineage: Lineage, since: datetime) -> str:
-    """Returns that the newest run is still running, in words; empty where it is not.
+    """Returns a description of the newest run if it is still running, else an empty string.
 
     Args:
-        lineage: Limited to the pipeline.
-        since: What did not change after that was killed.
+        lineage: Lineage limited to the pipeline.
+        since: Time of the last change before which an execution counts as killed.
     """
     for run in lineage.runs(newest=1):
         if any(e.state == RUNNING and e.changed > since for e in run.executions):
@@ -122,7 +122,7 @@ def _trainings(lineage: Lineage) -> tuple[PastTraining, ...]:
     origins = lineage.upstream((m.id for m in lineage.artifacts(MODEL)), stop_at=(MODEL,))
     runs = lineage.runs()[::-1]
     tried = [e for run in runs for e in run.executions if _is_trainer(e)]
-    # Those that made a model come with what they read and made.
+    # Trainers that produced a model come with their inputs and outputs.
     return tuple(_training(origins.executions.get(execution.id, execution)) for execution in tried)
 
 
@@ -146,25 +146,25 @@ def _training(execution: Execution) -> PastTraining:
 
 
 def _live_artifact(lineage: Lineage) -> Artifact | None:
-    """Returns the model that was pushed last among those that are served."""
+    """Returns the most recently pushed of the served models."""
     pushed = max(served_ids(lineage), default=None)
     maker = lineage.upstream([pushed], stop_at=(MODEL,)).maker(pushed) if pushed else None
     return next(iter(maker.inputs.get("model", ())), None) if maker else None
 
 
 def _live(lineage: Lineage, model: Artifact, measured: Mapping[str, float]) -> LiveModel:
-    judged = [
+    evaluators = [
         execution
         for execution in lineage.users([model.id]).executions.values()
         if execution.state == COMPLETE and _evaluation(execution) is not None
     ]
-    judged.sort(key=lambda execution: execution.id)
-    own = [e for e in judged if model in e.inputs.get("model", ())]
+    evaluators.sort(key=lambda execution: execution.id)
+    own = [e for e in evaluators if model in e.inputs.get("model", ())]
     return LiveModel(
         id=model.id,
         trained=model.created,
-        metrics={**(_metrics(judged[-1], model) if judged else {}), **measured},
-        metrics_then=_metrics(own[0], model) if own else {},
+        metrics={**(_metrics(evaluators[-1], model) if evaluators else {}), **measured},
+        initial_metrics=_metrics(own[0], model) if own else {},
     )
 
 
@@ -178,13 +178,13 @@ def _evaluation(execution: Execution) -> Artifact | None:
 
 
 def _metrics(evaluator: Execution, model: Artifact) -> dict[str, float]:
-    """Returns what an evaluation says of a model, the candidate or the baseline."""
+    """Returns the metrics of a model, the candidate or the baseline of an evaluation."""
     evaluation = _evaluation(evaluator)
     if evaluation is None or not is_local(evaluation.uri):
         return {}
     try:
         rows = read_evaluation(evaluation.path).rows
-    except DataError:  # Its files are gone; a decision can do without.
+    except DataError:  # The files were deleted; a decision does not require them.
         return {}
     candidate = model in evaluator.inputs.get("model", ())
     values = {
@@ -196,13 +196,13 @@ def _metrics(evaluator: Execution, model: Artifact) -> dict[str, float]:
 
 
 def _statistics(lineage: Lineage) -> list[tuple[Artifact, Artifact]]:
-    """Returns the statistics of Examples as they were read, each with these, the oldest first."""
+    """Returns the statistics of raw Examples, each with its Examples, oldest first."""
     statistics = lineage.artifacts(_STATISTICS)
     makers = lineage.upstream((a.id for a in statistics), stop_at=(EXAMPLES,))
     return [
         (artifact, examples)
         for artifact in statistics
-        # Transform makes statistics too; they are about something else.
+        # Transform outputs statistics as well, of transformed data.
         if (maker := makers.maker(artifact.id)) and maker.type_name.endswith("StatisticsGen")
         for examples in maker.inputs.get("examples", ())
     ]
@@ -211,7 +211,7 @@ def _statistics(lineage: Lineage) -> list[tuple[Artifact, Artifact]]:
 def _drift(
     lineage: Lineage, live: Artifact, statistics: Sequence[tuple[Artifact, Artifact]]
 ) -> tuple[FeatureDrift, ...]:
-    """Compares the newest statistics with those of what the live model was trained on."""
+    """Compares the newest statistics with those of the live model's training data."""
     known = lineage.upstream([live.id], stop_at=(MODEL,)).artifacts
     trained_on = [artifact for artifact, examples in statistics if examples.id in known]
     newest = statistics[-1][0] if statistics else None
@@ -219,7 +219,7 @@ def _drift(
         return ()
     try:
         before, after = (read_statistics(a.path)[0] for a in (trained_on[-1], newest))
-    except DataError:  # Their files are gone.
+    except DataError:  # The files were deleted.
         return ()
     distances = {f.name: distance(before.feature(f.name), f) for f in after.features}
     return tuple(

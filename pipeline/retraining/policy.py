@@ -1,4 +1,4 @@
-"""Whether to retrain now, on what, and from what: a function of the situation and the policy."""
+"""Retraining decision: a pure function of a snapshot and a retraining policy."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -14,15 +14,16 @@ from tfx_feeder.pipeline.run_plan import RunPlan
 
 @dataclass(frozen=True, slots=True)
 class RunBudget:
-    """How much may be trained in any period of some length.
+    """Limit on training within any period of a given length.
 
     Args:
         period_s: Length of the period, in seconds.
-        runs: Most trainings that may begin in it; ``None``: any number.
-        training_s: Seconds of training after which none begins any more; ``None``: any.
+        runs: Maximum number of trainings that may start in it; ``None`` for no limit.
+        training_s: Training time in it, in seconds, after which no training may start; ``None``
+            for no limit.
 
     Raises:
-        ConfigError: A value is out of range, or nothing is limited.
+        ConfigError: A value is out of range, or no limit is set.
     """
 
     period_s: float
@@ -38,10 +39,10 @@ class RunBudget:
 
     @classmethod
     def parse(cls, text: str) -> "RunBudget":
-        """Reads ``4/7d``, four runs a week, or ``2h/7d``, two hours of training a week.
+        """Parses ``4/7d`` (four runs per week) or ``2h/7d`` (two hours of training per week).
 
         Raises:
-            ConfigError: It is none of these.
+            ConfigError: The text has another form.
         """
         amount, _, period = (part.strip() for part in text.partition("/"))
         period_s = parse_duration("budget", period)
@@ -49,10 +50,10 @@ class RunBudget:
             return cls(period_s, runs=int(amount))
         return cls(period_s, training_s=parse_duration("budget", amount))
 
-    def spent(self, seen: Snapshot) -> str:
-        """Says what of it has been used up; empty where enough is left."""
-        begin = seen.now - timedelta(seconds=self.period_s)
-        recent = [t for t in seen.trainings if t.began > begin and t.seconds > 0]
+    def exhausted_reason(self, snapshot: Snapshot) -> str:
+        """Returns why no training may start; empty if the budget is not exhausted."""
+        begin = snapshot.now - timedelta(seconds=self.period_s)
+        recent = [t for t in snapshot.trainings if t.began > begin and t.seconds > 0]
         seconds = sum(training.seconds for training in recent)
         period = format_duration(self.period_s)
         if self.runs is not None and len(recent) >= self.runs:
@@ -65,16 +66,17 @@ class RunBudget:
 
 @dataclass(frozen=True, slots=True)
 class RetrainingPolicy:
-    """When to retrain, on what, and from what.
+    """When to retrain, on which spans, and from which model.
 
     Args:
-        triggers: Any of them is enough.
-        cool_down_s: Least pause after a training, in seconds.
-        budgets: All of them hold.
-        window: The spans to train on.
-        scratch_every: Every how many trainings starts from scratch, so that what a model has
-            learned wrong does not stay for ever; 1: each, ``None``: none.
-        early_stop_after: See ``RunPlan``.
+        triggers: Triggers, any of which is sufficient.
+        cool_down_s: Minimum pause after a training, in seconds.
+        budgets: Budgets, all of which apply.
+        window: Spans to train on.
+        scratch_every: Interval, in trainings, of training from scratch, so that errors that a model
+            has learned do not persist; 1 for every training, ``None`` for never.
+        early_stop_after: Epochs after which baseline early stopping may end a training; ``None``
+            disables it.
 
     Raises:
         ConfigError: A value is out of range, or there is no trigger.
@@ -94,16 +96,16 @@ class RetrainingPolicy:
             raise ConfigError("cool_down", received=self.cool_down_s, expected="0 or more seconds")
         if self.scratch_every is not None and self.scratch_every < 1:
             raise ConfigError("scratch_every", received=self.scratch_every, expected="1 or more")
-        RunPlan(early_stop_after=self.early_stop_after)  # It checks the number.
+        RunPlan(early_stop_after=self.early_stop_after)  # RunPlan checks the number.
 
 
 @dataclass(frozen=True, slots=True)
 class RetrainingDecision:
-    """What was decided.
+    """Result of a decision.
 
     Args:
-        reasons: Why, or why not, in sentences.
-        plan: What to do; ``None``: nothing.
+        reasons: Reasons for or against retraining, as sentences.
+        plan: Plan of the run; ``None`` if there is no reason to retrain.
     """
 
     reasons: tuple[str, ...]
@@ -111,50 +113,50 @@ class RetrainingDecision:
 
     @property
     def retrain(self) -> bool:
-        """Whether to retrain now."""
+        """True if a run should start now."""
         return self.plan is not None
 
 
-def decide(seen: Snapshot, policy: RetrainingPolicy) -> RetrainingDecision:
+def decide(snapshot: Snapshot, policy: RetrainingPolicy) -> RetrainingDecision:
     """Decides whether to retrain.
 
     Args:
-        seen: The situation.
-        policy: What the user wants.
+        snapshot: Everything that the decision depends on.
+        policy: Retraining policy.
     """
-    verdicts = [(trigger, trigger.judge(seen)) for trigger in policy.triggers]
-    fired = [(trigger, verdict) for trigger, verdict in verdicts if verdict.fires]
+    results = [(trigger, trigger.evaluate(snapshot)) for trigger in policy.triggers]
+    fired = [(trigger, result) for trigger, result in results if result.fired]
     if not fired:
-        return RetrainingDecision(tuple(verdict.text for _, verdict in verdicts))
-    reasons = tuple(verdict.text for _, verdict in fired)
-    asked_for = any(isinstance(trigger, OnDemand) for trigger, _ in fired)
-    obstacles = tuple(_obstacles(seen, policy, asked_for=asked_for))
+        return RetrainingDecision(tuple(result.reason for _, result in results))
+    reasons = tuple(result.reason for _, result in fired)
+    on_demand = any(isinstance(trigger, OnDemand) for trigger, _ in fired)
+    obstacles = tuple(_obstacles(snapshot, policy, on_demand=on_demand))
     if obstacles:
         return RetrainingDecision((*obstacles, *(f"it would be: {reason}" for reason in reasons)))
     plan = RunPlan(
         reasons=reasons,
-        span=seen.spans[-1] if seen.spans else None,
-        earlier=policy.window.earlier(seen.spans),
-        warm_start=not _is_turn_of_scratch(seen.trainings, policy.scratch_every),
+        span=snapshot.spans[-1] if snapshot.spans else None,
+        earlier=policy.window.earlier(snapshot.spans),
+        warm_start=not _is_turn_of_scratch(snapshot.trainings, policy.scratch_every),
         early_stop_after=policy.early_stop_after,
     )
     return RetrainingDecision(reasons, plan)
 
 
-def _obstacles(seen: Snapshot, policy: RetrainingPolicy, *, asked_for: bool) -> Iterator[str]:
-    if seen.busy:
-        yield seen.busy
-    if seen.has_spans and not seen.spans:
-        yield "there is no span yet"
-    if asked_for:
+def _obstacles(snapshot: Snapshot, policy: RetrainingPolicy, *, on_demand: bool) -> Iterator[str]:
+    if snapshot.busy:
+        yield snapshot.busy
+    if snapshot.has_spans and not snapshot.spans:
+        yield "no span has arrived yet"
+    if on_demand:
         return
-    if seen.trainings:
-        last = seen.trainings[-1]
-        pause_s = (seen.now - last.began).total_seconds() - last.seconds
+    if snapshot.trainings:
+        last = snapshot.trainings[-1]
+        pause_s = (snapshot.now - last.began).total_seconds() - last.seconds
         if pause_s < policy.cool_down_s:
             rest = format_duration(policy.cool_down_s - pause_s)
             yield f"cool-down: {rest} are left"
-    yield from filter(None, (budget.spent(seen) for budget in policy.budgets))
+    yield from filter(None, (budget.exhausted_reason(snapshot) for budget in policy.budgets))
 
 
 def _is_turn_of_scratch(trainings: tuple[PastTraining, ...], every: int | None) -> bool:

@@ -1,4 +1,4 @@
-"""A run in a process of its own, so that each begins afresh and the daemon stays small."""
+"""Runs in separate processes, which start with fresh state and keep the daemon small."""
 
 import dataclasses
 import multiprocessing
@@ -20,7 +20,7 @@ from tfx_feeder.pipeline.runner.launch import (
 )
 
 BUSY = 5
-"""Exit status of a run that found another one running."""
+"""Exit status of a run that found another process retraining."""
 
 
 def start(
@@ -33,48 +33,58 @@ def start(
 
     Args:
         work: ``train`` or ``collect_statistics``.
-        request: What the user asked for.
-        plan: What was decided.
-        state: Of the pipeline.
+        request: Settings of the run.
+        plan: Plan of the run.
+        state: State file of the pipeline.
     """
     planned = dataclasses.replace(request, span=plan.span, plan=plan)
-    # Spawned, for neither TensorFlow nor threads survive a fork.
+    # Spawn, because neither TensorFlow nor threads survive a fork.
     process = multiprocessing.get_context("spawn").Process(target=_run, args=(work, planned, state))
     process.start()
     return process
 
 
 def interrupt(process: BaseProcess) -> None:
-    """Presses Ctrl-C, upon which a run closes what it has open."""
+    """Sends SIGINT so that the run can shut down cleanly."""
     if process.pid is not None:
         with suppress(ProcessLookupError):
             os.kill(process.pid, signal.SIGINT)
 
 
 def train(request: RunRequest, state: StateFile) -> int:
-    """Runs the pipeline, and remembers it until it has got to its end."""
+    """Runs the pipeline, and records it as pending until it has finished.
+
+    Args:
+        request: Settings of the run, with its plan.
+        state: State file of the pipeline.
+    """
     state.begin(request.plan)
     status = run_with_logging(request)
     if status in (DONE, NOT_BLESSED):
-        state.end()
+        state.finish()
     elif status == INTERRUPTED:
-        state.interrupted()
+        state.mark_interrupted()
     return status
 
 
 def collect_statistics(request: RunRequest, state: StateFile) -> int:
-    """Runs the pipeline up to the statistics."""
+    """Runs the pipeline up to the statistics.
+
+    Args:
+        request: Settings of the run.
+        state: Ignored; statistics runs are not recorded.
+    """
     return run_with_logging(request, work="tfx_feeder.pipeline.retraining.statistics_run")
 
 
 def _run(
     work: Callable[[RunRequest, StateFile], int], request: RunRequest, state: StateFile
 ) -> None:
-    # Ctrl-C on a terminal goes to its whole group; the daemon alone passes it on, once.
+    # Ctrl-C in a terminal reaches the whole process group; only the daemon should forward it.
     os.setpgid(0, 0)
     try:
-        # The lock is held here, so that it stays when the process that started this one dies.
-        with state.alone():
+        # This process holds the lock, so that the lock outlives the parent process.
+        with state.lock():
             status = work(request, state)
     except BusyError:
         status = BUSY

@@ -1,4 +1,4 @@
-"""What a decision about retraining looks at, as plain values."""
+"""Inputs of a retraining decision, as plain values."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -7,14 +7,14 @@ from datetime import datetime
 
 @dataclass(frozen=True, slots=True)
 class PastTraining:
-    """A training in the past, whatever became of it; one that came from the cache as well.
+    """A past training, including failed trainings and those served from the cache.
 
     Args:
-        run_id: Of its run.
-        began: When; UTC.
-        seconds: How long it trained; 0 where the cache had the model already.
-        warm_start: Whether it started from a model.
-        done: Whether it made a model.
+        run_id: Id of the run.
+        began: Start time (UTC).
+        seconds: Training time; 0 if the model came from the cache.
+        warm_start: True if the training started from a model.
+        done: True if the training produced a model.
     """
 
     run_id: str
@@ -26,29 +26,29 @@ class PastTraining:
 
 @dataclass(frozen=True, slots=True)
 class LiveModel:
-    """The model that is served.
+    """The served model.
 
     Args:
-        id: In the store.
-        trained: When; UTC.
-        metrics: By name: on all examples of the newest data on which it was measured.
-        metrics_then: The same when it was judged for the first time.
+        id: Id of the model artifact.
+        trained: Time of the training (UTC).
+        metrics: Metrics by name, over all examples of the newest data that it was evaluated on.
+        initial_metrics: Metrics of its first evaluation.
     """
 
     id: int
     trained: datetime
     metrics: Mapping[str, float] = field(default_factory=dict)
-    metrics_then: Mapping[str, float] = field(default_factory=dict)
+    initial_metrics: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class FeatureDrift:
-    """How far a feature of the newest data is from what the live model was trained on.
+    """Distance of a feature between the newest data and the live model's training data.
 
     Args:
-        feature: Its name.
+        feature: Name of the feature.
         measure: ``L-infinity`` (categories) or ``Jensen–Shannon`` (numbers, in bits).
-        value: From 0 to 1.
+        value: Distance, from 0 to 1.
     """
 
     feature: str
@@ -58,18 +58,18 @@ class FeatureDrift:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """Everything that a decision depends on.
+    """Everything that a retraining decision depends on.
 
     Args:
-        now: The time; UTC.
-        spans: Those that are there and complete, in order; empty where the data has none.
-        has_spans: Whether the data comes in spans, though none may be there yet.
-        done: Spans that have been trained on to the end of the pipeline.
-        trainings: The oldest first.
-        live: ``None`` where nothing is served.
-        measured: Spans whose statistics are there.
-        drift: Of each feature; empty where no newer data has been measured.
-        busy: What is running, in words; empty where nothing is.
+        now: Current time (UTC).
+        spans: Complete spans, in order; empty if the data has none.
+        has_spans: True if the data comes in spans, even before the first one arrives.
+        done: Spans of completed runs.
+        trainings: Past trainings, oldest first.
+        live: Served model; ``None`` if there is none.
+        measured: Spans with statistics.
+        drift: Drift of each feature; empty without statistics of newer data.
+        busy: Description of the active run; empty if there is none.
     """
 
     now: datetime
@@ -84,6 +84,6 @@ class Snapshot:
 
     @property
     def new_spans(self) -> tuple[int, ...]:
-        """Those after the newest that has been trained on."""
+        """Spans newer than all spans of completed runs."""
         newest = max(self.done, default=None)
         return tuple(span for span in self.spans if newest is None or span > newest)

@@ -1,8 +1,7 @@
-"""What has to outlast a crash: which retraining was begun, how often, and that it runs alone."""
+"""State that survives a crash: the pending run, its attempts, and the lock of the pipeline."""
 
 import dataclasses
 import json
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,23 +11,24 @@ from pathlib import Path
 import filelock
 
 from tfx_feeder.common.errors import FeederError
+from tfx_feeder.common.files import atomic_write
 from tfx_feeder.pipeline.run_plan import RunPlan, from_document, to_document
 
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 60.0, 6 * 3600.0
 
 
 class BusyError(FeederError):
-    """Another process retrains."""
+    """Raised when another process is retraining the pipeline."""
 
 
 @dataclass(frozen=True, slots=True)
 class PendingRun:
-    """A retraining that was begun and has not got to its end.
+    """A retraining that started but has not finished.
 
     Args:
-        plan: What it is to do.
-        count: How often it was begun; those that were interrupted on purpose do not count.
-        began: When last; UTC.
+        plan: Plan of the run.
+        count: Number of attempts, without those that were interrupted on purpose.
+        began: Start of the latest attempt (UTC).
     """
 
     plan: RunPlan
@@ -36,9 +36,9 @@ class PendingRun:
     began: datetime
 
     def wait_s(self, now: datetime) -> float:
-        """Returns how long to wait before the next attempt, in seconds.
+        """Returns the seconds to wait before the next attempt.
 
-        The pause doubles with each, from a minute to six hours.
+        The pause doubles with each attempt, from one minute to six hours.
         """
         if not self.count:
             return 0.0
@@ -47,20 +47,20 @@ class PendingRun:
 
 
 class StateFile:
-    """The state of the retrainings of one pipeline.
+    """State file and lock of the retrainings of one pipeline.
 
     Args:
-        root: Folder of everything that the pipeline writes.
-        pipeline: Its name.
+        root: Root folder of the pipeline's output.
+        pipeline: Name of the pipeline.
     """
 
     def __init__(self, root: Path, pipeline: str) -> None:
         folder = root / "retrain"
         self._path = folder / f"{pipeline}.json"
-        self._lock = folder / f"{pipeline}.lock"
+        self._lock_path = folder / f"{pipeline}.lock"
 
-    def attempt(self) -> PendingRun | None:
-        """Returns the retraining that has not got to its end; ``None`` where all have."""
+    def pending(self) -> PendingRun | None:
+        """Returns the pending run; ``None`` if there is none."""
         try:
             document = json.loads(self._path.read_text(encoding="utf-8"))
         except FileNotFoundError:
@@ -72,42 +72,42 @@ class StateFile:
         )
 
     def begin(self, plan: RunPlan) -> None:
-        """Writes down that a retraining begins; the holder of the lock does so."""
-        before = self.attempt()
+        """Records the start of an attempt; the caller must hold the lock."""
+        before = self.pending()
         count = before.count if before and before.plan == plan else 0
         self._write(PendingRun(plan, count + 1, datetime.now(timezone.utc)))
 
-    def interrupted(self) -> None:
-        """Writes down that the retraining was interrupted on purpose; it goes on at once."""
-        attempt = self.attempt()
+    def mark_interrupted(self) -> None:
+        """Records an interruption on purpose; the next attempt starts without a pause."""
+        attempt = self.pending()
         if attempt is not None:
             self._write(dataclasses.replace(attempt, count=attempt.count - 1))
 
-    def end(self) -> None:
-        """Writes down that the retraining got to its end."""
+    def finish(self) -> None:
+        """Records that the retraining has finished."""
         self._path.unlink(missing_ok=True)
 
     @contextmanager
-    def alone(self) -> Iterator[None]:
-        """Holds the lock. The operating system gives it back when a process dies, however it does.
+    def lock(self) -> Iterator[None]:
+        """Holds the lock, which the operating system releases if the process dies.
 
         Raises:
-            BusyError: Another process holds it.
+            BusyError: Another process holds the lock.
         """
-        self._lock.parent.mkdir(parents=True, exist_ok=True)
+        self._lock_path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            held = filelock.FileLock(self._lock).acquire(timeout=0)
+            held = filelock.FileLock(self._lock_path).acquire(timeout=0)
         except filelock.Timeout as error:
-            raise BusyError("another process retrains this pipeline now") from error
+            raise BusyError("another process is retraining this pipeline") from error
         with held:
             yield
 
     def busy(self) -> str:
-        """Returns that another process retrains, in words; empty where none does."""
-        if not self._lock.exists():
+        """Returns a message if another process is retraining; empty if none is."""
+        if not self._lock_path.exists():
             return ""
         try:
-            with self.alone():
+            with self.lock():
                 return ""
         except BusyError as error:
             return str(error)
@@ -118,6 +118,4 @@ class StateFile:
             "count": attempt.count,
             "began": attempt.began.isoformat(),
         }
-        partial = self._path.with_suffix(".partial")
-        partial.write_text(json.dumps(document), encoding="utf-8")
-        os.replace(partial, self._path)
+        atomic_write(self._path, json.dumps(document))

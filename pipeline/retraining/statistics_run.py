@@ -1,4 +1,4 @@
-"""The front part of the reference pipeline: it reads a span and gathers its statistics.
+"""First part of the reference pipeline: reads a span and computes its statistics.
 
 A later run of the whole pipeline takes both from the cache.
 """
@@ -17,22 +17,22 @@ LAST_NODE = "StatisticsGen"
 
 
 def run(request: RunRequest, console: Console, log: Path) -> int:
-    """Runs it once.
+    """Runs the first part of the pipeline.
 
     Args:
-        request: What the user asked for; with a span.
-        console: Where it is said what is done.
-        log: Where the details are.
+        request: Settings of the run, including a span.
+        console: Console for progress output.
+        log: Log file.
 
     Returns:
-        Exit status: 0.
+        Exit status 0.
 
     Raises:
-        ConfigError: A setting cannot work.
-        DataError: The images cannot be used.
+        ConfigError: A setting is invalid.
+        DataError: The images are invalid.
     """
     config, _ = configure(request)
-    line = f"Gathering the statistics of span {config.span}. Log: {log}"
+    line = f"Computing the statistics of span {config.span}. Log: {log}"
     console.print(line, highlight=False, markup=False, soft_wrap=True)
     run_locally(create_pipeline(config), make_store(config.workspace.metadata), until=[LAST_NODE])
     return DONE

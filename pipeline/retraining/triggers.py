@@ -1,4 +1,4 @@
-"""What may start a retraining: each looks at the situation and says yes or no, and why."""
+"""Retraining triggers: each evaluates a snapshot and gives a reason for its result."""
 
 import re
 from dataclasses import dataclass
@@ -18,35 +18,35 @@ _CONDITION = re.compile(r"(?P<metric>\S+?)\s*(?P<sign>>=|<=|-)\s*(?P<value>\d+(?
 
 @dataclass(frozen=True, slots=True)
 class TriggerResult:
-    """What a trigger says.
+    """Result of a trigger.
 
     Args:
-        fires: Whether there is a reason to retrain.
-        text: The reason, or why there is none.
+        fired: True if there is a reason to retrain.
+        reason: Reason for or against retraining.
     """
 
-    fires: bool
-    text: str
+    fired: bool
+    reason: str
 
 
 class Trigger(Protocol):
-    """A reason to retrain."""
+    """Condition for retraining."""
 
-    def judge(self, seen: Snapshot) -> TriggerResult:
-        """Says whether a situation is a reason."""
+    def evaluate(self, snapshot: Snapshot) -> TriggerResult:
+        """Evaluates the condition."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Cron:
-    """Times at which to retrain.
+    """Fires at scheduled times.
 
     Args:
-        expression: Five fields, as in crontab: ``"0 3 * * 1"``.
-        timezone: In which they are meant, such as ``"Europe/Berlin"``.
+        expression: Five crontab fields, such as ``"0 3 * * 1"``.
+        timezone: Time zone of the expression, such as ``"Europe/Berlin"``.
 
     Raises:
-        ConfigError: One of them cannot be read.
+        ConfigError: The expression or the time zone is invalid.
     """
 
     expression: str
@@ -64,26 +64,26 @@ class Cron:
                 "timezone", received=self.timezone, expected="a name such as 'Europe/Berlin'"
             ) from error
 
-    def judge(self, seen: Snapshot) -> TriggerResult:
-        """Fires where no training has begun since the last of these times."""
-        here = seen.now.astimezone(ZoneInfo(self.timezone))
-        # A time that is now has come: the search begins right after it.
+    def evaluate(self, snapshot: Snapshot) -> TriggerResult:
+        """Fires if no training has started since the latest scheduled time."""
+        here = snapshot.now.astimezone(ZoneInfo(self.timezone))
+        # The search excludes its start, so start just after now to include a time that is due now.
         due = croniter(self.expression, here + timedelta(microseconds=1)).get_prev(type(here))
         text = f"cron {self.expression!r} was due at {due:%Y-%m-%d %H:%M %Z}"
-        if seen.trainings and seen.trainings[-1].began >= due:
-            return TriggerResult(False, f"{text}, and was served")
+        if snapshot.trainings and snapshot.trainings[-1].began >= due:
+            return TriggerResult(False, f"{text}, and a training has started since")
         return TriggerResult(True, text)
 
 
 @dataclass(frozen=True, slots=True)
 class NewSpan:
-    """New data.
+    """Fires on new spans.
 
     Args:
-        at_least: How many spans have to have arrived.
+        at_least: Number of new spans required.
 
     Raises:
-        ConfigError: There is no such number of spans.
+        ConfigError: The number is less than 1.
     """
 
     at_least: int = 1
@@ -92,26 +92,26 @@ class NewSpan:
         if self.at_least < 1:
             raise ConfigError("new_span", received=self.at_least, expected="1 span or more")
 
-    def judge(self, seen: Snapshot) -> TriggerResult:
-        """Fires where enough spans are newer than all that have been trained on."""
-        new = seen.new_spans
+    def evaluate(self, snapshot: Snapshot) -> TriggerResult:
+        """Fires if enough spans are newer than all spans of completed runs."""
+        new = snapshot.new_spans
         plural = "s" if len(new) > 1 else ""
         names = f"new span{plural} {', '.join(map(str, new))}"
         if len(new) >= self.at_least:
             return TriggerResult(True, names)
         if new:
-            return TriggerResult(False, f"{names}; {self.at_least} are waited for")
+            return TriggerResult(False, f"{names}; waiting for {self.at_least}")
         return TriggerResult(False, "no new span")
 
 
 @dataclass(frozen=True, slots=True)
 class DataDrift:
-    """Data unlike those that the live model was trained on.
+    """Fires on data drift relative to the training data of the live model.
 
     Args:
-        l_infinity: Largest tolerated difference of the share of a category.
-        jensen_shannon: Largest tolerated divergence of the distribution of a number, in bits.
-        features: Those that count; empty: all.
+        l_infinity: Maximum difference in the relative frequency of a category.
+        jensen_shannon: Maximum divergence of the distribution of a numeric feature, in bits.
+        features: Names of the features to check; empty for all.
 
     Raises:
         ConfigError: A threshold is out of range.
@@ -126,9 +126,9 @@ class DataDrift:
             if not 0 < value < 1:
                 raise ConfigError("drift", received=value, expected="between 0 and 1")
 
-    def judge(self, seen: Snapshot) -> TriggerResult:
-        """Fires where a feature is beyond its threshold."""
-        counted = [d for d in seen.drift if not self.features or d.feature in self.features]
+    def evaluate(self, snapshot: Snapshot) -> TriggerResult:
+        """Fires if the drift of a feature exceeds its threshold."""
+        counted = [d for d in snapshot.drift if not self.features or d.feature in self.features]
         if not counted:
             return TriggerResult(False, "no newer data has been measured for drift")
         limits = {L_INFINITY: self.l_infinity}
@@ -142,16 +142,16 @@ class DataDrift:
 
 @dataclass(frozen=True, slots=True)
 class PerformanceDrop:
-    """A live model that is not good enough any more.
+    """Fires if the live model no longer performs well enough.
 
     Args:
-        metric: Its name, as the evaluation has it.
-        at_least: Smallest tolerated value.
-        at_most: Largest tolerated value, for what is better the lower.
-        drop: Largest tolerated loss since the model was judged for the first time.
+        metric: Name of the metric in the evaluation.
+        at_least: Lower bound of the metric.
+        at_most: Upper bound, for metrics to minimize.
+        drop: Maximum decrease since the first evaluation of the model.
 
     Raises:
-        ConfigError: Not exactly one of the three is given.
+        ConfigError: Not exactly one of the three limits is given.
     """
 
     metric: str
@@ -168,53 +168,53 @@ class PerformanceDrop:
 
     @classmethod
     def parse(cls, text: str) -> "PerformanceDrop":
-        """Reads ``accuracy>=0.9``, ``loss<=0.4``, or ``accuracy-0.02`` for a drop.
+        """Parses ``accuracy>=0.9``, ``loss<=0.4``, or ``accuracy-0.02`` for a drop.
 
         Raises:
-            ConfigError: It is none of these.
+            ConfigError: The text has another form.
         """
         match = _CONDITION.fullmatch(text.strip())
         if match is None:
             raise ConfigError(
                 "performance",
                 received=text,
-                expected="what is to hold, as in 'accuracy>=0.9' or 'loss<=0.4', or the largest "
-                "drop, as in 'accuracy-0.02'",
+                expected="a condition, as in 'accuracy>=0.9' or 'loss<=0.4', or a maximum drop, as "
+                "in 'accuracy-0.02'",
             )
         name = {">=": "at_least", "<=": "at_most", "-": "drop"}[match["sign"]]
         return cls(match["metric"], **{name: float(match["value"])})
 
-    def judge(self, seen: Snapshot) -> TriggerResult:
-        """Fires where the metric of the live model is beyond its bound."""
-        if seen.live is None:
-            return TriggerResult(False, "no model is live whose performance could fall")
-        value = seen.live.metrics.get(self.metric)
-        bound = self._bound(seen.live)
+    def evaluate(self, snapshot: Snapshot) -> TriggerResult:
+        """Fires if the metric of the live model violates its bound."""
+        if snapshot.live is None:
+            return TriggerResult(False, "no model is live")
+        value = snapshot.live.metrics.get(self.metric)
+        bound = self._bound(snapshot.live)
         if value is None or bound is None:
             return TriggerResult(
-                False, f"{self.metric} of model {seen.live.id} has not been measured"
+                False, f"{self.metric} of model {snapshot.live.id} has not been measured"
             )
-        text = f"{self.metric} of model {seen.live.id} is {value:.4f}"
+        text = f"{self.metric} of model {snapshot.live.id} is {value:.4f}"
         if self.at_most is not None:
-            return TriggerResult(value > bound, f"{text}; at most {bound:g} is wanted")
-        return TriggerResult(value < bound, f"{text}; at least {bound:g} is wanted")
+            return TriggerResult(value > bound, f"{text}; expected at most {bound:g}")
+        return TriggerResult(value < bound, f"{text}; expected at least {bound:g}")
 
     def _bound(self, live: LiveModel) -> float | None:
         if self.drop is None:
             return self.at_least if self.at_most is None else self.at_most
-        then = live.metrics_then.get(self.metric)
-        return None if then is None else round(then - self.drop, 4)
+        initial = live.initial_metrics.get(self.metric)
+        return None if initial is None else round(initial - self.drop, 4)
 
 
 @dataclass(frozen=True, slots=True)
 class ModelAge:
-    """A live model that is old.
+    """Fires if the live model is too old.
 
     Args:
-        most_s: Largest tolerated age, in seconds.
+        most_s: Maximum age, in seconds.
 
     Raises:
-        ConfigError: It is not above 0.
+        ConfigError: The age is not positive.
     """
 
     most_s: float
@@ -223,24 +223,24 @@ class ModelAge:
         if self.most_s <= 0:
             raise ConfigError("age", received=self.most_s, expected="seconds above 0")
 
-    def judge(self, seen: Snapshot) -> TriggerResult:
-        """Fires where the live model is older, or none is live."""
-        if seen.live is None:
+    def evaluate(self, snapshot: Snapshot) -> TriggerResult:
+        """Fires if the live model exceeds the maximum age, or no model is live."""
+        if snapshot.live is None:
             return TriggerResult(True, "no model is live")
-        age_s = (seen.now - seen.live.trained).total_seconds()
-        text = f"model {seen.live.id} is {format_duration(max(age_s, 0.0))} old"
+        age_s = (snapshot.now - snapshot.live.trained).total_seconds()
+        text = f"model {snapshot.live.id} is {format_duration(max(age_s, 0.0))} old"
         return TriggerResult(age_s > self.most_s, f"{text}; at most {format_duration(self.most_s)}")
 
 
 @dataclass(frozen=True, slots=True)
 class OnDemand:
-    """Somebody asked for it; neither cool-down nor budget holds it back.
+    """Always fires, ignoring cool-down and budgets.
 
     Args:
-        reason: In their words.
+        reason: Reason given by the user.
 
     Raises:
-        ConfigError: There is none.
+        ConfigError: The reason is empty.
     """
 
     reason: str
@@ -249,6 +249,6 @@ class OnDemand:
         if not self.reason.strip():
             raise ConfigError("now", received=self.reason, expected="a reason")
 
-    def judge(self, seen: Snapshot) -> TriggerResult:
-        """Fires."""
+    def evaluate(self, snapshot: Snapshot) -> TriggerResult:
+        """Always fires."""
         return TriggerResult(True, f"by hand: {self.reason}")

@@ -1,4 +1,4 @@
-"""Which spans a retraining trains on."""
+"""Window of spans that a retraining trains on."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,18 +6,20 @@ from dataclasses import dataclass
 from tfx_feeder.common.errors import ConfigError
 from tfx_feeder.pipeline.run_plan import SpanWeight
 
-_LEAST_SHARE = 0.05
-"""Of a span of which less is left, nothing is taken: reading it would cost more than it gives."""
-_EXPECTED = "latest, all, rolling:K (the newest K spans) or weighted:D (D of it for each span back)"
+_MIN_WEIGHT = 0.05
+"""Smallest weight of a span; below it, reading the span costs more than it contributes."""
+_EXPECTED = (
+    "latest, all, rolling:K (the newest K spans) or weighted:D (weight D**k for the k-th span back)"
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """The spans that are trained on together.
+    """Spans that are trained on together.
 
     Args:
-        spans: How many of the newest; ``None``: all.
-        decay: What is taken of a span, relative to the one after it; 1: all of every span.
+        spans: Number of newest spans; ``None`` for all.
+        decay: Weight of a span relative to the next newer one; 1 for all examples of every span.
 
     Raises:
         ConfigError: A value is out of range.
@@ -38,10 +40,10 @@ class Window:
 
     @classmethod
     def parse(cls, text: str) -> "Window":
-        """Reads ``latest``, ``all``, ``rolling:3`` or ``weighted:0.5``.
+        """Parses ``latest``, ``all``, ``rolling:3`` or ``weighted:0.5``.
 
         Raises:
-            ConfigError: It is none of these.
+            ConfigError: The text has another form.
         """
         kind, _, value = text.partition(":")
         try:
@@ -54,17 +56,16 @@ class Window:
         except ConfigError:
             raise
         except ValueError:
-            pass  # No number; said below.
+            pass  # Not a number; reported below.
         raise ConfigError("window", received=text, expected=_EXPECTED)
 
     def earlier(self, spans: Sequence[int]) -> tuple[SpanWeight, ...]:
-        """Returns the spans before the newest that belong to the window, the oldest first.
+        """Returns the spans in the window before the newest span, oldest first.
 
         Args:
-            spans: All that are there, in order.
+            spans: All complete spans, in order.
         """
         before = spans[-2::-1] if self.spans is None else spans[-2::-1][: self.spans - 1]
-        shares = ((span, round(self.decay**back, 2)) for back, span in enumerate(before, start=1))
-        return tuple(SpanWeight(span, share) for span, share in shares if share >= _LEAST_SHARE)[
-            ::-1
-        ]
+        weights = ((span, round(self.decay**back, 2)) for back, span in enumerate(before, start=1))
+        kept = [SpanWeight(span, weight) for span, weight in weights if weight >= _MIN_WEIGHT]
+        return tuple(kept[::-1])

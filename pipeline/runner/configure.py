@@ -1,4 +1,4 @@
-"""From what a user asked for to the settings of a run."""
+"""Resolves the request of a user to the configuration of a pipeline."""
 
 from collections.abc import Collection
 
@@ -15,19 +15,20 @@ from tfx_feeder.pipeline.workspace import Workspace
 
 
 def configure(request: RunRequest, store: str | None = None) -> tuple[PipelineConfig, set[int]]:
-    """Returns the settings of a run, and the spans that earlier runs were trained on.
+    """Returns the configuration of a run, and the spans of completed runs.
 
-    The data is fetched or made, and the store opened, where they are not there yet.
+    Downloads or generates the data, and creates the store, if they do not exist yet.
 
     Args:
-        request: What the user asked for.
-        store: Where runs are recorded; see ``open_store``. ``None``: below the root.
+        request: Settings of the run.
+        store: ML Metadata store of the runs, as for ``open_store``; ``None`` for the SQLite file
+            below the root.
 
     Raises:
-        ConfigError: A setting cannot work.
-        DataError: The images cannot be used.
+        ConfigError: A setting is invalid.
+        DataError: The images are invalid.
     """
-    schedule = choose_schedule(request.schedule, full=request.full)
+    schedule = select_schedule(request.schedule, full=request.full)
     root = request.root.absolute()
     data = open_data_set(request.data, root / "data")
     workspace = Workspace(root, data.name)
@@ -37,7 +38,7 @@ def configure(request: RunRequest, store: str | None = None) -> tuple[PipelineCo
     config = PipelineConfig(
         data=data,
         root=root,
-        span=choose_span(data, request.span, done),
+        span=select_span(data, request.span, done),
         schedule=schedule,
         strategy=request.strategy,
         beam_args=request.beam_args,
@@ -47,11 +48,15 @@ def configure(request: RunRequest, store: str | None = None) -> tuple[PipelineCo
     return config, done
 
 
-def choose_schedule(text: str | None, *, full: bool) -> Schedule | Policy:
-    """Returns the schedule or policy that was asked for; the short one by default.
+def select_schedule(text: str | None, *, full: bool) -> Schedule | Policy:
+    """Returns the requested schedule or policy; the short schedule by default.
+
+    Args:
+        text: Schedule in a notation of ``parse_schedule``.
+        full: If True, returns the long schedule.
 
     Raises:
-        ConfigError: The text cannot be read, or both are given.
+        ConfigError: The text is malformed, or both arguments are given.
     """
     if text is None:
         return FULL_SCHEDULE if full else SHORT_SCHEDULE
@@ -60,11 +65,16 @@ def choose_schedule(text: str | None, *, full: bool) -> Schedule | Policy:
     return parse_schedule(text)
 
 
-def choose_span(data: Dataset, wanted: int | None, done: Collection[int]) -> int | None:
-    """Returns the span to train on: the wanted one, else the first that is not done.
+def select_span(data: Dataset, requested: int | None, done: Collection[int]) -> int | None:
+    """Returns the requested span, or else the first span without a completed run.
 
-    Where all are done it is the last, which then comes from the cache.
+    If all spans are done, returns the last one, which the cache then answers.
+
+    Args:
+        data: Data set.
+        requested: Span requested by the user; ``None`` for the next one.
+        done: Spans of completed runs.
     """
-    if wanted is not None or not data.spans:
-        return wanted
+    if requested is not None or not data.spans:
+        return requested
     return next((span for span in data.spans if span not in done), data.spans[-1])

@@ -1,7 +1,7 @@
-"""Around a run: its log, its console, and its exit status.
+"""Runs a pipeline with logging, console output and an exit status.
 
-Imports nothing heavy, so that a command line answers at once and TensorFlow's first words go into
-the log already.
+Imports nothing heavy, so that the command line responds at once and TensorFlow's first messages
+already go to the log.
 """
 
 import importlib
@@ -22,25 +22,26 @@ from tfx_feeder.pipeline.run_plan import RunPlan
 from tfx_feeder.pipeline.runner import log_file
 from tfx_feeder.pipeline.workspace import prepare_root
 
-_PLAIN_WIDTH = 110  # Columns; tables in a file or a pipe need not be squeezed.
+_PLAIN_WIDTH = 110
+"""Minimum width of tables in a file or a pipe, in columns."""
 DONE, FAILED, NOT_BLESSED, INTERRUPTED = 0, 1, 3, 130
 
 
 @dataclass(frozen=True, slots=True)
 class RunRequest:
-    """What the user asked for.
+    """Settings of a run, as requested by the user.
 
     Args:
-        data: Name of a built-in data set, or a folder.
-        span: Span to train on; ``None``: the next one.
-        schedule: In a notation that ``parse_schedule`` reads; ``None``: the short one.
-        full: Train by the long schedule of the reference.
-        strategy: Where to train.
-        root: Folder of everything that is written.
-        beam_args: What Beam is told, from ``beam_args``.
-        cache: Take over what earlier runs made.
-        verbose: Show the log of the libraries as well.
-        plan: Beside ``span``, what a retraining is to do, and why.
+        data: Name of a built-in data set, or path of a folder.
+        root: Root folder of the pipeline's output.
+        span: Span to train on; ``None`` for the next one.
+        schedule: Schedule in a notation of ``parse_schedule``; ``None`` for the short one.
+        full: If True, trains with the long schedule of the reference pipeline.
+        strategy: Distribution strategy.
+        beam_args: Arguments of Beam, as returned by ``beam_args``.
+        cache: If True, reuses the outputs of earlier runs.
+        verbose: If True, also shows the logs of the libraries.
+        plan: Plan of a retraining, besides the span.
     """
 
     data: str
@@ -56,10 +57,10 @@ class RunRequest:
 
 
 class ComponentError(Exception):
-    """A component failed; the cause is chained.
+    """Raised when a component failed; the cause is chained.
 
     Args:
-        component: Its name.
+        component: Name of the component.
     """
 
     def __init__(self, component: str) -> None:
@@ -68,14 +69,15 @@ class ComponentError(Exception):
 
 
 def run_with_logging(request: RunRequest, work: str = "tfx_feeder.pipeline.runner.run") -> int:
-    """Runs the pipeline and reports on the screen.
+    """Runs a pipeline, and reports progress and errors on the console.
 
     Args:
-        request: What the user asked for.
-        work: Module whose ``run`` does it; imported once the log is open.
+        request: Settings of the run.
+        work: Name of the module whose function ``run`` runs the pipeline; it is imported once the
+            log is open.
 
     Returns:
-        Exit status: 0 done, 1 failed, 3 the model was not blessed, 130 interrupted.
+        Exit status: 0 success, 1 failure, 3 model not blessed, 130 interrupted.
     """
     root = request.root.absolute()
     log = root / "logs" / f"{datetime.now():%Y%m%d-%H%M%S}-{os.getpid()}.log"
@@ -83,7 +85,7 @@ def run_with_logging(request: RunRequest, work: str = "tfx_feeder.pipeline.runne
         prepare_root(root)
         log.parent.mkdir(exist_ok=True)
     except FeederError as error:
-        _say(Console(stderr=True), f"Failed: {error}")
+        _echo(Console(stderr=True), f"Failed: {error}")
         return FAILED
     with log_file.to_file(log, verbose=request.verbose) as screen:
         console = _console(screen, plain=request.verbose)
@@ -92,20 +94,20 @@ def run_with_logging(request: RunRequest, work: str = "tfx_feeder.pipeline.runne
                 module = importlib.import_module(work)
             return module.run(request, console, log)
         except KeyboardInterrupt:
-            _say(console, "Interrupted. Run the same command again: it goes on from here.")
+            _echo(console, "Interrupted. Run the same command again to resume.")
             return INTERRUPTED
         except Exception as error:
             logging.exception("The run failed.")
-            _say(console, f"Failed{_where(error)}: {root_cause(error)}")
-            _say(console, f"Details: {log}")
+            _echo(console, f"Failed{_where(error)}: {root_cause(error)}")
+            _echo(console, f"Details: {log}")
             return FAILED
 
 
 def root_cause(error: BaseException) -> str:
-    """Returns what went wrong, in as few words as possible.
+    """Returns a short description of the root cause of an error.
 
-    An error that the suite raised on purpose says it all; it may be wrapped in others. Of any
-    other error the type and the first line are what helps.
+    If the chain of causes contains a ``FeederError``, its message is returned, since it is written
+    for users. Otherwise, the type and the first line of the error are returned.
     """
     chain = [link for link in _chain(error) if not isinstance(link, ComponentError)]
     for link in chain:
@@ -132,5 +134,5 @@ def _console(screen: TextIO, *, plain: bool) -> Console:
     return console
 
 
-def _say(console: Console, text: str) -> None:
+def _echo(console: Console, text: str) -> None:
     console.print(text, highlight=False, markup=False, soft_wrap=True)

@@ -1,4 +1,4 @@
-"""Runs a pipeline in this process, and closes what it leaves open where it is interrupted."""
+"""Runs a pipeline in this process, and closes the executions of an interrupted run."""
 
 # TFX declares no exports in its public modules.
 # pyright: reportPrivateImportUsage=false
@@ -18,21 +18,21 @@ from tfx_feeder.pipeline.runner.launch import root_cause
 def run_locally(
     pipeline: tfx.dsl.Pipeline, store: mlmd.MetadataStore, until: Sequence[str] = ()
 ) -> str:
-    """Runs the components of a pipeline one after another.
+    """Runs the components of a pipeline in order.
 
     Args:
-        pipeline: Any pipeline.
-        store: The store of its connection, open for writing.
-        until: Ids of the nodes with which to stop; those that they do not need are left out.
-            Empty: all run.
+        pipeline: Any TFX pipeline.
+        store: Store of the pipeline's connection, open for writing.
+        until: Ids of the last nodes to run; only these nodes and their upstream nodes run. Empty
+            for all nodes.
 
     Returns:
-        The id of the run.
+        Id of the run.
     """
     options = RunOptions(to_nodes=until) if until else None
     lineage = Lineage(store, pipeline.pipeline_info.pipeline_name)
     before = lineage.run_ids()
-    # Not through the logger: others save and restore this level around their work.
+    # Set the absl verbosity, because other code saves and restores the level of the logger.
     absl_logging.set_verbosity(absl_logging.INFO)
     try:
         tfx.orchestration.LocalDagRunner().run(pipeline, options)

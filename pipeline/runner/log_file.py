@@ -1,4 +1,4 @@
-"""What libraries say goes into a file; the screen is left to the run's own report."""
+"""Redirects the output of libraries to a log file, and keeps the screen for progress output."""
 
 import logging
 import os
@@ -15,14 +15,14 @@ _FALSE_ALARMS = ("ArtifactQuery.property_predicate is not supported",)
 def to_file(path: Path, *, verbose: bool = False) -> Iterator[TextIO]:
     """Sends standard output, standard error and all logs to a file.
 
-    The file descriptors are redirected, so that what C++ code writes goes there as well.
+    Redirects the file descriptors, and thus also the output of C++ code.
 
     Args:
-        path: The log; appended to.
-        verbose: Leave the descriptors alone, and show the logs on standard error too.
+        path: Log file, which is appended to.
+        verbose: If True, keeps the file descriptors, and also shows the logs on standard error.
 
     Yields:
-        A stream that still reaches the screen.
+        Stream that writes to the screen.
     """
     sys.stdout.flush()
     sys.stderr.flush()
@@ -36,7 +36,7 @@ def to_file(path: Path, *, verbose: bool = False) -> Iterator[TextIO]:
             for descriptor in (1, 2):
                 os.dup2(file.fileno(), descriptor)
     for handler in handlers:
-        handler.addFilter(_is_worth_telling)
+        handler.addFilter(_is_relevant)
         handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     root = logging.getLogger()
     before = root.handlers[:], root.level
@@ -58,5 +58,5 @@ def to_file(path: Path, *, verbose: bool = False) -> Iterator[TextIO]:
             handler.close()
 
 
-def _is_worth_telling(record: logging.LogRecord) -> bool:
+def _is_relevant(record: logging.LogRecord) -> bool:
     return not record.getMessage().startswith(_FALSE_ALARMS)

@@ -1,4 +1,4 @@
-"""A run as it goes: which component, since when, from cache or not, and how the training goes."""
+"""Displays the progress of a run: components, elapsed time, cache use and training progress."""
 
 import logging
 import time
@@ -14,21 +14,21 @@ from rich.table import Table
 from tfx_feeder.components.feeder_trainer.training import progress as training
 from tfx_feeder.pipeline.runner.tables import candidates_table
 
-# How TFX's local runner and launcher word what they do.
+# Log messages of TFX's local runner and launcher.
 _STARTS, _ENDS = "Component %s is running.", "Component %s is finished."
 _CACHED = "A cached execution %d is used."
 
 
 @dataclass(slots=True)
 class NodeProgress:
-    """One component of the run.
+    """Progress of one component.
 
     Args:
-        name: Such as ``Transform``.
-        started: On the clock of ``time.monotonic``.
-        seconds: How long it took; ``None`` while it runs.
-        cached: Whether its outputs come from an earlier run.
-        note: The latest that there is to say about it.
+        name: Name of the component, such as ``Transform``.
+        started: Start time on the clock of ``time.monotonic``.
+        seconds: Run time in seconds; ``None`` while the component runs.
+        cached: True if the outputs come from an earlier run.
+        note: Latest progress message.
     """
 
     name: str
@@ -39,17 +39,17 @@ class NodeProgress:
 
     @property
     def state(self) -> str:
-        """``cached``, or the time it took."""
+        """``cached``, or the run time."""
         return "cached" if self.cached else f"{self.seconds or 0:.1f} s"
 
 
 class RunProgress(logging.Handler):
-    """Follows a run through its log records, and shows it on a console.
+    """Displays the progress of a run on a console, based on its log records.
 
-    A terminal gets a table that changes in place, anything else one line per event.
+    A terminal shows a table that is updated in place; other outputs get one line per event.
 
     Args:
-        console: Where to show it.
+        console: Console for the output.
     """
 
     def __init__(self, console: Console) -> None:
@@ -58,17 +58,17 @@ class RunProgress(logging.Handler):
         self._console = console
         self._live = Live(console=console, get_renderable=self._render, refresh_per_second=4)
         self._spinner = Spinner("dots")
-        self._listened = [logging.getLogger("absl"), training.LOGGER]
+        self._loggers = [logging.getLogger("absl"), training.LOGGER]
 
     @property
     def current(self) -> str | None:
-        """Name of the component that runs now, or that failed."""
+        """Name of the component that is running or has failed."""
         return self.nodes[-1].name if self.nodes and self.nodes[-1].seconds is None else None
 
     def __enter__(self) -> "RunProgress":
         self._level = training.LOGGER.level
         training.LOGGER.setLevel(logging.DEBUG)
-        for logger in self._listened:
+        for logger in self._loggers:
             logger.addHandler(self)
         if self._console.is_terminal:
             self._live.start()
@@ -80,17 +80,17 @@ class RunProgress(logging.Handler):
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        for logger in self._listened:
+        for logger in self._loggers:
             logger.removeHandler(self)
         training.LOGGER.setLevel(self._level)
         if self._console.is_terminal:
             self._live.stop()
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Takes note of a record, if it is one about progress."""
+        """Processes a log record if it reports progress."""
         progress, choice = getattr(record, "progress", None), getattr(record, "choice", None)
         if progress is not None:
-            self._train(progress)
+            self._show_training(progress)
         elif choice is not None:
             self._console.print(candidates_table(choice.to_rows()))
         elif (warning := getattr(record, "warning", None)) is not None:
@@ -102,15 +102,15 @@ class RunProgress(logging.Handler):
         elif record.msg == _ENDS and self.nodes:
             node = self.nodes[-1]
             node.seconds = time.monotonic() - node.started
-            self._say(f"{node.name:<18}{node.state}")
+            self._echo(f"{node.name:<18}{node.state}")
 
-    def _train(self, progress: training.Progress) -> None:
+    def _show_training(self, progress: training.Progress) -> None:
         if self.nodes:
             self.nodes[-1].note = str(progress)
         if progress.done:
-            self._say(f"  {progress}")
+            self._echo(f"  {progress}")
 
-    def _say(self, line: str) -> None:
+    def _echo(self, line: str) -> None:
         if not self._console.is_terminal:
             self._console.print(line, highlight=False, soft_wrap=True)
 

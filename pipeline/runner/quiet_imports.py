@@ -1,4 +1,4 @@
-"""Keeps what libraries say while they are imported away from the user."""
+"""Suppresses the messages that libraries print while they are imported."""
 
 import gc
 import os
@@ -10,34 +10,35 @@ from contextlib import contextmanager
 from importlib import import_module
 
 _ENVIRONMENT = {
-    # TensorFlow's C++ code: the absent GPU, the instruction set, and factories that register
-    # twice, which it reports as errors (2). What matters comes as a Python exception as well.
+    # TensorFlow's C++ code reports the absence of GPUs, the instruction set, and factories that
+    # register twice, as errors (2). Actual errors are raised as Python exceptions as well.
     "TF_CPP_MIN_LOG_LEVEL": "3",
-    # gRPC's C++ code reports forks and closed connections while MLMD and Beam work.
+    # gRPC's C++ code reports forks and closed connections of ML Metadata and Beam.
     "GRPC_VERBOSITY": "ERROR",
-    # ML Metadata's C++ code tells of each connection to a database server; errors (2) may stay.
+    # ML Metadata's C++ code logs each connection to a database server; errors (2) remain visible.
     "GLOG_minloglevel": "2",
 }
 
 
 def quiet_imports(*modules: str) -> None:
-    """Imports TensorFlow and TFX without their banners and warnings, and sooner than otherwise.
+    """Imports TensorFlow and TFX without their banners and warnings, and faster than usual.
 
-    What the caller's environment sets already stays, so that ``TF_CPP_MIN_LOG_LEVEL=0`` shows
+    Environment variables that are already set take precedence: ``TF_CPP_MIN_LOG_LEVEL=0`` shows
     TensorFlow's later messages again.
 
     Args:
-        *modules: What to import; default: ``tfx.v1``, which brings TensorFlow and Beam.
+        *modules: Names of the modules to import; by default ``tfx.v1``, which imports TensorFlow
+            and Beam.
 
     Raises:
-        ImportError: A module is missing; what was said until then is shown.
+        ImportError: A module is missing; the suppressed messages are then shown.
     """
     for name, value in _ENVIRONMENT.items():
         os.environ.setdefault(name, value)
-    # Google's client libraries come with TFX and warn of the Python, gRPC and storage versions
-    # that TFX itself demands: nothing that a user could change.
+    # Google's client libraries warn about versions of Python, gRPC and storage that TFX itself
+    # requires, so users cannot change them.
     warnings.filterwarnings("ignore", category=FutureWarning, module=r"google\.")
-    # TensorFlow 2.21 says some things while it is loaded, before it reads its log level.
+    # TensorFlow 2.21 prints messages during its import, before it reads its log level.
     with _stderr_held_back(), _uncollected():
         for module in modules or ("tfx.v1",):
             import_module(module)
@@ -45,10 +46,10 @@ def quiet_imports(*modules: str) -> None:
 
 @contextmanager
 def _uncollected() -> Iterator[None]:
-    """Keeps the garbage collector from what stays until the end, now and later.
+    """Excludes imported objects from garbage collection, as they live until the process exits.
 
-    Looking through the objects that come with TFX, again and again, takes about an eighth of the
-    time of an import, and at the end of the process more than a second.
+    Traversing the objects of TFX repeatedly takes about an eighth of the import time, and more
+    than a second at the exit of the process.
     """
     gc.disable()
     try:
@@ -60,7 +61,7 @@ def _uncollected() -> Iterator[None]:
 
 @contextmanager
 def _stderr_held_back() -> Iterator[None]:
-    """Holds back what is written to descriptor 2, by C++ code too; shows it after a failure."""
+    """Buffers output on file descriptor 2, including that of C++ code; shows it after a failure."""
     sys.stderr.flush()
     saved = os.dup(2)
     with tempfile.TemporaryFile() as held:

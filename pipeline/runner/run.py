@@ -1,4 +1,4 @@
-"""One run of the reference pipeline: settings, span, execution, outcome."""
+"""Runs the reference pipeline once: configuration, execution, summary and report."""
 
 # The client of ML Metadata declares no exports.
 # pyright: reportPrivateImportUsage=false
@@ -27,16 +27,16 @@ def run(request: RunRequest, console: Console, log: Path) -> int:
     """Runs the pipeline once.
 
     Args:
-        request: What the user asked for.
-        console: Where progress and summary are shown.
-        log: Where the details are.
+        request: Settings of the run.
+        console: Console for progress and summary.
+        log: Log file.
 
     Returns:
-        Exit status: 0 done, 3 the model was not blessed.
+        Exit status: 0 success, 3 model not blessed.
 
     Raises:
-        ConfigError: A setting cannot work.
-        DataError: The images cannot be used.
+        ConfigError: A setting is invalid.
+        DataError: The images are invalid.
         ComponentError: A component failed.
     """
     config, done = configure(request)
@@ -59,7 +59,7 @@ def run(request: RunRequest, console: Console, log: Path) -> int:
 
 
 def _execute(config: PipelineConfig, store: mlmd.MetadataStore, console: Console) -> str:
-    """Runs the components one after another; returns the id of the run."""
+    """Runs the components in order, and returns the id of the run."""
     pipeline = create_pipeline(config)
     with RunProgress(console) as progress:
         try:
@@ -71,7 +71,7 @@ def _execute(config: PipelineConfig, store: mlmd.MetadataStore, console: Console
 
 
 def _report(config: PipelineConfig, lineage: Lineage, run_id: str) -> Path | None:
-    """Writes the page about a run; what goes wrong with it is not worth the run."""
+    """Writes the report of a run; a failure here must not fail the run."""
     try:
         return write_report(lineage, find_run(lineage, run_id), str(config.root)).path
     except Exception:

@@ -43,14 +43,12 @@ def test_first_span_is_a_reason(ask, tmp_path):
 
 
 def test_no_reason_has_an_exit_status_of_its_own(ask):
-    assert "No: new spans 1, 2, 3; 4 are waited for" in ask(
-        "--decide", "--new-spans", "4", status=99
-    )
+    assert "No: new spans 1, 2, 3; waiting for 4" in ask("--decide", "--new-spans", "4", status=99)
     assert "No: " in ask("--once", "--new-spans", "4", status=99)
 
 
 def test_spans_that_are_still_written_to_do_not_count(ask):
-    assert "there is no span yet" in ask(
+    assert "no span has arrived yet" in ask(
         "--decide", "--reason", "x", "--quiet-period", DAY, status=99
     )
 
@@ -78,26 +76,26 @@ def test_metrics_of_a_monitor_must_be_numbers(ask, tmp_path):
 
 
 def test_nothing_is_decided_while_another_process_retrains(ask, tmp_path):
-    with StateFile(tmp_path / "runs", "sheets").alone():
+    with StateFile(tmp_path / "runs", "sheets").lock():
         assert "another process retrains" in ask("--decide", status=99)
 
 
 def test_a_retraining_that_failed_is_tried_again_later(ask, tmp_path):
     state = StateFile(tmp_path / "runs", "sheets")
-    with state.alone():
+    with state.lock():
         state.begin(RunPlan(("new span 3",), 3))
     output = ask("--decide", status=99)
     assert "attempt 2 begins in" in output
     assert "it is: new span 3" in output
     assert "Retrain: by hand: at once" in ask("--decide", "--reason", "at once", status=0)
-    with state.alone():
-        state.interrupted()
+    with state.lock():
+        state.mark_interrupted()
     assert "Retrain: new span 3" in ask("--decide", status=0)
 
 
 def test_newer_data_take_the_place_of_a_retraining_that_failed(ask, folder, tmp_path):
     state = StateFile(tmp_path / "runs", "sheets")
-    with state.alone():
+    with state.lock():
         state.begin(RunPlan(("new span 2",), 2))
     assert "Retrain: new spans 1, 2, 3" in ask("--decide", status=0)
 

@@ -98,7 +98,7 @@ def story(tmp_path_factory) -> SimpleNamespace:
     shutil.copytree(sheets / "span-2", folder / "span-2")
     first.wait_for("epoch 2/")
     stopped = first.send(signal.SIGTERM)
-    left = StateFile(root, "sheets").attempt()
+    left = StateFile(root, "sheets").pending()
     second = Daemon(folder, root)
     second.wait_for("Retraining done")
     second.wait_for("Waiting:")
@@ -145,11 +145,11 @@ def test_a_retraining_that_was_stopped_is_remembered_and_goes_on(story):
     [reason] = story.left.plan.reasons
     assert reason.startswith(DRIFT)
     assert story.left.count == 0
-    assert StateFile(story.root, "sheets").attempt() is None
+    assert StateFile(story.root, "sheets").pending() is None
 
 
-def test_a_span_is_measured_before_drift_is_judged(story):
-    assert any("Gathering the statistics of span 2" in line for line in story.first)
+def test_a_span_is_measured_before_drift_is_evaluated(story):
+    assert any("Computing the statistics of span 2" in line for line in story.first)
     runs = Lineage.open(story.root, "sheets").runs()[::-1]
     assert [e.node for e in runs[1].executions] == ["ImageExampleGen", "StatisticsGen"]
     states = {e.node: e.state for e in runs[2].executions}

@@ -12,8 +12,8 @@ from tfx_feeder.common.errors import ConfigError
 from tfx_feeder.pipeline.metadata.lineage import Lineage
 from tfx_feeder.pipeline.retraining.observe import (
     ObservedData,
-    look_at_data,
-    observe,
+    observe_data,
+    take_snapshot,
     unfinished_run,
 )
 from tfx_feeder.schemas import tfma
@@ -99,13 +99,13 @@ def look(tmp_path):
     """Returns a function that observes the store."""
 
     def call(spans=(1, 2), **options):
-        return observe(Lineage.open(tmp_path, "p"), ObservedData("p", spans), NOW, **options)
+        return take_snapshot(Lineage.open(tmp_path, "p"), ObservedData("p", spans), NOW, **options)
 
     return call
 
 
 def test_before_the_first_run_there_is_only_data():
-    seen = observe(None, ObservedData("p", (1,)), NOW)
+    seen = take_snapshot(None, ObservedData("p", (1,)), NOW)
     assert (seen.spans, seen.new_spans, seen.trainings, seen.live) == ((1,), (1,), (), None)
 
 
@@ -148,7 +148,7 @@ def test_the_live_model_has_the_metrics_of_its_newest_evaluation(store, look):
     # On newer data, as the model that another one had to beat.
     store.evaluate("2", other, 0.7, baseline=(live, 0.8))
     seen = look().live
-    assert (seen.id, seen.metrics, seen.metrics_then) == (
+    assert (seen.id, seen.metrics, seen.initial_metrics) == (
         live,
         {"accuracy": 0.8},
         {"accuracy": 0.95},
@@ -210,27 +210,27 @@ def test_spans_count_once_they_are_settled(tmp_path):
     # A copy that keeps the time of writing has arrived now all the same.
     os.utime(folder / "span-10" / "images.npz", (0, 0))
     changed = (folder / "span-10" / "images.npz").stat().st_ctime
-    assert look_at_data(str(folder), tmp_path, changed + 60) == ObservedData(
+    assert observe_data(str(folder), tmp_path, changed + 60) == ObservedData(
         "my-sheets", (1, 2, 10)
     )
-    assert look_at_data(str(folder), tmp_path, changed - 60) == ObservedData("my-sheets", ())
+    assert observe_data(str(folder), tmp_path, changed - 60) == ObservedData("my-sheets", ())
 
 
 def test_a_folder_of_one_set_has_no_spans(tmp_path):
     folder = tmp_path / "flowers"
     (folder / "rose").mkdir(parents=True)
-    assert look_at_data(str(folder), tmp_path, 0.0) == ObservedData("flowers", (), has_spans=False)
+    assert observe_data(str(folder), tmp_path, 0.0) == ObservedData("flowers", (), has_spans=False)
 
 
 def test_an_empty_folder_waits_for_its_first_span(tmp_path):
     folder = tmp_path / "flowers"
     folder.mkdir()
-    assert look_at_data(str(folder), tmp_path, 0.0) == ObservedData("flowers", (), has_spans=True)
+    assert observe_data(str(folder), tmp_path, 0.0) == ObservedData("flowers", (), has_spans=True)
 
 
 def test_data_that_are_not_there_are_refused(tmp_path):
     with pytest.raises(ConfigError, match="data"):
-        look_at_data(str(tmp_path / "absent"), tmp_path, 0.0)
+        observe_data(str(tmp_path / "absent"), tmp_path, 0.0)
 
 
 def _write_statistics(folder: Path, shares) -> None:

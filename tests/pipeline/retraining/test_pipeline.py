@@ -43,7 +43,7 @@ def test_earlier_spans_are_read_by_nodes_of_their_own(nodes):
     assert {"ImageExampleGen", "ImageExampleGen_1", "ImageExampleGen_2"} <= upstream
 
 
-def test_models_are_judged_on_the_newest_span_alone(nodes):
+def test_models_are_evaluated_on_the_newest_span_alone(nodes):
     made = nodes(RunPlan(span=3, earlier=(SpanWeight(2),)))
     for node in ("StatisticsGen", "Evaluator"):
         assert "ImageExampleGen" in made[node].upstream_nodes

@@ -49,7 +49,8 @@ def test_data_without_spans_are_retrained_on_as_they_are():
 
 def test_without_a_span_there_is_nothing_to_train_on():
     assert (
-        decide(Snapshot(NOW), RetrainingPolicy((ModelAge(1),))).reasons[0] == "there is no span yet"
+        decide(Snapshot(NOW), RetrainingPolicy((ModelAge(1),))).reasons[0]
+        == "no span has arrived yet"
     )
 
 

@@ -36,11 +36,11 @@ def trained(hours_ago: float) -> PastTraining:
 )
 def test_cron_fires_when_its_last_time_was_not_served(expression, zone, hours_ago, fires):
     seen = Snapshot(NOW, trainings=(trained(hours_ago),))
-    assert Cron(expression, zone).judge(seen).fires is fires
+    assert Cron(expression, zone).evaluate(seen).fired is fires
 
 
 def test_cron_fires_where_nothing_was_trained_yet():
-    assert Cron("0 3 * * *").judge(Snapshot(NOW)).fires
+    assert Cron("0 3 * * *").evaluate(Snapshot(NOW)).fired
 
 
 @pytest.mark.parametrize(
@@ -65,7 +65,7 @@ def test_cron_that_cannot_be_read_is_refused(expression, zone):
 )
 def test_new_span_fires_when_enough_have_arrived(spans, done, at_least, fires):
     seen = Snapshot(NOW, spans=spans, done=frozenset(done))
-    assert NewSpan(at_least).judge(seen).fires is fires
+    assert NewSpan(at_least).evaluate(seen).fired is fires
 
 
 DRIFT = (
@@ -85,9 +85,9 @@ DRIFT = (
     ],
 )
 def test_drift_fires_for_the_feature_farthest_beyond_its_threshold(trigger, fires, named):
-    verdict = trigger.judge(Snapshot(NOW, drift=DRIFT))
-    assert verdict.fires is fires
-    assert named in verdict.text
+    result = trigger.evaluate(Snapshot(NOW, drift=DRIFT))
+    assert result.fired is fires
+    assert named in result.reason
 
 
 @pytest.mark.parametrize(
@@ -102,12 +102,12 @@ def test_drift_fires_for_the_feature_farthest_beyond_its_threshold(trigger, fire
 )
 def test_performance_fires_when_its_condition_does_not_hold(condition, now, then, fires):
     live = LiveModel(7, NOW, {"accuracy": now}, {"accuracy": then})
-    assert PerformanceDrop.parse(condition).judge(Snapshot(NOW, live=live)).fires is fires
+    assert PerformanceDrop.parse(condition).evaluate(Snapshot(NOW, live=live)).fired is fires
 
 
 @pytest.mark.parametrize("live", [None, LiveModel(7, NOW), LiveModel(7, NOW, {"loss": 1.0})])
 def test_performance_that_is_not_known_is_no_reason(live):
-    assert not PerformanceDrop.parse("accuracy>=0.9").judge(Snapshot(NOW, live=live)).fires
+    assert not PerformanceDrop.parse("accuracy>=0.9").evaluate(Snapshot(NOW, live=live)).fired
 
 
 @pytest.mark.parametrize("condition", ["accuracy", "accuracy=0.9", ">=0.9", "accuracy>=high"])
@@ -119,12 +119,12 @@ def test_condition_that_cannot_be_read_is_refused(condition):
 def test_age_fires_for_an_old_model_or_none():
     week = ModelAge(7 * 86400)
     young, old = (LiveModel(1, NOW - timedelta(days=days)) for days in (6, 8))
-    assert not week.judge(Snapshot(NOW, live=young)).fires
-    assert week.judge(Snapshot(NOW, live=old)).fires
-    assert week.judge(Snapshot(NOW)).fires
+    assert not week.evaluate(Snapshot(NOW, live=young)).fired
+    assert week.evaluate(Snapshot(NOW, live=old)).fired
+    assert week.evaluate(Snapshot(NOW)).fired
 
 
 def test_manual_needs_a_reason():
-    assert OnDemand("labels were mended").judge(Snapshot(NOW)).fires
+    assert OnDemand("labels were mended").evaluate(Snapshot(NOW)).fired
     with pytest.raises(ConfigError):
         OnDemand(" ")
