@@ -66,7 +66,7 @@ class RunBudget:
 
 @dataclass(frozen=True, slots=True)
 class RetrainingPolicy:
-    """When to retrain, on which spans, and from which model.
+    """Defines when to retrain, on which spans, and from which model.
 
     Args:
         triggers: Triggers, any of which is sufficient.

@@ -1,4 +1,4 @@
-"""Which earlier artifacts a run goes on from."""
+"""Resolver strategies: earlier blessed models, and artifacts by id."""
 
 import pytest
 from tfx import v1 as tfx
@@ -53,3 +53,21 @@ def test_artifacts_are_found_by_id_in_the_order_asked_for():
 def test_an_artifact_that_the_pipeline_lacks_is_named():
     with pytest.raises(DataError, match="no artifact 7 to use as examples"):
         ArtifactsById({"examples": [7]}).resolve_artifacts(None, {"examples": []})
+
+
+def test_a_model_that_is_not_blessed_is_passed_over():
+    models = [_artifact(_artifacts.Model, n) for n in (1, 3, 5, 7)]
+    blessings = [
+        _artifact(_artifacts.ModelBlessing, 10 + n, current_model_id=n, blessed=blessed)
+        for n, blessed in ((1, 1), (3, 1), (5, 0), (7, 1))
+    ]
+
+    def resolve(before):
+        subject = _artifact(_artifacts.Examples, before)
+        inputs = {"before": [subject], "model": list(models), "blessing": list(blessings)}
+        found = LatestBlessedModelBefore().resolve_artifacts(None, inputs)
+        assert found["before"] == [subject]
+        return [model.id for model in found["model"]]
+
+    assert {before: resolve(before) for before in (9, 7, 6, 3)} == {9: [7], 7: [3], 6: [3], 3: [1]}
+    assert resolve(1) == []
