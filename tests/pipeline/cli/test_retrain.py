@@ -72,12 +72,12 @@ def test_decision_in_json_can_be_read_by_other_commands(ask, tmp_path):
 def test_metrics_of_a_monitor_must_be_numbers(ask, tmp_path):
     path = tmp_path / "metrics.json"
     path.write_text('{"accuracy": "high"}')
-    assert "a JSON file with numbers" in ask("--decide", "--metrics", str(path), status=1)
+    assert "a JSON object with numbers" in ask("--decide", "--metrics", str(path), status=1)
 
 
 def test_nothing_is_decided_while_another_process_retrains(ask, tmp_path):
     with StateFile(tmp_path / "runs", "sheets").lock():
-        assert "another process retrains" in ask("--decide", status=99)
+        assert "another process is retraining" in ask("--decide", status=99)
 
 
 def test_a_retraining_that_failed_is_tried_again_later(ask, tmp_path):

@@ -1,4 +1,4 @@
-"""The file of a compiled pipeline."""
+"""File format of compiled pipelines."""
 
 import dataclasses
 import importlib.util
@@ -41,7 +41,7 @@ def test_file_is_read_as_it_was_written(tmp_path):
     assert compiled_pipeline.read(tmp_path / "deep" / "p.json") == FILE
 
 
-def test_edges_are_told_and_exit_handlers_come_last():
+def test_edges_are_listed_and_exit_handlers_come_last():
     assert (FILE.name, FILE.root) == ("shop", "/r")
     assert list(FILE.upstream.items()) == [
         ("Gen", ()),
@@ -129,7 +129,7 @@ def test_a_strategy_says_what_its_trainer_needs(strategy, resources):
     assert default_resources(strategy) == resources
 
 
-def test_what_is_asked_for_comes_before_what_was_and_what_was_before_the_strategy(trained_by):
+def test_requests_override_earlier_ones_which_override_the_strategy(trained_by):
     file = trained_by(Strategy.multi_worker("local:2"))
     assert file.with_resources({}, ()).resources == {"Trainer": Resources("2")}
     file = dataclasses.replace(file, resources={"Trainer": Resources("3"), "Gen": Resources("1")})
@@ -142,7 +142,7 @@ def test_what_is_asked_for_comes_before_what_was_and_what_was_before_the_strateg
             file.with_resources(*wrong)
 
 
-def test_file_of_version_1_is_read_with_the_names_of_today():
+def test_file_of_version_1_is_read_with_current_names():
     compiled = compiled_pipeline.read(DATA / "compiled_pipeline_v1.json")
     assert (compiled.name, compiled.strategies) == ("shop", {"FeederTrainer": Strategy()})
     text = json.dumps(compiled.pipeline)

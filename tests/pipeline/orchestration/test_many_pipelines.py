@@ -1,4 +1,4 @@
-"""Ten pipelines, five nodes each, at once against one database server that is empty at first."""
+"""Ten concurrent pipelines of five nodes on one database server that is empty at first."""
 
 import os
 import subprocess

@@ -1,4 +1,4 @@
-"""Nodes run one by one, each at most once to its end, whatever happens in between."""
+"""Nodes run one by one, each at most once to completion, despite failures in between."""
 
 import dataclasses
 import json
@@ -76,8 +76,8 @@ def test_failed_node_is_run_again_and_its_outputs_are_used(root, run):
         with pytest.raises(Exception, match="told to fail"):
             run("Judge")
     assert states(root) == [("Gen", "COMPLETE"), ("Judge", "FAILED")]
-    told = [error(execution) for execution in Lineage.open(root).executions("1")]
-    assert told == ["", "RuntimeError: Judge was told to fail"]
+    errors = [error(execution) for execution in Lineage.open(root).executions("1")]
+    assert errors == ["", "RuntimeError: Judge was told to fail"]
     (root / "fail-Judge").unlink()
     assert run("Judge", "latest", "Push") == ["DONE"] * 3
     assert ("Judge", "COMPLETE") in states(root)
@@ -178,7 +178,7 @@ def test_command_line_says_in_one_line_what_went_wrong(root, path):
     (root / "fail-Gen").touch()
     ran = subprocess.run(command(path, "Gen", "--json-logs"), capture_output=True, text=True)
     assert ran.returncode == 1
-    told = json.loads(ran.stderr.splitlines()[-1])
-    assert told["message"] == "Failed in Gen: RuntimeError: Gen was told to fail"
-    assert "Traceback" in told["exc_info"]
-    assert (told["node"], told["run_id"]) == ("Gen", "1")
+    logged = json.loads(ran.stderr.splitlines()[-1])
+    assert logged["message"] == "Failed in Gen: RuntimeError: Gen was told to fail"
+    assert "Traceback" in logged["exc_info"]
+    assert (logged["node"], logged["run_id"]) == ("Gen", "1")

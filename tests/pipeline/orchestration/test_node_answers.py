@@ -1,4 +1,4 @@
-"""What ``run-node`` answers without TFX: it has run already, or cannot run as it was asked to."""
+"""Answers of ``run-node`` without TFX: the node has already succeeded, or cannot run."""
 
 import json
 import sqlite3
@@ -58,7 +58,7 @@ def run_node(path, name, *more, run_id="1"):
     )
 
 
-def test_what_has_succeeded_is_told_at_once(path):
+def test_what_has_succeeded_is_reported_at_once(path):
     done = run_node(path, "Gen")
     assert (done.returncode, done.stdout) == (0, "")
     assert done.stderr.splitlines()[-1].endswith("Gen has succeeded in run 1 already.")
@@ -109,7 +109,7 @@ NOWHERE = ("--store", "postgresql://me:secret@127.0.0.1:9/none", "--connect-time
         (other_pipeline, "Trainer", (), 2, "Run first: Gen."),
     ],
 )
-def test_what_cannot_run_is_told_in_one_line(path, spoil, name, more, status, said):
+def test_what_cannot_run_is_reported_in_one_line(path, spoil, name, more, status, said):
     if spoil:
         spoil(path)
     done = run_node(path, name, *more)
@@ -122,7 +122,7 @@ def test_what_cannot_run_is_told_in_one_line(path, spoil, name, more, status, sa
 def test_log_can_be_lines_of_json(path):
     done = run_node(path, "Trainer", "--json-logs", *NOWHERE)
     # The client's C++ code alone knows why a server refuses, and writes as it likes.
-    told = [json.loads(line) for line in done.stderr.splitlines() if line.startswith("{")]
-    assert {(line["node"], line["run_id"]) for line in told} == {("Trainer", "1")}
-    assert [line["levelname"] for line in told][-2:] == ["WARNING", "ERROR"], "tried again"
-    assert "could not be reached" in told[-1]["message"]
+    logged = [json.loads(line) for line in done.stderr.splitlines() if line.startswith("{")]
+    assert {(line["node"], line["run_id"]) for line in logged} == {("Trainer", "1")}
+    assert [line["levelname"] for line in logged][-2:] == ["WARNING", "ERROR"], "tried again"
+    assert "could not be reached" in logged[-1]["message"]

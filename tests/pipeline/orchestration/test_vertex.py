@@ -1,4 +1,4 @@
-"""What is compiled for Vertex AI."""
+"""Specifications for Vertex AI."""
 
 import dataclasses
 import json

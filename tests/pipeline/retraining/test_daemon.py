@@ -1,4 +1,4 @@
-"""The daemon: data arrive, a model is trained, compared and pushed, and the lineage says why."""
+"""Daemon: data arrives, a model is trained, compared and pushed, and the lineage says why."""
 
 import json
 import shutil

@@ -1,4 +1,4 @@
-"""The situation, read from folders and from a real store."""
+"""Snapshots of folders and of a real store."""
 
 import os
 import struct

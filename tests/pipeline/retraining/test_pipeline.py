@@ -1,4 +1,4 @@
-"""What a plan makes of the reference pipeline."""
+"""Reference pipelines for run plans."""
 
 import json
 

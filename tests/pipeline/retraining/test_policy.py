@@ -1,4 +1,4 @@
-"""Decisions under a clock that is made up."""
+"""Decisions at given times."""
 
 import dataclasses
 from datetime import datetime, timedelta, timezone

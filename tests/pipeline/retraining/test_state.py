@@ -1,4 +1,4 @@
-"""What outlasts a crash."""
+"""State that survives a crash."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""Each trigger, on situations that are made up."""
+"""Triggers on constructed snapshots."""
 
 from datetime import datetime, timedelta, timezone
 
@@ -23,7 +23,7 @@ def trained(hours_ago: float) -> PastTraining:
 
 
 @pytest.mark.parametrize(
-    ("expression", "zone", "hours_ago", "fires"),
+    ("expression", "zone", "hours_ago", "fired"),
     [
         ("0 3 * * *", "UTC", 10, True),
         ("0 3 * * *", "UTC", 8, False),
@@ -34,9 +34,9 @@ def trained(hours_ago: float) -> PastTraining:
         ("30 13 * * *", "Europe/Berlin", 0.25, False),
     ],
 )
-def test_cron_fires_when_its_last_time_was_not_served(expression, zone, hours_ago, fires):
+def test_cron_fires_when_its_last_time_was_not_served(expression, zone, hours_ago, fired):
     seen = Snapshot(NOW, trainings=(trained(hours_ago),))
-    assert Cron(expression, zone).evaluate(seen).fired is fires
+    assert Cron(expression, zone).evaluate(seen).fired is fired
 
 
 def test_cron_fires_where_nothing_was_trained_yet():
@@ -52,7 +52,7 @@ def test_cron_that_cannot_be_read_is_refused(expression, zone):
 
 
 @pytest.mark.parametrize(
-    ("spans", "done", "at_least", "fires"),
+    ("spans", "done", "at_least", "fired"),
     [
         ((1,), (), 1, True),
         ((1, 2), (1,), 1, True),
@@ -63,9 +63,9 @@ def test_cron_that_cannot_be_read_is_refused(expression, zone):
         ((), (), 1, False),
     ],
 )
-def test_new_span_fires_when_enough_have_arrived(spans, done, at_least, fires):
+def test_new_span_fires_when_enough_have_arrived(spans, done, at_least, fired):
     seen = Snapshot(NOW, spans=spans, done=frozenset(done))
-    assert NewSpan(at_least).evaluate(seen).fired is fires
+    assert NewSpan(at_least).evaluate(seen).fired is fired
 
 
 DRIFT = (
@@ -75,7 +75,7 @@ DRIFT = (
 
 
 @pytest.mark.parametrize(
-    ("trigger", "fires", "named"),
+    ("trigger", "fired", "named"),
     [
         (DataDrift(0.1, 0.1), True, "L-infinity of label is 0.150, above 0.1"),
         (DataDrift(0.2, 0.1), True, "Jensen–Shannon of brightness is 0.120, above 0.1"),
@@ -84,14 +84,14 @@ DRIFT = (
         (DataDrift(0.1, 0.1, ("absent",)), False, "no newer data"),
     ],
 )
-def test_drift_fires_for_the_feature_farthest_beyond_its_threshold(trigger, fires, named):
+def test_drift_fires_for_the_feature_farthest_beyond_its_threshold(trigger, fired, named):
     result = trigger.evaluate(Snapshot(NOW, drift=DRIFT))
-    assert result.fired is fires
+    assert result.fired is fired
     assert named in result.reason
 
 
 @pytest.mark.parametrize(
-    ("condition", "now", "then", "fires"),
+    ("condition", "now", "then", "fired"),
     [
         ("accuracy>=0.9", 0.89, 0.95, True),
         ("accuracy >= 0.9", 0.9, 0.95, False),
@@ -100,9 +100,9 @@ def test_drift_fires_for_the_feature_farthest_beyond_its_threshold(trigger, fire
         ("accuracy<=0.5", 0.6, 0.4, True),
     ],
 )
-def test_performance_fires_when_its_condition_does_not_hold(condition, now, then, fires):
+def test_performance_fires_when_its_condition_does_not_hold(condition, now, then, fired):
     live = LiveModel(7, NOW, {"accuracy": now}, {"accuracy": then})
-    assert PerformanceDrop.parse(condition).evaluate(Snapshot(NOW, live=live)).fired is fires
+    assert PerformanceDrop.parse(condition).evaluate(Snapshot(NOW, live=live)).fired is fired
 
 
 @pytest.mark.parametrize("live", [None, LiveModel(7, NOW), LiveModel(7, NOW, {"loss": 1.0})])

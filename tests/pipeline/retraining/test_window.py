@@ -1,4 +1,4 @@
-"""Which spans are trained on."""
+"""Windows of spans."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""What a user asked for becomes the settings of a run."""
+"""Requests of users resolve to configurations."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Around a run: log, exit status, and the one line that says what failed."""
+"""Log, exit status and error message of a run."""
 
 import os
 import subprocess

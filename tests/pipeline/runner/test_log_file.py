@@ -1,4 +1,4 @@
-"""What libraries say goes into the log, whichever way they say it."""
+"""Output of libraries goes to the log file, by any route."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""A run is followed through its log records."""
+"""Progress display based on log records."""
 
 import io
 import logging

@@ -1,4 +1,4 @@
-"""DAGs as Airflow sees them, parsed by Airflow on both lines."""
+"""DAGs as parsed by Airflow 2 and 3."""
 
 import json
 import os
@@ -147,8 +147,8 @@ def test_commands_are_those_that_bash_runs(dags, tmp_path):
     request = ["--resources", "Trainer=cpu:2"]
     expected = ["compile", *request, *common[1:], *decided, "--span=3", *output]
     assert arguments(rich["compile"]) == expected
-    told = arguments(rich["compile"], RUN_TIME_TO_TRAIN="$(reboot) '")
-    assert "--time-to-train=$(reboot) '" in told, "what a run is given is no code"
+    words = arguments(rich["compile"], RUN_TIME_TO_TRAIN="$(reboot) '")
+    assert "--time-to-train=$(reboot) '" in words, "what a run is given is no code"
 
 
 def test_run_waits_and_decides_before_it_compiles(dags):
@@ -162,7 +162,7 @@ def test_run_waits_and_decides_before_it_compiles(dags):
     assert "retrain --decide --json --drift 0.1 --root /r" in tasks["retrain_decision"]["script"]
 
 
-def test_limits_and_pools_are_airflows(dags):
+def test_timeouts_and_pools_are_airflows(dags):
     dag = dags["rich"]
     trainer, gen = dag["tasks"]["Trainer"], dag["tasks"]["Gen"]
     assert (trainer["retries"], trainer["retry_delay_s"], dag["run_s"]) == (5, 3, 600)
@@ -208,7 +208,7 @@ def test_pod_of_the_trainer_can_be_the_chief_of_a_cluster(dags):
         ("odd option", "run_options: expected names such as"),
     ],
 )
-def test_mistakes_are_told_when_the_dag_is_parsed(dags, call, message):
+def test_mistakes_are_reported_when_the_dag_is_parsed(dags, call, message):
     assert message in dags[call]["error"]
 
 

@@ -1,4 +1,4 @@
-"""What does not fit is told before anything is compiled."""
+"""Options that do not match are rejected before anything is compiled."""
 
 import dataclasses
 

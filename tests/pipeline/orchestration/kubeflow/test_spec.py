@@ -1,4 +1,4 @@
-"""What is compiled for Kubeflow runs: its commands, one by one, in the order of its edges."""
+"""Specifications for Kubeflow: their commands run one by one, in the order of the edges."""
 
 import importlib.util
 import json

@@ -1,4 +1,4 @@
-"""The members of a training on Kubernetes: who they are, how they are found."""
+"""Members of a cluster on Kubernetes, and their Services."""
 
 import pytest
 
