@@ -16,6 +16,7 @@ import click
 import yaml
 from click.core import ParameterSource
 
+from tfx_feeder.components.feeder_trainer.distribution.options import cluster_of
 from tfx_feeder.pipeline.cli.compile import compile_command
 from tfx_feeder.pipeline.cli.errors import ErrorReporting
 from tfx_feeder.pipeline.cli.options import request_options
@@ -206,7 +207,7 @@ def _clusters(
 ) -> dict[str, Cluster]:
     clusters = {}
     for node, strategy in compiled.strategies.items():
-        if strategy.cluster == "env":
+        if cluster_of(strategy) == "env":
             name = re.sub("[^a-z0-9]+", "-", f"{compiled.name}-{node}".lower())
             clusters[node] = Cluster.for_strategy(
                 strategy,

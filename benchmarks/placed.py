@@ -19,13 +19,18 @@ from tfx_feeder.components.feeder_trainer.distribution.devices import open_devic
 from tfx_feeder.components.feeder_trainer.distribution.fit import FitSpec
 from tfx_feeder.components.feeder_trainer.distribution.fit import fit as fit_strategy
 from tfx_feeder.components.feeder_trainer.distribution.launcher.launch import run_in_processes
-from tfx_feeder.components.feeder_trainer.distribution.options import STRATEGIES, Strategy
+from tfx_feeder.components.feeder_trainer.distribution.options import (
+    STRATEGIES,
+    SingleDevice,
+    Strategy,
+)
 from tfx_feeder.components.feeder_trainer.model.builder import ModelContext
 from tfx_feeder.components.feeder_trainer.model.user_module import UserCode
 from tfx_feeder.components.feeder_trainer.schedules.schedule import Schedule
 from tfx_feeder.components.feeder_trainer.training import progress
 
 WORKERS = 2
+DEVICES = tuple(f"CPU:{index}" for index in range(WORKERS))
 EVAL_BATCH = 256
 FEEDS = {"mirrored_fit": rivals.textbook, "mirrored_fit_cached": rivals.guide_cached}
 """Keras's fit() on two devices, on the tutorials' tf.data and on the performance guide's."""
@@ -66,11 +71,13 @@ class Training:
 
 def strategy(name: str) -> Strategy:
     """Returns a strategy on two logical devices, or two workers, of this machine."""
-    if STRATEGIES[name].starts == "here":
-        return Strategy(name)
-    if STRATEGIES[name].starts == "process":
-        return Strategy(name, devices=tuple(f"CPU:{index}" for index in range(WORKERS)))
-    return Strategy(name, cluster=f"local:{WORKERS}")
+    mode = STRATEGIES[name].launch_mode
+    options: dict[str, Any] = {}
+    if mode == "subprocess":
+        options["devices"] = DEVICES
+    elif mode != "in_process":
+        options["cluster"] = f"local:{WORKERS}"
+    return Strategy.from_dict({"name": name, **options})
 
 
 def job(folder: Path, where: Strategy, schedule: Schedule, work_dir: Path) -> FitSpec:
@@ -104,7 +111,7 @@ def train(what: FitSpec, work_dir: Path) -> Training:
     """
     began = time.time()
     with _cpu_at_epochs() as cpu_s:
-        if STRATEGIES[what.strategy.name].starts == "here":
+        if isinstance(what.strategy, SingleDevice):
             history = fit_strategy(what).history
         else:
             history = run_in_processes(fit_strategy, what, str(work_dir / "logs")).result.history
@@ -134,7 +141,7 @@ def fit(variant: str, folder: Path, schedule: Schedule) -> Training:
     """
     began = time.perf_counter()
     (phase,) = schedule.phases
-    scope = tf.distribute.MirroredStrategy(open_devices(strategy("mirrored").devices)).scope()
+    scope = tf.distribute.MirroredStrategy(open_devices(DEVICES)).scope()
     with scope:
         model = reference.create_model()
         reference.compile_again(model, phase.learning_rate)

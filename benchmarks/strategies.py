@@ -27,7 +27,7 @@ import reference
 
 from tfx_feeder.components.feeder_trainer.distribution.context import open_context
 from tfx_feeder.components.feeder_trainer.distribution.fit import open_fit_context, run
-from tfx_feeder.components.feeder_trainer.distribution.options import STRATEGIES, Strategy
+from tfx_feeder.components.feeder_trainer.distribution.options import STRATEGIES, Auto
 from tfx_feeder.components.feeder_trainer.schedules.schedule import Schedule
 from tfx_feeder.components.feeder_trainer.strategy_selection.select import select
 from tfx_feeder.pipeline.configs import FULL_SCHEDULE, SHORT_SCHEDULE
@@ -147,7 +147,7 @@ def _train(folder: Path, variant: str, schedule: Schedule) -> placed.Training:
 def _predict(folder: Path, schedule: Schedule) -> dict[str, float]:
     with contextlib.ExitStack() as stack:
         work_dir = stack.enter_context(tempfile.TemporaryDirectory())
-        auto = placed.job(folder, Strategy.auto(candidates=(BASELINE,)), schedule, Path(work_dir))
+        auto = placed.job(folder, Auto(candidates=(BASELINE,)), schedule, Path(work_dir))
         # As the Trainer does it: what was made ready for the probe goes on to train.
         job = dataclasses.replace(auto, strategy=placed.strategy(BASELINE))
         placement = stack.enter_context(contextlib.closing(open_context(job.strategy, None)))

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from tfx_feeder.common.errors import ConfigError
-from tfx_feeder.components.feeder_trainer.distribution.options import Strategy
+from tfx_feeder.components.feeder_trainer.distribution.options import SingleDevice, Strategy
 from tfx_feeder.components.feeder_trainer.feed.options import FeedOptions, Image
 from tfx_feeder.components.feeder_trainer.schedules.policy import Policy
 from tfx_feeder.components.feeder_trainer.schedules.schedule import Schedule
@@ -49,7 +49,7 @@ class PipelineConfig:
     span: int | None = None
     image: Image = IMAGE
     schedule: Schedule | Policy = SHORT_SCHEDULE
-    strategy: Strategy = field(default_factory=Strategy.sequential)
+    strategy: Strategy = field(default_factory=SingleDevice)
     training: TrainingOptions = field(default_factory=TrainingOptions)
     seed: int = 0
     max_rejected_fraction: float = 0.01

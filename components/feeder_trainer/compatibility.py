@@ -3,7 +3,7 @@
 from typing import Any
 
 from tfx_feeder.common.errors import ConfigError
-from tfx_feeder.components.feeder_trainer.distribution.options import AUTO, STRATEGIES, Strategy
+from tfx_feeder.components.feeder_trainer.distribution.options import STRATEGIES, Auto, Strategy
 from tfx_feeder.components.feeder_trainer.feed.options import FeedOptions
 from tfx_feeder.components.feeder_trainer.schedules.batch_on_plateau import IncreaseBatchOnPlateau
 from tfx_feeder.components.feeder_trainer.schedules.noise_scale import GradientNoiseScale
@@ -28,9 +28,9 @@ def check_goes_together(
         "loop max_micro_batch_size": loop.max_micro_batch_size,
         "schedule": schedule if isinstance(schedule, GradientNoiseScale) else None,
     }
-    names = strategy.candidates if strategy.name == AUTO else (strategy.name,)
+    names = strategy.candidates if isinstance(strategy, Auto) else (strategy.name,)
     for name in names:
-        for option in STRATEGIES[name].refuses:
+        for option in STRATEGIES[name].unsupported:
             _check_absent(option, asked[option], name)
     if loop.early_stopping is not None:
         _check_can_give_up(schedule, feed)

@@ -12,7 +12,7 @@ from tfx.v1.dsl import standard_annotations
 from tfx_feeder.common.errors import ConfigError
 from tfx_feeder.components.feeder_trainer import executor
 from tfx_feeder.components.feeder_trainer.compatibility import check_goes_together
-from tfx_feeder.components.feeder_trainer.distribution.options import Strategy
+from tfx_feeder.components.feeder_trainer.distribution.options import SingleDevice, Strategy
 from tfx_feeder.components.feeder_trainer.feed.options import FeedOptions, checked, to_json
 from tfx_feeder.components.feeder_trainer.model.user_module import UserCode
 from tfx_feeder.components.feeder_trainer.schedules.parser import parse_schedule, serialize_schedule
@@ -124,7 +124,7 @@ class FeederTrainer(base_component.BaseComponent):
             raise ConfigError(
                 "warm_start", received=warm_start, expected="strict, compatible or off"
             )
-        strategy = checked("strategy", strategy, Strategy)
+        strategy = checked("strategy", strategy or SingleDevice(), Strategy)
         feed, loop = checked("feed", feed, FeedOptions), checked("loop", loop, TrainingOptions)
         if loop.early_stopping is not None and base_model is None:
             raise ConfigError(
@@ -144,7 +144,7 @@ class FeederTrainer(base_component.BaseComponent):
             module_file=module_file,
             code_fingerprint=code.fingerprint(),
             schedule=written,
-            strategy=to_json(strategy),
+            strategy=strategy.to_json(),
             feed=to_json(feed),
             loop=to_json(loop),
             warm_start=warm_start,

@@ -85,7 +85,7 @@ class Executor(base_executor.BaseExecutor):
                 base_model_path=start_path,
             ),
             schedule=parse_schedule(exec_properties["schedule"]),
-            strategy=from_json(Strategy, exec_properties["strategy"]),
+            strategy=Strategy.from_json(exec_properties["strategy"]),
             train_files=group_by_source(
                 read_splits(input_dict["examples"], feed.train_splits), feed.mix
             ),

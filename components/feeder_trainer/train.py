@@ -21,7 +21,7 @@ from tfx_feeder.components.feeder_trainer.distribution.fit import (
     run,
 )
 from tfx_feeder.components.feeder_trainer.distribution.launcher.launch import run_in_processes
-from tfx_feeder.components.feeder_trainer.distribution.options import AUTO, STRATEGIES, Strategy
+from tfx_feeder.components.feeder_trainer.distribution.options import Auto, SingleDevice
 from tfx_feeder.components.feeder_trainer.model.export import (
     export_serving,
     required_raw_features,
@@ -82,13 +82,13 @@ def train(job: TrainSpec) -> History:
 def _fit(job: TrainSpec, elapsed: Callable[[], float]) -> tuple[History, ModelBundle]:
     """Fits where the strategy says, or where the time to train leads to."""
     wanted = job.fit.strategy
-    if wanted.name != AUTO and STRATEGIES[wanted.name].starts != "here":
+    if not isinstance(wanted, (SingleDevice, Auto)):
         return _fit_elsewhere(job.fit, job.log_dir)
-    work = dataclasses.replace(job.fit, strategy=Strategy.sequential())
+    work = dataclasses.replace(job.fit, strategy=SingleDevice())
     placement = open_context(work.strategy, None)
     selection = None
     with contextlib.closing(placement), open_fit_context(work, placement) as ready:
-        if wanted.name == AUTO:
+        if isinstance(wanted, Auto):
             dirs = {"log_dir": job.log_dir, "probe_dir": job.probe_dir}
             selection = select(job.fit, ready, elapsed, **dirs)
             progress.report_selection(selection.choice)
@@ -98,7 +98,7 @@ def _fit(job: TrainSpec, elapsed: Callable[[], float]) -> tuple[History, ModelBu
                 prediction=selection.prediction,
                 began_at=time.time(),
             )
-        if work.strategy.name == "sequential":
+        if isinstance(work.strategy, SingleDevice):
             history = run(work, placement, ready)
             return _with_choice(history, selection, work.began_at), ready.model
     # What was opened for the probe is closed by now: its memory is for the processes.

@@ -8,6 +8,7 @@ import click
 import yaml
 
 from tfx_feeder.common.errors import ConfigError
+from tfx_feeder.components.feeder_trainer.distribution.options import cluster_of
 from tfx_feeder.pipeline.cli.errors import ErrorReporting
 from tfx_feeder.pipeline.cli.options import ir_option
 from tfx_feeder.pipeline.orchestration import compiled_pipeline
@@ -144,7 +145,7 @@ def cluster_command(
 
 
 def _only_trainer(file: CompiledPipeline) -> str:
-    found = [node for node, strategy in file.strategies.items() if strategy.cluster == "env"]
+    found = [node for node, strategy in file.strategies.items() if cluster_of(strategy) == "env"]
     if len(found) != 1:
         raise ConfigError(
             "node",

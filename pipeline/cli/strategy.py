@@ -10,7 +10,7 @@ import click
 from rich.console import Console
 
 from tfx_feeder.common.errors import FeederError
-from tfx_feeder.components.feeder_trainer.distribution.options import AUTO, STRATEGIES
+from tfx_feeder.components.feeder_trainer.distribution.options import STRATEGIES, Auto
 from tfx_feeder.pipeline.cli.strategy_options import choice_options, make_strategy
 from tfx_feeder.pipeline.runner.quiet_imports import quiet_imports
 from tfx_feeder.pipeline.runner.tables import candidates_table, strategies_table
@@ -28,7 +28,7 @@ def strategy() -> None:
 def list_command(as_json: bool) -> None:
     """Show every strategy: what it does, what it needs, how it splits a batch."""
     if as_json:
-        rows = [dataclasses.asdict(kind) for kind in STRATEGIES.values()]
+        rows = [dataclasses.asdict(info) for info in STRATEGIES.values()]
         click.echo(json.dumps(rows, indent=2))
     else:
         Console(highlight=False).print(strategies_table(STRATEGIES.values()))
@@ -72,7 +72,7 @@ def probe_command(
     used again by the next run of the same on this machine.
     """
     try:
-        wanted = make_strategy(strategy=AUTO, **options)
+        wanted = make_strategy(strategy=Auto.name, **options)
         quiet_imports("tensorflow")
         probing = import_module("tfx_feeder.pipeline.runner.probe")
         choice = probing.probe(

@@ -5,13 +5,18 @@ from typing import Any, TypeVar
 
 import click
 
-from tfx_feeder.components.feeder_trainer.distribution.options import AUTO, STRATEGIES, Strategy
+from tfx_feeder.components.feeder_trainer.distribution.options import (
+    STRATEGIES,
+    Auto,
+    SingleDevice,
+    Strategy,
+)
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 _STRATEGY = click.option(
     "--strategy",
-    type=click.Choice([*STRATEGIES, AUTO]),
+    type=click.Choice([*STRATEGIES, Auto.name]),
     help="Where to train; auto chooses by the time to train.  [default: sequential]",
 )
 _CHOICE = (
@@ -36,7 +41,6 @@ _CHOICE = (
     ),
     click.option(
         "--lr-scaling",
-        "learning_rate_rule",
         type=click.Choice(["none", "linear", "sqrt"]),
         default="none",
         show_default=True,
@@ -65,7 +69,7 @@ def make_strategy(
     max_cost: float | None,
     costs: tuple[str, ...],
     candidates: tuple[str, ...],
-    learning_rate_rule: str,
+    lr_scaling: str,
 ) -> Strategy:
     """Returns what the options say. A time or a cost without a strategy means ``auto``.
 
@@ -74,15 +78,18 @@ def make_strategy(
         ConfigError: The options do not go together.
     """
     choosing = time_to_train is not None or max_cost is not None
-    return Strategy(
-        strategy or (AUTO if choosing else "sequential"),
-        cluster=cluster,
-        learning_rate_rule=learning_rate_rule,
-        time_to_train=time_to_train,
-        max_cost=max_cost,
-        device_cost_per_hour=dict(map(_cost, costs)),
-        candidates=candidates,
-    )
+    name = strategy or (Auto.name if choosing else SingleDevice.name)
+    options = {
+        "cluster": cluster,
+        "time_to_train": time_to_train,
+        "max_cost": max_cost,
+        "device_cost_per_hour": dict(map(_cost, costs)),
+        "candidates": candidates,
+        # With a single replica, every rule scales by 1.
+        "lr_scaling": "none" if name == SingleDevice.name else lr_scaling,
+    }
+    given = {option: v for option, v in options.items() if v not in (None, {}, (), "none")}
+    return Strategy.from_dict({"name": name, **given})
 
 
 def _cost(text: str) -> tuple[str, float]:

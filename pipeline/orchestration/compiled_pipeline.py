@@ -82,7 +82,7 @@ class CompiledPipeline:
     def strategies(self) -> dict[str, Strategy]:
         """Distribution strategy of each FeederTrainer, by node id."""
         return {
-            node["node_info"]["id"]: Strategy(**json.loads(_property(node, "strategy")))
+            node["node_info"]["id"]: Strategy.from_json(_property(node, "strategy"))
             for node in self._nodes
             if node["node_info"].get("type", {}).get("name") == _TRAINER
         }

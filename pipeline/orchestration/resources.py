@@ -4,7 +4,13 @@ import re
 from dataclasses import dataclass
 
 from tfx_feeder.common.errors import ConfigError
-from tfx_feeder.components.feeder_trainer.distribution.options import AUTO, STRATEGIES, Strategy
+from tfx_feeder.components.feeder_trainer.distribution.options import (
+    DeviceStrategy,
+    ParameterServer,
+    Strategy,
+    SynchronousParameterServer,
+    cluster_of,
+)
 
 _CPU = re.compile(r"\d+m|\d+(\.\d+)?")
 _MEMORY = re.compile(r"\d+(Ki|Mi|Gi|Ti|k|M|G|T)?")
@@ -87,14 +93,15 @@ def default_resources(strategy: Strategy) -> Resources:
     - ``"env"``, whose members have a machine each, and everything else: no request.
     """
     reach = {"CPU": 0, "GPU": 0}
-    for device in strategy.devices:
+    for device in strategy.devices if isinstance(strategy, DeviceStrategy) else ():
         name, _, index = device.upper().rpartition(":")
         kind = name[-3:]
         if kind in reach and index.isdigit():  # The trainer rejects other names.
             reach[kind] = max(reach[kind], int(index) + 1)
     cores, gpus = reach["CPU"], reach["GPU"]
-    if strategy.cluster is not None and strategy.cluster.startswith(_LOCAL):
-        served = strategy.name != AUTO and STRATEGIES[strategy.name].starts == "servers"
+    cluster = cluster_of(strategy)
+    if cluster is not None and cluster.startswith(_LOCAL):
+        served = isinstance(strategy, (ParameterServer, SynchronousParameterServer))
         # A chief and a server run beside the workers.
-        cores = int(strategy.cluster.removeprefix(_LOCAL)) + (2 if served else 0)
+        cores = int(cluster.removeprefix(_LOCAL)) + (2 if served else 0)
     return Resources(str(cores) if cores else "", "", _GPU if gpus else "", gpus)

@@ -105,8 +105,9 @@ def _runner_command(run: Run) -> str | None:
         ("strategy", strategy.get("name")),
         *(
             (name.replace("_", "-"), strategy.get(name))
-            for name in ("cluster", "learning_rate_rule", "time_to_train", "max_cost")
+            for name in ("cluster", "lr_scaling", "time_to_train", "max_cost")
         ),
+        ("lr-scaling", strategy.get("learning_rate_rule")),  # Key of earlier versions.
         *(("cost", f"{n}={v}") for n, v in strategy.get("device_cost_per_hour", {}).items()),
         *(("candidate", name) for name in strategy.get("candidates", ())),
     ]

@@ -16,7 +16,7 @@ from typing import TextIO
 from rich.console import Console
 
 from tfx_feeder.common.errors import FeederError
-from tfx_feeder.components.feeder_trainer.distribution.options import Strategy
+from tfx_feeder.components.feeder_trainer.distribution.options import SingleDevice, Strategy
 from tfx_feeder.pipeline.beam import BEAM_ARGS
 from tfx_feeder.pipeline.run_plan import RunPlan
 from tfx_feeder.pipeline.runner import log_file
@@ -49,7 +49,7 @@ class RunRequest:
     span: int | None = None
     schedule: str | None = None
     full: bool = False
-    strategy: Strategy = field(default_factory=Strategy)
+    strategy: Strategy = field(default_factory=SingleDevice)
     beam_args: tuple[str, ...] = BEAM_ARGS
     cache: bool = True
     verbose: bool = False

@@ -14,7 +14,7 @@ import tensorflow_transform as tft
 from tfx_feeder.common.errors import ConfigError
 from tfx_feeder.components.feeder_trainer.distribution.context import open_context
 from tfx_feeder.components.feeder_trainer.distribution.fit import FitSpec, open_fit_context
-from tfx_feeder.components.feeder_trainer.distribution.options import Strategy
+from tfx_feeder.components.feeder_trainer.distribution.options import SingleDevice, Strategy
 from tfx_feeder.components.feeder_trainer.feed.mixture import SplitFiles, all_paths, group_by_source
 from tfx_feeder.components.feeder_trainer.model.builder import ModelContext
 from tfx_feeder.components.feeder_trainer.model.user_module import UserCode
@@ -43,7 +43,7 @@ def probe(
         data: As for a run.
         root: Folder of earlier runs.
         schedule: In a notation that ``parse_schedule`` reads; ``None``: that of a short run.
-        strategy: ``Strategy.auto`` with what the training may take.
+        strategy: ``Auto`` with what the training may take.
         examples: Folder of transformed examples; ``None``: the newest of the runs.
         transform_graph: Folder of the graph that made them; ``None``: the one beside them.
         model_fn: Importable path of the function that makes the model; ``None``: the pipeline's.
@@ -67,7 +67,7 @@ def probe(
         examples, found = _newest(config.workspace)
         transform_graph = transform_graph or found
     job = _job(config, strategy, examples, transform_graph or _beside(examples), model_fn)
-    alone = dataclasses.replace(job, strategy=Strategy.sequential())
+    alone = dataclasses.replace(job, strategy=SingleDevice())
     placement = open_context(alone.strategy, None)
     with (
         tempfile.TemporaryDirectory(prefix="tfx-feeder-") as logs,

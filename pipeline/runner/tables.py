@@ -48,14 +48,14 @@ def candidates_table(rows: Iterable[CandidateRecord]) -> RenderableType:
     return Group(table, *reasons, "")
 
 
-def strategies_table(kinds: Iterable[StrategyInfo]) -> Table:
+def strategies_table(infos: Iterable[StrategyInfo]) -> Table:
     """Returns what strategies there are."""
     table = _table("Strategies")
     table.add_column("strategy", no_wrap=True)
-    for heading in ("what", "needs", "a batch is split"):
+    for heading in ("description", "requires", "batch split"):
         table.add_column(heading)
-    for kind in kinds:
-        table.add_row(kind.name, kind.what, kind.needs, kind.split)
+    for info in infos:
+        table.add_row(info.name, info.description, info.requires, info.batch_split)
     return table
 
 

@@ -1,7 +1,5 @@
 """Stores as TFX writes them, made by the ML Metadata client."""
 
-import dataclasses
-import json
 from pathlib import Path
 
 import ml_metadata as mlmd
@@ -127,7 +125,7 @@ def trained_by():
     """Returns a function from a strategy to a pipeline of Gen and Trainer, a FeederTrainer."""
 
     def trained_by(strategy, root="/data/shop"):
-        said = {"field_value": {"string_value": json.dumps(dataclasses.asdict(strategy))}}
+        said = {"field_value": {"string_value": strategy.to_json()}}
         name = "tfx_feeder.components.feeder_trainer.component.FeederTrainer"
         trainer = {
             "node_info": {"id": "Trainer", "type": {"name": name}},

@@ -17,7 +17,7 @@ from tfx_feeder.components.feeder_trainer.distribution.cluster import ClusterTas
 from tfx_feeder.components.feeder_trainer.distribution.context import DistributionContext
 from tfx_feeder.components.feeder_trainer.distribution.data_parallel import DataParallelSteps
 from tfx_feeder.components.feeder_trainer.distribution.devices import open_devices
-from tfx_feeder.components.feeder_trainer.distribution.options import Strategy
+from tfx_feeder.components.feeder_trainer.distribution.options import CentralStorage
 from tfx_feeder.components.feeder_trainer.feed.sharding import Shard
 from tfx_feeder.components.feeder_trainer.training.gradient_accumulation import squared_norm
 from tfx_feeder.components.feeder_trainer.training.train_step import (
@@ -27,7 +27,7 @@ from tfx_feeder.components.feeder_trainer.training.train_step import (
 )
 
 
-def open_context(strategy: Strategy, task: ClusterTask | None) -> DistributionContext:
+def open_context(strategy: CentralStorage, task: ClusterTask | None) -> DistributionContext:
     """See ``context.open_context``."""
     del task
     devices = open_devices(strategy.devices)

@@ -43,5 +43,5 @@ def open_context(strategy: Strategy, task: ClusterTask | None) -> DistributionCo
     Raises:
         ConfigError: The machine does not have what the strategy needs.
     """
-    module = importlib.import_module(STRATEGIES[strategy.name].opens)
+    module = importlib.import_module(STRATEGIES[strategy.name].module)
     return module.open_context(strategy, task)

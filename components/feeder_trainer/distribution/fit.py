@@ -17,7 +17,11 @@ from tfx_feeder.components.feeder_trainer.distribution.context import (
     DistributionContext,
     open_context,
 )
-from tfx_feeder.components.feeder_trainer.distribution.options import Strategy, lr_scale_factor
+from tfx_feeder.components.feeder_trainer.distribution.options import (
+    DistributedStrategy,
+    Strategy,
+    lr_scale_factor,
+)
 from tfx_feeder.components.feeder_trainer.feed.base import Feed
 from tfx_feeder.components.feeder_trainer.feed.feed import open_feed
 from tfx_feeder.components.feeder_trainer.feed.mixture import Files
@@ -214,12 +218,14 @@ def run(job: FitSpec, placement: DistributionContext, ready: FitContext) -> Hist
     """Runs the training loop to its end and returns the record."""
     model, plan, options = ready.model.keras_model, ready.plan, job.context.feed
     recorder = Recorder(placement.replicas)
-    factor = lr_scale_factor(job.strategy.learning_rate_rule, placement.replicas)
+    strategy = job.strategy
+    lr_scaling = strategy.lr_scaling if isinstance(strategy, DistributedStrategy) else "none"
+    factor = lr_scale_factor(lr_scaling, placement.replicas)
     if factor != 1:
         recorder.event(
             "learning_rate_rule",
             f"The schedule's learning rates are multiplied by {factor:.4g}: "
-            f"{job.strategy.learning_rate_rule} in {placement.replicas} replicas.",
+            f"{lr_scaling} in {placement.replicas} replicas.",
         )
     if job.start_from is not None:
         _warm_start(model, job, recorder)
@@ -245,7 +251,7 @@ def run(job: FitSpec, placement: DistributionContext, ready: FitContext) -> Hist
         recorder.event("exchange", history_note)
     return recorder.build(
         schedule=job.schedule.to_dict(),
-        strategy=job.strategy.name,
+        strategy=strategy.name,
         feed={
             **dataclasses.asdict(options),
             "cache_chosen": ready.feed.description,
@@ -255,9 +261,7 @@ def run(job: FitSpec, placement: DistributionContext, ready: FitContext) -> Hist
         code_fingerprint=job.code.fingerprint(),
         policy=plan.policy,
         policy_state=plan.state(),
-        placement=StrategyRecord(
-            dataclasses.asdict(job.strategy), placement.replicas, job.strategy.learning_rate_rule
-        ),
+        placement=StrategyRecord(strategy.to_dict(), placement.replicas, lr_scaling),
     )
 
 

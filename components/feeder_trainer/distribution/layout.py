@@ -12,12 +12,12 @@ class ProcessTopology:
     """The processes of one training.
 
     Args:
-        starts: ``"process"``: one. ``"team"``: as many workers as said, of which the first is the
-            chief. ``"servers"``: a chief, workers and one parameter server.
+        starts: ``"subprocess"``: one. ``"workers"``: as many as given, of which the first is the
+            chief. ``"parameter_servers"``: a chief, workers and one parameter server.
         workers: Number of workers.
 
     Example:
-        >>> [task.type for task in ProcessTopology("servers", 2).tasks()]
+        >>> [task.type for task in ProcessTopology("parameter_servers", 2).tasks()]
         ['chief', 'worker', 'worker', 'ps']
     """
 
@@ -26,10 +26,10 @@ class ProcessTopology:
 
     def tasks(self) -> tuple[ClusterTask | None, ...]:
         """Gives each process its place and an address that is free now; the chief comes first."""
-        if self.starts == "process":
+        if self.starts == "subprocess":
             return (None,)
         kinds = ["worker"] * self.workers
-        if self.starts == "servers":
+        if self.starts == "parameter_servers":
             kinds = ["chief", *kinds, "ps"]
         cluster: dict[str, tuple[str, ...]] = {}
         for kind, address in zip(kinds, free_addresses(len(kinds)), strict=True):

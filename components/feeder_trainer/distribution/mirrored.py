@@ -20,7 +20,7 @@ from tfx_feeder.components.feeder_trainer.distribution.data_parallel import (
     innermost,
 )
 from tfx_feeder.components.feeder_trainer.distribution.devices import open_devices
-from tfx_feeder.components.feeder_trainer.distribution.options import Strategy
+from tfx_feeder.components.feeder_trainer.distribution.options import TPU, Mirrored, Strategy
 from tfx_feeder.components.feeder_trainer.feed.sharding import Shard
 from tfx_feeder.components.feeder_trainer.training.gradient_accumulation import squared_norm
 from tfx_feeder.components.feeder_trainer.training.process_group import SingleProcess
@@ -215,7 +215,7 @@ def _check_optimizer(strategy: str, optimizer: keras.Optimizer) -> None:
             )
 
 
-def _mirrored(strategy: Strategy, task: ClusterTask | None) -> tf.distribute.Strategy:
+def _mirrored(strategy: Mirrored, task: ClusterTask | None) -> tf.distribute.Strategy:
     del task
     return tf.distribute.MirroredStrategy(open_devices(strategy.devices))
 
@@ -233,7 +233,7 @@ def _multi_worker(strategy: Strategy, task: ClusterTask | None) -> tf.distribute
     return tf.distribute.MultiWorkerMirroredStrategy(communication_options=options)
 
 
-def _tpu(strategy: Strategy, task: ClusterTask | None) -> tf.distribute.Strategy:
+def _tpu(strategy: TPU, task: ClusterTask | None) -> tf.distribute.Strategy:
     del task
     try:
         if strategy.address.startswith("grpc://"):
@@ -257,7 +257,7 @@ def _reach(address: str) -> None:
     socket.create_connection((host, int(port)), timeout=_REACH_S).close()
 
 
-_DISTRIBUTIONS: Mapping[str, Callable[[Strategy, ClusterTask | None], tf.distribute.Strategy]] = {
+_DISTRIBUTIONS: Mapping[str, Callable[[Any, ClusterTask | None], tf.distribute.Strategy]] = {
     "mirrored": _mirrored,
     "multi_worker": _multi_worker,
     "tpu": _tpu,

@@ -1,219 +1,306 @@
-"""The distribution strategies: a table with a row for each, and what a pipeline says of one."""
+"""Distribution strategies as plain values: one class each, a table of their properties, JSON.
 
+The classes stand here and not in the modules that implement them because pipelines and the command
+line use them without TensorFlow.
+"""
+
+import dataclasses
+import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, ClassVar, Literal
 
 from tfx_feeder.common.durations import parse_duration
 from tfx_feeder.common.errors import ConfigError
-from tfx_feeder.common.validation import check_among, is_integer
+from tfx_feeder.common.validation import check_among, check_at_least
+from tfx_feeder.components.feeder_trainer.schedules.lr_scaling import EXPONENT_OF_RULE
 
-LaunchMode = Literal["here", "process", "team", "servers"]
-"""``"here"``: in the trainer's process. ``"process"``: in one of its own, because devices are
-declared before TensorFlow starts. ``"team"``: in a process for each worker, all of which run the
-loop. ``"servers"``: a chief runs the loop, workers and parameter servers serve it."""
+LaunchMode = Literal["in_process", "subprocess", "workers", "parameter_servers"]
+"""How the processes of a strategy start.
+
+- ``"in_process"``: training runs in the process of the Trainer.
+- ``"subprocess"``: in a process of its own, because devices are configured before TensorFlow
+  starts.
+- ``"workers"``: in one process for each worker; all of them run the training loop.
+- ``"parameter_servers"``: a chief runs the training loop; workers and parameter servers serve it.
+"""
+
+DEFAULT_RESTARTS = 3
+"""Maximum number of restarts after a process failure, for strategies that do not set their own."""
 
 _CLUSTER = re.compile(r"env|local:[1-9]\d*")
 _PACKAGE = "tfx_feeder.components.feeder_trainer.distribution."
 
 
 @dataclass(frozen=True, slots=True)
-class StrategyInfo:
-    """A row of the table.
+class Strategy:
+    """Abstract base class of the strategies: where and how a model is trained."""
 
-    Args:
-        name: As pipelines and the command line say it.
-        what: What it does, in one line.
-        needs: What it needs.
-        starts: How its processes start.
-        split: How a global batch is split.
-        opens: Module whose ``open_context`` places a training so.
-        refuses: What it cannot do of ``"feed service"``, ``"loop deterministic"``,
-            ``"loop max_micro_batch_size"``, and a ``"schedule"`` that follows the noise scale.
-        synchronous: Every update is that of one whole global batch.
-    """
+    name: ClassVar[str]
+    """Name in JSON, on the command line and in the training history."""
 
-    name: str
-    what: str
-    needs: str
-    starts: LaunchMode
-    split: str
-    opens: str
-    refuses: tuple[str, ...] = ()
-    synchronous: bool = True
+    def __new__(cls, *_args: Any, **_options: Any) -> "Strategy":
+        if not hasattr(cls, "name"):
+            raise TypeError(f"{cls.__name__} is abstract.")
+        return object.__new__(cls)
 
+    def to_dict(self) -> dict[str, Any]:
+        """Returns the name and the options as JSON values."""
+        return {"name": self.name, **dataclasses.asdict(self)}
 
-STRATEGIES: Mapping[str, StrategyInfo] = {
-    row.name: row
-    for row in (
-        StrategyInfo(
-            "sequential",
-            "One device, one batch after another: the cheapest whenever it ends in time.",
-            "one device",
-            "here",
-            "not at all",
-            _PACKAGE + "single_device",
-        ),
-        StrategyInfo(
-            "mirrored",
-            "Synchronous over the devices of one machine, each with a copy of the variables.",
-            "several devices in one machine",
-            "process",
-            "a share for each device",
-            _PACKAGE + "mirrored",
-        ),
-        StrategyInfo(
-            "central_storage",
-            "Synchronous over the devices of one machine; the variables stay on the processor.",
-            "several devices in one machine",
-            "process",
-            "a share for each device",
-            _PACKAGE + "central_storage",
-        ),
-        StrategyInfo(
-            "multi_worker",
-            "Synchronous over machines, by all-reduce.",
-            "a cluster of workers",
-            "team",
-            "a share for each device of each worker",
-            _PACKAGE + "mirrored",
-            refuses=("feed service",),
-        ),
-        StrategyInfo(
-            "parameter_server",
-            "Asynchronous over machines: a worker updates the servers' variables when it is ready.",
-            "a cluster of workers and parameter servers",
-            "servers",
-            "whole batches, each to the next free worker",
-            _PACKAGE + "parameter_server.strategy",
-            refuses=("loop deterministic", "loop max_micro_batch_size", "schedule"),
-            synchronous=False,
-        ),
-        StrategyInfo(
-            "parameter_server_sync",
-            "Synchronous over machines: wait for every worker, average, update, send out.",
-            "a cluster of workers and parameter servers",
-            "servers",
-            "a share for each worker",
-            _PACKAGE + "parameter_server.strategy",
-        ),
-        StrategyInfo(
-            "peer_averaging",
-            "Uncoordinated over machines: workers average the weights that peers have sent.",
-            "a cluster of workers",
-            "team",
-            "a share for each worker",
-            _PACKAGE + "peer_averaging.strategy",
-            refuses=("feed service", "loop deterministic", "schedule"),
-            synchronous=False,
-        ),
-        StrategyInfo(
-            "tpu",
-            "Synchronous over the cores of a TPU.",
-            "a TPU",
-            "process",
-            "a share for each core",
-            _PACKAGE + "mirrored",
-        ),
-    )
-}
-"""Every strategy by its name."""
+    def to_json(self) -> str:
+        """Returns the JSON document that an execution property holds."""
+        return json.dumps(self.to_dict(), sort_keys=True)
 
-AUTO = "auto"
-"""Name of the strategy that chooses one of the others by the time to train."""
+    @staticmethod
+    def from_dict(values: Mapping[str, Any]) -> "Strategy":
+        """Returns the strategy that ``to_dict`` described.
+
+        Args:
+            values: Name and options. The form of earlier versions, in which every strategy had
+                the options of all, is read too.
+
+        Raises:
+            ConfigError: The name is unknown, the strategy has no such option, or a value is out of
+                range.
+
+        Example:
+            >>> Strategy.from_dict({"name": "multi_worker", "cluster": "local:2"})
+            MultiWorker(lr_scaling='none', cluster='local:2', restarts=3)
+        """
+        values = dict(values)
+        name = values.pop("name")
+        check_among("strategy", name, tuple(_CLASSES))
+        strategy_class = _CLASSES[name]
+        options = [each.name for each in dataclasses.fields(strategy_class)]
+        if "learning_rate_rule" in values:  # All options of all strategies.
+            values["lr_scaling"] = values.pop("learning_rate_rule")
+            values = {option: values[option] for option in options if option in values}
+        for option in values.keys() - set(options):
+            raise ConfigError(
+                f"strategy {option}",
+                received=values[option],
+                expected=f"only options of {name}: {', '.join(options) or 'it has none'}",
+                fix=f"Use strategy auto, or drop {option}."
+                if option in ("time_to_train", "max_cost", "device_cost_per_hour", "candidates")
+                else f"Drop {option}, or use a strategy that supports it.",
+            )
+        if issubclass(strategy_class, ClusterStrategy):
+            values.setdefault("cluster", None)
+        return strategy_class(**values)
+
+    @staticmethod
+    def from_json(text: str) -> "Strategy":
+        """Returns the strategy that ``to_json`` wrote; see ``from_dict``."""
+        return Strategy.from_dict(json.loads(text))
 
 
 @dataclass(frozen=True, slots=True)
-class Strategy:
-    """Where a training runs. Made by the named constructors.
+class SingleDevice(Strategy):
+    """Trains on one device: the cheapest strategy whenever it meets the deadline."""
+
+    name: ClassVar[str] = "sequential"
+
+
+@dataclass(frozen=True, slots=True)
+class DistributedStrategy(Strategy):
+    """Base class of the strategies with several replicas of the model.
 
     Args:
-        name: A key of ``STRATEGIES``, or ``"auto"``.
-        devices: Devices of this machine, as in ``("GPU:0", "GPU:1")``; empty: all accelerators, or
-            a logical device for each core of the processor where there are none.
-        cluster: ``"local:2"`` starts two workers as processes on this machine; ``"env"`` reads
-            ``TF_CONFIG`` from the orchestrator.
-        learning_rate_rule: What the schedule's rates are multiplied by: ``"none"`` 1, ``"linear"``
-            the number of replicas, ``"sqrt"`` its square root.
-        exchange: To whom peers send their weights: ``"broadcast"`` to all, ``"ring"`` to the next.
-        restarts: How often a cluster on this machine is started again after a process died.
-        address: Address of a TPU; empty: from the environment.
-        time_to_train: Time that the business allows, counted from the start of the Trainer, as in
-            ``"45m"``; ``None``: any.
-        max_cost: Highest cost of a training, in the unit of ``device_cost_per_hour``.
-        device_cost_per_hour: Cost of one device for an hour, by kind of device (``"CPU"``,
-            ``"GPU"``, ``"TPU"``) or by name of a strategy; 1 where it is not named.
-        candidates: Strategies to choose among; empty: all that can run.
+        lr_scaling: Scaling of the schedule's learning rates: ``"none"`` by 1, ``"linear"`` by the
+            number of replicas, ``"sqrt"`` by its square root.
 
     Raises:
-        ConfigError: A value is out of range, or does not go with the strategy.
+        ConfigError: A value is out of range.
+    """
+
+    lr_scaling: str = field(default="none", kw_only=True)
+
+    def __post_init__(self) -> None:
+        _check_lr_scaling(self.lr_scaling)
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceStrategy(DistributedStrategy):
+    """Base class of the strategies over the devices of one machine.
+
+    Args:
+        devices: Devices, as in ``("GPU:0", "GPU:1")``. If empty, all accelerators, or one logical
+            device for each CPU core on a machine without accelerators.
+        lr_scaling: See ``DistributedStrategy``.
+
+    Raises:
+        ConfigError: A value is out of range.
+    """
+
+    devices: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        DistributedStrategy.__post_init__(self)
+        object.__setattr__(self, "devices", tuple(self.devices))
+
+
+@dataclass(frozen=True, slots=True)
+class Mirrored(DeviceStrategy):
+    """Synchronous data parallelism on one machine; every device holds a copy of the variables.
+
+    Args:
+        devices: See ``DeviceStrategy``.
+        lr_scaling: See ``DistributedStrategy``.
+    """
+
+    name: ClassVar[str] = "mirrored"
+
+
+@dataclass(frozen=True, slots=True)
+class CentralStorage(DeviceStrategy):
+    """Synchronous data parallelism on one machine; the variables stay on the CPU.
+
+    Args:
+        devices: See ``DeviceStrategy``.
+        lr_scaling: See ``DistributedStrategy``.
+    """
+
+    name: ClassVar[str] = "central_storage"
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterStrategy(DistributedStrategy):
+    """Base class of the strategies over the processes of a cluster.
+
+    Args:
+        cluster: ``"local:2"`` starts two workers as processes on this machine; ``"env"`` reads
+            the cluster from the ``TF_CONFIG`` of the orchestrator.
+        restarts: Maximum number of restarts of a local cluster after a process failure.
+        lr_scaling: See ``DistributedStrategy``.
+
+    Raises:
+        ConfigError: A value is out of range.
+    """
+
+    cluster: str
+    restarts: int = field(default=DEFAULT_RESTARTS, kw_only=True)
+
+    def __post_init__(self) -> None:
+        DistributedStrategy.__post_init__(self)
+        _check_cluster(self.cluster)
+        check_at_least("strategy restarts", self.restarts, 0)
+
+
+@dataclass(frozen=True, slots=True)
+class MultiWorker(ClusterStrategy):
+    """Synchronous data parallelism over several machines by all-reduce.
+
+    Args:
+        cluster: See ``ClusterStrategy``.
+        restarts: See ``ClusterStrategy``.
+        lr_scaling: See ``DistributedStrategy``.
 
     Example:
-        >>> Strategy.multi_worker(cluster="local:2").name
+        >>> MultiWorker(cluster="local:2").name
         'multi_worker'
     """
 
-    name: str = "sequential"
-    devices: tuple[str, ...] = ()
-    cluster: str | None = None
-    learning_rate_rule: str = "none"
-    exchange: str = "broadcast"
-    restarts: int = 3
-    address: str = ""
-    time_to_train: str | None = None
-    max_cost: float | None = None
-    device_cost_per_hour: Mapping[str, float] = field(default_factory=dict)
-    candidates: tuple[str, ...] = ()
+    name: ClassVar[str] = "multi_worker"
+
+
+@dataclass(frozen=True, slots=True)
+class ParameterServer(ClusterStrategy):
+    """Asynchronous parameter servers: workers update the servers' variables independently.
+
+    Args:
+        cluster: See ``ClusterStrategy``.
+        restarts: See ``ClusterStrategy``.
+        lr_scaling: See ``DistributedStrategy``.
+    """
+
+    name: ClassVar[str] = "parameter_server"
+
+
+@dataclass(frozen=True, slots=True)
+class SynchronousParameterServer(ClusterStrategy):
+    """Synchronous parameter servers: gradients of all workers are averaged before each update.
+
+    Args:
+        cluster: See ``ClusterStrategy``.
+        restarts: See ``ClusterStrategy``.
+        lr_scaling: See ``DistributedStrategy``.
+    """
+
+    name: ClassVar[str] = "parameter_server_sync"
+
+
+@dataclass(frozen=True, slots=True)
+class PeerAveraging(ClusterStrategy):
+    """Decentralized training: workers average their weights with those received from peers.
+
+    Args:
+        cluster: See ``ClusterStrategy``.
+        exchange: Recipients of a worker's weights: ``"broadcast"`` for all peers, ``"ring"`` for
+            the next one.
+        restarts: See ``ClusterStrategy``.
+        lr_scaling: See ``DistributedStrategy``.
+
+    Raises:
+        ConfigError: A value is out of range.
+    """
+
+    name: ClassVar[str] = "peer_averaging"
+    exchange: str = field(default="broadcast", kw_only=True)
 
     def __post_init__(self) -> None:
-        for name in ("devices", "candidates"):
-            object.__setattr__(self, name, tuple(getattr(self, name)))
-        check_among("strategy", self.name, (*STRATEGIES, AUTO))
-        check_among(
-            "strategy learning_rate_rule", self.learning_rate_rule, ("none", "linear", "sqrt")
-        )
+        ClusterStrategy.__post_init__(self)
         check_among("strategy exchange", self.exchange, ("broadcast", "ring"))
+
+
+@dataclass(frozen=True, slots=True)
+class TPU(DistributedStrategy):
+    """Synchronous data parallelism over the cores of a TPU.
+
+    Args:
+        address: Address of the TPU; if empty, taken from the environment.
+        lr_scaling: See ``DistributedStrategy``.
+    """
+
+    name: ClassVar[str] = "tpu"
+    address: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Auto(Strategy):
+    """Selects the cheapest strategy that is predicted to meet the deadline.
+
+    Args:
+        time_to_train: Time budget from the start of the Trainer, as in ``"45m"``; ``None`` for no
+            limit.
+        max_cost: Maximum cost of a training run, in the unit of ``device_cost_per_hour``; ``None``
+            for no limit.
+        device_cost_per_hour: Hourly cost of one device, by kind of device (``"CPU"``, ``"GPU"``,
+            ``"TPU"``) or by name of a strategy; 1 for those not listed.
+        candidates: Names of the strategies to select from; if empty, all that can run.
+        cluster: Cluster of the candidates that need one; see ``ClusterStrategy``.
+        lr_scaling: See ``DistributedStrategy``.
+
+    Raises:
+        ConfigError: A value is out of range.
+    """
+
+    name: ClassVar[str] = "auto"
+    time_to_train: str | None = None
+    max_cost: float | None = field(default=None, kw_only=True)
+    device_cost_per_hour: Mapping[str, float] = field(default_factory=dict, kw_only=True)
+    candidates: tuple[str, ...] = field(default=(), kw_only=True)
+    cluster: str | None = field(default=None, kw_only=True)
+    lr_scaling: str = field(default="none", kw_only=True)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "candidates", tuple(self.candidates))
         for candidate in self.candidates:
             check_among("strategy candidates", candidate, tuple(STRATEGIES))
-        if not is_integer(self.restarts) or self.restarts < 0:
-            raise ConfigError(
-                "strategy restarts", received=self.restarts, expected="an integer of 0 or more"
-            )
-        if self.cluster is not None and not _CLUSTER.fullmatch(self.cluster):
-            raise ConfigError(
-                "strategy cluster", received=self.cluster, expected="as in 'local:2', or 'env'"
-            )
-        self._check_cluster()
-        self._check_choice()
-
-    def _check_cluster(self) -> None:
-        if self.name == AUTO:
-            return
-        needs = STRATEGIES[self.name].starts in ("team", "servers")
-        if needs and self.cluster is None:
-            raise ConfigError(
-                "strategy cluster",
-                received=None,
-                expected=f"a cluster for {self.name}",
-                fix="Say cluster='local:2' for two workers on this machine, or 'env'.",
-            )
-        if not needs and self.cluster is not None:
-            raise ConfigError(
-                "strategy cluster",
-                received=self.cluster,
-                expected=f"none, because {self.name} runs on one machine",
-            )
-
-    def _check_choice(self) -> None:
-        chosen_by = (self.time_to_train, self.max_cost, *self.candidates)
-        if self.name != AUTO and any(value is not None for value in chosen_by):
-            raise ConfigError(
-                "strategy time_to_train, max_cost, candidates",
-                received=f"{chosen_by} with {self.name}",
-                expected="none of them where the strategy is named",
-                fix="Say auto to let them choose it.",
-            )
+        _check_lr_scaling(self.lr_scaling)
+        if self.cluster is not None:
+            _check_cluster(self.cluster)
         if self.time_to_train is not None:
             parse_duration("strategy time_to_train", self.time_to_train)
         if self.max_cost is not None and not self.max_cost > 0:
@@ -228,109 +315,151 @@ class Strategy:
                     expected="numbers of 0 or more",
                 )
 
-    @classmethod
-    def sequential(cls) -> "Strategy":
-        """One device; see the table."""
-        return cls("sequential")
 
-    @classmethod
-    def mirrored(
-        cls, devices: tuple[str, ...] = (), *, learning_rate_rule: str = "none"
-    ) -> "Strategy":
-        """Copies on several devices of this machine; see the table."""
-        return cls("mirrored", devices, learning_rate_rule=learning_rate_rule)
+def _check_lr_scaling(rule: str) -> None:
+    check_among("strategy lr_scaling", rule, tuple(EXPONENT_OF_RULE))
 
-    @classmethod
-    def central_storage(
-        cls, devices: tuple[str, ...] = (), *, learning_rate_rule: str = "none"
-    ) -> "Strategy":
-        """Several devices of this machine, variables on its processor; see the table."""
-        return cls("central_storage", devices, learning_rate_rule=learning_rate_rule)
 
-    @classmethod
-    def multi_worker(
-        cls, cluster: str, *, learning_rate_rule: str = "none", restarts: int = 3
-    ) -> "Strategy":
-        """All-reduce over the workers of a cluster; see the table."""
-        return cls(
-            "multi_worker",
-            cluster=cluster,
-            learning_rate_rule=learning_rate_rule,
-            restarts=restarts,
+def _check_cluster(cluster: Any) -> None:
+    if not isinstance(cluster, str) or not _CLUSTER.fullmatch(cluster):
+        raise ConfigError(
+            "strategy cluster",
+            received=cluster,
+            expected="'env', or the number of workers as in 'local:2'",
+            fix="Set cluster='local:2' for two workers on this machine, or 'env' for TF_CONFIG.",
         )
 
-    @classmethod
-    def parameter_server(
-        cls, cluster: str, *, learning_rate_rule: str = "none", restarts: int = 3
-    ) -> "Strategy":
-        """Asynchronous parameter servers; see the table."""
-        return cls(
-            "parameter_server",
-            cluster=cluster,
-            learning_rate_rule=learning_rate_rule,
-            restarts=restarts,
-        )
 
-    @classmethod
-    def parameter_server_sync(
-        cls, cluster: str, *, learning_rate_rule: str = "none", restarts: int = 3
-    ) -> "Strategy":
-        """Synchronous parameter servers; see the table."""
-        return cls(
-            "parameter_server_sync",
-            cluster=cluster,
-            learning_rate_rule=learning_rate_rule,
-            restarts=restarts,
-        )
+@dataclass(frozen=True, slots=True)
+class StrategyInfo:
+    """Properties of a strategy.
 
-    @classmethod
-    def peer_averaging(
-        cls,
-        cluster: str,
-        *,
-        exchange: str = "broadcast",
-        learning_rate_rule: str = "none",
-        restarts: int = 3,
-    ) -> "Strategy":
-        """Workers that average with their peers without waiting; see the table."""
-        return cls(
-            "peer_averaging",
-            cluster=cluster,
-            exchange=exchange,
-            learning_rate_rule=learning_rate_rule,
-            restarts=restarts,
-        )
+    Args:
+        name: Name of the strategy.
+        description: Summary in one sentence.
+        requires: Required hardware or cluster.
+        launch_mode: Processes that run the training.
+        batch_split: Distribution of a global batch.
+        module: Module whose ``open_context`` opens the strategy.
+        unsupported: Unsupported options, from ``"feed service"``, ``"loop deterministic"``,
+            ``"loop max_micro_batch_size"``, and ``"schedule"`` for one that follows the gradient
+            noise scale.
+        synchronous: True if every update uses the gradients of one whole global batch.
+    """
 
-    @classmethod
-    def tpu(cls, address: str = "", *, learning_rate_rule: str = "none") -> "Strategy":
-        """The cores of a TPU; see the table."""
-        return cls("tpu", address=address, learning_rate_rule=learning_rate_rule)
+    name: str
+    description: str
+    requires: str
+    launch_mode: LaunchMode
+    batch_split: str
+    module: str
+    unsupported: tuple[str, ...] = ()
+    synchronous: bool = True
 
-    @classmethod
-    def auto(
-        cls,
-        time_to_train: str | None = None,
-        *,
-        max_cost: float | None = None,
-        device_cost_per_hour: Mapping[str, float] | None = None,
-        candidates: tuple[str, ...] = (),
-        cluster: str | None = None,
-    ) -> "Strategy":
-        """The cheapest strategy that is predicted to end in time."""
-        return cls(
-            AUTO,
-            cluster=cluster,
-            time_to_train=time_to_train,
-            max_cost=max_cost,
-            device_cost_per_hour=device_cost_per_hour or {},
-            candidates=candidates,
-        )
+
+STRATEGIES: Mapping[str, StrategyInfo] = {
+    info.name: info
+    for info in (
+        StrategyInfo(
+            SingleDevice.name,
+            "One device; cheapest whenever it meets the deadline.",
+            "one device",
+            "in_process",
+            "none",
+            _PACKAGE + "single_device",
+        ),
+        StrategyInfo(
+            Mirrored.name,
+            "Synchronous, one machine; each device holds a copy of the variables.",
+            "several devices in one machine",
+            "subprocess",
+            "a shard per device",
+            _PACKAGE + "mirrored",
+        ),
+        StrategyInfo(
+            CentralStorage.name,
+            "Synchronous, one machine; the variables stay on the CPU.",
+            "several devices in one machine",
+            "subprocess",
+            "a shard per device",
+            _PACKAGE + "central_storage",
+        ),
+        StrategyInfo(
+            MultiWorker.name,
+            "Synchronous, several machines; gradients are all-reduced.",
+            "a cluster of workers",
+            "workers",
+            "a shard per device of each worker",
+            _PACKAGE + "mirrored",
+            unsupported=("feed service",),
+        ),
+        StrategyInfo(
+            ParameterServer.name,
+            "Asynchronous, several machines; each worker updates the servers' variables.",
+            "a cluster of workers and parameter servers",
+            "parameter_servers",
+            "whole batches, each to the next idle worker",
+            _PACKAGE + "parameter_server.strategy",
+            unsupported=("loop deterministic", "loop max_micro_batch_size", "schedule"),
+            synchronous=False,
+        ),
+        StrategyInfo(
+            SynchronousParameterServer.name,
+            "Synchronous, several machines; the workers' gradients are averaged before an update.",
+            "a cluster of workers and parameter servers",
+            "parameter_servers",
+            "a shard per worker",
+            _PACKAGE + "parameter_server.strategy",
+        ),
+        StrategyInfo(
+            PeerAveraging.name,
+            "Decentralized, several machines; workers average weights received from peers.",
+            "a cluster of workers",
+            "workers",
+            "a shard per worker",
+            _PACKAGE + "peer_averaging.strategy",
+            unsupported=("feed service", "loop deterministic", "schedule"),
+            synchronous=False,
+        ),
+        StrategyInfo(
+            TPU.name,
+            "Synchronous over the cores of a TPU.",
+            "a TPU",
+            "subprocess",
+            "a shard per core",
+            _PACKAGE + "mirrored",
+        ),
+    )
+}
+"""Properties of every strategy except ``Auto``, by name."""
+
+_CLASSES: Mapping[str, type[Strategy]] = {
+    "sequential": SingleDevice,
+    "mirrored": Mirrored,
+    "central_storage": CentralStorage,
+    "multi_worker": MultiWorker,
+    "parameter_server": ParameterServer,
+    "parameter_server_sync": SynchronousParameterServer,
+    "peer_averaging": PeerAveraging,
+    "tpu": TPU,
+    "auto": Auto,
+}
+
+
+def cluster_of(strategy: Strategy) -> str | None:
+    """Returns the cluster of a strategy; ``None`` if it runs on one machine."""
+    return strategy.cluster if isinstance(strategy, (ClusterStrategy, Auto)) else None
 
 
 def lr_scale_factor(rule: str, replicas: int) -> float:
-    """Returns what a learning-rate rule multiplies the schedule's rates by.
+    """Returns the factor that scales the schedule's learning rates.
 
-    ``"linear"`` is Goyal et al. 2017, "Accurate, Large Minibatch SGD"; ``"sqrt"`` keeps the
-    variance of the update (Krizhevsky 2014, "One weird trick").
+    ``"linear"`` follows Goyal et al. 2017, "Accurate, Large Minibatch SGD"; ``"sqrt"`` preserves
+    the variance of the update (Krizhevsky 2014, "One weird trick for parallelizing convolutional
+    neural networks").
+
+    Args:
+        rule: ``"none"``, ``"linear"`` or ``"sqrt"``.
+        replicas: Number of replicas.
     """
-    return {"none": 1.0, "linear": float(replicas), "sqrt": float(replicas) ** 0.5}[rule]
+    return float(replicas) ** EXPONENT_OF_RULE[rule]

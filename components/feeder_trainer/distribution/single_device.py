@@ -2,11 +2,11 @@
 
 from tfx_feeder.components.feeder_trainer.distribution.cluster import ClusterTask
 from tfx_feeder.components.feeder_trainer.distribution.context import DistributionContext
-from tfx_feeder.components.feeder_trainer.distribution.options import Strategy
+from tfx_feeder.components.feeder_trainer.distribution.options import SingleDevice
 from tfx_feeder.components.feeder_trainer.training.train_step import CompiledSteps
 
 
-def open_context(strategy: Strategy, task: ClusterTask | None) -> DistributionContext:
+def open_context(strategy: SingleDevice, task: ClusterTask | None) -> DistributionContext:
     """See ``context.open_context``."""
     del strategy, task
     return DistributionContext(CompiledSteps)

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from tfx_feeder.common.durations import parse_duration
-from tfx_feeder.components.feeder_trainer.distribution.options import Strategy
+from tfx_feeder.components.feeder_trainer.distribution.options import Auto
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,8 +26,8 @@ class Budget:
     elapsed_s: float = 0.0
 
     @classmethod
-    def from_strategy(cls, strategy: Strategy) -> "Budget":
-        """Returns what ``Strategy.auto`` was given."""
+    def from_strategy(cls, strategy: Auto) -> "Budget":
+        """Returns what ``Auto`` was given."""
         limit = strategy.time_to_train
         return cls(
             None if limit is None else parse_duration("strategy time_to_train", limit),

@@ -25,7 +25,12 @@ from tfx_feeder.components.feeder_trainer.distribution.launcher.launch import (
     run_in_processes,
     workers_of,
 )
-from tfx_feeder.components.feeder_trainer.distribution.options import STRATEGIES, Strategy
+from tfx_feeder.components.feeder_trainer.distribution.options import (
+    STRATEGIES,
+    Auto,
+    SingleDevice,
+    Strategy,
+)
 from tfx_feeder.components.feeder_trainer.schedules.time_model import (
     StepProfile,
     TimePrediction,
@@ -83,13 +88,13 @@ def select(
     Raises:
         ConfigError: No candidate can run.
     """
+    auto = job.strategy
+    assert isinstance(auto, Auto)
     segments = known_epochs(job.schedule, ready.feed.num_examples)
     store = ProfileCache(probe_dir)
 
     def measured(candidate: Candidate) -> StepProfile:
-        of_candidate = dataclasses.replace(
-            job, strategy=_strategy(job.strategy, candidate.strategy)
-        )
+        of_candidate = dataclasses.replace(job, strategy=_strategy(auto, candidate.strategy))
         key = fingerprint(
             _what_a_probe_depends_on(of_candidate, ready, batch_sizes_to_profile(segments))
         )
@@ -108,9 +113,9 @@ def select(
         return dataclasses.replace(probe, start_s=0.0) if candidate.strategy == BASELINE else probe
 
     choice = profile_and_select(
-        possible(job.strategy),
+        possible(auto),
         segments,
-        Budget.from_strategy(job.strategy),
+        Budget.from_strategy(auto),
         measured,
         elapsed,
         drop_remainder=job.context.feed.drop_remainder,
@@ -118,7 +123,7 @@ def select(
     probe = choice.chosen.probe
     assert probe is not None
     return Selection(
-        _strategy(job.strategy, choice.chosen.strategy),
+        _strategy(auto, choice.chosen.strategy),
         choice,
         predict(probe, segments, drop_remainder=job.context.feed.drop_remainder),
     )
@@ -131,7 +136,7 @@ def profile_in_process(job: FitSpec, task: ClusterTask | None = None) -> StepPro
         return _probe(job, ready, placement.team)
 
 
-def possible(strategy: Strategy) -> list[Candidate]:
+def possible(strategy: Auto) -> list[Candidate]:
     """Lists what can be chosen: all that was named, else what has devices of its own.
 
     Logical devices on the cores of one processor add nothing that a sequential training does not
@@ -144,25 +149,25 @@ def possible(strategy: Strategy) -> list[Candidate]:
     return [_candidate(name, strategy) for name in named]
 
 
-def _is_worth_a_look(name: str, strategy: Strategy) -> bool:
+def _is_worth_a_look(name: str, strategy: Auto) -> bool:
     row = STRATEGIES[name]
-    if row.starts == "here":
+    if row.launch_mode == "in_process":
         return True
-    if row.starts in ("team", "servers"):
+    if row.launch_mode in ("workers", "parameter_servers"):
         return row.synchronous and strategy.cluster is not None
     if name == "tpu":
         return bool(tf.config.list_physical_devices("TPU"))
     return len(tf.config.list_physical_devices("GPU")) > 1
 
 
-def _candidate(name: str, strategy: Strategy) -> Candidate:
+def _candidate(name: str, strategy: Auto) -> Candidate:
     row = STRATEGIES[name]
     accelerators = [d.name.removeprefix("/physical_device:") for d in _accelerators()]
     one = tuple(accelerators[:1]) or ("CPU:0",)
-    if row.starts == "here":
+    if row.launch_mode == "in_process":
         return Candidate(name, 1, one)
-    if row.starts == "process":
-        devices = strategy.devices or tuple(accelerators) or ("CPU:0",)
+    if row.launch_mode == "subprocess":
+        devices = tuple(accelerators) or ("CPU:0",)
         replicas = len(devices) if accelerators else max(2, os.cpu_count() or 1)
         return Candidate(name, replicas, devices)
     if strategy.cluster is None:
@@ -177,18 +182,13 @@ def _accelerators() -> list[Any]:
     return tf.config.list_physical_devices("TPU") or tf.config.list_physical_devices("GPU")
 
 
-def _strategy(auto: Strategy, name: str) -> Strategy:
+def _strategy(auto: Auto, name: str) -> Strategy:
     """Returns the strategy that a candidate stands for."""
-    clustered = STRATEGIES[name].starts in ("team", "servers")
-    return Strategy(
-        name,
-        devices=auto.devices if STRATEGIES[name].starts == "process" else (),
-        cluster=auto.cluster if clustered else None,
-        learning_rate_rule=auto.learning_rate_rule,
-        exchange=auto.exchange,
-        restarts=auto.restarts,
-        address=auto.address,
-    )
+    if name == BASELINE:
+        return SingleDevice()
+    clustered = STRATEGIES[name].launch_mode in ("workers", "parameter_servers")
+    options = {"cluster": auto.cluster} if clustered else {}
+    return Strategy.from_dict({"name": name, "lr_scaling": auto.lr_scaling, **options})
 
 
 def _probe(job: FitSpec, ready: FitContext, team: ProcessGroup) -> StepProfile:
@@ -217,7 +217,7 @@ def _what_a_probe_depends_on(
         "num_examples": ready.feed.num_examples,
         "num_validated": ready.validation.num_examples if ready.validation else 0,
         "batch_sizes": sizes,
-        "strategy": dataclasses.asdict(job.strategy),
+        "strategy": job.strategy.to_dict(),
         "machine": [*_machine()],
         "tensorflow": tf.__version__,
     }

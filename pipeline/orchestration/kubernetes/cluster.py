@@ -15,7 +15,13 @@ from tfx_feeder.components.feeder_trainer.distribution.cluster import TYPES, VAR
 from tfx_feeder.components.feeder_trainer.distribution.launcher.rendezvous import (
     RENDEZVOUS_VARIABLE,
 )
-from tfx_feeder.components.feeder_trainer.distribution.options import AUTO, STRATEGIES, Strategy
+from tfx_feeder.components.feeder_trainer.distribution.options import (
+    Auto,
+    ParameterServer,
+    Strategy,
+    SynchronousParameterServer,
+    cluster_of,
+)
 
 CHIEF = "chief"
 """Type of the only member that runs FeederTrainer."""
@@ -101,15 +107,16 @@ class Cluster:
         Raises:
             ConfigError: The strategy does not run on a cluster, or not with these servers.
         """
-        if strategy.cluster != "env":
+        cluster = cluster_of(strategy)
+        if cluster != "env":
             raise ConfigError(
                 "strategy",
-                received=f"{strategy.name}, cluster {strategy.cluster!r}",
+                received=f"{strategy.name}, cluster {cluster!r}",
                 expected="a strategy with cluster='env'",
             )
-        with_servers = strategy.name != AUTO and STRATEGIES[strategy.name].starts == "servers"
+        with_servers = isinstance(strategy, (ParameterServer, SynchronousParameterServer))
         servers = int(with_servers) if servers is None else servers
-        if strategy.name != AUTO and with_servers != (servers > 0):
+        if not isinstance(strategy, Auto) and with_servers != (servers > 0):
             raise ConfigError(
                 "cluster servers",
                 received=servers,

@@ -6,7 +6,12 @@ import pytest
 
 from tfx_feeder.common.errors import ConfigError
 from tfx_feeder.components.feeder_trainer.compatibility import check_goes_together
-from tfx_feeder.components.feeder_trainer.distribution.options import STRATEGIES, Strategy
+from tfx_feeder.components.feeder_trainer.distribution.options import (
+    STRATEGIES,
+    Auto,
+    SingleDevice,
+    Strategy,
+)
 from tfx_feeder.components.feeder_trainer.feed.options import FeedOptions
 from tfx_feeder.components.feeder_trainer.schedules.parser import parse_schedule
 from tfx_feeder.components.feeder_trainer.training.early_stopping import BaselineEarlyStopping
@@ -30,14 +35,14 @@ def check(strategy: Strategy, asked: dict[str, Any]) -> None:
 
 
 def named(name: str) -> Strategy:
-    clustered = STRATEGIES[name].starts in ("team", "servers")
-    return Strategy(name, cluster="local:2" if clustered else None)
+    clustered = STRATEGIES[name].launch_mode in ("workers", "parameter_servers")
+    return Strategy.from_dict({"name": name, **({"cluster": "local:2"} if clustered else {})})
 
 
 @pytest.mark.parametrize("name", STRATEGIES)
 def test_only_what_the_table_names_is_refused(name: str) -> None:
     for option, asked in ASKED.items():
-        if option in STRATEGIES[name].refuses:
+        if option in STRATEGIES[name].unsupported:
             with pytest.raises(ConfigError, match=option):
                 check(named(name), asked)
         else:
@@ -45,7 +50,7 @@ def test_only_what_the_table_names_is_refused(name: str) -> None:
 
 
 def test_candidates_that_are_named_are_checked() -> None:
-    auto = Strategy.auto("1h", candidates=("peer_averaging",), cluster="local:2")
+    auto = Auto("1h", candidates=("peer_averaging",), cluster="local:2")
     with pytest.raises(ConfigError, match="peer_averaging"):
         check(auto, ASKED["loop deterministic"])
 
@@ -61,6 +66,6 @@ def test_candidates_that_are_named_are_checked() -> None:
 def test_what_has_no_bound_cannot_be_given_up(asked: dict[str, Any], obstacle: str) -> None:
     stopping = {"loop": TrainingOptions(early_stopping=BaselineEarlyStopping("val_loss", "min"))}
     for schedule in ("0.01:8x9", "decay_to_batch", "noise_scale 0.01:8x9 min=8 max=64"):
-        check(Strategy.sequential(), stopping | {"schedule": parse_schedule(schedule)})
+        check(SingleDevice(), stopping | {"schedule": parse_schedule(schedule)})
     with pytest.raises(ConfigError, match=f"early_stopping and.*{obstacle}"):
-        check(Strategy.sequential(), stopping | asked)
+        check(SingleDevice(), stopping | asked)

@@ -12,7 +12,7 @@ from tfx.types import standard_artifacts
 
 from tfx_feeder.common.errors import ConfigError
 from tfx_feeder.components import FeederTrainer
-from tfx_feeder.components.feeder_trainer.distribution.options import Strategy
+from tfx_feeder.components.feeder_trainer.distribution.options import SingleDevice, Strategy
 from tfx_feeder.components.feeder_trainer.feed.options import FeedOptions, from_json
 from tfx_feeder.components.feeder_trainer.model.user_module import UserCode
 from tfx_feeder.components.feeder_trainer.schedules.parser import parse_schedule
@@ -70,7 +70,7 @@ def test_what_is_stored_reads_back() -> None:
     assert parse_schedule(stored["schedule"]) == schedule
     assert from_json(FeedOptions, stored["feed"]) == feed
     assert from_json(TrainingOptions, stored["loop"]) == loop
-    assert from_json(Strategy, stored["strategy"]) == Strategy.sequential()
+    assert Strategy.from_json(stored["strategy"]) == SingleDevice()
     assert json.loads(stored["custom_config"]) == config
     assert stored["code_fingerprint"] == UserCode(module_file=TAXI_MODEL).fingerprint()
 

@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from tfx_feeder.common.errors import ConfigError
 from tfx_feeder.components.feeder_trainer.distribution.fit import FitSpec
-from tfx_feeder.components.feeder_trainer.distribution.options import Strategy
+from tfx_feeder.components.feeder_trainer.distribution.options import SingleDevice
 from tfx_feeder.components.feeder_trainer.feed.options import FeedOptions, Image
 from tfx_feeder.components.feeder_trainer.model.builder import ModelContext
 from tfx_feeder.components.feeder_trainer.model.user_module import UserCode
@@ -55,7 +55,7 @@ def job(
             "code": UserCode(module_file=str(module)),
             "context": ModelContext(**context),
             "schedule": Schedule([(0.01, 32, 2)]),
-            "strategy": Strategy.sequential(),
+            "strategy": SingleDevice(),
             "train_files": digit_files,
             "eval_files": digit_files,
             "checkpoint_dir": str(tmp_path / name / "checkpoints"),

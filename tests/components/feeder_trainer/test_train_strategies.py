@@ -12,7 +12,17 @@ import tensorflow as tf
 
 from tfx_feeder.components.feeder_trainer.distribution.context import open_context
 from tfx_feeder.components.feeder_trainer.distribution.fit import FitSpec, open_fit_context, run
-from tfx_feeder.components.feeder_trainer.distribution.options import Strategy
+from tfx_feeder.components.feeder_trainer.distribution.options import (
+    Auto,
+    CentralStorage,
+    Mirrored,
+    MultiWorker,
+    ParameterServer,
+    PeerAveraging,
+    SingleDevice,
+    Strategy,
+    SynchronousParameterServer,
+)
 from tfx_feeder.components.feeder_trainer.feed.options import FeedOptions, Image
 from tfx_feeder.components.feeder_trainer.model.builder import ModelContext
 from tfx_feeder.components.feeder_trainer.model.export import save_for_warm_start
@@ -57,13 +67,13 @@ def callbacks_fn(context):
 """
 
 STRATEGIES = [
-    Strategy.sequential(),
-    Strategy.mirrored(("CPU:0", "CPU:1"), learning_rate_rule="linear"),
-    Strategy.central_storage(("CPU:0", "CPU:1")),
-    Strategy.multi_worker("local:2"),
-    Strategy.parameter_server("local:2"),
-    Strategy.parameter_server_sync("local:2"),
-    Strategy.peer_averaging("local:2"),
+    SingleDevice(),
+    Mirrored(("CPU:0", "CPU:1"), lr_scaling="linear"),
+    CentralStorage(("CPU:0", "CPU:1")),
+    MultiWorker("local:2"),
+    ParameterServer("local:2"),
+    SynchronousParameterServer("local:2"),
+    PeerAveraging("local:2"),
 ]
 
 
@@ -106,7 +116,7 @@ def baseline(digit_files: list[str], digits_spec: dict[str, Any], tmp_path_facto
         code=UserCode(module_file=str(folder / "model.py")),
         context=ModelContext(digits_spec, FeedOptions(images={"image": Image(8, 8, 1)})),
         schedule=Schedule.from_value("0.01:32x20"),
-        strategy=Strategy.sequential(),
+        strategy=SingleDevice(),
         train_files=digit_files,
         eval_files=[],
         checkpoint_dir=str(folder / "checkpoints"),
@@ -148,7 +158,7 @@ def test_it_trains_gives_up_exports_and_records(
     assert "The base model has val_accuracy 0.9" in told["baseline_metric"]
     assert f"after {len(sizes)} epochs" in told["early_stop"]
     assert len(sizes) < 14
-    factor = 2 if strategy.learning_rate_rule == "linear" else 1
+    factor = 2 if getattr(strategy, "lr_scaling", "none") == "linear" else 1
     rates = [row.learning_rate for row in history.epochs[:3]]
     # A callback of the chief's halves the rate at each epoch; a phase sets its own.
     np.testing.assert_allclose(rates, np.array([0.01, 0.005, 0.005]) * factor, rtol=1e-5)
@@ -164,7 +174,7 @@ def test_it_trains_gives_up_exports_and_records(
 def test_the_time_to_train_chooses_and_is_compared_with_what_happened(
     job: Callable[[Strategy], TrainSpec],
 ) -> None:
-    auto = Strategy.auto("10m", candidates=("mirrored",), device_cost_per_hour={"mirrored": 0.001})
+    auto = Auto("10m", candidates=("mirrored",), device_cost_per_hour={"mirrored": 0.001})
 
     history = train(job(auto))
 

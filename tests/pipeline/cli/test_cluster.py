@@ -10,7 +10,12 @@ import pytest
 import yaml
 from click.testing import CliRunner
 
-from tfx_feeder.components.feeder_trainer.distribution.options import Strategy
+from tfx_feeder.components.feeder_trainer.distribution.options import (
+    MultiWorker,
+    ParameterServer,
+    SingleDevice,
+    SynchronousParameterServer,
+)
 from tfx_feeder.pipeline.cli.cluster import cluster_command
 from tfx_feeder.pipeline.orchestration import compiled_pipeline
 
@@ -45,7 +50,7 @@ def container(spec):
 
 
 def test_without_a_run_id_the_settings_of_the_chief_are_printed(writing):
-    result, manifests = writing(Strategy.multi_worker("env"), "--workers", "3")
+    result, manifests = writing(MultiWorker("env"), "--workers", "3")
     assert result.exit_code == 0, result.output
     made = named(manifests)
     assert set(made) == {
@@ -60,7 +65,7 @@ def test_without_a_run_id_the_settings_of_the_chief_are_printed(writing):
 
 
 def test_services_find_the_pods_of_the_jobs(writing):
-    _, manifests = writing(Strategy.parameter_server("env"), "--run-id", "monday")
+    _, manifests = writing(ParameterServer("env"), "--run-id", "monday")
     found = []
     for manifest in manifests:
         if manifest["kind"] == "Job":
@@ -80,7 +85,7 @@ def test_services_find_the_pods_of_the_jobs(writing):
 
 def test_pods_request_the_resources_of_the_node_and_servers_no_accelerator(writing):
     _, manifests = writing(
-        Strategy.parameter_server_sync("env"),
+        SynchronousParameterServer("env"),
         *("--run-id", "monday", "--secret", "mlmd", "--timeout", "2h", "--servers", "2"),
         resources="cpu:4,memory:8Gi,nvidia.com/gpu:1",
     )
@@ -103,16 +108,16 @@ def test_pods_request_the_resources_of_the_node_and_servers_no_accelerator(writi
 @pytest.mark.parametrize(
     ("strategy", "arguments", "file", "expected"),
     [
-        (Strategy.sequential(), (), {}, "there are none"),
-        (Strategy.sequential(), ("--node", "Trainer"), {}, "cluster='env'"),
-        (Strategy.multi_worker("env"), ("--node", "Gen"), {}, "a FeederTrainer"),
-        (Strategy.multi_worker("env"), ("--node", "Nope"), {}, "one of Gen, Trainer"),
-        (Strategy.multi_worker("env"), ("--servers", "1"), {}, "cluster servers"),
-        (Strategy.multi_worker("env"), ("--workers", "1"), {}, "cluster workers"),
-        (Strategy.multi_worker("env"), ("--kind", "tfjob"), {}, "run_id"),
-        (Strategy.multi_worker("env"), ("--timeout", "soon"), {}, "timeout"),
-        (Strategy.multi_worker("env"), ("--image", ""), {}, "image"),
-        (Strategy.multi_worker("env"), (), {"root": "/home/me"}, "below /data"),
+        (SingleDevice(), (), {}, "there are none"),
+        (SingleDevice(), ("--node", "Trainer"), {}, "cluster='env'"),
+        (MultiWorker("env"), ("--node", "Gen"), {}, "a FeederTrainer"),
+        (MultiWorker("env"), ("--node", "Nope"), {}, "one of Gen, Trainer"),
+        (MultiWorker("env"), ("--servers", "1"), {}, "cluster servers"),
+        (MultiWorker("env"), ("--workers", "1"), {}, "cluster workers"),
+        (MultiWorker("env"), ("--kind", "tfjob"), {}, "run_id"),
+        (MultiWorker("env"), ("--timeout", "soon"), {}, "timeout"),
+        (MultiWorker("env"), ("--image", ""), {}, "image"),
+        (MultiWorker("env"), (), {"root": "/home/me"}, "below /data"),
     ],
 )
 def test_invalid_clusters_are_rejected_in_one_line(writing, strategy, arguments, file, expected):
@@ -126,7 +131,7 @@ def test_invalid_clusters_are_rejected_in_one_line(writing, strategy, arguments,
 def test_kubernetes_and_kubeflow_know_everything_in_the_manifests(writing):
     output = ("--run-id", "monday", "--secret", "mlmd")
     wishes = "cpu:4,memory:8Gi,nvidia.com/gpu:1"
-    servers = Strategy.parameter_server("env")
+    servers = ParameterServer("env")
     _, jobs = writing(servers, *output, resources=wishes)
     _, (tfjob,) = writing(servers, *output, "--kind", "tfjob", resources=wishes)
     assert {type_: each["replicas"] for type_, each in tfjob["spec"]["tfReplicaSpecs"].items()} == {

@@ -9,7 +9,15 @@ from pathlib import Path
 import pytest
 
 from tfx_feeder.common.errors import ConfigError
-from tfx_feeder.components.feeder_trainer.distribution.options import Strategy
+from tfx_feeder.components.feeder_trainer.distribution.options import (
+    Auto,
+    CentralStorage,
+    Mirrored,
+    MultiWorker,
+    ParameterServer,
+    PeerAveraging,
+    SingleDevice,
+)
 from tfx_feeder.pipeline.orchestration import compiled_pipeline
 from tfx_feeder.pipeline.orchestration.compiled_pipeline import CompiledPipeline, InvalidNodeError
 from tfx_feeder.pipeline.orchestration.resources import Resources, default_resources
@@ -112,17 +120,17 @@ def test_other_notations_are_refused(text):
 @pytest.mark.parametrize(
     ("strategy", "resources"),
     [
-        (Strategy.sequential(), Resources()),
-        (Strategy.mirrored(), Resources()),
+        (SingleDevice(), Resources()),
+        (Mirrored(), Resources()),
         (
-            Strategy.mirrored(("GPU:0", "/device:gpu:1")),
+            Mirrored(("GPU:0", "/device:gpu:1")),
             Resources(accelerator="nvidia.com/gpu", count=2),
         ),
-        (Strategy.central_storage(("CPU:0", "CPU:3")), Resources(cpu="4")),
-        (Strategy.multi_worker("local:2"), Resources(cpu="2")),
-        (Strategy.parameter_server("local:2"), Resources(cpu="4")),
-        (Strategy.auto(cluster="local:3"), Resources(cpu="3")),
-        (Strategy.peer_averaging("env"), Resources()),
+        (CentralStorage(("CPU:0", "CPU:3")), Resources(cpu="4")),
+        (MultiWorker("local:2"), Resources(cpu="2")),
+        (ParameterServer("local:2"), Resources(cpu="4")),
+        (Auto(cluster="local:3"), Resources(cpu="3")),
+        (PeerAveraging("env"), Resources()),
     ],
 )
 def test_a_strategy_says_what_its_trainer_needs(strategy, resources):
@@ -130,7 +138,7 @@ def test_a_strategy_says_what_its_trainer_needs(strategy, resources):
 
 
 def test_requests_override_earlier_ones_which_override_the_strategy(trained_by):
-    file = trained_by(Strategy.multi_worker("local:2"))
+    file = trained_by(MultiWorker("local:2"))
     assert file.with_resources({}, ()).resources == {"Trainer": Resources("2")}
     file = dataclasses.replace(file, resources={"Trainer": Resources("3"), "Gen": Resources("1")})
     assert file.with_resources({}, ["Gen"]).resources == file.resources
@@ -144,7 +152,7 @@ def test_requests_override_earlier_ones_which_override_the_strategy(trained_by):
 
 def test_file_of_version_1_is_read_with_current_names():
     compiled = compiled_pipeline.read(DATA / "compiled_pipeline_v1.json")
-    assert (compiled.name, compiled.strategies) == ("shop", {"FeederTrainer": Strategy()})
+    assert (compiled.name, compiled.strategies) == ("shop", {"FeederTrainer": SingleDevice()})
     text = json.dumps(compiled.pipeline)
     names = set(re.findall(r'"(tfx_feeder\.(?:pipeline|components)\.[\w.]+)"', text))
     assert names == {

@@ -12,7 +12,12 @@ from tfx_feeder.components.feeder_trainer.distribution.launcher.supervisor impor
     launch_processes,
 )
 from tfx_feeder.components.feeder_trainer.distribution.layout import ProcessTopology
-from tfx_feeder.components.feeder_trainer.distribution.options import STRATEGIES, Strategy
+from tfx_feeder.components.feeder_trainer.distribution.options import (
+    DEFAULT_RESTARTS,
+    STRATEGIES,
+    ClusterStrategy,
+    Strategy,
+)
 
 Result = TypeVar("Result")
 
@@ -49,7 +54,8 @@ def run_in_processes(
         FeederError: See ``processes.run``.
     """
     strategy = job.strategy
-    if strategy.cluster == "env":
+    clustered = isinstance(strategy, ClusterStrategy)
+    if clustered and strategy.cluster == "env":
         task = ClusterTask.from_env(os.environ)
         if task is None:
             raise ConfigError(
@@ -59,11 +65,11 @@ def run_in_processes(
                 fix="Let the orchestrator set it, or say cluster='local:2'.",
             )
         return LaunchResult(run_chief(function, job, task, log_dir=log_dir, more=more))
-    starts = STRATEGIES[strategy.name].starts
     layout = ProcessTopology(
-        starts, 1 if strategy.cluster is None else workers_of(strategy.cluster)
+        STRATEGIES[strategy.name].launch_mode, workers_of(strategy.cluster) if clustered else 1
     )
-    return launch_processes(function, job, layout, log_dir=log_dir, restarts=strategy.restarts)
+    restarts = strategy.restarts if clustered else DEFAULT_RESTARTS
+    return launch_processes(function, job, layout, log_dir=log_dir, restarts=restarts)
 
 
 def workers_of(cluster: str) -> int:

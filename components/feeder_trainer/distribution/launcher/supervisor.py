@@ -110,7 +110,7 @@ def launch_processes(
                     f"restarts are allowed. The last time: {error}"
                 ) from error
             losses.append(str(error))
-            if on_loss == "fewer" and layout.starts == "team" and layout.workers > 1:
+            if on_loss == "fewer" and layout.starts == "workers" and layout.workers > 1:
                 layout = dataclasses.replace(layout, workers=layout.workers - 1)
             LOGGER.warning("%s All processes start again.", error)
 

@@ -24,7 +24,7 @@ import numpy as np
 from tfx_feeder.common.errors import ConfigError
 from tfx_feeder.components.feeder_trainer.distribution.cluster import ClusterTask
 from tfx_feeder.components.feeder_trainer.distribution.context import DistributionContext
-from tfx_feeder.components.feeder_trainer.distribution.options import Strategy
+from tfx_feeder.components.feeder_trainer.distribution.options import PeerAveraging
 from tfx_feeder.components.feeder_trainer.distribution.peer_averaging.exchange import Exchange, mean
 from tfx_feeder.components.feeder_trainer.distribution.peer_averaging.flat_variables import (
     FlatVariables,
@@ -51,7 +51,7 @@ _REMEMBERED = 15
 
 
 def open_context(
-    strategy: Strategy, task: ClusterTask | None, *, timeout_s: float = TIMEOUT_S
+    strategy: PeerAveraging, task: ClusterTask | None, *, timeout_s: float = TIMEOUT_S
 ) -> DistributionContext:
     """See ``context.open_context``; returns when every member of the team is there.
 

@@ -94,7 +94,7 @@ def test_anything_else_is_refused_by_name(text: str) -> None:
 
 
 def test_a_layout_gives_every_process_an_address_of_its_own() -> None:
-    tasks = ProcessTopology("servers", 3).tasks()
+    tasks = ProcessTopology("parameter_servers", 3).tasks()
     addresses = {task.cluster[task.type][task.index] for task in tasks if task is not None}
 
     assert [task and task.type for task in tasks] == ["chief", *["worker"] * 3, "ps"]
@@ -102,4 +102,4 @@ def test_a_layout_gives_every_process_an_address_of_its_own() -> None:
 
 
 def test_one_process_is_no_cluster() -> None:
-    assert ProcessTopology("process").tasks() == (None,)
+    assert ProcessTopology("subprocess").tasks() == (None,)

@@ -46,7 +46,7 @@ def test_devices_are_declared_before_tensorflow_starts_or_not_at_all() -> None:
 @pytest.mark.parametrize("named", [(), ("CPU:2", "CPU:0")])
 def test_a_processor_is_cut_into_logical_devices(named: tuple[str, ...], tmp_path: Path) -> None:
     devices, there = launch_processes(
-        opened, named, ProcessTopology("process"), log_dir=tmp_path, restarts=0
+        opened, named, ProcessTopology("subprocess"), log_dir=tmp_path, restarts=0
     ).result
 
     if named:

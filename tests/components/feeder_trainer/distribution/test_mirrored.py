@@ -10,14 +10,14 @@ from tfx_feeder.common.errors import ConfigError
 from tfx_feeder.components.feeder_trainer.distribution.context import open_context
 from tfx_feeder.components.feeder_trainer.distribution.launcher.supervisor import launch_processes
 from tfx_feeder.components.feeder_trainer.distribution.layout import ProcessTopology
-from tfx_feeder.components.feeder_trainer.distribution.options import Strategy
+from tfx_feeder.components.feeder_trainer.distribution.options import TPU, MultiWorker
 
 
 @pytest.fixture(scope="module")
 def came(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     logs = tmp_path_factory.mktemp("logs")
     return launch_processes(
-        replicas.run, None, ProcessTopology("process"), log_dir=logs, restarts=0
+        replicas.run, None, ProcessTopology("subprocess"), log_dir=logs, restarts=0
     ).result
 
 
@@ -47,10 +47,10 @@ def test_what_replicas_cannot_do_is_refused(kind: str, came: dict[str, Any]) -> 
 
 def test_workers_without_a_cluster_are_told() -> None:
     with pytest.raises(ConfigError, match="TF_CONFIG"):
-        open_context(Strategy.multi_worker("env"), None)
+        open_context(MultiWorker("env"), None)
 
 
 @pytest.mark.parametrize("address", ["", "grpc://localhost:1", "grpc://nowhere"])
 def test_a_machine_without_a_tpu_says_so(address: str) -> None:
     with pytest.raises(ConfigError, match="expected a TPU"):
-        open_context(Strategy.tpu(address), None)
+        open_context(TPU(address), None)

@@ -1,56 +1,115 @@
-"""The table of strategies, and what a pipeline may say of one."""
+"""Strategies as values: their table, their JSON, and what they refuse."""
 
+import dataclasses
 import importlib
+import json
+import pickle
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tfx_feeder.common.errors import ConfigError
 from tfx_feeder.components.feeder_trainer.distribution.options import (
     STRATEGIES,
+    TPU,
+    Auto,
+    CentralStorage,
+    ClusterStrategy,
+    DeviceStrategy,
+    DistributedStrategy,
+    Mirrored,
+    MultiWorker,
+    ParameterServer,
+    PeerAveraging,
+    SingleDevice,
     Strategy,
+    SynchronousParameterServer,
     lr_scale_factor,
 )
-from tfx_feeder.components.feeder_trainer.feed.options import from_json, to_json
 
 GUIDE = Path(__file__).parents[4] / "docs" / "strategies.md"
 MADE = [
-    Strategy.sequential(),
-    Strategy.mirrored(("GPU:0", "GPU:1"), learning_rate_rule="sqrt"),
-    Strategy.central_storage(),
-    Strategy.multi_worker("local:2"),
-    Strategy.parameter_server("local:3"),
-    Strategy.parameter_server_sync("env"),
-    Strategy.peer_averaging("local:2", exchange="ring"),
-    Strategy.tpu("grpc://10.0.0.2:8470"),
+    SingleDevice(),
+    Mirrored(("GPU:0", "GPU:1"), lr_scaling="sqrt"),
+    CentralStorage(),
+    MultiWorker("local:2"),
+    ParameterServer("local:3"),
+    SynchronousParameterServer("env"),
+    PeerAveraging("local:2", exchange="ring"),
+    TPU("grpc://10.0.0.2:8470"),
 ]
+AUTO = Auto(
+    "45m",
+    max_cost=3,
+    device_cost_per_hour={"GPU": 2.5},
+    candidates=("sequential", "mirrored"),
+    cluster="local:2",
+)
+OLD_FORM = """{
+    "address": "", "candidates": [], "cluster": null, "device_cost_per_hour": {}, "devices": [],
+    "exchange": "broadcast", "learning_rate_rule": "none", "max_cost": null, "name": "sequential",
+    "restarts": 3, "time_to_train": null
+}"""
+"""Strategy in an execution property of a pipeline compiled by an earlier version."""
 
 
-def test_every_strategy_has_a_constructor_of_its_name() -> None:
+def test_every_strategy_has_a_class_of_its_own() -> None:
     assert [strategy.name for strategy in MADE] == list(STRATEGIES)
+    assert len({type(strategy) for strategy in MADE}) == len(STRATEGIES)
+
+
+@pytest.mark.parametrize("base", [Strategy, DistributedStrategy, DeviceStrategy, ClusterStrategy])
+def test_bases_are_abstract(base: type) -> None:
+    with pytest.raises(TypeError, match="abstract"):
+        base()
+
+
+@pytest.mark.parametrize("strategy", [*MADE, AUTO], ids=lambda strategy: strategy.name)
+def test_json_round_trip_is_exact(strategy: Strategy) -> None:
+    assert Strategy.from_json(strategy.to_json()) == strategy
+    assert pickle.loads(pickle.dumps(strategy)) == strategy
+    options = {field.name for field in dataclasses.fields(strategy)}
+    assert json.loads(strategy.to_json()).keys() == {"name", *options}
 
 
 @pytest.mark.parametrize(
-    "strategy",
+    ("changes", "strategy"),
     [
-        *MADE,
-        Strategy.auto(
-            "45m",
-            max_cost=3,
-            device_cost_per_hour={"GPU": 2.5},
-            candidates=("sequential", "mirrored"),
-            cluster="local:2",
+        ({}, SingleDevice()),
+        (
+            {"name": "mirrored", "devices": ["GPU:0", "GPU:1"], "learning_rate_rule": "sqrt"},
+            Mirrored(("GPU:0", "GPU:1"), lr_scaling="sqrt"),
+        ),
+        (
+            {"name": "multi_worker", "cluster": "env", "restarts": 1},
+            MultiWorker("env", restarts=1),
+        ),
+        (
+            {"name": "peer_averaging", "cluster": "local:2", "exchange": "ring"},
+            PeerAveraging("local:2", exchange="ring"),
+        ),
+        ({"name": "tpu", "address": "grpc://10.0.0.2:8470"}, TPU("grpc://10.0.0.2:8470")),
+        (
+            {
+                "name": "auto",
+                "time_to_train": "45m",
+                "max_cost": 3,
+                "device_cost_per_hour": {"GPU": 2.5},
+                "candidates": ["sequential", "mirrored"],
+                "cluster": "local:2",
+            },
+            AUTO,
         ),
     ],
-    ids=lambda strategy: strategy.name,
 )
-def test_json_round_trip_is_exact(strategy: Strategy) -> None:
-    assert from_json(Strategy, to_json(strategy)) == strategy
+def test_the_form_of_earlier_versions_is_read(changes: dict[str, Any], strategy: Strategy) -> None:
+    assert Strategy.from_json(json.dumps(json.loads(OLD_FORM) | changes)) == strategy
 
 
-@pytest.mark.parametrize("kind", STRATEGIES.values(), ids=lambda kind: kind.name)
-def test_every_strategy_opens(kind) -> None:
-    assert callable(importlib.import_module(kind.opens).open_context)
+@pytest.mark.parametrize("info", STRATEGIES.values(), ids=lambda info: info.name)
+def test_every_strategy_opens(info) -> None:
+    assert callable(importlib.import_module(info.module).open_context)
 
 
 @pytest.mark.parametrize("name", STRATEGIES)
@@ -61,7 +120,7 @@ def test_the_guide_speaks_of_every_strategy(name: str) -> None:
 @pytest.mark.parametrize(
     ("wrong", "named"),
     [
-        ({"name": "warp"}, "strategy"),
+        ({"name": "warp"}, r"strategy: expected one of .*Received: 'warp'"),
         ({"name": "multi_worker"}, "cluster"),
         ({"name": "mirrored", "cluster": "local:2"}, "cluster"),
         ({"name": "multi_worker", "cluster": "local:0"}, "cluster"),
@@ -70,14 +129,19 @@ def test_the_guide_speaks_of_every_strategy(name: str) -> None:
         ({"name": "auto", "max_cost": 0}, "max_cost"),
         ({"name": "auto", "device_cost_per_hour": {"GPU": -1}}, "device_cost_per_hour"),
         ({"name": "auto", "candidates": ("warp",)}, "candidates"),
-        ({"learning_rate_rule": "cubic"}, "learning_rate_rule"),
-        ({"exchange": "post"}, "exchange"),
-        ({"restarts": -1}, "restarts"),
+        ({"name": "mirrored", "lr_scaling": "cubic"}, "lr_scaling"),
+        ({"name": "peer_averaging", "cluster": "env", "exchange": "post"}, "exchange"),
+        ({"name": "multi_worker", "cluster": "env", "restarts": -1}, "restarts"),
     ],
 )
-def test_errors_name_the_argument(wrong: dict, named: str) -> None:
+def test_errors_name_the_argument(wrong: dict[str, Any], named: str) -> None:
     with pytest.raises(ConfigError, match=named):
-        Strategy(**wrong)
+        Strategy.from_dict(wrong)
+
+
+def test_options_cannot_be_changed() -> None:
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        setattr(Mirrored(), "devices", ("GPU:0",))  # noqa: B010
 
 
 def test_rates_grow_only_as_the_rule_says() -> None:

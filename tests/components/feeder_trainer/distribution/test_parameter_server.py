@@ -11,7 +11,7 @@ from tfx_feeder.common.errors import ConfigError
 from tfx_feeder.components.feeder_trainer.distribution.cluster import ClusterTask
 from tfx_feeder.components.feeder_trainer.distribution.launcher.supervisor import launch_processes
 from tfx_feeder.components.feeder_trainer.distribution.layout import ProcessTopology
-from tfx_feeder.components.feeder_trainer.distribution.options import Strategy
+from tfx_feeder.components.feeder_trainer.distribution.options import ParameterServer
 from tfx_feeder.components.feeder_trainer.distribution.parameter_server.strategy import (
     open_context,
 )
@@ -27,7 +27,7 @@ from tfx_feeder.components.feeder_trainer.training.train_step import (
 
 pytestmark = [pytest.mark.multi_worker, pytest.mark.slow]
 
-SERVERS = ProcessTopology("servers", 2)
+SERVERS = ProcessTopology("parameter_servers", 2)
 EXACT = [case for case in jobs.CASES if case != "half"]
 
 
@@ -131,9 +131,7 @@ def test_what_cannot_be_done_asynchronously_is_refused(raced: dict[str, Any], wh
 
 def test_a_task_without_servers_is_refused() -> None:
     with pytest.raises(ConfigError, match="TF_CONFIG"):
-        open_context(
-            Strategy.parameter_server("env"), ClusterTask({"worker": ("a:1", "b:1")}, "worker", 0)
-        )
+        open_context(ParameterServer("env"), ClusterTask({"worker": ("a:1", "b:1")}, "worker", 0))
 
 
 @pytest.mark.parametrize("strategy", ["parameter_server", "parameter_server_sync"])
@@ -160,7 +158,7 @@ def test_a_cluster_that_is_gone_ends_the_training(
     which: str, error: str, words: str, tmp_path: Path
 ) -> None:
     name, message, seconds = launch_processes(
-        jobs.lose_all, which, ProcessTopology("process"), log_dir=tmp_path, restarts=0
+        jobs.lose_all, which, ProcessTopology("subprocess"), log_dir=tmp_path, restarts=0
     ).result
 
     assert name == error

@@ -8,22 +8,27 @@ import pytest
 from tests.components.feeder_trainer.distribution.workers import synchronous
 from tfx_feeder.components.feeder_trainer.distribution.launcher.supervisor import launch_processes
 from tfx_feeder.components.feeder_trainer.distribution.layout import ProcessTopology
-from tfx_feeder.components.feeder_trainer.distribution.options import Strategy
+from tfx_feeder.components.feeder_trainer.distribution.options import (
+    CentralStorage,
+    Mirrored,
+    MultiWorker,
+    SingleDevice,
+)
 from tfx_feeder.components.feeder_trainer.training.train_step import LOSS
 
 pytestmark = [pytest.mark.multi_worker, pytest.mark.slow]
 
 TWO = ("CPU:0", "CPU:1")
 PLACED = {
-    "mirrored": (Strategy.mirrored(TWO), ProcessTopology("process")),
-    "central_storage": (Strategy.central_storage(TWO), ProcessTopology("process")),
-    "multi_worker": (Strategy.multi_worker("local:2"), ProcessTopology("team", 2)),
+    "mirrored": (Mirrored(TWO), ProcessTopology("subprocess")),
+    "central_storage": (CentralStorage(TWO), ProcessTopology("subprocess")),
+    "multi_worker": (MultiWorker("local:2"), ProcessTopology("workers", 2)),
 }
 
 
 @pytest.fixture(scope="module")
 def alone() -> dict[str, dict[str, Any]]:
-    return synchronous.run(Strategy.sequential(), None)
+    return synchronous.run(SingleDevice(), None)
 
 
 @pytest.fixture(scope="module", params=PLACED)

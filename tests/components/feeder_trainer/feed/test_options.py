@@ -6,7 +6,6 @@ from typing import Any
 import pytest
 
 from tfx_feeder.common.errors import ConfigError
-from tfx_feeder.components.feeder_trainer.distribution.options import Strategy
 from tfx_feeder.components.feeder_trainer.feed.options import FeedOptions, Image, from_json, to_json
 
 
@@ -25,7 +24,6 @@ from tfx_feeder.components.feeder_trainer.feed.options import FeedOptions, Image
             drop_remainder=True,
             seed=7,
         ),
-        Strategy.sequential(),
     ],
 )
 def test_json_round_trip_is_exact(options: Any) -> None:
@@ -74,13 +72,8 @@ def test_a_bad_image_names_its_option(arguments: tuple, argument: str) -> None:
     assert caught.value.argument == argument
 
 
-def test_an_unknown_strategy_is_refused() -> None:
-    with pytest.raises(ConfigError, match=r"strategy: expected one of .*Received: 'warp'"):
-        Strategy("warp")
-
-
 def test_options_cannot_be_changed() -> None:
-    for options in (FeedOptions(), Image(8, 8, 1), Strategy.sequential()):
+    for options in (FeedOptions(), Image(8, 8, 1)):
         name = dataclasses.fields(options)[0].name
         with pytest.raises(dataclasses.FrozenInstanceError):
             setattr(options, name, "other")

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tfx_feeder.common.errors import ConfigError
-from tfx_feeder.components.feeder_trainer.distribution.options import STRATEGIES, Strategy
+from tfx_feeder.components.feeder_trainer.distribution.options import STRATEGIES, Auto
 from tfx_feeder.components.feeder_trainer.schedules.schedule import Schedule
 from tfx_feeder.components.feeder_trainer.schedules.time_model import (
     StepProfile,
@@ -216,10 +216,10 @@ def test_the_record_holds_everything() -> None:
 
 
 def test_the_requirement_is_that_of_the_strategy() -> None:
-    strategy = Strategy.auto("1h30m", max_cost=7.0, device_cost_per_hour={"GPU": 2.0})
+    strategy = Auto("1h30m", max_cost=7.0, device_cost_per_hour={"GPU": 2.0})
 
     assert Budget.from_strategy(strategy) == Budget(5400.0, 7.0, {"GPU": 2.0})
-    assert Budget.from_strategy(Strategy.auto()).left_s == float("inf")
+    assert Budget.from_strategy(Auto()).left_s == float("inf")
 
 
 def test_prices_are_by_kind_or_by_strategy() -> None:

@@ -10,7 +10,7 @@ from tensorflow.python.framework import config
 
 from tfx_feeder.common.errors import ConfigError
 from tfx_feeder.components.feeder_trainer.distribution.fit import FitResult, FitSpec, fit
-from tfx_feeder.components.feeder_trainer.distribution.options import Strategy
+from tfx_feeder.components.feeder_trainer.distribution.options import SingleDevice
 from tfx_feeder.components.feeder_trainer.feed.options import FeedOptions, Image
 from tfx_feeder.components.feeder_trainer.model.builder import ModelContext
 from tfx_feeder.components.feeder_trainer.model.user_module import UserCode
@@ -86,7 +86,7 @@ class Trainings:
             "code": UserCode(module_file=str(self._root / "model.py")),
             "context": ModelContext(self._spec, feed, custom_config=config or {}),
             "schedule": Schedule.from_value(schedule),
-            "strategy": Strategy.sequential(),
+            "strategy": SingleDevice(),
             "train_files": self._files,
             "eval_files": self._files,
             "checkpoint_dir": str(self._root / name / "checkpoints"),

@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfx_feeder.components.feeder_trainer.distribution.fit import FitSpec
-from tfx_feeder.components.feeder_trainer.distribution.options import Strategy
+from tfx_feeder.components.feeder_trainer.distribution.options import SingleDevice
 from tfx_feeder.components.feeder_trainer.feed.options import FeedOptions
 from tfx_feeder.components.feeder_trainer.model.builder import ModelContext
 from tfx_feeder.components.feeder_trainer.model.user_module import UserCode
@@ -100,7 +100,7 @@ def run(
                 code=UserCode(module_file=__file__),
                 context=ModelContext(SPEC, feed),
                 schedule=Schedule.from_value(schedule),
-                strategy=Strategy(),
+                strategy=SingleDevice(),
                 train_files=data,
                 eval_files=data if baseline else [],
                 checkpoint_dir=str(root / "checkpoints"),

@@ -7,7 +7,12 @@ from tfx_feeder.components.feeder_trainer.distribution.cluster import ClusterTas
 from tfx_feeder.components.feeder_trainer.distribution.launcher.rendezvous import (
     RENDEZVOUS_VARIABLE,
 )
-from tfx_feeder.components.feeder_trainer.distribution.options import Strategy
+from tfx_feeder.components.feeder_trainer.distribution.options import (
+    Auto,
+    MultiWorker,
+    ParameterServer,
+    SingleDevice,
+)
 from tfx_feeder.pipeline.orchestration.kubernetes.cluster import Cluster
 
 JOB = "/data/digits.job"
@@ -47,16 +52,16 @@ def test_the_strategy_says_whether_there_are_servers():
     def of(strategy, **options):
         return Cluster.for_strategy(strategy, "digits", rendezvous_path=JOB, **options).counts
 
-    assert of(Strategy.multi_worker("env"), workers=3) == {"chief": 1, "worker": 2}
-    assert of(Strategy.parameter_server("env")) == {"chief": 1, "worker": 2, "ps": 1}
-    assert of(Strategy.auto(cluster="env"), servers=2) == {"chief": 1, "worker": 2, "ps": 2}
+    assert of(MultiWorker("env"), workers=3) == {"chief": 1, "worker": 2}
+    assert of(ParameterServer("env")) == {"chief": 1, "worker": 2, "ps": 1}
+    assert of(Auto(cluster="env"), servers=2) == {"chief": 1, "worker": 2, "ps": 2}
     for strategy, servers in (
-        (Strategy.multi_worker("env"), 1),
-        (Strategy.parameter_server("env"), 0),
+        (MultiWorker("env"), 1),
+        (ParameterServer("env"), 0),
     ):
         with pytest.raises(ConfigError, match="cluster servers"):
             of(strategy, servers=servers)
-    for strategy in (Strategy.sequential(), Strategy.multi_worker("local:2")):
+    for strategy in (SingleDevice(), MultiWorker("local:2")):
         with pytest.raises(ConfigError, match="cluster='env'"):
             of(strategy)
 

@@ -8,7 +8,7 @@ from tfx import v1 as tfx
 from tfx.dsl.component.experimental.decorators import component
 
 from tfx_feeder.components import FeederTrainer
-from tfx_feeder.components.feeder_trainer.distribution.options import Strategy
+from tfx_feeder.components.feeder_trainer.distribution.options import MultiWorker
 from tfx_feeder.components.feeder_trainer.feed.options import FeedOptions
 
 _SCHEMA = """
@@ -44,7 +44,7 @@ def create() -> tfx.dsl.Pipeline:
         schema=numbers.outputs["schema"],
         model_fn="tiny_model.model_fn",
         schedule="0.01:8x2",
-        strategy=Strategy.multi_worker("env"),
+        strategy=MultiWorker("env"),
         feed=FeedOptions(eval_splits=()),
     )
     return tfx.dsl.Pipeline(

@@ -12,7 +12,12 @@ import numpy as np
 import pytest
 
 from tests.components.feeder_trainer.distribution.workers import cluster_training
-from tfx_feeder.components.feeder_trainer.distribution.options import Strategy
+from tfx_feeder.components.feeder_trainer.distribution.options import (
+    MultiWorker,
+    PeerAveraging,
+    SingleDevice,
+    Strategy,
+)
 from tfx_feeder.components.feeder_trainer.train import train
 from tfx_feeder.schemas.training_history import History
 
@@ -44,7 +49,7 @@ def train_and_kill(folder: Path, strategy: Strategy, victim: str) -> History:
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> list[np.ndarray]:
     folder = tmp_path_factory.mktemp("undisturbed")
-    train(cluster_training.job(folder, Strategy.sequential()))
+    train(cluster_training.job(folder, SingleDevice()))
     return weights(folder)
 
 
@@ -58,7 +63,7 @@ def assert_equal(got: list[np.ndarray], expected: list[np.ndarray]) -> None:
 def test_a_killed_worker_costs_no_example(
     victim: str, undisturbed: list[np.ndarray], tmp_path: Path
 ) -> None:
-    history = train_and_kill(tmp_path / "job", Strategy.multi_worker("local:2"), victim)
+    history = train_and_kill(tmp_path / "job", MultiWorker("local:2"), victim)
 
     kinds = [event.kind for event in history.events]
     assert (kinds.count("resume"), kinds.count("restart")) == (1, 1)
@@ -78,7 +83,7 @@ def test_another_number_of_workers_goes_on_with_the_next_example(
     kill(folder, "parent")
     parent.join()
 
-    history = train(cluster_training.job(folder, Strategy.multi_worker("local:2")))
+    history = train(cluster_training.job(folder, MultiWorker("local:2")))
 
     assert [event.kind for event in history.events].count("resume") == 1
     assert {row.replicas for row in history.epochs} == {2, 3}
@@ -88,7 +93,7 @@ def test_another_number_of_workers_goes_on_with_the_next_example(
 def test_a_killed_peer_makes_all_begin_again(tmp_path: Path) -> None:
     folder = tmp_path / "job"
 
-    history = train_and_kill(folder, Strategy.peer_averaging("local:2"), "worker-1")
+    history = train_and_kill(folder, PeerAveraging("local:2"), "worker-1")
 
     assert history.placement is not None
     assert history.placement.attempts == 2

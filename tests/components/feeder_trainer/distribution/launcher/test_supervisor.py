@@ -20,7 +20,7 @@ from tfx_feeder.components.feeder_trainer.distribution.launcher.supervisor impor
 from tfx_feeder.components.feeder_trainer.distribution.layout import ProcessTopology
 
 pytestmark = pytest.mark.multi_worker
-TEAM = ProcessTopology("team", 2)
+TEAM = ProcessTopology("workers", 2)
 
 
 def is_gone(pid: int) -> bool:
@@ -33,8 +33,11 @@ def is_gone(pid: int) -> bool:
 
 @pytest.mark.parametrize(
     ("layout", "expected"),
-    [(ProcessTopology("process"), ("alone", 1)), (ProcessTopology("team", 3), ("worker-0", 3))],
-    ids=["process", "team"],
+    [
+        (ProcessTopology("subprocess"), ("alone", 1)),
+        (ProcessTopology("workers", 3), ("worker-0", 3)),
+    ],
+    ids=["subprocess", "workers"],
 )
 def test_every_process_knows_its_place_and_the_chief_answers(
     layout: ProcessTopology, expected: tuple[str, int], tmp_path: Path
@@ -56,7 +59,7 @@ def test_a_killed_member_makes_all_begin_again(tmp_path: Path) -> None:
 
 def test_a_lost_peer_makes_all_begin_again(tmp_path: Path) -> None:
     ran = launch_processes(
-        jobs.lose_peer, str(tmp_path), ProcessTopology("process"), log_dir=tmp_path
+        jobs.lose_peer, str(tmp_path), ProcessTopology("subprocess"), log_dir=tmp_path
     )
 
     assert ran.result == "done"
@@ -68,7 +71,7 @@ def test_too_many_losses_are_an_error(tmp_path: Path) -> None:
         ProcessError, match="lost a process 2 times, and 1 restarts are allowed"
     ) as caught:
         launch_processes(
-            jobs.die, str(tmp_path), ProcessTopology("process"), log_dir=tmp_path, restarts=1
+            jobs.die, str(tmp_path), ProcessTopology("subprocess"), log_dir=tmp_path, restarts=1
         )
 
     assert str(tmp_path / "process.log") in str(caught.value)
@@ -89,7 +92,7 @@ def test_any_other_error_shows_the_log(tmp_path: Path) -> None:
 
 
 def test_a_team_may_begin_again_with_one_fewer(tmp_path: Path) -> None:
-    layout = ProcessTopology("team", 3)
+    layout = ProcessTopology("workers", 3)
 
     ran = launch_processes(
         jobs.count_members, str(tmp_path), layout, log_dir=tmp_path, on_loss="fewer"
@@ -108,7 +111,7 @@ def test_a_port_that_is_taken_is_left_for_another(tmp_path: Path) -> None:
 
 def test_an_end_without_an_answer_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(ProcessError, match="process ended without a result"):
-        launch_processes(jobs.leave, "", ProcessTopology("process"), log_dir=tmp_path)
+        launch_processes(jobs.leave, "", ProcessTopology("subprocess"), log_dir=tmp_path)
 
 
 def test_an_error_after_the_answer_does_not_hide_it(tmp_path: Path) -> None:
@@ -120,7 +123,7 @@ def test_what_a_killed_process_had_started_is_ended(tmp_path: Path) -> None:
         launch_processes(
             jobs.leave_child,
             str(tmp_path),
-            ProcessTopology("process"),
+            ProcessTopology("subprocess"),
             log_dir=tmp_path,
             restarts=0,
         )
@@ -131,7 +134,9 @@ def test_what_a_killed_process_had_started_is_ended(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_a_worker_that_serves_comes_back_alone(tmp_path: Path) -> None:
-    ran = launch_processes(jobs.lose_worker, "", ProcessTopology("servers", 2), log_dir=tmp_path)
+    ran = launch_processes(
+        jobs.lose_worker, "", ProcessTopology("parameter_servers", 2), log_dir=tmp_path
+    )
 
     assert ran.result == (True, True)
     assert len(ran.losses) == 1
@@ -141,7 +146,7 @@ def test_a_worker_that_serves_comes_back_alone(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_without_a_parameter_server_all_begin_again(tmp_path: Path) -> None:
     ran = launch_processes(
-        jobs.lose_server, str(tmp_path), ProcessTopology("servers", 1), log_dir=tmp_path
+        jobs.lose_server, str(tmp_path), ProcessTopology("parameter_servers", 1), log_dir=tmp_path
     )
 
     assert ran.result == "done"
@@ -171,7 +176,7 @@ def test_no_record_is_missing_when_the_chief_is_done(tmp_path: Path) -> None:
     logger.addHandler(handler)
     logger.setLevel(logging.INFO)
     try:
-        launch_processes(jobs.log_much, "", ProcessTopology("process"), log_dir=tmp_path)
+        launch_processes(jobs.log_much, "", ProcessTopology("subprocess"), log_dir=tmp_path)
     finally:
         logger.removeHandler(handler)
         logger.setLevel(level)

@@ -13,7 +13,7 @@ import tensorflow as tf
 from tfx_feeder.common.errors import ConfigError
 from tfx_feeder.components.feeder_trainer.distribution.addresses import free_addresses
 from tfx_feeder.components.feeder_trainer.distribution.cluster import ClusterTask
-from tfx_feeder.components.feeder_trainer.distribution.options import Strategy
+from tfx_feeder.components.feeder_trainer.distribution.options import PeerAveraging
 from tfx_feeder.components.feeder_trainer.distribution.peer_averaging.strategy import (
     GossipSteps,
     open_context,
@@ -62,7 +62,7 @@ def open_members() -> Iterator[Callable[..., list[Any]]]:
 
         def open_all(models: Sequence[keras.Model], exchange: str = "broadcast") -> list[Any]:
             where = free_addresses(len(models))
-            strategy = Strategy.peer_averaging(f"local:{len(models)}", exchange=exchange)
+            strategy = PeerAveraging(f"local:{len(models)}", exchange=exchange)
             tasks = [
                 ClusterTask({"worker": where}, "worker", index) for index in range(len(models))
             ]
@@ -242,7 +242,7 @@ def test_the_noise_scale_is_refused(open_members: Any) -> None:
 
 def test_a_cluster_is_needed() -> None:
     with pytest.raises(ConfigError, match="TF_CONFIG"):
-        open_context(Strategy.peer_averaging("env"), None)
+        open_context(PeerAveraging("env"), None)
 
 
 @pytest.mark.parametrize(("step_s", "expected"), [(1.0, 1), (0.04, 1), (0.01, 4), (0.001, 40)])

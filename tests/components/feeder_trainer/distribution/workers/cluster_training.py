@@ -15,7 +15,7 @@ import tensorflow as tf
 
 from tfx_feeder.components.feeder_trainer.distribution.cluster import ClusterTask
 from tfx_feeder.components.feeder_trainer.distribution.fit import FitSpec
-from tfx_feeder.components.feeder_trainer.distribution.options import Strategy
+from tfx_feeder.components.feeder_trainer.distribution.options import MultiWorker, Strategy
 from tfx_feeder.components.feeder_trainer.feed.options import FeedOptions
 from tfx_feeder.components.feeder_trainer.model.builder import ModelContext
 from tfx_feeder.components.feeder_trainer.model.user_module import UserCode
@@ -142,6 +142,6 @@ def job(folder: Path, strategy: Strategy) -> TrainSpec:
 
 def train_over_three(folder: str) -> None:
     """Trains over three workers in a process that is there to be killed."""
-    made = job(Path(folder), Strategy.multi_worker("local:3"))
+    made = job(Path(folder), MultiWorker("local:3"))
     (Path(folder) / "parent").write_text(str(os.getpid()))
     train(made)

@@ -20,7 +20,11 @@ from tfx_feeder.common.errors import ConfigError
 from tfx_feeder.components.feeder_trainer.distribution.cluster import VARIABLE, ClusterTask
 from tfx_feeder.components.feeder_trainer.distribution.context import DistributionContext
 from tfx_feeder.components.feeder_trainer.distribution.layout import ProcessTopology
-from tfx_feeder.components.feeder_trainer.distribution.options import Strategy
+from tfx_feeder.components.feeder_trainer.distribution.options import (
+    ParameterServer,
+    SingleDevice,
+    Strategy,
+)
 from tfx_feeder.components.feeder_trainer.distribution.parameter_server.strategy import (
     open_context,
 )
@@ -192,11 +196,11 @@ def trained(
 
 def compare(name: str, task: ClusterTask) -> dict[str, Any]:
     """Trains each case, and for comparison sequentially; and one whose loss is a sum."""
-    placement = open_context(Strategy(name, cluster="local:2"), task)
+    placement = open_context(Strategy.from_dict({"name": name, "cluster": "local:2"}), task)
     together = {
         case: trained(placement, make, **options) for case, (make, options) in CASES.items()
     }
-    sequential = alone(Strategy(), None)
+    sequential = alone(SingleDevice(), None)
     with placement.scope():
         model = dense(sgd())
         model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(reduction="sum"))
@@ -213,7 +217,7 @@ def compare(name: str, task: ClusterTask) -> dict[str, Any]:
 
 def race(_: str, task: ClusterTask) -> dict[str, Any]:
     """Trains asynchronously, and asks for what that cannot do."""
-    placement = open_context(Strategy.parameter_server("local:2"), task)
+    placement = open_context(ParameterServer("local:2"), task)
     refused = {}
     with placement.scope():
         inputs = keras.Input((64,))
@@ -299,7 +303,7 @@ def _read(path: Path) -> bytes:
 
 def survive(name: str, task: ClusterTask) -> dict[str, Any]:
     """Trains while one worker after the other is killed and comes back."""
-    placement = open_context(Strategy(name, cluster="local:2"), task)
+    placement = open_context(Strategy.from_dict({"name": name, "cluster": "local:2"}), task)
     with placement.scope():
         model = counting_model()
         steps = placement.steps(model, lambda x: x)
@@ -357,10 +361,10 @@ def servers(task: ClusterTask) -> Iterator[dict[str, subprocess.Popen]]:
 
 def lose_all(which: str, task: ClusterTask | None) -> tuple[str, str, float]:
     """Trains until all servers of a kind are killed; returns how that ends."""
-    (chief, *_) = ProcessTopology("servers", 1).tasks()
+    (chief, *_) = ProcessTopology("parameter_servers", 1).tasks()
     assert chief is not None
     with servers(chief) as processes:
-        placement = open_context(Strategy.parameter_server("local:1"), chief, timeout_s=2)
+        placement = open_context(ParameterServer("local:1"), chief, timeout_s=2)
         with placement.scope():
             model = counting_model()
             steps = placement.steps(model, lambda x: x)

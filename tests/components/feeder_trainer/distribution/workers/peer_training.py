@@ -20,13 +20,13 @@ def main(index: int, exchange: str, seed: int, epochs: int, width: int, where: l
     from sklearn.datasets import load_digits
 
     from tfx_feeder.components.feeder_trainer.distribution.cluster import ClusterTask
-    from tfx_feeder.components.feeder_trainer.distribution.options import Strategy
+    from tfx_feeder.components.feeder_trainer.distribution.options import PeerAveraging
     from tfx_feeder.components.feeder_trainer.distribution.peer_averaging.strategy import (
         open_context,
     )
     from tfx_feeder.components.feeder_trainer.feed.tfdata import without_autotune
 
-    strategy = Strategy.peer_averaging(f"local:{len(where)}", exchange=exchange)
+    strategy = PeerAveraging(f"local:{len(where)}", exchange=exchange)
     placement = open_context(
         strategy, ClusterTask({"worker": where}, "worker", index), timeout_s=10
     )

@@ -89,7 +89,7 @@ def wait(folder: str, task: ClusterTask | None) -> None:
 
 def parent(folder: str) -> None:
     """Runs two members that stay."""
-    launch_processes(wait, folder, ProcessTopology("team", 2), log_dir=folder)
+    launch_processes(wait, folder, ProcessTopology("workers", 2), log_dir=folder)
 
 
 def count_members(folder: str, task: ClusterTask | None) -> int:

@@ -15,7 +15,7 @@ from tfx_feeder.components.feeder_trainer.distribution.context import (
     DistributionContext,
     open_context,
 )
-from tfx_feeder.components.feeder_trainer.distribution.options import Strategy
+from tfx_feeder.components.feeder_trainer.distribution.options import Mirrored
 from tfx_feeder.components.feeder_trainer.model.state import capture, restore
 from tfx_feeder.components.feeder_trainer.training.train_step import CompiledSteps
 
@@ -112,7 +112,7 @@ Figures = dict[str, Any]
 
 def run(argument: None, task: ClusterTask | None) -> dict[str, dict[str, Any]]:
     """Returns what every model came to under each strategy, and the errors of those refused."""
-    mirrored = open_context(Strategy.mirrored(DEVICES), task)
+    mirrored = open_context(Mirrored(DEVICES), task)
     placements = {
         # First, before mirrored steps exist: nothing that they set may matter to it.
         "sequential": DistributionContext(CompiledSteps),
