@@ -114,7 +114,9 @@ def train(what: FitSpec, work_dir: Path) -> Training:
         if isinstance(what.strategy, SingleDevice):
             history = fit_strategy(what).history
         else:
-            history = run_in_processes(fit_strategy, what, str(work_dir / "logs")).result.history
+            log_dir = str(work_dir / "logs")
+            ran = run_in_processes(fit_strategy, what, what.strategy, log_dir)
+            history = ran.result.history
     started = datetime.datetime.fromisoformat(history.started_at).timestamp()
     return Training(
         started - began,

@@ -121,8 +121,8 @@ def _with_choice(history: History, selection: Selection | None, began_at: float)
 
 
 def _fit_elsewhere(job: FitSpec, log_dir: str) -> tuple[History, ModelBundle]:
-    ran = run_in_processes(fit, job, log_dir)
-    restarts = [Event("restart", 0, loss) for loss in ran.losses]
+    ran = run_in_processes(fit, job, job.strategy, log_dir)
+    restarts = [Event("restart", 0, failure) for failure in ran.failures]
     history = ran.result.history
     assert history.placement is not None
     placement = dataclasses.replace(history.placement, attempts=1 + len(restarts))

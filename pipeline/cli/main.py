@@ -22,7 +22,7 @@ _COMMANDS: Mapping[str, tuple[str, str]] = {
     "diff": ("diff:diff", "Show the differences between two runs or two models."),
     "compile": ("compile:compile_command", "Compile a pipeline for an orchestrator."),
     "doctor": ("doctor:doctor", "Check that a pipeline can run on this machine."),
-    "feed-worker": ("feed_worker:feed_worker", "Run a tf.data service server for trainers."),
+    "feed-worker": ("worker:feed_worker", "Run a tf.data service server for trainers."),
     "gc": ("gc:gc", "List, or delete, files that no model needs."),
     "history": ("models:history", "Show the training history of a model."),
     "image": ("image:image", "Print the command that builds the container image."),

@@ -1,72 +1,107 @@
-"""The command ``tfx-feeder worker``: one machine of a cluster that trains."""
+"""The commands ``tfx-feeder worker`` and ``tfx-feeder feed-worker``: processes of a cluster."""
 
 import os
 import signal
+import threading
 from pathlib import Path
 
 import click
 
 from tfx_feeder.common.durations import parse_duration
-from tfx_feeder.common.errors import ConfigError, FeederError
-from tfx_feeder.components.feeder_trainer.distribution.cluster import VARIABLE, ClusterTask
+from tfx_feeder.components.feeder_trainer.distribution.cluster import ClusterTask
 from tfx_feeder.components.feeder_trainer.distribution.launcher.rendezvous import (
     RENDEZVOUS_VARIABLE,
     RendezvousTimeoutError,
     rendezvous_path,
     run_worker,
 )
+from tfx_feeder.pipeline.cli.errors import ErrorReporting
 
 _FOLDER = click.Path(file_okay=False, path_type=Path)
 
 
-@click.command()
+@click.command(cls=ErrorReporting)
 @click.option(
-    "--job",
+    "--rendezvous",
     metavar="PATH",
     envvar=RENDEZVOUS_VARIABLE,
     show_envvar=True,
-    help="File in which the chief leaves the work; the same one for all machines.",
+    help="Rendezvous file in which the chief publishes work; the same path on all machines.",
 )
 @click.option(
     "--timeout",
     default="30m",
     show_default=True,
     metavar="DURATION",
-    help="How long to wait for work, and to reach the chief.",
+    help="Maximum wait for work, and for a connection to the chief.",
 )
 @click.option(
     "--no-work-ok",
     is_flag=True,
-    help="Exit with 0 where no work came: the chief may find its training in the cache.",
+    help="Exit with status 0 if no work arrives, as when the chief's training is cached.",
 )
-@click.option("--log-dir", type=_FOLDER, help="Folder of the log.  [default: logs, beside the job]")
-def worker(job: str | None, timeout: str, no_work_ok: bool, log_dir: Path | None) -> None:
-    """Take part in a training as the task that TF_CONFIG describes, and end when it is done.
+@click.option(
+    "--log-dir", type=_FOLDER, help="Log folder.  [default: logs, next to the rendezvous file]"
+)
+def worker(rendezvous: str | None, timeout: str, no_work_ok: bool, log_dir: Path | None) -> None:
+    """Join a training run as the task that TF_CONFIG describes, and exit when it is done.
 
     The chief runs the pipeline, with a strategy that has cluster="env"; all other tasks of the
     cluster run this command.
     """
-    # What stops a container, whose first process would not even end otherwise.
+    # Containers are stopped with SIGTERM, which the first process of a container ignores by
+    # default.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    timeout_s = parse_duration("--timeout", timeout)
+    path = rendezvous_path(rendezvous)
+    task = ClusterTask.required_from_env(os.environ)
+    log_dir = log_dir or path.parent / "logs"
+    click.echo(f"{task.type} {task.index} waits for work in {path}; its log is in {log_dir}")
     try:
-        timeout_s = parse_duration("--timeout", timeout)
-        path = rendezvous_path(job)
-        task = ClusterTask.from_env(os.environ)
-        if task is None:
-            raise ConfigError(
-                VARIABLE,
-                received=None,
-                expected="a description of the cluster and of this task",
-                fix="Let the orchestrator set it.",
-            )
-        log_dir = log_dir or path.parent / "logs"
-        click.echo(f"{task.type} {task.index} waits for work in {path}; its log is in {log_dir}")
         run_worker(task, path, timeout_s=timeout_s, log_dir=log_dir)
     except RendezvousTimeoutError as error:
         if not no_work_ok:
-            raise click.ClickException(str(error)) from error
+            raise
         click.echo(str(error))
-    except FeederError as error:
-        raise click.ClickException(str(error)) from error
     else:
         click.echo("Done.")
+
+
+@click.command()
+@click.option("--service", metavar="grpc://HOST:PORT", help="Dispatcher of this worker.")
+@click.option("--dispatcher", is_flag=True, help="Run the dispatcher (one per cluster).")
+@click.option(
+    "--port", type=click.IntRange(0, 65535), default=0, help="Port to listen on; 0: any free port."
+)
+@click.option(
+    "--address",
+    metavar="HOST:PORT",
+    help="Address at which trainers on other machines reach this worker.",
+)
+def feed_worker(service: str | None, dispatcher: bool, port: int, address: str | None) -> None:
+    """Run one server of the tf.data service until interrupted.
+
+    Start one dispatcher, then workers, each on a machine that sees the Examples under the same
+    paths as the trainer, and set FeedOptions(service="grpc://HOST:PORT") in the pipeline.
+    """
+    if dispatcher == (service is not None):
+        raise click.UsageError("Set either --service or --dispatcher.")
+    if service is not None and not service.startswith("grpc://"):
+        raise click.BadParameter(f"{service!r}: expected grpc://HOST:PORT", param_hint="--service")
+    if dispatcher and address is not None:
+        raise click.UsageError("--address is an option of workers; a dispatcher has --port only.")
+    from tfx_feeder.components.feeder_trainer.feed.service_cluster import (
+        start_dispatcher,
+        start_worker,
+    )
+
+    if service is None:
+        server = start_dispatcher(port)
+        click.echo(f"Dispatcher ready at {server.target}")
+    else:
+        server = start_worker(service, port, address)
+        click.echo(f"Worker ready for {service}")
+    try:
+        threading.Event().wait()
+    except KeyboardInterrupt:
+        click.echo("Stopped.")

@@ -1,9 +1,10 @@
-"""Several devices of one machine; the variables stay on its processor.
+"""Synchronous data parallelism on one machine, with the variables on its CPU.
 
-The synchronous parameter server on one machine: each device computes the gradients of its part of
-the batch with the variables that the processor sends, the processor adds them up and updates. It
-is done with plain device placement in one graph. ``tf.distribute``'s CentralStorageStrategy does
-the same, but fails with BatchNormalization ("You must specify an aggregation method").
+This is a synchronous parameter server on one machine: each device computes the gradients of its
+shard of the batch with the variables that the CPU sends, and the CPU sums the gradients and
+updates. It uses plain device placement in one graph. The CentralStorageStrategy of
+``tf.distribute`` does the same, but fails with BatchNormalization ("You must specify an aggregation
+method").
 """
 
 import functools
@@ -39,13 +40,15 @@ def open_context(strategy: CentralStorage, task: ClusterTask | None) -> Distribu
 
 
 class CentralStorageSteps(DataParallelSteps):
-    """One graph with a tower for each device; see ``DataParallelSteps``.
+    """One graph with a tower per device; see ``DataParallelSteps``.
 
-    The moving statistics of BatchNormalization are updated by every tower in turn.
+    All towers update the moving statistics of BatchNormalization, one after another.
 
     Args:
-        devices: Their names.
-        model: See ``CompiledSteps``, also for the other arguments.
+        devices: Names of the devices.
+        model: Compiled model.
+        adapt: See ``CompiledSteps``.
+        options: Options of the steps.
     """
 
     def __init__(
@@ -62,17 +65,17 @@ class CentralStorageSteps(DataParallelSteps):
         towers = []
         for index, device in enumerate(self._devices):
             with tf.device(device):
-                towers.append(self._gradients_of_part(batch, size, index))
+                towers.append(self._shard_gradients(batch, size, index))
         values = [_sum(parts) for parts in zip(*(tower.values for tower in towers), strict=True)]
         weights = self.model.trainable_weights
         self.model.optimizer.apply_gradients(zip(values, weights, strict=True))
-        small, big, micro_batch_size = 0.0, 0.0, 0.0
+        micro_sq_norm, batch_sq_norm, micro_batch_size = 0.0, 0.0, 0.0
         if self._noise_scale:
-            small = tf.add_n([tower.micro_sq_norm for tower in towers])
-            big = squared_norm([value for value in values if value is not None])
+            micro_sq_norm = tf.add_n([tower.micro_sq_norm for tower in towers])
+            batch_sq_norm = squared_norm([value for value in values if value is not None])
             micro_batch_size = self._micro_batch_size(size)
         loss = tf.add_n([tower.loss for tower in towers])
-        return tf.cast(tf.stack([loss, small, big, micro_batch_size]), tf.float64)
+        return tf.cast(tf.stack([loss, micro_sq_norm, batch_sq_norm, micro_batch_size]), tf.float64)
 
     def _evaluate_batch(self, batch: tuple, size: tf.Tensor) -> None:
         for index, device in enumerate(self._devices):

@@ -1,33 +1,40 @@
-"""The place of a process in a cluster, as ``TF_CONFIG`` says it."""
+"""Cluster description: tasks as ``TF_CONFIG`` defines them, their addresses, process topologies.
 
+The vocabulary is that of ``tf.distribute.cluster_resolver.TFConfigClusterResolver``.
+"""
+
+import contextlib
 import json
 import re
+import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from tfx_feeder.common.errors import ConfigError
+from tfx_feeder.components.feeder_trainer.distribution.options import LaunchMode
 
 VARIABLE = "TF_CONFIG"
 """Environment variable in which orchestrators describe a cluster."""
 
 TYPES = ("chief", "worker", "ps")
-"""Kinds of tasks: the first two train, ``"ps"`` holds variables."""
+"""Task types: the first two train, ``"ps"`` holds variables."""
 
 _ADDRESS = re.compile(r".+:[0-9]+")
+_CONNECT_TIMEOUT_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
 class ClusterTask:
-    """A process of a cluster.
+    """Task of one process in a cluster.
 
     Args:
-        cluster: Kind of task to the addresses (``host:port``) of all tasks of that kind.
-        type: Kind of this one.
-        index: Which one of its kind.
+        cluster: Addresses (``host:port``) of all tasks by task type.
+        type: Type of this task.
+        index: Index of this task among those of its type.
 
     Raises:
-        ConfigError: The cluster does not have this task.
+        ConfigError: The cluster has no such task, or an address is malformed.
 
     Example:
         >>> ClusterTask({"worker": ("a:1", "b:1")}, "worker", 1).is_chief
@@ -39,25 +46,25 @@ class ClusterTask:
     index: int
 
     def __post_init__(self) -> None:
-        cluster = {kind: tuple(addresses) for kind, addresses in self.cluster.items()}
+        cluster = {type_: tuple(addresses) for type_, addresses in self.cluster.items()}
         object.__setattr__(self, "cluster", cluster)
         for address in (each for addresses in cluster.values() for each in addresses):
             if not isinstance(address, str) or not _ADDRESS.fullmatch(address):
                 raise ConfigError(VARIABLE, received=address, expected="host:port")
-        place = cluster.get(self.type, ()) if self.type in TYPES else ()
-        if not 0 <= self.index < len(place):
+        of_type = cluster.get(self.type, ()) if self.type in TYPES else ()
+        if not 0 <= self.index < len(of_type):
             raise ConfigError(
                 VARIABLE,
                 received=f"task {self.type} {self.index} of {cluster}",
-                expected=f"one of the tasks of the cluster, of type {', '.join(TYPES)}",
+                expected=f"a task of the cluster, of type {', '.join(TYPES)}",
             )
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str]) -> "ClusterTask | None":
-        """Reads ``TF_CONFIG``; ``None`` where it is not set.
+        """Returns the task that ``TF_CONFIG`` describes, or ``None`` if it is not set.
 
         Raises:
-            ConfigError: It is not what TensorFlow documents.
+            ConfigError: The value does not have the format that TensorFlow documents.
         """
         text = environ.get(VARIABLE)
         if not text:
@@ -65,8 +72,11 @@ class ClusterTask:
         try:
             document: Any = json.loads(text)
             task = document["task"]
-            cluster = {_modern(kind): all_ for kind, all_ in document["cluster"].items()}
-            return cls(cluster, _modern(task["type"]), int(task.get("index", 0)))
+            cluster = {
+                _normalize_task_type(type_): addresses
+                for type_, addresses in document["cluster"].items()
+            }
+            return cls(cluster, _normalize_task_type(task["type"]), int(task.get("index", 0)))
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             if isinstance(error, ConfigError):
                 raise
@@ -77,27 +87,108 @@ class ClusterTask:
                 '"task": {"type": "worker", "index": 0}}',
             ) from error
 
+    @classmethod
+    def required_from_env(cls, environ: Mapping[str, str]) -> "ClusterTask":
+        """Returns the task that ``TF_CONFIG`` describes.
+
+        Raises:
+            ConfigError: The variable is not set, or not in the format that TensorFlow documents.
+        """
+        task = cls.from_env(environ)
+        if task is None:
+            raise ConfigError(
+                VARIABLE,
+                received=None,
+                expected="the addresses of a cluster and the task of this process",
+                fix="Run under an orchestrator that sets it, or set cluster='local:2' in the "
+                "strategy to start workers on this machine.",
+            )
+        return task
+
     def to_json(self) -> str:
-        """Writes the value of ``TF_CONFIG``."""
+        """Returns the value of ``TF_CONFIG`` for this task."""
         task = {"type": self.type, "index": self.index}
         return json.dumps({"cluster": self.cluster, "task": task})
 
     @property
-    def members(self) -> tuple[str, ...]:
-        """Addresses of those who train: the chief, then the workers."""
+    def address(self) -> str:
+        """Address of this task, as ``host:port``."""
+        return self.cluster[self.type][self.index]
+
+    @property
+    def trainers(self) -> tuple[str, ...]:
+        """Addresses of the tasks that train: the chief, then the workers."""
         return (*self.cluster.get("chief", ()), *self.cluster.get("worker", ()))
 
     @property
-    def position(self) -> int:
-        """Place among the members, from 0."""
-        before = 0 if self.type == "chief" else len(self.cluster.get("chief", ()))
-        return before + self.index
+    def rank(self) -> int:
+        """Rank among the trainers, from 0."""
+        first = 0 if self.type == "chief" else len(self.cluster.get("chief", ()))
+        return first + self.index
 
     @property
     def is_chief(self) -> bool:
-        """Whether this task decides and writes for all."""
-        return self.type != "ps" and self.position == 0
+        """True if this task decides and writes files for all."""
+        return self.type != "ps" and self.rank == 0
 
 
-def _modern(kind: str) -> str:
-    return "chief" if kind == "master" else kind
+@dataclass(frozen=True, slots=True)
+class ProcessTopology:
+    """Processes of one training run on this machine.
+
+    Args:
+        launch_mode: ``"subprocess"``: one process. ``"workers"``: one process per worker, the
+            first of which is the chief. ``"parameter_servers"``: a chief, the workers and one
+            parameter server.
+        workers: Number of workers.
+
+    Example:
+        >>> [task.type for task in ProcessTopology("parameter_servers", 2).tasks()]
+        ['chief', 'worker', 'worker', 'ps']
+    """
+
+    launch_mode: LaunchMode
+    workers: int = 1
+
+    def tasks(self) -> tuple[ClusterTask | None, ...]:
+        """Returns the task of each process at a free address, the chief first.
+
+        A process without a cluster has ``None`` for a task.
+        """
+        if self.launch_mode == "subprocess":
+            return (None,)
+        types = ["worker"] * self.workers
+        if self.launch_mode == "parameter_servers":
+            types = ["chief", *types, "ps"]
+        cluster: dict[str, tuple[str, ...]] = {}
+        for type_, address in zip(types, free_addresses(len(types)), strict=True):
+            cluster[type_] = (*cluster.get(type_, ()), address)
+        return tuple(
+            ClusterTask(cluster, type_, index)
+            for type_, addresses in cluster.items()
+            for index in range(len(addresses))
+        )
+
+
+def free_addresses(count: int) -> list[str]:
+    """Returns ``count`` distinct addresses of this machine whose ports are free now."""
+    with contextlib.ExitStack() as stack:
+        # All sockets stay open until the last is bound, so that no port is returned twice.
+        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for each in sockets:
+            each.bind(("localhost", 0))
+        return [f"localhost:{each.getsockname()[1]}" for each in sockets]
+
+
+def is_reachable(address: str) -> bool:
+    """Returns True if a server accepts connections at the address."""
+    host, _, port = address.rpartition(":")
+    try:
+        with socket.create_connection((host, int(port)), timeout=_CONNECT_TIMEOUT_S):
+            return True
+    except OSError:
+        return False
+
+
+def _normalize_task_type(type_: str) -> str:
+    return "chief" if type_ == "master" else type_

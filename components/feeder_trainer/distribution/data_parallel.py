@@ -1,4 +1,4 @@
-"""Steps whose batch is shared out among replicas, each of which sees a part."""
+"""Synchronous data parallelism: steps that split each global batch across replicas."""
 
 import threading
 from typing import Any
@@ -20,74 +20,76 @@ from tfx_feeder.components.feeder_trainer.training.train_step import (
     StepOptions,
 )
 
-_MEANS = ("sum_over_batch_size", "mean")
+_MEAN_REDUCTIONS = ("sum_over_batch_size", "mean")
 """Reductions of losses that are means over examples."""
 
 
 class DataParallelSteps(CompiledSteps):
-    """What all synchronous replicas have in common; see ``CompiledSteps``.
+    """Base class of the steps with synchronous replicas; see ``CompiledSteps``.
 
-    A replica's gradient counts by its part of the global batch, so that the sum is the gradient of
-    the mean over the whole batch, remainders included. Where replicas outnumber the examples, the
-    rest of them compute on an example that counts nothing: all have to take part.
+    A replica's gradient is weighted by its fraction of the global batch, so the sum over the
+    replicas is the gradient of the mean over the whole batch, remainders included. If replicas
+    outnumber the examples, the surplus replicas compute on an example of weight zero, because all
+    replicas have to take part in collective operations.
 
     Args:
-        strategy: Name, for errors.
-        replicas: Parts of a global batch.
-        share: Part of the global batch that this process gets; it holds several replicas' parts.
-        model: See ``CompiledSteps``, also for the other arguments.
+        strategy: Name of the strategy in error messages.
+        replicas: Number of replicas that split a global batch.
+        shard: Shard of the global batch that this process receives; it covers the shards of its
+            replicas.
+        model: Compiled model.
+        adapt: See ``CompiledSteps``.
+        options: Options of the steps.
 
     Raises:
-        ConfigError: The model has a step of its own, which knows nothing of parts, or a loss that
-            is no mean over examples.
+        ConfigError: The model overrides ``train_step`` or ``test_step``, which take a whole batch,
+            or has a loss that is not a mean over examples.
     """
 
     def __init__(
         self,
         strategy: str,
         replicas: int,
-        share: Shard,
+        shard: Shard,
         model: keras.Model,
         adapt: Adapter,
         options: StepOptions = DEFAULT_STEP_OPTIONS,
     ) -> None:
         self.replicas = replicas
-        self._share = share
-        # Replicas are traced in threads of their own, and take turns.
-        self._part = threading.local()
+        self._shard = shard
+        # tf.distribute traces each replica in a thread of its own, one at a time.
+        self._traced_shard = threading.local()
         super().__init__(model, adapt, options)
         if self._own_train_step or self._own_test_step:
             raise ConfigError(
                 "strategy",
-                received=f"{strategy}, for a model with a train_step or test_step of its own",
+                received=f"{strategy}, for a model with a custom train_step or test_step",
                 expected="a model without one, because such a step takes the whole batch",
-                fix="Override compute_loss and compute_metrics instead, or train sequentially.",
+                fix="Override compute_loss and compute_metrics instead, or use one device.",
             )
-        check_losses(strategy, self.model)
+        check_loss_reductions(strategy, model)
 
     def halve_micro_batches(self, batch_size: int) -> int:
-        """See ``CompiledSteps.halve_micro_batches``; the limit is that of one replica."""
+        """See ``CompiledSteps.halve_micro_batches``; the limit applies to one replica."""
         return super().halve_micro_batches(-(-batch_size // self.replicas))
 
     def build(self, batch: tuple) -> None:
         """See ``CompiledSteps.build``."""
         first = tf.nest.map_structure(lambda tensor: tensor[:1], batch)
-        self._evaluate_part(first)
+        self._evaluate_shard(first)
         self.model.optimizer.build(self.model.trainable_variables)
         self.model.reset_metrics()
 
-    def _gradients_of_part(
-        self, batch: tuple, size: tf.Tensor, replica: Any
-    ) -> AccumulatedGradients:
-        """Computes what one replica adds to the gradient, the loss and the noise figures.
+    def _shard_gradients(self, batch: tuple, size: tf.Tensor, replica: Any) -> AccumulatedGradients:
+        """Returns one replica's summand of the gradient, the loss and the micro-batch norm.
 
         Args:
-            batch: Of this process.
-            size: Examples in the global batch, int32 ``[]``.
+            batch: Batch of this process.
+            size: Number of examples in the global batch, int32 ``[]``.
             replica: Index among all replicas.
         """
-        part, share = self._cut(batch, size, replica)
-        x, y, weight = self._unpack(part)
+        shard, weight_of_shard = self._cut(batch, size, replica)
+        x, y, weight = self._unpack(shard)
         weight = self._with_class_weight(y, weight)
         if self.max_micro_batch_size:
             result = accumulate(
@@ -104,42 +106,42 @@ class DataParallelSteps(CompiledSteps):
             values = [value for value in result.values if value is not None]
             micro_sq_norm = squared_norm(values) / self.replicas
         return AccumulatedGradients(
-            [None if value is None else _scaled(value, share) for value in result.values],
-            tf.math.multiply_no_nan(result.loss, share),
+            [None if value is None else _scaled(value, weight_of_shard) for value in result.values],
+            tf.math.multiply_no_nan(result.loss, weight_of_shard),
             micro_sq_norm=micro_sq_norm,
         )
 
     def _evaluate_replica(self, batch: tuple, size: tf.Tensor, replica: Any) -> None:
-        part, _ = self._cut(batch, size, replica)
-        self._evaluate_part(part)
+        shard, _ = self._cut(batch, size, replica)
+        self._evaluate_shard(shard)
 
-    def _evaluate_part(self, part: tuple) -> None:
-        super()._evaluate_batch(part, tf.constant(1))
+    def _evaluate_shard(self, shard: tuple) -> None:
+        super()._evaluate_batch(shard, tf.constant(1))
 
     def _micro_batch_size(self, size: tf.Tensor) -> tf.Tensor:
-        """Returns the examples of each replica; 0 where they are not equal, float32 ``[]``."""
+        """Returns the examples per replica, or 0 if the shards differ in size, float32 ``[]``."""
         equal = tf.equal(size % self.replicas, 0)
         return tf.cast(tf.where(equal, size // self.replicas, 0), tf.float32)
 
     def _cut(self, batch: tuple, size: tf.Tensor, replica: Any) -> tuple[tuple, tf.Tensor]:
-        """Returns a replica's part of the batch, and its share of the whole, float32 ``[]``."""
-        offset, end = self._share.bounds(size)
+        """Returns a replica's shard of the batch, and its weight in the whole, float32 ``[]``."""
+        offset, end = self._shard.bounds(size)
         start, stop = Shard(replica, self.replicas).bounds(size)
         count = stop - start
-        self._part.counts = count > 0
-        # An example that counts nothing: a neighbour's, or zeros where there is none.
+        self._traced_shard.has_examples = count > 0
+        # A replica without examples takes a neighbor's, or zeros, with weight zero.
         first = tf.maximum(tf.minimum(start, end - 1) - offset, 0)
         last = tf.maximum(stop - offset, first + 1)
-        # Cut on the processor, or every device would be sent the whole batch.
+        # Slice on the CPU: otherwise every device would receive the whole batch.
         with tf.device("CPU:0"):
-            if self._share.count > 1:
+            if self._shard.count > 1:
                 batch = tf.nest.map_structure(_at_least_one, batch)
-            part = tf.nest.map_structure(lambda tensor: tensor[first:last], batch)
-        return part, tf.cast(count / size, tf.float32)
+            shard = tf.nest.map_structure(lambda tensor: tensor[first:last], batch)
+        return shard, tf.cast(count / size, tf.float32)
 
     def _update_metrics(self, x: Any, y: Any, y_pred: Any, weight: Any, loss: tf.Tensor) -> None:
-        counts = getattr(self._part, "counts", None)
-        if counts is None:
+        has_examples = getattr(self._traced_shard, "has_examples", None)
+        if has_examples is None:
             super()._update_metrics(x, y, y_pred, weight, loss)
             return
 
@@ -147,7 +149,7 @@ class DataParallelSteps(CompiledSteps):
             super(DataParallelSteps, self)._update_metrics(x, y, y_pred, weight, loss)
             return tf.constant(0)
 
-        tf.cond(counts, update, lambda: tf.constant(0))
+        tf.cond(has_examples, update, lambda: tf.constant(0))
 
 
 def _at_least_one(tensor: Any) -> Any:
@@ -159,7 +161,7 @@ def _at_least_one(tensor: Any) -> Any:
 
 
 def _scaled(gradient: Any, factor: tf.Tensor) -> Any:
-    # What an example of zeros comes to may be no number, and counts nothing all the same.
+    # The gradient of an all-zero example may be NaN, which a factor of zero has to remove.
     factor = tf.cast(factor, gradient.dtype)
     if isinstance(gradient, tf.IndexedSlices):
         values = tf.math.multiply_no_nan(gradient.values, factor)
@@ -167,24 +169,34 @@ def _scaled(gradient: Any, factor: tf.Tensor) -> Any:
     return tf.math.multiply_no_nan(gradient, factor)
 
 
-def check_losses(strategy: str, model: keras.Model) -> None:
-    reductions = {getattr(loss, "reduction", _MEANS[0]) for loss in tf.nest.flatten(model.loss)}
-    if others := sorted(str(each) for each in reductions - set(_MEANS)):
+def check_loss_reductions(strategy: str, model: keras.Model) -> None:
+    """Checks that all losses of a model are means over examples.
+
+    Args:
+        strategy: Name of the strategy in error messages.
+        model: Compiled model.
+
+    Raises:
+        ConfigError: A loss has another reduction.
+    """
+    losses = tf.nest.flatten(model.loss)
+    reductions = {getattr(loss, "reduction", _MEAN_REDUCTIONS[0]) for loss in losses}
+    if others := sorted(str(each) for each in reductions - set(_MEAN_REDUCTIONS)):
         raise ConfigError(
             "strategy",
             received=f"{strategy}, for a loss with the reduction {', '.join(others)}",
-            expected="a loss that is a mean over the examples, because each replica has some",
-            fix=f"Compile it with reduction={_MEANS[0]!r}, or train sequentially.",
+            expected="a loss that is a mean over examples, because each replica sees a shard",
+            fix=f"Compile the model with reduction={_MEAN_REDUCTIONS[0]!r}, or use one device.",
         )
 
 
-def innermost(optimizer: Any) -> keras.Optimizer:
-    """Returns the optimizer that updates weights, without what scales the loss around it."""
+def innermost_optimizer(optimizer: Any) -> keras.Optimizer:
+    """Returns the optimizer that updates the weights, without a loss-scaling wrapper."""
     return getattr(optimizer, "inner_optimizer", optimizer)
 
 
-def clips(optimizer: keras.Optimizer) -> bool:
-    """Says whether an optimizer clips gradients."""
+def clips_gradients(optimizer: keras.Optimizer) -> bool:
+    """Returns True if the optimizer clips gradients."""
     return any(
         getattr(optimizer, name, None) for name in ("clipnorm", "clipvalue", "global_clipnorm")
     )

@@ -1,4 +1,4 @@
-"""Which devices of this machine a training runs on."""
+"""Devices of this machine."""
 
 import os
 from collections.abc import Sequence
@@ -7,52 +7,47 @@ import tensorflow as tf
 
 from tfx_feeder.common.errors import ConfigError
 
-_FEWEST, _MOST = 2, 8
+_MIN_LOGICAL, _MAX_LOGICAL = 2, 8
 
 
-def logical_processors() -> int:
-    """Returns how many devices a processor is cut into by default: one a core, 2 to 8 of them."""
-    return min(_MOST, max(_FEWEST, os.cpu_count() or 1))
+def num_logical_cpus() -> int:
+    """Returns the default number of logical CPU devices: one per core, from 2 to 8."""
+    return min(_MAX_LOGICAL, max(_MIN_LOGICAL, os.cpu_count() or 1))
 
 
-def open_devices(named: Sequence[str]) -> list[str]:
-    """Makes devices ready; logical ones are declared, so this comes before TensorFlow starts.
+def open_devices(names: Sequence[str]) -> list[str]:
+    """Prepares devices; several of the CPU are configured, so call this before TensorFlow starts.
 
     Args:
-        named: As in ``("GPU:0", "GPU:1")``; empty: all GPUs, or logical devices of the processor
-            where there are none.
+        names: Device names, as in ``("GPU:0", "GPU:1")``; if empty, all GPUs, or logical CPU
+            devices on a machine without GPUs.
 
     Returns:
-        The devices' names.
+        The normalized names of the devices.
 
     Raises:
-        ConfigError: A device does not exist or comes twice, or TensorFlow has started.
+        ConfigError: A device does not exist or is repeated, or TensorFlow has started.
     """
     gpus = len(tf.config.list_physical_devices("GPU"))
-    if not named:
-        named = [f"GPU:{index}" for index in range(gpus)] or [
-            f"CPU:{index}" for index in range(logical_processors())
+    if not names:
+        names = [f"GPU:{index}" for index in range(gpus)] or [
+            f"CPU:{index}" for index in range(num_logical_cpus())
         ]
-    parsed = [_parse(name) for name in named]
-    missing = [
-        name
-        for name, (kind, index) in zip(named, parsed, strict=True)
-        if kind == "GPU" and index >= gpus
-    ]
-    if missing:
+    parsed = [_parse(name) for name in names]
+    if any(kind == "GPU" and index >= gpus for kind, index in parsed):
         raise ConfigError(
             "strategy devices",
-            received=tuple(named),
+            received=tuple(names),
             expected=f"devices of this machine, which has {gpus} GPUs",
-            fix="CPU:0, CPU:1 and so on are logical devices of the processor.",
+            fix="Use CPU:0, CPU:1 and so on for logical devices of the CPU.",
         )
     if len(set(parsed)) < len(parsed):
         raise ConfigError(
-            "strategy devices", received=tuple(named), expected="several devices, each once"
+            "strategy devices", received=tuple(names), expected="distinct devices, each once"
         )
-    processors = 1 + max((index for kind, index in parsed if kind == "CPU"), default=0)
-    if processors > 1:
-        _declare(processors)
+    cpus = 1 + max((index for kind, index in parsed if kind == "CPU"), default=0)
+    if cpus > 1:
+        _configure_logical_cpus(cpus)
     return [f"{kind}:{index}" for kind, index in parsed]
 
 
@@ -65,16 +60,16 @@ def _parse(name: str) -> tuple[str, int]:
     return kind, int(index)
 
 
-def _declare(processors: int) -> None:
-    (processor,) = tf.config.list_physical_devices("CPU")
+def _configure_logical_cpus(count: int) -> None:
+    (cpu,) = tf.config.list_physical_devices("CPU")
     try:
         tf.config.set_logical_device_configuration(
-            processor, [tf.config.LogicalDeviceConfiguration()] * processors
+            cpu, [tf.config.LogicalDeviceConfiguration()] * count
         )
     except RuntimeError as error:
         raise ConfigError(
             "strategy devices",
-            received=f"{processors} logical devices of the processor",
-            expected="devices that are declared before TensorFlow starts",
-            fix="Leave the start of processes to FeederTrainer.",
+            received=f"{count} logical devices of the CPU",
+            expected="devices that are configured before TensorFlow starts",
+            fix="Let the FeederTrainer start the training process.",
         ) from error

@@ -1,4 +1,4 @@
-"""One device, one batch after another."""
+"""Training on one device."""
 
 from tfx_feeder.components.feeder_trainer.distribution.cluster import ClusterTask
 from tfx_feeder.components.feeder_trainer.distribution.context import DistributionContext

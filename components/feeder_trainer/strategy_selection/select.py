@@ -22,8 +22,8 @@ from tfx_feeder.components.feeder_trainer.distribution.fit import (
     open_fit_context,
 )
 from tfx_feeder.components.feeder_trainer.distribution.launcher.launch import (
+    num_workers,
     run_in_processes,
-    workers_of,
 )
 from tfx_feeder.components.feeder_trainer.distribution.options import (
     STRATEGIES,
@@ -104,7 +104,13 @@ def select(
             probe = _probe(job, ready, SingleProcess())
         else:
             began = time.perf_counter()
-            probe = run_in_processes(profile_in_process, of_candidate, log_dir, more=True).result
+            probe = run_in_processes(
+                profile_in_process,
+                of_candidate,
+                of_candidate.strategy,
+                log_dir,
+                has_successor=True,
+            ).result
             # What is not steps is start: of processes, TensorFlow, feed and model.
             around_s = time.perf_counter() - began - probe.seconds
             probe = dataclasses.replace(probe, start_s=probe.start_s + around_s)
@@ -174,7 +180,7 @@ def _candidate(name: str, strategy: Auto) -> Candidate:
         return Candidate(
             name, 1, one, verdict="cannot run", reason="no cluster is named: say cluster='local:2'"
         )
-    workers = workers_of(strategy.cluster)
+    workers = num_workers(strategy.cluster)
     return Candidate(name, workers, one * workers)
 
 

@@ -61,7 +61,7 @@ def test_without_a_run_id_the_settings_of_the_chief_are_printed(writing):
     chief = made["Service", "my-shop-chief-0"]["selector"]
     assert all(f"  {label}={value}\n" in result.output for label, value in chief.items())
     assert "TF_CONFIG=" in result.output
-    assert "TFX_FEEDER_JOB=/data/clusters/my-shop/training.job" in result.output
+    assert "TFX_FEEDER_RENDEZVOUS=/data/clusters/my-shop/training.job" in result.output
 
 
 def test_services_find_the_pods_of_the_jobs(writing):

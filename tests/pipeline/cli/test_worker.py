@@ -18,21 +18,24 @@ def config(index: int) -> str:
 
 
 @pytest.mark.parametrize(
-    ("tf_config", "job", "timeout", "expected"),
+    ("tf_config", "rendezvous", "timeout", "expected"),
     [
-        (None, "job", "1s", "TF_CONFIG"),
-        ("worker 1", "job", "1s", "TF_CONFIG"),
-        (config(0), "job", "1s", "Run the pipeline on the machine of the chief"),
-        (config(1), None, "1s", "TFX_FEEDER_JOB"),
-        (config(1), "job", "soon", "--timeout"),
-        (config(1), "job", "0.1s", "Is its Trainer running"),
+        (None, "rendezvous", "1s", "TF_CONFIG"),
+        ("worker 1", "rendezvous", "1s", "TF_CONFIG"),
+        (config(0), "rendezvous", "1s", "Run the pipeline on the machine of the chief"),
+        (config(1), None, "1s", "TFX_FEEDER_RENDEZVOUS"),
+        (config(1), "rendezvous", "soon", "--timeout"),
+        (config(1), "rendezvous", "0.1s", "Check that its Trainer is running"),
     ],
-    ids=["no cluster", "malformed", "the chief", "no job", "no duration", "nobody"],
+    ids=["no cluster", "malformed", "the chief", "no rendezvous", "no duration", "nobody"],
 )
 def test_what_is_wrong_is_said(
-    tf_config: str | None, job: str | None, timeout: str, expected: str, tmp_path: Path
+    tf_config: str | None, rendezvous: str | None, timeout: str, expected: str, tmp_path: Path
 ) -> None:
-    environment = {"TF_CONFIG": tf_config, "TFX_FEEDER_JOB": job and str(tmp_path / job)}
+    environment = {
+        "TF_CONFIG": tf_config,
+        "TFX_FEEDER_RENDEZVOUS": rendezvous and str(tmp_path / rendezvous),
+    }
 
     result = CliRunner().invoke(worker, ["--timeout", timeout], env=environment)
 
@@ -41,12 +44,20 @@ def test_what_is_wrong_is_said(
 
 
 def test_no_work_may_be_all_right(tmp_path: Path) -> None:
-    environment = {"TF_CONFIG": config(1), "TFX_FEEDER_JOB": str(tmp_path / "job")}
+    environment = {"TF_CONFIG": config(1), "TFX_FEEDER_RENDEZVOUS": str(tmp_path / "rendezvous")}
 
     result = CliRunner().invoke(worker, ["--timeout", "0.1s", "--no-work-ok"], env=environment)
 
     assert result.exit_code == 0
-    assert "left no work" in result.output
+    assert "published no work" in result.output
+
+
+def test_the_old_name_of_the_variable_is_read(tmp_path: Path) -> None:
+    environment = {"TF_CONFIG": config(1), "TFX_FEEDER_JOB": str(tmp_path / "training.job")}
+
+    result = CliRunner().invoke(worker, ["--timeout", "0.1s"], env=environment)
+
+    assert f"published no work in {tmp_path / 'training.job'} " in result.output
 
 
 def test_waiting_imports_nothing_heavy() -> None:

@@ -1,4 +1,4 @@
-"""Log records of the chief, on their way to the process that started it."""
+"""Forwards the log records of the chief to the process that started it."""
 
 import logging
 import os
@@ -14,14 +14,14 @@ LOGGER = logging.getLogger("tfx_feeder.processes")
 
 
 class _Forwarder(QueueHandler):
-    """Sends log records through a connection, as text: their arguments stay here."""
+    """Sends log records through a connection, formatted, without their arguments."""
 
     def enqueue(self, record: logging.LogRecord) -> None:
         self.queue.send(record)  # type: ignore[union-attr]
 
 
 def forward_records() -> None:
-    """Sends the records of this suite to the parent, if it listens."""
+    """Forwards the log records of the suite to the parent process, if it listens."""
     descriptor = os.environ.pop(VARIABLE, None)
     if descriptor is None:
         return
@@ -32,10 +32,13 @@ def forward_records() -> None:
 
 
 def listen(descriptor: int) -> threading.Thread:
-    """Handles records as if they were made here, in a thread that ends when there are no more.
+    """Handles forwarded records as if this process had logged them.
 
     Args:
-        descriptor: The end to read from; the thread closes it.
+        descriptor: File descriptor to read from; closed by the thread.
+
+    Returns:
+        The thread, which ends when the sender closes its end.
     """
     connection = Connection(descriptor, writable=False)
     thread = threading.Thread(target=_listen, args=(connection,), daemon=True)
@@ -53,8 +56,8 @@ def _listen(connection: Connection) -> None:
             try:
                 _handle(pickle.loads(message))
             except Exception:
-                # The chief would wait for us forever if nobody read on.
-                LOGGER.exception("A log record of the chief is lost.")
+                # The pipe must be drained in any case, or the chief blocks on writing to it.
+                LOGGER.exception("Could not handle a log record of the chief.")
 
 
 def _handle(record: logging.LogRecord) -> None:

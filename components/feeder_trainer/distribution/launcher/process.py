@@ -1,4 +1,4 @@
-"""One process of a training, as the process that started it sees it."""
+"""Handle of one training process in the process that started it."""
 
 import contextlib
 import os
@@ -18,32 +18,32 @@ _TAIL_LINES = 15
 
 @dataclass
 class ManagedProcess:
-    """A process that runs ``worker.py``. Made by ``start``.
+    """Child process that runs ``worker.py``. Created by ``start``.
 
     Args:
-        task: Its place; ``None`` where there is no cluster.
-        folder: Where it finds its call, and leaves what came of it.
-        log: File of all that it writes.
-        process: Itself.
+        task: Task of the process; ``None`` without a cluster.
+        folder: Folder with the work item, in which the process writes its result.
+        log: Log file with the complete output of the process.
+        process: Handle of the child process.
     """
 
     task: ClusterTask | None
     folder: Path
     log: Path
     process: subprocess.Popen[bytes]
-    _swept: bool = False
+    _reaped: bool = False
 
     @classmethod
     def start(
-        cls, task: ClusterTask | None, folder: Path, log_dir: Path, records: int | None
+        cls, task: ClusterTask | None, folder: Path, log_dir: Path, log_fd: int | None
     ) -> "ManagedProcess":
         """Starts a process.
 
         Args:
-            task: Its place.
-            folder: With the file of its call.
-            log_dir: Folder of its log.
-            records: File descriptor for its log records, or ``None``.
+            task: Task of the process; ``None`` without a cluster.
+            folder: Folder with the work item.
+            log_dir: Folder of the log file.
+            log_fd: File descriptor for log records to forward, or ``None``.
         """
         log = log_dir / f"{_name(task)}.log"
         environment = dict(os.environ) | {
@@ -52,54 +52,53 @@ class ManagedProcess:
         environment.pop(VARIABLE, None)
         if task is not None:
             environment[VARIABLE] = task.to_json()
-        if records is not None:
-            environment[log_forwarding.VARIABLE] = str(records)
+        if log_fd is not None:
+            environment[log_forwarding.VARIABLE] = str(log_fd)
         with open(log, "ab") as file:
             process = subprocess.Popen(
                 [sys.executable, "-m", worker.__name__, str(folder)],
-                # A lifeline: the kernel closes it even if this process is killed.
+                # The child exits when this pipe closes: the kernel closes it even if this process
+                # is killed.
                 stdin=subprocess.PIPE,
                 stdout=file,
                 stderr=subprocess.STDOUT,
                 env=environment,
-                pass_fds=() if records is None else (records,),
-                # Ctrl-C is for this process, which ends the others in order.
+                pass_fds=() if log_fd is None else (log_fd,),
+                # Ctrl-C reaches this process only, which then shuts its children down in order.
                 start_new_session=True,
             )
         return cls(task, folder, log, process)
 
     @property
     def name(self) -> str:
-        """As in ``worker-0``."""
+        """Name of the process, as in ``worker-0``."""
         return _name(self.task)
 
-    @property
-    def address(self) -> str:
-        """Where it listens."""
-        return "" if self.task is None else self.task.cluster[self.task.type][self.task.index]
-
     def poll(self) -> int | None:
-        """Returns the exit status once there is one; then what it had started is ended as well."""
+        """Returns the exit status, or ``None`` while the process runs.
+
+        After its exit, the processes that it started are killed.
+        """
         status = self.process.poll()
-        if status is not None and not self._swept:
-            # At once, while no other process can have got its id.
-            self._swept = True
+        if status is not None and not self._reaped:
+            # Immediately, before another process can get the same process group ID.
+            self._reaped = True
             self._signal(signal.SIGKILL)
         return status
 
-    def await_end(self, seconds: float) -> None:
-        """Waits for the end, but not longer than this."""
+    def wait(self, timeout_s: float) -> None:
+        """Waits until the process exits, at most ``timeout_s`` seconds."""
         with contextlib.suppress(subprocess.TimeoutExpired):
-            self.process.wait(max(0.0, seconds))
+            self.process.wait(max(0.0, timeout_s))
         self.poll()
 
     def terminate(self) -> None:
-        """Asks it to end, unless it has."""
+        """Sends SIGTERM to a running process."""
         if self.poll() is None:
             self._signal(signal.SIGTERM)
 
     def close(self) -> None:
-        """Ends it whatever it does."""
+        """Kills the process unconditionally."""
         if self.poll() is None:
             self._signal(signal.SIGKILL)
             self.process.wait()
@@ -108,25 +107,27 @@ class ManagedProcess:
         self.process.stdin.close()
 
     def error(self) -> FeederError | None:
-        """Returns the error of the suite that ended it, if it left one that can be read."""
+        """Returns the ``FeederError`` that ended the process, if it left a readable one."""
         try:
             return pickle.loads((self.folder / worker.ERROR_FILE).read_bytes())
-        except Exception:  # Unpickling runs whatever code the error's class has.
+        except Exception:  # Unpickling runs code of the error's class, which may raise anything.
             return None
 
-    def ending(self) -> str:
-        """Says how it ended, in a sentence."""
+    def exit_description(self) -> str:
+        """Returns a sentence that describes how the process exited."""
         status = self.process.returncode
         if status < 0:
-            how = f"was ended by {signal.Signals(-status).name}"
+            how = f"was killed by {signal.Signals(-status).name}"
+        elif status == worker.PEER_FAILED:
+            how = "lost its connection to another process"
         else:
-            how = "lost the others" if status == worker.LOST else f"ended with status {status}"
-        return f"{self.name} {how}; its log is {self.log}."
+            how = f"exited with status {status}"
+        return f"{self.name} {how}; see its log: {self.log}."
 
-    def tail(self) -> str:
-        """Returns the end of the log, with its path."""
+    def log_tail(self) -> str:
+        """Returns the last lines of the log, with its path."""
         lines = self.log.read_text(encoding="utf-8", errors="replace").splitlines()
-        return "\n".join([f"The end of {self.log}:", *lines[-_TAIL_LINES:]])
+        return "\n".join([f"Last lines of {self.log}:", *lines[-_TAIL_LINES:]])
 
     def _signal(self, number: signal.Signals) -> None:
         with contextlib.suppress(ProcessLookupError, PermissionError):

@@ -1,8 +1,9 @@
-"""Members of a cluster that an orchestrator keeps: each machine runs one.
+"""Rendezvous of the processes of a cluster that an orchestrator manages, one per machine.
 
-The machine of the chief runs the Trainer, which leaves the call for the others in a file that all
-of them see; they run ``tfx-feeder worker`` and wait for it. Once the call is done, the file is
-renamed; if the chief fails it is removed, and the others wait for the chief's next attempt.
+The chief's machine runs the Trainer, which publishes its work item in the rendezvous file on a
+shared file system; the other machines run ``tfx-feeder worker`` and wait for that file. When the
+work is done, the chief renames the file; if the chief fails, the file is removed and the workers
+wait for the chief's next attempt.
 """
 
 import logging
@@ -15,26 +16,32 @@ from pathlib import Path
 from typing import Any
 
 from tfx_feeder.common.errors import ConfigError, FeederError
-from tfx_feeder.components.feeder_trainer.distribution.addresses import is_answering
-from tfx_feeder.components.feeder_trainer.distribution.cluster import VARIABLE, ClusterTask
+from tfx_feeder.components.feeder_trainer.distribution.cluster import (
+    VARIABLE,
+    ClusterTask,
+    is_reachable,
+)
 from tfx_feeder.components.feeder_trainer.distribution.launcher import worker
 from tfx_feeder.components.feeder_trainer.distribution.launcher.supervisor import (
     ProcessLostError,
-    run_alone,
+    run_single,
 )
 
 LOGGER = logging.getLogger("tfx_feeder.processes")
 
-RENDEZVOUS_VARIABLE = "TFX_FEEDER_JOB"
-"""Environment variable with the path of the file in which the chief leaves the call."""
+RENDEZVOUS_VARIABLE = "TFX_FEEDER_RENDEZVOUS"
+"""Environment variable with the path of the rendezvous file."""
+
+_OLD_VARIABLE = "TFX_FEEDER_JOB"
+"""Name of the variable up to release 0.1; still read."""
 
 _POLL_S = 1.0
 _GRACE_S = 10.0
-"""Time that a member has to end after the chief has."""
+"""Grace period for the voluntary exit of a worker after the chief has finished."""
 
 
 class RendezvousTimeoutError(FeederError):
-    """The chief left no call in time."""
+    """Raised when the chief publishes no work in time."""
 
 
 def run_chief(
@@ -43,61 +50,60 @@ def run_chief(
     task: ClusterTask,
     *,
     log_dir: str,
-    more: bool = False,
+    has_successor: bool = False,
 ) -> Any:
-    """Tells all members what to run, runs the chief's part, and returns its result.
+    """Publishes a work item, runs the chief's part of it, and returns the result.
 
     Args:
-        function: Importable; called with the argument and the task.
-        argument: Goes to the members by pickle.
-        task: The chief.
+        function: Importable function; called with the argument and the task.
+        argument: First argument of the function; sent to the workers as a pickle.
+        task: Task of the chief.
         log_dir: Folder of the chief's log.
-        more: Another call may follow: members wait for it when they are done with this one.
+        has_successor: True if another item may follow, for which the workers wait.
 
     Raises:
-        ConfigError: This is not the chief, or the path of the file is not set.
-        FeederError: See ``processes.run_alone``.
+        ConfigError: The task is not the chief's, or the rendezvous path is not set.
+        FeederError: See ``supervisor.run_single``.
     """
     if not task.is_chief:
         raise ConfigError(
             VARIABLE,
             received=f"{task.type} {task.index}",
-            expected="the chief, for a process that runs a pipeline",
+            expected="the chief, for the process that runs a pipeline",
             fix="Start `tfx-feeder worker` on the machines of all other tasks.",
         )
-    path = rendezvous_path(os.environ.get(RENDEZVOUS_VARIABLE))
+    path = rendezvous_path()
     path.parent.mkdir(parents=True, exist_ok=True)
-    call = worker.WorkItem.from_function(function, argument, more=more)
-    worker.write(path, call)
+    item = worker.WorkItem.from_function(function, argument, has_successor=has_successor)
+    worker.write_pickle(path, item)
     try:
-        result = run_alone(call, task, log_dir=log_dir)
+        result = run_single(item, task, log_dir=log_dir)
         os.replace(path, _beside(path, "done"))
         return result
     except ProcessLostError as error:
         raise ProcessLostError(
-            f"{error} Start the Trainer again: the training goes on from its checkpoint, and "
-            "`tfx-feeder worker` on the other machines takes part again."
+            f"{error} Start the Trainer again: training resumes from its checkpoint, and "
+            "`tfx-feeder worker` rejoins on the other machines."
         ) from error
     finally:
         path.unlink(missing_ok=True)
 
 
 def run_worker(task: ClusterTask, path: Path, *, timeout_s: float, log_dir: str | Path) -> None:
-    """Takes part in the calls that the chief leaves, until one is done and no other follows.
+    """Runs the chief's work items until one completes that has no successor.
 
-    A call that fails because another member or the chief went away is not the end: the chief is
-    expected to leave another one.
+    If an item fails because another process failed, the worker waits for the chief's next attempt.
 
     Args:
-        task: The place of this process; not the chief's.
-        path: Of the chief's file.
-        timeout_s: How long to wait for a call, and for the chief to be reached, in seconds.
-        log_dir: Folder of this member's log.
+        task: Task of this process; not the chief's.
+        path: Rendezvous file.
+        timeout_s: Maximum wait for a work item, and for a connection to the chief, in seconds.
+        log_dir: Folder of this process's log.
 
     Raises:
-        ConfigError: This is the chief.
-        RendezvousTimeoutError: No call came in time.
-        FeederError: A call failed.
+        ConfigError: The task is the chief's.
+        RendezvousTimeoutError: No work item was published in time.
+        FeederError: A work item failed.
     """
     if task.is_chief:
         raise ConfigError(
@@ -106,106 +112,111 @@ def run_worker(task: ClusterTask, path: Path, *, timeout_s: float, log_dir: str 
             expected="another task",
             fix="Run the pipeline on the machine of the chief.",
         )
-    before: worker.WorkItem | None = None
+    completed: worker.WorkItem | None = None
     while True:
-        call = _next_call(path, task, timeout_s)
-        if call is None:
-            if before is not None:
-                return  # One more was possible, and none was needed.
+        item = _next_item(path, task, timeout_s)
+        if item is None:
+            if completed is not None:
+                return  # A successor was announced, but not needed.
             raise RendezvousTimeoutError(
-                f"The chief left no work in {path} for {timeout_s:.0f} seconds. Is its Trainer "
-                f"running, and is {RENDEZVOUS_VARIABLE} the same path on all machines?"
+                f"The chief published no work in {path} within {timeout_s:.0f} seconds. Check that "
+                f"its Trainer is running and that {RENDEZVOUS_VARIABLE} is the same path on all "
+                "machines."
             )
-        done = _take_part(call, task, path, timeout_s=timeout_s, log_dir=log_dir)
-        if done and not call.more:
+        is_done = _run_item(item, task, path, timeout_s=timeout_s, log_dir=log_dir)
+        if is_done and not item.has_successor:
             return
-        before = call if done else None
+        completed = item if is_done else None
 
 
-def rendezvous_path(text: str | None) -> Path:
-    """Returns the path of the chief's file.
+def rendezvous_path(path: str | None = None) -> Path:
+    """Returns the path of the rendezvous file.
+
+    Args:
+        path: Path; ``None``: that of the environment variable.
 
     Raises:
-        ConfigError: It is not set.
+        ConfigError: No path is set.
     """
-    if not text:
+    path = path or os.environ.get(RENDEZVOUS_VARIABLE) or os.environ.get(_OLD_VARIABLE)
+    if not path:
         raise ConfigError(
             RENDEZVOUS_VARIABLE,
-            received=text,
+            received=path,
             expected="a path in a folder that all machines of the cluster share",
         )
-    return Path(text)
+    return Path(path)
 
 
-class _OverError(Exception):
-    """The chief has ended, or has begun anew."""
+class _ChiefEndedError(Exception):
+    """Raised when the chief has finished or started a new attempt."""
 
 
 @dataclass
-class _Watch:
-    """Looks, while a member runs, whether its chief still does."""
+class _ChiefWatch:
+    """Checks while a worker runs that its chief still works on the same item."""
 
-    call: worker.WorkItem
+    item: worker.WorkItem
     task: ClusterTask
     path: Path
     timeout_s: float
-    _began: float = field(default_factory=time.monotonic)
-    _next: float = 0.0
-    _over: float | None = None
-    _reached: bool = False
+    _started_s: float = field(default_factory=time.monotonic)
+    _next_check_s: float = 0.0
+    _ended_s: float | None = None
+    _is_connected: bool = False
 
     def __call__(self) -> None:
         now = time.monotonic()
-        if now < self._next:
+        if now < self._next_check_s:
             return
-        self._next = now + _POLL_S
-        serves = worker.is_server(self.task)
+        self._next_check_s = now + _POLL_S
+        is_server = worker.is_server(self.task)
         current = _read(self.path)
-        if current is None or current.run_id != self.call.run_id:
-            self._over = self._over or now
-            if serves or now - self._over > _GRACE_S:
-                raise _OverError
-        elif not serves and not self._reached:
-            chief = self.task.members[0]
-            self._reached = is_answering(chief)
-            if not self._reached and now - self._began > self.timeout_s:
+        if current is None or current.run_id != self.item.run_id:
+            self._ended_s = self._ended_s or now
+            if is_server or now - self._ended_s > _GRACE_S:
+                raise _ChiefEndedError
+        elif not is_server and not self._is_connected:
+            chief = self.task.trainers[0]
+            self._is_connected = is_reachable(chief)
+            if not self._is_connected and now - self._started_s > self.timeout_s:
                 raise FeederError(
-                    f"The chief left work in {self.path}, but has not been reached at {chief} for "
-                    f"{self.timeout_s:.0f} seconds. Is its Trainer running, and is that its "
-                    f"address for {self.task.type} {self.task.index}?"
+                    f"The chief published work in {self.path}, but was not reachable at {chief} "
+                    f"within {self.timeout_s:.0f} seconds. Check that its Trainer is running and "
+                    f"that {self.task.type} {self.task.index} can reach it at this address."
                 )
 
 
-def _take_part(
-    call: worker.WorkItem, task: ClusterTask, path: Path, *, timeout_s: float, log_dir: str | Path
+def _run_item(
+    item: worker.WorkItem, task: ClusterTask, path: Path, *, timeout_s: float, log_dir: str | Path
 ) -> bool:
-    """Runs a member until it or its chief ends; returns whether the call is done."""
+    """Runs an item until this process or its chief ends; returns True if the item completed."""
     try:
-        run_alone(call, task, log_dir=log_dir, watch=_Watch(call, task, path, timeout_s))
+        run_single(item, task, log_dir=log_dir, watch=_ChiefWatch(item, task, path, timeout_s))
     except ProcessLostError as error:
-        LOGGER.warning("%s Ready for another attempt.", error)
+        LOGGER.warning("%s Waiting for the chief's next attempt.", error)
         return False
-    except _OverError:
+    except _ChiefEndedError:
         done = _read(_beside(path, "done"))
-        return done is not None and done.run_id == call.run_id
+        return done is not None and done.run_id == item.run_id
     return True
 
 
-def _next_call(path: Path, task: ClusterTask, timeout_s: float) -> worker.WorkItem | None:
-    """Waits for a call that this member has not tried; returns ``None`` if there is none in time.
+def _next_item(path: Path, task: ClusterTask, timeout_s: float) -> worker.WorkItem | None:
+    """Waits for an item that this process has not tried; returns ``None`` after ``timeout_s``.
 
-    A team's members begin together, so one that was started again by its orchestrator leaves the
-    call to which it belonged. Those that serve may come back to theirs.
+    The workers of a process group start together, so a worker that its orchestrator restarts does
+    not rejoin the item that it was running. Servers may rejoin.
     """
-    mark = _beside(path, f"{task.type}-{task.index}")
+    attempted = _beside(path, f"{task.type}-{task.index}")
     deadline = time.monotonic() + timeout_s
     while time.monotonic() < deadline:
-        call = _read(path)
-        if call is not None and worker.is_server(task):
-            return call
-        if call is not None and (not mark.exists() or mark.read_text() != call.run_id):
-            mark.write_text(call.run_id)
-            return call
+        item = _read(path)
+        if item is not None and worker.is_server(task):
+            return item
+        if item is not None and (not attempted.exists() or attempted.read_text() != item.run_id):
+            attempted.write_text(item.run_id)
+            return item
         time.sleep(_POLL_S)
     return None
 
@@ -215,18 +226,18 @@ def _beside(path: Path, name: str) -> Path:
 
 
 def _read(path: Path) -> worker.WorkItem | None:
-    """Returns the call in a file, or ``None`` where there is no file."""
-    call: Any = None
+    """Returns the work item in a file, or ``None`` if the file does not exist."""
+    item: Any = None
     try:
-        call = pickle.loads(path.read_bytes())
-    except OSError:  # Not there, or replaced in the middle, on a network's file system.
+        item = pickle.loads(path.read_bytes())
+    except OSError:  # Missing, or replaced during the read on a network file system.
         return None
-    except Exception as error:  # Whatever bytes of others unpickle to.
+    except Exception as error:  # Unpickling foreign bytes may raise anything.
         LOGGER.debug("%s", error)
-    if not isinstance(call, worker.WorkItem):
+    if not isinstance(item, worker.WorkItem):
         raise ConfigError(
             RENDEZVOUS_VARIABLE,
             received=str(path),
-            expected="the file in which the chief's Trainer leaves work",
+            expected="the rendezvous file of the chief's Trainer",
         )
-    return call
+    return item

@@ -1,4 +1,4 @@
-"""Starts the processes of a training on this machine and looks after them until they are done."""
+"""Starts the processes of a training run on this machine and supervises them until they finish."""
 
 import contextlib
 import dataclasses
@@ -14,10 +14,9 @@ from pathlib import Path
 from typing import Any, Generic, Literal, TypeVar
 
 from tfx_feeder.common.errors import FeederError
-from tfx_feeder.components.feeder_trainer.distribution.cluster import ClusterTask
+from tfx_feeder.components.feeder_trainer.distribution.cluster import ClusterTask, ProcessTopology
 from tfx_feeder.components.feeder_trainer.distribution.launcher import log_forwarding, worker
 from tfx_feeder.components.feeder_trainer.distribution.launcher.process import ManagedProcess
-from tfx_feeder.components.feeder_trainer.distribution.layout import ProcessTopology
 
 Result = TypeVar("Result")
 Argument = TypeVar("Argument")
@@ -26,147 +25,149 @@ LOGGER = logging.getLogger("tfx_feeder.processes")
 
 _POLL_S = 0.05
 _GRACE_S = 10.0
-"""Time to end by oneself, when asked to or when the chief is done."""
-_AFTERMATH_S = 2.0
-"""Time in which the death behind an exception shows: who loses a peer may notice before we do."""
-_NEW_PORTS = 5
-"""How often other ports are tried; it takes nothing from the restarts."""
+"""Grace period for voluntary shutdown."""
+_ROOT_CAUSE_S = 2.0
+"""Wait for the root-cause process to exit; a peer may report the failure first."""
+_PORT_RETRIES = 5
+"""Port retries; not counted against ``restarts``."""
 
 
 class ProcessError(FeederError):
-    """A process of a training failed."""
+    """Raised when a training process fails."""
 
 
 class ProcessLostError(ProcessError):
-    """A process of a training went away."""
+    """Raised when a training process is killed or loses its connection to another."""
 
 
 @dataclass(frozen=True)
 class LaunchResult(Generic[Result]):
-    """What came of the processes.
+    """Outcome of a launch.
 
     Args:
-        result: What the chief returned.
-        losses: One sentence for each time that a process went away and work began again.
+        result: Return value of the function in the chief.
+        failures: One message per restart.
     """
 
     result: Result
-    losses: tuple[str, ...] = ()
+    failures: tuple[str, ...] = ()
 
 
-class _LostError(Exception):
-    """A process went away; the work can begin again."""
+class _ProcessFailure(Exception):
+    """Raised when a process fails in a way that a restart can fix."""
 
 
-class _PortTakenError(_LostError):
-    """Somebody was faster with a port that had been free."""
+class _PortTakenError(_ProcessFailure):
+    """Raised when a port was taken between probing and binding."""
 
 
 def launch_processes(
     function: Callable[[Argument, ClusterTask | None], Result],
     argument: Argument,
-    layout: ProcessTopology,
+    topology: ProcessTopology,
     *,
     log_dir: str | Path,
     restarts: int = 3,
-    on_loss: Literal["same", "fewer"] = "same",
+    on_failure: Literal["same", "fewer"] = "same",
 ) -> LaunchResult[Result]:
-    """Runs a function in the processes of a layout and returns what it returned in the chief.
+    """Runs a function in the processes of a topology and returns the chief's result.
 
-    A process that is killed or loses another ends all of them, and all begin again; of a layout
-    with servers, a worker comes back alone. The function goes on from its own checkpoints. Log
-    records of the chief are handled here as if they were made here.
+    If a process is killed or loses another, all of them are stopped and restarted; with parameter
+    servers, a worker is restarted alone. The function has to resume from its own checkpoints. Log
+    records of the chief are handled here as if this process had logged them.
 
     Args:
-        function: Importable; called with the argument and the process's task. Those that serve
-            the chief do not call it.
-        argument: Goes to the processes by pickle.
-        layout: Which processes.
-        log_dir: Folder of a log file for each process.
-        restarts: How often all may begin again.
-        on_loss: ``"fewer"`` begins again with one worker fewer, if it is a team.
+        function: Importable function; called with the argument and the task of its process.
+            Processes that serve the chief do not call it.
+        argument: First argument of the function; sent to the processes as a pickle.
+        topology: Processes to start.
+        log_dir: Folder with one log file per process.
+        restarts: Maximum number of restarts after process failures.
+        on_failure: Number of workers after a restart: ``"same"``, or ``"fewer"`` to drop one of
+            several workers.
 
     Raises:
-        FeederError: One that the function raised; or a process failed in another way, or too
-            often, and the message holds the end of its log.
+        FeederError: The function raised it, or a process failed otherwise or more than
+            ``restarts`` times; the message then holds the end of its log.
     """
-    call = worker.WorkItem.from_function(function, argument)
-    losses: list[str] = []
+    item = worker.WorkItem.from_function(function, argument)
+    failures: list[str] = []
     collisions = 0
     while True:
         try:
-            with _group(call, log_dir, losses, restarts) as group:
-                group.start(layout.tasks())
-                return LaunchResult(group.wait(), tuple(losses))
+            with _supervised(item, log_dir, failures, restarts) as processes:
+                processes.start(topology.tasks())
+                return LaunchResult(processes.wait(), tuple(failures))
         except _PortTakenError as error:
             collisions += 1
-            if collisions > _NEW_PORTS:
+            if collisions > _PORT_RETRIES:
                 raise ProcessError(str(error)) from error
-            LOGGER.warning("%s All processes start again with other ports.", error)
-        except _LostError as error:
-            if len(losses) >= restarts:
+            LOGGER.warning("%s Restarting all processes on other ports.", error)
+        except _ProcessFailure as error:
+            if len(failures) >= restarts:
                 raise ProcessError(
-                    f"The training lost a process {len(losses) + 1} times, and {restarts} "
-                    f"restarts are allowed. The last time: {error}"
+                    f"A training process failed {len(failures) + 1} times; the limit is "
+                    f"{restarts} restarts. Last failure: {error}"
                 ) from error
-            losses.append(str(error))
-            if on_loss == "fewer" and layout.starts == "workers" and layout.workers > 1:
-                layout = dataclasses.replace(layout, workers=layout.workers - 1)
-            LOGGER.warning("%s All processes start again.", error)
+            failures.append(str(error))
+            if on_failure == "fewer" and topology.launch_mode == "workers" and topology.workers > 1:
+                topology = dataclasses.replace(topology, workers=topology.workers - 1)
+            LOGGER.warning("%s Restarting all processes.", error)
 
 
-def run_alone(
-    call: worker.WorkItem,
+def run_single(
+    item: worker.WorkItem,
     task: ClusterTask,
     *,
     log_dir: str | Path,
     watch: Callable[[], None] = lambda: None,
 ) -> Any:
-    """Runs one member of a cluster that an orchestrator keeps; its peers are elsewhere.
+    """Runs one process of a cluster whose other processes run on other machines.
 
     Args:
-        call: What all members run.
-        task: The place of this one.
+        item: Work item of all processes.
+        task: Task of this process.
         log_dir: Folder of its log file.
-        watch: Called many times a second; what it raises ends the member, and comes out.
+        watch: Function to call repeatedly while the process runs; an exception that it raises
+            stops the process and propagates.
 
     Returns:
-        What the function returned, if this is the chief.
+        The function's return value if this is the chief, else ``None``.
 
     Raises:
-        ProcessLostError: Another member went away, or the process of this one was killed.
+        ProcessLostError: Another process failed, or this one was killed.
         FeederError: As ``launch_processes``.
     """
     try:
-        with _group(call, log_dir, [], 0) as group:
-            group.start((task,))
-            return group.wait(watch)
-    except _LostError as error:
+        with _supervised(item, log_dir, [], 0) as processes:
+            processes.start((task,))
+            return processes.wait(watch)
+    except _ProcessFailure as error:
         raise ProcessLostError(str(error)) from error
 
 
 @contextlib.contextmanager
-def _group(
-    call: worker.WorkItem, log_dir: str | Path, losses: list[str], restarts: int
-) -> Iterator["_Group"]:
+def _supervised(
+    item: worker.WorkItem, log_dir: str | Path, failures: list[str], restarts: int
+) -> Iterator["_Supervisor"]:
     with tempfile.TemporaryDirectory(prefix="tfx-feeder-") as folder:
-        worker.write(Path(folder) / worker.CALL_FILE, call)
-        group = _Group(Path(folder), Path(log_dir), losses, restarts)
+        worker.write_pickle(Path(folder) / worker.WORK_FILE, item)
+        supervisor = _Supervisor(Path(folder), Path(log_dir), failures, restarts)
         try:
-            yield group
+            yield supervisor
         finally:
-            group.stop()
+            supervisor.stop()
 
 
 @dataclass
-class _Group:
-    """The processes of one attempt; the first is the chief."""
+class _Supervisor:
+    """Supervises the processes of one attempt; the first is the chief."""
 
     folder: Path
     log_dir: Path
-    losses: list[str]
+    failures: list[str]
     restarts: int
-    _children: list[ManagedProcess] = field(default_factory=list)
+    _processes: list[ManagedProcess] = field(default_factory=list)
     _listener: threading.Thread | None = None
 
     def start(self, tasks: tuple[ClusterTask | None, ...]) -> None:
@@ -175,10 +176,9 @@ class _Group:
         self._listener = log_forwarding.listen(read)
         try:
             for index, task in enumerate(tasks):
-                self._children.append(
-                    ManagedProcess.start(
-                        task, self.folder, self.log_dir, write if index == 0 else None
-                    )
+                log_fd = write if index == 0 else None
+                self._processes.append(
+                    ManagedProcess.start(task, self.folder, self.log_dir, log_fd)
                 )
         finally:
             os.close(write)
@@ -187,70 +187,76 @@ class _Group:
         """Returns the chief's result.
 
         Raises:
-            _LostError: A process went away.
-            FeederError: A process failed.
+            _ProcessFailure: A process failed; a restart may help.
+            FeederError: A process failed for good.
         """
-        while (chief := self._children[0]).poll() is None:
-            for child in self._children[1:]:
-                self._check(child)
+        while (chief := self._processes[0]).poll() is None:
+            for process in self._processes[1:]:
+                self._check(process)
             watch()
             time.sleep(_POLL_S)
         self._check(chief)
-        self._await(time.monotonic() + _GRACE_S)
+        self._wait_for_exit(time.monotonic() + _GRACE_S)
         return self._result(chief)
 
     def stop(self) -> None:
-        """Ends all that still run, and what they have started."""
-        for child in self._children:
-            child.terminate()
-        self._await(time.monotonic() + _GRACE_S, servers=True)
-        for child in self._children:
-            child.close()
+        """Stops all running processes and their children."""
+        for process in self._processes:
+            process.terminate()
+        self._wait_for_exit(time.monotonic() + _GRACE_S, servers=True)
+        for process in self._processes:
+            process.close()
         if self._listener is not None:
-            self._listener.join(_GRACE_S)  # The last records are still on their way.
+            self._listener.join(_GRACE_S)  # The last records may still be in the pipe.
 
-    def _check(self, child: ManagedProcess) -> None:
-        status = child.poll()
+    def _check(self, process: ManagedProcess) -> None:
+        status = process.poll()
         if status is None or status == worker.DONE:
             return
-        if status == worker.REFUSED and (error := child.error()) is not None:
+        if status == worker.FEEDER_ERROR and (error := process.error()) is not None:
             raise error
-        if status == worker.IN_USE and child.task is not None:
+        task = process.task
+        if status == worker.PORT_IN_USE and task is not None:
             raise _PortTakenError(
-                f"{child.name} cannot listen at {child.address}, which is in use; its log is "
-                f"{child.log}."
+                f"{process.name} cannot bind {task.address}: the port is in use; see its log: "
+                f"{process.log}."
             )
-        if child.task is not None and child.task.type == "worker" and worker.is_server(child.task):
-            self._revive(child)
+        if task is not None and task.type == "worker" and worker.is_server(task):
+            self._restart_alone(process)
             return
         if status in worker.AFTER_EXCEPTION:
-            child = self._cause(child)
-            if child.poll() == worker.REFUSED and (error := child.error()) is not None:
+            process = self._root_cause(process)
+            if process.poll() == worker.FEEDER_ERROR and (error := process.error()) is not None:
                 raise error
-            if child.poll() in (worker.FAILED, worker.REFUSED):
-                raise ProcessError(f"{child.name} failed. {child.tail()}")
-        raise _LostError(child.ending())
+            if process.poll() in (worker.EXCEPTION, worker.FEEDER_ERROR):
+                raise ProcessError(f"{process.name} failed. {process.log_tail()}")
+        raise _ProcessFailure(process.exit_description())
 
-    def _cause(self, child: ManagedProcess) -> ManagedProcess:
-        """Returns the one whose end explains the others': who loses a peer may end before it."""
-        time.sleep(_AFTERMATH_S)
+    def _root_cause(self, process: ManagedProcess) -> ManagedProcess:
+        """Returns the process whose exit explains the others'; its peers may exit before it."""
+        time.sleep(_ROOT_CAUSE_S)
 
-        def rank(other: ManagedProcess) -> int:
+        def priority(other: ManagedProcess) -> int:
             status = other.poll() or worker.DONE
-            killed = status < 0
-            return [status == worker.REFUSED, killed, status == worker.FAILED, True].index(True)
+            causes = (
+                status == worker.FEEDER_ERROR,
+                status < 0,  # Killed by a signal.
+                status == worker.EXCEPTION,
+                True,
+            )
+            return causes.index(True)
 
-        return min([child, *self._children], key=rank)
+        return min([process, *self._processes], key=priority)
 
-    def _revive(self, child: ManagedProcess) -> None:
-        ending = child.ending()
-        if len(self.losses) >= self.restarts:
-            raise _LostError(ending)
-        self.losses.append(f"{ending} It was started again.")
-        LOGGER.warning("%s The others went on.", self.losses[-1])
-        child.close()
-        again = ManagedProcess.start(child.task, self.folder, self.log_dir, None)
-        self._children[self._children.index(child)] = again
+    def _restart_alone(self, process: ManagedProcess) -> None:
+        description = process.exit_description()
+        if len(self.failures) >= self.restarts:
+            raise _ProcessFailure(description)
+        self.failures.append(f"{description} It was restarted.")
+        LOGGER.warning("%s The other processes continued.", self.failures[-1])
+        process.close()
+        restarted = ManagedProcess.start(process.task, self.folder, self.log_dir, None)
+        self._processes[self._processes.index(process)] = restarted
 
     def _result(self, chief: ManagedProcess) -> Any:
         if chief.task is not None and not chief.task.is_chief:
@@ -258,10 +264,12 @@ class _Group:
         try:
             return pickle.loads((self.folder / worker.RESULT_FILE).read_bytes())
         except FileNotFoundError:
-            raise ProcessError(f"{chief.name} ended without a result. {chief.tail()}") from None
+            raise ProcessError(
+                f"{chief.name} exited without a result. {chief.log_tail()}"
+            ) from None
 
-    def _await(self, deadline: float, *, servers: bool = False) -> None:
-        """Waits for processes to end; servers do so only when they are told."""
-        for child in self._children:
-            if servers or not worker.is_server(child.task):
-                child.await_end(deadline - time.monotonic())
+    def _wait_for_exit(self, deadline: float, *, servers: bool = False) -> None:
+        """Waits for processes to exit; servers exit only when terminated."""
+        for process in self._processes:
+            if servers or not worker.is_server(process.task):
+                process.wait(deadline - time.monotonic())

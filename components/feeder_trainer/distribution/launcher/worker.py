@@ -1,7 +1,7 @@
-"""A process of a training: it runs one function, or serves those that do.
+"""Entry point of a training process: runs a function, or serves the processes that run it.
 
 ``python -m tfx_feeder.components.feeder_trainer.distribution.launcher.worker FOLDER`` reads its
-work item from the folder and leaves the result there. ``supervisor.py`` starts it.
+work item from the folder and writes the result there. ``supervisor.py`` starts it.
 """
 
 import importlib
@@ -18,68 +18,74 @@ from pathlib import Path
 from typing import Any
 
 from tfx_feeder.common.errors import FeederError
+from tfx_feeder.common.files import atomic_write
 from tfx_feeder.components.feeder_trainer.distribution.cluster import ClusterTask
 from tfx_feeder.components.feeder_trainer.distribution.launcher.log_forwarding import (
     forward_records,
 )
 
-DONE, FAILED, REFUSED, LOST, IN_USE = 0, 1, 3, 75, 76
-"""Exit status: done; an exception; an error of the suite, pickled; another process went away;
-another process has this one's port."""
+DONE, EXCEPTION, FEEDER_ERROR, PEER_FAILED, PORT_IN_USE = 0, 1, 3, 75, 76
+"""Exit status: success; an exception; a pickled ``FeederError``; the failure of another process; a
+port that another process occupies."""
 
-AFTER_EXCEPTION = (FAILED, REFUSED, LOST, IN_USE)
-"""Those of a process that ended by an exception of Python."""
+AFTER_EXCEPTION = (EXCEPTION, FEEDER_ERROR, PEER_FAILED, PORT_IN_USE)
+"""Exit statuses of a process that ended with a Python exception."""
 
-CALL_FILE, RESULT_FILE, ERROR_FILE = "call.pickle", "result.pickle", "error.pickle"
+WORK_FILE, RESULT_FILE, ERROR_FILE = "work.pickle", "result.pickle", "error.pickle"
 
-_GONE = ("UnavailableError", "AbortedError", "DeadlineExceededError", "CancelledError")
-_GONE += ("PeerLostError", "WorkerLostError")
-_IN_USE = ("could not start grpc server", "address already in use", "no address added")
+_PEER_ERRORS = ("UnavailableError", "AbortedError", "DeadlineExceededError", "CancelledError")
+_PEER_ERRORS += ("PeerLostError", "WorkerLostError")
+_PORT_MESSAGES = ("could not start grpc server", "address already in use", "no address added")
 
 
 @dataclass(frozen=True, slots=True)
 class WorkItem:
-    """What the processes of a training run.
+    """Function call that the processes of a training run execute.
 
     Args:
-        function: As ``module:name``; called with the argument and the ``ClusterTask``.
-        argument: Passed to it; pickled, because only those who run it need what it is made of.
-        run_id: No member of a team runs the same call twice.
-        more: Another call may follow this one.
+        function: Importable function as ``module:name``; called with the argument and the
+            ``ClusterTask``.
+        argument: Pickled argument; only the processes that run the function unpickle it.
+        run_id: Unique identifier; a training process runs an item at most once.
+        has_successor: True if another item may follow this one.
     """
 
     function: str
     argument: bytes
     run_id: str
-    more: bool = False
+    has_successor: bool = False
 
     @classmethod
     def from_function(
-        cls, function: Callable[..., Any], argument: Any, *, more: bool = False
+        cls, function: Callable[..., Any], argument: Any, *, has_successor: bool = False
     ) -> "WorkItem":
-        """Names a function that can be imported."""
+        """Returns the work item for a call of an importable function.
+
+        Args:
+            function: Function to run.
+            argument: Its first argument; must be picklable.
+            has_successor: True if another item may follow.
+        """
         name = f"{function.__module__}:{function.__qualname__}"
-        return cls(name, pickle.dumps(argument), uuid.uuid4().hex, more)
+        return cls(name, pickle.dumps(argument), uuid.uuid4().hex, has_successor)
 
     def __call__(self, task: ClusterTask | None) -> Any:
-        """Runs it in this process."""
+        """Runs the function in this process."""
         module, _, name = self.function.partition(":")
         return getattr(importlib.import_module(module), name)(pickle.loads(self.argument), task)
 
 
-def write(path: Path, value: Any) -> None:
-    """Pickles a value into a file, whole or not at all."""
-    partial = path.with_name(f".{path.name}-{os.getpid()}")
-    partial.write_bytes(pickle.dumps(value))
-    os.replace(partial, path)
+def write_pickle(path: Path, value: Any) -> None:
+    """Pickles a value to a file atomically."""
+    atomic_write(path, pickle.dumps(value))
 
 
 def serve(task: ClusterTask) -> None:
-    """Serves a chief as a worker or a parameter server, until the process ends."""
+    """Runs the server of a worker or a parameter server until the process ends."""
     import tensorflow as tf
 
     server = tf.distribute.Server(
-        tf.train.ClusterSpec({kind: list(all_) for kind, all_ in task.cluster.items()}),
+        tf.train.ClusterSpec({type_: list(each) for type_, each in task.cluster.items()}),
         job_name=task.type,
         task_index=task.index,
         protocol="grpc",
@@ -88,32 +94,37 @@ def serve(task: ClusterTask) -> None:
     server.join()
 
 
-def run(call: WorkItem, task: ClusterTask | None, folder: Path) -> int:
-    """Runs a call and writes what came of it, the chief's result or anyone's error.
+def run(item: WorkItem, task: ClusterTask | None, folder: Path) -> int:
+    """Runs a work item and writes the chief's result, or an error of any process.
+
+    Args:
+        item: Work item to run.
+        task: Task of this process.
+        folder: Output folder.
 
     Returns:
         Exit status of the process.
     """
     try:
-        value = call(task)
+        value = item(task)
     except Exception as error:
         status = _status_after(error)
-        if status == REFUSED:
-            write(folder / ERROR_FILE, error)
+        if status == FEEDER_ERROR:
+            write_pickle(folder / ERROR_FILE, error)
         return status
     if task is None or task.is_chief:
-        write(folder / RESULT_FILE, value)
+        write_pickle(folder / RESULT_FILE, value)
     return DONE
 
 
 def is_server(task: ClusterTask | None) -> bool:
-    """Says whether a task serves a chief of its own kind, instead of training by itself."""
+    """Returns True if the task serves a chief instead of running the training loop."""
     return task is not None and task.type != "chief" and "ps" in task.cluster
 
 
 def main(folder: Path) -> int:
-    """Does what the folder says; returns the exit status."""
-    _end_with_parent()
+    """Runs the process of the folder's work item and returns the exit status."""
+    _exit_with_parent()
     forward_records()
     task = ClusterTask.from_env(os.environ)
     if task is not None and is_server(task):
@@ -122,8 +133,8 @@ def main(folder: Path) -> int:
         except Exception as error:
             return _status_after(error)
         return DONE
-    call = pickle.loads((folder / CALL_FILE).read_bytes())
-    return run(call, task, folder)
+    item = pickle.loads((folder / WORK_FILE).read_bytes())
+    return run(item, task, folder)
 
 
 def _status_after(error: Exception) -> int:
@@ -131,28 +142,28 @@ def _status_after(error: Exception) -> int:
     chain: BaseException | None = error
     while chain is not None:
         text = str(chain).lower()
-        if any(words in text for words in _IN_USE):
-            return IN_USE
-        if type(chain).__name__ in _GONE:
-            return LOST
+        if any(words in text for words in _PORT_MESSAGES):
+            return PORT_IN_USE
+        if type(chain).__name__ in _PEER_ERRORS:
+            return PEER_FAILED
         chain = chain.__cause__
-    return REFUSED if isinstance(error, FeederError) else FAILED
+    return FEEDER_ERROR if isinstance(error, FeederError) else EXCEPTION
 
 
-def _end_with_parent() -> None:
-    """Ends this process when the one that started it ends, however it ends."""
+def _exit_with_parent() -> None:
+    """Exits this process when its parent exits, even if the parent is killed."""
 
     def wait() -> None:
         sys.stdin.buffer.read()
         if os.getpgrp() == os.getpid():
-            os.killpg(0, signal.SIGKILL)  # What this process has started as well.
-        os._exit(LOST)
+            os.killpg(0, signal.SIGKILL)  # Includes the children of this process.
+        os._exit(PEER_FAILED)
 
     threading.Thread(target=wait, daemon=True).start()
 
 
 if __name__ == "__main__":
-    # TensorFlow's threads may outlive the work and hold the process up.
+    # Threads of TensorFlow may outlive the work and block a regular exit.
     status = main(Path(sys.argv[1]))
     sys.stdout.flush()
     sys.stderr.flush()

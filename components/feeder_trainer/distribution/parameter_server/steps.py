@@ -1,4 +1,4 @@
-"""Steps whose gradients workers compute and whose variables live on parameter servers."""
+"""Base of the steps whose gradients workers compute and whose variables parameter servers hold."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -17,33 +17,35 @@ from tfx_feeder.components.feeder_trainer.training.train_step import (
 
 
 class StepOutput(NamedTuple):
-    """What a worker sends back of some examples.
+    """Output of a worker for some examples.
 
     Args:
-        loss: float32 ``[]``.
-        predictions: As the model gave them, ``[examples, ...]``.
-        counted: What was added to variables of the model's metrics while the loss was computed.
+        loss: Loss, float32 ``[]``.
+        predictions: Output of the model, ``[examples, ...]``.
+        counter_updates: Increments of the metrics' variables that computing the loss caused.
     """
 
     loss: Any
     predictions: Any
-    counted: list[Any]
+    counter_updates: list[Any]
 
 
 class ParameterServerSteps(CompiledSteps):
-    """What the synchronous and the asynchronous steps have in common.
+    """Base class of the synchronous and the asynchronous steps.
 
-    Metrics are updated by the coordinator alone, from the predictions that come back: workers that
-    read and write the same sum would lose some of what they add.
+    Only the coordinator updates metrics, from the predictions that the workers return: workers
+    that read and write the same sum concurrently would lose updates.
 
     Args:
-        name: Of the strategy.
-        strategy: Connected to the cluster.
-        workers: Those that compute.
-        model: See ``CompiledSteps``, also for the other arguments.
+        name: Name of the strategy in error messages.
+        strategy: TensorFlow strategy that is connected to the cluster.
+        workers: Pool of the workers.
+        model: Compiled model.
+        adapt: See ``CompiledSteps``.
+        options: Options of the steps.
 
     Raises:
-        ConfigError: The model brings a ``train_step`` or a ``test_step`` of its own.
+        ConfigError: The model overrides ``train_step`` or ``test_step``.
     """
 
     def __init__(
@@ -59,16 +61,16 @@ class ParameterServerSteps(CompiledSteps):
         self._strategy = strategy
         self._workers = workers
         super().__init__(model, adapt, options)
-        for method, is_own in (
+        for method, is_custom in (
             ("train_step", self._own_train_step),
             ("test_step", self._own_test_step),
         ):
-            if is_own:
+            if is_custom:
                 raise ConfigError(
                     "model_fn",
-                    received=f"a model with a {method} of its own",
+                    received=f"a model with a custom {method}",
                     expected=f"the {method} of keras.Model with strategy {name}",
-                    fix="Override compute_loss and compute_metrics instead, which it supports.",
+                    fix="Override compute_loss and compute_metrics instead.",
                 )
 
     def build(self, batch: tuple) -> None:
@@ -77,11 +79,11 @@ class ParameterServerSteps(CompiledSteps):
             super().build(batch)
 
     def _compile(self) -> None:
-        # The coordinator evaluates: it has the examples, and fetching the weights costs least.
+        # The coordinator evaluates: it holds the examples, so only the weights are transferred.
         self._evaluate = tf.function(self._evaluate_many, reduce_retracing=True)
 
     def _compiled(self, function: Any) -> Any:
-        """Returns a function that is traced as what a worker runs."""
+        """Returns a function that is traced for execution on a worker."""
         strategy = self._strategy
 
         def in_replica(*args: Any) -> Any:
@@ -90,40 +92,40 @@ class ParameterServerSteps(CompiledSteps):
 
         return tf.function(in_replica)
 
-    def _traced(self, functions: tuple[Any, Any], iterator: Any, *more: tf.TensorSpec) -> Any:
-        """Traces, once for batches of all sizes, what workers do and what is done with it here.
+    def _traced(self, functions: tuple[Any, Any], iterator: Any, *extra: tf.TensorSpec) -> Any:
+        """Traces a worker's function and the coordinator's, once for all batch sizes.
 
         Args:
-            functions: The first takes a batch and more, and returns a tuple; the second takes a
-                batch and what is in the tuple.
-            iterator: Of the batches.
-            *more: What else the first takes.
+            functions: The worker's function takes a batch and the extra arguments, and returns a
+                tuple; the coordinator's takes a batch and the elements of the tuple.
+            iterator: Iterator over the batches.
+            *extra: Specs of the worker's extra arguments.
         """
-        batch = tf.nest.map_structure(_of_any_size, iterator.element_spec)
-        there, here = functions
+        batch = tf.nest.map_structure(_with_unknown_batch_size, iterator.element_spec)
+        on_worker, on_coordinator = functions
         with self._strategy.scope():
-            there = there.get_concrete_function(batch, *more)
+            on_worker = on_worker.get_concrete_function(batch, *extra)
             results = tf.nest.map_structure(
-                lambda tensor: tf.TensorSpec(tensor.shape, tensor.dtype), there.structured_outputs
+                lambda tensor: tf.TensorSpec(tensor.shape, tensor.dtype),
+                on_worker.structured_outputs,
             )
-            return there, here.get_concrete_function(batch, *results)
+            return on_worker, on_coordinator.get_concrete_function(batch, *results)
 
     def _unpack_weighted(self, batch: tuple) -> tuple:
-        """Returns x, y and the sample weights in training."""
+        """Returns x, y and the sample weights for training."""
         x, y, weight = self._unpack(batch)
         return x, y, self._with_class_weight(y, weight)
 
-    def _outcome(
+    def _forward(
         self, x: Any, y: Any, weight: Any, *, training: bool
     ) -> tuple[StepOutput, tf.Tensor, keras.StatelessScope]:
-        """Runs model and loss.
+        """Runs the model and the loss without assigning any variable.
 
         Returns:
-            The outcome, the scaled loss, and a scope with the values that variables would have
-            been assigned.
+            The output, the scaled loss, and a scope with the values that would have been assigned.
         """
         model = self.model
-        # Regularizers look for the weights in the scope.
+        # Regularizers look up the weights in the scope.
         known = [(v, v) for v in model.trainable_variables]
         zeros = [(v, tf.zeros(v.shape, v.dtype)) for v in model.metrics_variables]
         with keras.StatelessScope([*known, *zeros], collect_losses=True) as scope:
@@ -131,30 +133,30 @@ class ParameterServerSteps(CompiledSteps):
             loss = self._loss(x, y, predictions, weight, training=training)
             scaled = model.optimizer.scale_loss(loss) if training else loss
         values = [(v, scope.get_current_value(v), zero) for v, zero in zeros]
-        # Known when it is traced, which is before anything comes back.
+        # Set while tracing, before any worker returns a result.
         self._counters = [v for v, value, zero in values if value is not zero]
-        counted = [value for _, value, zero in values if value is not zero]
-        return StepOutput(tf.cast(loss, tf.float32), predictions, counted), scaled, scope
+        updates = [value for _, value, zero in values if value is not zero]
+        return StepOutput(tf.cast(loss, tf.float32), predictions, updates), scaled, scope
 
-    def _apply(self, gradients: Sequence[Any]) -> None:
+    def _apply_gradients(self, gradients: Sequence[Any]) -> None:
         """Updates the trainable weights; a gradient may be ``None``."""
         weights = self.model.trainable_weights
-        arrived = []
+        placed = []
         for gradient, weight in zip(gradients, weights, strict=True):
-            # Keras reduces over replicas, for which it wants to know where a gradient is.
+            # Keras reduces over the replicas and requires each gradient on its weight's device.
             with tf.device(weight.value.device):
-                arrived.append(None if gradient is None else tf.identity(gradient))
-        self.model.optimizer.apply_gradients(zip(arrived, weights, strict=True))
+                placed.append(None if gradient is None else tf.identity(gradient))
+        self.model.optimizer.apply_gradients(zip(placed, weights, strict=True))
 
-    def _update(self, x: Any, y: Any, weight: Any, outcome: StepOutput) -> None:
-        """Updates the metrics with what came back."""
-        for variable, value in zip(self._counters, outcome.counted, strict=True):
+    def _update_from_output(self, x: Any, y: Any, weight: Any, output: StepOutput) -> None:
+        """Updates the metrics with the output of a worker."""
+        for variable, value in zip(self._counters, output.counter_updates, strict=True):
             variable.assign_add(value)
-        self._update_metrics(x, y, outcome.predictions, weight, outcome.loss)
+        self._update_metrics(x, y, output.predictions, weight, output.loss)
 
 
-def _of_any_size(spec: Any) -> Any:
-    """Leaves the batch dimension open, so that another size traces nothing anew."""
+def _with_unknown_batch_size(spec: Any) -> Any:
+    """Returns the spec with an unknown batch dimension, so that other sizes need no new trace."""
     if isinstance(spec, tf.TensorSpec):
         return tf.TensorSpec([None, *spec.shape[1:]], spec.dtype)
     return spec

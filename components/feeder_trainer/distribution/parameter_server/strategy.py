@@ -1,18 +1,19 @@
-"""Parameter servers: they hold the variables, workers compute gradients, a coordinator directs.
+"""Parameter servers: servers hold the variables, workers compute gradients, a coordinator directs.
 
-The coordinator runs the ordinary training loop and takes the batches from the ordinary feed, in the
-same order as sequential training; it ships each to a worker with the call that needs it.
+The coordinator runs the ordinary training loop and reads batches from the ordinary feed, in the
+same order as single-device training; it ships each batch to a worker with the call.
 
-Asynchronous, a whole batch goes to the next free worker, which applies its gradient to the
-servers' variables as soon as it has it. Meanwhile others may have applied theirs: the gradient is
-as many updates stale. Synchronous, each worker gets a part of the batch; the coordinator waits for
-all of them, adds the gradients up and applies the sum: the result is that of sequential training.
+Asynchronous: a whole batch goes to the next idle worker, which applies its gradient to the servers'
+variables immediately (Dean et al., NeurIPS 2012, "Large Scale Distributed Deep Networks"; Li et
+al., OSDI 2014, "Scaling Distributed Machine Learning with the Parameter Server"). Updates that
+other workers applied in the meantime make the gradient stale. Synchronous: each worker receives a
+shard of the batch; the coordinator waits for all of them, sums the gradients and applies the sum,
+which gives the result of single-device training.
 
-A worker that dies is done without until it is back at its address, and its call goes to another.
-Every example is trained on at least once: an asynchronous call whose worker died after it had
-applied its gradient and before it could say so is applied again. A synchronous gradient is applied
-once in any case. Where no worker is left, or a parameter server is lost, the training ends, and
-goes on from its checkpoint.
+If a worker dies, its call is rescheduled; the worker rejoins when it is reachable again. Every
+example is trained on at least once: an asynchronous call is repeated if its worker died after it
+applied its gradient and before it reported so. A synchronous gradient is applied exactly once. If
+no worker is left, or a parameter server is lost, the run ends and resumes from its checkpoint.
 """
 
 import functools
@@ -30,7 +31,7 @@ import tensorflow as tf
 from tfx_feeder.common.errors import ConfigError
 from tfx_feeder.components.feeder_trainer.distribution.cluster import VARIABLE, ClusterTask
 from tfx_feeder.components.feeder_trainer.distribution.context import DistributionContext
-from tfx_feeder.components.feeder_trainer.distribution.data_parallel import check_losses
+from tfx_feeder.components.feeder_trainer.distribution.data_parallel import check_loss_reductions
 from tfx_feeder.components.feeder_trainer.distribution.options import STRATEGIES, Strategy
 from tfx_feeder.components.feeder_trainer.distribution.parameter_server.steps import (
     ParameterServerSteps,
@@ -55,25 +56,26 @@ from tfx_feeder.components.feeder_trainer.training.train_step import (
     StepOptions,
 )
 
-_STEPS_OF_WORKER = 4
-"""Asynchronous steps of each worker in a call: at its end all wait for the last."""
+_STEPS_PER_WORKER = 4
+"""Asynchronous steps per worker in a call; at its end, all workers wait for the last."""
 
 
 def open_context(
     strategy: Strategy, task: ClusterTask | None, *, timeout_s: float = TIMEOUT_S
 ) -> DistributionContext:
-    """See ``context.open_context``; connects to the servers as soon as all of them are there.
+    """See ``context.open_context``; connects to the servers when all of them have started.
 
     Args:
-        strategy: ``parameter_server`` or ``parameter_server_sync``.
-        task: The chief of a cluster of workers and parameter servers.
-        timeout_s: Time without any worker that answers, after which the training gives up.
+        strategy: Asynchronous or synchronous parameter servers.
+        task: Task of the chief in a cluster of workers and parameter servers.
+        timeout_s: Time without any reachable worker after which training fails, in seconds.
 
     Raises:
-        ConfigError: There is no such cluster.
-        WorkerLostError: A server does not come up.
+        ConfigError: The task is not the chief of such a cluster.
+        WorkerLostError: A server did not start.
     """
-    if task is None or task.type != "chief" or not {"worker", "ps"} <= task.cluster.keys():
+    task = task or ClusterTask.required_from_env(os.environ)
+    if task.type != "chief" or not {"worker", "ps"} <= task.cluster.keys():
         raise ConfigError(
             VARIABLE,
             received=task,
@@ -81,15 +83,15 @@ def open_context(
         )
     addresses = task.cluster["worker"]
     wait_for_servers((*addresses, *task.cluster["ps"]))
-    # A call to a process that is gone fails then, instead of waiting for it to come back.
+    # A call to a process that has exited fails instead of waiting for its return.
     os.environ.setdefault("GRPC_FAIL_FAST", "use_caller")
     servers = tf.distribute.experimental.ParameterServerStrategy(
         tf.distribute.cluster_resolver.SimpleClusterResolver(
-            tf.train.ClusterSpec({kind: list(all_) for kind, all_ in task.cluster.items()}),
+            tf.train.ClusterSpec({type_: list(each) for type_, each in task.cluster.items()}),
             task_type=task.type,
             task_id=task.index,
             rpc_layer="grpc",
-            # A worker runs a call on one device; further ones would repeat the same batch.
+            # A worker runs a call on one device; on several it would repeat the same batch.
             num_accelerators={"GPU": min(1, len(tf.config.list_physical_devices("GPU")))},
         )
     )
@@ -99,36 +101,40 @@ def open_context(
     return DistributionContext(
         functools.partial(steps, strategy.name, servers, workers),
         scope=servers.scope,
-        replicas=workers.count if synchronous else 1,
+        replicas=workers.size if synchronous else 1,
     )
 
 
 class WorkerUpdate(NamedTuple):
-    """What a worker sends back for the master copy.
+    """Update of the variables that a worker computed for a shard.
 
     Args:
-        gradients: Of the trainable weights that the loss depends on.
-        states: New values of other variables of the model, such as moving averages.
-        square: Squared norm of all gradients, float32 ``[]``; 0 where it is not wanted.
+        gradients: Gradients of the trainable weights that the loss depends on.
+        states: New values of the model's other variables, such as moving averages.
+        grad_sq_norm: Squared norm of all gradients, float32 ``[]``; 0 without noise scale.
     """
 
     gradients: list[tf.Tensor]
     states: list[tf.Tensor]
-    square: tf.Tensor
+    grad_sq_norm: tf.Tensor
 
 
 class AsynchronousSteps(ParameterServerSteps):
-    """Whole batches to whichever worker is free; each applies its own gradient.
+    """Sends whole batches to idle workers, each of which applies its own gradient.
 
-    All calls are done when ``train`` returns, so that the learning rate of a phase is that of its
-    own batches.
+    No call is pending when ``train`` returns, so the learning rate of a phase applies to exactly
+    its own batches.
 
     Args:
-        name: See ``ParameterServerSteps``, also for the other arguments.
+        name: Name of the strategy in error messages.
+        strategy: TensorFlow strategy that is connected to the cluster.
+        workers: Pool of the workers.
+        model: Compiled model.
+        adapt: See ``CompiledSteps``.
+        options: Options of the steps.
 
     Raises:
-        ConfigError: The model or the options ask for what only a step that sees one batch after
-            another can do.
+        ConfigError: The model or the options require steps that run one after another.
     """
 
     def __init__(
@@ -140,80 +146,86 @@ class AsynchronousSteps(ParameterServerSteps):
         adapt: Adapter,
         options: StepOptions = DEFAULT_STEP_OPTIONS,
     ) -> None:
-        self._steps = self._stale_sum = self._stale_max = 0
-        self.min_steps_per_call = _STEPS_OF_WORKER * workers.count
+        self._steps = self._total_staleness = self._max_staleness = 0
+        self.min_steps_per_call = _STEPS_PER_WORKER * workers.size
         with strategy.scope():
             self._applied = tf.Variable(tf.zeros([], tf.int64), trainable=False)
         super().__init__(name, strategy, workers, model, adapt, options)
         optimizer = model.optimizer
-        refused = {
-            "a schedule that follows the noise scale": options.noise_scale,
+        unsupported = {
+            "a schedule that uses the gradient noise scale": options.noise_scale,
             "max_micro_batch_size": options.max_micro_batch_size,
             "mixed_float16, whose loss scale changes from step to step": isinstance(
                 optimizer, keras.optimizers.LossScaleOptimizer
             ),
             "gradient_accumulation_steps": getattr(optimizer, "gradient_accumulation_steps", None),
         }
-        for what, is_asked in refused.items():
-            if is_asked:
-                raise self._refusal(what)
+        for feature, is_requested in unsupported.items():
+            if is_requested:
+                raise self._unsupported(feature)
 
     def halve_micro_batches(self, batch_size: int) -> int:
-        """Refuses: a batch goes through the model as a whole.
+        """Raises an error: asynchronous steps cannot split a batch.
+
+        Args:
+            batch_size: Global batch size that did not fit into memory.
 
         Raises:
             ConfigError: Always.
         """
-        raise self._refusal(f"a batch of {batch_size}, too large for the memory of a worker")
+        raise self._unsupported(f"a batch of {batch_size}, too large for the memory of a worker")
 
-    def _refusal(self, what: str) -> ConfigError:
+    def _unsupported(self, feature: str) -> ConfigError:
         return ConfigError(
             "strategy",
-            received=f"{self._name} with {what}",
-            expected="a synchronous strategy for it",
-            fix="parameter_server_sync runs on the same cluster.",
+            received=f"{self._name} with {feature}",
+            expected="a synchronous strategy",
+            fix="Use parameter_server_sync, which runs on the same cluster.",
         )
 
     @property
     def staleness(self) -> dict[str, float]:
-        """Updates that others applied while a gradient was computed: ``mean`` and ``max``."""
-        return {"mean": self._stale_sum / max(1, self._steps), "max": self._stale_max}
+        """Staleness of the gradients in updates by other workers: ``mean`` and ``max``."""
+        return {
+            "mean": self._total_staleness / max(1, self._steps),
+            "max": self._max_staleness,
+        }
 
     def history_note(self) -> str:
         """See ``CompiledSteps.history_note``."""
         stale = self.staleness
         return (
-            f"A gradient was {stale['mean']:.1f} updates old in the mean and {stale['max']:.0f} at "
-            f"most when it was applied, with {self._workers.count} workers."
+            f"Gradient staleness: mean {stale['mean']:.1f} updates, max {stale['max']:.0f}, with "
+            f"{self._workers.size} workers."
         )
 
     def train(self, iterator: Any, sizes: Sequence[int]) -> np.ndarray:
-        """See ``CompiledSteps.train``; what is not waiting for the feed is shared out evenly."""
-        function, counting = self._traced((self._training, self._counting_trained), iterator)
+        """See ``CompiledSteps.train``; all steps of a call get the same duration."""
+        function, update_metrics = self._traced((self._train_fn, self._metrics_fn), iterator)
         iterations = self.model.optimizer.iterations
         done = int(np.asarray(iterations))
         rows = np.zeros((len(sizes), COLUMNS))
         batches: dict[int, tuple] = {}
         begin = time.perf_counter()
 
-        def count() -> None:
-            step, (outcome, stale) = self._workers.take()
-            counting(batches.pop(step), outcome, stale)
-            rows[step, LOSS] = outcome.loss
-            self._stale_sum += int(stale)
-            self._stale_max = max(self._stale_max, int(stale))
+        def collect() -> None:
+            step, (output, staleness) = self._workers.result()
+            update_metrics(batches.pop(step), output, staleness)
+            rows[step, LOSS] = output.loss
+            self._total_staleness += int(staleness)
+            self._max_staleness = max(self._max_staleness, int(staleness))
 
         for step in range(len(sizes)):
-            asked = time.perf_counter()
+            requested_s = time.perf_counter()
             batches[step] = next(iterator)
-            rows[step, WAIT_S] = time.perf_counter() - asked
-            self._workers.put(step, function, batches[step])
-            if not self._workers.has_room:
-                count()
+            rows[step, WAIT_S] = time.perf_counter() - requested_s
+            self._workers.submit(step, function, batches[step])
+            if not self._workers.has_capacity:
+                collect()
         while batches:
-            count()
+            collect()
         self._steps += len(sizes)
-        # Workers that count at the same time lose some.
+        # Concurrent increments by the workers may be lost.
         iterations.assign(done + len(sizes))
         elapsed = time.perf_counter() - begin
         rows[:, STEP_S] = (elapsed - rows[:, WAIT_S].sum()) / len(sizes)
@@ -221,40 +233,47 @@ class AsynchronousSteps(ParameterServerSteps):
 
     def _compile(self) -> None:
         super()._compile()
-        self._training = self._compiled(self._train_on_worker)
-        self._counting_trained = self._compiled(self._count_trained)
+        self._train_fn = self._compiled(self._train_on_worker)
+        self._metrics_fn = self._compiled(self._update_trained_metrics)
 
     def _train_on_worker(self, batch: tuple) -> tuple[StepOutput, tf.Tensor]:
         model = self.model
         started = self._applied.read_value()
         with tf.control_dependencies([started]), tf.GradientTape() as tape:
-            outcome, scaled, scope = self._outcome(*self._unpack_weighted(batch), training=True)
+            output, scaled, scope = self._forward(*self._unpack_weighted(batch), training=True)
         gradients = tape.gradient(scaled, model.trainable_weights)
         for variable in model.non_trainable_variables:
             value = scope.get_current_value(variable)
             if value is not None:
                 variable.assign(value)
-        self._apply(gradients)
+        self._apply_gradients(gradients)
         with tf.control_dependencies([g for g in gradients if g is not None]):
             applied = self._applied.assign_add(1, read_value=True)
-        return outcome, applied - 1 - started
+        return output, applied - 1 - started
 
-    def _count_trained(self, batch: tuple, outcome: StepOutput, stale: tf.Tensor) -> None:
-        del stale
+    def _update_trained_metrics(
+        self, batch: tuple, output: StepOutput, staleness: tf.Tensor
+    ) -> None:
+        del staleness
         x, y, weight = self._unpack_weighted(batch)
-        self._update(x, y, weight, outcome)
+        self._update_from_output(x, y, weight, output)
 
 
 class SynchronousSteps(ParameterServerSteps):
-    """A part of each batch to each worker; their gradients are added up and applied once.
+    """Sends a shard of each batch to each worker and applies the sum of their gradients once.
 
-    Where micro-batches are asked for, or the noise scale, a batch is cut into more parts.
+    With micro-batches or the noise scale, a batch is split into more shards.
 
     Args:
-        name: See ``ParameterServerSteps``, also for the other arguments.
+        name: Name of the strategy in error messages.
+        strategy: TensorFlow strategy that is connected to the cluster.
+        workers: Pool of the workers.
+        model: Compiled model.
+        adapt: See ``CompiledSteps``.
+        options: Options of the steps.
 
     Raises:
-        ConfigError: The model has a loss that is no mean over examples.
+        ConfigError: The model has a loss that is not a mean over examples.
     """
 
     def __init__(
@@ -266,105 +285,110 @@ class SynchronousSteps(ParameterServerSteps):
         adapt: Adapter,
         options: StepOptions = DEFAULT_STEP_OPTIONS,
     ) -> None:
-        self.replicas = workers.count
+        self.replicas = workers.size
         super().__init__(name, strategy, workers, model, adapt, options)
-        check_losses(name, self.model)
+        check_loss_reductions(name, model)
 
     def train(self, iterator: Any, sizes: Sequence[int]) -> np.ndarray:
         """See ``CompiledSteps.train``."""
-        share = tf.TensorSpec([], tf.float32)
-        function, finish = self._traced((self._training, self._finishing), iterator, share)
+        fraction = tf.TensorSpec([], tf.float32)
+        function, apply_update = self._traced((self._train_fn, self._update_fn), iterator, fraction)
         rows = np.zeros((len(sizes), COLUMNS))
         for row, size in zip(rows, sizes, strict=True):
             begin = time.perf_counter()
             batch = next(iterator)
             fed = time.perf_counter()
-            parts = self._parts(size)
-            for index, (start, stop) in enumerate(parts):
-                rows_of = operator.itemgetter(slice(start, stop))
-                part = tf.nest.map_structure(rows_of, batch)
-                self._workers.put(index, function, part, tf.constant((stop - start) / size))
-            results = dict(self._workers.take() for _ in parts)
-            outcome, update = _joined([results[index] for index in range(len(parts))])
-            row[LOSS], row[BATCH_SQ_NORM] = finish(batch, outcome, update)
-            row[MICRO_SQ_NORM] = np.mean([result[1].square for result in results.values()])
-            lengths = {stop - start for start, stop in parts}
-            if self._noise_scale and len(parts) > 1 and len(lengths) == 1:
+            bounds = self._shard_bounds(size)
+            for index, (start, stop) in enumerate(bounds):
+                take = operator.itemgetter(slice(start, stop))
+                shard = tf.nest.map_structure(take, batch)
+                self._workers.submit(index, function, shard, tf.constant((stop - start) / size))
+            results = dict(self._workers.result() for _ in bounds)
+            output, update = _combined([results[index] for index in range(len(bounds))])
+            row[LOSS], row[BATCH_SQ_NORM] = apply_update(batch, output, update)
+            row[MICRO_SQ_NORM] = np.mean([each.grad_sq_norm for _, each in results.values()])
+            lengths = {stop - start for start, stop in bounds}
+            if self._noise_scale and len(bounds) > 1 and len(lengths) == 1:
                 row[MICRO_BATCH_SIZE] = lengths.pop()
             row[WAIT_S], row[STEP_S] = fed - begin, time.perf_counter() - fed
         return rows
 
-    def _parts(self, size: int) -> list[tuple[int, int]]:
-        """Returns first row and end of each part of a batch."""
-        count = max(self._workers.count, 2 if self._noise_scale else 1)
+    def _shard_bounds(self, size: int) -> list[tuple[int, int]]:
+        """Returns the first row and the end of each shard of a batch."""
+        count = max(self._workers.size, 2 if self._noise_scale else 1)
         if self.max_micro_batch_size:
             count = max(count, math.ceil(size / self.max_micro_batch_size))
-        parts = [Shard(index, count).bounds(size) for index in range(count)]
-        return [(start, stop) for start, stop in parts if stop > start]
+        bounds = [Shard(index, count).bounds(size) for index in range(count)]
+        return [(start, stop) for start, stop in bounds if stop > start]
 
     def _compile(self) -> None:
         super()._compile()
-        self._training = self._compiled(self._train_on_worker)
-        self._finishing = self._compiled(self._finish)
+        self._train_fn = self._compiled(self._train_on_worker)
+        self._update_fn = self._compiled(self._apply_update)
 
-    def _train_on_worker(self, batch: tuple, share: tf.Tensor) -> tuple[StepOutput, WorkerUpdate]:
+    def _train_on_worker(
+        self, batch: tuple, fraction: tf.Tensor
+    ) -> tuple[StepOutput, WorkerUpdate]:
         model = self.model
         with tf.GradientTape() as tape:
-            outcome, scaled, scope = self._outcome(*self._unpack_weighted(batch), training=True)
+            output, scaled, scope = self._forward(*self._unpack_weighted(batch), training=True)
         gradients = tape.gradient(scaled, model.trainable_weights)
-        # Known when it is traced, which is before anything comes back.
+        # Set while tracing, before any worker returns a result.
         self._has_gradient = [gradient is not None for gradient in gradients]
         gradients = [tf.convert_to_tensor(g) for g in gradients if g is not None]
         states = [(v, scope.get_current_value(v)) for v in model.non_trainable_variables]
-        self._changing = [v for v, value in states if value is not None]
-        square = tf.square(tf.linalg.global_norm(gradients)) if self._noise_scale else 0.0
+        self._state_variables = [v for v, value in states if value is not None]
+        grad_sq_norm = tf.square(tf.linalg.global_norm(gradients)) if self._noise_scale else 0.0
 
-        def by_share(value: tf.Tensor) -> tf.Tensor:
-            return value * tf.cast(share, value.dtype) if value.dtype.is_floating else value
+        def weighted(value: tf.Tensor) -> tf.Tensor:
+            return value * tf.cast(fraction, value.dtype) if value.dtype.is_floating else value
 
-        outcome = StepOutput(
-            by_share(outcome.loss), outcome.predictions, [by_share(v) for v in outcome.counted]
+        output = StepOutput(
+            weighted(output.loss),
+            output.predictions,
+            [weighted(value) for value in output.counter_updates],
         )
         update = WorkerUpdate(
-            [by_share(gradient) for gradient in gradients],
-            [by_share(value) for _, value in states if value is not None],
-            tf.cast(square, tf.float32),
+            [weighted(gradient) for gradient in gradients],
+            [weighted(value) for _, value in states if value is not None],
+            tf.cast(grad_sq_norm, tf.float32),
         )
-        return outcome, update
+        return output, update
 
-    def _finish(
-        self, batch: tuple, outcome: StepOutput, update: WorkerUpdate
+    def _apply_update(
+        self, batch: tuple, output: StepOutput, update: WorkerUpdate
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        """Applies the gradients and updates the metrics; returns loss and squared norm."""
-        square = tf.square(tf.linalg.global_norm(update.gradients)) if self._noise_scale else 0.0
-        given = iter(update.gradients)
-        gradients = [next(given) if is_there else None for is_there in self._has_gradient]
-        self._apply(gradients)
-        for variable, value in zip(self._changing, update.states, strict=True):
+        """Applies the gradients, updates the metrics, and returns loss and squared norm."""
+        sq_norm = tf.square(tf.linalg.global_norm(update.gradients)) if self._noise_scale else 0.0
+        present = iter(update.gradients)
+        self._apply_gradients([next(present) if each else None for each in self._has_gradient])
+        for variable, value in zip(self._state_variables, update.states, strict=True):
             variable.assign(value)
         x, y, weight = self._unpack_weighted(batch)
-        self._update(x, y, weight, outcome)
-        return outcome.loss, tf.cast(square, tf.float32)
+        self._update_from_output(x, y, weight, output)
+        return output.loss, tf.cast(sq_norm, tf.float32)
 
 
-def _joined(results: Sequence[tuple[StepOutput, WorkerUpdate]]) -> tuple[StepOutput, WorkerUpdate]:
-    """Puts together what the parts of a batch came to, weighted by their share already."""
-    outcomes, updates = zip(*results, strict=True)
+def _combined(
+    results: Sequence[tuple[StepOutput, WorkerUpdate]],
+) -> tuple[StepOutput, WorkerUpdate]:
+    """Combines the results of the shards of a batch, which are already weighted by their size."""
+    outputs, updates = zip(*results, strict=True)
 
     def total(values: Sequence[Any]) -> Any:
-        # Integers are counters, which go on alike in every part.
+        # Integers are counters, which advance equally in every shard.
         return tf.nest.map_structure(
             lambda *parts: tf.add_n(parts) if parts[0].dtype.is_floating else parts[0], *values
         )
 
     predictions = tf.nest.map_structure(
-        lambda *parts: tf.concat(parts, axis=0), *[outcome.predictions for outcome in outcomes]
+        lambda *parts: tf.concat(parts, axis=0), *[output.predictions for output in outputs]
     )
     return (
         StepOutput(
-            total([outcome.loss for outcome in outcomes]),
+            total([output.loss for output in outputs]),
             predictions,
-            total([outcome.counted for outcome in outcomes]),
+            total([output.counter_updates for output in outputs]),
         ),
         total(updates),
     )

@@ -1,4 +1,4 @@
-"""The workers of a cluster with parameter servers, as its coordinator sees them."""
+"""Pool of the workers of a cluster with parameter servers, as its coordinator uses them."""
 
 import contextlib
 import queue
@@ -10,35 +10,35 @@ from typing import Any
 import tensorflow as tf
 
 from tfx_feeder.common.errors import FeederError
-from tfx_feeder.components.feeder_trainer.distribution.addresses import is_answering
+from tfx_feeder.components.feeder_trainer.distribution.cluster import is_reachable
 
 TIMEOUT_S = 120.0
-"""Time without any worker that answers, after which a training gives up."""
+"""Time without any reachable worker after which a training run fails."""
 
 START_TIMEOUT_S = 300.0
-"""Longest wait for all servers to come up."""
+"""Maximum wait for all servers to start."""
 
 _POLL_S = 0.5
 _RERUN_S = 0.1
-_PER_WORKER = 2
-"""Calls for each worker: one that runs, and one that is ready when it ends."""
+_CALLS_PER_WORKER = 2
+"""Pending calls per worker: a running one, and one that is ready when it ends."""
 
 
 class WorkerLostError(FeederError):
-    """A process of the cluster does not answer."""
+    """Raised when a process of the cluster is not reachable."""
 
 
 class WorkerPool:
-    """Runs functions on whichever worker is free, a bounded number at a time.
+    """Runs functions on idle workers, with a bounded number of pending calls.
 
-    A worker that goes away while it runs a function makes no difference to the caller: another one
-    runs it, and the first is taken back when it answers again at its address. So a function runs
-    at least once, and twice where its worker died between its effect and its answer.
+    If a worker fails while it runs a function, another worker runs the function, and the first
+    rejoins when it is reachable again at its address. A function therefore runs at least once, and
+    twice if its worker failed between its side effects and its answer.
 
     Args:
-        strategy: Connected to the cluster.
-        addresses: ``host:port`` of each worker.
-        timeout_s: Time without any worker that answers, after which ``take`` gives up.
+        strategy: TensorFlow strategy that is connected to the cluster.
+        addresses: Address (``host:port``) of each worker.
+        timeout_s: Time without any reachable worker after which ``result`` fails, in seconds.
     """
 
     def __init__(
@@ -48,94 +48,94 @@ class WorkerPool:
         *,
         timeout_s: float = TIMEOUT_S,
     ) -> None:
-        self.count = len(addresses)
+        self.size = len(addresses)
         self.pending = 0
         self._addresses = addresses
         self._timeout_s = timeout_s
         self._coordinator = tf.distribute.coordinator.ClusterCoordinator(strategy)
         self._running: queue.SimpleQueue[tuple[Any, Any]] = queue.SimpleQueue()
-        self._ended: queue.SimpleQueue[tuple[Any, Any, Exception | None]] = queue.SimpleQueue()
-        for _ in range(_PER_WORKER * self.count):
-            # A result can only be waited for, and each should be seen as soon as it is there.
-            threading.Thread(target=self._wait, daemon=True).start()
+        self._finished: queue.SimpleQueue[tuple[Any, Any, Exception | None]] = queue.SimpleQueue()
+        for _ in range(_CALLS_PER_WORKER * self.size):
+            # Remote values support blocking reads only; a thread per call sees each immediately.
+            threading.Thread(target=self._collect_results, daemon=True).start()
 
     @property
-    def has_room(self) -> bool:
-        """Whether one more call would be run soon."""
-        return self.pending < _PER_WORKER * self.count
+    def has_capacity(self) -> bool:
+        """True if another call would start soon."""
+        return self.pending < _CALLS_PER_WORKER * self.size
 
-    def put(self, key: Any, function: Callable[..., Any], *args: Any) -> None:
-        """Has a function run by a worker.
+    def submit(self, key: Any, function: Callable[..., Any], *args: Any) -> None:
+        """Schedules a function on a worker.
 
         Args:
-            key: Comes back with the result.
-            function: Compiled.
-            *args: Tensors.
+            key: Key that ``result`` returns with the result.
+            function: Compiled function.
+            *args: Tensors to call the function with.
 
         Raises:
-            Exception: What an earlier call raised. All calls have ended then.
+            Exception: An earlier call raised it; no calls are pending any more.
         """
         try:
             remote = self._coordinator.schedule(function, args)
         except Exception:
-            self._forget()
+            self._discard_pending()
             raise
         self._running.put((key, remote))
         self.pending += 1
 
-    def take(self) -> tuple[Any, Any]:
-        """Waits for a result; returns the key of the call, and the result as local tensors.
+    def result(self) -> tuple[Any, Any]:
+        """Waits for any call; returns its key, and its result as local tensors.
 
         Raises:
-            WorkerLostError: No worker answers.
-            Exception: What a call raised. All calls have ended then.
+            WorkerLostError: No worker is reachable.
+            Exception: A call raised it; no calls are pending any more.
         """
-        key, result, error = self._next()
+        key, result, error = self._next_finished()
         if error is not None:
-            self._forget()
+            self._discard_pending()
             raise error
         return key, result
 
-    def _next(self) -> tuple[Any, Any, Exception | None]:
-        answered = time.monotonic()
+    def _next_finished(self) -> tuple[Any, Any, Exception | None]:
+        reached_s = time.monotonic()
         while True:
             try:
-                ended = self._ended.get(timeout=_POLL_S)
+                finished = self._finished.get(timeout=_POLL_S)
             except queue.Empty:
-                if any(map(is_answering, self._addresses)):
-                    answered = time.monotonic()
-                elif time.monotonic() - answered > self._timeout_s:
+                if any(map(is_reachable, self._addresses)):
+                    reached_s = time.monotonic()
+                elif time.monotonic() - reached_s > self._timeout_s:
                     raise WorkerLostError(
-                        f"None of the workers {', '.join(self._addresses)} has answered for "
-                        f"{self._timeout_s:.0f} seconds. Start one at its address, or the training "
-                        "anew: it goes on from its checkpoint."
+                        f"None of the workers {', '.join(self._addresses)} was reachable for "
+                        f"{self._timeout_s:.0f} seconds. Start one at its address, or restart the "
+                        "training: it resumes from its checkpoint."
                     ) from None
             else:
                 self.pending -= 1
-                return ended
+                return finished
 
-    def _wait(self) -> None:
+    def _collect_results(self) -> None:
         while True:
             key, remote = self._running.get()
-            self._ended.put((key, *_result(remote)))
+            self._finished.put((key, *_wait_for(remote)))
 
-    def _forget(self) -> None:
-        """Makes ready for new calls after one has failed."""
+    def _discard_pending(self) -> None:
+        """Waits for the pending calls and clears the coordinator's error."""
         while self.pending:
-            self._next()
+            self._next_finished()
         with contextlib.suppress(Exception):
-            self._coordinator.done()  # It would raise the same once more.
+            self._coordinator.done()  # Raises the first error again.
 
 
-def _result(remote: Any) -> tuple[Any, Exception | None]:
-    """Waits for a call; returns its result, or what it raised."""
+def _wait_for(remote: Any) -> tuple[Any, Exception | None]:
+    """Waits for a call; returns its result, or its error."""
     last: Exception | None = None
     while True:
         try:
             return remote.get(), None
         except Exception as error:
-            # What the call raised is the same whenever it is asked for. Another one each time says
-            # that the result was lost with its worker; then the call is about to be run again.
+            # An error of the call itself is the same object on every read. A new object on each
+            # read means that the result was lost with its worker and the call will be rerun.
             if error is last:
                 return None, error
             last = error
@@ -143,17 +143,21 @@ def _result(remote: Any) -> tuple[Any, Exception | None]:
 
 
 def wait_for_servers(addresses: Sequence[str], timeout_s: float = START_TIMEOUT_S) -> None:
-    """Waits until something listens at each address.
+    """Waits until a server is reachable at each address.
+
+    Args:
+        addresses: Addresses as ``host:port``.
+        timeout_s: Maximum wait in seconds.
 
     Raises:
-        WorkerLostError: It does not.
+        WorkerLostError: A server did not come up within ``timeout_s``.
     """
     deadline = time.monotonic() + timeout_s
     missing = list(addresses)
-    while missing := [address for address in missing if not is_answering(address)]:
+    while missing := [address for address in missing if not is_reachable(address)]:
         if time.monotonic() > deadline:
             raise WorkerLostError(
-                f"Nobody listens at {', '.join(missing)} after {timeout_s:.0f} seconds. Start "
-                "`tfx-feeder worker` there."
+                f"No server is listening at {', '.join(missing)} after {timeout_s:.0f} seconds. "
+                "Start `tfx-feeder worker` there."
             )
         time.sleep(_POLL_S)

@@ -1,8 +1,8 @@
-"""Snapshots of weights on their way between peers, beside the training: nobody ever waits.
+"""Asynchronous exchange of weight snapshots between peers, in background threads.
 
-For each peer there is room for one snapshot on its way out and one that came in. A newer one takes
-the place of an older one that was not sent or not used yet, so nothing queues up: not behind a busy
-peer, and not behind a busy receiver.
+Each process keeps at most one outgoing and one incoming snapshot per peer. A newer snapshot
+replaces an older one that has not been sent or used yet, so no queue builds up, neither for a slow
+peer nor at a slow receiver.
 """
 
 import threading
@@ -19,20 +19,20 @@ from tfx_feeder.components.feeder_trainer.distribution.peer_averaging.node impor
 )
 
 _AVOID_S = 5.0
-"""How long a ring goes around a peer that could not be reached."""
+"""Time for which a ring bypasses an unreachable peer."""
 
 
 @dataclass(frozen=True, slots=True)
 class ExchangeStats:
-    """What the exchange came to.
+    """Statistics of the exchange.
 
     Args:
-        mean_staleness: Own step less the sender's step, in steps, mean over the snapshots used;
-            negative where the peers are ahead.
-        max_staleness: The largest of them.
-        used: Snapshots that went into an average.
-        dropped: Snapshots that a newer one replaced, before they were sent or used.
-        failed: Snapshots that did not reach their peer.
+        mean_staleness: Mean staleness of the snapshots used: own step minus the sender's step, in
+            steps; negative if the peers are ahead.
+        max_staleness: Maximum staleness.
+        used: Number of snapshots averaged in.
+        dropped: Number of snapshots replaced by a newer one before they were sent or used.
+        failed: Number of snapshots that did not reach their peer.
     """
 
     mean_staleness: float = 0.0
@@ -46,9 +46,9 @@ class Exchange:
     """Sends the newest snapshots of this node and holds the newest of its peers.
 
     Args:
-        node: Not yet started.
-        pattern: ``"broadcast"``: to all peers. ``"ring"``: to the next one, or the one after it
-            while that cannot be reached.
+        node: Node that has not been started.
+        pattern: ``"broadcast"``: send to all peers. ``"ring"``: send to the next peer, or the one
+            after it while that is unreachable.
     """
 
     def __init__(self, node: PeerNode, pattern: str) -> None:
@@ -59,16 +59,16 @@ class Exchange:
         self._used = 0
         self._total_staleness = 0
         self._max_staleness: int | None = None
-        after = [(node.position + step) % node.size for step in range(1, node.size)]
-        self._outboxes = [_Outbox(node, peer) for peer in after]
-        node.on("snapshot", self._on_snapshot)
+        successors = [(node.rank + step) % node.size for step in range(1, node.size)]
+        self._outboxes = [_Outbox(node, peer) for peer in successors]
+        node.register_handler("snapshot", self._on_snapshot)
 
-    def offer(self, step: int, array: np.ndarray) -> None:
-        """Gives a snapshot to those who send it, and returns at once.
+    def publish(self, step: int, array: np.ndarray) -> None:
+        """Hands a snapshot to the sender threads; returns immediately.
 
         Args:
-            step: After which it was taken.
-            array: ``[size]``; must not change any more.
+            step: Step after which the snapshot was taken.
+            array: Snapshot, ``[size]``; must not change any more.
         """
         if self._pattern == "broadcast":
             receivers = self._outboxes
@@ -78,11 +78,11 @@ class Exchange:
         for box in receivers:
             box.put(step, array)
 
-    def take(self, step: int) -> list[np.ndarray]:
-        """Returns the newest snapshot of each peer that has not been taken yet.
+    def drain(self, step: int) -> list[np.ndarray]:
+        """Returns the newest unused snapshot of each peer.
 
         Args:
-            step: The own one, by which the staleness is told.
+            step: Own step, from which the staleness is measured.
         """
         with self._lock:
             messages, self._inbox = list(self._inbox.values()), {}
@@ -95,14 +95,14 @@ class Exchange:
         return [message.array for message in messages]
 
     def clear(self) -> None:
-        """Drops what has come in."""
+        """Drops the received snapshots."""
         with self._lock:
             self._overwritten += len(self._inbox)
             self._inbox = {}
 
     @property
-    def figures(self) -> ExchangeStats:
-        """What the exchange came to so far."""
+    def stats(self) -> ExchangeStats:
+        """Statistics so far."""
         return ExchangeStats(
             mean_staleness=self._total_staleness / self._used if self._used else 0.0,
             max_staleness=self._max_staleness or 0,
@@ -123,7 +123,7 @@ class Exchange:
 
 
 class _Outbox:
-    """One snapshot on its way to one peer, and a thread that sends it."""
+    """Outgoing snapshot of one peer, and the thread that sends it."""
 
     def __init__(self, node: PeerNode, peer: int) -> None:
         self.dropped = 0
@@ -139,7 +139,7 @@ class _Outbox:
 
     @property
     def is_avoided(self) -> bool:
-        """Says whether the peer could not be reached a moment ago."""
+        """True if the peer was unreachable a moment ago."""
         return time.monotonic() < self._avoided_until_s
 
     def put(self, step: int, array: np.ndarray) -> None:
@@ -169,11 +169,11 @@ class _Outbox:
 
 
 def mean(own: np.ndarray, others: Sequence[np.ndarray]) -> np.ndarray:
-    """Returns the mean of the own array and those of others.
+    """Returns the elementwise mean of the own array and others.
 
     Args:
-        own: ``[size]``; not changed.
-        others: As large, any number of them.
+        own: Own array, ``[size]``; not modified.
+        others: Any number of arrays of the same shape.
     """
     if not others:
         return own

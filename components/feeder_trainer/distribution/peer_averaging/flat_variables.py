@@ -1,4 +1,4 @@
-"""Variables of a model as one vector, to send them or to average them."""
+"""Variables of a model as one flat vector, for exchange and averaging."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -9,10 +9,10 @@ import tensorflow as tf
 
 
 class FlatVariables:
-    """The floating-point variables among some, end to end; others are passed over.
+    """Concatenated floating-point variables; variables of other types are skipped.
 
     Args:
-        variables: Keras variables, built.
+        variables: Built Keras variables.
     """
 
     def __init__(self, variables: Iterable[Any]) -> None:
@@ -24,11 +24,11 @@ class FlatVariables:
         self._write = tf.function(self._write_all, reduce_retracing=True)
 
     def read(self) -> np.ndarray:
-        """Returns ``[size]``, read-only: float64 if one of the variables is, else float32."""
+        """Returns the values, read-only ``[size]``; float64 if any variable is, else float32."""
         return self._read().numpy()
 
     def write(self, values: np.ndarray) -> None:
-        """Gives the variables what ``read`` returned, or something as large."""
+        """Assigns ``values`` (``[size]``, in the order of ``read``) to the variables."""
         self._write(tf.constant(values, self._dtype))
 
     def _read_all(self) -> tf.Tensor:

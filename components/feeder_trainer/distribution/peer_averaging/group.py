@@ -1,8 +1,7 @@
-"""A team over gRPC: the chief keeps a numbered list of arrays, members fetch them one by one.
+"""Process group over gRPC: the chief keeps a numbered list of arrays, and its peers fetch them.
 
-The chief never waits for a member, except at the start, for a sum, and at the end. Whoever waits
-asks again and again, so that a process that ended is noticed; a process that answers may take
-as long as it wants.
+The chief waits for its peers at the start, for a sum, and at the end only. A waiting process polls,
+which detects a process that has exited; a process that still responds may take any time.
 """
 
 import contextlib
@@ -22,7 +21,7 @@ from tfx_feeder.components.feeder_trainer.distribution.peer_averaging.node impor
 )
 
 TIMEOUT_S = 30.0
-"""Silence after which a process counts as lost."""
+"""Time without a response after which a process counts as failed."""
 
 _CHIEF = 0
 _POLL_S = 0.5
@@ -32,127 +31,132 @@ _log = logging.getLogger(__name__)
 
 
 class PeerGroup:
-    """The members of a team, of which each may be steps ahead of the others; see ``Team``.
+    """Process group whose processes may be at different steps; see ``ProcessGroup``.
 
     Args:
-        node: Not yet started.
-        timeout_s: Silence after which a peer counts as lost.
-        start_timeout_s: Longest wait for all to come up.
+        node: Node that has not been started.
+        timeout_s: Time without a response after which a peer counts as failed, in seconds.
+        start_timeout_s: Maximum wait for all processes to start, in seconds.
     """
 
     def __init__(
         self, node: PeerNode, *, timeout_s: float = TIMEOUT_S, start_timeout_s: float = 300.0
     ) -> None:
-        self.is_chief = node.position == _CHIEF
+        self.is_chief = node.rank == _CHIEF
         self.size = node.size
-        self.lost: set[int] = set()
+        self.failed: set[int] = set()
         self._node = node
         self._timeout_s = timeout_s
         self._start_timeout_s = start_timeout_s
         self._number = 0
         self._changed = threading.Condition()
-        self._lives: dict[int, int] = {}
+        self._incarnations: dict[int, int] = {}
         self._published: dict[int, bytes] = {}
-        self._wanted = dict.fromkeys(node.others, 0)
-        self._given: dict[int, dict[int, np.ndarray]] = {}
+        self._requested = dict.fromkeys(node.peers, 0)
+        self._contributions: dict[int, dict[int, np.ndarray]] = {}
         self._left: set[int] = set()
         self._closing = False
         if self.is_chief:
             node.session = secrets.randbits(62) + 1
-            node.on("join", self._on_join, outside_session=True)
-            node.on("fetch", self._on_fetch)
-            node.on("give", self._on_give)
-            node.on("leave", self._on_leave)
+            node.register_handler("join", self._on_join, any_session=True)
+            node.register_handler("fetch", self._on_fetch)
+            node.register_handler("contribute", self._on_contribute)
+            node.register_handler("leave", self._on_leave)
         else:
-            node.on("ping", lambda _: None)
+            node.register_handler("ping", lambda _: None)
 
     def start(self) -> None:
-        """Waits until every member is there.
+        """Waits until every process has joined.
 
         Raises:
-            PeerLostError: One does not come.
+            PeerLostError: A process did not join in time.
         """
         if not self.is_chief:
-            life = self._node.message(secrets.randbits(62))
-            reply = self._ask_chief("join", life, self._start_timeout_s)
+            incarnation = self._node.message(secrets.randbits(62))
+            reply = self._call_chief("join", incarnation, self._start_timeout_s)
             assert reply is not None
             self._node.session = reply.session
             return
         with self._changed:
-            self._changed.wait_for(lambda: len(self._lives) == self.size - 1, self._start_timeout_s)
-            missing = [peer for peer in self._node.others if peer not in self._lives]
+            self._changed.wait_for(
+                lambda: len(self._incarnations) == self.size - 1, self._start_timeout_s
+            )
+            missing = [peer for peer in self._node.peers if peer not in self._incarnations]
         if missing:
             raise PeerLostError(
-                f"{', '.join(map(self._node.name, missing))} did not come up within "
+                f"{', '.join(map(self._node.name, missing))} did not start within "
                 f"{self._start_timeout_s:g} s."
             )
 
     def broadcast(self, values: Sequence[float]) -> list[float]:
-        """Returns the chief's values; see ``Team``.
+        """Returns the chief's values; see ``ProcessGroup.broadcast``.
 
         Raises:
-            PeerLostError: The chief is gone.
+            PeerLostError: The chief has failed.
         """
-        return self.share(np.asarray(values, np.float64)).tolist()
+        return self.broadcast_array(np.asarray(values, np.float64)).tolist()
 
-    def share(self, array: np.ndarray) -> np.ndarray:
-        """Returns the chief's array, on every member.
+    def broadcast_array(self, array: np.ndarray) -> np.ndarray:
+        """Returns the chief's array on every process.
 
         Args:
-            array: ``[size]``, of the same size everywhere; read on the chief only.
+            array: Array ``[size]``, of the same size on all processes; only the chief's values
+                are read.
 
         Raises:
-            PeerLostError: The chief is gone, or has an array of another size.
+            PeerLostError: The chief has failed, or its array has another size.
         """
-        number = self._next()
+        number = self._next_number()
         return self._publish(number, array) if self.is_chief else self._fetch(number, array.size)
 
-    def total(self, array: np.ndarray) -> np.ndarray:
-        """Returns the sum over all members that still answer; waits for the slowest of them.
+    def all_reduce_sum(self, array: np.ndarray) -> np.ndarray:
+        """Returns the sum over all processes that respond; waits for the slowest of them.
 
         Args:
-            array: ``[size]``, of the same size everywhere.
+            array: Array ``[size]``, of the same size on all processes.
 
         Raises:
-            PeerLostError: The chief is gone, or has an array of another size.
+            PeerLostError: The chief has failed, or its array has another size.
         """
-        number = self._next()
+        number = self._next_number()
         if not self.is_chief:
-            self._ask_chief("give", self._node.message(number, array), self._timeout_s)
+            self._call_chief("contribute", self._node.message(number, array), self._timeout_s)
             return self._fetch(number, array.size)
-        # A member that wants the sum and gave nothing would be waited for in vain.
-        self._await(
-            lambda peer: peer in self._given.get(number, {}) or self._wanted[peer] >= number
+        # A peer that already requests the sum will not contribute to it any more.
+        self._wait_for_peers(
+            lambda peer: (
+                peer in self._contributions.get(number, {}) or self._requested[peer] >= number
+            )
         )
         with self._changed:
-            given = self._given.pop(number, {})
-        for peer in self._node.others:
-            if peer not in given and peer not in self.lost:
-                self._lose(peer)
+            contributions = self._contributions.pop(number, {})
+        for peer in self._node.peers:
+            if peer not in contributions and peer not in self.failed:
+                self._mark_failed(peer)
         result = array.copy()
-        for part in given.values():
+        for part in contributions.values():
             result += part
         return self._publish(number, result)
 
     def close(self) -> None:
-        """Leaves the team; the chief waits until the others have fetched what they need."""
+        """Leaves the group; the chief first waits until its peers have fetched their results."""
         if not self.is_chief:
-            with contextlib.suppress(PeerLostError):  # The chief may have left before.
+            with contextlib.suppress(PeerLostError):  # The chief may have exited before.
                 self._node.call(_CHIEF, "leave", self._node.message(), _PING_TIMEOUT_S)
             return
         with self._changed:
             self._closing = True
             self._changed.notify_all()
-        if len(self._lives) == self.size - 1:
-            self._await(lambda _: False, longest_s=self._timeout_s)
+        if len(self._incarnations) == self.size - 1:
+            self._wait_for_peers(lambda _: False, timeout_s=self._timeout_s)
 
-    def _next(self) -> int:
+    def _next_number(self) -> int:
         self._number += 1
         return self._number
 
-    # What members do.
+    # Calls of the peers.
 
-    def _ask_chief(self, method: str, message: Message, timeout_s: float) -> Message | None:
+    def _call_chief(self, method: str, message: Message, timeout_s: float) -> Message | None:
         deadline = time.monotonic() + timeout_s
         while True:
             try:
@@ -160,76 +164,79 @@ class PeerGroup:
             except UnreachableError as error:
                 if time.monotonic() > deadline:
                     raise PeerLostError(
-                        f"{error} Waited {timeout_s:g} s; the training goes on from its last "
-                        "checkpoint when the team is started again."
+                        f"{error} Waited {timeout_s:g} s; training resumes from its last "
+                        "checkpoint when all workers are restarted."
                     ) from None
                 time.sleep(_POLL_S / 2)
 
     def _fetch(self, number: int, size: int) -> np.ndarray:
         message = self._node.message(number)
-        while (reply := self._ask_chief("fetch", message, self._timeout_s)) is None:
+        while (reply := self._call_chief("fetch", message, self._timeout_s)) is None:
             pass
         if reply.array.size != size:
             raise PeerLostError(
-                f"The chief has {reply.array.size} values where this member has {size}: their "
+                f"The chief has {reply.array.size} values, but this worker has {size}: their "
                 "models or options differ."
             )
         return reply.array
 
-    # What the chief does.
+    # Work of the chief.
 
     def _publish(self, number: int, array: np.ndarray) -> np.ndarray:
         data = self._node.message(number, array).to_bytes()
         with self._changed:
             self._published[number] = data
-            self._forget()
+            self._discard_fetched()
             self._changed.notify_all()
         return array
 
-    def _forget(self) -> None:
-        """Drops what everybody has fetched: who wants a number has those before."""
-        slowest = min((self._wanted[peer] for peer in self._living()), default=self._number)
+    def _discard_fetched(self) -> None:
+        """Discards the arrays before the smallest number that any peer still requests."""
+        slowest = min((self._requested[peer] for peer in self._active()), default=self._number)
         for number in [number for number in self._published if number < slowest]:
             del self._published[number]
 
-    def _living(self) -> list[int]:
-        return [peer for peer in self._node.others if peer not in self.lost | self._left]
+    def _active(self) -> list[int]:
+        return [peer for peer in self._node.peers if peer not in self.failed | self._left]
 
-    def _await(self, arrived: Callable[[int], bool], longest_s: float = float("inf")) -> None:
-        """Waits until all living members have arrived, or are found to be gone."""
-        end = time.monotonic() + longest_s
-        heard: dict[int, float] = {}
+    def _wait_for_peers(
+        self, has_arrived: Callable[[int], bool], timeout_s: float = float("inf")
+    ) -> None:
+        """Waits until all active peers have arrived or failed."""
+        end = time.monotonic() + timeout_s
+        responded: dict[int, float] = {}
         while time.monotonic() < end:
             with self._changed:
-                if self._changed.wait_for(lambda: all(map(arrived, self._living())), _POLL_S):
+                if self._changed.wait_for(lambda: all(map(has_arrived, self._active())), _POLL_S):
                     return
-                missing = [peer for peer in self._living() if not arrived(peer)]
+                missing = [peer for peer in self._active() if not has_arrived(peer)]
             for peer in missing:
-                silence_s = time.monotonic() - heard.setdefault(peer, time.monotonic())
+                silence_s = time.monotonic() - responded.setdefault(peer, time.monotonic())
                 try:
                     self._node.call(peer, "ping", self._node.message(), _PING_TIMEOUT_S)
-                    heard[peer] = time.monotonic()
+                    responded[peer] = time.monotonic()
                 except UnreachableError:
                     if silence_s > self._timeout_s:
-                        self._lose(peer)
+                        self._mark_failed(peer)
                 except PeerLostError:
-                    self._lose(peer)
+                    self._mark_failed(peer)
 
-    def _lose(self, peer: int) -> None:
+    def _mark_failed(self, peer: int) -> None:
         _log.warning(
-            "Lost %s: the others go on without its share of the examples.", self._node.name(peer)
+            "Process failed: %s. Training continues without its shard of the examples.",
+            self._node.name(peer),
         )
         with self._changed:
-            self.lost.add(peer)
+            self.failed.add(peer)
 
-    # What the chief answers, in threads of its server.
+    # Handlers of the chief, called in threads of its server.
 
     def _on_join(self, message: Message) -> Message:
         with self._changed:
-            if self._lives.setdefault(message.sender, message.number) != message.number:
+            known = self._incarnations.setdefault(message.sender, message.number)
+            if known != message.number:
                 raise PeerLostError(
-                    f"Only {self._node.name(message.sender)} was started again; the whole team "
-                    "has to be."
+                    f"Only {self._node.name(message.sender)} was restarted; restart all workers."
                 )
             self._changed.notify_all()
         return self._node.message()
@@ -237,21 +244,21 @@ class PeerGroup:
     def _on_fetch(self, message: Message) -> bytes | None:
         number = message.number
 
-        def ready() -> bool:
+        def is_ready() -> bool:
             return number in self._published or self._closing
 
         with self._changed:
-            self._refuse_lost(message.sender)
-            self._wanted[message.sender] = number
-            self._changed.wait_for(ready, _POLL_S)
+            self._reject_failed(message.sender)
+            self._requested[message.sender] = number
+            self._changed.wait_for(is_ready, _POLL_S)
             if self._closing and number not in self._published:
-                raise PeerLostError("The chief has ended the training.")
+                raise PeerLostError("The chief has ended the training run.")
             return self._published.get(number)
 
-    def _on_give(self, message: Message) -> None:
+    def _on_contribute(self, message: Message) -> None:
         with self._changed:
-            self._refuse_lost(message.sender)
-            self._given.setdefault(message.number, {})[message.sender] = message.array
+            self._reject_failed(message.sender)
+            self._contributions.setdefault(message.number, {})[message.sender] = message.array
             self._changed.notify_all()
 
     def _on_leave(self, message: Message) -> None:
@@ -259,6 +266,6 @@ class PeerGroup:
             self._left.add(message.sender)
             self._changed.notify_all()
 
-    def _refuse_lost(self, sender: int) -> None:
-        if sender in self.lost:
-            raise PeerLostError("This member was silent for too long; the others went on.")
+    def _reject_failed(self, sender: int) -> None:
+        if sender in self.failed:
+            raise PeerLostError("This worker did not respond in time; the others continued.")

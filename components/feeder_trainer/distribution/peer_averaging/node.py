@@ -1,8 +1,8 @@
-"""A process among its peers: messages of arrays over gRPC, from each to each.
+"""gRPC node of one process: sends arrays to its peers and answers their messages.
 
 A message is a header and the bytes of a one-dimensional array; nothing in it is ever executed. The
-channels are neither encrypted nor authenticated, as those of TensorFlow's own clusters: a team
-belongs into a network of its own.
+channels are neither encrypted nor authenticated, like those of TensorFlow's own clusters: run a
+cluster in a private network.
 """
 
 import struct
@@ -14,9 +14,10 @@ import grpc
 import numpy as np
 
 from tfx_feeder.common.errors import ConfigError, FeederError
+from tfx_feeder.components.feeder_trainer.distribution.cluster import VARIABLE
 
 CALL_TIMEOUT_S = 30.0
-"""Longest that one call may take, with the transfer of its arrays."""
+"""Timeout of one call, including the transfer of its arrays."""
 
 _SERVICE = "tfx_feeder.Peer"
 _HEADER = struct.Struct("<qqq8s")
@@ -24,7 +25,7 @@ _OPTIONS = (
     ("grpc.max_send_message_length", -1),
     ("grpc.max_receive_message_length", -1),
     ("grpc.enable_http_proxy", 0),
-    # A peer that comes up late must not be kept waiting for minutes.
+    # With the default backoff, a peer that starts late would be unreachable for minutes.
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.min_reconnect_backoff_ms", 1000),
     ("grpc.max_reconnect_backoff_ms", 1000),
@@ -32,21 +33,22 @@ _OPTIONS = (
 
 
 class PeerLostError(FeederError):
-    """Another process of the team ended, or does not answer any more."""
+    """Raised when another process of the group has exited or does not respond."""
 
 
 class UnreachableError(PeerLostError):
-    """A peer did not answer this time; it may the next time."""
+    """Raised when a peer did not respond to one call; a retry may succeed."""
 
 
 class Message(NamedTuple):
-    """What peers send each other.
+    """Message between peers.
 
     Args:
-        session: The life of the team that it belongs to; 0: not known yet.
-        sender: Position of the sender in the team.
-        number: Of the step, or of the round, that it is about.
-        array: One-dimensional; it shares its memory with what was received and is read-only.
+        session: Identifier of the group's current run; 0 before it is known.
+        sender: Rank of the sender.
+        number: Number of the step or of the collective operation that the message belongs to.
+        array: One-dimensional array; a received one is read-only and shares the memory of the
+            message.
     """
 
     session: int
@@ -55,14 +57,14 @@ class Message(NamedTuple):
     array: np.ndarray = np.empty(0, np.float32)
 
     def to_bytes(self) -> bytes:
-        """Returns header and array."""
+        """Returns the header and the array as bytes."""
         kind = self.array.dtype.newbyteorder("<")
         header = _HEADER.pack(self.session, self.sender, self.number, kind.str.encode())
         return b"".join((header, np.ascontiguousarray(self.array, kind).data))
 
     @classmethod
     def from_bytes(cls, data: bytes) -> "Message":
-        """Reads what ``to_bytes`` wrote."""
+        """Returns the message that ``to_bytes`` serialized."""
         session, sender, number, kind = _HEADER.unpack_from(data)
         dtype = np.dtype(kind.rstrip(b"\0").decode())
         array = np.frombuffer(data, dtype, offset=_HEADER.size)
@@ -70,85 +72,96 @@ class Message(NamedTuple):
 
 
 Handler = Callable[[Message], Message | bytes | None]
-"""Answers a message, perhaps with nothing. Its ``PeerLostError`` goes to the sender."""
+"""Function that answers a message, or returns ``None``; a ``PeerLostError`` goes to the sender."""
 
 
 class PeerNode:
-    """This process's server, and its channels to the others.
+    """Server of this process and its channels to the peers.
 
     Args:
-        addresses: ``host:port`` of every member of the team, the chief first.
-        position: Of this process among them.
+        addresses: Addresses (``host:port``) of all processes of the group, the chief first.
+        rank: Rank of this process among them.
 
     Raises:
-        ConfigError: The own address cannot be listened on.
+        ConfigError: The address of this process cannot be bound.
     """
 
-    def __init__(self, addresses: Sequence[str], position: int) -> None:
-        self.position = position
+    def __init__(self, addresses: Sequence[str], rank: int) -> None:
+        self.rank = rank
         self.size = len(addresses)
-        self.others = [peer for peer in range(self.size) if peer != position]
+        self.peers = [peer for peer in range(self.size) if peer != rank]
         self.session = 0
         self._addresses = addresses
         self._handlers: dict[str, Handler] = {}
         self._channels = {
             peer: grpc.insecure_channel(_numeric(addresses[peer]), options=_OPTIONS)
-            for peer in self.others
+            for peer in self.peers
         }
-        # Every other member may wait in a call of its own while snapshots arrive.
+        # Every peer may block in a call of its own while snapshots arrive.
         self._server = grpc.server(
             ThreadPoolExecutor(2 * self.size + 2, thread_name_prefix="peer"),
             handlers=[_Router(self._answer)],
             options=(*_OPTIONS, ("grpc.so_reuseport", 0)),
         )
         try:
-            port = self._server.add_insecure_port(_listen(addresses[position]))
+            port = self._server.add_insecure_port(_bind_address(addresses[rank]))
         except RuntimeError:
             port = 0
         if not port:
             raise ConfigError(
-                "TF_CONFIG",
-                received=addresses[position],
-                expected="an address of this machine for this task to listen on",
+                VARIABLE,
+                received=addresses[rank],
+                expected="a free address of this machine for this task",
                 fix="Address already in use, or of another machine.",
             )
 
-    def on(self, method: str, handler: Handler, *, outside_session: bool = False) -> None:
-        """Lets a handler answer the messages to a method. To be called before ``start``.
+    def register_handler(self, method: str, handler: Handler, *, any_session: bool = False) -> None:
+        """Registers the handler of a method. Call it before ``start``.
 
         Args:
-            method: Name of it.
-            handler: Called in a thread of the server.
-            outside_session: Take messages of other sessions as well.
+            method: Name of the method.
+            handler: Function that answers; called in a thread of the server.
+            any_session: If True, accept messages of other sessions too.
         """
 
         def checked(message: Message) -> Message | bytes | None:
             if message.session != self.session:
                 raise PeerLostError(
-                    f"The process at {self._addresses[self.position]} belongs to another start of "
-                    "the team: one of both was started again alone."
+                    f"The process at {self._addresses[self.rank]} belongs to another run of the "
+                    "process group: one of the two was restarted alone."
                 )
             return handler(message)
 
-        self._handlers[method] = handler if outside_session else checked
+        self._handlers[method] = handler if any_session else checked
 
     def start(self) -> None:
-        """Begins to answer."""
+        """Starts the server."""
         self._server.start()
 
     def message(self, number: int = 0, array: np.ndarray | None = None) -> Message:
-        """Makes a message of this process."""
+        """Returns a message from this process.
+
+        Args:
+            number: Number of the step or operation.
+            array: One-dimensional array; ``None``: an empty one.
+        """
         extra = () if array is None else (array,)
-        return Message(self.session, self.position, number, *extra)
+        return Message(self.session, self.rank, number, *extra)
 
     def call(
         self, peer: int, method: str, message: Message, timeout_s: float = CALL_TIMEOUT_S
     ) -> Message | None:
         """Sends a message and returns the answer.
 
+        Args:
+            peer: Rank of the receiver.
+            method: Name of the method.
+            message: Message to send.
+            timeout_s: Timeout of the call in seconds.
+
         Raises:
-            UnreachableError: The peer is not there, or not in time.
-            PeerLostError: The peer refuses.
+            UnreachableError: The peer did not respond in time.
+            PeerLostError: The peer rejected the message.
         """
         stub = self._channels[peer].unary_unary(f"/{_SERVICE}/{method}")
         try:
@@ -156,18 +169,18 @@ class PeerNode:
         except grpc.RpcError as error:
             if error.code() is grpc.StatusCode.FAILED_PRECONDITION:  # pyright: ignore
                 raise PeerLostError(error.details()) from None  # pyright: ignore
-            raise UnreachableError(f"{self.name(peer)} does not answer.") from None
-        except ValueError:  # The channel was closed.
-            raise UnreachableError(f"{self.name(peer)} was left.") from None
+            raise UnreachableError(f"{self.name(peer)} does not respond.") from None
+        except ValueError:
+            raise UnreachableError(f"The channel to {self.name(peer)} is closed.") from None
         return Message.from_bytes(reply) if reply else None
 
     def name(self, peer: int) -> str:
-        """Returns what to call a member in a message to a person."""
-        role = "the chief" if peer == 0 else f"member {peer}"
+        """Returns the name of a process in messages to the user."""
+        role = "the chief" if peer == 0 else f"worker {peer}"
         return f"{role} at {self._addresses[peer]}"
 
     def close(self) -> None:
-        """Ends server and channels."""
+        """Stops the server and closes the channels."""
         self._server.stop(grace=1).wait()
         for channel in self._channels.values():
             channel.close()
@@ -181,7 +194,7 @@ class PeerNode:
 
 
 class _Router(grpc.GenericRpcHandler):
-    """Leads every method of the service to one function."""
+    """Routes every method of the service to one function."""
 
     def __init__(self, answer: Callable[[str, bytes, Any], bytes]) -> None:
         self._answer = answer
@@ -196,15 +209,15 @@ class _Router(grpc.GenericRpcHandler):
 
 
 def _numeric(address: str) -> str:
-    """Returns an address in which ``localhost`` is one interface, not one for IPv6 as well."""
+    """Returns the address with ``localhost`` as 127.0.0.1, which excludes IPv6."""
     host, _, port = address.rpartition(":")
     return f"127.0.0.1:{port}" if host == "localhost" else address
 
 
-def _listen(address: str) -> str:
-    """Returns where to listen: at all interfaces, unless the address is of this machine only.
+def _bind_address(address: str) -> str:
+    """Returns the address to bind: all interfaces, unless the given one is local to the machine.
 
-    The name in ``TF_CONFIG`` is what others say; a service in front may own it.
+    ``TF_CONFIG`` holds the name that other machines use, which may belong to a service in front.
     """
     host, _, port = _numeric(address).rpartition(":")
     return f"{host}:{port}" if host in ("127.0.0.1", "[::1]") else f"[::]:{port}"

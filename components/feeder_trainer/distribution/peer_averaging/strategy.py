@@ -1,18 +1,24 @@
-"""Peer averaging: every member trains a replica of its own, and averages it with what peers sent.
+"""Peer averaging: every worker trains its own replica and averages it with snapshots from peers.
 
-The uncoordinated form of distributed training. A member takes its share of each global batch and
-its own optimizer step; then its weights become the mean of its own and the newest snapshot of each
-peer that it has not used yet. It never waits for a peer, so a snapshot may be some steps old: its
-staleness is recorded. Optimizer slots, random states and integers stay with their member.
+This is asynchronous decentralized training. A worker takes an optimizer step on its shard of each
+global batch; then its weights become the mean of its own and the newest unused snapshot of each
+peer. It never waits for a peer, so a snapshot may be some steps old; its staleness is recorded.
+Optimizer slots, random states and integer variables stay local.
 
-Members agree only where they must: at the start all take the chief's weights, and
+Workers synchronize in two places only: at the start all take the chief's weights, and
 ``GossipSteps.synchronize`` gives all of them the mean, for validation, checkpoint and result.
+
+Related work: AD-PSGD (Lian et al., ICML 2018, "Asynchronous Decentralized Parallel Stochastic
+Gradient Descent") averages with a random neighbor; GoSGD (Blot et al. 2016, "Gossip training for
+deep learning") sends weights to random peers without waiting for an answer. Here the recipients
+are fixed: all peers, or the next one in a ring.
 """
 
 import dataclasses
 import functools
 import itertools
 import math
+import os
 import time
 from collections import deque
 from collections.abc import Sequence
@@ -22,7 +28,7 @@ import keras
 import numpy as np
 
 from tfx_feeder.common.errors import ConfigError
-from tfx_feeder.components.feeder_trainer.distribution.cluster import ClusterTask
+from tfx_feeder.components.feeder_trainer.distribution.cluster import VARIABLE, ClusterTask
 from tfx_feeder.components.feeder_trainer.distribution.context import DistributionContext
 from tfx_feeder.components.feeder_trainer.distribution.options import PeerAveraging
 from tfx_feeder.components.feeder_trainer.distribution.peer_averaging.exchange import Exchange, mean
@@ -44,60 +50,66 @@ from tfx_feeder.components.feeder_trainer.training.train_step import (
     StepOptions,
 )
 
-EXCHANGE_SHARE = 0.2
-"""Largest part of the time that averaging may take; short steps are run several at once for it."""
+MAX_EXCHANGE_FRACTION = 0.2
+"""Maximum fraction of the training time spent on averaging; short steps are grouped to keep it."""
 
-_REMEMBERED = 15
+_MEDIAN_WINDOW = 15
 
 
 def open_context(
     strategy: PeerAveraging, task: ClusterTask | None, *, timeout_s: float = TIMEOUT_S
 ) -> DistributionContext:
-    """See ``context.open_context``; returns when every member of the team is there.
+    """See ``context.open_context``; returns when all workers have joined.
 
     Args:
-        strategy: Says how to exchange.
-        task: Whose addresses the members listen on.
-        timeout_s: Silence after which a member counts as lost.
+        strategy: Peer averaging with its exchange pattern.
+        task: Task of this process.
+        timeout_s: Time without a response after which a worker counts as failed, in seconds.
 
     Raises:
-        ConfigError: There is no cluster, or the own address is taken.
-        PeerLostError: A member does not come up.
+        ConfigError: There is no cluster, or the address of this process is in use.
+        PeerLostError: A worker did not start.
     """
-    if task is None or task.type == "ps":
+    task = task or ClusterTask.required_from_env(os.environ)
+    if task.type == "ps":
         raise ConfigError(
-            "TF_CONFIG",
-            received=task,
-            expected="a cluster, and this process as one of its workers",
-            fix='Let the orchestrator set it, or say cluster="local:2".',
+            VARIABLE,
+            received=f"{task.type} {task.index}",
+            expected="a cluster of workers without parameter servers",
         )
-    node = PeerNode(task.members, task.position)
-    team = PeerGroup(node, timeout_s=timeout_s)
+    node = PeerNode(task.trainers, task.rank)
+    group = PeerGroup(node, timeout_s=timeout_s)
     exchange = Exchange(node, strategy.exchange)
 
     def close() -> None:
-        team.close()
+        group.close()
         node.close()
         exchange.close()
 
     node.start()
     try:
-        team.start()
+        group.start()
     except BaseException:
         close()
         raise
-    share = Shard(task.position, team.size)
+    shard = Shard(task.rank, group.size)
     return DistributionContext(
-        functools.partial(GossipSteps, team, exchange, share),
-        team=team,
-        share=share,
-        replicas=team.size,
+        functools.partial(GossipSteps, group, exchange, shard),
+        team=group,
+        share=shard,
+        replicas=group.size,
         close=close,
     )
 
 
 def steps_per_exchange(step_s: float, exchange_s: float) -> int:
-    """Returns the least ``k`` with exchange / (exchange + k * step) of at most its share.
+    """Returns the smallest ``k`` for which ``exchange_s / (exchange_s + k * step_s)`` is allowed.
+
+    The limit is ``MAX_EXCHANGE_FRACTION``.
+
+    Args:
+        step_s: Duration of a step in seconds.
+        exchange_s: Duration of an exchange in seconds.
 
     Example:
         >>> steps_per_exchange(step_s=0.010, exchange_s=0.002)
@@ -105,31 +117,35 @@ def steps_per_exchange(step_s: float, exchange_s: float) -> int:
         >>> steps_per_exchange(step_s=0.001, exchange_s=0.002)
         8
     """
-    return max(1, math.ceil(exchange_s / step_s * (1 / EXCHANGE_SHARE - 1)))
+    return max(1, math.ceil(exchange_s / step_s * (1 / MAX_EXCHANGE_FRACTION - 1)))
 
 
 class GossipSteps(CompiledSteps):
-    """Compiled steps on this member's share, with an exchange after each or after a few.
+    """Compiled steps on this worker's shard, with an exchange after each step or after several.
 
-    Reading the weights out of the graph, averaging and putting them back costs some time. Where a
+    Reading the weights out of the graph, averaging them and writing them back takes time. If a
     step is short, several run in one compiled call before the next exchange: as few as keep the
-    exchange at ``EXCHANGE_SHARE`` of the time, by the medians of what was measured last.
+    exchange within ``MAX_EXCHANGE_FRACTION`` of the time, based on the medians of the last
+    measurements.
 
     Args:
-        team: The members.
-        exchange: Snapshots to and from them.
-        share: This member's part of a global batch.
-        model: See ``CompiledSteps``, also for the other arguments.
+        group: Process group of the workers.
+        exchange: Exchange of snapshots with the peers.
+        shard: Shard of this worker in a global batch.
+        model: Compiled model.
+        adapt: See ``CompiledSteps``.
+        options: Options of the steps.
 
     Raises:
-        ConfigError: The noise scale is asked for: a member sees only the gradients of its share.
+        ConfigError: The options require the noise scale, but a worker has the gradients of its
+            shard only.
     """
 
     def __init__(
         self,
-        team: PeerGroup,
+        group: PeerGroup,
         exchange: Exchange,
-        share: Shard,
+        shard: Shard,
         model: keras.Model,
         adapt: Adapter,
         options: StepOptions = DEFAULT_STEP_OPTIONS,
@@ -138,48 +154,48 @@ class GossipSteps(CompiledSteps):
             raise ConfigError(
                 "strategy",
                 received="peer_averaging",
-                expected="a synchronous strategy for a schedule that follows the noise scale",
+                expected="a synchronous strategy for a schedule that uses the gradient noise scale",
             )
-        self.replicas = team.size
+        self.replicas = group.size
         self.steps_per_exchange = 1
-        self._team = team
+        self._group = group
         self._exchange = exchange
-        self._share = share
+        self._shard = shard
         self._step = 0
-        self._moved = False
-        self._step_s: deque[float] = deque(maxlen=_REMEMBERED)
-        self._exchange_s: deque[float] = deque(maxlen=_REMEMBERED)
+        self._is_diverged = False
+        self._step_s: deque[float] = deque(maxlen=_MEDIAN_WINDOW)
+        self._exchange_s: deque[float] = deque(maxlen=_MEDIAN_WINDOW)
         super().__init__(model, adapt, options)
 
     @property
     def staleness(self) -> dict[str, float]:
-        """What this member's exchange came to, as ``peer_exchange.Figures``, and how often it was.
+        """Statistics of this worker's exchange: ``ExchangeStats`` and three more.
 
-        ``steps_per_exchange`` is the latest; ``exchange_ms`` is what the step lost to it, in the
-        median; ``lost`` counts the members that ended early.
+        ``steps_per_exchange``: latest number of steps between exchanges; ``exchange_ms``: median
+        duration of an exchange; ``failed_workers``: number of workers that failed.
         """
         return {
-            **dataclasses.asdict(self._exchange.figures),
+            **dataclasses.asdict(self._exchange.stats),
             "steps_per_exchange": self.steps_per_exchange,
             "exchange_ms": 1e3 * float(np.median(self._exchange_s)) if self._exchange_s else 0.0,
-            "lost": len(self._team.lost),
+            "failed_workers": len(self._group.failed),
         }
 
     def history_note(self) -> str:
-        """Tells the staleness in a sentence."""
+        """See ``CompiledSteps.history_note``."""
         s = self.staleness
         return (
-            f"Peers' snapshots were {s['mean_staleness']:.1f} steps old in the mean and "
-            f"{s['max_staleness']} at most; {s['used']} were used, {s['dropped']} dropped for "
-            f"newer ones, {s['failed']} not delivered. An exchange took {s['exchange_ms']:.1f} ms, "
-            f"after every {s['steps_per_exchange']} steps in the end; members lost: {s['lost']}."
+            f"Snapshot staleness: mean {s['mean_staleness']:.1f} steps, max {s['max_staleness']}. "
+            f"Snapshots: {s['used']} used, {s['dropped']} replaced by newer ones, {s['failed']} "
+            f"not delivered. Exchange: {s['exchange_ms']:.1f} ms, every {s['steps_per_exchange']} "
+            f"steps at the end. Failed workers: {s['failed_workers']}."
         )
 
     def train(self, iterator: Any, sizes: Sequence[int]) -> np.ndarray:
-        """Trains on this member's share of each batch; see ``CompiledSteps.train``.
+        """Trains on this worker's shard of each batch; see ``CompiledSteps.train``.
 
-        The seconds of an exchange belong to the steps before it. A step whose share is empty is
-        a row of zeros.
+        The duration of an exchange is part of the steps before it. A step with an empty shard is a
+        row of zeros.
         """
         if not self._step:
             self._start()
@@ -191,47 +207,48 @@ class GossipSteps(CompiledSteps):
         return np.concatenate(rows)
 
     def profile(self, iterator: Any, sizes: Sequence[int]) -> np.ndarray:
-        """See ``CompiledSteps.profile``: peers learn nothing of it."""
-        return self._on_share(super().train, iterator, sizes)
+        """See ``CompiledSteps.profile``; nothing is sent to the peers."""
+        return self._on_shard(super().train, iterator, sizes)
 
     def evaluate(self, iterator: Any, sizes: Sequence[int]) -> None:
-        """Updates the metrics with this member's share; ``synchronize`` adds them up."""
-        self._on_share(super().evaluate, iterator, sizes)
+        """Updates the metrics with this worker's shard; ``synchronize`` sums them."""
+        self._on_shard(super().evaluate, iterator, sizes)
 
     def synchronize(self) -> None:
-        """Gives all members the mean of their weights, and the chief the metrics of all.
+        """Sets all workers' weights to their mean, and the chief's metrics to the sum over all.
 
-        Every member calls it at the same point. The others' metrics start anew, so that nothing
-        is counted twice.
+        All workers call this method at the same point. The other workers reset their metrics, so
+        nothing is counted twice.
         """
         metrics, weights = self._flat
-        counted = metrics.read()
-        moved = weights.read() if self._moved else np.empty(0, counted.dtype)
-        total = self._team.total(np.concatenate([counted, moved, np.ones(1, counted.dtype)]))
-        if self._team.is_chief:
-            metrics.write(total[: counted.size])
+        own_metrics = metrics.read()
+        own_weights = weights.read() if self._is_diverged else np.empty(0, own_metrics.dtype)
+        count = np.ones(1, own_metrics.dtype)
+        total = self._group.all_reduce_sum(np.concatenate([own_metrics, own_weights, count]))
+        if self._group.is_chief:
+            metrics.write(total[: own_metrics.size])
         else:
             self.model.reset_metrics()
-        if self._moved:
-            weights.write(total[counted.size : -1] / total[-1])
+        if self._is_diverged:
+            weights.write(total[own_metrics.size : -1] / total[-1])
             self._exchange.clear()
-            self._moved = False
+            self._is_diverged = False
 
     @functools.cached_property
     def _flat(self) -> tuple[FlatVariables, FlatVariables]:
-        """Metrics and weights; cached, because they exist only after ``build``."""
+        """Metrics and weights; created on first use, because they exist only after ``build``."""
         return FlatVariables(self.model.metrics_variables), FlatVariables(self.model.weights)
 
     def _start(self) -> None:
-        """Begins where the chief begins, also after a resume."""
+        """Takes over the chief's weights, which it may have restored from a checkpoint."""
         _, weights = self._flat
-        weights.write(self._team.share(weights.read()))
-        if not self._team.is_chief:
+        weights.write(self._group.broadcast_array(weights.read()))
+        if not self._group.is_chief:
             self.model.reset_metrics()
 
     def _train_and_exchange(self, iterator: Any, sizes: Sequence[int]) -> np.ndarray:
         traces, begin = self.traces, time.perf_counter()
-        rows = self._on_share(super().train, iterator, sizes)
+        rows = self._on_shard(super().train, iterator, sizes)
         trained = time.perf_counter()
         self._step += len(sizes)
         self._exchange_weights()
@@ -248,24 +265,26 @@ class GossipSteps(CompiledSteps):
     def _exchange_weights(self) -> None:
         _, weights = self._flat
         own = weights.read()
-        snapshots = self._exchange.take(self._step)
+        snapshots = self._exchange.drain(self._step)
         if snapshots:
             own = mean(own, snapshots)
             weights.write(own)
-        self._exchange.offer(self._step, own)
-        self._moved = True
+        self._exchange.publish(self._step, own)
+        self._is_diverged = True
 
-    def _on_share(self, run: Any, iterator: Any, sizes: Sequence[int]) -> np.ndarray:
-        """Runs ``run(iterator, sizes)`` on this member's part of each batch, if it has one."""
-        bounds = map(self._share.bounds, sizes)
+    def _on_shard(self, run: Any, iterator: Any, sizes: Sequence[int]) -> np.ndarray:
+        """Runs ``run(iterator, sizes)`` on this worker's shards, and skips empty shards."""
+        bounds = map(self._shard.bounds, sizes)
         rows = [np.empty((0, COLUMNS))]
-        for is_some, group in itertools.groupby((stop - start for start, stop in bounds), bool):
-            part = list(group)
-            if is_some:
-                result = run(iterator, part)
+        for has_examples, group in itertools.groupby(
+            (stop - start for start, stop in bounds), bool
+        ):
+            shard_sizes = list(group)
+            if has_examples:
+                result = run(iterator, shard_sizes)
             else:
-                for _ in part:
+                for _ in shard_sizes:
                     next(iterator)
-                result = np.zeros((len(part), COLUMNS))
+                result = np.zeros((len(shard_sizes), COLUMNS))
             rows += [] if result is None else [result]
         return np.concatenate(rows)

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from tfx_feeder.components.feeder_trainer.distribution.addresses import free_addresses
+from tfx_feeder.components.feeder_trainer.distribution.cluster import free_addresses
 from tfx_feeder.components.feeder_trainer.distribution.peer_averaging.node import PeerNode
 
 
@@ -19,7 +19,7 @@ def closing() -> Iterator[contextlib.ExitStack]:
 def make_nodes(closing: contextlib.ExitStack) -> Callable[[int], list[PeerNode]]:
     def make(count: int) -> list[PeerNode]:
         where = free_addresses(count)
-        nodes = [PeerNode(where, position) for position in range(count)]
+        nodes = [PeerNode(where, rank) for rank in range(count)]
         for node in nodes:
             closing.callback(node.close)
         return nodes

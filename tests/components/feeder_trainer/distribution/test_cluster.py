@@ -6,8 +6,11 @@ from typing import Any
 import pytest
 
 from tfx_feeder.common.errors import ConfigError
-from tfx_feeder.components.feeder_trainer.distribution.cluster import VARIABLE, ClusterTask
-from tfx_feeder.components.feeder_trainer.distribution.layout import ProcessTopology
+from tfx_feeder.components.feeder_trainer.distribution.cluster import (
+    VARIABLE,
+    ClusterTask,
+    ProcessTopology,
+)
 
 WORKERS = {"worker": ["a:1", "b:2"]}
 SERVERS = {"chief": ["c:1"], "worker": ["a:1", "b:2"], "ps": ["p:3"]}
@@ -26,7 +29,7 @@ def test_without_a_cluster_there_is_no_task(environ: dict[str, str]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("cluster", "kind", "index", "position", "is_chief"),
+    ("cluster", "kind", "index", "rank", "is_chief"),
     [
         (WORKERS, "worker", 0, 0, True),
         (WORKERS, "worker", 1, 1, False),
@@ -36,17 +39,17 @@ def test_without_a_cluster_there_is_no_task(environ: dict[str, str]) -> None:
     ],
 )
 def test_the_chief_comes_first(
-    cluster: Any, kind: str, index: Any, position: int, is_chief: bool
+    cluster: Any, kind: str, index: Any, rank: int, is_chief: bool
 ) -> None:
     task = read(cluster, kind, index)
 
-    assert (task.position, task.is_chief) == (position, is_chief)
+    assert (task.rank, task.is_chief) == (rank, is_chief)
 
 
-def test_servers_hold_variables_and_are_no_members() -> None:
+def test_parameter_servers_are_not_trainers() -> None:
     task = read(SERVERS, "ps")
 
-    assert task.members == ("c:1", "a:1", "b:2")
+    assert task.trainers == ("c:1", "a:1", "b:2")
     assert not task.is_chief
 
 
@@ -60,7 +63,7 @@ def test_a_master_is_a_chief() -> None:
     task = read({"master": ["c:1"], "worker": ["a:1"]}, "master")
 
     assert task.is_chief
-    assert task.members == ("c:1", "a:1")
+    assert task.trainers == ("c:1", "a:1")
 
 
 def test_what_was_written_is_read_again() -> None:
@@ -93,7 +96,7 @@ def test_anything_else_is_refused_by_name(text: str) -> None:
         ClusterTask.from_env({VARIABLE: text})
 
 
-def test_a_layout_gives_every_process_an_address_of_its_own() -> None:
+def test_a_topology_gives_every_process_an_address_of_its_own() -> None:
     tasks = ProcessTopology("parameter_servers", 3).tasks()
     addresses = {task.cluster[task.type][task.index] for task in tasks if task is not None}
 

@@ -7,12 +7,12 @@ import tensorflow as tf
 
 from tests.components.feeder_trainer.distribution.workers.device_training import opened
 from tfx_feeder.common.errors import ConfigError
+from tfx_feeder.components.feeder_trainer.distribution.cluster import ProcessTopology
 from tfx_feeder.components.feeder_trainer.distribution.devices import (
-    logical_processors,
+    num_logical_cpus,
     open_devices,
 )
 from tfx_feeder.components.feeder_trainer.distribution.launcher.supervisor import launch_processes
-from tfx_feeder.components.feeder_trainer.distribution.layout import ProcessTopology
 
 
 def test_one_processor_needs_no_declaration() -> None:
@@ -53,5 +53,5 @@ def test_a_processor_is_cut_into_logical_devices(named: tuple[str, ...], tmp_pat
         assert devices == list(named)
         assert there == 3
     elif not tf.config.list_physical_devices("GPU"):
-        assert devices == [f"CPU:{index}" for index in range(logical_processors())]
+        assert devices == [f"CPU:{index}" for index in range(num_logical_cpus())]
         assert there == len(devices) >= 2

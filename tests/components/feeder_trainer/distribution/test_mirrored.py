@@ -7,9 +7,9 @@ import pytest
 
 from tests.components.feeder_trainer.distribution.workers import replicas
 from tfx_feeder.common.errors import ConfigError
+from tfx_feeder.components.feeder_trainer.distribution.cluster import ProcessTopology
 from tfx_feeder.components.feeder_trainer.distribution.context import open_context
 from tfx_feeder.components.feeder_trainer.distribution.launcher.supervisor import launch_processes
-from tfx_feeder.components.feeder_trainer.distribution.layout import ProcessTopology
 from tfx_feeder.components.feeder_trainer.distribution.options import TPU, MultiWorker
 
 

@@ -8,9 +8,8 @@ import pytest
 
 from tests.components.feeder_trainer.distribution.workers import parameter_servers as jobs
 from tfx_feeder.common.errors import ConfigError
-from tfx_feeder.components.feeder_trainer.distribution.cluster import ClusterTask
+from tfx_feeder.components.feeder_trainer.distribution.cluster import ClusterTask, ProcessTopology
 from tfx_feeder.components.feeder_trainer.distribution.launcher.supervisor import launch_processes
-from tfx_feeder.components.feeder_trainer.distribution.layout import ProcessTopology
 from tfx_feeder.components.feeder_trainer.distribution.options import ParameterServer
 from tfx_feeder.components.feeder_trainer.distribution.parameter_server.strategy import (
     open_context,
@@ -111,7 +110,7 @@ def test_asynchronous_training_learns_with_batch_normalization(raced: dict[str, 
     learned = raced["learned"]
 
     assert learned["evaluated"]["accuracy"] > 0.9
-    assert "updates old in the mean" in learned["history_note"]
+    assert "Gradient staleness: mean" in learned["history_note"]
 
 
 def test_a_failed_call_is_told_and_leaves_nothing_behind(raced: dict[str, Any]) -> None:
@@ -138,7 +137,7 @@ def test_a_task_without_servers_is_refused() -> None:
 def test_killed_workers_are_done_without_and_taken_back(strategy: str, tmp_path: Path) -> None:
     ran = launch_processes(jobs.survive, strategy, SERVERS, log_dir=tmp_path)
 
-    assert [loss[:8] for loss in ran.losses] == ["worker-1", "worker-0"]
+    assert [failure[:8] for failure in ran.failures] == ["worker-1", "worker-0"]
     # While worker 0 was away, only worker 1 could go on, which had been away before.
     assert ran.result["during"] > 0
     assert ran.result["iterations"] == 64 * ran.result["calls"]

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from tests.components.feeder_trainer.distribution.workers import synchronous
+from tfx_feeder.components.feeder_trainer.distribution.cluster import ProcessTopology
 from tfx_feeder.components.feeder_trainer.distribution.launcher.supervisor import launch_processes
-from tfx_feeder.components.feeder_trainer.distribution.layout import ProcessTopology
 from tfx_feeder.components.feeder_trainer.distribution.options import (
     CentralStorage,
     Mirrored,

@@ -13,7 +13,7 @@ import pytest
 import yaml
 from click.testing import CliRunner
 
-from tfx_feeder.components.feeder_trainer.distribution.addresses import free_addresses
+from tfx_feeder.components.feeder_trainer.distribution.cluster import free_addresses
 from tfx_feeder.pipeline.cli.cluster import cluster_command
 from tfx_feeder.pipeline.metadata.lineage import Lineage
 from tfx_feeder.pipeline.orchestration import compiled_pipeline

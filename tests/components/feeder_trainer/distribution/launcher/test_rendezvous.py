@@ -14,7 +14,11 @@ import pytest
 from tests.components.feeder_trainer.distribution.workers import processes as jobs
 from tests.components.feeder_trainer.distribution.workers.waiting import wait_for
 from tfx_feeder.common.errors import ConfigError, FeederError
-from tfx_feeder.components.feeder_trainer.distribution.cluster import VARIABLE, ClusterTask
+from tfx_feeder.components.feeder_trainer.distribution.cluster import (
+    VARIABLE,
+    ClusterTask,
+    ProcessTopology,
+)
 from tfx_feeder.components.feeder_trainer.distribution.launcher import worker
 from tfx_feeder.components.feeder_trainer.distribution.launcher.rendezvous import (
     RENDEZVOUS_VARIABLE,
@@ -25,7 +29,6 @@ from tfx_feeder.components.feeder_trainer.distribution.launcher.supervisor impor
     ProcessError,
     ProcessLostError,
 )
-from tfx_feeder.components.feeder_trainer.distribution.layout import ProcessTopology
 
 ROOT = Path(__file__).parents[5]
 
@@ -65,12 +68,12 @@ def start(path: Path) -> Iterator[Start]:
         process.communicate()
 
 
-def places(layout: ProcessTopology) -> list[ClusterTask]:
-    return [task for task in layout.tasks() if task is not None]
+def tasks_of(topology: ProcessTopology) -> list[ClusterTask]:
+    return [task for task in topology.tasks() if task is not None]
 
 
 def test_members_take_part_and_end_when_it_is_done(start: Start, path: Path) -> None:
-    chief, *others = places(ProcessTopology("workers", 3))
+    chief, *others = tasks_of(ProcessTopology("workers", 3))
     processes = [start(task) for task in others]
     place = path.parent / "meeting"
     place.mkdir()
@@ -86,12 +89,14 @@ def test_members_take_part_and_end_when_it_is_done(start: Start, path: Path) -> 
 
 
 def test_members_stay_while_more_may_follow(start: Start, path: Path) -> None:
-    chief, other = places(ProcessTopology("workers", 2))
+    chief, other = tasks_of(ProcessTopology("workers", 2))
     process = start(other)
     for name in ("first", "second"):
         place = path.parent / name
         place.mkdir()
-        run_chief(jobs.meet, str(place), chief, log_dir=str(path.parent), more=name == "first")
+        run_chief(
+            jobs.meet, str(place), chief, log_dir=str(path.parent), has_successor=name == "first"
+        )
 
     assert process.wait(30) == 0
 
@@ -100,10 +105,10 @@ def test_members_stay_while_more_may_follow(start: Start, path: Path) -> None:
 def test_members_are_there_for_the_next_attempt_of_a_killed_chief(
     start: Start, path: Path, tmp_path: Path
 ) -> None:
-    chief, other = places(ProcessTopology("workers", 2))
+    chief, other = tasks_of(ProcessTopology("workers", 2))
     process = start(other)
     first = multiprocessing.get_context("spawn").Process(
-        target=jobs.lead_and_stay, args=(str(tmp_path), chief)
+        target=jobs.run_chief_and_stay, args=(str(tmp_path), chief)
     )
     first.start()
     wait_for(lambda: len(list(tmp_path.glob("*.stays"))) == 2)
@@ -122,7 +127,7 @@ def test_members_are_there_for_the_next_attempt_of_a_killed_chief(
 def test_members_are_there_after_an_attempt_that_failed(
     start: Start, path: Path, tmp_path: Path
 ) -> None:
-    chief, other = places(ProcessTopology("workers", 2))
+    chief, other = tasks_of(ProcessTopology("workers", 2))
     process = start(other)
     with pytest.raises(ProcessLostError, match="Start the Trainer again"):
         run_chief(jobs.lose_chief, str(tmp_path), chief, log_dir=str(tmp_path))
@@ -134,7 +139,7 @@ def test_members_are_there_after_an_attempt_that_failed(
 
 
 def test_a_bug_of_a_member_is_its_error(start: Start, path: Path, tmp_path: Path) -> None:
-    chief, other = places(ProcessTopology("workers", 2))
+    chief, other = tasks_of(ProcessTopology("workers", 2))
     process = start(other)
     thread = threading.Thread(
         target=lambda: run_chief(
@@ -152,21 +157,21 @@ def test_a_bug_of_a_member_is_its_error(start: Start, path: Path, tmp_path: Path
 
 
 def test_a_call_is_not_tried_twice(path: Path, tmp_path: Path) -> None:
-    _, other = places(ProcessTopology("workers", 2))
+    _, other = tasks_of(ProcessTopology("workers", 2))
     call = worker.WorkItem.from_function(jobs.fail, "")
-    worker.write(path, call)
+    worker.write_pickle(path, call)
     with pytest.raises(ProcessError, match="no such thing"):
         run_worker(other, path, timeout_s=30, log_dir=tmp_path)
 
-    with pytest.raises(FeederError, match="left no work"):
+    with pytest.raises(FeederError, match="published no work"):
         run_worker(other, path, timeout_s=0.5, log_dir=tmp_path)
 
 
 def test_a_chief_that_cannot_be_reached_is_named(path: Path, tmp_path: Path) -> None:
-    _, other = places(ProcessTopology("workers", 2))
-    worker.write(path, worker.WorkItem.from_function(jobs.stay, str(tmp_path)))
+    _, other = tasks_of(ProcessTopology("workers", 2))
+    worker.write_pickle(path, worker.WorkItem.from_function(jobs.stay, str(tmp_path)))
 
-    with pytest.raises(FeederError, match=f"not been reached at {other.members[0]}"):
+    with pytest.raises(FeederError, match=f"not reachable at {other.trainers[0]}"):
         run_worker(other, path, timeout_s=1, log_dir=tmp_path)
 
 
@@ -174,11 +179,11 @@ def test_a_file_of_something_else_is_refused(path: Path, tmp_path: Path) -> None
     path.write_text(json.dumps("work"))
 
     with pytest.raises(ConfigError, match=RENDEZVOUS_VARIABLE):
-        run_worker(places(ProcessTopology("workers", 2))[1], path, timeout_s=1, log_dir=tmp_path)
+        run_worker(tasks_of(ProcessTopology("workers", 2))[1], path, timeout_s=1, log_dir=tmp_path)
 
 
 def test_only_the_chief_leads_and_it_says_where(monkeypatch: pytest.MonkeyPatch) -> None:
-    chief, other = places(ProcessTopology("workers", 2))
+    chief, other = tasks_of(ProcessTopology("workers", 2))
     with pytest.raises(ConfigError, match="tfx-feeder worker"):
         run_chief(jobs.fail, "", other, log_dir="")
 
@@ -189,7 +194,7 @@ def test_only_the_chief_leads_and_it_says_where(monkeypatch: pytest.MonkeyPatch)
 
 @pytest.mark.slow
 def test_servers_serve_until_the_chief_is_done(start: Start, path: Path) -> None:
-    chief, *others = places(ProcessTopology("parameter_servers", 1))
+    chief, *others = tasks_of(ProcessTopology("parameter_servers", 1))
     processes = [start(task) for task in others]
 
     assert run_chief(jobs.meet_servers, "", chief, log_dir=str(path.parent)) == len(others)

@@ -12,15 +12,15 @@ import pytest
 from tests.components.feeder_trainer.distribution.workers import processes as jobs
 from tests.components.feeder_trainer.distribution.workers.waiting import wait_for
 from tfx_feeder.common.errors import ConfigError
-from tfx_feeder.components.feeder_trainer.distribution.launcher.launch import workers_of
+from tfx_feeder.components.feeder_trainer.distribution.cluster import ProcessTopology
+from tfx_feeder.components.feeder_trainer.distribution.launcher.launch import num_workers
 from tfx_feeder.components.feeder_trainer.distribution.launcher.supervisor import (
     ProcessError,
     launch_processes,
 )
-from tfx_feeder.components.feeder_trainer.distribution.layout import ProcessTopology
 
 pytestmark = pytest.mark.multi_worker
-TEAM = ProcessTopology("workers", 2)
+TWO_WORKERS = ProcessTopology("workers", 2)
 
 
 def is_gone(pid: int) -> bool:
@@ -32,7 +32,7 @@ def is_gone(pid: int) -> bool:
 
 
 @pytest.mark.parametrize(
-    ("layout", "expected"),
+    ("topology", "expected"),
     [
         (ProcessTopology("subprocess"), ("alone", 1)),
         (ProcessTopology("workers", 3), ("worker-0", 3)),
@@ -40,36 +40,34 @@ def is_gone(pid: int) -> bool:
     ids=["subprocess", "workers"],
 )
 def test_every_process_knows_its_place_and_the_chief_answers(
-    layout: ProcessTopology, expected: tuple[str, int], tmp_path: Path
+    topology: ProcessTopology, expected: tuple[str, int], tmp_path: Path
 ) -> None:
-    ran = launch_processes(jobs.positions, str(tmp_path), layout, log_dir=tmp_path / "logs")
+    ran = launch_processes(jobs.positions, str(tmp_path), topology, log_dir=tmp_path / "logs")
 
     assert ran.result == expected
-    assert not ran.losses
-    assert len(list((tmp_path / "logs").iterdir())) == layout.workers
+    assert not ran.failures
+    assert len(list((tmp_path / "logs").iterdir())) == topology.workers
 
 
-def test_a_killed_member_makes_all_begin_again(tmp_path: Path) -> None:
-    ran = launch_processes(jobs.die_once, str(tmp_path), TEAM, log_dir=tmp_path)
+def test_a_killed_worker_restarts_all(tmp_path: Path) -> None:
+    ran = launch_processes(jobs.die_once, str(tmp_path), TWO_WORKERS, log_dir=tmp_path)
 
     assert ran.result == "done"
-    assert len(ran.losses) == 1
-    assert "worker-1 was ended by SIGKILL" in ran.losses[0]
+    assert len(ran.failures) == 1
+    assert "worker-1 was killed by SIGKILL" in ran.failures[0]
 
 
-def test_a_lost_peer_makes_all_begin_again(tmp_path: Path) -> None:
+def test_a_lost_peer_restarts_all(tmp_path: Path) -> None:
     ran = launch_processes(
         jobs.lose_peer, str(tmp_path), ProcessTopology("subprocess"), log_dir=tmp_path
     )
 
     assert ran.result == "done"
-    assert len(ran.losses) == 1
+    assert len(ran.failures) == 1
 
 
-def test_too_many_losses_are_an_error(tmp_path: Path) -> None:
-    with pytest.raises(
-        ProcessError, match="lost a process 2 times, and 1 restarts are allowed"
-    ) as caught:
+def test_too_many_failures_are_an_error(tmp_path: Path) -> None:
+    with pytest.raises(ProcessError, match="failed 2 times; the limit is 1 restarts") as caught:
         launch_processes(
             jobs.die, str(tmp_path), ProcessTopology("subprocess"), log_dir=tmp_path, restarts=1
         )
@@ -79,43 +77,48 @@ def test_too_many_losses_are_an_error(tmp_path: Path) -> None:
 
 def test_an_error_of_the_suite_comes_out_as_it_is(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="batch_size") as caught:
-        launch_processes(jobs.refuse, "", TEAM, log_dir=tmp_path)
+        launch_processes(jobs.refuse, "", TWO_WORKERS, log_dir=tmp_path)
 
     assert (caught.value.received, caught.value.fix) == (0, "Raise it.")
 
 
 def test_any_other_error_shows_the_log(tmp_path: Path) -> None:
     with pytest.raises(ProcessError, match="KeyError: 'no such thing'") as caught:
-        launch_processes(jobs.fail, "", TEAM, log_dir=tmp_path)
+        launch_processes(jobs.fail, "", TWO_WORKERS, log_dir=tmp_path)
 
     assert str(tmp_path) in str(caught.value)
 
 
-def test_a_team_may_begin_again_with_one_fewer(tmp_path: Path) -> None:
-    layout = ProcessTopology("workers", 3)
+def test_workers_may_restart_with_one_fewer(tmp_path: Path) -> None:
+    topology = ProcessTopology("workers", 3)
 
     ran = launch_processes(
-        jobs.count_members, str(tmp_path), layout, log_dir=tmp_path, on_loss="fewer"
+        jobs.count_members, str(tmp_path), topology, log_dir=tmp_path, on_failure="fewer"
     )
 
     assert ran.result == 2
-    assert "worker-2 was ended by SIGKILL" in ran.losses[0]
+    assert "worker-2 was killed by SIGKILL" in ran.failures[0]
 
 
 def test_a_port_that_is_taken_is_left_for_another(tmp_path: Path) -> None:
-    ran = launch_processes(jobs.find_port_taken, str(tmp_path), TEAM, log_dir=tmp_path, restarts=0)
+    ran = launch_processes(
+        jobs.find_port_taken, str(tmp_path), TWO_WORKERS, log_dir=tmp_path, restarts=0
+    )
 
     assert ran.result != (tmp_path / "first").read_text()
-    assert not ran.losses
+    assert not ran.failures
 
 
 def test_an_end_without_an_answer_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(ProcessError, match="process ended without a result"):
+    with pytest.raises(ProcessError, match="process exited without a result"):
         launch_processes(jobs.leave, "", ProcessTopology("subprocess"), log_dir=tmp_path)
 
 
 def test_an_error_after_the_answer_does_not_hide_it(tmp_path: Path) -> None:
-    assert launch_processes(jobs.answer_then_refuse, "", TEAM, log_dir=tmp_path).result == "done"
+    assert (
+        launch_processes(jobs.answer_then_refuse, "", TWO_WORKERS, log_dir=tmp_path).result
+        == "done"
+    )
 
 
 def test_what_a_killed_process_had_started_is_ended(tmp_path: Path) -> None:
@@ -139,24 +142,24 @@ def test_a_worker_that_serves_comes_back_alone(tmp_path: Path) -> None:
     )
 
     assert ran.result == (True, True)
-    assert len(ran.losses) == 1
-    assert ran.losses[0].startswith("worker-1 was ended by SIGKILL")
+    assert len(ran.failures) == 1
+    assert ran.failures[0].startswith("worker-1 was killed by SIGKILL")
 
 
 @pytest.mark.slow
-def test_without_a_parameter_server_all_begin_again(tmp_path: Path) -> None:
+def test_a_killed_parameter_server_restarts_all(tmp_path: Path) -> None:
     ran = launch_processes(
         jobs.lose_server, str(tmp_path), ProcessTopology("parameter_servers", 1), log_dir=tmp_path
     )
 
     assert ran.result == "done"
-    assert len(ran.losses) == 1
-    assert ran.losses[0].startswith("ps-0 was ended by SIGKILL")
+    assert len(ran.failures) == 1
+    assert ran.failures[0].startswith("ps-0 was killed by SIGKILL")
 
 
 def test_log_records_of_the_chief_arrive(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.DEBUG, logger="tfx_feeder"):
-        launch_processes(jobs.log, "", TEAM, log_dir=tmp_path)
+        launch_processes(jobs.log, "", TWO_WORKERS, log_dir=tmp_path)
 
     (record,) = caplog.records
     assert record.getMessage() == "half way"
@@ -198,9 +201,9 @@ def test_children_end_with_their_parent(end: signal.Signals, tmp_path: Path) -> 
 
 
 def test_the_size_of_a_cluster_is_read() -> None:
-    assert workers_of("local:3") == 3
+    assert num_workers("local:3") == 3
 
 
-def test_the_cause_of_a_loss_comes_out(tmp_path: Path) -> None:
+def test_the_root_cause_of_a_failure_is_raised(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="batch_size"):
-        launch_processes(jobs.refuse_late, "", TEAM, log_dir=tmp_path)
+        launch_processes(jobs.refuse_late, "", TWO_WORKERS, log_dir=tmp_path)

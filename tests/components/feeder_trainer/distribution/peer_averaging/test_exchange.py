@@ -44,46 +44,46 @@ def test_mean_leaves_its_arguments_alone() -> None:
 def test_broadcast_reaches_all_and_each_snapshot_is_used_once(make_exchanges: Any) -> None:
     _, (first, *others) = make_exchanges(3, "broadcast")
 
-    first.offer(7, vector(1, 2))
+    first.publish(7, vector(1, 2))
     for other in others:
         wait_for(lambda other=other: other._inbox)
-        assert [array.tolist() for array in other.take(step=9)] == [[1, 2]]
-        assert other.take(step=10) == []
-        assert (other.figures.mean_staleness, other.figures.used) == (2, 1)
-    assert first.take(step=7) == []
+        assert [array.tolist() for array in other.drain(step=9)] == [[1, 2]]
+        assert other.drain(step=10) == []
+        assert (other.stats.mean_staleness, other.stats.used) == (2, 1)
+    assert first.drain(step=7) == []
 
 
 def test_ring_reaches_the_next_only(make_exchanges: Any) -> None:
     _, exchanges = make_exchanges(3, "ring")
 
-    exchanges[2].offer(1, vector(1))
+    exchanges[2].publish(1, vector(1))
 
     wait_for(lambda: exchanges[0]._inbox)
-    assert exchanges[1].take(1) == []
+    assert exchanges[1].drain(1) == []
 
 
 def test_ring_goes_around_a_peer_that_is_gone(make_exchanges: Any) -> None:
     nodes, exchanges = make_exchanges(3, "ring")
     nodes[1].close()
 
-    def offer() -> bool:
-        exchanges[0].offer(1, vector(1))
+    def publish() -> bool:
+        exchanges[0].publish(1, vector(1))
         return bool(exchanges[2]._inbox)
 
-    wait_for(offer)
-    assert exchanges[0].figures.failed == 1
+    wait_for(publish)
+    assert exchanges[0].stats.failed == 1
 
 
 def test_only_the_newest_snapshot_is_kept(make_exchanges: Any) -> None:
     _, (sender, receiver) = make_exchanges(2, "broadcast")
 
     for step in range(1, 6):
-        sender.offer(step, vector(step))
+        sender.publish(step, vector(step))
         wait_for(lambda step=step: receiver._inbox and receiver._inbox[0].number == step)
 
-    assert [array.tolist() for array in receiver.take(step=4)] == [[5]]
-    assert receiver.figures.dropped == 4
-    assert (receiver.figures.mean_staleness, receiver.figures.max_staleness) == (-1, -1)
+    assert [array.tolist() for array in receiver.drain(step=4)] == [[5]]
+    assert receiver.stats.dropped == 4
+    assert (receiver.stats.mean_staleness, receiver.stats.max_staleness) == (-1, -1)
 
 
 def test_a_busy_peer_is_never_waited_for(make_nodes: Any, closing: contextlib.ExitStack) -> None:
@@ -94,47 +94,47 @@ def test_a_busy_peer_is_never_waited_for(make_nodes: Any, closing: contextlib.Ex
         received.append(message.number)
         gate.wait(LONG_S)
 
-    busy.on("snapshot", slow)
+    busy.register_handler("snapshot", slow)
     exchange = Exchange(node, "broadcast")
     closing.callback(exchange.close)
     closing.callback(gate.set)
     busy.start()
     node.start()
 
-    exchange.offer(1, vector(1))
+    exchange.publish(1, vector(1))
     wait_for(lambda: received)
     for step in range(2, 100):
-        exchange.offer(step, vector(step))
+        exchange.publish(step, vector(step))
     gate.set()
 
     wait_for(lambda: len(received) == 2)
     assert received == [1, 99]
-    assert exchange.figures.dropped == 97
+    assert exchange.stats.dropped == 97
 
 
 def test_a_dead_peer_is_counted_and_nothing_else(make_exchanges: Any) -> None:
     nodes, (exchange, _) = make_exchanges(2, "broadcast")
     nodes[1].close()
 
-    exchange.offer(1, vector(1))
+    exchange.publish(1, vector(1))
 
-    wait_for(lambda: exchange.figures.failed == 1)
+    wait_for(lambda: exchange.stats.failed == 1)
 
 
 def test_snapshots_of_another_start_of_the_team_are_refused(make_exchanges: Any) -> None:
     nodes, (old, new) = make_exchanges(2, "broadcast")
     nodes[1].session = 5
 
-    old.offer(1, vector(1))
+    old.publish(1, vector(1))
 
-    wait_for(lambda: old.figures.failed == 1)
-    assert new.take(1) == []
+    wait_for(lambda: old.stats.failed == 1)
+    assert new.drain(1) == []
 
 
 def test_a_large_snapshot_passes(make_exchanges: Any) -> None:
     _, (sender, receiver) = make_exchanges(2, "broadcast")
 
-    sender.offer(1, np.ones(5_000_000, np.float32))
+    sender.publish(1, np.ones(5_000_000, np.float32))
 
     wait_for(lambda: receiver._inbox)
-    assert receiver.take(1)[0].sum() == 5_000_000
+    assert receiver.drain(1)[0].sum() == 5_000_000

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from tests.components.feeder_trainer.distribution.workers.waiting import wait_for
-from tfx_feeder.components.feeder_trainer.distribution.addresses import free_addresses
+from tfx_feeder.components.feeder_trainer.distribution.cluster import free_addresses
 from tfx_feeder.components.feeder_trainer.distribution.peer_averaging.group import PeerGroup
 from tfx_feeder.components.feeder_trainer.distribution.peer_averaging.node import (
     PeerLostError,
@@ -69,32 +69,32 @@ def test_the_chief_goes_ahead_of_the_others(make_team: Any) -> None:
     assert len(chief._published) <= 2  # What all have fetched is not kept.
 
 
-def test_total_is_the_sum_over_all(make_team: Any) -> None:
+def test_all_reduce_sum_is_the_sum_over_all(make_team: Any) -> None:
     teams = make_team(3)
 
-    totals = side_by_side(teams, lambda team: team.total(vector(1, team._node.position)))
+    totals = side_by_side(teams, lambda team: team.all_reduce_sum(vector(1, team._node.rank)))
 
     assert [total.tolist() for total in totals] == [[3, 3]] * 3
 
 
-def test_total_goes_on_without_a_member_that_died(make_team: Any) -> None:
+def test_all_reduce_sum_goes_on_without_a_member_that_died(make_team: Any) -> None:
     teams = make_team(3, timeout_s=1)
     teams[1]._node.close()
 
-    totals = side_by_side([teams[0], teams[2]], lambda team: team.total(vector(1)))
+    totals = side_by_side([teams[0], teams[2]], lambda team: team.all_reduce_sum(vector(1)))
 
     assert [total.tolist() for total in totals] == [[2], [2]]
-    assert teams[0].lost == {1}
+    assert teams[0].failed == {1}
 
 
-def test_total_goes_on_without_a_member_that_left(make_team: Any) -> None:
+def test_all_reduce_sum_goes_on_without_a_member_that_left(make_team: Any) -> None:
     chief, member, leaver = make_team(3)
     leaver.close()
 
-    totals = side_by_side([chief, member], lambda team: team.total(vector(1)))
+    totals = side_by_side([chief, member], lambda team: team.all_reduce_sum(vector(1)))
 
     assert [total.tolist() for total in totals] == [[2], [2]]
-    assert chief.lost == {2}
+    assert chief.failed == {2}
 
 
 def test_a_slow_member_is_waited_for_as_long_as_it_answers(make_team: Any) -> None:
@@ -102,7 +102,7 @@ def test_a_slow_member_is_waited_for_as_long_as_it_answers(make_team: Any) -> No
 
     def late(team: PeerGroup) -> list[float]:
         time.sleep(0 if team.is_chief else 3)
-        return team.total(vector(1)).tolist()
+        return team.all_reduce_sum(vector(1)).tolist()
 
     assert side_by_side(teams, late) == [[2], [2]]
 
@@ -142,10 +142,10 @@ def test_the_chief_stays_until_the_others_have_what_they_need(make_team: Any) ->
 
 def test_members_of_different_models_do_not_mix(make_team: Any) -> None:
     chief, member = make_team(2)
-    chief.share(vector(1, 2, 3))
+    chief.broadcast_array(vector(1, 2, 3))
 
     with pytest.raises(PeerLostError, match="3 values where this member has 2"):
-        member.share(vector(1, 2))
+        member.broadcast_array(vector(1, 2))
 
 
 def test_a_member_that_was_started_again_alone_is_refused(make_team: Any) -> None:
@@ -154,7 +154,7 @@ def test_a_member_that_was_started_again_alone_is_refused(make_team: Any) -> Non
     member._node.close()
     again = PeerNode(address, 1)
     try:
-        with pytest.raises(PeerLostError, match="Only member 1"):
+        with pytest.raises(PeerLostError, match="Only worker 1"):
             PeerGroup(again).start()
     finally:
         again.close()
@@ -165,7 +165,7 @@ def test_a_member_that_does_not_come_is_named(make_nodes: Any) -> None:
     team = PeerGroup(chief, start_timeout_s=0.2)
     chief.start()
 
-    with pytest.raises(PeerLostError, match="member 1 at localhost"):
+    with pytest.raises(PeerLostError, match="worker 1 at localhost"):
         team.start()
 
 
@@ -188,15 +188,15 @@ def test_members_may_be_there_before_the_chief(make_nodes: Any) -> None:
 MEMBER = """
 import sys, time
 import numpy as np
-from tfx_feeder.components.feeder_trainer.distribution.peer_averaging.node import Node
+from tfx_feeder.components.feeder_trainer.distribution.peer_averaging.node import PeerNode
 from tfx_feeder.components.feeder_trainer.distribution.peer_averaging.group import PeerGroup
 
-node = Node(sys.argv[2:], int(sys.argv[1]))
+node = PeerNode(sys.argv[2:], int(sys.argv[1]))
 team = PeerGroup(node, timeout_s=1)
 node.start()
 team.start()
 while True:
-    print(team.total(np.ones(1, np.float32)).tolist(), flush=True)
+    print(team.all_reduce_sum(np.ones(1, np.float32)).tolist(), flush=True)
 """
 
 

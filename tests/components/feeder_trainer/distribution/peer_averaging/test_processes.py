@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tfx_feeder.components.feeder_trainer.distribution.addresses import free_addresses
+from tfx_feeder.components.feeder_trainer.distribution.cluster import free_addresses
 
 pytestmark = [pytest.mark.multi_worker, pytest.mark.slow]
 
@@ -76,10 +76,10 @@ def test_two_peers_reach_what_one_reaches_in_more_epochs_perhaps(run: Any) -> No
 
 def test_a_killed_member_is_done_without_and_a_killed_chief_ends_the_team(run: Any) -> None:
     chief, member, victim = run(3, epochs=1_000_000, exchange="ring")
-    assert chief.epoch()["lost"] == 0
+    assert chief.epoch()["failed_workers"] == 0
 
     victim.process.send_signal(signal.SIGKILL)
-    while not (record := chief.epoch())["lost"]:
+    while not (record := chief.epoch())["failed_workers"]:
         pass
     used = record["used"]
     while chief.epoch()["used"] <= used:

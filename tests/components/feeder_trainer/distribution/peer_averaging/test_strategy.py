@@ -11,8 +11,7 @@ import pytest
 import tensorflow as tf
 
 from tfx_feeder.common.errors import ConfigError
-from tfx_feeder.components.feeder_trainer.distribution.addresses import free_addresses
-from tfx_feeder.components.feeder_trainer.distribution.cluster import ClusterTask
+from tfx_feeder.components.feeder_trainer.distribution.cluster import ClusterTask, free_addresses
 from tfx_feeder.components.feeder_trainer.distribution.options import PeerAveraging
 from tfx_feeder.components.feeder_trainer.distribution.peer_averaging.strategy import (
     GossipSteps,
@@ -86,7 +85,7 @@ def side_by_side(run: Callable[..., Any], *arguments: Sequence[Any]) -> list[Any
 
 
 def train(member: GossipSteps, sizes: Sequence[int] = (SIZE,) * 4) -> np.ndarray:
-    return member.train(batches(member._share, sizes), list(sizes))
+    return member.train(batches(member._shard, sizes), list(sizes))
 
 
 def arrays(variables: Sequence[Any]) -> list[np.ndarray]:
@@ -104,7 +103,7 @@ def test_a_team_of_one_trains_as_sequential(open_members: Any) -> None:
 
     rows = train(member)
     member.synchronize()
-    expected = sequential.train(batches(member._share, [SIZE] * 4), [SIZE] * 4)
+    expected = sequential.train(batches(member._shard, [SIZE] * 4), [SIZE] * 4)
 
     np.testing.assert_allclose(rows[:, 2], expected[:, 2], rtol=1e-5)
     for mine, theirs in zip(floats(member.model), floats(sequential.model), strict=True):
@@ -137,18 +136,18 @@ def test_synchronize_gives_all_the_same_model(open_members: Any, exchange: str) 
             mean = np.mean([each[index] for each in before], axis=0)
             np.testing.assert_allclose(value, mean, rtol=1e-5, atol=1e-6)
     figures = members[0].staleness
-    assert figures["failed"] == figures["lost"] == 0
+    assert figures["failed"] == figures["failed_workers"] == 0
 
 
 def test_snapshots_of_peers_are_averaged_in(open_members: Any) -> None:
     models = [make_model(seed, keras.optimizers.SGD(0.0)) for seed in (1, 2)]
     chief, member = open_members(models)
     side_by_side(train, [chief, member])
-    while chief._exchange.take(0) or member._exchange.take(0):
+    while chief._exchange.drain(0) or member._exchange.drain(0):
         pass
     weights = [np.full_like(value, 3) for value in floats(models[0])]
 
-    member._exchange.offer(1, np.concatenate([value.ravel() for value in weights]))
+    member._exchange.publish(1, np.concatenate([value.ravel() for value in weights]))
     while not chief._exchange._inbox:
         pass
     expected = (floats(models[0])[0] + 3) / 2
@@ -156,7 +155,7 @@ def test_snapshots_of_peers_are_averaged_in(open_members: Any) -> None:
 
     np.testing.assert_allclose(floats(models[0])[0], expected, rtol=1e-6)
     assert chief.staleness["used"] > 0
-    assert f"{chief.staleness['used']} were used" in chief.history_note()
+    assert f"{chief.staleness['used']} used" in chief.history_note()
 
 
 def test_slots_and_random_states_stay_with_their_member(open_members: Any) -> None:
@@ -178,11 +177,11 @@ def test_metrics_are_those_of_all_examples(open_members: Any) -> None:
     sequential = CompiledSteps(make_model(1), lambda x: x)
     sequential.build((X, Y))
     sizes = [20, 20, 8]
-    whole = batches(open_members([make_model(1)])[0]._share, sizes)
+    whole = batches(open_members([make_model(1)])[0]._shard, sizes)
     sequential.evaluate(whole, sizes)
 
     def evaluate(member: GossipSteps) -> dict[str, float]:
-        member.evaluate(batches(member._share, sizes), sizes)
+        member.evaluate(batches(member._shard, sizes), sizes)
         member.synchronize()
         member.synchronize()  # As for a checkpoint: nothing counts twice.
         return member.metrics_result()
@@ -207,7 +206,7 @@ def test_a_member_without_a_share_skips_the_step(open_members: Any) -> None:
 def test_measuring_is_nothing_to_the_peers(open_members: Any) -> None:
     members = open_members([make_model(1), make_model(1)])
 
-    members[0].profile(batches(members[0]._share, [SIZE] * 2), [SIZE] * 2)
+    members[0].profile(batches(members[0]._shard, [SIZE] * 2), [SIZE] * 2)
 
     assert members[0]._step == 0
     assert not members[1]._exchange._inbox
@@ -231,9 +230,9 @@ def test_the_noise_scale_is_refused(open_members: Any) -> None:
 
     with pytest.raises(ConfigError, match="noise scale"):
         GossipSteps(
-            member._team,
+            member._group,
             member._exchange,
-            member._share,
+            member._shard,
             member.model,
             dict,
             StepOptions(noise_scale=True),

@@ -17,9 +17,13 @@ import tensorflow as tf
 from sklearn.datasets import load_digits
 
 from tfx_feeder.common.errors import ConfigError
-from tfx_feeder.components.feeder_trainer.distribution.cluster import VARIABLE, ClusterTask
+from tfx_feeder.components.feeder_trainer.distribution.cluster import (
+    VARIABLE,
+    ClusterTask,
+    ProcessTopology,
+    is_reachable,
+)
 from tfx_feeder.components.feeder_trainer.distribution.context import DistributionContext
-from tfx_feeder.components.feeder_trainer.distribution.layout import ProcessTopology
 from tfx_feeder.components.feeder_trainer.distribution.options import (
     ParameterServer,
     SingleDevice,
@@ -28,7 +32,6 @@ from tfx_feeder.components.feeder_trainer.distribution.options import (
 from tfx_feeder.components.feeder_trainer.distribution.parameter_server.strategy import (
     open_context,
 )
-from tfx_feeder.components.feeder_trainer.distribution.parameter_server.workers import is_answering
 from tfx_feeder.components.feeder_trainer.distribution.single_device import open_context as alone
 from tfx_feeder.components.feeder_trainer.model.builder import set_learning_rate
 from tfx_feeder.components.feeder_trainer.model.state import capture, restore
@@ -321,11 +324,11 @@ def survive(name: str, task: ClusterTask) -> dict[str, Any]:
             address = task.cluster["worker"][index]
             timer = threading.Timer(0.02, kill, [victim])
             timer.start()
-            while is_answering(address):
+            while is_reachable(address):
                 train()
             timer.join()
             before = calls
-            while not is_answering(address):
+            while not is_reachable(address):
                 train()
             during = calls - before
             for _ in range(10):
@@ -342,9 +345,9 @@ def survive(name: str, task: ClusterTask) -> dict[str, Any]:
 def servers(task: ClusterTask) -> Iterator[dict[str, subprocess.Popen]]:
     """Starts all servers of a cluster, that nobody brings back."""
     program = "import os; from tfx_feeder.components.feeder_trainer"
-    program += ".distribution import cluster; from tfx_feeder.components.feeder_trainer"
+    program += ".distribution.cluster import ClusterTask; from tfx_feeder.components.feeder_trainer"
     program += ".distribution.launcher import worker"
-    program += "; worker.serve(cluster.Task.from_env(os.environ))"
+    program += "; worker.serve(ClusterTask.required_from_env(os.environ))"
     with contextlib.ExitStack() as stack:
         started = {}
         for kind in ("worker", "ps"):

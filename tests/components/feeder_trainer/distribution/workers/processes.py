@@ -10,11 +10,14 @@ from pathlib import Path
 
 from tests.components.feeder_trainer.distribution.workers.waiting import wait_for
 from tfx_feeder.common.errors import ConfigError, FeederError
-from tfx_feeder.components.feeder_trainer.distribution.addresses import is_answering
-from tfx_feeder.components.feeder_trainer.distribution.cluster import VARIABLE, ClusterTask
+from tfx_feeder.components.feeder_trainer.distribution.cluster import (
+    VARIABLE,
+    ClusterTask,
+    ProcessTopology,
+    is_reachable,
+)
 from tfx_feeder.components.feeder_trainer.distribution.launcher.rendezvous import run_chief
 from tfx_feeder.components.feeder_trainer.distribution.launcher.supervisor import launch_processes
-from tfx_feeder.components.feeder_trainer.distribution.layout import ProcessTopology
 
 
 class PeerLostError(FeederError):
@@ -23,7 +26,7 @@ class PeerLostError(FeederError):
 
 def positions(folder: str, task: ClusterTask | None) -> tuple[str, int]:
     """Waits until all members were here; returns the chief's place and how many there were."""
-    members = 1 if task is None else len(task.members)
+    members = 1 if task is None else len(task.trainers)
     name = "alone" if task is None else f"{task.type}-{task.index}"
     (Path(folder) / name).touch()
     while len(list(Path(folder).glob("*-*"))) < members * (task is not None):
@@ -36,7 +39,7 @@ def is_first_time(folder: str, task: ClusterTask) -> bool:
     mark = Path(folder) / f"{task.type}-{task.index}.began"
     first = not mark.exists()
     mark.touch()
-    wait_for(lambda: len(list(Path(folder).glob("*.began"))) == len(task.members), 60)
+    wait_for(lambda: len(list(Path(folder).glob("*.began"))) == len(task.trainers), 60)
     return first
 
 
@@ -95,11 +98,11 @@ def parent(folder: str) -> None:
 def count_members(folder: str, task: ClusterTask | None) -> int:
     """Kills the last member while there are three of them."""
     assert task is not None
-    if len(task.members) == 3:
+    if len(task.trainers) == 3:
         if task.index == 2:
             os.kill(os.getpid(), signal.SIGKILL)
         time.sleep(60)
-    return len(task.members)
+    return len(task.trainers)
 
 
 def find_port_taken(folder: str, task: ClusterTask | None) -> str:
@@ -144,17 +147,17 @@ def lose_worker(_: str, task: ClusterTask | None) -> tuple[bool, bool]:
     """Kills a server once it listens; says whether it went away and came back."""
     assert task is not None
     address = task.cluster["worker"][1]
-    wait_for(lambda: is_answering(address))
+    wait_for(lambda: is_reachable(address))
     kill(ClusterTask(task.cluster, "worker", 1))
-    wait_for(lambda: not is_answering(address))
-    wait_for(lambda: is_answering(address))
-    return True, is_answering(task.cluster["worker"][0])
+    wait_for(lambda: not is_reachable(address))
+    wait_for(lambda: is_reachable(address))
+    return True, is_reachable(task.cluster["worker"][0])
 
 
 def lose_server(folder: str, task: ClusterTask | None) -> str:
     """Kills the parameter server the first time."""
     assert task is not None
-    wait_for(lambda: is_answering(task.cluster["ps"][0]))
+    wait_for(lambda: is_reachable(task.cluster["ps"][0]))
     mark = Path(folder) / "lost"
     if not mark.exists():
         mark.touch()
@@ -177,7 +180,7 @@ def meet(folder: str, task: ClusterTask | None) -> list[str]:
     assert task is not None
     with open(Path(folder) / f"{task.type}-{task.index}.here", "x") as file:
         file.write("once")
-    wait_for(lambda: len(list(Path(folder).glob("*.here"))) == len(task.members), 60)
+    wait_for(lambda: len(list(Path(folder).glob("*.here"))) == len(task.trainers), 60)
     return sorted(path.stem for path in Path(folder).glob("*.here"))
 
 
@@ -185,7 +188,7 @@ def meet_servers(_: str, task: ClusterTask | None) -> int:
     """Waits until all servers of the cluster are there."""
     assert task is not None
     servers = [*task.cluster["worker"], *task.cluster["ps"]]
-    wait_for(lambda: all(map(is_answering, servers)))
+    wait_for(lambda: all(map(is_reachable, servers)))
     return len(servers)
 
 
@@ -196,7 +199,7 @@ def stay(folder: str, task: ClusterTask | None) -> None:
     time.sleep(600)
 
 
-def lead_and_stay(folder: str, task: ClusterTask) -> None:
+def run_chief_and_stay(folder: str, task: ClusterTask) -> None:
     """Leads a call that does not end."""
     run_chief(stay, folder, task, log_dir=folder)
 
@@ -222,7 +225,7 @@ def fail_beside_chief(folder: str, task: ClusterTask | None) -> None:
 
 
 def refuse_late(_: str, task: ClusterTask | None) -> None:
-    """The chief finds something wrong, which the other member notices first, as a loss."""
+    """The chief raises an error, which the other worker notices first, as a lost peer."""
     if task is not None and task.is_chief:
         time.sleep(0.5)
         raise ConfigError("batch_size", received=0, expected="1 or more")
