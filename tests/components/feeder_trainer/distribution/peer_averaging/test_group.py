@@ -144,7 +144,7 @@ def test_members_of_different_models_do_not_mix(make_team: Any) -> None:
     chief, member = make_team(2)
     chief.broadcast_array(vector(1, 2, 3))
 
-    with pytest.raises(PeerLostError, match="3 values where this member has 2"):
+    with pytest.raises(PeerLostError, match="3 values, but this worker has 2"):
         member.broadcast_array(vector(1, 2))
 
 
