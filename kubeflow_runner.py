@@ -193,13 +193,13 @@ def _check(
     vertex_root: str | None,
 ) -> None:
     if vertex_root and compiling["factory"]:
-        raise click.UsageError("--vertex-root is about the reference pipeline, not --factory.")
+        raise click.UsageError("--vertex-root applies to the reference pipeline, not to --factory.")
     if retrain is None:
         return
     if ir_in_image or compiling["factory"]:
         raise click.UsageError("--retrain requires runs that compile the reference pipeline.")
     if compiling["span"] is not None:
-        raise click.UsageError("--span cannot be given with --retrain, which selects the span.")
+        raise click.UsageError("--span cannot be used with --retrain, which selects the span.")
 
 
 def _clusters(
