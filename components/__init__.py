@@ -10,7 +10,7 @@ from typing import Any
 _CLASSES = {
     "FeederTrainer": "tfx_feeder.components.feeder_trainer.component",
     "ImageExampleGen": "tfx_feeder.components.image_example_gen.component",
-    "ModelCard": "tfx_feeder.components.model_card.component",
+    "ModelCardGenerator": "tfx_feeder.components.model_card.component",
 }
 
 __all__ = sorted(_CLASSES)

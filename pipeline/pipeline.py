@@ -11,7 +11,7 @@ from tfx import v1 as tfx
 from tfx.components import Transform
 from tfx.types.channel_utils import union
 
-from tfx_feeder.components import FeederTrainer, ImageExampleGen, ModelCard
+from tfx_feeder.components import FeederTrainer, ImageExampleGen, ModelCardGenerator
 from tfx_feeder.components.feeder_trainer.model.user_module import UserCode
 from tfx_feeder.components.pusher.component import Pusher
 from tfx_feeder.components.resolvers.strategies import LatestBlessedModelBefore
@@ -112,7 +112,7 @@ def create_pipeline(
             )
         ),
     )
-    model_card = ModelCard(
+    model_card = ModelCardGenerator(
         pushed_model=pusher.outputs["pushed_model"],
         model=model,
         model_blessing=evaluator.outputs["blessing"],
@@ -122,7 +122,7 @@ def create_pipeline(
         schema=schema,
         transform_graph=transform.outputs["transform_graph"],
         intended_slices=config.data.slice_keys,
-    )
+    ).with_id("ModelCard")
     return tfx.dsl.Pipeline(
         pipeline_name=config.name,
         pipeline_root=place(config.workspace.artifacts),

@@ -1,13 +1,33 @@
-"""tfx-feeder: TFX components for training and deploying models."""
+"""tfx-feeder: TFX components for training, evaluating and deploying models.
+
+Names are loaded on first use (PEP 562): importing ``tfx_feeder`` loads neither TFX nor TensorFlow,
+and neither do schedules, strategies and options.
+"""
 
 from importlib import import_module
 from typing import Any
 
 __version__ = "0.1.0"
 
+# Vertex AI imports the artifact types by their type names, such as tfx_feeder.ModelCard.
+_EXPORTS = {
+    "tfx_feeder.components": ("ImageExampleGen", "ModelCardGenerator"),
+    "tfx_feeder.schemas.artifacts": ("ModelCard", "TrainingHistory"),
+}
+_TRAINER = "tfx_feeder.components.feeder_trainer"
+
+
+def __dir__() -> list[str]:
+    exported = [name for names in _EXPORTS.values() for name in names]
+    return sorted([*exported, *import_module(_TRAINER).__all__])
+
 
 def __getattr__(name: str) -> Any:
-    # Vertex AI imports the types of artifacts by their names.
-    if name in ("ModelCard", "TrainingHistory"):
-        return getattr(import_module("tfx_feeder.schemas.artifacts"), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if name == "__all__":
+        return __dir__()
+    for module, names in _EXPORTS.items():
+        if name in names:
+            return getattr(import_module(module), name)
+    if name.startswith("__") or name not in (trainer := import_module(_TRAINER)).__all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(trainer, name)

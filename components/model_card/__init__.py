@@ -1,1 +1,1 @@
-"""ModelCard: a card beside each pushed model."""
+"""ModelCardGenerator: a card beside each pushed model."""

@@ -1,4 +1,4 @@
-"""ModelCard: component definition and build-time checks."""
+"""ModelCardGenerator: component definition and build-time checks."""
 
 import json
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ _standard = tfx.types.standard_artifacts
 
 
 class ModelCardSpec(component_spec.ComponentSpec):
-    """Interface of ``ModelCard``."""
+    """Interface of ``ModelCardGenerator``."""
 
     PARAMETERS = {
         "intended_slices": component_spec.ExecutionParameter(type=str),
@@ -42,7 +42,7 @@ class ModelCardSpec(component_spec.ComponentSpec):
     OUTPUTS = {"model_card": component_spec.ChannelParameter(type=artifacts.ModelCard)}
 
 
-class ModelCard(base_component.BaseComponent):
+class ModelCardGenerator(base_component.BaseComponent):
     """Writes ``model_card.json`` beside a pushed model: origin, evaluation and file hashes.
 
     The component runs after the Pusher. If nothing was pushed, no card is written.

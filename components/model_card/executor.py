@@ -1,4 +1,4 @@
-"""Executor of ModelCard."""
+"""Executor of ModelCardGenerator."""
 
 import json
 from collections.abc import Iterator
@@ -18,7 +18,7 @@ _Artifacts = dict[str, list[types.Artifact]]
 
 
 class Executor(base_executor.BaseExecutor):
-    """Writes the card of the pushed model; see ``ModelCard``."""
+    """Writes the card of the pushed model; see ``ModelCardGenerator``."""
 
     def Do(
         self, input_dict: _Artifacts, output_dict: _Artifacts, exec_properties: dict[str, Any]

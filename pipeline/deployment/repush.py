@@ -13,7 +13,7 @@ from ml_metadata.proto import metadata_store_pb2 as pb
 from tfx import v1 as tfx
 
 from tfx_feeder.common.errors import ConfigError, DataError
-from tfx_feeder.components import ModelCard
+from tfx_feeder.components import ModelCardGenerator
 from tfx_feeder.components.pusher.component import Pusher
 from tfx_feeder.components.resolvers.strategies import ArtifactsById
 from tfx_feeder.pipeline.deployment.rollback import Rollback
@@ -112,12 +112,12 @@ def create_pipeline(rollback: Rollback, connection: pb.ConnectionConfig) -> tfx.
             rollback.pusher.properties["push_destination"], tfx.proto.PushDestination()
         ),
     ).with_id(rollback.pusher.node)
-    card = ModelCard(
+    card = ModelCardGenerator(
         pushed_model=pusher.outputs["pushed_model"],
         **{key: resolver.outputs[key] for key in rollback.inputs if key != "infra_blessing"},
         intended_slices=rollback.intended_slices,
         reason=f"rolled back from version {rollback.highest_version}: {rollback.reason}",
-    )
+    ).with_id("ModelCard")
     return tfx.dsl.Pipeline(
         pipeline_name=rollback.pusher.pipeline,
         pipeline_root=_root(rollback.push.artifact),

@@ -1,4 +1,4 @@
-"""ModelCard as it is declared, and what its executor takes from artifacts."""
+"""ModelCardGenerator as it is declared, and what its executor takes from artifacts."""
 
 from pathlib import Path
 from typing import Any
@@ -9,7 +9,7 @@ from tfx import v1 as tfx
 
 from tfx_feeder.common.errors import ConfigError
 from tfx_feeder.common.mounts import VARIABLE
-from tfx_feeder.components import ModelCard
+from tfx_feeder.components import ModelCardGenerator
 from tfx_feeder.components.model_card.executor import Executor
 from tfx_feeder.schemas import model_card
 from tfx_feeder.schemas.artifacts import ModelCard as ModelCardArtifact
@@ -17,8 +17,8 @@ from tfx_feeder.schemas.artifacts import ModelCard as ModelCardArtifact
 _artifacts = tfx.types.standard_artifacts
 
 
-def _declare(**changes: Any) -> ModelCard:
-    return ModelCard(
+def _declare(**changes: Any) -> ModelCardGenerator:
+    return ModelCardGenerator(
         pushed_model=tfx.dsl.Channel(type=_artifacts.PushedModel),
         model=tfx.dsl.Channel(type=_artifacts.Model),
         **changes,

@@ -5,7 +5,7 @@ from pathlib import Path
 from tfx import v1 as tfx
 from tfx.dsl.component.experimental.decorators import component
 
-from tfx_feeder.components import ModelCard
+from tfx_feeder.components import ModelCardGenerator
 from tfx_feeder.components.pusher.component import Pusher
 
 _artifacts = tfx.types.standard_artifacts
@@ -73,13 +73,13 @@ def create(
             filesystem=tfx.proto.PushDestination.Filesystem(base_directory=str(root / "serving"))
         ),
     )
-    card = ModelCard(
+    card = ModelCardGenerator(
         pushed_model=pusher.outputs["pushed_model"],
         model=train.outputs["model"],
         model_blessing=evaluate.outputs["blessing"],
         examples=generate.outputs["examples"],
         intended_slices=["form"],
-    )
+    ).with_id("ModelCard")
     return _pipeline(root, [generate, train, evaluate, pusher, *([card] if ours else [])])
 
 
