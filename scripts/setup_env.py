@@ -1,23 +1,22 @@
 #!/usr/bin/env python3
-"""Makes .venv: finds a Python and the newest TFX line for this machine, installs from its lock.
+"""Creates .venv with the newest TFX line that the machine can run, from its lock, with uv.
 
     python3 scripts/setup_env.py [--line 1.16|1.21] [--python PATH] [--print]
 
-Uses the standard library only and runs on Python 3.7 or newer, whatever the environment itself
-will run on. A second call does nothing unless something changed; a call after an interrupted one
-starts over.
+Needs Python 3.7 or newer with its venv module; uv, which does the rest, is installed from the lock.
+A second call does nothing unless something changed; a call after an interrupted one starts over.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
+import glob
 import hashlib
 import importlib.util
 import json
 import os
 import re
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -27,18 +26,20 @@ from typing import Any, Iterator  # noqa: UP035 (Python 3.7)
 
 ROOT = Path(__file__).resolve().parent.parent
 VENV = ROOT / ".venv"
-PYTHON = VENV / "bin" / "python"
 STAMP = VENV / "tfx-feeder-stamp.json"
 REQUIREMENTS = ROOT / "requirements"
+COMPILER_HINT = (
+    "TFX 1.21 compiles a dependency: it needs a C++ compiler and Python's headers. "
+    "On Debian and Ubuntu: apt-get install -y python3-venv python3-dev g++"
+)
 
 
 def _load_environment() -> Any:
-    """Returns the module ``pipeline/cli/environment.py``, which no installation is needed for."""
-    spec = importlib.util.spec_from_file_location(
-        "environment", ROOT / "pipeline/cli/environment.py"
-    )
-    if not spec or not spec.loader:
-        raise ImportError("pipeline/cli/environment.py")
+    """Returns the module ``pipeline/cli/environment.py``, which needs no installation."""
+    path = ROOT / "pipeline/cli/environment.py"
+    spec = importlib.util.spec_from_file_location("environment", path)
+    assert spec is not None
+    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module
     spec.loader.exec_module(module)
@@ -49,7 +50,7 @@ environment = _load_environment()
 
 
 class SetupError(Exception):
-    """The environment could not be made; the message says what to do."""
+    """The environment could not be created; the message says what to do."""
 
 
 def lock_of(line_name: str) -> Path:
@@ -57,8 +58,27 @@ def lock_of(line_name: str) -> Path:
     return REQUIREMENTS / f"tfx-{line_name}.txt"
 
 
-def fingerprint(line_name: str) -> str:
-    """Returns a hash of all that an installed environment depends on."""
+def choose_line(name: str | None) -> Any:
+    """Returns the newest line that this machine can run, or the named one.
+
+    Raises:
+        SetupError: The machine cannot run the line.
+    """
+    machine = environment.this_machine()
+    refusals = []
+    for line in environment.LINES:
+        if name not in (None, line.name):
+            continue
+        refusal = line.refusal(machine)
+        if not refusal:
+            print("\n  ".join([f"TFX {line.name} on {machine}", *refusals]), flush=True)
+            return line
+        refusals.append(f"not TFX {line.name}: {refusal}")
+    raise SetupError("\n  ".join(["TFX cannot be installed on this machine.", *refusals]))
+
+
+def fingerprint(line_name: str, python: str | None) -> str:
+    """Returns a hash of everything that an installed environment depends on."""
     digest = hashlib.sha256()
     for path in (
         lock_of(line_name),
@@ -69,39 +89,34 @@ def fingerprint(line_name: str) -> str:
         Path(environment.__file__),
     ):
         digest.update(path.read_bytes())
-    # The machine, for its C library may have been upgraded; the place, for a venv cannot be moved.
-    digest.update(f"{environment.this_machine()}{ROOT}".encode())
+    # The C library may have been upgraded, and a venv cannot be moved.
+    digest.update(f"{environment.this_machine()}{ROOT}{python}".encode())
     return digest.hexdigest()
 
 
 def read_stamp() -> dict[str, str]:
-    """Returns the stamp of a finished installation whose interpreter still runs, or nothing."""
+    """Returns the stamp of a finished environment whose interpreter still runs, or nothing."""
     try:
         stamp = json.loads(STAMP.read_text())
-    except (OSError, ValueError):
+        subprocess.run([str(VENV / "bin/python"), "-c", ""], check=True, capture_output=True)
+    except (OSError, ValueError, subprocess.SubprocessError):
         return {}
-    running = environment.probe(str(PYTHON))
-    return stamp if running and str(running) == stamp.get("python") else {}
+    return stamp
 
 
-def is_current(stamp: dict[str, str], line_name: str | None, python_path: str | None) -> bool:
-    """Returns whether a finished installation is what is asked for now."""
-    if not stamp or line_name not in (None, stamp["line"]):
-        return False
-    if python_path and str(environment.probe(python_path)) != stamp["python"]:
-        return False
-    return stamp["fingerprint"] == fingerprint(stamp["line"])
-
-
-def run(command: list[str]) -> None:
-    """Runs an installer and shows what it says, without its closing list of packages.
+def run(*command: str) -> None:
+    """Runs an installer and shows its messages, without its closing list of packages.
 
     Raises:
-        SetupError: It failed; the message holds the command.
+        SetupError: The command failed; the message contains the command.
     """
     env = {key: value for key, value in os.environ.items() if key != "PYTHONHOME"}
-    env.setdefault("UV_HTTP_TIMEOUT", "300")  # TensorFlow alone is 0.6 GB
-    env.setdefault("UV_SYSTEM_CERTS", "true")  # a company's own authority, as pip accepts it
+    env.setdefault("UV_HTTP_TIMEOUT", "300")  # TensorFlow alone is 0.6 GB.
+    env.setdefault("UV_SYSTEM_CERTS", "true")  # The authority of a proxy, as pip accepts it.
+    # pyenv's shims, which precede its Pythons on PATH, refuse to run unless a version is selected.
+    pyenv = os.environ.get("PYENV_ROOT") or os.path.expanduser("~/.pyenv")
+    pythons = sorted(glob.glob(os.path.join(pyenv, "versions", "*", "bin")), reverse=True)
+    env["PATH"] = os.pathsep.join([*pythons, env.get("PATH", "")])
     try:
         with subprocess.Popen(
             command, env=env, cwd=str(ROOT), stderr=subprocess.PIPE, text=True
@@ -113,126 +128,139 @@ def run(command: list[str]) -> None:
         raise SetupError(f"{command[0]}: {error}") from error
     if process.returncode:
         raise SetupError(
-            "This command failed with exit status {}:\n  {}\nIts own message stands above. "
-            "Nothing counts as installed; the same call starts over.".format(
-                process.returncode, " ".join(command)
+            "This command failed with exit status {}:\n  {}\nFix the cause, which is printed "
+            "above, and run the same command again.\n{}".format(
+                process.returncode, " ".join(command), COMPILER_HINT
             )
         )
 
 
-def install(choice: Any, keep: bool) -> None:
-    """Makes or renews the environment.
+def install(line: Any, python: str | None) -> None:
+    """Creates or updates the environment.
 
     Args:
-        choice: The line and the interpreter.
-        keep: Whether a finished environment of the same interpreter is there to build upon.
+        line: TFX line to install.
+        python: Path or version of the interpreter; by default, the best one that uv finds.
     """
-    lock = lock_of(choice.line.name)
+    lock = lock_of(line.name)
+    keep = read_stamp().get("line") == line.name and python is None
     with contextlib.suppress(FileNotFoundError):
-        STAMP.unlink()  # from here on, until the last line, nothing counts as installed
-    if not keep:
-        remove_venv()
-        step(f"making {VENV.name}")
-        run([choice.python.path, "-m", "venv", str(VENV)])
-        with tempfile.TemporaryDirectory() as folder:
-            only_uv = Path(folder, "uv.txt")
-            only_uv.write_text(block_of("uv", lock))
-            pip = [str(PYTHON), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-            run([*pip, "--require-hashes", "-r", str(only_uv)])
-    uv = [str(VENV / "bin" / "uv"), "pip", "install", "--python", str(PYTHON)]
-    step(f"installing {lock.relative_to(ROOT)}")
-    # The lock is complete, so nothing has to be resolved. Bytecode is compiled now, for where
-    # PYTHONDONTWRITEBYTECODE is set each import would compile it again.
-    how = ["--no-deps", "--require-hashes", "--compile-bytecode"]
-    build = ["--build-constraints", str(REQUIREMENTS / "build.txt")]
-    run([*uv, *how, *build, "-r", str(lock)])
-    step("installing tfx-feeder itself, editable")
-    run([*uv, "--quiet", "--no-deps", "--no-build-isolation", "--editable", str(ROOT)])
-    stamp = {
-        "line": choice.line.name,
-        "python": str(environment.probe(str(PYTHON))),
-        "fingerprint": fingerprint(choice.line.name),
-    }
+        STAMP.unlink()  # Until a new stamp is written, the environment counts as unfinished.
+    with tempfile.TemporaryDirectory() as folder:
+        uv = str(Path(folder, "bin/uv"))
+        step("installing uv")
+        run(sys.executable, "-m", "venv", folder)
+        pinned = Path(folder, "uv.txt")
+        pinned.write_text(block_of("uv", lock))
+        pip = [str(Path(folder, "bin/python")), "-m", "pip", "install", "--quiet"]
+        run(*pip, "--disable-pip-version-check", "--require-hashes", "-r", str(pinned))
+        if not keep:
+            create_venv(uv, line, python)
+        step(f"installing {lock.relative_to(ROOT)}")
+        # The lock is complete, so nothing is resolved. Bytecode is compiled at installation:
+        # with PYTHONDONTWRITEBYTECODE set, each import would compile it again.
+        into = [uv, "pip", "install", "--python", str(VENV), "--no-deps"]
+        build = ["--build-constraints", str(REQUIREMENTS / "build.txt")]
+        run(*into, *build, "--require-hashes", "--compile-bytecode", "-r", str(lock))
+        step("installing tfx-feeder itself, editable")
+        run(*into, "--quiet", "--no-build-isolation", "--editable", str(ROOT))
     unfinished = STAMP.with_suffix(".tmp")
+    stamp = {"line": line.name, "fingerprint": fingerprint(line.name, python)}
     unfinished.write_text(json.dumps(stamp, indent=2) + "\n")
     os.replace(str(unfinished), str(STAMP))
 
 
-def remove_venv() -> None:
-    """Removes an environment that cannot be built upon.
+def create_venv(uv: str, line: Any, python: str | None) -> None:
+    """Replaces the environment by an empty one.
+
+    Args:
+        uv: Path of uv.
+        line: TFX line that the interpreter must support.
+        python: Path or version of the interpreter; by default, the best one that uv finds.
 
     Raises:
-        SetupError: What stands there is not a virtual environment.
+        SetupError: A folder of that name is not an environment, or no interpreter fits.
     """
-    if not VENV.exists() and not VENV.is_symlink():
-        return
-    if VENV.is_symlink() or not (VENV / "pyvenv.cfg").exists():
+    if VENV.is_symlink() or (VENV.exists() and not (VENV / "pyvenv.cfg").exists()):
         raise SetupError(f"{VENV} is not a virtual environment of this project: move it away.")
-    step(f"removing {VENV.name}, which is unfinished, broken or made for something else")
-    shutil.rmtree(str(VENV))
+    step(f"creating {VENV.name}")
+    # Components with a module file call pip inside the environment, hence the seed.
+    make = [uv, "venv", "--quiet", "--seed", "--clear"]
+    requests = [python] if python else [f"cpython-{minor}" for minor in line.pythons]
+    for request in requests[:-1]:
+        with contextlib.suppress(SetupError):
+            run(*make, "--no-python-downloads", "--python", request, str(VENV))
+            return
+    # uv downloads this one if the machine does not have it.
+    run(*make, "--python", requests[-1], str(VENV))
 
 
 def block_of(package: str, lock: Path) -> str:
-    """Returns the lines of a lock that pin ``package``, hashes included."""
+    """Returns the lines of a lock that pin a package, including hashes.
+
+    Args:
+        package: Name of the package.
+        lock: Path of the lock.
+
+    Raises:
+        SetupError: The lock does not contain the package.
+    """
     found = re.search(rf"^{package}==.*\n(?:[ ]+--hash=.*\n)+", lock.read_text(), re.MULTILINE)
     if not found:
-        raise SetupError(f"{lock}: has no {package}. Run `make lock`.")
+        raise SetupError(f"{lock} does not contain {package}. Run `make lock`.")
     return found.group(0)
 
 
 def step(text: str) -> None:
-    """Says what is being done."""
+    """Prints a step of the installation."""
     print(f"  {text}", flush=True)
 
 
 @contextlib.contextmanager
 def one_at_a_time() -> Iterator[None]:
     """Makes a second call in the same checkout wait for the first one."""
-    import fcntl  # not on Windows, which is refused before this
+    import fcntl  # Not available on Windows, which has been refused by now.
 
     with open(__file__) as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
 
 
+def set_up(line: Any, python: str | None) -> None:
+    """Creates or updates the environment if something changed.
+
+    Args:
+        line: TFX line to install.
+        python: Path or version of the interpreter; by default, the best one that uv finds.
+    """
+    with one_at_a_time():
+        if read_stamp().get("fingerprint") == fingerprint(line.name, python):
+            print("environment is up to date")
+            return
+        started = time.monotonic()
+        install(line, python)
+        print(f"environment is ready after {time.monotonic() - started:.0f} s")
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Runs the command line; returns the exit status."""
-    parser = argparse.ArgumentParser(description="Make the environment in .venv.")
+    parser = argparse.ArgumentParser(description="Create the environment in .venv.")
     names = [line.name for line in environment.LINES]
     parser.add_argument("--line", choices=names, help="TFX line; default: the newest that fits")
-    parser.add_argument("--python", metavar="PATH", help="interpreter; default: one that fits")
-    parser.add_argument("--print", action="store_true", help="only say what would be done")
+    parser.add_argument("--python", help="path or version of the interpreter; default: the best")
+    parser.add_argument("--print", action="store_true", help="only print the line")
     options = parser.parse_args(arguments)
     try:
-        if options.print:
-            choice = environment.choose(environment.this_machine(), options.line, options.python)
-            print(f"TFX {choice.line.name} on {choice.python}\n  {choice.why}")
-            return 0
-        return set_up(options.line, options.python)
-    except (SetupError, environment.NoFit) as error:
+        line = choose_line(options.line)
+        if not options.print:
+            set_up(line, options.python)
+        return 0
+    except SetupError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("interrupted; the same call starts over", file=sys.stderr)
+        print("interrupted; the same command starts over", file=sys.stderr)
         return 130
-
-
-def set_up(line_name: str | None, python_path: str | None) -> int:
-    """Brings the environment up to date; returns the exit status."""
-    if is_current(read_stamp(), line_name, python_path):
-        print("environment is up to date")
-        return 0
-    choice = environment.choose(environment.this_machine(), line_name, python_path)
-    with one_at_a_time():
-        stamp = read_stamp()
-        if is_current(stamp, line_name, python_path):  # another call made it meanwhile
-            print("environment is up to date")
-            return 0
-        print(f"TFX {choice.line.name} on {choice.python}\n  {choice.why}", flush=True)
-        started = time.monotonic()
-        install(choice, keep=stamp.get("line") == choice.line.name and not python_path)
-        print(f"environment is ready after {time.monotonic() - started:.0f} s")
-    return 0
 
 
 if __name__ == "__main__":
