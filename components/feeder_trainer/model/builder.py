@@ -1,4 +1,4 @@
-"""Making the model: the user's function called in the right place, and its result checked."""
+"""Builds the model with the user's function and checks the result."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -13,15 +13,15 @@ from tfx_feeder.components.feeder_trainer.feed.options import FeedOptions
 
 @dataclass(frozen=True, slots=True)
 class ModelContext:
-    """What ``model_fn`` gets to know.
+    """Argument of ``model_fn``.
 
     Args:
-        feature_spec: Name of each feature of the training examples to its ``tf.io`` spec.
-        feed: How examples become batches; names label and images.
-        hyperparameters: What a Tuner found, if it is wired.
-        custom_config: As given to FeederTrainer.
-        schema: ``schema_pb2.Schema`` of the raw Examples, if it is wired.
-        transform_graph_path: Folder of the transform graph, if it is wired.
+        feature_spec: ``tf.io`` spec of each feature of the training examples by its name.
+        feed: Options of the feed, which name label and images.
+        hyperparameters: Best hyperparameters of a Tuner, if connected.
+        custom_config: ``custom_config`` of FeederTrainer.
+        schema: ``schema_pb2.Schema`` of the raw Examples, if connected.
+        transform_graph_path: Folder of the transform graph, if connected.
         base_model_path: Folder of the base model's artifact, if there is one.
     """
 
@@ -35,11 +35,15 @@ class ModelContext:
 
 
 def make_model(model_fn: Callable[[ModelContext], Any], context: ModelContext) -> keras.Model:
-    """Calls ``model_fn``. Must run inside the scope of the distribution strategy.
+    """Calls ``model_fn`` and checks the model, inside the scope of the distribution strategy.
+
+    Args:
+        model_fn: User function that builds and compiles the model.
+        context: Argument of ``model_fn``.
 
     Raises:
-        ConfigError: The result is not a compiled Keras 3 model with a learning rate that can be
-            assigned, or it was built before this call and so outside the scope.
+        ConfigError: The result is not a compiled Keras 3 model with an assignable learning rate,
+            or was built before this call and therefore outside the scope.
     """
     created: set[int] = set()
 
@@ -63,9 +67,9 @@ def make_model(model_fn: Callable[[ModelContext], Any], context: ModelContext) -
         raise ConfigError(
             "model_fn",
             received=f"a model whose variables existed before the call: {', '.join(outside[:3])}",
-            expected="a model that is built inside model_fn",
-            fix="Move the construction (or keras.models.load_model) into the function, because "
-            "variables belong to the distribution strategy in whose scope they are made.",
+            expected="a model built inside model_fn",
+            fix="Move the construction (or keras.models.load_model) into the function: variables "
+            "must be created in the scope of the distribution strategy.",
         )
     if not model.compiled:
         raise ConfigError(
@@ -81,23 +85,28 @@ def make_model(model_fn: Callable[[ModelContext], Any], context: ModelContext) -
             "model_fn",
             received="an optimizer with a LearningRateSchedule",
             expected="an optimizer with a plain learning rate",
-            fix="The schedule of FeederTrainer sets the rate: pass a float to the optimizer.",
+            fix="Pass a float to the optimizer; FeederTrainer's schedule sets the learning rate.",
         ) from error
     return model
 
 
 def set_learning_rate(model: keras.Model, learning_rate: float) -> None:
-    """Assigns the rate; nothing is recompiled and optimizer slots stay."""
+    """Assigns the learning rate without recompiling; optimizer slots are kept.
+
+    Args:
+        model: Compiled model.
+        learning_rate: New learning rate.
+    """
     model.optimizer.learning_rate = learning_rate
 
 
 def learning_rate(model: keras.Model) -> float:
-    """Reads the rate that is in force."""
+    """Returns the current learning rate."""
     return float(keras.ops.convert_to_numpy(model.optimizer.learning_rate))
 
 
 def input_names(model: keras.Model) -> list[str] | None:
-    """Returns the names of a model's inputs; ``None`` for a model that does not declare them."""
+    """Returns the names of a model's inputs, or ``None`` if the model does not declare them."""
     structure = _input_structure(model)
     if isinstance(structure, dict):
         return list(structure)
@@ -115,14 +124,18 @@ def _input_structure(model: keras.Model) -> dict[str, Any] | list[Any] | None:
 def feature_adapter(
     model: keras.Model, feature_names: list[str]
 ) -> Callable[[Mapping[str, Any]], Any]:
-    """Returns the function that turns a dict of features into what the model is called with.
+    """Returns a function that converts a dict of features to the inputs of the model.
 
-    A functional model gets its inputs by name, in the structure in which they were declared; a
-    single input takes a single feature whatever the names. A subclassed model gets the tensor
-    where there is one feature, else the dict.
+    A functional model receives its inputs by name, in the declared structure; a single input takes
+    a single feature regardless of the names. A subclassed model receives the tensor of a single
+    feature, or else the dict.
+
+    Args:
+        model: Model to call.
+        feature_names: Features that the feed delivers.
 
     Raises:
-        ConfigError: An input's name is not among the features.
+        ConfigError: The features lack an input of the model.
     """
     structure = _input_structure(model)
     names = input_names(model)

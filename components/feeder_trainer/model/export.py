@@ -1,4 +1,4 @@
-"""Writing a trained model: a SavedModel that takes raw Examples, and a Keras file to go on from."""
+"""Exports a trained model as a SavedModel for serving and as a Keras file for warm starts."""
 
 import zipfile
 from collections.abc import Callable, Collection, Mapping
@@ -22,12 +22,12 @@ def export_serving(
     """Writes a SavedModel with two signatures.
 
     - ``serving_default``: serialized raw Examples, strings ``[batch]``, in an input ``examples``.
-    - ``predict``: the model's own inputs, by their names, for clients that hold tensors.
+    - ``predict``: the inputs of the model by name, for clients that send tensors.
 
     Args:
-        model: Built and trained.
-        to_inputs: Turns serialized raw Examples into what the model is called with.
-        folder: Of the SavedModel; made.
+        model: Trained model.
+        to_inputs: Function that converts serialized raw Examples to the inputs of the model.
+        folder: Folder of the SavedModel; created.
         track: Objects whose resources ``to_inputs`` uses, such as a Transform layer.
     """
     archive = keras.export.ExportArchive()
@@ -49,37 +49,41 @@ def export_serving(
 def required_raw_features(
     spec: Mapping[str, Any],
     transform: Callable[[dict[str, Any]], Mapping[str, Any]],
-    wanted: Collection[str],
+    model_features: Collection[str],
 ) -> dict[str, Any]:
-    """Leaves out raw features that no model input depends on.
+    """Returns the specs of the raw features that the inputs of the model depend on.
 
-    Such as an id, or those of which Transform makes the label: who asks for a prediction has none.
+    Prediction requests lack the other features, such as an id or the source of the label.
 
     Args:
-        spec: Raw features.
-        transform: Given some raw features, returns those features that depend on no others.
-        wanted: Features that reach the model.
+        spec: ``tf.io`` spec of each raw feature by its name.
+        transform: Function from a subset of the raw features to the transformed features that
+            depend on this subset only.
+        model_features: Features that reach the model.
     """
-    needed = dict(spec)
+    required = dict(spec)
 
-    def leave_out(serialized: tf.Tensor) -> None:
+    def drop_unused(serialized: tf.Tensor) -> None:
         parsed = tf.io.parse_example(serialized, spec)
-        for left_out in spec:
-            rest = {key: parsed[key] for key in needed if key != left_out}
-            if rest and set(wanted) <= set(transform(rest)):
-                del needed[left_out]
+        for candidate in spec:
+            rest = {key: parsed[key] for key in required if key != candidate}
+            if rest and set(model_features) <= set(transform(rest)):
+                del required[candidate]
 
     # Tracing is enough: nothing is computed.
-    tf.function(leave_out).get_concrete_function(tf.TensorSpec([None], tf.string))
-    return needed
+    tf.function(drop_unused).get_concrete_function(tf.TensorSpec([None], tf.string))
+    return required
 
 
 def save_for_warm_start(model: keras.Model, folder: str | Path) -> Path:
-    """Writes the model so that ``load_warm_start`` can read it.
+    """Writes the model for ``load_warm_start``.
+
+    Args:
+        model: Trained model.
+        folder: Folder of the file; created if needed.
 
     Returns:
-        Path of a ``.keras`` file, or of the weights alone where the model's class has no
-        ``get_config``.
+        Path of a ``.keras`` file, or of a weights file if the model's class has no ``get_config``.
     """
     path = Path(folder)
     path.mkdir(parents=True, exist_ok=True)
@@ -95,15 +99,19 @@ def save_for_warm_start(model: keras.Model, folder: str | Path) -> Path:
 def load_warm_start(model: keras.Model, folder: str | Path) -> str | None:
     """Loads the weights that ``save_for_warm_start`` wrote.
 
+    Args:
+        model: Built model.
+        folder: Folder of the file.
+
     Returns:
-        ``None`` if they were loaded, else why they could not be; the model is as it was then.
+        ``None`` on success, else the reason of the failure, which leaves the model unchanged.
     """
     for name in (KERAS_FILE, WEIGHTS_FILE):
         path = Path(folder) / name
         if path.exists():
             break
     else:
-        return f"it holds neither {KERAS_FILE} nor {WEIGHTS_FILE}; FeederTrainer writes them"
+        return f"it holds neither {KERAS_FILE} nor {WEIGHTS_FILE}, which FeederTrainer writes"
     before = model.get_weights()
     try:
         model.load_weights(path)
@@ -111,12 +119,12 @@ def load_warm_start(model: keras.Model, folder: str | Path) -> str | None:
         return f"{path.name} cannot be read: {error}"
     except (ValueError, KeyError) as error:
         model.set_weights(before)
-        return f"its architecture is another: {str(error).splitlines()[0]}"
+        return f"its architecture differs: {str(error).splitlines()[0]}"
     return None
 
 
 def _input_specs(model: keras.Model) -> Any:
-    """Returns what the model takes, its batch dimension open; ``None`` if it does not say."""
+    """Returns the input specs with an open batch dimension; ``None`` if undeclared."""
     inputs = getattr(model, "inputs", None)
     if not inputs:
         return None

@@ -1,4 +1,4 @@
-"""Everything that training changes in a model, as plain arrays to put aside and bring back."""
+"""Captures and restores everything that training changes in a model, as plain arrays."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -11,8 +11,8 @@ import tensorflow as tf
 from tfx_feeder.common.errors import ConfigError
 
 _COUNTER = re.compile(r"_\d+(?=/|$)")
-"""What Keras appends to the names of a second layer of a kind: it depends on what else the process
-has made before."""
+"""Suffix of Keras for repeated layer names, which depends on the layers created earlier in the
+process."""
 
 ArrayDict = dict[str, np.ndarray]
 
@@ -20,20 +20,25 @@ ArrayDict = dict[str, np.ndarray]
 def capture(model: keras.Model) -> ArrayDict:
     """Copies the variables of model, optimizer and metrics.
 
-    Weights, random number states, optimizer slots, iteration count, learning rate and running
-    metrics are all among them.
+    They include weights, random number states, optimizer slots, iteration count, learning rate and
+    running metrics.
 
     Returns:
-        Arrays by a name that begins with the variable's index, so that equal paths do not meet.
+        Array of each variable by a name that contains the variable's index, because paths are not
+        unique.
     """
     return {name: keras.ops.convert_to_numpy(v).copy() for name, v in _variables(model).items()}
 
 
 def restore(model: keras.Model, arrays: Mapping[str, np.ndarray]) -> None:
-    """Brings back what ``capture`` copied.
+    """Assigns the arrays that ``capture`` returned.
+
+    Args:
+        model: Built model.
+        arrays: Array of each variable by its name.
 
     Raises:
-        ConfigError: The arrays belong to another model; the message names the difference.
+        ConfigError: The arrays belong to a different model; the message names the differences.
     """
     variables = _variables(model)
     wrong = sorted(
@@ -46,10 +51,10 @@ def restore(model: keras.Model, arrays: Mapping[str, np.ndarray]) -> None:
     if wrong:
         raise ConfigError(
             "checkpoint",
-            received=f"variables that this model does not have so: {', '.join(wrong[:5])}"
+            received=f"variables that differ from this model's: {', '.join(wrong[:5])}"
             + (f" and {len(wrong) - 5} more" if len(wrong) > 5 else ""),
             expected="a checkpoint of the same model",
-            fix="Remove the checkpoint folder to start afresh.",
+            fix="Remove the checkpoint folder to start from scratch.",
         )
     sums = []
     for name, variable in variables.items():
@@ -66,9 +71,9 @@ def _is_replicated(variable: Any) -> bool:
 
 
 def _assign_sums(sums: Sequence[tuple[Any, np.ndarray]]) -> None:
-    """Assigns variables that are sums over replicas: the first of these gets it all.
+    """Assigns variables that are sums over replicas: the first replica receives the whole value.
 
-    TensorFlow would divide a number among them, which not every one survives.
+    TensorFlow would split the value across replicas, which corrupts integer variables.
     """
 
     def put() -> None:

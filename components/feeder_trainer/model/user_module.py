@@ -1,7 +1,7 @@
-"""The user's functions: found by an importable path or in a module file, and fingerprinted.
+"""Loads and fingerprints the user's functions, from an importable path or a module file.
 
-The fingerprint goes into the execution properties, because TFX's cache does not see an edit of
-code that is named by an importable path.
+The fingerprint is an execution property, because TFX's cache does not detect an edit of code that
+is referenced by an importable path.
 """
 
 import ast
@@ -23,16 +23,16 @@ _INSTALLED = ("site-packages", "dist-packages")
 
 @dataclass(frozen=True, slots=True)
 class UserCode:
-    """Where the user's functions are.
+    """Location of the user's functions.
 
     Args:
-        model_fn: Importable path of the function that makes the model, as in
-            ``"my_package.models.create_model"``. Its module is searched for the optional
-            functions as well.
-        module_file: Path of a Python file that defines ``model_fn``, instead of the former.
+        model_fn: Importable path of the function that builds the model, as in
+            ``"my_package.models.create_model"``. Its module may define the optional functions.
+        module_file: Path of a Python file that defines ``model_fn``, as an alternative to an
+            importable path.
 
     Raises:
-        ConfigError: Both or neither are given.
+        ConfigError: Both or neither are set.
     """
 
     model_fn: str | None = None
@@ -47,38 +47,48 @@ class UserCode:
             )
 
     def load_model_fn(self) -> Callable[..., Any]:
-        """Imports the function that makes the model.
+        """Returns the function that builds the model.
 
         Raises:
-            ConfigError: It does not import, is not there, or cannot be called.
+            ConfigError: The module cannot be imported or does not define the function.
         """
         name = self.model_fn.rpartition(".")[2] if self.model_fn else "model_fn"
         function = getattr(self._module(), name, None)
         if not callable(function):
             raise ConfigError(
-                self._argument, received=self._where, expected=f"a module with a function {name}"
+                self._argument, received=self._location, expected=f"a module with a function {name}"
             )
         return function
 
     def load_optional(self, name: str) -> Callable[..., Any] | None:
-        """Returns another function of the same module, or ``None`` where it defines none."""
+        """Returns an optional function of the module, or ``None`` if the module lacks it.
+
+        Raises:
+            ConfigError: The module cannot be imported.
+        """
         return getattr(self._module(), name, None)
 
     def sources(self) -> dict[str, Path]:
-        """Returns the module and those of the user's that it imports, in turn, by name."""
+        """Returns the files of the module and of the user modules it imports, by module name.
+
+        Raises:
+            ConfigError: The module cannot be imported or has no source file.
+        """
         if self.module_file:
             path = Path(self.module_file)
             return source_files(path.stem, path)
         module = self._module()
         if module.__file__ is None:
-            raise ConfigError("model_fn", received=self._where, expected="a module with a source")
+            raise ConfigError(
+                "model_fn", received=self._location, expected="a module with a source file"
+            )
         return source_files(module.__name__, Path(module.__file__))
 
     def fingerprint(self) -> str:
-        """Hashes the module's source and that of the user's modules which it imports, in turn.
+        """Returns a hash of the sources: the first 16 hexadecimal digits of a SHA-256.
 
-        Returns:
-            The first 16 hexadecimal digits of a SHA-256.
+        Raises:
+            ConfigError: The module cannot be imported or has no source file.
         """
         digest = hashlib.sha256()
         for name, path in sorted(self.sources().items()):
@@ -90,22 +100,22 @@ class UserCode:
         return "model_fn" if self.model_fn else "module_file"
 
     @property
-    def _where(self) -> str:
+    def _location(self) -> str:
         return self.model_fn or self.module_file or ""
 
     def _module(self) -> ModuleType:
         try:
             if self.module_file:
                 return _load_file(Path(self.module_file))
-            module = self._where.rpartition(".")[0]
+            module = self._location.rpartition(".")[0]
             if not module:
                 raise ImportError("the path has no module part")
             return importlib.import_module(module)
         except Exception as error:
             raise ConfigError(
                 self._argument,
-                received=self._where,
-                expected="code that imports",
+                received=self._location,
+                expected="an importable module",
                 fix=f"The import failed with {type(error).__name__}: {error}",
             ) from error
 
@@ -114,8 +124,8 @@ def _load_file(path: Path) -> ModuleType:
     if not path.is_file():
         raise FileNotFoundError(f"{path} is not a Python file")
     path = path.resolve()
-    # The name tells path and contents, so that two files called model.py do not meet, an edited
-    # one is loaded anew, and one that is loaded already is not run again.
+    # The module name is derived from path and contents: two files named model.py do not collide,
+    # an edited file is loaded again, and a loaded file is not executed twice.
     digest = hashlib.sha256(str(path).encode() + b"\0" + path.read_bytes())
     name = f"tfx_feeder_user_{digest.hexdigest()[:12]}"
     if name in sys.modules:
@@ -125,8 +135,8 @@ def _load_file(path: Path) -> ModuleType:
         raise ImportError(f"{path} does not end in .py")
     module = importlib.util.module_from_spec(spec)
     if str(path.parent) not in sys.path:
-        sys.path.insert(0, str(path.parent))  # As for a script, so that it can import siblings.
-    sys.modules[name] = module  # Keras looks classes up by their module when it saves them.
+        sys.path.insert(0, str(path.parent))  # As for a script, to allow imports of siblings.
+    sys.modules[name] = module  # Keras looks up classes by module when it saves a model.
     try:
         spec.loader.exec_module(module)
     except BaseException:
@@ -136,25 +146,25 @@ def _load_file(path: Path) -> ModuleType:
 
 
 def source_files(module: str, path: Path) -> dict[str, Path]:
-    """Finds a module and what it imports, in turn, from the user's own code.
+    """Finds the source files of a module and of the user modules it imports, transitively.
 
-    A module inside a package owns what its top-level package holds; a module outside owns what
-    lies in its folder, unless that is where installed packages live.
+    User code of a module in a package is its top-level package. User code of a module outside any
+    package is its folder, unless that folder holds installed packages.
 
     Args:
-        module: Name under which it is imported, as in ``"my_package.models"``.
-        path: Its source file.
+        module: Import name of the module, as in ``"my_package.models"``.
+        path: Source file of the module.
 
     Returns:
-        Name of each module to its file.
+        File of each module by its name.
     """
     levels = module.count(".") + (path.name == "__init__.py")
     root, top = path.parents[levels], module.partition(".")[0]
     only_top = levels > 0 or root.name in _INSTALLED
     found = {module: path}
-    waiting = [module]
-    while waiting:
-        name = waiting.pop()
+    pending = [module]
+    while pending:
+        name = pending.pop()
         for imported in _imports(name, found[name]):
             if imported in found or (only_top and imported.partition(".")[0] != top):
                 continue
@@ -162,13 +172,13 @@ def source_files(module: str, path: Path) -> dict[str, Path]:
             for file in (stem.with_suffix(".py"), stem / "__init__.py"):
                 if file.is_file():
                     found[imported] = file
-                    waiting.append(imported)
+                    pending.append(imported)
                     break
     return found
 
 
 def _imports(module: str, path: Path) -> Iterator[str]:
-    """Yields absolute names; what follows ``from x import`` may be a module or not."""
+    """Yields absolute names; names after ``from x import`` may or may not be modules."""
     package = module if path.name == "__init__.py" else module.rpartition(".")[0]
     for node in ast.walk(ast.parse(path.read_bytes())):
         if isinstance(node, ast.Import):
@@ -177,6 +187,6 @@ def _imports(module: str, path: Path) -> Iterator[str]:
             try:
                 base = resolve_name("." * node.level + (node.module or ""), package)
             except ImportError:
-                continue  # Beyond the top-level package: it would not run either.
+                continue  # Beyond the top-level package: the import fails at run time as well.
             yield base
             yield from (f"{base}.{alias.name}" for alias in node.names)
