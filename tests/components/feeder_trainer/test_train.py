@@ -123,7 +123,7 @@ def test_another_architecture_is_an_error_or_an_event(job: Callable[..., TrainSp
     train(base)
     wider = {"start_from": base.keras_dir, "hyperparameters": {"width": 17}}
 
-    with pytest.raises(ConfigError, match=r"base_model.*architecture is another.*compatible"):
+    with pytest.raises(ConfigError, match=r"base_model.*architecture differs.*compatible"):
         train(job("strict", **wider))
     history = train(job("compatible", strict_start=False, **wider))
 

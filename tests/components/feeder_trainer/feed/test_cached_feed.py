@@ -52,7 +52,7 @@ def test_opening_anywhere_continues_the_sequence(
         (1, True, "disk", "exceed the budget of 1 MiB"),
     ],
 )
-def test_auto_says_what_it_chose_and_why(
+def test_auto_reports_its_choice_and_the_reason(
     budget_mb, cache_dir, kind, reason, tmp_path, write_records, make_example
 ):
     image = bytes(1 << 20)

@@ -1,4 +1,4 @@
-"""Bad records are left out and counted, or stop the training, as the options say."""
+"""Bad records are dropped and counted, or stop the training, according to the options."""
 
 import gzip
 import zlib
@@ -37,7 +37,7 @@ def _flip(path: str, offset: int) -> None:
         ({"image": bytes(7)}, "image 'image' of another size"),
     ],
 )
-def test_a_bad_example_is_left_out(
+def test_a_bad_example_is_dropped(
     cache, replaced, reason, write_records, make_example, make_parser, labels_of
 ):
     records = [make_example(number) for number in GOOD]

@@ -1,4 +1,4 @@
-"""Both feeds: each example once a pass, the same sequence from any position, clear errors."""
+"""All feeds: each example once a pass, the same sequence from any position, clear errors."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -16,8 +16,8 @@ from tfx_feeder.components.feeder_trainer.feed.parsing import ExampleParser
 N = 200
 IMAGES = {"image": Image(8, 8, 1)}
 KINDS = {
-    "resident": {"cache": "memory"},
-    "streamed": {"cache": "none", "shuffle_buffer": 30},
+    "cached": {"cache": "memory"},
+    "streaming": {"cache": "none", "shuffle_buffer": 30},
     "in order": {"cache": "none", "shuffle_buffer": 0},
 }
 
@@ -95,7 +95,7 @@ def test_features_labels_and_weights_stay_together(feeds: dict, kind: str, digit
 def test_shuffled_passes_differ_and_validation_keeps_the_order(
     feeds: dict, digit_files: list[str], digits_spec: dict
 ) -> None:
-    for kind in ("resident", "streamed"):
+    for kind in ("cached", "streaming"):
         first, second = np.reshape(_flat(_ids(feeds[kind], _passes(2), 50)), (2, N)).tolist()
         assert first != second
     in_order = _flat(_ids(feeds["in order"], _passes(1), 50))

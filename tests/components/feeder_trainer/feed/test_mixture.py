@@ -56,17 +56,17 @@ def test_a_mixture_survives_the_execution_property():
     assert from_json(FeedOptions, to_json(feed)) == feed
 
 
-def _mixed_order(sizes=(250, 37), parts=(70, 30), seed=3):
+def _mixture_sampler(sizes=(250, 37), parts=(70, 30), seed=3):
     return MixtureSampler([ShuffleSampler(size, seed) for size in sizes], parts, seed)
 
 
 def test_every_block_holds_the_exact_proportions():
-    indices = _mixed_order().indices(range(30_000)).reshape(-1, MIXTURE_PERIOD)
+    indices = _mixture_sampler().indices(range(30_000)).reshape(-1, MIXTURE_PERIOD)
     assert ((indices < 250).sum(axis=1) == 70).all()
 
 
-def test_each_source_goes_round_without_loss_or_repetition():
-    indices = _mixed_order().indices(range(30_000))
+def test_each_source_cycles_without_omission_or_repetition():
+    indices = _mixture_sampler().indices(range(30_000))
     large, small = indices[indices < 250], indices[indices >= 250] - 250
     for taken, size in ((large, 250), (small, 37)):
         passes = taken[: len(taken) // size * size].reshape(-1, size)
@@ -74,11 +74,11 @@ def test_each_source_goes_round_without_loss_or_repetition():
 
 
 def test_the_order_can_be_opened_anywhere():
-    order = _mixed_order()
-    whole = order.indices(range(30_000))
+    sampler = _mixture_sampler()
+    whole = sampler.indices(range(30_000))
     random = np.random.default_rng(0)
     for start, stop in np.sort(random.integers(0, 30_001, (30, 2)), axis=1).tolist():
-        np.testing.assert_array_equal(order.indices(range(start, stop)), whole[start:stop])
+        np.testing.assert_array_equal(sampler.indices(range(start, stop)), whole[start:stop])
 
 
 @pytest.mark.parametrize("cache", ["memory", "none"])

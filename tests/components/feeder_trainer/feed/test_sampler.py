@@ -14,24 +14,24 @@ seeds = st.integers(0, 2**63 - 1)
 
 
 @given(sizes, seeds, st.booleans(), st.lists(st.integers(0, 150), min_size=3, max_size=3))
-def test_pieces_join_to_the_whole_from_any_position(
+def test_parts_join_to_the_whole_from_any_position(
     size: int, seed: int, shuffle: bool, cuts: list[int]
 ) -> None:
     a, b, c = sorted(cuts)
     whole = ShuffleSampler(size, seed, shuffle=shuffle).indices(range(a, c))
-    order = ShuffleSampler(size, seed, shuffle=shuffle)
+    sampler = ShuffleSampler(size, seed, shuffle=shuffle)
 
-    # The later piece first: nothing may depend on what was asked for before.
-    later, earlier = order.indices(range(b, c)), order.indices(range(a, b))
+    # The later part first: results must not depend on earlier calls.
+    later, earlier = sampler.indices(range(b, c)), sampler.indices(range(a, b))
 
     np.testing.assert_array_equal(np.concatenate([earlier, later]), whole)
 
 
 @given(sizes, seeds, st.booleans(), st.integers(0, 10))
 def test_each_pass_holds_each_example_once(size: int, seed: int, shuffle: bool, index: int) -> None:
-    order = ShuffleSampler(size, seed, shuffle=shuffle)
+    sampler = ShuffleSampler(size, seed, shuffle=shuffle)
 
-    indices = order.indices(range(index * size, (index + 1) * size))
+    indices = sampler.indices(range(index * size, (index + 1) * size))
 
     assert indices.dtype == np.int64
     np.testing.assert_array_equal(np.sort(indices), np.arange(size))
@@ -48,9 +48,9 @@ def test_passes_and_seeds_differ() -> None:
 
 
 def test_unshuffled_passes_keep_the_order() -> None:
-    order = ShuffleSampler(4, 0, shuffle=False)
+    sampler = ShuffleSampler(4, 0, shuffle=False)
 
-    assert order.indices(range(2, 11)).tolist() == [2, 3, 0, 1, 2, 3, 0, 1, 2]
+    assert sampler.indices(range(2, 11)).tolist() == [2, 3, 0, 1, 2, 3, 0, 1, 2]
 
 
 @given(
@@ -64,13 +64,13 @@ def test_blocks_cut_each_epoch_into_its_batches(
 ) -> None:
     stops = np.cumsum(epoch_sizes).tolist()
     epochs = [range(stop - count, stop) for stop, count in zip(stops, epoch_sizes, strict=True)]
-    order = ShuffleSampler(size, seed=7)
+    sampler = ShuffleSampler(size, seed=7)
 
-    blocks = list(batch_blocks(order, epochs, batch_size, limit=limit))
+    blocks = list(batch_blocks(sampler, epochs, batch_size, limit=limit))
 
     batches = [batch for block in blocks for batch in block]
     expected = [
-        order.indices(range(first, min(first + batch_size, epoch.stop)))
+        sampler.indices(range(first, min(first + batch_size, epoch.stop)))
         for epoch in epochs
         for first in range(epoch.start, epoch.stop, batch_size)
     ]

@@ -50,7 +50,7 @@ def test_file_shards_of_two_ranges_are_those_of_the_whole(cut_at):
         {"service": "local:2", "service_timeout_s": 0},
     ],
 )
-def test_options_that_do_not_go_together(options):
+def test_incompatible_options_are_refused(options):
     with pytest.raises(ConfigError, match="service"):
         FeedOptions(**options)
 
@@ -69,7 +69,7 @@ def _epochs_of(feed, labels_of, epochs, batch_size):
         for epoch in epochs
         for start in range(epoch.start, epoch.stop, batch_size)
     ]
-    assert sizes == expected, "A batch reaches over an epoch's end."
+    assert sizes == expected, "A batch spans two epochs."
     labels = labels_of(batches)
     return [sorted(labels[epoch.start - epochs[0].start :][: len(epoch)]) for epoch in epochs]
 
@@ -127,7 +127,7 @@ def test_no_process_outlives_a_killed_trainer(tmp_path):
     trainer.stdout.close()
     deadline = time.monotonic() + 30
     while any(_runs(pid) for pid in children):
-        assert time.monotonic() < deadline, f"Still there: {[p for p in children if _runs(p)]}"
+        assert time.monotonic() < deadline, f"Still running: {[p for p in children if _runs(p)]}"
         time.sleep(0.2)
 
 

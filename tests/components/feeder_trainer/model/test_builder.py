@@ -44,7 +44,7 @@ def test_the_context_reaches_the_function() -> None:
 def test_a_model_built_outside_is_refused() -> None:
     outside = _small(optimizer="sgd", loss="mse")
 
-    with pytest.raises(ConfigError, match="model_fn: expected a model that is built inside") as e:
+    with pytest.raises(ConfigError, match="model_fn: expected a model built inside") as e:
         make_model(lambda _: outside, CONTEXT)
 
     assert "dense" in str(e.value)

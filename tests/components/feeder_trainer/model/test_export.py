@@ -134,7 +134,7 @@ def test_a_class_without_config_is_saved_by_its_weights(tmp_path: Path) -> None:
         lambda: _network(hidden=(5,)),
     ],
 )
-def test_another_architecture_is_told_and_changes_nothing(
+def test_another_architecture_is_reported_and_changes_nothing(
     tmp_path: Path, other: Callable[[], keras.Model]
 ) -> None:
     save_for_warm_start(_network(), tmp_path)
@@ -144,19 +144,19 @@ def test_another_architecture_is_told_and_changes_nothing(
     obstacle = load_warm_start(model, tmp_path)
 
     assert obstacle is not None
-    assert "architecture is another" in obstacle
+    assert "architecture differs" in obstacle
     for own, old in zip(model.get_weights(), before, strict=True):
         np.testing.assert_array_equal(own, old)
 
 
-def test_a_folder_without_a_model_is_told(tmp_path: Path) -> None:
+def test_a_folder_without_a_model_is_reported(tmp_path: Path) -> None:
     obstacle = load_warm_start(_network(), tmp_path)
 
     assert obstacle is not None
     assert KERAS_FILE in obstacle
 
 
-def test_a_damaged_file_is_told_and_changes_nothing(tmp_path: Path) -> None:
+def test_a_damaged_file_is_reported_and_changes_nothing(tmp_path: Path) -> None:
     path = save_for_warm_start(_network(), tmp_path)
     path.write_bytes(path.read_bytes()[:1000])
     model = _network()

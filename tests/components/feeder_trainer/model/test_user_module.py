@@ -206,7 +206,7 @@ def test_a_wrong_module_file_is_refused_with_the_cause(
         assert set(sys.modules) == loaded, "a module that failed to import must not stay"
 
 
-def test_a_failed_import_can_be_mended_and_tried_again(package: Path) -> None:
+def test_a_failed_import_can_be_fixed_and_retried(package: Path) -> None:
     (package / "layers.py").write_text("1 / 0\n")
     with pytest.raises(ConfigError, match="ZeroDivisionError"):
         CODE.load_model_fn()

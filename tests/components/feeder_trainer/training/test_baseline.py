@@ -157,7 +157,7 @@ def test_a_loss_can_be_watched(trainings: Trainings) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("config", "why"),
-    [({"width": 17}, "its architecture is another"), ({"use_ema": True}, "averaged weights")],
+    [({"width": 17}, "its architecture differs"), ({"use_ema": True}, "averaged weights")],
     ids=["architecture", "averages"],
 )
 def test_where_it_cannot_be_judged_the_history_says_why(
