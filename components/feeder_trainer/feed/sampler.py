@@ -20,7 +20,7 @@ class Sampler(Protocol):
 
 
 class ShuffleSampler:
-    """Shuffles every pass over the data with a permutation of its own.
+    """Shuffles every pass over the data with a different permutation.
 
     Args:
         num_examples: Examples in one pass.

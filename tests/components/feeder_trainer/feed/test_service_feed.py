@@ -1,4 +1,4 @@
-"""Feeding by tf.data service, with real processes that are really killed."""
+"""Real tf.data service processes feed every example, even if one of them is killed."""
 
 import os
 import signal

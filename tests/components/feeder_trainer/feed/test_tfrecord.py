@@ -1,4 +1,4 @@
-"""TFRecord files: whatever their compression, each record once a pass, at the same position."""
+"""TFRecord files of any compression: each record once a pass, at the same position."""
 
 from collections.abc import Callable
 from pathlib import Path
