@@ -9,8 +9,8 @@ from typing import Any
 import click
 from rich.console import Console
 
-from tfx_feeder.common.errors import FeederError
 from tfx_feeder.components.feeder_trainer.distribution.options import STRATEGIES, Auto
+from tfx_feeder.pipeline.cli.errors import ErrorReportingGroup
 from tfx_feeder.pipeline.cli.strategy_options import choice_options, make_strategy
 from tfx_feeder.pipeline.runner.quiet_imports import quiet_imports
 from tfx_feeder.pipeline.runner.tables import candidates_table, strategies_table
@@ -18,7 +18,7 @@ from tfx_feeder.pipeline.runner.tables import candidates_table, strategies_table
 _FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 
 
-@click.group()
+@click.group(cls=ErrorReportingGroup)
 def strategy() -> None:
     """Look at distribution strategies, and at what each would take."""
 
@@ -71,21 +71,18 @@ def probe_command(
     Strategies that could not change the choice are not measured. What is measured is kept, and
     used again by the next run of the same on this machine.
     """
-    try:
-        wanted = make_strategy(strategy=Auto.name, **options)
-        quiet_imports("tensorflow")
-        probing = import_module("tfx_feeder.pipeline.runner.probe")
-        choice = probing.probe(
-            data=data,
-            root=root,
-            schedule=schedule,
-            strategy=wanted,
-            examples=examples,
-            transform_graph=transform_graph,
-            model_fn=model_fn,
-        )
-    except FeederError as error:
-        raise click.ClickException(str(error)) from error
+    wanted = make_strategy(strategy=Auto.name, **options)
+    quiet_imports("tensorflow")
+    probing = import_module("tfx_feeder.pipeline.runner.probe")
+    choice = probing.probe(
+        data=data,
+        root=root,
+        schedule=schedule,
+        strategy=wanted,
+        examples=examples,
+        transform_graph=transform_graph,
+        model_fn=model_fn,
+    )
     rows = choice.to_rows()
     if as_json:
         document = {
