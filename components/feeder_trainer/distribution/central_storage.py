@@ -29,7 +29,15 @@ from tfx_feeder.components.feeder_trainer.training.train_step import (
 
 
 def open_context(strategy: CentralStorage, task: ClusterTask | None) -> DistributionContext:
-    """See ``context.open_context``."""
+    """See ``context.open_context``.
+
+    Args:
+        strategy: Devices to train on.
+        task: Unused; the strategy runs in one process.
+
+    Raises:
+        ConfigError: See ``devices.open_devices``.
+    """
     del task
     devices = open_devices(strategy.devices)
     return DistributionContext(

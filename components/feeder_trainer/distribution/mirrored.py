@@ -41,7 +41,15 @@ _TPU_CONNECT_TIMEOUT_S = 10.0
 
 
 def open_context(strategy: Strategy, task: ClusterTask | None) -> DistributionContext:
-    """See ``context.open_context``."""
+    """See ``context.open_context``.
+
+    Args:
+        strategy: Devices, cluster or TPU to train on.
+        task: Task of this process in a cluster; ``None``: that of ``TF_CONFIG``, if needed.
+
+    Raises:
+        ConfigError: The machine has no such devices, or ``TF_CONFIG`` is not set.
+    """
     spans_workers = strategy.name == "multi_worker"
     shard = Shard()
     if spans_workers:

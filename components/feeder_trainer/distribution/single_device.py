@@ -7,6 +7,11 @@ from tfx_feeder.components.feeder_trainer.training.train_step import CompiledSte
 
 
 def open_context(strategy: SingleDevice, task: ClusterTask | None) -> DistributionContext:
-    """See ``context.open_context``."""
+    """See ``context.open_context``.
+
+    Args:
+        strategy: Unused; one device has no options.
+        task: Unused; one device has no cluster.
+    """
     del strategy, task
     return DistributionContext(CompiledSteps)

@@ -1,4 +1,4 @@
-"""The place of a process: read from TF_CONFIG, told apart, written again."""
+"""Cluster tasks: read from ``TF_CONFIG``, ranked, and written; process topologies."""
 
 import json
 from typing import Any

@@ -1,4 +1,4 @@
-"""Parameter servers with real processes: what they come to, what they refuse, what they survive."""
+"""Parameter servers with real processes: results, unsupported models, and worker failures."""
 
 from pathlib import Path
 from typing import Any

@@ -1,4 +1,4 @@
-"""Synchronous strategies come to what a sequential training comes to."""
+"""Synchronous strategies give the result of training on one device."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Members of an orchestrator's cluster: the chief leaves work, ``tfx-feeder worker`` takes it."""
+"""Rendezvous of a cluster: the chief publishes work, ``tfx-feeder worker`` runs it."""
 
 import json
 import multiprocessing

@@ -1,4 +1,4 @@
-"""Processes of a training: their places, their ends, and how work begins again."""
+"""Supervisor of training processes: tasks, exits, and restarts."""
 
 import logging
 import multiprocessing

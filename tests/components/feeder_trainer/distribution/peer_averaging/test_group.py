@@ -1,4 +1,4 @@
-"""The team of peers: real servers on this machine, without TensorFlow."""
+"""The process group of peers: real servers on this machine, without TensorFlow."""
 
 import contextlib
 import signal

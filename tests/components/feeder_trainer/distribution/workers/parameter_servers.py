@@ -1,4 +1,4 @@
-"""What the processes of test_parameter_server.py run; a module, so that they can import it."""
+"""Functions that the processes of test_parameter_server.py run."""
 
 import contextlib
 import os

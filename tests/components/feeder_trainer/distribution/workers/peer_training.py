@@ -1,4 +1,4 @@
-"""A member of a team that averages with its peers, as a process: learns handwritten digits.
+"""A worker that averages with its peers, as a process: learns handwritten digits.
 
 ``python peer_training.py INDEX EXCHANGE SEED EPOCHS WIDTH ADDRESS...`` prints a JSON line an epoch.
 """

@@ -1,4 +1,4 @@
-"""What the processes of test_processes.py and test_member.py run; a module that they can import."""
+"""Functions that the processes of test_supervisor.py and test_rendezvous.py run."""
 
 import contextlib
 import logging
