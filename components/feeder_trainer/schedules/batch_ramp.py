@@ -18,7 +18,6 @@ from tfx_feeder.components.feeder_trainer.schedules.lr_decay import (
     decay_from_dict,
 )
 from tfx_feeder.components.feeder_trainer.schedules.lr_scaling import EXPONENT_OF_OPTIMIZER
-from tfx_feeder.components.feeder_trainer.schedules.plan import Plan, StaticPlan
 from tfx_feeder.components.feeder_trainer.schedules.policy import Policy
 from tfx_feeder.components.feeder_trainer.schedules.schedule import (
     Phase,
@@ -130,10 +129,6 @@ class BatchSizeRamp(Policy):
             phases.append(Phase(compensated, batch, Length(stop - step * self.batch_size, "ex")))
         return Schedule(phases, self.steps_per_epoch)
 
-    def plan(self, num_examples: int) -> Plan:
-        """Returns a new plan; see ``Policy``."""
-        return StaticPlan(self.schedule(num_examples), num_examples, self.NAME)
-
     def _total_examples(self, num_examples: int) -> int:
         steps = self.steps_per_epoch
         epoch_examples = num_examples if steps is None else steps * self.batch_size
@@ -164,8 +159,8 @@ class BatchSizeRamp(Policy):
                 raise ConfigError(
                     "lr_schedule",
                     received=f"a rate that increases to {current:g} at step {step}",
-                    expected="a rate that never rises",
-                    fix="Write a warm-up as phases of their own.",
+                    expected="a non-increasing rate",
+                    fix="Define a warm-up as separate phases.",
                 )
             previous = current
 

@@ -9,7 +9,6 @@ from tfx_feeder.common.errors import ConfigError
 from tfx_feeder.common.validation import check_among, check_at_least
 from tfx_feeder.components.feeder_trainer.schedules.length import Length
 from tfx_feeder.components.feeder_trainer.schedules.lr_scaling import EXPONENT_OF_RULE
-from tfx_feeder.components.feeder_trainer.schedules.plan import Plan, StaticPlan
 from tfx_feeder.components.feeder_trainer.schedules.policy import Policy
 from tfx_feeder.components.feeder_trainer.schedules.schedule import (
     Phase,
@@ -95,10 +94,6 @@ class BatchWarmup(Policy):
             ],
             self.steps_per_epoch,
         )
-
-    def plan(self, num_examples: int) -> Plan:
-        """Returns a new plan; see ``Policy``."""
-        return StaticPlan(self.schedule(num_examples), num_examples, self.NAME)
 
     def _examples(self, length: Length, num_examples: int) -> int:
         batch, steps = self.start.batch_size, self.steps_per_epoch

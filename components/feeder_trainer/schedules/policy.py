@@ -34,9 +34,8 @@ class Policy(abc.ABC):
             num_examples: Number of examples in one pass over the training splits.
         """
 
-    @abc.abstractmethod
     def plan(self, num_examples: int) -> Plan:
-        """Returns a new plan.
+        """Returns a new plan; by default, that of ``schedule``.
 
         Args:
             num_examples: Number of examples in one pass over the training splits.
@@ -44,6 +43,7 @@ class Policy(abc.ABC):
         Raises:
             ConfigError: If the policy does not fit ``num_examples``.
         """
+        return StaticPlan(self.schedule(num_examples), num_examples, self.NAME)
 
     def describe(self) -> str:
         """Returns a description of the decisions made during training; empty if there are none."""

@@ -20,7 +20,7 @@ def dots(lines: list[str]) -> list[list[int]]:
     return [[at for at, sign in enumerate(line) if "⠀" < sign <= "⣿"] for line in lines]
 
 
-def test_axes_are_labelled_with_the_ends_of_their_ranges():
+def test_axes_are_labeled_with_the_ends_of_their_ranges():
     lines = draw(Plot("loss", [Line("", [4.0, 3.0, 2.0, 1.0])]))
     assert lines[1] == "loss"
     assert lines[2].startswith("4 ┤")
