@@ -91,7 +91,7 @@ def create_pipeline(
         schedule=config.schedule,
         strategy=config.strategy,
         feed=config.feed,
-        loop=config.plan.training(config.training, config.data.gates),
+        training=config.plan.training(config.training, config.data.gates),
         custom_config=config.custom_config,
     )
     model = trainer.outputs["model"]

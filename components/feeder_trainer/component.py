@@ -1,4 +1,4 @@
-"""The FeederTrainer component: its inputs, outputs, and what is checked when it is declared."""
+"""The FeederTrainer component: inputs, outputs, and checks at pipeline build time."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -58,34 +58,35 @@ class FeederTrainerSpec(component_spec.ComponentSpec):
 
 
 class FeederTrainer(base_component.BaseComponent):
-    """Trains a Keras model by a schedule of learning rates and batch sizes.
+    """Trains a Keras model on a schedule of learning rates and batch sizes.
 
     Component outputs:
 
     - ``model``: the trained model; ``Format-Serving`` is a SavedModel whose signatures take raw
       Examples, ``Format-Keras`` a ``.keras`` file for warm starts.
     - ``model_run``: TensorBoard logs.
-    - ``training_history``: what happened, epoch by epoch and phase by phase.
+    - ``training_history``: record of the training by epoch and phase.
 
     Args:
         examples: Examples to train on, transformed or raw.
-        schedule: A ``Schedule``, a policy, or whatever ``parse_schedule`` reads.
+        schedule: A ``Schedule``, a policy, or a notation that ``parse_schedule`` accepts.
         model_fn: Importable path of a function ``(ModelContext) -> keras.Model`` that returns a
-            compiled model. Its module may define ``callbacks_fn(ModelContext)`` as well, which
-            returns Keras callbacks. Exactly one of ``model_fn`` and ``module_file`` is needed.
+            compiled model. Its module may also define ``callbacks_fn(ModelContext)``, which
+            returns Keras callbacks. Exactly one of ``model_fn`` and ``module_file`` is required.
         module_file: Path of a Python file that defines ``model_fn``.
-        transform_graph: The graph that made ``examples`` out of raw ones; it becomes part of the
-            serving signature.
-        schema: Schema of the raw Examples; needed without ``transform_graph``.
-        base_model: Model to start from, and to match if ``loop`` has ``early_stopping``; may be
-            absent in a first run.
-        hyperparameters: The best ones that a Tuner found; they reach ``model_fn``.
-        strategy: Where the training runs.
-        feed: How examples become batches.
-        loop: How the training runs: micro-batches, class weights, checkpoints and so on.
-        warm_start: ``"strict"`` refuses a ``base_model`` of another architecture, ``"compatible"``
-            starts afresh then and says so in the history, ``"off"`` always starts afresh.
-        custom_config: Passed on to ``model_fn``; JSON.
+        transform_graph: Transform graph that produced ``examples`` from raw Examples; it becomes
+            part of the serving signature.
+        schema: Schema of the raw Examples; required without ``transform_graph``.
+        base_model: Model for a warm start, and the baseline of ``training.early_stopping``; may be
+            absent in the first run.
+        hyperparameters: Best hyperparameters found by a Tuner, passed to ``model_fn``.
+        strategy: Distribution strategy; one device by default.
+        feed: Input pipeline options.
+        training: Training loop options: micro-batches, class weights, checkpoints and so on.
+        warm_start: ``"strict"`` rejects a ``base_model`` with another architecture,
+            ``"compatible"`` trains from scratch in that case and records it in the history,
+            ``"off"`` always trains from scratch.
+        custom_config: JSON values passed to ``model_fn``.
 
     Raises:
         ConfigError: An argument is out of range, or ``model_fn`` does not import.
@@ -107,7 +108,7 @@ class FeederTrainer(base_component.BaseComponent):
         hyperparameters: tfx.types.BaseChannel | None = None,
         strategy: Strategy | None = None,
         feed: FeedOptions | None = None,
-        loop: TrainingOptions | None = None,
+        training: TrainingOptions | None = None,
         warm_start: str = "strict",
         custom_config: Mapping[str, Any] | None = None,
     ) -> None:
@@ -117,7 +118,7 @@ class FeederTrainer(base_component.BaseComponent):
             raise ConfigError(
                 "schema",
                 received=None,
-                expected="the schema of the Examples, where there is no transform_graph",
+                expected="the schema of the Examples, if there is no transform_graph",
                 fix='Pass schema=schema_gen.outputs["schema"].',
             )
         if warm_start not in ("strict", "compatible", "off"):
@@ -125,15 +126,16 @@ class FeederTrainer(base_component.BaseComponent):
                 "warm_start", received=warm_start, expected="strict, compatible or off"
             )
         strategy = checked("strategy", strategy or SingleDevice(), Strategy)
-        feed, loop = checked("feed", feed, FeedOptions), checked("loop", loop, TrainingOptions)
-        if loop.early_stopping is not None and base_model is None:
+        feed = checked("feed", feed, FeedOptions)
+        training = checked("training", training, TrainingOptions)
+        if training.early_stopping is not None and base_model is None:
             raise ConfigError(
                 "base_model",
                 received=None,
-                expected="the model to match, where loop has early_stopping",
+                expected="the model to match, for training with early_stopping",
             )
         written = serialize_schedule(schedule)
-        check_goes_together(strategy, parse_schedule(written), feed, loop)
+        check_goes_together(strategy, parse_schedule(written), feed, training)
         spec = FeederTrainerSpec(
             examples=examples,
             transform_graph=transform_graph,
@@ -146,7 +148,7 @@ class FeederTrainer(base_component.BaseComponent):
             schedule=written,
             strategy=strategy.to_json(),
             feed=to_json(feed),
-            loop=to_json(loop),
+            loop=to_json(training),
             warm_start=warm_start,
             custom_config=_to_json(custom_config),
             model=Channel(type=_artifacts.Model),
@@ -161,5 +163,5 @@ def _to_json(custom_config: Mapping[str, Any] | None) -> str:
         return json.dumps(dict(custom_config or {}), sort_keys=True)
     except TypeError as error:
         raise ConfigError(
-            "custom_config", received=custom_config, expected="values that JSON can hold"
+            "custom_config", received=custom_config, expected="JSON values"
         ) from error

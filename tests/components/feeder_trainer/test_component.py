@@ -55,13 +55,13 @@ def test_what_is_stored_reads_back() -> None:
     feed = FeedOptions(label_key="big_tip", cache="none")
 
     config = {"b": [1], "a": None}
-    loop = TrainingOptions(
+    training = TrainingOptions(
         early_stopping=BaselineEarlyStopping("val_accuracy", "max", tolerance=0.02)
     )
     stored = _trainer(
         schedule=schedule,
         feed=feed,
-        loop=loop,
+        training=training,
         base_model=_channel(standard_artifacts.Model),
         warm_start="off",
         custom_config=config,
@@ -69,7 +69,7 @@ def test_what_is_stored_reads_back() -> None:
 
     assert parse_schedule(stored["schedule"]) == schedule
     assert from_json(FeedOptions, stored["feed"]) == feed
-    assert from_json(TrainingOptions, stored["loop"]) == loop
+    assert from_json(TrainingOptions, stored["loop"]) == training
     assert Strategy.from_json(stored["strategy"]) == SingleDevice()
     assert json.loads(stored["custom_config"]) == config
     assert stored["code_fingerprint"] == UserCode(module_file=TAXI_MODEL).fingerprint()
@@ -105,9 +105,9 @@ def test_an_edit_of_the_model_changes_what_the_cache_compares(tmp_path: Path) ->
         ({"custom_config": 3}, "custom_config"),
         ({"feed": {"label_key": "big_tip"}}, "feed"),
         ({"strategy": "mirrored"}, "strategy"),
-        ({"loop": {"probe": False}}, "loop"),
+        ({"training": {"probe": False}}, "training"),
         (
-            {"loop": TrainingOptions(early_stopping=BaselineEarlyStopping("val_loss", "min"))},
+            {"training": TrainingOptions(early_stopping=BaselineEarlyStopping("val_loss", "min"))},
             "base_model",
         ),
     ],
