@@ -86,7 +86,7 @@ def probe_command(
     rows = choice.to_rows()
     if as_json:
         document = {
-            "chosen": choice.chosen.strategy,
+            "chosen": choice.selected.strategy,
             "warning": choice.warning,
             "candidates": [dataclasses.asdict(row) for row in rows],
         }

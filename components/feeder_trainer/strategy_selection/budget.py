@@ -1,4 +1,4 @@
-"""What a training may take: time, and money."""
+"""Time and cost budget of a training run."""
 
 import dataclasses
 from collections.abc import Iterable, Mapping
@@ -10,13 +10,13 @@ from tfx_feeder.components.feeder_trainer.distribution.options import Auto
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """What a training may take.
+    """Time and cost budget of a training run.
 
     Args:
-        time_to_train_s: Seconds from the start of the Trainer; ``None``: any.
-        max_cost: Highest cost, in the unit of the following; ``None``: any.
-        device_cost_per_hour: Cost of one device for an hour, by name of a strategy or by kind of
-            device (``"CPU"``, ``"GPU"``, ``"TPU"``); 1 where neither is named.
+        time_to_train_s: Seconds from the start of the Trainer; ``None`` for no limit.
+        max_cost: Maximum cost, in the unit of ``device_cost_per_hour``; ``None`` for no limit.
+        device_cost_per_hour: Hourly cost of one device, by name of a strategy or by kind of
+            device (``"CPU"``, ``"GPU"``, ``"TPU"``); 1 for those not listed.
         elapsed_s: Seconds since the start of the Trainer.
     """
 
@@ -27,7 +27,7 @@ class Budget:
 
     @classmethod
     def from_strategy(cls, strategy: Auto) -> "Budget":
-        """Returns what ``Auto`` was given."""
+        """Returns the budget of an ``Auto`` strategy."""
         limit = strategy.time_to_train
         return cls(
             None if limit is None else parse_duration("strategy time_to_train", limit),
@@ -36,22 +36,22 @@ class Budget:
         )
 
     @property
-    def left_s(self) -> float:
-        """Seconds that are left."""
+    def remaining_s(self) -> float:
+        """Remaining seconds."""
         limit = self.time_to_train_s
         return float("inf") if limit is None else limit - self.elapsed_s
 
-    def after(self, elapsed_s: float) -> "Budget":
-        """Returns the same with another time since the start."""
+    def at(self, elapsed_s: float) -> "Budget":
+        """Returns the budget at a number of seconds since the start."""
         return dataclasses.replace(self, elapsed_s=elapsed_s)
 
     def cost(self, strategy: str, kinds: Iterable[str], seconds: float) -> float:
-        """Returns what devices cost for some seconds.
+        """Returns the cost of devices for a duration.
 
         Args:
-            strategy: That uses them.
-            kinds: Of each device.
-            seconds: How long.
+            strategy: Name of the strategy that uses the devices.
+            kinds: Kind of each device.
+            seconds: Duration in seconds.
         """
         prices = self.device_cost_per_hour
         per_hour = sum(prices.get(strategy, prices.get(kind, 1.0)) for kind in kinds)

@@ -1,8 +1,7 @@
-"""Which strategy to train with: the cheapest that is predicted to end in time.
+"""Selects the cheapest strategy predicted to meet the deadline.
 
-Distribution costs inefficiency, so that the sequential training is the right one whenever it ends
-within the time that the business allows. Whether it does is measured, and others are measured only
-where they could change the choice.
+Distribution adds overhead, so single-device training wins whenever it finishes in time. Its steps
+are profiled first; other strategies are profiled only if they could change the selection.
 """
 
 import dataclasses
@@ -24,28 +23,30 @@ from tfx_feeder.components.feeder_trainer.strategy_selection.budget import Budge
 from tfx_feeder.schemas.training_history import CandidateRecord
 
 BASELINE = "sequential"
-"""The strategy that is probed first."""
+"""Name of the strategy that is profiled first."""
 
-Verdict = Literal["chosen", "in time", "too slow", "too expensive", "not probed", "cannot run"]
+CandidateStatus = Literal[
+    "chosen", "in time", "too slow", "too expensive", "not probed", "cannot run"
+]
 
 _KIND = re.compile("CPU|GPU|TPU")
 
 
 @dataclass(frozen=True, slots=True)
-class Candidate:
-    """A strategy that could be chosen, and what is known about it.
+class StrategyCandidate:
+    """Candidate strategy with its measurements and prediction.
 
     Args:
-        strategy: Its name.
-        replicas: Copies of the model that share a batch.
-        devices: Names of the devices that are paid for, as in ``"GPU:0"``.
-        probe: What a few of its steps showed; ``None`` where it was not probed.
-        predicted_s: Expected seconds of the whole schedule; ``None`` without a probe.
-        low_s: Lower end of the prediction.
-        high_s: Upper end of the prediction, which has to meet the requirement.
-        cost: Predicted, in the unit of ``device_cost_per_hour``.
-        verdict: What became of it; ``"cannot run"`` beforehand keeps it out.
-        reason: Why, in one line with the figures.
+        strategy: Name of the strategy.
+        replicas: Number of replicas that divide a batch.
+        devices: Names of the billed devices, as in ``"GPU:0"``.
+        probe: Profile of its steps; ``None`` if it was not profiled.
+        predicted_s: Predicted seconds of the whole schedule; ``None`` without a profile.
+        low_s: Lower bound of the prediction in seconds.
+        high_s: Upper bound in seconds; it must be within the budget.
+        cost: Predicted cost, in the unit of ``device_cost_per_hour``.
+        status: Result of the selection; a candidate that starts as ``"cannot run"`` is skipped.
+        reason: Explanation in one line, with figures.
     """
 
     strategy: str
@@ -56,7 +57,7 @@ class Candidate:
     low_s: float | None = None
     high_s: float | None = None
     cost: float | None = None
-    verdict: Verdict = "not probed"
+    status: CandidateStatus = "not probed"
     reason: str = ""
 
     @property
@@ -64,12 +65,14 @@ class Candidate:
         """Kind of each device: ``"CPU"``, ``"GPU"`` or ``"TPU"``."""
         return tuple(map(device_kind, self.devices))
 
-    def cost_of(self, seconds: float, requirement: Budget) -> float:
-        """Returns what the devices cost for some seconds."""
-        return requirement.cost(self.strategy, self.kinds, seconds)
+    def cost_of(self, seconds: float, budget: Budget) -> float:
+        """Returns the cost of its devices for a number of seconds."""
+        return budget.cost(self.strategy, self.kinds, seconds)
 
-    def with_prediction(self, probe: StepProfile | None, prediction: TimePrediction) -> "Candidate":
-        """Returns the candidate with what was measured and predicted."""
+    def with_prediction(
+        self, probe: StepProfile | None, prediction: TimePrediction
+    ) -> "StrategyCandidate":
+        """Returns a copy with a profile and a prediction."""
         return dataclasses.replace(
             self,
             probe=probe,
@@ -79,28 +82,29 @@ class Candidate:
         )
 
     def to_row(self) -> CandidateRecord:
-        """Returns the candidate as the training history holds it."""
+        """Returns the record of the candidate for the training history."""
         values: dict[str, Any] = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        values["verdict"] = values.pop("status")  # Key of the stored history.
         values["probe"] = self.probe.to_dict() if self.probe else None
         return CandidateRecord(**values)
 
 
 @dataclass(frozen=True, slots=True)
 class StrategyChoice:
-    """The outcome.
+    """Result of a strategy selection.
 
     Args:
-        chosen: The strategy to train with.
-        rows: All candidates, with verdicts, in the order in which they were given.
-        warning: One sentence where the requirement is missed; else empty.
+        selected: Strategy to train with.
+        rows: All candidates with their status, in the order given.
+        warning: One sentence if the budget may be exceeded; otherwise empty.
     """
 
-    chosen: Candidate
-    rows: tuple[Candidate, ...]
+    selected: StrategyCandidate
+    rows: tuple[StrategyCandidate, ...]
     warning: str = ""
 
     def to_rows(self) -> tuple[CandidateRecord, ...]:
-        """Returns the candidates as the training history holds them."""
+        """Returns the records of the candidates for the training history."""
         return tuple(row.to_row() for row in self.rows)
 
 
@@ -110,23 +114,23 @@ def device_kind(device: str) -> str:
     return match.group() if match else "CPU"
 
 
-def select_cheapest(candidates: Sequence[Candidate], requirement: Budget) -> StrategyChoice:
-    """Chooses the cheapest candidate that meets the requirement with the end of its prediction.
+def select_cheapest(candidates: Sequence[StrategyCandidate], budget: Budget) -> StrategyChoice:
+    """Selects the cheapest candidate whose upper prediction bound is within the budget.
 
-    Where none does, the fastest of those within ``max_cost``; where none is within it either, the
-    cheapest.
+    If there is none, selects the fastest candidate within ``max_cost``; if none is within it
+    either, the cheapest.
 
     Args:
-        candidates: Those with a prediction are considered.
-        requirement: What the training may take.
+        candidates: Candidates; those without a prediction are not considered.
+        budget: Time and cost budget.
 
     Raises:
-        ConfigError: No candidate has a prediction.
+        ConfigError: If no candidate has a prediction.
     """
     rows = [
         c
         if c.predicted_s is None
-        else dataclasses.replace(c, cost=c.cost_of(c.predicted_s, requirement))
+        else dataclasses.replace(c, cost=c.cost_of(c.predicted_s, budget))
         for c in candidates
     ]
     able = [row for row in rows if row.predicted_s is not None]
@@ -137,59 +141,60 @@ def select_cheapest(candidates: Sequence[Candidate], requirement: Budget) -> Str
             expected="at least one that can run here",
             fix=" ".join(f"{c.strategy}: {c.reason}" for c in candidates if c.reason),
         )
-    affordable = [row for row in able if not _is_too_expensive(row, requirement)]
-    meeting = [row for row in affordable if not _is_too_slow(row, requirement)]
+    affordable = [row for row in able if not _is_too_expensive(row, budget)]
+    meeting = [row for row in affordable if not _is_too_slow(row, budget)]
     if meeting:
         chosen = min(meeting, key=lambda row: (row.cost, row.high_s))
     elif affordable:
         chosen = min(affordable, key=lambda row: (row.high_s, row.cost))
     else:
         chosen = min(able, key=lambda row: (row.cost, row.high_s))
-    judged = [row if row.predicted_s is None else _judged(row, chosen, requirement) for row in rows]
+    decided = [
+        row if row.predicted_s is None else _with_status(row, chosen, budget) for row in rows
+    ]
     return StrategyChoice(
-        chosen=judged[rows.index(chosen)],
-        rows=tuple(judged),
-        warning="" if meeting else _warning(chosen, requirement),
+        selected=decided[rows.index(chosen)],
+        rows=tuple(decided),
+        warning="" if meeting else _warning(chosen, budget),
     )
 
 
 def profile_and_select(
-    candidates: Sequence[Candidate],
-    segments: Sequence[EpochSpec],
-    requirement: Budget,
-    probe_fn: Callable[[Candidate], StepProfile],
+    candidates: Sequence[StrategyCandidate],
+    epochs: Sequence[EpochSpec],
+    budget: Budget,
+    probe_fn: Callable[[StrategyCandidate], StepProfile],
     elapsed: Callable[[], float],
     *,
     drop_remainder: bool = False,
 ) -> StrategyChoice:
-    """Probes what could change the choice, and chooses.
+    """Profiles the candidates that could change the selection, and selects one.
 
     Args:
-        candidates: One for each strategy. ``sequential`` is probed first, the others in the order
-            of what they would cost at perfect scaling.
-        segments: The epochs of the training.
-        requirement: What it may take.
-        probe_fn: Measures a candidate. What it raises rules the candidate out, the sequential one
-            excepted, whose failure would be that of any training.
-        elapsed: Returns the seconds since the start of the Trainer.
-        drop_remainder: As in ``predict``.
+        candidates: One candidate per strategy. ``sequential`` is profiled first, the others in
+            order of their cost at ideal scaling.
+        epochs: Epochs of the training.
+        budget: Time and cost budget.
+        probe_fn: Function that profiles a candidate. An exception excludes the candidate, except
+            for ``sequential``, whose failure would affect any training.
+        elapsed: Function that returns the seconds since the start of the Trainer.
+        drop_remainder: See ``predict``.
 
     Raises:
-        ConfigError: No candidate can run.
+        ConfigError: If no candidate can run.
     """
     rows = list(candidates)
-    waiting = [index for index, row in enumerate(rows) if row.verdict != "cannot run"]
-    baseline: Candidate | None = None
+    waiting = [index for index, row in enumerate(rows) if row.status != "cannot run"]
+    baseline: StrategyCandidate | None = None
     while waiting:
-        now = requirement.after(elapsed())
+        now = budget.at(elapsed())
         best = {index: _at_best(rows[index], baseline) for index in waiting}
         waiting.sort(key=lambda index: _urgency(best[index], now))
         index = waiting.pop(0)
         row, probed = rows[index], [row for row in rows if row.predicted_s is not None]
         if (
             probed
-            and (choice := select_cheapest([*probed, best[index]], now)).rows[-1].verdict
-            != "chosen"
+            and (choice := select_cheapest([*probed, best[index]], now)).rows[-1].status != "chosen"
         ):
             rows[index] = dataclasses.replace(row, reason=_needless(best[index], choice, now))
             continue
@@ -200,19 +205,19 @@ def profile_and_select(
                 raise
             first_line = f"{error}".strip().partition("\n")[0]
             reason = first_line or type(error).__name__
-            rows[index] = dataclasses.replace(row, verdict="cannot run", reason=reason)
+            rows[index] = dataclasses.replace(row, status="cannot run", reason=reason)
             continue
-        prediction = predict(probe, segments, drop_remainder=drop_remainder)
+        prediction = predict(probe, epochs, drop_remainder=drop_remainder)
         rows[index] = row.with_prediction(probe, prediction)
         if row.strategy == BASELINE:
             baseline = rows[index]
-    return select_cheapest(rows, requirement.after(elapsed()))
+    return select_cheapest(rows, budget.at(elapsed()))
 
 
-def _at_best(row: Candidate, baseline: Candidate | None) -> Candidate:
-    """Returns a candidate as it would be at perfect scaling; free where nothing bounds it."""
+def _at_best(row: StrategyCandidate, baseline: StrategyCandidate | None) -> StrategyCandidate:
+    """Returns the candidate at ideal scaling; its cost is 0 if nothing bounds it."""
     bound = TimePrediction(0.0, 0.0, 0.0)
-    # How fast a device of another kind is, the baseline does not say.
+    # The baseline does not predict the speed of another kind of device.
     if baseline and baseline.probe and set(row.kinds) == set(baseline.kinds):
         assert baseline.predicted_s is not None
         known = TimePrediction(baseline.predicted_s, 0.0, 0.0)
@@ -220,60 +225,62 @@ def _at_best(row: Candidate, baseline: Candidate | None) -> Candidate:
     return row.with_prediction(None, bound)
 
 
-def _urgency(at_best: Candidate, requirement: Budget) -> tuple[bool, float, float]:
+def _urgency(at_best: StrategyCandidate, budget: Budget) -> tuple[bool, float, float]:
     seconds = at_best.predicted_s or 0.0
-    return at_best.strategy != BASELINE, at_best.cost_of(seconds, requirement), seconds
+    return at_best.strategy != BASELINE, at_best.cost_of(seconds, budget), seconds
 
 
-def _is_too_slow(row: Candidate, requirement: Budget) -> bool:
-    return row.high_s is not None and row.high_s > requirement.left_s
+def _is_too_slow(row: StrategyCandidate, budget: Budget) -> bool:
+    return row.high_s is not None and row.high_s > budget.remaining_s
 
 
-def _is_too_expensive(row: Candidate, requirement: Budget) -> bool:
-    limit = requirement.max_cost
+def _is_too_expensive(row: StrategyCandidate, budget: Budget) -> bool:
+    limit = budget.max_cost
     return limit is not None and row.cost is not None and row.cost > limit
 
 
-def _judged(row: Candidate, chosen: Candidate, requirement: Budget) -> Candidate:
-    slow, expensive = _is_too_slow(row, requirement), _is_too_expensive(row, requirement)
-    figures = _figures(row, requirement)
+def _with_status(
+    row: StrategyCandidate, chosen: StrategyCandidate, budget: Budget
+) -> StrategyCandidate:
+    slow, expensive = _is_too_slow(row, budget), _is_too_expensive(row, budget)
+    figures = _figures(row, budget)
     if row is chosen:
-        verdict = "chosen"
+        status = "chosen"
         missing = "the nearest to the requirement" if slow or expensive else "the cheapest in time"
         reason = f"{missing}: {figures}"
     elif slow:
-        verdict, reason = "too slow", figures
+        status, reason = "too slow", figures
     elif expensive:
-        verdict, reason = "too expensive", figures
+        status, reason = "too expensive", figures
     else:
-        verdict = "in time"
+        status = "in time"
         reason = f"{figures}, where {chosen.strategy} costs {chosen.cost:.3g}"
     if row.probe and row.probe.reused:
         reason += " (probed by an earlier run)"
-    return dataclasses.replace(row, verdict=verdict, reason=reason)
+    return dataclasses.replace(row, status=status, reason=reason)
 
 
-def _figures(row: Candidate, requirement: Budget) -> str:
-    """Returns upper time and cost against what is allowed, as in ``up to 50s of 45s left``."""
+def _figures(row: StrategyCandidate, budget: Budget) -> str:
+    """Returns upper time and cost against the budget, as in ``up to 50s of 45s left``."""
     assert row.high_s is not None
     assert row.cost is not None
     time = f"up to {format_duration(row.high_s)}"
-    if requirement.time_to_train_s is not None:
-        left = requirement.left_s
+    if budget.time_to_train_s is not None:
+        left = budget.remaining_s
         time += f" of {format_duration(max(0.0, left))} left"
         if row.high_s > left:
             time += f", {format_duration(row.high_s - left)} too long"
     cost = f"cost {row.cost:.3g}"
-    if requirement.max_cost is not None:
-        cost += f" of {requirement.max_cost:.3g} allowed"
+    if budget.max_cost is not None:
+        cost += f" of {budget.max_cost:.3g} allowed"
     return f"{time}, {cost}"
 
 
-def _needless(at_best: Candidate, choice: StrategyChoice, requirement: Budget) -> str:
-    """Says why a probe of a candidate could not change the choice."""
+def _needless(at_best: StrategyCandidate, choice: StrategyChoice, budget: Budget) -> str:
+    """Explains why profiling a candidate could not change the selection."""
     assert at_best.predicted_s is not None
-    cost = at_best.cost_of(at_best.predicted_s, requirement)
-    chosen = choice.chosen
+    cost = at_best.cost_of(at_best.predicted_s, budget)
+    chosen = choice.selected
     return (
         f"even at perfect scaling {format_duration(at_best.predicted_s)} and a cost of {cost:.3g}, "
         f"where {chosen.strategy} takes up to {format_duration(chosen.high_s or 0.0)} and costs "
@@ -281,19 +288,19 @@ def _needless(at_best: Candidate, choice: StrategyChoice, requirement: Budget) -
     )
 
 
-def _warning(chosen: Candidate, requirement: Budget) -> str:
+def _warning(chosen: StrategyCandidate, budget: Budget) -> str:
     assert chosen.high_s is not None
     assert chosen.cost is not None
     misses = []
-    if _is_too_slow(chosen, requirement):
-        limit = format_duration(requirement.time_to_train_s or 0.0)
-        over = format_duration(chosen.high_s - requirement.left_s)
+    if _is_too_slow(chosen, budget):
+        limit = format_duration(budget.time_to_train_s or 0.0)
+        over = format_duration(chosen.high_s - budget.remaining_s)
         misses.append(f"the time to train of {limit} by {over}")
-    if _is_too_expensive(chosen, requirement):
-        over = chosen.cost - (requirement.max_cost or 0.0)
-        misses.append(f"the highest cost of {requirement.max_cost:.3g} by {over:.3g}")
-    kind = "cheapest" if _is_too_expensive(chosen, requirement) else "fastest"
+    if _is_too_expensive(chosen, budget):
+        over = chosen.cost - (budget.max_cost or 0.0)
+        misses.append(f"the highest cost of {budget.max_cost:.3g} by {over:.3g}")
+    kind = "cheapest" if _is_too_expensive(chosen, budget) else "fastest"
     return (
-        f"No strategy meets the requirement. {chosen.strategy}, the {kind}, may miss "
+        f"No strategy meets the budget. {chosen.strategy}, the {kind}, may miss "
         f"{' and '.join(misses)}."
     )

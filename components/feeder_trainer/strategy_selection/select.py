@@ -41,7 +41,7 @@ from tfx_feeder.components.feeder_trainer.schedules.time_model import (
 from tfx_feeder.components.feeder_trainer.strategy_selection.budget import Budget
 from tfx_feeder.components.feeder_trainer.strategy_selection.decision import (
     BASELINE,
-    Candidate,
+    StrategyCandidate,
     StrategyChoice,
     profile_and_select,
 )
@@ -90,13 +90,13 @@ def select(
     """
     auto = job.strategy
     assert isinstance(auto, Auto)
-    segments = known_epochs(job.schedule, ready.feed.num_examples)
+    epochs = known_epochs(job.schedule, ready.feed.num_examples)
     store = ProfileCache(probe_dir)
 
-    def measured(candidate: Candidate) -> StepProfile:
+    def measured(candidate: StrategyCandidate) -> StepProfile:
         of_candidate = dataclasses.replace(job, strategy=_strategy(auto, candidate.strategy))
         key = fingerprint(
-            _what_a_probe_depends_on(of_candidate, ready, batch_sizes_to_profile(segments))
+            _what_a_probe_depends_on(of_candidate, ready, batch_sizes_to_profile(epochs))
         )
         if (kept := store.read(key)) is not None:
             return kept
@@ -120,18 +120,18 @@ def select(
 
     choice = profile_and_select(
         possible(auto),
-        segments,
+        epochs,
         Budget.from_strategy(auto),
         measured,
         elapsed,
         drop_remainder=job.context.feed.drop_remainder,
     )
-    probe = choice.chosen.probe
+    probe = choice.selected.probe
     assert probe is not None
     return Selection(
-        _strategy(auto, choice.chosen.strategy),
+        _strategy(auto, choice.selected.strategy),
         choice,
-        predict(probe, segments, drop_remainder=job.context.feed.drop_remainder),
+        predict(probe, epochs, drop_remainder=job.context.feed.drop_remainder),
     )
 
 
@@ -142,7 +142,7 @@ def profile_in_process(job: FitSpec, task: ClusterTask | None = None) -> StepPro
         return _probe(job, ready, placement.team)
 
 
-def possible(strategy: Auto) -> list[Candidate]:
+def possible(strategy: Auto) -> list[StrategyCandidate]:
     """Lists what can be chosen: all that was named, else what has devices of its own.
 
     Logical devices on the cores of one processor add nothing that a sequential training does not
@@ -166,22 +166,22 @@ def _is_worth_a_look(name: str, strategy: Auto) -> bool:
     return len(tf.config.list_physical_devices("GPU")) > 1
 
 
-def _candidate(name: str, strategy: Auto) -> Candidate:
+def _candidate(name: str, strategy: Auto) -> StrategyCandidate:
     row = STRATEGIES[name]
     accelerators = [d.name.removeprefix("/physical_device:") for d in _accelerators()]
     one = tuple(accelerators[:1]) or ("CPU:0",)
     if row.launch_mode == "in_process":
-        return Candidate(name, 1, one)
+        return StrategyCandidate(name, 1, one)
     if row.launch_mode == "subprocess":
         devices = tuple(accelerators) or ("CPU:0",)
         replicas = len(devices) if accelerators else max(2, os.cpu_count() or 1)
-        return Candidate(name, replicas, devices)
+        return StrategyCandidate(name, replicas, devices)
     if strategy.cluster is None:
-        return Candidate(
-            name, 1, one, verdict="cannot run", reason="no cluster is named: say cluster='local:2'"
+        return StrategyCandidate(
+            name, 1, one, status="cannot run", reason="no cluster is named: say cluster='local:2'"
         )
     workers = num_workers(strategy.cluster)
-    return Candidate(name, workers, one * workers)
+    return StrategyCandidate(name, workers, one * workers)
 
 
 def _accelerators() -> list[Any]:

@@ -65,7 +65,7 @@ def report_selection(choice: Any) -> None:
     Args:
         choice: A ``selection.Choice``.
     """
-    text = f"strategy {choice.chosen.strategy}: {choice.chosen.reason}"
+    text = f"strategy {choice.selected.strategy}: {choice.selected.reason}"
     LOGGER.info("%s", text, extra={"choice": choice})
     if choice.warning:
         log_warning(choice.warning)

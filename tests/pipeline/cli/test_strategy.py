@@ -88,7 +88,7 @@ def test_probe_predicts_a_real_schedule_and_trains_nothing(examples: Path, tmp_p
     assert row["cost"] == pytest.approx(row["predicted_s"] * 3.6 / 3600)
     table = " ".join(table.split())
     assert "(probed by an earlier run)" in table
-    assert "Warning: No strategy meets the requirement." in table
+    assert "Warning: No strategy meets the budget." in table
     assert "may miss the time to train of 1s by" in table
     written = {path.name for path in tmp_path.rglob("*") if path.is_file()}
     assert not {name for name in written if name.endswith((".keras", ".sqlite", "history.json"))}

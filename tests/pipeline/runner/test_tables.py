@@ -11,7 +11,7 @@ from tfx_feeder.components.feeder_trainer.schedules.schedule import Schedule
 from tfx_feeder.components.feeder_trainer.schedules.time_model import StepProfile, StepTime
 from tfx_feeder.components.feeder_trainer.strategy_selection.budget import Budget
 from tfx_feeder.components.feeder_trainer.strategy_selection.decision import (
-    Candidate,
+    StrategyCandidate,
     profile_and_select,
 )
 from tfx_feeder.pipeline.runner.tables import candidates_table, strategies_table
@@ -32,9 +32,11 @@ def rows() -> tuple[CandidateRecord, ...]:
     }
     return profile_and_select(
         [
-            Candidate("sequential", 1, ("CPU:0",)),
-            Candidate("mirrored", 2, ("CPU:0",)),
-            Candidate("multi_worker", 1, (), verdict="cannot run", reason="no [cluster] is named"),
+            StrategyCandidate("sequential", 1, ("CPU:0",)),
+            StrategyCandidate("mirrored", 2, ("CPU:0",)),
+            StrategyCandidate(
+                "multi_worker", 1, (), status="cannot run", reason="no [cluster] is named"
+            ),
         ],
         list(Schedule.from_value("0.01:32x10, 0.01:64x10 @200").epoch_specs(50_000)),
         Budget(50.0),

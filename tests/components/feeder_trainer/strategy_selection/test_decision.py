@@ -16,7 +16,7 @@ from tfx_feeder.components.feeder_trainer.schedules.time_model import (
 )
 from tfx_feeder.components.feeder_trainer.strategy_selection.budget import Budget
 from tfx_feeder.components.feeder_trainer.strategy_selection.decision import (
-    Candidate,
+    StrategyCandidate,
     StrategyChoice,
     profile_and_select,
     select_cheapest,
@@ -32,9 +32,9 @@ PROBES = {
     "multi_worker": StepProfile(30.0, {32: StepTime(0.012, 0.0005, 50)}),
 }
 CANDIDATES = (
-    Candidate("sequential", 1, ("GPU:0",)),
-    Candidate("mirrored", 2, ("GPU:0", "GPU:1")),
-    Candidate("multi_worker", 4, ("GPU:0", "GPU:1", "GPU:2", "GPU:3")),
+    StrategyCandidate("sequential", 1, ("GPU:0",)),
+    StrategyCandidate("mirrored", 2, ("GPU:0", "GPU:1")),
+    StrategyCandidate("multi_worker", 4, ("GPU:0", "GPU:1", "GPU:2", "GPU:3")),
 )
 
 
@@ -44,7 +44,7 @@ class Probing:
     def __init__(self, probes=PROBES):
         self.probes, self.asked = probes, []
 
-    def __call__(self, candidate: Candidate) -> StepProfile:
+    def __call__(self, candidate: StrategyCandidate) -> StepProfile:
         self.asked.append(candidate.strategy)
         probe = self.probes[candidate.strategy]
         if isinstance(probe, Exception):
@@ -61,14 +61,14 @@ def chosen_for(
 
 
 def verdicts(choice: StrategyChoice) -> dict[str, str]:
-    return {row.strategy: row.verdict for row in choice.rows}
+    return {row.strategy: row.status for row in choice.rows}
 
 
 def test_it_flips_to_a_distributed_strategy_as_the_requirement_tightens() -> None:
     prices = {"GPU": 3.0, "multi_worker": 3.5}  # Machines with a network between them cost more.
 
     names = [
-        chosen_for(Budget(hours * HOUR, None, prices)).chosen.strategy
+        chosen_for(Budget(hours * HOUR, None, prices)).selected.strategy
         for hours in (24, 1.1, 0.9, 0.5)
     ]
 
@@ -99,13 +99,13 @@ def test_cheaper_devices_are_worth_a_probe_though_sequential_ends_in_time() -> N
     choice = chosen_for(Budget(2 * HOUR, None, {"sequential": 4.0, "mirrored": 1.0}), probing)
 
     assert "mirrored" in probing.asked
-    assert choice.chosen.strategy == "mirrored"
-    assert choice.chosen.cost == pytest.approx(2 * (20 + 2250) / 3600)
+    assert choice.selected.strategy == "mirrored"
+    assert choice.selected.cost == pytest.approx(2 * (20 + 2250) / 3600)
 
 
 def test_devices_of_another_kind_have_no_bound() -> None:
     probing = Probing()
-    candidates = (Candidate("sequential", 1, ("CPU:0",)), *CANDIDATES[1:])
+    candidates = (StrategyCandidate("sequential", 1, ("CPU:0",)), *CANDIDATES[1:])
 
     chosen_for(Budget(2 * HOUR, None, {"CPU": 0.1, "GPU": 3.0}), probing, candidates)
 
@@ -130,7 +130,7 @@ def test_where_none_suffices_the_fastest_is_taken_and_the_miss_is_told() -> None
     choice = chosen_for(Budget(600.0))
 
     assert set(verdicts(choice).values()) == {"too slow", "chosen"}
-    assert choice.chosen.strategy == "multi_worker"
+    assert choice.selected.strategy == "multi_worker"
     # 30 s of start and 100,000 steps of at most 12.6 ms: 1290 s.
     assert "multi_worker, the fastest" in choice.warning
     assert "the time to train of 10m by 11m30s" in choice.warning
@@ -141,18 +141,18 @@ def test_what_has_elapsed_counts() -> None:
 
     late = profile_and_select(CANDIDATES, SEGMENTS, requirement, Probing(), lambda: 3000.0)
 
-    assert chosen_for(requirement).chosen.strategy == "sequential"
-    assert late.chosen.strategy == "mirrored"
+    assert chosen_for(requirement).selected.strategy == "sequential"
+    assert late.selected.strategy == "mirrored"
     assert "of 40m left, 23m5s too long" in late.rows[0].reason
 
 
 def test_a_limit_of_cost_goes_before_time() -> None:
     one = chosen_for(Budget(0.9 * HOUR, max_cost=1.1))
-    assert one.chosen.strategy == "sequential"
+    assert one.selected.strategy == "sequential"
     assert "the time to train of 54m" in one.warning
 
     none = chosen_for(Budget(0.9 * HOUR, max_cost=0.5))
-    assert none.chosen.strategy == "sequential"
+    assert none.selected.strategy == "sequential"
     assert "the highest cost of 0.5" in none.warning
     assert "cheapest" in none.warning
 
@@ -164,7 +164,7 @@ def test_one_that_fails_is_ruled_out_with_its_reason() -> None:
 
     assert verdicts(choice)["mirrored"] == "cannot run"
     assert "two GPUs" in choice.rows[1].reason
-    assert choice.chosen.strategy == "multi_worker"
+    assert choice.selected.strategy == "multi_worker"
 
 
 def test_a_failure_of_the_sequential_training_is_one_of_any_training() -> None:
@@ -174,7 +174,7 @@ def test_a_failure_of_the_sequential_training_is_one_of_any_training() -> None:
 
 def test_one_that_cannot_run_is_never_probed() -> None:
     probing = Probing()
-    no_cluster = dataclasses.replace(CANDIDATES[2], verdict="cannot run", reason="no cluster")
+    no_cluster = dataclasses.replace(CANDIDATES[2], status="cannot run", reason="no cluster")
 
     choice = chosen_for(Budget(60.0), probing, (*CANDIDATES[:2], no_cluster))
 
@@ -185,7 +185,7 @@ def test_one_that_cannot_run_is_never_probed() -> None:
 def test_none_can_run() -> None:
     with pytest.raises(ConfigError, match=r"at least one that can run here.*mirrored: no GPU"):
         select_cheapest(
-            [Candidate("mirrored", 2, (), verdict="cannot run", reason="no GPU")], Budget()
+            [StrategyCandidate("mirrored", 2, (), status="cannot run", reason="no GPU")], Budget()
         )
 
 
@@ -195,7 +195,7 @@ def test_without_the_sequential_one_all_are_probed() -> None:
     choice = chosen_for(Budget(), probing, CANDIDATES[1:])
 
     assert sorted(probing.asked) == ["mirrored", "multi_worker"]
-    assert choice.chosen.strategy == "mirrored"
+    assert choice.selected.strategy == "mirrored"
 
 
 def test_a_probe_of_an_earlier_run_says_so() -> None:
@@ -203,7 +203,7 @@ def test_a_probe_of_an_earlier_run_says_so() -> None:
 
     choice = chosen_for(Budget(), Probing({"sequential": reused}))
 
-    assert choice.chosen.reason.endswith("(probed by an earlier run)")
+    assert choice.selected.reason.endswith("(probed by an earlier run)")
 
 
 def test_the_record_holds_everything() -> None:
@@ -219,7 +219,7 @@ def test_the_requirement_is_that_of_the_strategy() -> None:
     strategy = Auto("1h30m", max_cost=7.0, device_cost_per_hour={"GPU": 2.0})
 
     assert Budget.from_strategy(strategy) == Budget(5400.0, 7.0, {"GPU": 2.0})
-    assert Budget.from_strategy(Auto()).left_s == float("inf")
+    assert Budget.from_strategy(Auto()).remaining_s == float("inf")
 
 
 def test_prices_are_by_kind_or_by_strategy() -> None:
@@ -228,9 +228,9 @@ def test_prices_are_by_kind_or_by_strategy() -> None:
     costs = [candidate.cost_of(HOUR, requirement) for candidate in CANDIDATES]
 
     assert costs == [2.0, 4.0, 20.0]
-    named = Candidate("sequential", 1, ("/job:worker/task:0/device:gpu:0",))
+    named = StrategyCandidate("sequential", 1, ("/job:worker/task:0/device:gpu:0",))
     assert named.cost_of(HOUR, requirement) == 2.0
-    assert Candidate("sequential", 1, ("CPU:0",)).cost_of(HOUR, requirement) == 1.0
+    assert StrategyCandidate("sequential", 1, ("CPU:0",)).cost_of(HOUR, requirement) == 1.0
 
 
 ranges = st.tuples(*[st.floats(0.1, 1e5)] * 3).map(sorted)
@@ -242,11 +242,11 @@ candidate_lists = (
     )
     .map(
         lambda rows: [
-            Candidate(name, count, ("CPU:0",) * count).with_prediction(
+            StrategyCandidate(name, count, ("CPU:0",) * count).with_prediction(
                 None, TimePrediction(middle, low, high)
             )
             if can_run
-            else Candidate(name, count, ("CPU:0",) * count, verdict="cannot run")
+            else StrategyCandidate(name, count, ("CPU:0",) * count, status="cannot run")
             for name, count, (low, middle, high), can_run in rows
         ]
     )
@@ -264,14 +264,14 @@ def test_nothing_that_meets_the_requirement_is_cheaper(candidates, limit_s, max_
         row
         for row in choice.rows
         if row.high_s is not None
-        and row.high_s <= requirement.left_s
+        and row.high_s <= requirement.remaining_s
         and (max_cost is None or row.cost <= max_cost)
     ]
 
     assert bool(meeting) == (not choice.warning)
-    assert all(choice.chosen.cost <= row.cost for row in meeting)
-    assert not meeting or choice.chosen in meeting
-    assert [row.verdict for row in choice.rows].count("chosen") >= 1
+    assert all(choice.selected.cost <= row.cost for row in meeting)
+    assert not meeting or choice.selected in meeting
+    assert [row.status for row in choice.rows].count("chosen") >= 1
     assert all(row.reason for row in choice.rows if row.predicted_s is not None)
     assert [row.strategy for row in choice.rows] == [c.strategy for c in candidates]
 
@@ -284,7 +284,7 @@ def test_nothing_that_meets_the_requirement_is_cheaper(candidates, limit_s, max_
 )
 def test_less_time_never_means_a_longer_training(candidates, two, max_cost, prices):
     tight, loose = (
-        select_cheapest(candidates, Budget(limit_s, max_cost, prices)).chosen for limit_s in two
+        select_cheapest(candidates, Budget(limit_s, max_cost, prices)).selected for limit_s in two
     )
 
     assert tight.high_s <= loose.high_s
@@ -318,9 +318,9 @@ def test_probing_less_does_not_cost_more(probes, limit_s, prices, data):
         }
     requirement = Budget(limit_s, None, prices)
 
-    lazy = chosen_for(requirement, Probing(probes)).chosen
+    lazy = chosen_for(requirement, Probing(probes)).selected
     everything = chosen_for(requirement, Probing(probes), CANDIDATES[1:])  # no bounds: all probed
     alone = chosen_for(requirement, Probing(probes), CANDIDATES[:1])
-    best = select_cheapest([*everything.rows, *alone.rows], requirement).chosen
+    best = select_cheapest([*everything.rows, *alone.rows], requirement).selected
 
     assert lazy.cost == pytest.approx(best.cost)
