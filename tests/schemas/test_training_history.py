@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.factories import epoch_record, history, phase_record
 from tfx_feeder.common.errors import DataError
 from tfx_feeder.schemas.training_history import (
     FILE_NAME,
@@ -18,7 +19,6 @@ from tfx_feeder.schemas.training_history import (
     EpochRecord,
     Event,
     History,
-    PhaseRecord,
     StrategyRecord,
     read,
     write,
@@ -26,20 +26,10 @@ from tfx_feeder.schemas.training_history import (
 
 
 def _epoch(epoch: int = 0, **changes: Any) -> EpochRecord:
-    row = EpochRecord(
-        epoch=epoch,
-        phase=0,
-        learning_rate=0.01,
-        global_batch_size=32,
-        replicas=1,
+    row = epoch_record(
+        epoch,
         steps=4,
-        examples=100,
-        examples_seen=100 * (epoch + 1),
-        seconds=2.0,
-        examples_per_s=50.0,
-        step_ms_p50=10.0,
         step_ms_p95=12.5,
-        input_wait_pct=25.0,
         first_step_s=1.5 if epoch == 0 else None,
         metrics={"loss": 0.1 + epoch, "val_loss": 0.3},
     )
@@ -47,34 +37,25 @@ def _epoch(epoch: int = 0, **changes: Any) -> EpochRecord:
 
 
 def _history(**changes: Any) -> History:
-    history = History(
+    whole = history(
         schedule={"phases": [], "steps_per_epoch": None},
-        strategy="sequential",
         feed={"label_key": "label", "cache_chosen": "memory (0.1 MiB)"},
-        num_examples=100,
         code_fingerprint="0123456789abcdef",
         environment={"keras": "3"},
-        started_at="2026-01-01T00:00:00+00:00",
         seconds=5.0,
         epochs=(_epoch(0), _epoch(1, seconds=6.0, input_wait_pct=5.0)),
         phases=(
-            PhaseRecord(
-                phase=0,
-                learning_rate=0.01,
-                global_batch_size=32,
-                epochs=2,
+            phase_record(
                 steps=8,
-                examples=200,
                 seconds=8.0,
                 examples_per_s=25.0,
                 input_wait_pct=10.0,
-                reason="start",
                 metrics={"loss": 1.1},
             ),
         ),
         events=(Event("warm_start", 0, "Größe 3 x 3."),),
     )
-    return dataclasses.replace(history, **changes)
+    return dataclasses.replace(whole, **changes)
 
 
 def test_round_trip_is_exact(tmp_path: Path) -> None:

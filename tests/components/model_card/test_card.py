@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
+from tests import factories
 from tfx_feeder.common.errors import DataError
 from tfx_feeder.components.model_card.card import PushedModelInfo, make_card, write_card
 from tfx_feeder.schemas import model_card, training_history
 from tfx_feeder.schemas.evaluation import SliceRow
 from tfx_feeder.schemas.model_card import LineageEntry
 from tfx_feeder.schemas.tfma import parse
-from tfx_feeder.schemas.training_history import History
 
 
 @pytest.fixture
@@ -52,7 +52,7 @@ def _evaluation(folder: Path) -> Path:
 
 def _history(folder: Path) -> Path:
     environment = {"keras": "3", "git_commit": "01", "git_dirty": "yes"}
-    history = History({"phases": []}, "mirrored", {}, 442, "ef", environment, "then", 3.0)
+    history = factories.history(strategy="mirrored", num_examples=442, environment=environment)
     training_history.write(history, folder)
     return folder
 

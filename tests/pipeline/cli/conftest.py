@@ -11,9 +11,10 @@ from types import SimpleNamespace
 import pytest
 from click.testing import CliRunner, Result
 
+from tests import factories
 from tfx_feeder.pipeline.cli.main import main
 from tfx_feeder.schemas import tfma, training_history
-from tfx_feeder.schemas.training_history import EpochRecord, Event, History, PhaseRecord
+from tfx_feeder.schemas.training_history import Event, History
 
 ERROR = "The disk is full: [red]<b>no space</b>"
 ODD_NODE = "[red]Odd/../<script>alert(1)</script>"
@@ -177,55 +178,28 @@ def _failed_run(store, name, *, schema) -> None:
 
 
 def _history() -> History:
-    rows = tuple(
-        EpochRecord(
-            epoch=epoch,
-            phase=phase,
-            learning_rate=rate,
-            global_batch_size=batch,
-            replicas=1,
-            steps=10,
-            examples=100,
-            examples_seen=100 * (epoch + 1),
-            seconds=2.0,
-            examples_per_s=50.0,
-            step_ms_p50=10.0,
-            step_ms_p95=12.0,
-            input_wait_pct=25.0,
-            first_step_s=None,
-            metrics={"accuracy": 0.5 + epoch / 10, "loss": 1 / (epoch + 1), "val_loss": 0.5},
-        )
-        for epoch, (phase, rate, batch) in enumerate([(0, 0.01, 32), (0, 0.01, 32), (1, 0.005, 64)])
-    )
-    phases = tuple(
-        PhaseRecord(
-            phase=phase,
-            learning_rate=0.01,
-            global_batch_size=32,
-            epochs=2 - phase,
-            steps=20,
-            examples=200,
-            seconds=4.0,
-            examples_per_s=50.0,
-            input_wait_pct=25.0,
-            reason="due [now]",
-            metrics={},
-            verdict="input-bound",
-            advice="Feed from memory.",
-        )
-        for phase in (0, 1)
-    )
-    return History(
-        schedule={},
-        strategy="sequential",
-        feed={},
-        num_examples=100,
-        code_fingerprint="",
-        environment={},
-        started_at="2026-01-01T00:00:00+00:00",
-        seconds=6.0,
-        epochs=rows,
-        phases=phases,
+    settings = ((0, 0.01, 32), (0, 0.01, 32), (1, 0.005, 64))
+    return factories.history(
+        epochs=tuple(
+            factories.epoch_record(
+                epoch,
+                phase=phase,
+                learning_rate=rate,
+                global_batch_size=batch,
+                metrics={"accuracy": 0.5 + epoch / 10, "loss": 1 / (epoch + 1), "val_loss": 0.5},
+            )
+            for epoch, (phase, rate, batch) in enumerate(settings)
+        ),
+        phases=tuple(
+            factories.phase_record(
+                phase,
+                epochs=2 - phase,
+                reason="due [now]",
+                verdict="input-bound",
+                advice="Feed from memory.",
+            )
+            for phase in (0, 1)
+        ),
         events=(Event("warm_start", 0, "The weights of the base model were loaded."),),
     )
 

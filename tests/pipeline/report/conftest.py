@@ -8,15 +8,14 @@ from types import SimpleNamespace
 import pytest
 from tensorflow_metadata.proto.v0 import anomalies_pb2, statistics_pb2
 
+from tests import factories
 from tfx_feeder.pipeline.metadata.lineage import Lineage
 from tfx_feeder.pipeline.report.collect import gather
 from tfx_feeder.schemas import tfma, training_history
 from tfx_feeder.schemas.training_history import (
     CandidateRecord,
-    EpochRecord,
     Event,
     History,
-    PhaseRecord,
     StrategyRecord,
 )
 
@@ -95,21 +94,13 @@ def make_history() -> History:
     """A training of three epochs in two phases, with every part that a history can have."""
     settings = ((0, 0.01, 32), (0, 0.01, 32), (1, 0.005, 64))
     epochs = tuple(
-        EpochRecord(
-            epoch=epoch,
+        factories.epoch_record(
+            epoch,
             phase=phase,
             learning_rate=rate,
             global_batch_size=batch,
             replicas=2,
-            steps=10,
-            examples=100,
-            examples_seen=100 * (epoch + 1),
-            seconds=2.0,
             examples_per_s=50.0 + epoch,
-            step_ms_p50=10.0,
-            step_ms_p95=12.0,
-            input_wait_pct=25.0,
-            first_step_s=None,
             metrics={
                 "accuracy": 0.5 + epoch / 10,
                 "loss": float("nan") if epoch == 1 else 1 / (epoch + 1),
@@ -121,16 +112,14 @@ def make_history() -> History:
         for epoch, (phase, rate, batch) in enumerate(settings)
     )
     phases = tuple(
-        PhaseRecord(
-            phase=phase,
+        factories.phase_record(
+            phase,
             learning_rate=rate,
             global_batch_size=batch,
             epochs=count,
             steps=10 * count,
             examples=100 * count,
             seconds=2.0 * count,
-            examples_per_s=50.0,
-            input_wait_pct=25.0,
             reason=f"because {HOSTILE}",
             metrics={"accuracy": 0.7, "loss": 0.3},
             verdict="input-bound",
@@ -152,14 +141,11 @@ def make_history() -> History:
             "multi_worker", 1, (), None, None, None, None, None, "cannot run", "no cluster"
         ),
     )
-    return History(
-        schedule={},
+    return factories.history(
         strategy="mirrored",
         feed={"seed": 7},
-        num_examples=100,
         code_fingerprint="abc",
         environment={"python": "3.10.13", "tensorflow": "2.16.2", "tfx_feeder": "0.1.0"},
-        started_at="2026-01-01T00:00:00+00:00",
         seconds=66.0,
         epochs=epochs,
         phases=phases,

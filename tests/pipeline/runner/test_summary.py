@@ -7,13 +7,13 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from tests import factories
 from tfx_feeder.pipeline.configs import PipelineConfig
 from tfx_feeder.pipeline.datasets import Dataset
 from tfx_feeder.pipeline.metadata.types import Execution
 from tfx_feeder.pipeline.runner import summary
 from tfx_feeder.pipeline.runner.result import RunResult
 from tfx_feeder.schemas.evaluation import EvaluationResult, SliceRow, ThresholdFailure
-from tfx_feeder.schemas.training_history import History, PhaseRecord
 
 ROWS = (
     SliceRow("all examples", 222, "accuracy", 0.95, 0.97),
@@ -42,7 +42,9 @@ def _execution(number, node, state, seconds):
 
 
 def _outcome(root, *, blessed=True, state="COMPLETE", rejected=None, withdrawn=""):
-    phase = PhaseRecord(0, 0.01, 32, 3, 120, 3840, 2.0, 1920.0, 0.5, "schedule", {"accuracy": 0.99})
+    phase = factories.phase_record(
+        epochs=3, steps=120, examples_per_s=1920.0, metrics={"accuracy": 0.99}
+    )
     return RunResult(
         config=_config(root),
         executions=(
@@ -52,7 +54,7 @@ def _outcome(root, *, blessed=True, state="COMPLETE", rejected=None, withdrawn="
         examples={"train": 442, "eval": 204},
         rejected=rejected or {},
         rejected_list=root / "rejected.jsonl",
-        history=History({}, "sequential", {}, 442, "f", {}, "now", 3.0, phases=(phase,)),
+        history=factories.history(phases=(phase,)),
         evaluation=EvaluationResult(blessed, () if blessed else (MISSED,), ROWS),
         pushed=root / "serving" / "digits" / "17" if blessed else None,
         tensorboard=root / "tensorboard",

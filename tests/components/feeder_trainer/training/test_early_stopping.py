@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.factories import epoch_record
 from tfx_feeder.common.errors import ConfigError
 from tfx_feeder.components.feeder_trainer.schedules.parser import parse_schedule
 from tfx_feeder.components.feeder_trainer.schedules.policy import make_plan
@@ -32,21 +33,10 @@ def epochs(schedule: str) -> list[EpochSpec]:
 
 def rows(segments: Sequence[EpochSpec], values: Sequence[float]) -> list[EpochRecord]:
     return [
-        EpochRecord(
-            epoch=segment.epoch,
+        epoch_record(
+            segment.epoch,
             phase=segment.phase,
-            learning_rate=segment.learning_rate,
-            global_batch_size=segment.batch_size,
-            replicas=1,
-            steps=segment.steps,
             examples=segment.examples,
-            examples_seen=segment.stop,
-            seconds=1.0,
-            examples_per_s=1.0,
-            step_ms_p50=1.0,
-            step_ms_p95=1.0,
-            input_wait_pct=0.0,
-            first_step_s=None,
             metrics={"val_accuracy": value, "val_loss": -value},
         )
         for segment, value in zip(segments, values, strict=False)
