@@ -1,6 +1,6 @@
-"""The file format of a training history: one JSON document, versioned.
+"""Versioned JSON file format of a training history.
 
-The file is the record of a training; ML Metadata holds its summary as an index.
+The file is the record of a run; ML Metadata holds its summary as an index.
 """
 
 import dataclasses
@@ -14,7 +14,7 @@ from tfx_feeder.schemas.document import JsonDocument, storable
 VERSION = 2
 FILE_NAME = "history.json"
 GIT_COMMIT, GIT_DIRTY = "git_commit", "git_dirty"
-"""Keys of the environment: at which commit the user's code stood, and whether it was changed."""
+"""Keys of the environment: commit of the user's code, and uncommitted changes."""
 
 _FORMAT = JsonDocument(
     "tfx_feeder.training_history", VERSION, FILE_NAME, "training history", oldest_version=1
@@ -24,30 +24,30 @@ _RENAMED = {
     "to_beat": "baseline_metric",
     "kept": "unchanged",
 }
-"""Values of version 1, and their names since."""
+"""Values of version 1 and their names in version 2."""
 
 
 @dataclass(frozen=True, slots=True)
 class EpochRecord:
-    """What one epoch did.
+    """Record of one epoch.
 
     Args:
-        epoch: Index over the whole training, from 0.
+        epoch: Index of the epoch over the whole run, from 0.
         phase: Index of the schedule's phase, from 0.
-        learning_rate: Rate at the epoch's end.
+        learning_rate: Learning rate at the end of the epoch.
         global_batch_size: Examples in an optimizer update, over all replicas.
-        replicas: Devices that shared a batch.
+        replicas: Number of replicas that processed a batch.
         steps: Optimizer updates.
         examples: Examples consumed in this epoch.
-        examples_seen: Examples consumed since the training began, this epoch included.
-        seconds: Time in training steps, waits for input included; validation is not.
+        examples_seen: Examples consumed since the start of the run, including this epoch.
+        seconds: Time in training steps, including waits for input, without validation.
         examples_per_s: ``examples / seconds``.
         step_ms_p50: Median duration of a step.
         step_ms_p95: 95th percentile of the duration of a step.
-        input_wait_pct: Share of ``seconds`` in which the step waited for its batch, in percent.
-        first_step_s: Duration of the first step where it had to be compiled, else ``None``.
-        metrics: Loss and metrics; those of the validation begin with ``val_``.
-        noise_scale: Gradient noise scale in examples; ``None`` where it was not estimated.
+        input_wait_pct: Wait for batches in percent of ``seconds``.
+        first_step_s: Duration of the first step if it was compiled, otherwise ``None``.
+        metrics: Loss and metrics; validation metrics start with ``val_``.
+        noise_scale: Gradient noise scale in examples; ``None`` if not estimated.
     """
 
     epoch: int
@@ -70,25 +70,26 @@ class EpochRecord:
 
 @dataclass(frozen=True, slots=True)
 class PhaseRecord:
-    """What one phase of the schedule did.
+    """Record of one phase of the schedule.
 
     Args:
         phase: Index of the phase, from 0.
-        learning_rate: Rate at which the phase began.
+        learning_rate: Learning rate at the start of the phase.
         global_batch_size: Examples in an optimizer update.
-        epochs: Epochs that were trained.
+        epochs: Number of trained epochs.
         steps: Optimizer updates.
         examples: Examples consumed.
         seconds: Time in training steps.
         examples_per_s: ``examples / seconds``.
-        input_wait_pct: Share of ``seconds`` spent waiting for input, in percent.
-        reason: Why the phase began: what the schedule or the policy said.
+        input_wait_pct: Wait for input in percent of ``seconds``.
+        reason: Reason why the phase began, given by the schedule or the policy.
         metrics: Loss and metrics at the end of the phase.
-        verdict: ``"input-bound"``, ``"device-bound"`` or ``"communication-bound"``.
-        advice: What to try next, in words.
-        device_ceiling: Examples/s of the model on a batch that is always there; ``None`` where
-            the phase was too short to measure it.
-        input_ceiling: Examples/s of the feed alone; ``None`` likewise.
+        verdict: Bottleneck: ``"input-bound"``, ``"device-bound"`` or ``"communication-bound"``.
+        advice: Suggestion in one or two sentences.
+        device_ceiling: Throughput of the model on a cached batch in examples/s; ``None`` if the
+            phase was too short to measure it.
+        input_ceiling: Throughput of the feed with no consumer in examples/s; ``None`` if the phase
+            was too short to measure it.
     """
 
     phase: int
@@ -121,11 +122,11 @@ class PhaseRecord:
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """Something worth knowing that happened once.
+    """One-off event of a run.
 
     Args:
-        kind: A short name, such as ``warm_start`` or ``early_stop``.
-        examples_seen: Position in the training, in examples.
+        kind: Short name, such as ``warm_start`` or ``early_stop``.
+        examples_seen: Position in the run, in examples.
         message: One sentence.
     """
 
@@ -141,23 +142,22 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class CandidateRecord:
-    """A distribution strategy among which one was chosen.
+    """Candidate of the strategy selection.
 
     Args:
-        strategy: Its name.
-        replicas: Copies of the model that would share a batch.
-        devices: Names of the devices that would be paid for.
-        probe: What a few of its steps showed, as ``Probe.to_dict`` writes it; ``None`` where it was
-            not probed.
-        predicted_s: Expected seconds of the training, export not included; ``None`` without a
-            probe, as the following.
+        strategy: Name of the strategy.
+        replicas: Number of replicas that would process a batch.
+        devices: Names of the devices that the run would occupy.
+        probe: Step profile, as written by ``StepProfile.to_dict``; ``None`` if not profiled.
+        predicted_s: Predicted seconds of the run without export; ``None`` without a profile, like
+            the next three.
         low_s: Lower end of the prediction.
         high_s: Upper end of the prediction.
-        cost: Predicted, in the unit of ``Strategy.device_cost_per_hour``.
-        verdict: ``"chosen"``, ``"in time"``, ``"too slow"``, ``"too expensive"``,
+        cost: Predicted cost in the unit of ``Strategy.device_cost_per_hour``.
+        verdict: Status: ``"chosen"``, ``"in time"``, ``"too slow"``, ``"too expensive"``,
             ``"not probed"`` or ``"cannot run"``.
-        reason: Why, in one line with the figures.
-        actual_s: What the training took from the choice on; of the chosen one only.
+        reason: Reason for the status, in one line with the numbers.
+        actual_s: Seconds of the run since the selection; for the selected strategy only.
     """
 
     strategy: str
@@ -174,20 +174,20 @@ class CandidateRecord:
 
     @property
     def actual_to_predicted(self) -> float | None:
-        """What the training took, as a multiple of what was predicted."""
+        """Actual duration of the run relative to the predicted one."""
         return self.actual_s / self.predicted_s if self.actual_s and self.predicted_s else None
 
 
 @dataclass(frozen=True, slots=True)
 class StrategyRecord:
-    """On what a training ran.
+    """Distribution strategy of a run.
 
     Args:
-        strategy: The options, as ``Strategy`` has them.
-        replicas: Copies of the model that shared a batch.
-        learning_rate_rule: What the schedule's rates were multiplied by: ``"none"``, ``"linear"``
-            or ``"sqrt"``.
-        attempts: How often its processes were started; more than 1 where some died.
+        strategy: Options of the strategy.
+        replicas: Number of replicas that processed a batch.
+        learning_rate_rule: Scaling of the schedule's learning rates with the number of replicas:
+            ``"none"``, ``"linear"`` or ``"sqrt"``.
+        attempts: Number of times the processes were started; more than 1 after a failure.
     """
 
     strategy: Mapping[str, Any]
@@ -198,25 +198,25 @@ class StrategyRecord:
 
 @dataclass(frozen=True, slots=True)
 class History:
-    """A whole training.
+    """Record of a training run.
 
     Args:
-        schedule: As ``Schedule.to_dict`` writes it.
+        schedule: Schedule, as written by ``Schedule.to_dict``.
         strategy: Name of the distribution strategy.
-        feed: The feed's options, and what ``auto`` options came to.
+        feed: Feed options, and the result of ``auto`` options.
         num_examples: Examples in one pass over the training splits.
         code_fingerprint: Hash of the user's code.
-        environment: Versions of Python, TensorFlow, Keras and this package; where the user's code
-            is in a Git repository, its commit, and ``"yes"`` or ``"no"``: whether it was dirty.
-        started_at: ISO 8601, UTC.
-        seconds: Wall time of the training, validation and set-up included.
-        epochs: One row an epoch.
-        phases: One row a phase.
-        events: In the order in which they happened.
-        policy: Name of the policy that was in force; ``"schedule"`` for a fixed one.
-        policy_state: What the policy remembered at the end.
-        candidates: Strategies among which one was chosen; empty where it was named.
-        placement: On what the training ran; ``None`` in files of earlier releases.
+        environment: Versions of Python, TensorFlow, Keras and this package; if the user's code is
+            in a Git repository, its commit, and ``"yes"`` if it had uncommitted changes.
+        started_at: Start of the run, ISO 8601, UTC.
+        seconds: Wall time of the run, including validation and setup.
+        epochs: One record per epoch.
+        phases: One record per phase.
+        events: Events in chronological order.
+        policy: Name of the policy; ``"schedule"`` for a fixed schedule.
+        policy_state: Final state of the policy.
+        candidates: Candidates of the strategy selection; empty if the strategy was configured.
+        placement: Strategy that the run was trained with; ``None`` in the earliest files.
     """
 
     schedule: Mapping[str, Any]
@@ -237,13 +237,13 @@ class History:
 
     @property
     def chosen(self) -> CandidateRecord | None:
-        """The candidate that was chosen; ``None`` where the strategy was named."""
+        """Selected candidate; ``None`` if the strategy was configured."""
         return next((row for row in self.candidates if row.verdict == "chosen"), None)
 
     def summary(self) -> dict[str, int | float | str]:
-        """Returns the headline figures, flat, for custom properties in ML Metadata.
+        """Returns the primary metrics as a flat dict for custom properties in ML Metadata.
 
-        A metric that is not finite is given as text.
+        A metric that is not finite is a string.
         """
         examples_seen = self.epochs[-1].examples_seen if self.epochs else 0
         summary: dict[str, int | float | str] = {
@@ -273,10 +273,14 @@ class History:
 
 
 def write(history: History, folder: str | Path) -> Path:
-    """Writes ``history.json`` into a folder, whole or not at all.
+    """Writes ``history.json`` to a folder atomically.
+
+    Args:
+        history: History to write.
+        folder: Target folder; created if missing.
 
     Returns:
-        The path of the file.
+        Path of the file.
     """
     document = dataclasses.asdict(history)
     for row in (*document["epochs"], *document["phases"]):
@@ -288,7 +292,7 @@ def read(folder: str | Path) -> History:
     """Reads ``history.json`` from a folder.
 
     Raises:
-        DataError: There is none, it is damaged, or of a newer version.
+        DataError: The file is missing, damaged, or of a newer version.
     """
     return _FORMAT.read(folder, _from_document)
 
@@ -299,7 +303,7 @@ def _from_document(document: dict[str, Any]) -> History:
     document["epochs"] = tuple(EpochRecord(**row) for row in document["epochs"])
     document["phases"] = tuple(PhaseRecord.from_dict(row) for row in document["phases"])
     document["events"] = tuple(Event.from_dict(row) for row in document["events"])
-    # Files of earlier releases have neither of these.
+    # The earliest files have neither candidates nor placement.
     document["candidates"] = tuple(
         CandidateRecord(**row | {"devices": tuple(row["devices"])})
         for row in document.get("candidates", ())

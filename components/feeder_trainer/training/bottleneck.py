@@ -73,7 +73,7 @@ class Bottleneck:
 
     Args:
         kind: ``"input-bound"``, ``"device-bound"`` or ``"communication-bound"``.
-        advice: What to try; one or two sentences.
+        advice: Suggestion in one or two sentences.
     """
 
     kind: Literal["input-bound", "device-bound", "communication-bound"]

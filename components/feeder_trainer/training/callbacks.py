@@ -1,4 +1,4 @@
-"""Keras callbacks beside our own loop: which act on every batch, and what they remember."""
+"""Keras callback support: detects batch-level hooks and checkpoints callback state."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -12,17 +12,17 @@ _KERAS_OWN = ("params", "_model", "model")
 
 
 def needs_every_batch(callbacks: Sequence[keras.callbacks.Callback], hooks: Sequence[str]) -> bool:
-    """Says whether one of the callbacks acts on every batch.
+    """Returns True if a callback overrides one of the batch-level hooks.
 
-    A hook costs a round trip to the host at each step, so it is called only where it does
-    something.
+    A batch-level hook costs a round trip to the host at each step, so it is called only if a
+    callback overrides it.
 
     Args:
-        callbacks: The user's callbacks.
-        hooks: Names of the hooks in question.
+        callbacks: User's callbacks.
+        hooks: Names of the hooks to check.
     """
     return any(
-        # Of the object, not of its class: a LambdaCallback holds its functions as attributes.
+        # Looked up on the instance: a LambdaCallback holds its functions as attributes.
         getattr(getattr(callback, hook), "__func__", None)
         is not getattr(keras.callbacks.Callback, hook)
         for callback in callbacks
@@ -38,11 +38,12 @@ def _saves_by_epoch(callback: keras.callbacks.Callback) -> bool:
 def capture_callbacks(
     callbacks: Sequence[keras.callbacks.Callback],
 ) -> tuple[list[dict[str, Any]], dict[str, np.ndarray]]:
-    """Copies what callbacks remember between epochs, such as the patience that is left.
+    """Copies the state of callbacks between epochs, such as the remaining patience.
 
     Returns:
-        Plain attributes of each callback, as JSON can hold them, and arrays by a name made of
-        index, attribute and place in its list. Anything else, such as an open file, is left out.
+        Plain attributes of each callback as JSON values, and arrays, named by the index of the
+        callback, the attribute, and the index in its list. Other attributes, such as an open file,
+        are ignored.
     """
     states: list[dict[str, Any]] = []
     arrays: dict[str, np.ndarray] = {}
@@ -54,8 +55,8 @@ def capture_callbacks(
             if name not in _KERAS_OWN and isinstance(value, (bool, int, float, str, type(None))):
                 state[name] = value
             elif isinstance(value, list) and value and isinstance(value[0], np.ndarray):
-                for place, array in enumerate(value):
-                    arrays[f"{index:03d}/{name}/{place:05d}"] = array
+                for position, array in enumerate(value):
+                    arrays[f"{index:03d}/{name}/{position:05d}"] = array
         states.append(state)
     return states, arrays
 
@@ -65,7 +66,13 @@ def restore_callbacks(
     states: Sequence[Mapping[str, Any]],
     arrays: Mapping[str, np.ndarray],
 ) -> None:
-    """Brings back what ``capture_callbacks`` copied, into callbacks made by the same function."""
+    """Restores the state of ``capture_callbacks`` into callbacks made by the same function.
+
+    Args:
+        callbacks: New callbacks.
+        states: Plain attributes of each callback.
+        arrays: Arrays by name.
+    """
     lists: dict[tuple[int, str], list[np.ndarray]] = {}
     for key in sorted(arrays):
         index, name, _ = key.split("/")
@@ -74,5 +81,5 @@ def restore_callbacks(
         vars(callback).update(state)
         vars(callback).update({name: v for (of, name), v in lists.items() if of == index})
         if getattr(callback, "monitor_op", keras.ops.less) is None:
-            # Keras chooses it at the end of the first epoch, and then turns the sign for "less".
+            # Keras sets monitor_op after the first epoch and then negates min_delta for "less".
             vars(callback)["min_delta"] = abs(vars(callback)["min_delta"])

@@ -1,4 +1,4 @@
-"""Gradients of a large batch, added up over micro-batches, and the noise that they show."""
+"""Gradient accumulation over micro-batches, and the gradient noise scale."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -11,11 +11,11 @@ class AccumulatedGradients(NamedTuple):
     """Gradients of one batch.
 
     Args:
-        values: One for each trainable weight; ``None`` where the loss does not depend on it.
-        loss: float32 ``[]``.
-        micro_sq_norm: Mean squared norm of the micro-batches' gradients, float32 ``[]``; 0 if not
+        values: Gradient of each trainable weight; ``None`` if the loss does not depend on it.
+        loss: Mean loss, float32 ``[]``.
+        micro_sq_norm: Mean squared norm of the micro-batch gradients, float32 ``[]``; 0 if not
             estimated.
-        batch_sq_norm: Squared norm of the whole gradient.
+        batch_sq_norm: Squared norm of the batch gradient.
         micro_batch_size: Examples in a micro-batch.
     """
 
@@ -34,17 +34,18 @@ def accumulate(
     limit: int | None,
     at_least_two: bool,
 ) -> AccumulatedGradients:
-    """Computes the gradients of a batch micro-batch by micro-batch.
+    """Computes the gradients of a batch, one micro-batch at a time.
 
-    Each micro-batch counts by its share of the examples, so that the sum is the gradient of the
-    whole batch for any loss that is a mean over examples; penalties on weights come out once.
+    Each micro-batch is weighted by its fraction of the examples, so the sum is the gradient of the
+    whole batch for any loss that is a mean over examples; weight penalties are counted once.
 
     Args:
-        gradients: Computes those of one micro-batch, called with the elements of ``batch``.
-        batch: Nested tensors ``[batch, ...]``; ``None`` among them is passed through.
-        weights: What the gradients are of.
-        limit: Largest number of examples in a micro-batch; ``None``: no limit.
-        at_least_two: Cut the batch even where the limit would not.
+        gradients: Function that computes the gradients of one micro-batch; called with the
+            elements of ``batch``.
+        batch: Nested tensors ``[batch, ...]``; ``None`` elements are passed through.
+        weights: Trainable weights.
+        limit: Maximum number of examples in a micro-batch; ``None`` for no limit.
+        at_least_two: If True, the batch is split even if it is within the limit.
     """
     flat = [tensor for tensor in tf.nest.flatten(batch) if tensor is not None]
     total = tf.shape(flat[0])[0]
@@ -62,20 +63,20 @@ def accumulate(
 
     def add(index: tf.Tensor, sums: list[tf.Tensor], loss: tf.Tensor, squares: tf.Tensor) -> Any:
         result = gradients(*part(index))
-        # A loop cannot carry the slices that embeddings give, nor a missing gradient.
+        # A while loop cannot carry the IndexedSlices of embeddings or a missing gradient.
         values = [
             tf.zeros_like(so_far) if value is None else tf.convert_to_tensor(value)
             for value, so_far in zip(result.values, sums, strict=True)
         ]
         examples = tf.minimum((index + 1) * size, total) - index * size
-        share = tf.cast(examples / total, tf.float32)
-        sums = [a + b * tf.cast(share, b.dtype) for a, b in zip(sums, values, strict=True)]
-        return index + 1, sums, loss + result.loss * share, squares + squared_norm(values)
+        weight = tf.cast(examples / total, tf.float32)
+        sums = [a + b * tf.cast(weight, b.dtype) for a, b in zip(sums, values, strict=True)]
+        return index + 1, sums, loss + result.loss * weight, squares + squared_norm(values)
 
     zeros = [tf.zeros(weight.shape, weight.dtype) for weight in weights]
     state = (tf.constant(0), zeros, tf.constant(0.0), tf.constant(0.0))
     _, sums, loss, squares = tf.while_loop(more, add, state, parallel_iterations=1)
-    # The two norms say something about the noise only if all micro-batches are equally large.
+    # The two norms allow an estimate only if all micro-batches have the same size.
     equal = tf.logical_and(count > 1, count * size == total)
     return AccumulatedGradients(
         sums,
@@ -89,20 +90,20 @@ def accumulate(
 def noise_scale(
     micro_sq_norm: np.ndarray, batch_sq_norm: np.ndarray, small: np.ndarray, big: np.ndarray
 ) -> float | None:
-    """Estimates the gradient noise scale, the batch size beyond which larger ones pay less.
+    """Returns the gradient noise scale: the batch size above which larger batches pay off less.
 
-    McCandlish et al. 2018, "An Empirical Model of Large-Batch Training", appendix A.1: from the
-    squared norms at two batch sizes, unbiased estimates of the true gradient's squared norm and of
-    the trace of its covariance; both are averaged before the ratio is taken.
+    McCandlish et al. 2018, "An Empirical Model of Large-Batch Training", appendix A.1: the squared
+    norms at two batch sizes give unbiased estimates of the true gradient's squared norm and of the
+    trace of its covariance; both are averaged before the ratio is taken.
 
     Args:
-        micro_sq_norm: Mean squared norms of the small batches' gradients, ``[steps]``.
-        batch_sq_norm: Squared norms of the large batches' gradients, ``[steps]``.
-        small: Examples in a small batch, ``[steps]``; steps with 0 are left out.
-        big: Examples in a large batch, ``[steps]``.
+        micro_sq_norm: Mean squared norms of the micro-batch gradients, ``[steps]``.
+        batch_sq_norm: Squared norms of the batch gradients, ``[steps]``.
+        small: Examples in a micro-batch, ``[steps]``; steps with 0 are ignored.
+        big: Examples in a batch, ``[steps]``.
 
     Returns:
-        Examples, or ``None`` where the steps are too few or too noisy to tell.
+        Noise scale in examples; ``None`` if the steps are too few or too noisy.
     """
     usable = (small > 0) & (big > small)
     if not usable.any():
@@ -114,5 +115,5 @@ def noise_scale(
 
 
 def squared_norm(values: Sequence[tf.Tensor]) -> tf.Tensor:
-    """Returns the squared norm of gradients together, float32 ``[]``."""
+    """Returns the squared global norm of gradients, float32 ``[]``."""
     return tf.add_n([tf.reduce_sum(tf.square(tf.cast(value, tf.float32))) for value in values])

@@ -1,7 +1,7 @@
-"""Progress of a training, told through ``logging`` so that any runner can show it its own way.
+"""Progress of a run, reported through ``logging`` so that each runner can display it.
 
-Each record of the logger ``tfx_feeder.progress`` reads well as a line, and carries the same as a
-``Progress`` in its attribute ``progress``.
+Each record of the logger ``tfx_feeder.progress`` is a readable line; its attribute ``progress``
+holds the same data as a ``Progress``.
 """
 
 import logging
@@ -14,18 +14,18 @@ LOGGER = logging.getLogger("tfx_feeder.progress")
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """Where a training stands.
+    """Progress of a run.
 
     Args:
         epoch: Index of the current epoch, from 0.
-        epochs: Epochs in the whole schedule; ``None`` where a policy decides as it goes.
+        epochs: Epochs in the whole schedule; ``None`` if a policy decides during training.
         phase: Index of the current phase, from 0.
-        step: Steps done in this epoch.
+        step: Completed steps of this epoch.
         steps: Steps in this epoch.
-        learning_rate: Rate now.
-        batch_size: Global batch size now.
-        examples_per_s: Over this epoch so far.
-        metrics: Loss and metrics so far; ``val_`` ones once the epoch is done.
+        learning_rate: Current learning rate.
+        batch_size: Current global batch size.
+        examples_per_s: Throughput of this epoch so far.
+        metrics: Loss and metrics so far; validation metrics after the end of the epoch.
     """
 
     epoch: int
@@ -40,7 +40,7 @@ class Progress:
 
     @property
     def done(self) -> bool:
-        """Whether the epoch is over."""
+        """True if the epoch is complete."""
         return self.step == self.steps
 
     def __str__(self) -> str:
@@ -54,16 +54,16 @@ class Progress:
 
 
 def report_progress(progress: Progress) -> None:
-    """Logs one state of progress: INFO at an epoch's end, DEBUG within."""
+    """Logs the progress, at level INFO at the end of an epoch and DEBUG within it."""
     level = logging.INFO if progress.done else logging.DEBUG
     LOGGER.log(level, "%s", progress, extra={"progress": progress})
 
 
 def report_selection(choice: Any) -> None:
-    """Logs which strategy was chosen, and why; the record carries it as ``choice``.
+    """Logs the selected strategy with its reason; the log record has it as attribute ``choice``.
 
     Args:
-        choice: A ``selection.Choice``.
+        choice: Result of the strategy selection.
     """
     text = f"strategy {choice.selected.strategy}: {choice.selected.reason}"
     LOGGER.info("%s", text, extra={"choice": choice})
@@ -72,5 +72,5 @@ def report_selection(choice: Any) -> None:
 
 
 def log_warning(sentence: str) -> None:
-    """Logs something that the user should know while the training goes on."""
+    """Logs a warning for the user while training continues."""
     LOGGER.warning("%s", sentence, extra={"warning": sentence})

@@ -1,4 +1,4 @@
-"""Taking down a training as it happens."""
+"""Records the training history."""
 
 import dataclasses
 import datetime
@@ -32,10 +32,10 @@ from tfx_feeder.schemas.training_history import (
 
 
 class Recorder:
-    """Collects rows and events, and makes a ``History`` of them.
+    """Collects records and events of a run and builds its ``History``.
 
     Args:
-        replicas: Devices that share a batch.
+        replicas: Number of replicas that process a global batch.
     """
 
     def __init__(self, replicas: int = 1) -> None:
@@ -48,22 +48,22 @@ class Recorder:
 
     @property
     def examples_seen(self) -> int:
-        """Examples consumed in epochs that are over."""
+        """Examples consumed in completed epochs."""
         return self._epochs[-1].examples_seen if self._epochs else 0
 
     @property
     def epochs(self) -> tuple[EpochRecord, ...]:
-        """Epochs that are over."""
+        """Completed epochs."""
         return tuple(self._epochs)
 
     @property
     def phases(self) -> tuple[PhaseRecord, ...]:
-        """Phases that are over."""
+        """Completed phases."""
         return tuple(self._phases)
 
     @property
     def events(self) -> tuple[Event, ...]:
-        """What happened once, so far."""
+        """Events so far."""
         return tuple(self._events)
 
     @property
@@ -72,13 +72,19 @@ class Recorder:
         return sum(row.seconds for row in self._epochs)
 
     def event(self, kind: str, message: str, examples_seen: int | None = None) -> None:
-        """Takes down something that happened once."""
+        """Appends a one-off event.
+
+        Args:
+            kind: Short name, such as ``warm_start``.
+            message: One sentence.
+            examples_seen: Position in examples; ``None`` for the end of the last epoch.
+        """
         position = self.examples_seen if examples_seen is None else examples_seen
         self._events.append(Event(kind, position, message))
 
     def epoch(
         self,
-        segment: EpochSpec,
+        spec: EpochSpec,
         learning_rate: float,
         steps: np.ndarray,
         *,
@@ -87,27 +93,30 @@ class Recorder:
         first_step_s: float | None,
         metrics: Mapping[str, float],
     ) -> EpochRecord:
-        """Takes down an epoch.
+        """Appends a completed epoch.
 
         Args:
-            segment: The epoch as planned.
-            learning_rate: Rate at its end.
-            steps: What ``CompiledSteps.train`` returned for each step, float64 ``[steps, 6]``.
-            seconds: Time of all steps, compilation left out.
-            examples: Examples that it consumed.
-            first_step_s: Duration of a call that was compiled, compilation included.
+            spec: Planned epoch.
+            learning_rate: Learning rate at the end of the epoch.
+            steps: Rows of ``CompiledSteps.train``, float64 ``[steps, 6]``.
+            seconds: Duration of all steps without compilation.
+            examples: Examples consumed by the epoch.
+            first_step_s: Duration of a traced call, including compilation; ``None`` if none.
             metrics: Loss and metrics.
+
+        Returns:
+            The record of the epoch.
         """
-        works = steps[:, STEP_S]
-        # A step that was compiled would hide what a step costs.
-        usual = works[1:] if first_step_s is not None and len(works) > 1 else works
-        p50, p95 = np.percentile(usual * 1e3, [50, 95])
-        sizes = np.full(len(steps), float(segment.batch_size))
+        step_s = steps[:, STEP_S]
+        # The compilation of the first step would distort the percentiles.
+        compiled = step_s[1:] if first_step_s is not None and len(step_s) > 1 else step_s
+        p50, p95 = np.percentile(compiled * 1e3, [50, 95])
+        sizes = np.full(len(steps), float(spec.batch_size))
         row = EpochRecord(
-            epoch=segment.epoch,
-            phase=segment.phase,
+            epoch=spec.epoch,
+            phase=spec.phase,
             learning_rate=learning_rate,
-            global_batch_size=segment.batch_size,
+            global_batch_size=spec.batch_size,
             replicas=self._replicas,
             steps=len(steps),
             examples=examples,
@@ -127,7 +136,7 @@ class Recorder:
         return row
 
     def phase_throughput(self, phase: int) -> tuple[float, float]:
-        """Returns examples/s and the share of waiting, in percent, of a phase so far."""
+        """Returns examples/s and the input wait in percent of a phase so far."""
         rows = [row for row in self._epochs if row.phase == phase]
         seconds = sum(row.seconds for row in rows)
         waited = sum(row.seconds * row.input_wait_pct for row in rows)
@@ -143,12 +152,12 @@ class Recorder:
         bottleneck: Bottleneck,
         bounds: ThroughputBounds | None,
     ) -> None:
-        """Takes down a phase that is over.
+        """Appends a completed phase.
 
         Args:
-            first: Its first epoch as planned.
-            reason: Why it began.
-            metrics: Loss and metrics at its end.
+            first: First planned epoch of the phase.
+            reason: Reason why the phase began.
+            metrics: Loss and metrics at the end of the phase.
             bottleneck: Diagnosis of the phase.
             bounds: Measured throughput of model and feed alone.
         """
@@ -175,7 +184,7 @@ class Recorder:
         )
 
     def state(self) -> dict[str, Any]:
-        """Returns all that was taken down, as JSON can hold it."""
+        """Returns the recorded data as JSON values."""
         return {
             "started_at": self._started_at,
             "seconds": time.perf_counter() - self._began,
@@ -185,13 +194,17 @@ class Recorder:
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Puts what ``state`` returned before anything taken down since."""
+        """Restores data of ``state``, placed before the data recorded since.
+
+        Args:
+            state: JSON values returned by ``state``.
+        """
         self._started_at = state["started_at"]
         self._began -= state["seconds"]
         self._epochs[:0] = [EpochRecord(**row) for row in state["epochs"]]
         self._phases[:0] = [PhaseRecord.from_dict(row) for row in state["phases"]]
         events = [Event.from_dict(event) for event in state["events"]]
-        # A warm start happens in every attempt, but only the first one trained on.
+        # Every attempt performs the warm start, but only that of the first attempt counts.
         self._events = events + [event for event in self._events if event not in events]
 
     def build(
@@ -206,7 +219,18 @@ class Recorder:
         policy_state: Mapping[str, Any] | None = None,
         placement: StrategyRecord | None = None,
     ) -> History:
-        """Returns the whole record; see ``History`` for the arguments."""
+        """Returns the history of the run.
+
+        Args:
+            schedule: Schedule, as in ``History``.
+            strategy: Name of the distribution strategy.
+            feed: Feed options, and the result of ``auto`` options.
+            num_examples: Examples in one pass over the training splits.
+            code_fingerprint: Hash of the user's code.
+            policy: Name of the policy.
+            policy_state: Final state of the policy.
+            placement: Strategy that the run was trained with.
+        """
         return History(
             schedule=schedule,
             strategy=strategy,

@@ -1,4 +1,4 @@
-"""Scalars for TensorBoard out of a training history."""
+"""Writes the scalars of a training history for TensorBoard."""
 
 import os
 
@@ -6,15 +6,15 @@ import tensorflow as tf
 
 from tfx_feeder.schemas.training_history import EpochRecord, History
 
-_FIGURES = ("learning_rate", "global_batch_size", "examples_per_s", "step_ms_p50", "input_wait_pct")
+_SCALARS = ("learning_rate", "global_batch_size", "examples_per_s", "step_ms_p50", "input_wait_pct")
 
 
 def write_scalars(history: History, log_dir: str) -> None:
-    """Writes one point an epoch, training and validation as two runs, over examples seen.
+    """Writes one point per epoch over examples seen, with training and validation as two runs.
 
     Args:
-        history: A whole training.
-        log_dir: Folder to point TensorBoard at.
+        history: Training history.
+        log_dir: Log folder for TensorBoard.
     """
     train = tf.summary.create_file_writer(os.path.join(log_dir, "train"))
     validation = tf.summary.create_file_writer(os.path.join(log_dir, "validation"))
@@ -31,6 +31,6 @@ def write_scalars(history: History, log_dir: str) -> None:
 
 
 def _training_scalars(row: EpochRecord) -> dict[str, float]:
-    figures = {f"feeder/{name}": getattr(row, name) for name in _FIGURES}
+    scalars = {f"feeder/{name}": getattr(row, name) for name in _SCALARS}
     metrics = {k: v for k, v in row.metrics.items() if not k.startswith("val_")}
-    return figures | {f"epoch_{name}": value for name, value in metrics.items()}
+    return scalars | {f"epoch_{name}": value for name, value in metrics.items()}

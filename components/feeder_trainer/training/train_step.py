@@ -1,4 +1,4 @@
-"""The compiled training and evaluation steps: many per call, one trace for every batch size."""
+"""Compiled training and evaluation steps: many per call, one trace for all batch sizes."""
 
 import inspect
 import time
@@ -19,9 +19,9 @@ from tfx_feeder.components.feeder_trainer.training.gradient_accumulation import 
 Adapter = Callable[[Any], Any]
 
 WAIT_S, STEP_S, LOSS, MICRO_SQ_NORM, BATCH_SQ_NORM, MICRO_BATCH_SIZE = range(6)
-"""Columns of what ``CompiledSteps.train`` returns."""
+"""Columns of the rows that ``CompiledSteps.train`` returns."""
 COLUMNS = MICRO_BATCH_SIZE + 1
-"""How many there are."""
+"""Number of these columns."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,21 +50,21 @@ DEFAULT_STEP_OPTIONS = StepOptions()
 class CompiledSteps:
     """Runs steps of a compiled Keras model without a host round trip between them.
 
-    The batch dimension stays unknown to the graph, so that another batch size traces nothing anew,
-    and the optimizer's variables live on through every phase.
+    The batch dimension of the graph is unknown, so a new batch size needs no retracing, and the
+    optimizer's variables persist through all phases.
 
     Args:
-        model: Compiled; built by ``build``.
-        adapt: Turns a dict of features into what the model is called with.
+        model: Compiled model; ``build`` creates its variables.
+        adapt: Function that converts a dict of features into the inputs of the model.
         options: Options of the steps.
 
     Raises:
-        ConfigError: Micro-batches are asked for, but the model brings its own ``train_step``.
+        ConfigError: Micro-batches are requested, but the model overrides ``train_step``.
     """
 
     replicas = 1
     min_steps_per_call = 1
-    """Steps that a call has to have, however long they take, not to lose time at its end."""
+    """Minimum number of steps per call, so that workers do not idle at the end of each call."""
 
     def __init__(
         self,
@@ -86,13 +86,13 @@ class CompiledSteps:
             raise ConfigError(
                 "max_micro_batch_size" if options.max_micro_batch_size else "schedule",
                 received=options.max_micro_batch_size or "noise_scale",
-                expected="none of it for a model with a train_step of its own",
-                fix="Such a step takes the whole batch; override compute_loss instead.",
+                expected="unset for a model that overrides train_step",
+                fix="Override compute_loss instead; train_step takes the whole batch.",
             )
         self._compile()
 
     def halve_micro_batches(self, batch_size: int) -> int:
-        """Allows half as many examples at once as before, for a device short of memory.
+        """Halves the micro-batch size after the device ran out of memory.
 
         Args:
             batch_size: Global batch size that did not fit.
@@ -105,10 +105,10 @@ class CompiledSteps:
         return self.max_micro_batch_size
 
     def build(self, batch: tuple) -> None:
-        """Creates every variable of model, optimizer and metrics; trains nothing.
+        """Creates the variables of model, optimizer and metrics without training.
 
         Args:
-            batch: One element of a feed, of at least one example.
+            batch: Element of a feed with at least one example.
         """
         first = tf.nest.map_structure(lambda tensor: tensor[:1], batch)
         self._evaluate_batch(first, tf.constant(1))
@@ -116,25 +116,26 @@ class CompiledSteps:
         self.model.reset_metrics()
 
     def metrics_result(self) -> dict[str, float]:
-        """Returns loss and metrics since the last reset, as ``fit()`` names them."""
+        """Returns loss and metrics since the last reset, with the names of ``fit()``."""
         results = _flat(self.model.get_metrics_result())
-        # A metric may return a variable, which replicas share.
+        # A metric may return a variable that is mirrored across replicas.
         return {name: float(np.mean(tf.convert_to_tensor(v))) for name, v in results.items()}
 
     def train(self, iterator: Any, sizes: Sequence[int]) -> np.ndarray:
-        """Takes batches from the iterator and trains on each.
+        """Trains on batches of an iterator.
 
         Args:
-            iterator: Over the elements of a feed.
-            sizes: Examples in each global batch; all equal but the last, which may be smaller.
+            iterator: Iterator over the elements of a feed.
+            sizes: Examples in each global batch; all equal except the last, which may be smaller.
 
         Returns:
-            float64 ``[steps, 6]``, a row a step: seconds in which it waited for its batch
-            (``WAIT_S``), seconds of the step itself (``STEP_S``), its loss (``LOSS``), and, for
-            the noise scale, the mean squared norm of the gradients of its micro-batches
-            (``MICRO_SQ_NORM``), that of the whole gradient (``BATCH_SQ_NORM``), and the size of the
-            micro-batches (``MICRO_BATCH_SIZE``); 0 where it is not estimated. With deterministic
-            operations the waits are 0 and the seconds of a call are shared out evenly.
+            float64 ``[steps, 6]``, one row per step: seconds of waiting for the batch
+            (``WAIT_S``), seconds of the step itself (``STEP_S``), the loss (``LOSS``), and, for
+            the noise scale, the mean squared norm of the micro-batch gradients
+            (``MICRO_SQ_NORM``), the squared norm of the batch gradient (``BATCH_SQ_NORM``), and
+            the size of the micro-batches (``MICRO_BATCH_SIZE``); 0 if not estimated. With
+            deterministic operations the waits are 0 and all steps of a call have the same
+            duration.
         """
         begin = time.perf_counter()
         rows = self._train(iterator, pack(sizes)).numpy()
@@ -143,32 +144,49 @@ class CompiledSteps:
         return rows
 
     def evaluate(self, iterator: Any, sizes: Sequence[int]) -> None:
-        """Takes batches of these global sizes and updates the metrics with each."""
+        """Updates the metrics with batches of an iterator.
+
+        Args:
+            iterator: Iterator over the elements of a feed.
+            sizes: Examples in each global batch, as in ``train``.
+        """
         self._evaluate(iterator, pack(sizes))
 
     def profile(self, iterator: Any, sizes: Sequence[int]) -> np.ndarray:
-        """Trains for the durations alone; the caller brings the variables back."""
+        """Runs training steps for timing only; the caller restores the variables.
+
+        Args:
+            iterator: Iterator over the elements of a feed.
+            sizes: Examples in each global batch, as in ``train``.
+
+        Returns:
+            Rows of the steps, as in ``train``.
+        """
         return self.train(iterator, sizes)
 
     def compute_only_step_s(self, iterator: Any, sizes: Sequence[int]) -> float | None:
-        """Measures a step without what replicas exchange.
+        """Measures a step without communication between replicas.
 
-        Variables may change; the caller brings them back.
+        Variables may change; the caller restores them.
+
+        Args:
+            iterator: Iterator over the elements of a feed.
+            sizes: Examples in each global batch, as in ``train``.
 
         Returns:
-            Seconds of a step; ``None`` where nothing is exchanged, or it cannot be left out.
+            Seconds per step; ``None`` if replicas do not communicate or cannot run without.
         """
         del iterator, sizes
         return None
 
     def synchronize(self) -> None:
-        """Makes weights and metrics those that count, where members of a team go their own ways.
+        """Combines weights and metrics of processes that train independently.
 
-        All of them call it at the same point.
+        All processes call this method at the same point.
         """
 
     def history_note(self) -> str:
-        """Returns what the history should know of how the steps were made, if anything."""
+        """Returns a note about the steps for the training history; empty if there is none."""
         return ""
 
     def _compile(self) -> None:
@@ -181,8 +199,8 @@ class CompiledSteps:
         rows = tf.TensorArray(tf.float64, size=steps)
         begin = self._now_after([])
         for step in tf.range(steps):
-            # The iterator may run ahead of the step before: only the time counts as a wait in
-            # which that step was over and the batch was not there.
+            # The iterator may run ahead of the previous step: a wait is only the time after that
+            # step has finished and before the batch is ready.
             batch = next(iterator)
             fed = tf.maximum(self._now_after(tf.nest.flatten(batch)), begin)
             figures = self._train_batch(batch, unpack(lengths, step))
@@ -192,7 +210,7 @@ class CompiledSteps:
         return rows.stack()
 
     def _now_after(self, tensors: list[tf.Tensor]) -> tf.Tensor:
-        """Returns the time at which all of the tensors were there, in seconds."""
+        """Returns the time at which all tensors were computed, in seconds."""
         with tf.control_dependencies(tensors):
             return tf.constant(0.0, tf.float64) if self._deterministic else tf.timestamp()
 
@@ -201,11 +219,11 @@ class CompiledSteps:
             self._evaluate_batch(next(iterator), unpack(lengths, step))
 
     def _train_batch(self, batch: tuple, size: tf.Tensor) -> tf.Tensor:
-        """Trains on one batch; returns float64 ``[4]``, the columns from ``LOSS`` on.
+        """Trains on one batch and returns float64 ``[4]``, the columns from ``LOSS`` on.
 
         Args:
-            batch: An element of the feed.
-            size: Examples in the global batch, int32 ``[]``; ``batch`` may be a part of it.
+            batch: Element of the feed.
+            size: Examples in the global batch, int32 ``[]``; ``batch`` may be a shard of it.
         """
         del size
         x, y, weight = self._unpack(batch)
@@ -265,7 +283,7 @@ class CompiledSteps:
                 "loop class_weight",
                 received=f"labels for the outputs {sorted(y)}",
                 expected="a model with one output",
-                fix="Use Feed(weight_key=...) instead.",
+                fix="Use FeedOptions(weight_key=...) instead.",
             )
         labels = tf.argmax(y, axis=-1) if y.shape.rank > 1 and y.shape[-1] != 1 else y
         labels = tf.reshape(tf.cast(labels, tf.int64), [-1])
@@ -282,27 +300,33 @@ class CompiledSteps:
             if metric.name == "loss":
                 # A partial batch counts by its size, as in fit().
                 metric.update_state(loss, sample_weight=tf.shape(tf.nest.flatten(x)[0])[0])
-        # Its result is dropped, and with it the graph that computes it.
+        # The result is unused, so its computation is pruned from the graph.
         self.model.compute_metrics(x, y, y_pred, sample_weight=weight)
 
 
 def pack(sizes: Sequence[int]) -> tf.Tensor:
-    """Returns how many batches, their size, and that of the last one.
+    """Returns the number of batches, their size, and the size of the last one.
 
-    A list of sizes would have another shape in every call and so be traced again.
+    A tensor of all sizes would change its shape from call to call, which causes retracing.
     """
     return tf.constant([len(sizes), sizes[0], sizes[-1]])
 
 
 def unpack(lengths: tf.Tensor, step: tf.Tensor) -> tf.Tensor:
-    """Returns the size of a batch, int32 ``[]``."""
+    """Returns the size of a batch, int32 ``[]``.
+
+    Args:
+        lengths: Tensor returned by ``pack``.
+        step: Index of the batch.
+    """
     return tf.where(step == lengths[0] - 1, lengths[2], lengths[1])
 
 
 def _weight_table(class_weight: Mapping[int, float] | None) -> tf.Tensor | None:
-    """Returns float32 ``[classes + 1]``; the last entry stands for all classes above.
+    """Returns float32 ``[classes + 1]``; the last entry is the weight of all higher classes.
 
-    A class without a weight counts once. Unlike ``fit()``, which fails there, also above the last.
+    A class without a weight has weight 1, also above the highest class with a weight, where
+    ``fit()`` fails.
     """
     if class_weight is None:
         return None
@@ -313,7 +337,7 @@ def _weight_table(class_weight: Mapping[int, float] | None) -> tf.Tensor | None:
 
 
 def _overrides(model: keras.Model, name: str) -> bool:
-    """Says whether the user's class replaces a method of keras.Model."""
+    """Returns True if the user's class overrides a method of keras.Model."""
     return getattr(type(model), name) not in (
         getattr(keras.Model, name),
         getattr(keras.Sequential, name),
