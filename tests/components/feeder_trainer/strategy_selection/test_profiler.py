@@ -1,4 +1,4 @@
-"""A probe measures what the loop will pay, keeps to its budget, and leaves no trace."""
+"""A profile measures the cost of the loop, keeps to its budget, and changes no state."""
 
 import time
 
@@ -45,7 +45,7 @@ class ArrayFeed:
 
 
 class ScriptedSteps:
-    """Steps that last as long as they are told to, on a clock of their own."""
+    """Steps of scripted durations on a simulated clock."""
 
     def __init__(self, model, monkeypatch, *, trace_s=2.0, step_s=lambda size: 0.01, parallel=1):
         self.model, self.traces, self.max_micro_batch_size = model, 0, None
@@ -79,16 +79,16 @@ def test_it_changes_nothing_and_says_what_steps_cost(model) -> None:
     steps.train(iter(feed.batches([range(64)], 16)), [16] * 4)
     before = capture(model)
 
-    probed = profile_steps(steps, feed, (16, 64), 0.1, validation=feed, validation_batch_size=32)
+    profile = profile_steps(steps, feed, (16, 64), 0.1, validation=feed, validation_batch_size=32)
 
     after = capture(model)
     assert before.keys() == after.keys()
     for name, array in before.items():
         np.testing.assert_array_equal(after[name], array, err_msg=name)
-    assert sorted(probed.step_s) == [16, 64]
-    assert all(time.steps >= 5 and time.median_s > 0 for time in probed.step_s.values())
-    assert probed.eval_s > 0
-    assert probed.seconds > sum(time.steps * time.median_s for time in probed.step_s.values())
+    assert sorted(profile.step_s) == [16, 64]
+    assert all(time.steps >= 5 and time.median_s > 0 for time in profile.step_s.values())
+    assert profile.eval_s > 0
+    assert profile.seconds > sum(time.steps * time.median_s for time in profile.step_s.values())
 
 
 def test_a_failure_leaves_no_trace_either(model) -> None:
@@ -119,20 +119,20 @@ def test_the_wait_for_a_slow_feed_is_part_of_the_step(model) -> None:
 def test_five_steps_where_the_budget_is_tiny(model, monkeypatch) -> None:
     steps = ScriptedSteps(model, monkeypatch)
 
-    probed = profile_steps(steps, ArrayFeed(), (10, 20), 0.0, start_s=3.0)
+    profile = profile_steps(steps, ArrayFeed(), (10, 20), 0.0, start_s=3.0)
 
     assert [len(sizes) for sizes in steps.calls] == [1, 5, 5, 1, 5, 5]
-    assert {size: time.steps for size, time in probed.step_s.items()} == {10: 5, 20: 5}
-    assert probed.step_s[10].median_s == pytest.approx(0.01)
-    assert probed.start_s == pytest.approx(3.0 + 2.0, abs=0.01)  # what came before, and tracing
+    assert {size: time.steps for size, time in profile.step_s.items()} == {10: 5, 20: 5}
+    assert profile.step_s[10].median_s == pytest.approx(0.01)
+    assert profile.start_s == pytest.approx(3.0 + 2.0, abs=0.01)  # The start so far, and tracing.
 
 
 def test_a_budget_is_shared_out_and_kept(model, monkeypatch) -> None:
     steps = ScriptedSteps(model, monkeypatch, step_s=lambda size: size / 1000)
 
-    probed = profile_steps(steps, ArrayFeed(), (10, 50), 4.0)
+    profile = profile_steps(steps, ArrayFeed(), (10, 50), 4.0)
 
-    for size, measured in probed.step_s.items():
+    for size, measured in profile.step_s.items():
         assert measured.median_s == pytest.approx(size / 1000)
         assert 1.5 <= measured.steps * size / 1000 <= 2.0
     assert max(len(sizes) * sizes[0] / 1000 for sizes in steps.calls) <= 0.5
@@ -141,22 +141,22 @@ def test_a_budget_is_shared_out_and_kept(model, monkeypatch) -> None:
 def test_steps_side_by_side_count_once(model, monkeypatch) -> None:
     steps = ScriptedSteps(model, monkeypatch, parallel=4)
 
-    probed = profile_steps(steps, ArrayFeed(), (10,), 0.0)
+    profile = profile_steps(steps, ArrayFeed(), (10,), 0.0)
 
-    assert probed.step_s[10].median_s == pytest.approx(0.01 / 4)
+    assert profile.step_s[10].median_s == pytest.approx(0.01 / 4)
 
 
 def test_a_pass_of_validation_is_scaled_up(model, monkeypatch) -> None:
     steps = ScriptedSteps(model, monkeypatch)
 
-    probed = profile_steps(
+    profile = profile_steps(
         steps, ArrayFeed(), (10,), 0.0, validation=ArrayFeed(), validation_batch_size=4
     )
 
-    assert probed.eval_s == pytest.approx(25 * 0.1)
+    assert profile.eval_s == pytest.approx(25 * 0.1)
 
 
-def test_a_batch_that_does_not_fit_is_probed_in_micro_batches(model, monkeypatch) -> None:
+def test_a_batch_that_does_not_fit_is_profiled_in_micro_batches(model, monkeypatch) -> None:
     class Small(ScriptedSteps):
         def train(self, iterator, sizes):
             if sizes[0] > (self.max_micro_batch_size or sizes[0] + 1) or (
@@ -176,7 +176,7 @@ def test_a_batch_that_does_not_fit_is_probed_in_micro_batches(model, monkeypatch
     assert steps.halved == 32
 
 
-def test_a_long_schedule_is_probed_for_longer_but_within_its_share(model, monkeypatch) -> None:
+def test_a_long_schedule_is_profiled_for_longer_but_within_5_percent(model, monkeypatch) -> None:
     short = list(Schedule.from_value("0.01:10x1 @20").epoch_specs(100))
     long = list(Schedule.from_value("0.01:10x200 @100").epoch_specs(100))
 
@@ -187,12 +187,12 @@ def test_a_long_schedule_is_probed_for_longer_but_within_its_share(model, monkey
     assert first.step_s[10].steps == 5
     assert second.step_s[10].steps > 400
     assert second.start_s == pytest.approx(2.0, abs=0.01)
-    tracing_s = second.start_s  # Which any training has to pay.
+    tracing_s = second.start_s  # Part of any run.
     assert second.seconds - tracing_s <= PROFILE_TIME_FRACTION * predict(second, long).seconds
 
 
-def test_members_of_a_team_run_as_many_steps_as_the_chief_says(model, monkeypatch) -> None:
-    class Led(SingleProcess):
+def test_workers_run_as_many_steps_as_the_chief(model, monkeypatch) -> None:
+    class Follower(SingleProcess):
         is_chief = False
         size = 2
 
@@ -201,9 +201,9 @@ def test_members_of_a_team_run_as_many_steps_as_the_chief_says(model, monkeypatc
 
     steps = ScriptedSteps(model, monkeypatch)
 
-    profile_steps(steps, ArrayFeed(), (10,), 1e-9, process_group=Led())
+    profile_steps(steps, ArrayFeed(), (10,), 1e-9, process_group=Follower())
     alone = ScriptedSteps(model, monkeypatch)
-    profile_steps(alone, ArrayFeed(), (10,), 0.2, process_group=Led())
+    profile_steps(alone, ArrayFeed(), (10,), 0.2, process_group=Follower())
 
     assert [len(sizes) for sizes in steps.calls] == [1, 5, 5]
     assert [len(sizes) for sizes in alone.calls][:4] == [1, 5, 5, 7]

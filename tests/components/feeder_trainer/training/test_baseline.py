@@ -1,4 +1,4 @@
-"""Trainings beside a base model: stopped where they cannot come up to it, and only there."""
+"""Runs with a base model are stopped if they can no longer match it, and only then."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -46,7 +46,7 @@ ACCURACY = BaselineEarlyStopping("val_accuracy", "max")
 
 
 class Trainings:
-    """Trains on the digits beside a base model, in a folder for each training."""
+    """Trains on the digits with a base model, in one folder per run."""
 
     def __init__(self, root: Path, files: list[str], spec: dict[str, Any]) -> None:
         self._root, self._files, self._spec = root, files, spec
@@ -55,7 +55,7 @@ class Trainings:
         self.base_history = self.whole("base", GOOD, baseline=None)
 
     def fit(self, name: str, schedule: str, **changes: Any) -> FitResult:
-        """Fits; a second time under the same name it goes on from the last checkpoint."""
+        """Fits; a second call with the same name resumes from the last checkpoint."""
         return fit(self._job(name, schedule, **changes))
 
     def whole(self, name: str, schedule: str, **changes: Any) -> History:
@@ -100,7 +100,7 @@ class Trainings:
 
 @pytest.fixture(scope="module", autouse=True)
 def determinism_ends() -> Iterator[None]:
-    """Takes back what these trainings set for the whole process; nothing public does."""
+    """Resets the determinism of the process; there is no public function for it."""
     yield
     config.disable_op_determinism()
 
@@ -117,18 +117,16 @@ def events(history: History, kind: str) -> list[str]:
 
 
 @pytest.mark.parametrize("start", ["scratch", "warm"])
-def test_a_training_that_cannot_win_is_stopped_and_exported(
-    trainings: Trainings, start: str
-) -> None:
+def test_a_run_that_cannot_match_is_stopped_and_exported(trainings: Trainings, start: str) -> None:
     if start == "warm":
         history = trainings.whole(start, RUINOUS, start_from=trainings.base)
     else:
         history = trainings.whole(start, HOPELESS)
 
-    [told], [stopped] = events(history, "baseline_metric"), events(history, "early_stop")
-    to_beat = trainings.base_history.epochs[-1].metrics["val_accuracy"]
-    assert told == f"The base model has val_accuracy {to_beat:.4g} on the validation examples."
-    assert f"the base model requires {to_beat:.4g}" in stopped
+    [measured], [stopped] = events(history, "baseline_metric"), events(history, "early_stop")
+    accuracy = trainings.base_history.epochs[-1].metrics["val_accuracy"]
+    assert measured == f"The base model has val_accuracy {accuracy:.4g} on the validation examples."
+    assert f"the base model requires {accuracy:.4g}" in stopped
     assert 3 <= len(history.epochs) < 8
     assert f"after {len(history.epochs)} epochs" in stopped
     assert [row.epochs for row in history.phases] == [len(history.epochs)]
@@ -136,16 +134,16 @@ def test_a_training_that_cannot_win_is_stopped_and_exported(
 
 
 @pytest.mark.slow
-def test_a_training_that_can_win_is_as_if_it_had_no_baseline(trainings: Trainings) -> None:
-    alone, beside = trainings.fit("alone", GOOD, baseline=None), trainings.fit("beside", GOOD)
+def test_a_run_that_can_match_trains_as_without_a_baseline(trainings: Trainings) -> None:
+    without, beside = trainings.fit("without", GOOD, baseline=None), trainings.fit("beside", GOOD)
 
-    assert not events(alone.history, "baseline_metric")
+    assert not events(without.history, "baseline_metric")
     assert events(beside.history, "baseline_metric")
     assert not events(beside.history, "early_stop")
     assert [row.metrics for row in beside.history.epochs] == [
-        row.metrics for row in alone.history.epochs
+        row.metrics for row in without.history.epochs
     ]
-    for weight, expected in zip(beside.weights, alone.weights, strict=True):
+    for weight, expected in zip(beside.weights, without.weights, strict=True):
         np.testing.assert_array_equal(weight, expected)
 
 
@@ -160,13 +158,13 @@ def test_a_loss_can_be_watched(trainings: Trainings) -> None:
     [({"width": 17}, "its architecture differs"), ({"use_ema": True}, "averaged weights")],
     ids=["architecture", "averages"],
 )
-def test_where_it_cannot_be_judged_the_history_says_why(
+def test_a_baseline_that_cannot_be_measured_is_explained_in_the_history(
     trainings: Trainings, config: dict[str, Any], why: str
 ) -> None:
     history = trainings.fit(why, HOPELESS, config=config).history
-    [told] = events(history, "baseline_metric")
-    assert told.startswith("Early stopping is disabled: ")
-    assert why in told
+    [message] = events(history, "baseline_metric")
+    assert message.startswith("Early stopping is disabled: ")
+    assert why in message
     assert len(history.epochs) == 8
 
 
@@ -179,7 +177,7 @@ def test_a_metric_that_the_model_has_not_is_named_before_the_first_step(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("by", ["baseline", "callback"])
-def test_what_goes_on_after_its_stop_stays_stopped(trainings: Trainings, by: str) -> None:
+def test_a_stopped_run_that_is_resumed_stays_stopped(trainings: Trainings, by: str) -> None:
     how: dict[str, Any] = {"schedule": HOPELESS}
     if by == "callback":
         how = {"schedule": GOOD, "baseline": None, "config": {"early": True}}

@@ -1,4 +1,4 @@
-"""The diagnosis follows from what feed and device can do alone; a probe leaves no trace."""
+"""The diagnosis follows from the bounds of feed and device; measuring changes no state."""
 
 import time
 

@@ -1,4 +1,4 @@
-"""Checkpoints are whole or not there, and the last good one is found."""
+"""Checkpoints are complete or absent, and the last intact one is restored."""
 
 import dataclasses
 

@@ -1,4 +1,4 @@
-"""A training is given up when it cannot win any more, and never before."""
+"""A run is stopped when it can no longer match the base model, and never before."""
 
 import itertools
 import math
@@ -26,9 +26,9 @@ THREE_PHASES = "0.01:10x4, 0.005:10x8, 0.001:10x8"
 
 
 def epochs(schedule: str) -> list[EpochSpec]:
-    ahead = make_plan(Schedule.from_value(schedule), num_examples=100).remaining_epochs()
-    assert ahead is not None
-    return ahead
+    remaining = make_plan(Schedule.from_value(schedule), num_examples=100).remaining_epochs()
+    assert remaining is not None
+    return remaining
 
 
 def rows(segments: Sequence[EpochSpec], values: Sequence[float]) -> list[EpochRecord]:
@@ -43,33 +43,35 @@ def rows(segments: Sequence[EpochSpec], values: Sequence[float]) -> list[EpochRe
     ]
 
 
-def verdict(
+def stop_reason(
     values: Sequence[float],
-    to_beat: float,
+    baseline: float,
     schedule: str = ONE_PHASE,
     options: BaselineEarlyStopping = OPTIONS,
 ) -> str | None:
     segments = epochs(schedule)
-    return should_stop(options, to_beat, rows(segments, values), segments[len(values) :])
+    return should_stop(options, baseline, rows(segments, values), segments[len(values) :])
 
 
 def stopped_after(
     values: Sequence[float],
-    to_beat: float,
+    baseline: float,
     schedule: str = ONE_PHASE,
     options: BaselineEarlyStopping = OPTIONS,
 ) -> int | None:
-    """Returns after how many epochs a training with this curve is given up."""
+    """Returns after how many epochs a run with this curve is stopped."""
     numbers = range(1, len(values) + 1)
-    return next((n for n in numbers if verdict(values[:n], to_beat, schedule, options)), None)
+    return next((n for n in numbers if stop_reason(values[:n], baseline, schedule, options)), None)
 
 
 gains = st.lists(st.floats(0, 0.2), min_size=20, max_size=20)
 
 
-@given(begin=st.floats(0, 1), first=gains, later=gains, to_beat=st.floats(0, 3))
+@given(begin=st.floats(0, 1), first=gains, later=gains, baseline=st.floats(0, 3))
 @pytest.mark.parametrize("schedule", [ONE_PHASE, THREE_PHASES])
-def test_a_curve_that_flattens_and_wins_is_never_stopped(schedule, begin, first, later, to_beat):
+def test_a_curve_that_flattens_and_matches_is_never_stopped(
+    schedule, begin, first, later, baseline
+):
     """Within a phase gains fall, and no phase gains more, epoch by epoch, than the one before."""
     segments = epochs(schedule)
     first, later = (sorted(some, reverse=True) for some in (first, later))
@@ -79,49 +81,49 @@ def test_a_curve_that_flattens_and_wins_is_never_stopped(schedule, begin, first,
         for gain, _ in zip(later if phase else first, group, strict=False):
             value += shrunk * gain
             curve.append(value)
-    if max(curve) >= to_beat:
-        assert stopped_after(curve, to_beat, schedule) is None
+    if max(curve) >= baseline:
+        assert stopped_after(curve, baseline, schedule) is None
 
 
 @given(
     values=st.lists(st.floats(0, 1), min_size=3, max_size=19),
-    to_beat=st.floats(0, 1),
+    baseline=st.floats(0, 1),
     tolerance=st.floats(0, 0.2),
 )
-def test_what_is_in_reach_of_the_bound_goes_on(values, to_beat, tolerance):
+def test_what_is_in_reach_of_the_bound_goes_on(values, baseline, tolerance):
     segments = epochs(ONE_PHASE)
-    done, ahead = segments[: len(values)], segments[len(values) :]
-    bound = attainable_upper_bound(values, done, ahead, window=3)
+    done, remaining = segments[: len(values)], segments[len(values) :]
+    bound = attainable_upper_bound(values, done, remaining, window=3)
     assert bound >= max(values)
     options = BaselineEarlyStopping("val_accuracy", "max", after_epochs=3, tolerance=tolerance)
-    if bound >= to_beat - tolerance:
-        assert verdict(values, to_beat, options=options) is None
-    elif bound < to_beat - tolerance - 1e-6:
-        assert verdict(values, to_beat, options=options)
+    if bound >= baseline - tolerance:
+        assert stop_reason(values, baseline, options=options) is None
+    elif bound < baseline - tolerance - 1e-6:
+        assert stop_reason(values, baseline, options=options)
 
 
-def test_a_flat_curve_below_is_stopped_as_soon_as_it_is_judged():
-    assert stopped_after([0.81] * 20, to_beat=0.87) == 3
+def test_a_flat_curve_below_is_stopped_at_the_first_check():
+    assert stopped_after([0.81] * 20, baseline=0.87) == 3
     later = BaselineEarlyStopping("val_accuracy", "max", after_epochs=5)
-    assert stopped_after([0.81] * 20, to_beat=0.87, options=later) == 5
+    assert stopped_after([0.81] * 20, baseline=0.87, options=later) == 5
 
 
 def test_a_flat_curve_above_or_at_the_mark_is_not_stopped():
-    assert stopped_after([0.87] * 20, to_beat=0.87) is None
+    assert stopped_after([0.87] * 20, baseline=0.87) is None
     within = BaselineEarlyStopping("val_accuracy", "max", tolerance=0.02)
-    assert stopped_after([0.86] * 20, to_beat=0.87, options=within) is None
+    assert stopped_after([0.86] * 20, baseline=0.87, options=within) is None
 
 
 def test_a_curve_that_creeps_is_stopped_when_the_rest_is_too_short():
     curve = [0.5 + 0.01 * epoch for epoch in range(20)]
-    stopped = stopped_after(curve, to_beat=0.75)
+    stopped = stopped_after(curve, baseline=0.75)
     assert stopped == 3
-    # 0.69 is where it ends, and so the last that it can still win against.
-    assert stopped_after(curve, to_beat=0.69) is None
+    # The curve ends at 0.69, the highest baseline that it can still match.
+    assert stopped_after(curve, baseline=0.69) is None
 
 
-def test_the_sentence_has_the_figures():
-    assert verdict([0.80, 0.81, 0.805], to_beat=1.0) == (
+def test_the_sentence_has_the_numbers():
+    assert stop_reason([0.80, 0.81, 0.805], baseline=1.0) == (
         "Stopped early: val_accuracy is 0.81 after 3 epochs and can reach at most 0.98 in the "
         "remaining 17 epochs; the base model requires 1."
     )
@@ -129,8 +131,8 @@ def test_the_sentence_has_the_figures():
 
 def test_a_loss_is_better_when_it_is_lower():
     options = BaselineEarlyStopping("val_loss", "min")
-    assert verdict([-0.5] * 3, to_beat=0.4, options=options)  # A loss of 0.5.
-    assert verdict([-0.3] * 3, to_beat=0.4, options=options) is None
+    assert stop_reason([-0.5] * 3, baseline=0.4, options=options)  # A loss of 0.5.
+    assert stop_reason([-0.3] * 3, baseline=0.4, options=options) is None
 
 
 def test_before_a_change_of_phase_was_seen_nothing_is_stopped():
@@ -140,7 +142,7 @@ def test_before_a_change_of_phase_was_seen_nothing_is_stopped():
     assert stopped_after(lifted, 0.9, THREE_PHASES) is None
 
 
-def test_the_last_phase_is_judged_by_itself():
+def test_the_last_phase_needs_no_allowance_for_later_ones():
     curve = [0.5] * 4 + [0.8] * 8 + [0.82] * 8
     assert stopped_after(curve, 1.15, THREE_PHASES) == 8  # 0.8, and 0.3 for the last change.
     assert stopped_after(curve, 0.9, THREE_PHASES) == 16
@@ -155,10 +157,10 @@ def test_epochs_of_more_examples_may_bring_more():
     )
 
 
-def test_nothing_is_stopped_that_cannot_be_judged():
-    assert verdict([0.1, 0.1], to_beat=0.9) is None  # Too early.
-    assert verdict([0.1] * 20, to_beat=0.9) is None  # It is over.
-    assert verdict([0.1, math.nan, 0.1], to_beat=0.9) is None
+def test_nothing_is_stopped_without_a_bound():
+    assert stop_reason([0.1, 0.1], baseline=0.9) is None  # Too early.
+    assert stop_reason([0.1] * 20, baseline=0.9) is None  # It is over.
+    assert stop_reason([0.1, math.nan, 0.1], baseline=0.9) is None
     assert should_stop(OPTIONS, 0.9, rows(epochs(ONE_PHASE), [0.1] * 3), None) is None
 
 
@@ -171,12 +173,12 @@ def test_nothing_is_stopped_that_cannot_be_judged():
         ("decay_to_batch 0.01:10x20 max=40", True),
     ],
 )
-def test_a_policy_says_what_is_ahead_unless_it_decides_as_it_goes(policy, known):
+def test_a_policy_knows_the_remaining_epochs_unless_it_decides_during_training(policy, known):
     plan = make_plan(parse_schedule(policy), num_examples=100)
-    ahead = plan.remaining_epochs()
-    assert (ahead is not None) == known
-    assert ahead is None or ahead[0] == plan.current_phase_epochs()[0]
-    assert ahead is None or len(ahead) == plan.total_epochs
+    remaining = plan.remaining_epochs()
+    assert (remaining is not None) == known
+    assert remaining is None or remaining[0] == plan.current_phase_epochs()[0]
+    assert remaining is None or len(remaining) == plan.total_epochs
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,7 @@ Run = tuple[CompiledSteps, History]
 
 
 class Watch(keras.callbacks.Callback):
-    """Takes down the rate at each batch."""
+    """Records the learning rate at each batch."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""A batch that does not fit is cut, and the training comes out as if it had fitted."""
+"""A batch that does not fit is split, with the same result as if it had fitted."""
 
 from collections.abc import Callable
 from typing import Any
@@ -92,7 +92,7 @@ def test_what_fits_nothing_is_an_error(train: Callable) -> None:
         train(0)
 
 
-def test_micro_batches_need_a_step_that_can_be_cut() -> None:
+def test_micro_batches_need_a_step_that_can_be_split() -> None:
     class Own(keras.Sequential):
         def train_step(self, data):
             return super().train_step(data)
