@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ml_metadata.proto import metadata_store_pb2 as pb
 
-from tfx_feeder.pipeline.metadata.store import make_store
+from tfx_feeder.pipeline.metadata.store import create_store
 from tfx_feeder.schemas import training_history
 from tfx_feeder.schemas.training_history import EpochRecord, History
 
@@ -84,7 +84,7 @@ class _Writer:
         self.path = folder / "metadata.sqlite"
         self._folder = folder
         self._runs = range(runs)
-        self._store = make_store(self.path)
+        self._store = create_store(self.path)
         # The ids of all runs, by node, and by node and output key.
         self._executions: dict[str, list[int]] = {}
         self._artifacts: dict[tuple[str, str], list[int]] = {}

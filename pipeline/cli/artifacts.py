@@ -17,7 +17,7 @@ from tfx_feeder.pipeline.cli.options import (
     store_options,
     truncation_note,
 )
-from tfx_feeder.pipeline.metadata.describe import Item, item, state
+from tfx_feeder.pipeline.metadata.describe import ArtifactSummary, state_label, summarize
 from tfx_feeder.pipeline.metadata.lineage import Lineage
 from tfx_feeder.pipeline.metadata.lookup import find_artifact, find_run
 from tfx_feeder.pipeline.metadata.models import MODEL
@@ -70,7 +70,7 @@ class ArtifactDetails:
         users: Executions that read it, oldest first.
     """
 
-    item: Item
+    item: ArtifactSummary
     maker: ArtifactEvent | None
     users: tuple[ArtifactEvent, ...]
 
@@ -81,18 +81,20 @@ def count_types(lineage: Lineage) -> list[TypeRow]:
     rows = []
     for type_name, group in groupby(in_order, key=lambda artifact: artifact.type_name):
         *_, newest = members = list(group)
-        rows.append(TypeRow(type_name, len(members), newest.id, newest.created))
+        rows.append(TypeRow(type_name, len(members), newest.id, newest.created_at))
     return rows
 
 
-def list_artifacts(artifacts: Sequence[Artifact], newest: int | None = None) -> list[Item]:
+def list_artifacts(
+    artifacts: Sequence[Artifact], newest: int | None = None
+) -> list[ArtifactSummary]:
     """Describes artifacts, newest first.
 
     Args:
         artifacts: Artifacts, oldest first.
         newest: Maximum number of artifacts; ``None`` for all.
     """
-    return [item(artifact) for artifact in artifacts[::-1][:newest]]
+    return [summarize(artifact) for artifact in artifacts[::-1][:newest]]
 
 
 def read_artifact(lineage: Lineage, artifact: Artifact) -> ArtifactDetails:
@@ -102,10 +104,10 @@ def read_artifact(lineage: Lineage, artifact: Artifact) -> ArtifactDetails:
         lineage: Lineage of the store.
         artifact: Artifact to describe.
     """
-    maker = lineage.upstream([artifact.id], stop_at=(MODEL,)).maker(artifact.id)
-    users = lineage.users([artifact.id]).users(artifact.id)
+    maker = lineage.upstream([artifact.id], stop_at=(MODEL,)).producer(artifact.id)
+    users = lineage.consumers([artifact.id]).consumers(artifact.id)
     return ArtifactDetails(
-        item=item(artifact),
+        item=summarize(artifact),
         maker=_event(maker, artifact, maker.outputs) if maker else None,
         users=tuple(_event(user, artifact, user.inputs) for user in users),
     )
@@ -120,7 +122,7 @@ def types_table(rows: Sequence[TypeRow]) -> RenderableType:
     return made
 
 
-def artifacts_table(items: Sequence[Item], title: str) -> RenderableType:
+def artifacts_table(items: Sequence[ArtifactSummary], title: str) -> RenderableType:
     """Returns a table of artifacts.
 
     Args:
@@ -130,7 +132,7 @@ def artifacts_table(items: Sequence[Item], title: str) -> RenderableType:
     made = table(escape(title), "made", "artifact", right=("made",))
     for entry in items:
         made.add_row(
-            f"{format_age(entry.created)} ago", f"{entry.label}\n[dim]{escape(entry.uri)}[/]"
+            f"{format_age(entry.created_at)} ago", f"{entry.label}\n[dim]{escape(entry.uri)}[/]"
         )
     # Folds paths instead of cutting them off, so they can be copied.
     made.columns[-1].overflow = "fold"
@@ -141,11 +143,11 @@ def artifact_lines(details: ArtifactDetails) -> Iterator[RenderableType]:
     """Yields an artifact as lines of markup and a table of its properties."""
     entry = details.item
     yield f"[bold]{entry.name}[/]  {escape(entry.uri)}{_missing_mark(entry)}"
-    yield f"Made {format_time(entry.created)}, {format_age(entry.created)} ago{_state(entry)}"
+    yield f"Made {format_time(entry.created_at)}, {format_age(entry.created_at)} ago{_state(entry)}"
     if details.maker:
         yield f"By {_event_text(details.maker)}"
     for use in details.users:
-        yield f"Read by {_event_text(use)}: {state(use.state)}"
+        yield f"Read by {_event_text(use)}: {state_label(use.state)}"
     made = table("Properties", "name", "value")
     for name, value in sorted(entry.properties.items()):
         made.add_row(escape(name), escape(str(value)))
@@ -237,9 +239,9 @@ def _event_text(use: ArtifactEvent) -> str:
     return f"{escape(use.node)} as {escape(' and '.join(use.keys))}, run {escape(use.run_id)}"
 
 
-def _missing_mark(entry: Item) -> str:
-    return " [red]files gone[/]" if entry.gone else ""
+def _missing_mark(entry: ArtifactSummary) -> str:
+    return " [red]files missing[/]" if entry.files_missing else ""
 
 
-def _state(entry: Item) -> str:
+def _state(entry: ArtifactSummary) -> str:
     return "" if entry.state in ("", "LIVE") else f"; {entry.state.lower().replace('_', ' ')}"

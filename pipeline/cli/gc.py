@@ -17,10 +17,9 @@ from rich.markup import escape
 from tfx_feeder.common.durations import format_age, parse_duration
 from tfx_feeder.pipeline.cli.console import print_json, show, table
 from tfx_feeder.pipeline.cli.options import store_options
-from tfx_feeder.pipeline.metadata.gc import ArtifactFiles, sort_files
+from tfx_feeder.pipeline.metadata.gc import ArtifactFiles, classify_files, delete_files
 from tfx_feeder.pipeline.metadata.lineage import Lineage
-from tfx_feeder.pipeline.metadata.removal import remove
-from tfx_feeder.pipeline.metadata.store import open_store, writable
+from tfx_feeder.pipeline.metadata.store import open_store, writable_config
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,15 +47,15 @@ def sweep(
     """Finds files that can be deleted, and deletes them if a store is given.
 
     Args:
-        sort: Function that lists the files of all artifacts, such as ``sort_files``.
+        sort: Function that lists the files of all artifacts, such as ``classify_files``.
         store: Store in which deleted artifacts are marked, open for writing; ``None`` for a dry
             run.
     """
     found = sort()
-    files, failures = [each for each in found if not each.kept], []
+    files, failures = [each for each in found if not each.keep_reason], []
     if store is not None:
-        files, failures = remove(store, found, sort)
-    kept = [each for each in found if each.kept]
+        files, failures = delete_files(store, found, sort)
+    kept = [each for each in found if each.keep_reason]
     size_bytes = sum(each.size_bytes for each in files)
     return GcResult(store is not None, size_bytes, files, kept, failures)
 
@@ -64,7 +63,7 @@ def sweep(
 def draw(found: GcResult) -> Iterator[RenderableType]:
     """Yields a garbage collection as tables and lines of markup."""
     if found.kept:
-        yield _table("Kept", "because it is", found.kept, lambda each: each.kept)
+        yield _table("Kept", "because it is", found.kept, lambda each: each.keep_reason)
     if found.files:
         title = "Deleted" if found.deleted else "Can be deleted"
         yield _table(title, "type", found.files, lambda each: each.type_name)
@@ -114,9 +113,9 @@ def gc(
     """
     age_s = parse_duration("--older-than", older_than)
     target = context.params["store"]
-    store = mlmd.MetadataStore(writable(target)) if yes else open_store(target)
+    store = mlmd.MetadataStore(writable_config(target)) if yes else open_store(target)
     sort = partial(
-        sort_files,
+        classify_files,
         store,
         lineage.pipeline,
         untouched_since=datetime.now(timezone.utc) - timedelta(seconds=age_s),
@@ -140,6 +139,6 @@ def _table(
     drawn = table(title, column, "artifacts", "size", "oldest", right=("artifacts", "size"))
     for name, group in groups.items():
         size = decimal(sum(each.size_bytes for each in group))
-        oldest = format_age(min(each.created for each in group))
+        oldest = format_age(min(each.created_at for each in group))
         drawn.add_row(escape(name), f"{len(group):,}", size, oldest)
     return drawn

@@ -10,7 +10,12 @@ from rich.tree import Tree
 
 from tfx_feeder.pipeline.cli.console import print_json, show
 from tfx_feeder.pipeline.cli.options import store_options
-from tfx_feeder.pipeline.metadata.describe import Item, item, sources, state
+from tfx_feeder.pipeline.metadata.describe import (
+    ArtifactSummary,
+    external_sources,
+    state_label,
+    summarize,
+)
 from tfx_feeder.pipeline.metadata.lineage import Lineage
 from tfx_feeder.pipeline.metadata.lookup import find_artifact, find_model
 from tfx_feeder.pipeline.metadata.models import MODEL
@@ -59,10 +64,10 @@ class LineageOf:
         users: Ids of the executions that read an artifact, by artifact id.
     """
 
-    artifact: Item
+    artifact: ArtifactSummary
     down: bool
     full: bool
-    items: Mapping[int, Item]
+    items: Mapping[int, ArtifactSummary]
     steps: Mapping[int, LineageStep]
     makers: Mapping[int, int]
     users: Mapping[int, tuple[int, ...]]
@@ -84,15 +89,15 @@ def read_lineage(
     walk = lineage.downstream if down else lineage.upstream
     graph = walk([artifact.id], stop_at=stop_at)
     steps = {execution.id: _step(execution) for execution in graph.executions.values()}
-    makers = dict(graph.maker_ids)
-    maker = lineage.upstream([artifact.id], stop_at=_CHAINS).maker(artifact.id) if down else None
+    makers = dict(graph.producer_ids)
+    maker = lineage.upstream([artifact.id], stop_at=_CHAINS).producer(artifact.id) if down else None
     if maker:
         steps[maker.id], makers[artifact.id] = _step(maker), maker.id
     return LineageOf(
-        artifact=item(artifact),
+        artifact=summarize(artifact),
         down=down,
         full=full,
-        items={artifact_id: item(a) for artifact_id, a in graph.artifacts.items()},
+        items={artifact_id: summarize(a) for artifact_id, a in graph.artifacts.items()},
         steps=steps,
         makers=makers,
         users=_users(graph),
@@ -177,7 +182,7 @@ class _Drawing:
             keys = [key for key, ids in step.inputs.items() if artifact_id in ids]
             label = f"{escape(step.node)}{self._in_run(step)}, as {escape(' and '.join(keys))}"
             if step.state != COMPLETE:
-                label += f": {state(step.state)}"
+                label += f": {state_label(step.state)}"
             if step.id in self._shown:
                 branch.add(f"{label} [dim](above)[/]")
                 continue
@@ -233,7 +238,7 @@ def _step(execution: Execution) -> LineageStep:
         pipeline=execution.pipeline,
         run_id=execution.run_id,
         state=execution.state,
-        sources=tuple(sources(execution)),
+        sources=tuple(external_sources(execution)),
         inputs=_ids(execution.inputs),
         outputs=_ids(execution.outputs),
     )
@@ -246,7 +251,7 @@ def _users(graph: Graph) -> dict[int, tuple[int, ...]]:
     """
     return {
         artifact_id: kept
-        for artifact_id, users in graph.user_ids.items()
+        for artifact_id, users in graph.consumer_ids.items()
         if (kept := tuple(user for user in users if graph.executions[user].state != CACHED))
     }
 

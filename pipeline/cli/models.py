@@ -21,11 +21,15 @@ from tfx_feeder.pipeline.cli.options import (
     truncation_note,
 )
 from tfx_feeder.pipeline.cli.plots import Line, Plot, Plots
-from tfx_feeder.pipeline.metadata.describe import files_gone, is_local
+from tfx_feeder.pipeline.metadata.describe import (
+    blessing_label,
+    primary_metric,
+    read_model_evaluation,
+    status_label,
+)
 from tfx_feeder.pipeline.metadata.lineage import Lineage
 from tfx_feeder.pipeline.metadata.lookup import find_model
 from tfx_feeder.pipeline.metadata.models import MODEL, ModelVersion, read_models
-from tfx_feeder.pipeline.metadata.verdicts import blessed, judgement, primary_metric, status_label
 from tfx_feeder.pipeline.runner.tables import candidates_table
 from tfx_feeder.schemas import model_card, training_history
 from tfx_feeder.schemas.evaluation import SliceRow
@@ -163,12 +167,12 @@ def models_table(rows: Sequence[ModelRow]) -> RenderableType:
         pushed = model.pushes[-1] if model.pushes else None
         status = f" {status_label(model)}" if model.live or model.withdrawn else ""
         drawn.add_row(
-            f"{model.model.id}{' [red]files gone[/]' if row.files_missing else ''}",
+            f"{model.model.id}{' [red]files missing[/]' if row.files_missing else ''}",
             *([escape(model.pipeline)] if several else []),
-            f"{format_age(model.created)} ago",
+            f"{format_age(model.created_at)} ago",
             ", ".join(map(str, model.spans)),
             f"{escape(row.metric.metric)} {row.metric.candidate:.4f}" if row.metric else "",
-            blessed(model),
+            blessing_label(model),
             f"{escape(pushed.version)}{status}" if pushed else "",
             f"{format_age(pushed.at)} ago" if pushed else "",
         )
@@ -180,13 +184,13 @@ def _row(model: ModelVersion) -> ModelRow:
     metric = None
     if model.evaluation is not None:
         try:
-            result = judgement(model)
+            result = read_model_evaluation(model)
         except DataError as error:
             reasons.append(str(error))
         else:
             metric = primary_metric(result)
             reasons += [f"not blessed: {cause}" for cause in result.causes]
-    return ModelRow(model, metric, tuple(reasons), files_gone(model.model))
+    return ModelRow(model, metric, tuple(reasons), model.model.files_missing)
 
 
 def _live_lines(rows: Sequence[ModelRow]) -> Iterator[str]:
@@ -212,7 +216,7 @@ def read_history(lineage: Lineage, text: str) -> ModelHistory:
             f"Model {model.model.id} has no training history: its trainer does not write one. "
             f"`tfx-feeder lineage {model.model.id}` shows the inputs of the model."
         )
-    if not is_local(model.history.uri):
+    if not model.history.is_local:
         raise DataError(f"The training history is not on this machine: {model.history.uri}")
     return ModelHistory(model, training_history.read(model.history.path))
 

@@ -15,7 +15,7 @@ from tfx_feeder.pipeline.cli.console import print_json, show
 from tfx_feeder.pipeline.cli.options import store_options
 from tfx_feeder.pipeline.deployment.rollback import Rollback, plan
 from tfx_feeder.pipeline.metadata.lineage import Lineage
-from tfx_feeder.pipeline.metadata.store import writable
+from tfx_feeder.pipeline.metadata.store import writable_config
 from tfx_feeder.pipeline.runner import log_file
 from tfx_feeder.pipeline.runner.launch import root_cause
 
@@ -55,7 +55,7 @@ def _run(planned: Rollback, store: str) -> Any:
         try:
             with Console(file=screen).status("Loading TensorFlow and TFX"):
                 repush = importlib.import_module("tfx_feeder.pipeline.deployment.repush")
-            return repush.repush(planned, writable(store))
+            return repush.repush(planned, writable_config(store))
         except Exception as error:
             logging.exception("The rollback failed.")
             raise click.ClickException(f"{root_cause(error)}\nDetails: {log}") from error

@@ -16,10 +16,17 @@ from tfx_feeder.pipeline.cli.options import (
     store_options,
     truncation_note,
 )
-from tfx_feeder.pipeline.metadata.describe import elapsed, error, item, state
+from tfx_feeder.pipeline.metadata.describe import (
+    elapsed,
+    error_message,
+    state_label,
+    status_details,
+    status_label,
+    summarize,
+)
 from tfx_feeder.pipeline.metadata.lineage import Lineage
 from tfx_feeder.pipeline.metadata.lookup import find_run
-from tfx_feeder.pipeline.metadata.models import MODEL, ModelVersion, describe, read_models
+from tfx_feeder.pipeline.metadata.models import MODEL, ModelVersion, read_models, to_model_versions
 from tfx_feeder.pipeline.metadata.types import (
     CACHED,
     COMPLETE,
@@ -28,7 +35,6 @@ from tfx_feeder.pipeline.metadata.types import (
     Execution,
     Run,
 )
-from tfx_feeder.pipeline.metadata.verdicts import status_label, verdict
 from tfx_feeder.pipeline.runner.summary import components_table
 
 RunWithModels = tuple[Run, Sequence[ModelVersion]]
@@ -94,8 +100,8 @@ def runs_table(rows: Sequence[RunWithModels]) -> RenderableType:
         drawn.add_row(
             escape(run.id),
             *([escape(run.pipeline)] if several else []),
-            f"{format_age(run.created)} ago",
-            elapsed(run.state, run.seconds, run.created),
+            f"{format_age(run.created_at)} ago",
+            elapsed(run.state, run.seconds, run.created_at),
             _state(run),
             "\n".join(f"{model.model.id} {status_label(model)}" for model in models),
         )
@@ -118,7 +124,7 @@ def run_models(lineage: Lineage, run: Run) -> list[ModelVersion]:
         for artifact in group
         if artifact.type_name == MODEL
     }
-    return describe(lineage, list(models.values()))
+    return to_model_versions(lineage, list(models.values()))
 
 
 def run_lines(run: Run, models: Sequence[ModelVersion]) -> Iterator[RenderableType]:
@@ -129,16 +135,16 @@ def run_lines(run: Run, models: Sequence[ModelVersion]) -> Iterator[RenderableTy
         models: Models that it trained, or took from the cache.
     """
     yield f"[bold]Run {escape(run.id)}[/] of pipeline {escape(run.pipeline)}"
-    took = elapsed(run.state, run.seconds, run.created)
-    began = f"{format_time(run.created)}, {format_age(run.created)} ago"
-    yield f"{state(run.state)}; began {began}{f'; took {took}' if took else ''}"
+    took = elapsed(run.state, run.seconds, run.created_at)
+    began = f"{format_time(run.created_at)}, {format_age(run.created_at)} ago"
+    yield f"{state_label(run.state)}; began {began}{f'; took {took}' if took else ''}"
     yield components_table(run.executions)
     for execution in run.executions:
-        if message := error(execution):
+        if message := error_message(execution):
             yield f"[red]{escape(execution.node)} failed:[/] {escape(message)}"
     for model in models:
         earlier = "" if model.run_id == run.id else f", of run {escape(model.run_id)}"
-        yield f"Model {model.model.id}{earlier}: {verdict(model)}"
+        yield f"Model {model.model.id}{earlier}: {status_details(model)}"
     if models:
         yield f"Details: tfx-feeder why {models[-1].model.id}"
 
@@ -147,7 +153,7 @@ def _run_entry(run: Run) -> dict[str, Any]:
     return {
         "id": run.id,
         "pipeline": run.pipeline,
-        "began": run.created,
+        "began": run.created_at,
         "seconds": run.seconds,
         "state": run.state,
     }
@@ -170,10 +176,10 @@ def _node_entry(execution: Execution) -> dict[str, Any]:
         "execution_id": execution.id,
         "type_name": execution.type_name,
         "state": execution.state,
-        "began": execution.began,
+        "began": execution.created_at,
         "seconds": execution.seconds,
-        "outputs": {key: list(map(item, group)) for key, group in execution.outputs.items()},
-        "error": error(execution),
+        "outputs": {key: list(map(summarize, group)) for key, group in execution.outputs.items()},
+        "error": error_message(execution),
     }
 
 
@@ -182,7 +188,7 @@ def _failed(run: Run) -> list[str]:
 
 
 def _state(run: Run) -> str:
-    parts = [f"[red]{escape(name)} failed[/]" for name in _failed(run)] or [state(run.state)]
+    parts = [f"[red]{escape(name)} failed[/]" for name in _failed(run)] or [state_label(run.state)]
     cached = sum(execution.state == CACHED for execution in run.executions)
     if run.state != CACHED and cached:
         parts.append(f"{cached} cached")

@@ -13,7 +13,7 @@ from tfx_feeder.common.errors import DataError
 from tfx_feeder.pipeline.cli.console import print_json, show
 from tfx_feeder.pipeline.cli.diff import Row, compare
 from tfx_feeder.pipeline.cli.options import store_options
-from tfx_feeder.pipeline.metadata.describe import error
+from tfx_feeder.pipeline.metadata.describe import error_message, read_model_evaluation
 from tfx_feeder.pipeline.metadata.facts import facts_of_model
 from tfx_feeder.pipeline.metadata.lineage import Lineage
 from tfx_feeder.pipeline.metadata.lookup import find_model
@@ -21,11 +21,10 @@ from tfx_feeder.pipeline.metadata.models import (
     MODEL,
     PUSHED,
     ModelVersion,
-    describe,
     served_ids,
+    to_model_versions,
 )
 from tfx_feeder.pipeline.metadata.types import CANCELED, FAILED, RUNNING, Artifact, Execution
-from tfx_feeder.pipeline.metadata.verdicts import judgement
 from tfx_feeder.pipeline.run_plan import reason_of, starts_warm
 from tfx_feeder.schemas.evaluation import ALL_EXAMPLES
 
@@ -73,7 +72,7 @@ def explain(lineage: Lineage, model: ModelVersion) -> Explanation:
     """
     users = [
         execution
-        for execution in lineage.users([model.model.id]).executions.values()
+        for execution in lineage.consumers([model.model.id]).executions.values()
         if model.model in execution.inputs.get("model", ())
     ]
     return Explanation(
@@ -119,15 +118,15 @@ def _why_trained(lineage: Lineage, model: ModelVersion) -> Iterator[str]:
     before = [artifact for artifact in lineage.artifacts(MODEL) if artifact.id < model.model.id]
     recent = before[-_MAX_EARLIER:]
     origins = lineage.upstream([a.id for a in (*recent, model.model)], stop_at=(MODEL,))
-    trainer = origins.maker(model.model.id)
+    trainer = origins.producer(model.model.id)
     if trainer is None:
         yield "The store does not record which execution trained it."
         return
-    when = format_time(model.created)
+    when = format_time(model.created_at)
     yield f"{trainer.node} of pipeline {trainer.pipeline} trained it on {when}."
     if reason := reason_of(trainer):
         yield f"Reason for the retraining: {reason}."
-    makers = ((artifact, origins.maker(artifact.id)) for artifact in reversed(recent))
+    makers = ((artifact, origins.producer(artifact.id)) for artifact in reversed(recent))
     earlier = next((artifact for artifact, maker in makers if _same_node(maker, trainer)), None)
     if earlier is None:
         yield "It is the first model of this trainer in the store."
@@ -140,7 +139,7 @@ def _why_trained(lineage: Lineage, model: ModelVersion) -> Iterator[str]:
 
 def _changes(lineage: Lineage, model: ModelVersion, earlier: Artifact) -> Iterator[str]:
     """Yields the differences between the inputs of a model and those of an earlier one."""
-    [before] = describe(lineage, [earlier])
+    [before] = to_model_versions(lineage, [earlier])
     compared = compare(facts_of_model(lineage, before), facts_of_model(lineage, model))
     origins = lineage.upstream([earlier.id, model.model.id], stop_at=(MODEL,)).executions.values()
     nodes = tuple({f"{execution.node}." for execution in origins})
@@ -170,7 +169,7 @@ def _why_blessed(
     else:
         yield "There was no baseline model to compare it with."
     try:
-        result = judgement(model)
+        result = read_model_evaluation(model)
     except DataError as error:
         yield f"Its evaluation cannot be read: {error}"
         return
@@ -237,7 +236,7 @@ def _stopped(users: Iterable[Execution], component: str) -> Iterator[str]:
     for execution in users:
         if _is_a(execution, component) and execution.state in _STOPPED:
             text = f"{execution.node} {_STOPPED[execution.state]} in run {execution.run_id}."
-            yield f"{text} {error(execution)}".rstrip()
+            yield f"{text} {error_message(execution)}".rstrip()
 
 
 def _not_reached(lineage: Lineage, model: ModelVersion, otherwise: str) -> Iterator[str]:

@@ -7,7 +7,6 @@ from pathlib import Path
 
 from tfx_feeder.common.errors import ConfigError, DataError
 from tfx_feeder.components.model_card.hashing import compare, hash_files
-from tfx_feeder.pipeline.metadata.describe import files_gone
 from tfx_feeder.pipeline.metadata.lineage import Lineage
 from tfx_feeder.pipeline.metadata.models import (
     EXAMPLES,
@@ -127,7 +126,7 @@ def _check_state(model: ModelVersion, push: Push, served: set[int]) -> None:
 def _pusher(lineage: Lineage, push: Push) -> Execution:
     """Returns the execution that made a push, after checking that it can be repeated."""
     graph = lineage.upstream([push.artifact.id], stop_at=(MODEL,))
-    pusher = graph.maker(push.artifact.id)
+    pusher = graph.producer(push.artifact.id)
     if pusher is None or pusher.type_name not in PUSHERS:
         raise ConfigError(
             "version",
@@ -136,7 +135,7 @@ def _pusher(lineage: Lineage, push: Push) -> Execution:
             fix="Push it again with the component that pushed it.",
         )
     for artifact in (artifact for group in pusher.inputs.values() for artifact in group):
-        if files_gone(artifact):
+        if artifact.files_missing:
             raise DataError(f"The files of {artifact.type_name} {artifact.id} are missing.")
     return pusher
 
@@ -158,7 +157,7 @@ def card_execution(lineage: Lineage, push: Push) -> Execution | None:
     Returns:
         The execution of ModelCard; ``None`` if there is no card.
     """
-    users = lineage.users([push.artifact.id]).users(push.artifact.id)
+    users = lineage.consumers([push.artifact.id]).consumers(push.artifact.id)
     written = [e for e in users if (a := e.output("model_card")) and a.properties.get("pushed")]
     return written[-1] if written else None
 
@@ -216,7 +215,11 @@ def card_inputs(
             "training_history": _known(model.history),
             **_trained_on(lineage, model.model),
         }
-    return {key: group for key, group in found.items() if group and not any(map(files_gone, group))}
+    return {
+        key: group
+        for key, group in found.items()
+        if group and not any(a.files_missing for a in group)
+    }
 
 
 def intended_slices(card: Execution | None) -> tuple[str, ...]:
@@ -227,19 +230,19 @@ def intended_slices(card: Execution | None) -> tuple[str, ...]:
 def _hashes_of(push: Push, card: Execution | None) -> Mapping[str, str]:
     """Returns the hashes in the card or, without one, those of the Pusher's own copy."""
     record = card.output("model_card") if card else None
-    if record and not files_gone(record):
+    if record and not record.files_missing:
         return model_card.read(record.path).files
-    return {} if files_gone(push.artifact) else hash_files(push.artifact.path)
+    return {} if push.artifact.files_missing else hash_files(push.artifact.path)
 
 
 def _trained_on(lineage: Lineage, model: Artifact) -> dict[str, tuple[Artifact, ...]]:
     graph = lineage.upstream([model.id], stop_at=(MODEL,))
-    trainer = graph.maker(model.id)
+    trainer = graph.producer(model.id)
     inputs = trainer.inputs if trainer else {}
     raw = [
         artifact
         for artifact in graph.artifacts.values()
-        if artifact.type_name == EXAMPLES and not _reads_examples(graph.maker(artifact.id))
+        if artifact.type_name == EXAMPLES and not _reads_examples(graph.producer(artifact.id))
     ]
     return {
         "examples": tuple(raw),

@@ -1,5 +1,5 @@
-"""From the messages of ML Metadata to plain values."""
-# The client names its messages at run time only.
+"""Converts ML Metadata messages to plain values."""
+# The client defines its messages at run time.
 # pyright: reportAttributeAccessIssue=false, reportPrivateImportUsage=false
 
 from collections.abc import Collection, Iterable, Mapping
@@ -19,7 +19,13 @@ INPUT_EVENTS = (pb.Event.INPUT, pb.Event.DECLARED_INPUT)
 def by_key(
     events: Iterable[pb.Event], artifacts: Mapping[int, Artifact], types: Collection[int]
 ) -> dict[int, dict[str, tuple[Artifact, ...]]]:
-    """Returns the artifacts of events of some types, by execution and key."""
+    """Groups the artifacts of events by execution and key.
+
+    Args:
+        events: Events of any type.
+        artifacts: Artifacts by id; events of other artifacts are skipped.
+        types: Event types to include.
+    """
     found: dict[int, dict[str, tuple[Artifact, ...]]] = {}
     for event in events:
         if event.type in types and event.artifact_id in artifacts:
@@ -30,18 +36,23 @@ def by_key(
 
 
 def split_name(name: str, pipelines: Iterable[str]) -> tuple[str, str]:
-    """Splits the name of a node's context into pipeline and node; both may hold dots."""
+    """Splits the name of a node context into pipeline and node; both may contain dots.
+
+    Args:
+        name: Name of the context.
+        pipelines: Names of all pipelines of the store.
+    """
     pipeline = max((p for p in pipelines if name.startswith(f"{p}.")), key=len, default="")
     return pipeline, name.removeprefix(f"{pipeline}.")
 
 
 def ids_of(artifacts: Mapping[str, Iterable[Artifact]]) -> set[int]:
-    """Returns the ids of the artifacts under all keys."""
+    """Returns the ids of the artifacts of all keys."""
     return {artifact.id for group in artifacts.values() for artifact in group}
 
 
 def keys_of(event: pb.Event) -> list[str]:
-    """Returns all keys of an event: one artifact may be candidate and baseline at once."""
+    """Returns all keys of an event; one artifact may be both candidate and baseline."""
     return [step.key for step in event.path.steps if step.HasField("key")]
 
 
@@ -57,13 +68,13 @@ def to_artifact(artifact: pb.Artifact) -> Artifact:
         type_name=artifact.type,
         uri=artifact.uri,
         properties=properties_of(artifact),
-        created=to_time(artifact.create_time_since_epoch),
+        created_at=to_time(artifact.create_time_since_epoch),
         state=pb.Artifact.State.Name(artifact.state) if artifact.state else "",
     )
 
 
 def properties_of(message: Any) -> dict[str, Any]:
-    """Returns declared and custom properties; where both have a name, the custom one.
+    """Returns declared and custom properties; a custom one wins over a declared one.
 
     The declared ``span`` of Examples stays 0; ExampleGen writes a custom one.
     """
@@ -75,11 +86,11 @@ def properties_of(message: Any) -> dict[str, Any]:
     }
 
 
-def _plain(value: Any) -> Any:
-    """Returns structures and protocol buffers as dictionaries; all else as it is."""
-    return json_format.MessageToDict(value) if isinstance(value, Message) else value
-
-
 def to_time(milliseconds: int) -> datetime:
-    """Returns a time of the store; UTC."""
+    """Returns a timestamp of the store as a UTC time."""
     return datetime.fromtimestamp(milliseconds / 1000, timezone.utc)
+
+
+def _plain(value: Any) -> Any:
+    """Returns protocol buffers as dictionaries, and other values unchanged."""
+    return json_format.MessageToDict(value) if isinstance(value, Message) else value

@@ -1,16 +1,17 @@
-"""Words for what a store holds: states, artifacts, errors, where files were read from."""
+"""Text for the contents of a store: states, artifacts, errors, input paths, model status."""
 
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Any
-from urllib.parse import urlsplit
 
 from rich.markup import escape
 
 from tfx_feeder.common.durations import format_elapsed
+from tfx_feeder.common.errors import DataError
 from tfx_feeder.pipeline.metadata import models
+from tfx_feeder.pipeline.metadata.models import ModelVersion
 from tfx_feeder.pipeline.metadata.types import (
     CACHED,
     CANCELED,
@@ -21,6 +22,7 @@ from tfx_feeder.pipeline.metadata.types import (
     Artifact,
     Execution,
 )
+from tfx_feeder.schemas.evaluation import ALL_EXAMPLES, EvaluationResult, SliceRow, read_evaluation
 from tfx_feeder.schemas.properties import WITHDRAWN
 
 _STATES = {
@@ -28,13 +30,13 @@ _STATES = {
     CACHED: "[dim]cached[/]",
     FAILED: "[bold red]failed[/]",
     RUNNING: "[yellow]running[/]",
-    CANCELED: "[yellow]cancelled[/]",
+    CANCELED: "[yellow]canceled[/]",
 }
-_DELETED = ("DELETED", "MARKED_FOR_DELETION")
+_BLESSED = {True: "[green]blessed[/]", False: "[red]not blessed[/]", None: "not evaluated"}
 NO_ERROR_TEXT = (
-    "ML Metadata holds no text of the error. It stands in the log of whatever ran the pipeline."
+    "ML Metadata contains no error message. See the log of the orchestrator that ran the pipeline."
 )
-# Properties of executions that name what was read from outside the store.
+# Execution properties that name external inputs.
 _SOURCES = (
     "schema_file",
     "artifact_uri",
@@ -48,26 +50,26 @@ _SOURCES = (
 
 
 @dataclass(frozen=True, slots=True)
-class Item:
-    """An artifact in brief.
+class ArtifactSummary:
+    """Summary of an artifact.
 
     Args:
-        id: In the store.
-        type_name: Such as ``Model``.
-        uri: Where its files are.
-        created: When it was registered; UTC.
-        state: ``LIVE``, ``DELETED`` and so on; empty where none was written.
-        gone: Whether its files are not there any more. Files on other machines count as there.
-        facts: What is worth knowing about it, such as ``span 3``.
-        properties: Declared and custom ones.
+        id: Id in the store.
+        type_name: Name of the artifact type, such as ``Model``.
+        uri: Location of the files.
+        created_at: Time of registration; UTC.
+        state: ``LIVE``, ``DELETED`` and so on; empty if none was recorded.
+        files_missing: True if the files are known not to exist.
+        facts: Noteworthy facts, such as ``span 3``.
+        properties: Declared and custom properties.
     """
 
     id: int
     type_name: str
     uri: str
-    created: datetime
+    created_at: datetime
     state: str
-    gone: bool
+    files_missing: bool
     facts: tuple[str, ...]
     properties: Mapping[str, Any]
 
@@ -80,42 +82,36 @@ class Item:
     def label(self) -> str:
         """Name and facts; markup."""
         facts = f" ({escape(', '.join(self.facts))})" if self.facts else ""
-        return f"{self.name}{facts}{' [red]files gone[/]' if self.gone else ''}"
+        return f"{self.name}{facts}{' [red]files missing[/]' if self.files_missing else ''}"
 
 
-def item(artifact: Artifact) -> Item:
-    """Describes an artifact in brief."""
-    return Item(
+def summarize(artifact: Artifact) -> ArtifactSummary:
+    """Returns the summary of an artifact."""
+    return ArtifactSummary(
         id=artifact.id,
         type_name=artifact.type_name,
         uri=artifact.uri,
-        created=artifact.created,
+        created_at=artifact.created_at,
         state=artifact.state,
-        gone=files_gone(artifact),
+        files_missing=artifact.files_missing,
         facts=tuple(_facts(artifact)),
         properties=artifact.properties,
     )
 
 
-def files_gone(artifact: Artifact) -> bool:
-    """Says whether the files of an artifact are known not to be there."""
-    if artifact.state in _DELETED:
-        return True
-    return is_local(artifact.uri) and not artifact.path.exists()
-
-
-def is_local(uri: str) -> bool:
-    """Says whether a URI names something on this machine."""
-    return bool(uri) and urlsplit(uri).scheme in ("", "file")
-
-
-def state(name: str) -> str:
-    """Returns the word for a state; markup."""
+def state_label(name: str) -> str:
+    """Returns the text for a state; markup."""
     return _STATES.get(name) or escape(name.lower())
 
 
 def elapsed(name: str, seconds: float, since: datetime) -> str:
-    """Returns how long something in a state took, or has been taking."""
+    """Returns the run time of an execution or a run as text.
+
+    Args:
+        name: Its state; a cached execution has no run time.
+        seconds: Time from registration to the last state change.
+        since: Time of registration; the start of what is still running.
+    """
     if name == CACHED:
         return ""
     if name == RUNNING:
@@ -123,8 +119,8 @@ def elapsed(name: str, seconds: float, since: datetime) -> str:
     return format_elapsed(seconds)
 
 
-def error(execution: Execution) -> str:
-    """Returns what is known about why an execution failed; empty where it did not."""
+def error_message(execution: Execution) -> str:
+    """Returns the error message of a failed execution; empty for others."""
     if execution.state != FAILED:
         return ""
     try:
@@ -133,10 +129,10 @@ def error(execution: Execution) -> str:
         return NO_ERROR_TEXT
 
 
-def sources(execution: Execution) -> Iterator[tuple[str, str]]:
-    """Yields what an execution read from outside the store, as pairs of a word and a path.
+def external_sources(execution: Execution) -> Iterator[tuple[str, str]]:
+    """Yields inputs of an execution from outside the store, as pairs of a word and a path.
 
-    Those are input files, modules and functions, as the properties name them.
+    These are the input files, modules and functions that the properties name.
     """
     base = str(execution.properties.get("input_base", "")).rstrip("/")
     if base:
@@ -147,6 +143,52 @@ def sources(execution: Execution) -> Iterator[tuple[str, str]]:
         # TFX writes null as text.
         if value and value != "null":
             yield name.replace("_", " "), str(value)
+
+
+def blessing_label(model: ModelVersion) -> str:
+    """Returns the evaluation outcome of a model; markup."""
+    return _BLESSED[model.blessed]
+
+
+def status_label(model: ModelVersion) -> str:
+    """Returns the most advanced status that a model reached; markup."""
+    if model.withdrawn:
+        return "[yellow]withdrawn[/]"
+    if model.live:
+        return "[bold green]live[/]"
+    return "[green]pushed[/]" if model.pushes else blessing_label(model)
+
+
+def status_details(model: ModelVersion) -> str:
+    """Returns whether a model was blessed, pushed, withdrawn, and is live; markup."""
+    parts = [blessing_label(model)]
+    if model.pushes:
+        parts.append(f"pushed as {escape(model.pushes[-1].version)}")
+    if model.live:
+        parts.append("[bold]live[/]")
+    if model.withdrawn:
+        parts.append("[yellow]withdrawn[/]")
+    return ", ".join(parts)
+
+
+def read_model_evaluation(model: ModelVersion) -> EvaluationResult:
+    """Reads the last evaluation of a model.
+
+    Raises:
+        DataError: The model has no evaluation, or its files cannot be read.
+    """
+    evaluation = model.evaluation
+    if evaluation is None:
+        raise DataError(f"Model {model.model.id} has no evaluation.")
+    if not evaluation.is_local:
+        raise DataError(f"The evaluation is on another machine: {evaluation.uri}")
+    return read_evaluation(evaluation.path)
+
+
+def primary_metric(result: EvaluationResult) -> SliceRow | None:
+    """Returns the first metric on all examples; the loss only if there is no other."""
+    rows = [row for row in result.rows if row.slice == ALL_EXAMPLES]
+    return next((row for row in rows if row.metric != "loss"), next(iter(rows), None))
 
 
 def _patterns(input_config: Any) -> list[str]:

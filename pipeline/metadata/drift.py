@@ -1,4 +1,4 @@
-"""How far two distributions of a feature are apart, by the measures of TensorFlow Data Validation.
+"""Distances between two distributions of a feature, as TensorFlow Data Validation defines them.
 
 https://www.tensorflow.org/tfx/data_validation/get_started
 """
@@ -15,12 +15,12 @@ JENSEN_SHANNON, L_INFINITY = "Jensen–Shannon", "L-infinity"
 
 @dataclass(frozen=True, slots=True)
 class Distance:
-    """A distance.
+    """Distance between two distributions.
 
     Args:
-        measure: Of numbers the Jensen–Shannon divergence in bits, of categories the largest
-            difference of the share of a value.
-        value: 0 for equal distributions, 1 for those that have nothing in common.
+        measure: Jensen–Shannon divergence in bits for numeric features; L-infinity distance, the
+            largest difference in the frequency of a value, for categorical features.
+        value: 0 for equal distributions, 1 for disjoint ones.
     """
 
     measure: str
@@ -28,7 +28,7 @@ class Distance:
 
 
 def distance(one: FeatureStatistics | None, other: FeatureStatistics | None) -> Distance | None:
-    """Returns how far apart a feature is in two sets; ``None`` where that cannot be said."""
+    """Returns the distance of a feature between two data sets; ``None`` if it is undefined."""
     if one is None or other is None:
         return None
     if one.shares and other.shares:
@@ -39,7 +39,7 @@ def distance(one: FeatureStatistics | None, other: FeatureStatistics | None) -> 
 
 
 def l_infinity(one: Sequence[tuple[str, float]], other: Sequence[tuple[str, float]]) -> float:
-    """Returns the largest difference of the share of a value."""
+    """Returns the largest difference in the frequency of a value."""
     first, second = dict(one), dict(other)
     return max(abs(first.get(v, 0.0) - second.get(v, 0.0)) for v in first.keys() | second.keys())
 
@@ -47,10 +47,10 @@ def l_infinity(one: Sequence[tuple[str, float]], other: Sequence[tuple[str, floa
 def jensen_shannon(one: Sequence[Bucket], other: Sequence[Bucket]) -> float:
     """Returns the Jensen–Shannon divergence of two histograms, in bits.
 
-    Values are taken to be spread evenly over a bucket; their boundaries may differ.
+    Assumes a uniform distribution within each bucket. The bucket boundaries may differ.
     """
     bounds = sorted({bound for b in (*one, *other) for bound in (b.low, b.high)})
-    # Points come first: a bucket without width is one.
+    # Points come first: a bucket may have zero width.
     cells = [(bound, bound) for bound in bounds] + list(itertools.pairwise(bounds))
     first, second = ([_mass(buckets, *cell) for cell in cells] for buckets in (one, other))
     middle = [(p + q) / 2 for p, q in zip(first, second, strict=True)]
@@ -59,7 +59,7 @@ def jensen_shannon(one: Sequence[Bucket], other: Sequence[Bucket]) -> float:
 
 
 def _mass(buckets: Sequence[Bucket], low: float, high: float) -> float:
-    """The share of values in a cell that no bucket's boundary divides."""
+    """Fraction of the values in a cell that lies within each bucket it overlaps."""
     if low == high:
         return sum(b.share for b in buckets if b.low == b.high == low)
     return sum(

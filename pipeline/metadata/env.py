@@ -1,6 +1,9 @@
-"""Environment variables that name a store of ML Metadata; apart, because its client is heavy."""
+"""Environment variables that name an ML Metadata store.
+
+They have a module of their own because the ML Metadata client is slow to import.
+"""
 
 STORE_VARIABLE = "TFX_FEEDER_STORE"
-"""Names the store where ``--store`` does not."""
+"""Store to use if ``--store`` is not given."""
 PASSWORD_VARIABLE = "TFX_FEEDER_STORE_PASSWORD"
-"""Holds the password of a database server, where the URL holds none."""
+"""Password of a database server whose URL contains none."""

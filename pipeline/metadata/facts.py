@@ -1,17 +1,24 @@
-"""What there is to say about a run or a model, as flat names with values, for comparing."""
+"""Facts about a run or a model as flat names with values, for comparison."""
+# Message classes are created at run time.
+# pyright: reportAttributeAccessIssue=false
 
+import hashlib
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, TypeAlias
 
-from tfx_feeder.common.errors import FeederError
+from google.protobuf import text_format
+from tensorflow_metadata.proto.v0 import schema_pb2
+
+from tfx_feeder.common.errors import DataError, FeederError
 from tfx_feeder.components.feeder_trainer.schedules.parser import parse_schedule
-from tfx_feeder.pipeline.metadata import fact_files
 from tfx_feeder.pipeline.metadata.lineage import Lineage
 from tfx_feeder.pipeline.metadata.models import (
     BLESSING,
+    EVALUATION,
     EXAMPLES,
     HISTORY,
     MODEL,
@@ -19,6 +26,8 @@ from tfx_feeder.pipeline.metadata.models import (
     ModelVersion,
 )
 from tfx_feeder.pipeline.metadata.types import COMPLETE, SUCCEEDED, Artifact, Execution, Run
+from tfx_feeder.schemas import training_history
+from tfx_feeder.schemas.evaluation import read_evaluation
 from tfx_feeder.schemas.training_history import GIT_COMMIT, GIT_DIRTY
 
 SECTIONS = (
@@ -33,13 +42,16 @@ SECTIONS = (
     "metrics",
     "environment",
 )
-"""Where facts belong, in the order in which they are shown."""
+"""Sections of the facts, in display order."""
 
 Value: TypeAlias = str | int | float | bool
 Fact: TypeAlias = tuple[tuple[str, str], Value]
 """Section and name, and the value."""
 
 _COUNT, _FINAL = "num_examples_", "final_"
+_SCHEMA, _SCHEMA_FILE = "Schema", "schema.pbtxt"
+_HASH_DIGITS = 16
+"""Hexadecimal digits of a hash, as in the code fingerprints."""
 _CODE = (
     "code_fingerprint",
     "model_fn",
@@ -50,20 +62,20 @@ _CODE = (
     "trainer_fn",
 )
 _OF_EXAMPLES = ("span", "version", "range_config", "input_fingerprint")
-"""Properties of an execution that those of its Examples tell too."""
+"""Execution properties that the properties of its Examples repeat."""
 _OF_EXECUTION = ("code_fingerprint", "policy", "strategy")
-"""Properties of a history that its execution has too."""
+"""History properties that its execution repeats."""
 _OF_TFX = ("is_external", "tfx_version")
 
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What is known about a run or a model.
+    """Facts about a run or a model.
 
     Args:
-        subject: Which it is, such as ``run 2026-11-24T08:46:58.936349``.
-        values: By section and name.
-        notes: What could not be read, in sentences.
+        subject: Name of the subject, such as ``run 2026-11-24T08:46:58.936349``.
+        values: Values by section and name.
+        notes: Messages about files that could not be read.
     """
 
     subject: str
@@ -72,29 +84,39 @@ class Facts:
 
 
 def facts_of_run(run: Run) -> Facts:
-    """Gathers what the executions of a run say."""
+    """Collects the facts about a run."""
     made = (execution for execution in run.executions if execution.state in SUCCEEDED)
     return _gather(f"run {run.id}", made, (("outcome", "state"), run.state.lower()))
 
 
 def facts_of_model(lineage: Lineage, version: ModelVersion) -> Facts:
-    """Gathers what led to a model, and what became of it."""
+    """Collects the facts about a model: its lineage, evaluation and deployment.
+
+    Args:
+        lineage: Lineage of the store.
+        version: The model.
+    """
     model = version.model
     origins = lineage.upstream([model.id], stop_at=[MODEL]).executions.values()
-    # What reads it under another key is about another model.
-    users = (
+    # An execution that reads the model under another key is about another model.
+    consumers = (
         execution
-        for execution in lineage.users([model.id]).executions.values()
+        for execution in lineage.consumers([model.id]).executions.values()
         if execution.state == COMPLETE and model in execution.inputs.get("model", ())
     )
     trained = (("outcome", "trained by run"), version.run_id)
-    return _gather(f"model {model.id}", [*origins, *users], trained)
+    return _gather(f"model {model.id}", [*origins, *consumers], trained)
 
 
 def flatten(value: Any, path: str = "") -> Iterator[tuple[str, Value]]:
     """Yields the leaves of a nested value with their paths, such as ``splits[0].name``.
 
-    Text that holds a JSON object or list is opened too; nulls and empty values are left out.
+    A string that contains a JSON object or list is flattened too. Nulls and empty values are
+    skipped.
+
+    Args:
+        value: Any JSON value.
+        path: Path of the value itself.
     """
     if isinstance(value, str) and value[:1] in ("{", "["):
         with suppress(ValueError):
@@ -111,49 +133,45 @@ def flatten(value: Any, path: str = "") -> Iterator[tuple[str, Value]]:
 
 def _gather(subject: str, executions: Iterable[Execution], *known: Fact) -> Facts:
     in_order = sorted(executions, key=lambda execution: execution.id)
-    sources = {execution.node for execution in in_order if any(map(_is_source, _made(execution)))}
+    sources = {e.node for e in in_order if any(map(_is_source, e.output_artifacts))}
     values, notes = dict(known), []
     for execution in in_order:
         values |= _settings(execution)
         suffix = f" of {execution.node}" if len(sources) > 1 else ""
-        for artifact in _made(execution):
+        for artifact in execution.output_artifacts:
             values |= _properties(artifact, suffix)
             try:
-                values |= fact_files.read(artifact)
+                values |= _read_files(artifact)
             except (FeederError, OSError) as error:
                 notes.append(str(error))
     return Facts(subject, values, tuple(notes))
 
 
-def _made(execution: Execution) -> list[Artifact]:
-    return [artifact for group in execution.outputs.values() for artifact in group]
-
-
 def _is_source(artifact: Artifact) -> bool:
-    """Whether Examples were read from outside, and not made of others."""
+    """Returns True for Examples that an ExampleGen ingested."""
     return artifact.type_name == EXAMPLES and "input_fingerprint" in artifact.properties
 
 
 def _settings(execution: Execution) -> Iterator[Fact]:
-    """Yields what an execution was called with."""
+    """Yields the execution properties, and the base model."""
     for name, value in sorted(execution.properties.items()):
         if name == "schedule":
-            yield ("schedule", execution.node), _in_notation(value)
+            yield ("schedule", execution.node), _format_schedule(value)
         elif name not in _OF_EXAMPLES and not name.startswith("__"):
             for path, leaf in flatten(value, name):
-                yield _place(execution.node, name, path), leaf
+                yield _locate(execution.node, name, path), leaf
     for artifact in execution.inputs.get("base_model", ()):
         yield ("training", "base model"), f"model {artifact.id}"
 
 
-def _place(node: str, name: str, path: str) -> tuple[str, str]:
+def _locate(node: str, name: str, path: str) -> tuple[str, str]:
     if path.rpartition(".")[2] in _CODE:
         return "code", f"{node}.{path}"
     return "strategy" if name == "strategy" else "properties", f"{node}.{path}"
 
 
-def _in_notation(schedule: Any) -> str:
-    """Writes a schedule as a user would, where it is one of this suite."""
+def _format_schedule(schedule: Any) -> str:
+    """Returns a schedule in its text notation if it is one of this suite."""
     try:
         return str(parse_schedule(schedule))
     except FeederError:
@@ -161,7 +179,7 @@ def _in_notation(schedule: Any) -> str:
 
 
 def _properties(artifact: Artifact, suffix: str) -> Iterator[Fact]:
-    """Yields what the properties of an output say."""
+    """Yields facts from the properties of an output."""
     properties = artifact.properties
     if "tfx_version" in properties:
         yield ("environment", "tfx"), properties["tfx_version"]
@@ -183,7 +201,7 @@ def _properties(artifact: Artifact, suffix: str) -> Iterator[Fact]:
 
 
 def _source(properties: Mapping[str, Any]) -> Iterator[tuple[str, Value]]:
-    """Yields the span of Examples, the sizes of their splits and the fingerprints of the input.
+    """Yields the span of Examples, the split sizes and the input fingerprints.
 
     TFX writes a fingerprint as ``split:all,num_files:1,total_bytes:41550,xor_checksum:17955``, one
     line for each split of the input.
@@ -198,3 +216,43 @@ def _source(properties: Mapping[str, Any]) -> Iterator[tuple[str, Value]]:
         for part in rest.split(","):
             name, _, value = part.partition(":")
             yield f"input {split}: {name.replace('_', ' ')}", value
+
+
+def _read_files(artifact: Artifact) -> list[Fact]:
+    """Returns facts from the files of an artifact; none for most types."""
+    reader = _READERS.get(artifact.type_name)
+    if reader is None:
+        return []
+    if artifact.files_missing:
+        raise DataError(f"The files of {artifact.type_name} {artifact.id} are missing.")
+    return list(reader(artifact.path))
+
+
+def _schema(folder: Path) -> Iterator[Fact]:
+    content = (folder / _SCHEMA_FILE).read_bytes()
+    yield ("schema", "hash"), hashlib.sha256(content).hexdigest()[:_HASH_DIGITS]
+    try:
+        schema = text_format.Parse(content, schema_pb2.Schema())
+    except (text_format.ParseError, UnicodeDecodeError) as error:
+        raise DataError(f"{folder / _SCHEMA_FILE} is not a schema: {error}") from error
+    for feature in schema.feature:
+        name = feature.name
+        feature.ClearField("name")
+        yield ("schema", f"feature {name}"), text_format.MessageToString(feature, as_one_line=True)
+
+
+def _history(folder: Path) -> Iterator[Fact]:
+    for name, value in training_history.read(folder).environment.items():
+        yield ("code" if name in (GIT_COMMIT, GIT_DIRTY) else "environment", name), value
+
+
+def _evaluation(folder: Path) -> Iterator[Fact]:
+    for row in read_evaluation(folder).rows:
+        yield ("metrics", f"{row.metric} on {row.slice}"), row.candidate
+
+
+_READERS: Mapping[str, Callable[[Path], Iterator[Fact]]] = {
+    EVALUATION: _evaluation,
+    HISTORY: _history,
+    _SCHEMA: _schema,
+}

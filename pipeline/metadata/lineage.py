@@ -1,9 +1,9 @@
-"""What ML Metadata knows about pipelines: their runs, what they made, and out of what.
+"""Read access to the runs, artifacts and lineage in an ML Metadata store.
 
-Reads with the ML Metadata client alone. It walks from event to event, many at a time, because the
-store's own lineage queries are not available in every release.
+Uses only the ML Metadata client. It follows events in batches because not every release of the
+client has lineage queries.
 """
-# The client names its messages at run time only.
+# The client defines its messages at run time.
 # pyright: reportAttributeAccessIssue=false, reportPrivateImportUsage=false
 
 from collections import defaultdict
@@ -38,21 +38,21 @@ from tfx_feeder.pipeline.metadata.types import (
 
 _LARGEST_ID = 2**63 - 1
 _MANY = 300
-"""Executions from which on it is quicker to read every context than to ask for those of each."""
+"""Number of executions above which reading all contexts is faster than asking for each one's."""
 
 
-class _Place(NamedTuple):
+class _Scope(NamedTuple):
     pipeline: str = ""
     run_id: str = ""
     node: str = ""
 
 
 class Lineage:
-    """Reads a store; never writes to it.
+    """Read-only view of a store.
 
     Args:
-        store: An open store; ``Lineage.open`` opens one.
-        pipeline: Name of the pipeline to which everything is limited; ``None``: all of the store.
+        store: Open store; see ``Lineage.open``.
+        pipeline: Name of the pipeline to restrict the view to; ``None``: the whole store.
     """
 
     def __init__(self, store: mlmd.MetadataStore, pipeline: str | None = None) -> None:
@@ -61,7 +61,11 @@ class Lineage:
 
     @classmethod
     def open(cls, target: str | Path, pipeline: str | None = None) -> "Lineage":
-        """Opens a store read-only; see ``open_store``.
+        """Opens a store read-only.
+
+        Args:
+            target: Store as for ``open_store``.
+            pipeline: Name of the pipeline to restrict the view to; ``None``: the whole store.
 
         Raises:
             ConfigError: There is no store, or it cannot be read.
@@ -69,18 +73,18 @@ class Lineage:
         return cls(open_store(target), pipeline)
 
     def pipelines(self) -> list[str]:
-        """Returns the names of all pipelines of the store, the oldest first."""
+        """Returns the names of all pipelines of the store, oldest first."""
         return list(self._pipelines())
 
     def run_ids(self) -> list[str]:
-        """Returns the ids of the runs, oldest first."""
+        """Returns the run ids, oldest first."""
         return [context.name for context in self._runs()]
 
     def runs(self, newest: int | None = None) -> list[Run]:
-        """Returns the runs, the newest first, without the artifacts of their executions.
+        """Returns the runs, newest first, without the artifacts of their executions.
 
         Args:
-            newest: How many at most; ``None``: all.
+            newest: Maximum number of runs; ``None``: all.
         """
         contexts = self._runs()[::-1][:newest]
         found = {context.name: self._of_run(context) for context in contexts}
@@ -90,7 +94,7 @@ class Lineage:
         return [self._run(context, made[context.name]) for context in contexts]
 
     def run(self, run_id: str) -> Run | None:
-        """Returns a run with all that its executions read and made; ``None`` if there is none."""
+        """Returns a run with the artifacts of its executions; ``None`` if there is none."""
         context = self._store.get_context_by_type_and_name("pipeline_run", run_id)
         if context is None:
             return None
@@ -98,12 +102,12 @@ class Lineage:
         return self._run(context, self._executions(found, self._events([e.id for e in found])))
 
     def executions(self, run_id: str) -> list[Execution]:
-        """Returns the executions of a run, in the order in which they were registered."""
+        """Returns the executions of a run in the order of their registration."""
         run = self.run(run_id)
         return list(run.executions) if run else []
 
     def latest(self, node: str) -> Execution | None:
-        """Returns the newest execution of a node that has its outputs, from the cache or not."""
+        """Returns the newest successful or cached execution of a node."""
         for context in reversed(self._runs()):
             for execution in self.executions(context.name):
                 if execution.node == node and execution.state in SUCCEEDED:
@@ -111,12 +115,12 @@ class Lineage:
         return None
 
     def artifacts(self, type_name: str | None = None) -> list[Artifact]:
-        """Returns the artifacts of a type, or all; the oldest first."""
+        """Returns the artifacts of a type, or all artifacts, oldest first."""
         if type_name is None:
             found = self._store.get_artifacts()
         else:
             found = self._store.get_artifacts_by_type(type_name)
-        # Asking which artifacts are a pipeline's own takes long.
+        # Looking up the artifacts of one pipeline is slow.
         pipelines = self._pipelines()
         if self.pipeline is not None and list(pipelines) != [self.pipeline]:
             own = pipelines.get(self.pipeline)
@@ -132,32 +136,34 @@ class Lineage:
         return to_artifact(found[0]) if found else None
 
     def upstream(self, artifact_ids: Iterable[int], stop_at: Collection[str] = ()) -> Graph:
-        """Returns everything out of which artifacts were made, and themselves.
+        """Returns the artifacts and everything they were derived from.
 
         Args:
-            artifact_ids: Where the walk begins.
-            stop_at: Types of artifacts that are not followed further, unless it begins with them.
+            artifact_ids: Ids of the start artifacts.
+            stop_at: Types of artifacts whose own lineage is not followed, except that of the start
+                artifacts.
         """
-        return self._walk(artifact_ids, to_makers=True, stop_at=stop_at)
+        return self._walk(artifact_ids, to_producers=True, stop_at=stop_at)
 
     def downstream(self, artifact_ids: Iterable[int], stop_at: Collection[str] = ()) -> Graph:
-        """Returns everything that was made out of artifacts, and themselves.
+        """Returns the artifacts and everything derived from them.
 
         Args:
-            artifact_ids: Where the walk begins.
-            stop_at: Types of artifacts that are not followed further, unless it begins with them.
+            artifact_ids: Ids of the start artifacts.
+            stop_at: Types of artifacts whose own lineage is not followed, except that of the start
+                artifacts.
         """
-        return self._walk(artifact_ids, to_makers=False, stop_at=stop_at)
+        return self._walk(artifact_ids, to_producers=False, stop_at=stop_at)
 
-    def users(self, artifact_ids: Iterable[int]) -> Graph:
-        """Returns the executions that read artifacts, and what these read and made."""
-        return self._walk(artifact_ids, to_makers=False, levels=1)
+    def consumers(self, artifact_ids: Iterable[int]) -> Graph:
+        """Returns the executions that read artifacts, with their inputs and outputs."""
+        return self._walk(artifact_ids, to_producers=False, levels=1)
 
     def spans_done(self, last_node: str = "Pusher", path: Sequence[str] = ()) -> set[int]:
-        """Returns the spans on which runs were trained that got to their end.
+        """Returns the spans that completed runs were trained on.
 
         Args:
-            last_node: Node whose completion is the end of a run.
+            last_node: Node whose completion completes a run.
             path: Input keys from that node back to the Examples with the span.
         """
         names = {f"{p}.{last_node}" for p in self._pipelines() if self.pipeline in (None, p)}
@@ -174,21 +180,21 @@ class Lineage:
             artifacts = {
                 e.artifact_id for e in events if e.type in INPUT_EVENTS and key in keys_of(e)
             }
-            executions = set(self._makers(artifacts).values())
+            executions = set(self._producers(artifacts).values())
         examples = self._store.get_artifacts_by_id(artifacts)
         return {a.custom_properties["span"].int_value for a in examples}
 
     def latest_pushed(self) -> Artifact | None:
-        """Returns the ``PushedModel`` that was pushed last."""
+        """Returns the most recently pushed ``PushedModel``."""
         pushed = [a for a in self.artifacts("PushedModel") if a.properties.get("pushed")]
         return pushed[-1] if pushed else None
 
     def _pipelines(self) -> Mapping[str, int]:
-        """The ids of the pipelines' contexts by name, the oldest first."""
+        """Ids of the pipeline contexts by name, oldest first."""
         return {context.name: context.id for context in self._contexts("pipeline")}
 
     def _runs(self) -> list[pb.Context]:
-        """The contexts of the runs, oldest first."""
+        """Contexts of the runs, oldest first."""
         if self.pipeline is None:
             return self._contexts("pipeline_run")
         pipeline = self._pipelines().get(self.pipeline)
@@ -209,8 +215,8 @@ class Lineage:
         else:
             parents = self._store.get_parent_contexts_by_context(context.id)
             pipeline = parents[0].name if parents else ""
-        created = to_time(context.create_time_since_epoch)
-        return Run(context.name, pipeline, tuple(executions), created)
+        created_at = to_time(context.create_time_since_epoch)
+        return Run(context.name, pipeline, tuple(executions), created_at)
 
     def _executions(
         self, found: Sequence[pb.Execution], events: Sequence[pb.Event]
@@ -220,17 +226,17 @@ class Lineage:
             by_key(events, artifacts, INPUT_EVENTS),
             by_key(events, artifacts, OUTPUT_EVENTS),
         )
-        places = self._places([execution.id for execution in found])
+        scopes = self._scopes([execution.id for execution in found])
         return tuple(
             Execution(
                 id=execution.id,
-                node=places[execution.id].node,
+                node=scopes[execution.id].node,
                 type_name=execution.type,
-                pipeline=places[execution.id].pipeline,
-                run_id=places[execution.id].run_id,
+                pipeline=scopes[execution.id].pipeline,
+                run_id=scopes[execution.id].run_id,
                 state=state_of(execution),
-                began=to_time(execution.create_time_since_epoch),
-                changed=to_time(execution.last_update_time_since_epoch),
+                created_at=to_time(execution.create_time_since_epoch),
+                updated_at=to_time(execution.last_update_time_since_epoch),
                 properties=properties_of(execution),
                 inputs=inputs.get(execution.id, {}),
                 outputs=outputs.get(execution.id, {}),
@@ -238,40 +244,40 @@ class Lineage:
             for execution in found
         )
 
-    def _places(self, execution_ids: Collection[int]) -> Mapping[int, _Place]:
-        """Returns of what pipeline, run and node executions are."""
+    def _scopes(self, execution_ids: Collection[int]) -> Mapping[int, _Scope]:
+        """Returns pipeline, run and node of executions."""
         names: dict[int, dict[str, str]] = defaultdict(dict)
         if len(execution_ids) < _MANY:
             for execution_id in execution_ids:
                 for context in self._store.get_contexts_by_execution(execution_id):
                     names[execution_id][context.type] = context.name
         else:
-            # The contexts of pipelines are left out: each would bring all executions at once.
+            # Pipeline contexts are skipped: each would return all executions at once.
             for type_name in ("pipeline_run", "node"):
                 for context in self._contexts(type_name):
                     for execution in self._store.get_executions_by_context(context.id):
                         names[execution.id][type_name] = context.name
-        places = defaultdict(_Place)
+        scopes = defaultdict(_Scope)
         pipelines = self.pipelines()
         for execution_id, of_type in names.items():
             pipeline, node = split_name(of_type.get("node", ""), pipelines)
-            places[execution_id] = _Place(pipeline, of_type.get("pipeline_run", ""), node)
-        return places
+            scopes[execution_id] = _Scope(pipeline, of_type.get("pipeline_run", ""), node)
+        return scopes
 
     def _walk(
         self,
         artifact_ids: Iterable[int],
         *,
-        to_makers: bool,
+        to_producers: bool,
         stop_at: Collection[str] = (),
         levels: int | None = None,
     ) -> Graph:
         seen_artifacts, seen_executions = set(artifact_ids), set()
-        back = INPUT_EVENTS if to_makers else OUTPUT_EVENTS
+        back = INPUT_EVENTS if to_producers else OUTPUT_EVENTS
         new = set(seen_artifacts)
         while new and levels != 0:
             levels = None if levels is None else levels - 1
-            executions = set(self._makers(new).values()) if to_makers else self._readers(new)
+            executions = set(self._producers(new).values()) if to_producers else self._readers(new)
             executions -= seen_executions
             seen_executions |= executions
             events = self._events(executions)
@@ -281,34 +287,36 @@ class Lineage:
                 new = {a.id for a in self._by_id(new).values() if a.type_name not in stop_at}
         found = self._store.get_executions_by_id(seen_executions) if seen_executions else []
         events = self._events(seen_executions)
-        made = {e.id: e for e in self._executions(sorted(found, key=lambda e: e.id), events)}
-        users: dict[int, tuple[int, ...]] = {}
-        makers: dict[int, int] = {}
-        for execution in made.values():
+        executions_by_id = {
+            e.id: e for e in self._executions(sorted(found, key=lambda e: e.id), events)
+        }
+        consumers: dict[int, tuple[int, ...]] = {}
+        producers: dict[int, int] = {}
+        for execution in executions_by_id.values():
             for artifact in ids_of(execution.inputs):
-                users[artifact] = (*users.get(artifact, ()), execution.id)
+                consumers[artifact] = (*consumers.get(artifact, ()), execution.id)
             if execution.state == COMPLETE:
                 for artifact in ids_of(execution.outputs):
-                    makers.setdefault(artifact, execution.id)
+                    producers.setdefault(artifact, execution.id)
         everything = seen_artifacts | {event.artifact_id for event in events}
-        return Graph(self._by_id(everything), made, makers, users)
+        return Graph(self._by_id(everything), executions_by_id, producers, consumers)
 
-    def _makers(self, artifact_ids: Collection[int]) -> dict[int, int]:
-        """Returns the execution that made each artifact.
+    def _producers(self, artifact_ids: Collection[int]) -> dict[int, int]:
+        """Returns the id of the execution that produced each artifact.
 
-        It is the oldest of those that say so: an importer may find what an earlier one imported,
-        and an execution that took its outputs from the cache has OUTPUT events too.
+        It is the oldest execution with an OUTPUT event for the artifact: an importer may register
+        what an earlier one imported, and a cached execution has OUTPUT events too.
         """
         if not artifact_ids:
             return {}
         events = self._store.get_events_by_artifact_ids(artifact_ids)
         ids = {event.execution_id for event in events if event.type in OUTPUT_EVENTS}
         complete = {e.id for e in self._store.get_executions_by_id(ids) if state_of(e) == COMPLETE}
-        makers: dict[int, int] = {}
+        producers: dict[int, int] = {}
         for event in sorted(events, key=lambda event: event.execution_id):
             if event.type in OUTPUT_EVENTS and event.execution_id in complete:
-                makers.setdefault(event.artifact_id, event.execution_id)
-        return makers
+                producers.setdefault(event.artifact_id, event.execution_id)
+        return producers
 
     def _readers(self, artifact_ids: Collection[int]) -> set[int]:
         events = self._store.get_events_by_artifact_ids(artifact_ids)

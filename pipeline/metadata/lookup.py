@@ -1,4 +1,4 @@
-"""Finds the run, model or artifact that a user names."""
+"""Looks up runs, models and artifacts by the names that users type."""
 
 from collections.abc import Iterable, Mapping
 
@@ -9,32 +9,32 @@ from tfx_feeder.pipeline.metadata.models import (
     MODEL,
     PUSHED,
     ModelVersion,
-    describe,
     served_ids,
+    to_model_versions,
 )
-from tfx_feeder.pipeline.metadata.types import SUCCEEDED, Artifact, Run
+from tfx_feeder.pipeline.metadata.types import Artifact, Run
 from tfx_feeder.schemas.properties import WITHDRAWN
 
 _SHOWN = 5
-"""How many of the things that there are an error names."""
+"""Number of candidates listed in an error message."""
 
 
 def find_run(lineage: Lineage, text: str) -> Run:
     """Finds a run.
 
     Args:
-        lineage: Of the store.
-        text: Its id, the beginning of it, ``latest`` or ``previous``.
+        lineage: Lineage of the store.
+        text: Id of the run, a unique prefix of it, ``latest`` or ``previous``.
 
     Raises:
-        ConfigError: There is no such run, or several.
+        ConfigError: No run or several runs match.
     """
     ids = lineage.run_ids()
     recent = {"latest": ids[-1:], "previous": ids[-2:-1]}
-    fitting = recent[text] if text in recent else _fitting(text, ids)
-    run = lineage.run(fitting[0]) if len(fitting) == 1 else None
+    matching = recent[text] if text in recent else _matching(text, ids)
+    run = lineage.run(matching[0]) if len(matching) == 1 else None
     if run is None:
-        raise _unknown("run", text, fitting or ids)
+        raise _unknown("run", text, matching or ids)
     return run
 
 
@@ -42,29 +42,33 @@ def find_model(lineage: Lineage, text: str) -> ModelVersion:
     """Finds a model.
 
     Args:
-        lineage: Of the store.
-        text: Its id in the store, a version under which it was pushed, the id of the run that
-            trained it or the beginning of that, ``latest``, ``live`` or ``blessed``: the last one
-            that was and is not withdrawn.
+        lineage: Lineage of the store.
+        text: Id of the model, a version that it was pushed as, the id of the run that trained it
+            or a unique prefix of that, ``latest``, ``live``, or ``blessed`` for the last blessed
+            model that is not withdrawn.
 
     Raises:
-        ConfigError: There is no such model, or several.
+        ConfigError: No model or several models match.
     """
     models = {model.id: model for model in lineage.artifacts(MODEL)}
     for found in (_by_word, _by_number, _by_run):
         ids = sorted({model for model in found(lineage, text, models) if model in models})
         if len(ids) == 1:
-            return describe(lineage, [models[ids[0]]])[0]
+            return to_model_versions(lineage, [models[ids[0]]])[0]
         if ids:
             raise _unknown("model", text, map(str, ids))
     raise _unknown("model", text, (str(model) for model in models))
 
 
 def find_artifact(lineage: Lineage, text: str) -> Artifact:
-    """Finds an artifact by its id in the store or by its URI.
+    """Finds an artifact.
+
+    Args:
+        lineage: Lineage of the store.
+        text: Id or URI of the artifact.
 
     Raises:
-        ConfigError: There is no such artifact.
+        ConfigError: No artifact matches.
     """
     found = lineage.artifact(int(text)) if text.isdecimal() else None
     if found is None:
@@ -74,8 +78,8 @@ def find_artifact(lineage: Lineage, text: str) -> Artifact:
         raise ConfigError(
             "artifact",
             received=text,
-            expected="the id or the URI of an artifact of the store",
-            fix="`tfx-feeder artifacts` lists them.",
+            expected="the id or URI of an artifact in the store",
+            fix="List them with `tfx-feeder artifacts`.",
         )
     return found
 
@@ -88,7 +92,7 @@ def _by_word(lineage: Lineage, text: str, models: Mapping[int, Artifact]) -> Ite
         blessed = [b.properties.get("current_model_id", 0) for b in blessings]
         return [i for i in blessed if i in models and not models[i].properties.get(WITHDRAWN)][-1:]
     if text == "live":
-        # Of several places the one that was pushed to last.
+        # With several serving locations, the one with the latest push.
         return _pushed_models(lineage, sorted(served_ids(lineage))[-1:])
     return []
 
@@ -101,18 +105,11 @@ def _by_number(lineage: Lineage, text: str, models: Mapping[int, Artifact]) -> I
 
 
 def _by_run(lineage: Lineage, text: str, models: Mapping[int, Artifact]) -> Iterable[int]:
-    fitting = _fitting(text, lineage.run_ids())
-    if len(fitting) > 1:
-        raise _unknown("model", text, fitting)
-    made = (e for run_id in fitting for e in lineage.executions(run_id))
-    return [
-        artifact.id
-        for execution in made
-        if execution.state in SUCCEEDED
-        for group in execution.outputs.values()
-        for artifact in group
-        if artifact.type_name == MODEL
-    ]
+    matching = _matching(text, lineage.run_ids())
+    if len(matching) > 1:
+        raise _unknown("model", text, matching)
+    runs = filter(None, map(lineage.run, matching))
+    return [artifact.id for run in runs for artifact in run.outputs(MODEL)]
 
 
 def _version(pushed: Artifact) -> str | None:
@@ -121,21 +118,21 @@ def _version(pushed: Artifact) -> str | None:
 
 def _pushed_models(lineage: Lineage, pushed: list[int]) -> list[int]:
     graph = lineage.upstream(pushed, stop_at=(MODEL, BLESSING))
-    makers = [maker for artifact in pushed if (maker := graph.maker(artifact)) is not None]
-    return [a.id for maker in makers for group in maker.inputs.values() for a in group]
+    producers = filter(None, map(graph.producer, pushed))
+    return [artifact.id for producer in producers for artifact in producer.input_artifacts]
 
 
-def _fitting(text: str, ids: list[str]) -> list[str]:
+def _matching(text: str, ids: list[str]) -> list[str]:
     return [text] if text in ids else [run_id for run_id in ids if text and run_id.startswith(text)]
 
 
-def _unknown(what: str, text: str, there: Iterable[str]) -> ConfigError:
-    names = list(there)
+def _unknown(kind: str, text: str, existing: Iterable[str]) -> ConfigError:
+    names = list(existing)
     shown = ", ".join(names[-_SHOWN:])
     more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
     return ConfigError(
-        what,
+        kind,
         received=text,
-        expected=f"one of {shown}{more}" if names else f"none: the store has no {what}",
-        fix=f"`tfx-feeder {what}s` lists them." if names else "Run a pipeline first.",
+        expected=f"one of {shown}{more}" if names else f"none: the store has no {kind}",
+        fix=f"List them with `tfx-feeder {kind}s`." if names else "Run a pipeline first.",
     )

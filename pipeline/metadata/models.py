@@ -1,6 +1,6 @@
-"""The models of a store: out of which data, judged how, pushed where."""
+"""Models of a store, with their training data, evaluations and deployments."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -15,14 +15,14 @@ HISTORY = "tfx_feeder.TrainingHistory"
 
 @dataclass(frozen=True, slots=True)
 class Push:
-    """A model that was brought to where it is served.
+    """Deployment of a model to a serving location.
 
     Args:
-        version: Under which it is served.
-        destination: Where to, such as a folder.
-        at: When; UTC.
-        run_id: Of the run that pushed it.
-        artifact: The ``PushedModel``.
+        version: Serving version.
+        destination: Location of the pushed files, such as a folder.
+        at: Time of the push; UTC.
+        run_id: Run that pushed the model.
+        artifact: The ``PushedModel`` artifact.
     """
 
     version: str
@@ -33,34 +33,34 @@ class Push:
 
     @property
     def place(self) -> str:
-        """What the versions of one served model have in common."""
+        """Base path shared by all versions of a served model."""
         return self.destination.rpartition("/")[0]
 
 
 @dataclass(frozen=True, slots=True)
 class ModelVersion:
-    """A trained model and what became of it.
+    """A trained model with its evaluation and deployment status.
 
     Args:
-        model: The artifact.
-        run_id: Of the run that trained it.
+        model: The ``Model`` artifact.
+        run_id: Run that trained the model.
         pipeline: Name of the pipeline.
-        created: When it was registered; UTC.
-        spans: Of the Examples that it was trained on; not of those of a model it started from.
-        blessed: Whether its last evaluation blessed it; ``None`` where there was none.
-        evaluation: The last one.
-        blessing: That of the last evaluation.
-        baseline_id: Of the model that it was compared with then.
-        history: The record of its training; ``None`` where another trainer made it.
-        pushes: The oldest first.
-        live: Whether it is the newest version in a place to which it was pushed.
-        withdrawn: Why it was rolled back; empty where it was not.
+        created_at: Time of registration; UTC.
+        spans: Spans of the training Examples, excluding those of the base model.
+        blessed: Outcome of the last evaluation; ``None`` if the model was not evaluated.
+        evaluation: Artifact of the last evaluation.
+        blessing: Blessing of the last evaluation.
+        baseline_id: Id of the baseline model in the last evaluation.
+        history: Training history; ``None`` if another trainer trained the model.
+        pushes: Deployments, oldest first.
+        live: True if the model is the newest version in a serving location.
+        withdrawn: Reason of the rollback; empty if the model was not rolled back.
     """
 
     model: Artifact
     run_id: str
     pipeline: str
-    created: datetime
+    created_at: datetime
     spans: tuple[int, ...] = ()
     blessed: bool | None = None
     evaluation: Artifact | None = None
@@ -73,36 +73,41 @@ class ModelVersion:
 
 
 def read_models(lineage: Lineage, newest: int | None = None) -> list[ModelVersion]:
-    """Returns the models of a store, the newest first.
+    """Returns the models of a store, newest first.
 
     Args:
-        lineage: Of the store.
-        newest: How many at most; ``None``: all.
+        lineage: Lineage of the store.
+        newest: Maximum number of models; ``None``: all.
     """
-    return describe(lineage, lineage.artifacts(MODEL)[::-1][:newest])
+    return to_model_versions(lineage, lineage.artifacts(MODEL)[::-1][:newest])
 
 
-def describe(lineage: Lineage, models: Sequence[Artifact]) -> list[ModelVersion]:
-    """Returns what became of models, in their order.
+def to_model_versions(lineage: Lineage, models: Sequence[Artifact]) -> list[ModelVersion]:
+    """Looks up the status of models; keeps their order.
 
     Args:
-        lineage: Of the store.
-        models: Artifacts of the type ``Model``.
+        lineage: Lineage of the store.
+        models: Artifacts of type ``Model``.
     """
     ids = [model.id for model in models]
-    # Not further than to the model that a training started from.
-    origins, uses = lineage.upstream(ids, stop_at=(MODEL,)), lineage.users(ids)
+    # The walk stops at the base model of a training.
+    origins, uses = lineage.upstream(ids, stop_at=(MODEL,)), lineage.consumers(ids)
     served = served_ids(lineage)
     return [_version(model, origins, uses, served) for model in models]
 
 
 def spans_of(artifact_id: int, origins: Graph) -> tuple[int, ...]:
-    """Returns the spans of the Examples out of which an artifact was made, in order."""
+    """Returns the sorted spans of the Examples that an artifact was derived from.
+
+    Args:
+        artifact_id: Id of the artifact.
+        origins: Upstream lineage of the artifact.
+    """
     spans: set[int] = set()
     seen, new = {artifact_id}, [artifact_id]
     while new:
-        maker = origins.maker(new.pop())
-        for artifact in _flat(maker.inputs.values()) if maker else ():
+        producer = origins.producer(new.pop())
+        for artifact in producer.input_artifacts if producer else ():
             if artifact.type_name == MODEL or artifact.id in seen:
                 continue
             seen.add(artifact.id)
@@ -113,39 +118,39 @@ def spans_of(artifact_id: int, origins: Graph) -> tuple[int, ...]:
 
 
 def served_ids(lineage: Lineage) -> set[int]:
-    """Returns the ids of the ``PushedModel`` artifacts with the highest version of their place."""
+    """Returns the ids of ``PushedModel`` artifacts with the highest version in their location."""
     highest: dict[str, tuple[tuple[int, int], int]] = {}
     for artifact in lineage.artifacts(PUSHED):
         if artifact.properties.get("pushed"):
             destination = str(artifact.properties.get("pushed_destination", ""))
             place, _, version = destination.rpartition("/")
-            # A server takes the highest number; what is no number comes in order of pushing.
+            # A server loads the highest number; other versions rank in the order of their pushes.
             rank = (int(version) if version.isdecimal() else 0, artifact.id)
             highest[place] = max(highest.get(place, (rank, artifact.id)), (rank, artifact.id))
     return {artifact_id for _, artifact_id in highest.values()}
 
 
 def _version(model: Artifact, origins: Graph, uses: Graph, served: set[int]) -> ModelVersion:
-    maker = origins.maker(model.id)
-    users = [e for e in uses.users(model.id) if e.state == COMPLETE]
+    producer = origins.producer(model.id)
+    consumers = [e for e in uses.consumers(model.id) if e.state == COMPLETE]
     evaluator = max(
-        (e for e in users if _made(e, BLESSING) and model in e.inputs.get("model", ())),
+        (e for e in consumers if e.output_of_type(BLESSING) and model in e.inputs.get("model", ())),
         key=lambda e: e.id,
         default=None,
     )
-    blessing = _made(evaluator, BLESSING)
-    pushes = tuple(push for e in users if (push := _push(e)) is not None)
+    blessing = evaluator.output_of_type(BLESSING) if evaluator else None
+    pushes = tuple(push for e in consumers if (push := _push(e)) is not None)
     return ModelVersion(
         model=model,
-        run_id=maker.run_id if maker else "",
-        pipeline=maker.pipeline if maker else "",
-        created=model.created,
+        run_id=producer.run_id if producer else "",
+        pipeline=producer.pipeline if producer else "",
+        created_at=model.created_at,
         spans=spans_of(model.id, origins),
         blessed=bool(blessing.properties.get("blessed")) if blessing else None,
-        evaluation=_made(evaluator, EVALUATION),
+        evaluation=evaluator.output_of_type(EVALUATION) if evaluator else None,
         blessing=blessing,
         baseline_id=blessing.properties.get("baseline_model_id") if blessing else None,
-        history=_made(maker, HISTORY),
+        history=producer.output_of_type(HISTORY) if producer else None,
         pushes=pushes,
         live=any(push.artifact.id in served for push in pushes),
         withdrawn=str(model.properties.get(WITHDRAWN, "")),
@@ -153,24 +158,14 @@ def _version(model: Artifact, origins: Graph, uses: Graph, served: set[int]) -> 
 
 
 def _push(execution: Execution) -> Push | None:
-    pushed = _made(execution, PUSHED)
+    pushed = execution.output_of_type(PUSHED)
     if pushed is None or not pushed.properties.get("pushed"):
         return None
     destination = str(pushed.properties.get("pushed_destination", ""))
     return Push(
         version=str(pushed.properties.get("pushed_version") or destination.rpartition("/")[2]),
         destination=destination,
-        at=execution.changed,
+        at=execution.updated_at,
         run_id=execution.run_id,
         artifact=pushed,
     )
-
-
-def _made(execution: Execution | None, type_name: str) -> Artifact | None:
-    if execution is None:
-        return None
-    return next((a for a in _flat(execution.outputs.values()) if a.type_name == type_name), None)
-
-
-def _flat(groups: Iterable[Iterable[Artifact]]) -> list[Artifact]:
-    return [artifact for group in groups for artifact in group]

@@ -1,5 +1,5 @@
-"""Opens ML Metadata stores: an SQLite file, MySQL or PostgreSQL."""
-# The client names its messages at run time only.
+"""Connections to ML Metadata stores: an SQLite file, MySQL or PostgreSQL."""
+# The client defines its messages at run time.
 # pyright: reportAttributeAccessIssue=false, reportPrivateImportUsage=false
 
 import json
@@ -17,7 +17,7 @@ from tfx_feeder.pipeline.metadata.env import PASSWORD_VARIABLE
 from tfx_feeder.pipeline.metadata.types import RESULT_PROPERTY
 
 FILE_NAME = "metadata.sqlite"
-"""Name of the store in a pipeline's root folder."""
+"""File name of the store in a pipeline's root folder."""
 
 _EXPECTED = (
     f"the SQLite file of an ML Metadata store, a folder with {FILE_NAME} in it, "
@@ -28,15 +28,14 @@ _EXPECTED = (
 def open_store(target: str | Path) -> mlmd.MetadataStore:
     """Opens a store for reading.
 
-    An SQLite file is opened read-only. The client knows no such mode for database servers; nothing
-    here writes to them.
+    An SQLite file is opened read-only. The client has no such mode for database servers.
 
     Args:
-        target: SQLite file, folder with ``metadata.sqlite`` in it, or the URL of a database server.
-            A password is taken from the URL or from ``TFX_FEEDER_STORE_PASSWORD``.
+        target: SQLite file, folder that contains ``metadata.sqlite``, or URL of a database server.
+            The password comes from the URL or from ``TFX_FEEDER_STORE_PASSWORD``.
 
     Raises:
-        ConfigError: There is no store, it cannot be read, or another release wrote it.
+        ConfigError: There is no store, it cannot be read, or it has the schema of another release.
     """
     url = urlsplit(str(target))
     if url.scheme in _SERVERS:
@@ -50,14 +49,14 @@ def open_store(target: str | Path) -> mlmd.MetadataStore:
     return _connect(_sqlite_config(path, pb.SqliteMetadataSourceConfig.READONLY), str(path))
 
 
-def writable(target: str | Path) -> pb.ConnectionConfig:
-    """Returns a connection for writing, which makes the store if it does not exist.
+def writable_config(target: str | Path) -> pb.ConnectionConfig:
+    """Returns a connection configuration for writing; connecting creates a missing store.
 
     Args:
-        target: As for ``open_store``.
+        target: Store as for ``open_store``.
 
     Raises:
-        ConfigError: It names no store.
+        ConfigError: ``target`` is not a valid store.
     """
     url = urlsplit(str(target))
     if url.scheme in _SERVERS:
@@ -69,29 +68,29 @@ def writable(target: str | Path) -> pb.ConnectionConfig:
     return _sqlite_config(path, pb.SqliteMetadataSourceConfig.READWRITE_OPENCREATE)
 
 
-def make_store(target: str | Path) -> mlmd.MetadataStore:
-    """Opens a store for reading and writing; makes it if it does not exist.
+def create_store(target: str | Path) -> mlmd.MetadataStore:
+    """Opens a store for reading and writing, and creates it if it does not exist.
 
     Args:
-        target: As for ``open_store``.
+        target: Store as for ``open_store``.
 
     Raises:
-        ConfigError: It cannot be read, or another release wrote it.
+        ConfigError: The store cannot be read, or it has the schema of another release.
     """
-    return _connect(writable(target), _without_password(urlsplit(str(target))))
+    return _connect(writable_config(target), _without_password(urlsplit(str(target))))
 
 
-def close(store: mlmd.MetadataStore, run_id: str, reason: str, node: str | None = None) -> None:
-    """Closes what a run that was interrupted, or failed, left open.
+def close_run(store: mlmd.MetadataStore, run_id: str, reason: str, node: str | None = None) -> None:
+    """Finalizes the executions of an interrupted or failed run.
 
-    Executions that were running become cancelled. Those that failed get the reason, which TFX does
-    not take down where the executor ran in its own process.
+    Running executions become canceled. Failed executions get the reason, because TFX does not
+    record the error of an executor that ran in the process of TFX.
 
     Args:
-        store: Open for writing.
+        store: Store, open for writing.
         run_id: Name of the run.
-        reason: What went wrong, in one line.
-        node: Name of the node's context to which this is limited; ``None``: all nodes.
+        reason: Error message, in one line.
+        node: Name of the node context to restrict this to; ``None``: all nodes.
     """
     run = store.get_context_by_type_and_name("pipeline_run", run_id)
     if run is None:
@@ -115,25 +114,25 @@ def close(store: mlmd.MetadataStore, run_id: str, reason: str, node: str | None 
 def _connect(config: pb.ConnectionConfig, shown: str) -> mlmd.MetadataStore:
     try:
         return mlmd.MetadataStore(config)
-    except Exception as error:  # Of a type that differs from release to release.
+    except Exception as error:  # The type differs between releases.
         raise ConfigError(
             "store",
             received=shown,
             expected="an ML Metadata store that this release can read",
-            fix=f"ML Metadata {mlmd.__version__} says: {_sentence(error)} "
-            "Name another store, or use the release that wrote this one.",
+            fix=f"ML Metadata {mlmd.__version__} reports: {_sentence(error)} "
+            "Use another store, or the release that wrote this one.",
         ) from error
 
 
 def _check_file(path: Path) -> None:
-    """Tells apart what the client has one puzzling error for."""
+    """Raises a specific error where the client would raise the same one for every cause."""
     expected = _EXPECTED
     if not path.is_file():
-        fix = "Nothing is there. Run a pipeline first, or name its store."
+        fix = "The file does not exist. Run a pipeline first, or pass its store."
     elif path.stat().st_size == 0:
-        fix = "The file is empty. Run a pipeline first, or name another store."
+        fix = "The file is empty. Run a pipeline first, or pass another store."
     elif not _is_store(path):
-        fix, expected = "The file holds something else.", "an ML Metadata store"
+        fix, expected = "The file is not an ML Metadata store.", "an ML Metadata store"
     else:
         return
     raise ConfigError("store", received=str(path), expected=expected, fix=fix)
@@ -144,7 +143,7 @@ def _is_store(path: Path) -> bool:
     try:
         return database.execute("SELECT 1 FROM MLMDEnv").fetchone() is not None
     except sqlite3.OperationalError as error:
-        # A store that is being written to is a store.
+        # The file is locked while another process writes to the store.
         return "locked" in str(error)
     except sqlite3.DatabaseError:
         return False
@@ -179,7 +178,7 @@ def _postgresql(url: SplitResult, password: str) -> pb.ConnectionConfig:
             dbname=url.path.strip("/"),
             user=unquote(url.username or ""),
             password=password,
-            # PostgreSQL has no "create unless it exists"; who runs the server makes the database.
+            # PostgreSQL lacks CREATE DATABASE IF NOT EXISTS; an administrator creates it.
             skip_db_creation=True,
         )
     )
@@ -194,7 +193,7 @@ _SERVERS: Mapping[str, Callable[[SplitResult, str], pb.ConnectionConfig]] = {
 def _server_config(url: SplitResult) -> pb.ConnectionConfig:
     try:
         complete = url.hostname and url.path.strip("/") and (url.port is None or url.port > 0)
-    except ValueError:  # A port that is no number.
+    except ValueError:  # The port is not a number.
         complete = False
     if not complete:
         raise ConfigError("store", received=_without_password(url), expected=_EXPECTED)

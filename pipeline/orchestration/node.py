@@ -25,7 +25,7 @@ from ml_metadata.proto import metadata_store_pb2 as pb
 
 from tfx_feeder.common.errors import ConfigError, FeederError
 from tfx_feeder.pipeline.metadata.lineage import Lineage
-from tfx_feeder.pipeline.metadata.store import close, writable
+from tfx_feeder.pipeline.metadata.store import close_run, writable_config
 from tfx_feeder.pipeline.metadata.types import SUCCEEDED, Execution
 from tfx_feeder.pipeline.orchestration.compiled_pipeline import CompiledPipeline, InvalidNodeError
 from tfx_feeder.pipeline.runner.launch import root_cause
@@ -112,7 +112,7 @@ def run_node(
         except BaseException as error:
             with contextlib.suppress(StoreUnreachableError):
                 reopened = _connect(connection, connect_timeout_s)
-                close(reopened, run_id, root_cause(error), f"{compiled.name}.{node_id}")
+                close_run(reopened, run_id, root_cause(error), f"{compiled.name}.{node_id}")
             raise
         # Reconnect: database servers close connections that are idle for as long as a training.
         reopened = _connect(connection, connect_timeout_s)
@@ -133,7 +133,7 @@ def _connection_config(compiled: CompiledPipeline, store: str | None) -> Any:
     """
     if store is not None:
         try:
-            return writable(store)
+            return writable_config(store)
         except ConfigError as error:
             raise InvalidNodeError(
                 error.argument, received=error.received, expected=error.expected, fix=error.fix

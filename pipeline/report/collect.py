@@ -8,20 +8,20 @@ from tfx_feeder.pipeline.metadata.models import (
     EVALUATION,
     MODEL,
     ModelVersion,
-    describe,
     read_models,
+    to_model_versions,
 )
 from tfx_feeder.pipeline.metadata.types import Artifact, Run
-from tfx_feeder.pipeline.report.artifact_files import made, read_files
-from tfx_feeder.pipeline.report.collect_data import gather_data
+from tfx_feeder.pipeline.report.collect_data import collect_data
 from tfx_feeder.pipeline.report.facts import (
     EvaluationFacts,
     GatedSlice,
     RunFacts,
     ServedVersion,
     Unavailable,
+    read_files,
 )
-from tfx_feeder.pipeline.report.reproduction import reproduce
+from tfx_feeder.pipeline.report.reproduction import collect_reproduction
 from tfx_feeder.schemas import training_history
 from tfx_feeder.schemas.eval_config import ThresholdRule, read_thresholds, threshold_for
 from tfx_feeder.schemas.evaluation import ALL_EXAMPLES, EvaluationResult, read_evaluation
@@ -31,7 +31,7 @@ MOST_VERSIONS = 60
 """How far the versions over time go back, in models."""
 
 
-def gather(lineage: Lineage, run: Run, store: str) -> RunFacts:
+def collect(lineage: Lineage, run: Run, store: str) -> RunFacts:
     """Gathers all that the report of a run says.
 
     Args:
@@ -49,18 +49,18 @@ def gather(lineage: Lineage, run: Run, store: str) -> RunFacts:
         model=model,
         history=history,
         evaluation=evaluation,
-        data=gather_data(lineage, run),
+        data=collect_data(lineage, run),
         versions=_versions(lineage, run, model, metric),
         metric=metric,
         earlier_runs=_earlier_runs(lineage, run),
-        reproduction=reproduce(run, model, store),
+        reproduction=collect_reproduction(run, model, store),
         written=datetime.now(timezone.utc),
     )
 
 
 def _model(lineage: Lineage, run: Run) -> ModelVersion | None:
     """The model that was judged, else the last one."""
-    models = list(made(run, MODEL))
+    models = list(run.outputs(MODEL))
     judged = [
         artifact
         for execution in run.executions
@@ -68,7 +68,7 @@ def _model(lineage: Lineage, run: Run) -> ModelVersion | None:
         for artifact in execution.inputs.get("model", ())
     ]
     chosen = [a for a in models if a in judged] or models or judged
-    return describe(lineage, chosen[-1:])[0] if chosen else None
+    return to_model_versions(lineage, chosen[-1:])[0] if chosen else None
 
 
 def _history(run: Run, model: ModelVersion | None) -> History | Unavailable:
@@ -84,7 +84,7 @@ def _history(run: Run, model: ModelVersion | None) -> History | Unavailable:
 
 
 def _evaluation(run: Run) -> EvaluationFacts | Unavailable:
-    artifact = next(made(run, EVALUATION), None)
+    artifact = next(run.outputs(EVALUATION), None)
     if artifact is None:
         return Unavailable("No model was evaluated in this run.")
     judgement = read_files(artifact, read_evaluation)
@@ -140,5 +140,5 @@ def _earlier_runs(lineage: Lineage, run: Run) -> Mapping[int, str]:
         for artifact in group
     }
     graph = lineage.upstream(used, stop_at={artifact.type_name for artifact in used.values()})
-    makers = {artifact_id: graph.maker(artifact_id) for artifact_id in used}
+    makers = {artifact_id: graph.producer(artifact_id) for artifact_id in used}
     return {i: m.run_id for i, m in makers.items() if m is not None and m.run_id != run.id}

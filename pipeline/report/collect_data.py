@@ -13,16 +13,16 @@ from tfx_feeder.pipeline.metadata.drift import distance
 from tfx_feeder.pipeline.metadata.lineage import Lineage
 from tfx_feeder.pipeline.metadata.models import EXAMPLES
 from tfx_feeder.pipeline.metadata.types import Artifact, Run
-from tfx_feeder.pipeline.report.artifact_files import made, read_files
 from tfx_feeder.pipeline.report.facts import (
     Anomaly,
     DataFacts,
-    DriftTable,
+    FeatureDrift,
     PreviousData,
-    Rejected,
-    RejectionRow,
+    RejectedRecord,
+    RejectionSummary,
     SplitCounts,
     Unavailable,
+    read_files,
 )
 from tfx_feeder.schemas.protos import read_message
 from tfx_feeder.schemas.statistics import SplitStatistics, read_statistics
@@ -38,9 +38,9 @@ _NO_STATISTICS = "This run computed no statistics: it has no StatisticsGen."
 _COUNT, _REJECTED = "num_examples_", "rejected_"
 
 
-def gather_data(lineage: Lineage, run: Run) -> DataFacts:
+def collect_data(lineage: Lineage, run: Run) -> DataFacts:
     """Gathers what there is to say about the data of a run."""
-    examples = next(made(run, EXAMPLES), None)
+    examples = next(run.outputs(EXAMPLES), None)
     statistics_at = _statistics(run)
     statistics = read_files(statistics_at, read_statistics, absent=_NO_STATISTICS)
     earlier = _earlier(lineage, run, statistics_at)
@@ -51,9 +51,9 @@ def gather_data(lineage: Lineage, run: Run) -> DataFacts:
         rejected=_rejected(examples),
         statistics=statistics,
         earlier=earlier,
-        drift=tuple(sorted(_drift(known, earlier), key=lambda drift: -drift.most)),
+        drift=tuple(sorted(_drift(known, earlier), key=lambda drift: -drift.largest)),
         anomalies=read_files(
-            next(made(run, ANOMALIES, "anomalies"), None),
+            next(run.outputs(ANOMALIES, "anomalies"), None),
             _read_anomalies,
             absent="This run did not validate its data: it has no ExampleValidator.",
         ),
@@ -62,7 +62,7 @@ def gather_data(lineage: Lineage, run: Run) -> DataFacts:
 
 def _statistics(run: Run) -> Artifact | None:
     # Transform makes statistics as well, under other keys.
-    return next(made(run, STATISTICS, "statistics"), None)
+    return next(run.outputs(STATISTICS, "statistics"), None)
 
 
 def _span(examples: Artifact | None) -> int | None:
@@ -92,15 +92,15 @@ def _splits(
     return tuple(SplitCounts(name, counts.get(name)) for name in names or sorted(counts))
 
 
-def _rejected(examples: Artifact | None) -> Rejected | Unavailable:
+def _rejected(examples: Artifact | None) -> RejectionSummary | Unavailable:
     if examples is None or not _counts(examples, _COUNT):
         return Unavailable("The component that read the data counts no rejected records.")
     counts = {reason: count for reason, count in _counts(examples, _REJECTED).items() if count}
     listed = read_files(examples, _read_rejections)
-    return Rejected(counts, () if isinstance(listed, Unavailable) else listed)
+    return RejectionSummary(counts, () if isinstance(listed, Unavailable) else listed)
 
 
-def _read_rejections(folder: Path) -> tuple[RejectionRow, ...]:
+def _read_rejections(folder: Path) -> tuple[RejectedRecord, ...]:
     path = folder / "rejected.jsonl"
     rejections = []
     try:
@@ -108,7 +108,7 @@ def _read_rejections(folder: Path) -> tuple[RejectionRow, ...]:
             for line, _ in zip(lines, range(LISTED), strict=False):
                 row = json.loads(line)
                 rejections.append(
-                    RejectionRow(
+                    RejectedRecord(
                         str(row["path"]), str(row["reason"]), str(row.get("cause", ""))[:_LONGEST]
                     )
                 )
@@ -131,19 +131,19 @@ def _earlier(lineage: Lineage, run: Run, statistics: Artifact | None) -> Previou
             continue
         read = read_files(found, read_statistics)
         if not isinstance(read, Unavailable):
-            return PreviousData(run_id, _span(next(made(other, EXAMPLES), None)), read)
+            return PreviousData(run_id, _span(next(other.outputs(EXAMPLES), None)), read)
     return nothing
 
 
 def _drift(
     statistics: Sequence[SplitStatistics], earlier: PreviousData | Unavailable
-) -> Iterator[DriftTable]:
+) -> Iterator[FeatureDrift]:
     if not statistics:
         return
     first, *others = statistics
     before = None if isinstance(earlier, Unavailable) else earlier.split(first.split)
     for feature in first.features:
-        drift = DriftTable(
+        drift = FeatureDrift(
             feature.name,
             distance(feature, others[0].feature(feature.name)) if others else None,
             distance(feature, before.feature(feature.name)) if before else None,

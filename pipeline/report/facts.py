@@ -1,9 +1,12 @@
-"""What a report says, as plain values: gathered once, then drawn."""
+"""Contents of a report as plain values, collected before rendering."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
+from typing import TypeVar
 
+from tfx_feeder.common.errors import DataError
 from tfx_feeder.pipeline.metadata.drift import Distance
 from tfx_feeder.pipeline.metadata.models import ModelVersion
 from tfx_feeder.pipeline.metadata.types import Artifact, Run
@@ -11,6 +14,8 @@ from tfx_feeder.schemas.eval_config import MetricThreshold
 from tfx_feeder.schemas.evaluation import EvaluationResult, SliceRow
 from tfx_feeder.schemas.statistics import SplitStatistics
 from tfx_feeder.schemas.training_history import History
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +83,7 @@ class SplitCounts:
 
 
 @dataclass(frozen=True, slots=True)
-class RejectionRow:
+class RejectedRecord:
     """A record that was left out.
 
     Args:
@@ -93,7 +98,7 @@ class RejectionRow:
 
 
 @dataclass(frozen=True, slots=True)
-class Rejected:
+class RejectionSummary:
     """The records that were left out.
 
     Args:
@@ -102,7 +107,7 @@ class Rejected:
     """
 
     counts: Mapping[str, int]
-    listed: tuple[RejectionRow, ...]
+    listed: tuple[RejectedRecord, ...]
 
     @property
     def total(self) -> int:
@@ -128,7 +133,7 @@ class Anomaly:
 
 
 @dataclass(frozen=True, slots=True)
-class DriftTable:
+class FeatureDrift:
     """How far a feature's distribution is from others.
 
     Args:
@@ -142,7 +147,7 @@ class DriftTable:
     since_before: Distance | None
 
     @property
-    def most(self) -> float:
+    def largest(self) -> float:
         """The larger of both; 0 where there is none."""
         return max((d.value for d in (self.between_splits, self.since_before) if d), default=0.0)
 
@@ -182,10 +187,10 @@ class DataFacts:
 
     span: int | None
     splits: tuple[SplitCounts, ...] | Unavailable
-    rejected: Rejected | Unavailable
+    rejected: RejectionSummary | Unavailable
     statistics: tuple[SplitStatistics, ...] | Unavailable
     earlier: PreviousData | Unavailable
-    drift: tuple[DriftTable, ...]
+    drift: tuple[FeatureDrift, ...]
     anomalies: tuple[Anomaly, ...] | Unavailable
 
 
@@ -252,3 +257,26 @@ class RunFacts:
     earlier_runs: Mapping[int, str]
     reproduction: Reproduction
     written: datetime
+
+
+def read_files(
+    artifact: Artifact | None, read: Callable[[Path], T], *, absent: str = ""
+) -> T | Unavailable:
+    """Reads the files of an artifact, or returns why they are unavailable.
+
+    Args:
+        artifact: Artifact to read; ``None`` if the run has none.
+        read: Reader of the artifact's folder; may raise DataError.
+        absent: Reason to return if there is no artifact.
+    """
+    if artifact is None:
+        return Unavailable(absent)
+    name = f"{artifact.type_name} {artifact.id}"
+    if not artifact.is_local:
+        return Unavailable(f"The files of {name} are on another machine: {artifact.uri}")
+    if artifact.files_missing:
+        return Unavailable(f"The files of {name} are missing: {artifact.path}")
+    try:
+        return read(artifact.path)
+    except DataError as error:
+        return Unavailable(str(error))

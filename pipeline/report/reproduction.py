@@ -13,8 +13,7 @@ from tfx_feeder.components.feeder_trainer.schedules.schedule import Schedule
 from tfx_feeder.pipeline.metadata.facts import facts_of_run
 from tfx_feeder.pipeline.metadata.models import ModelVersion
 from tfx_feeder.pipeline.metadata.types import Execution, Run
-from tfx_feeder.pipeline.report.artifact_files import made, read_files
-from tfx_feeder.pipeline.report.facts import Reproduction, Unavailable
+from tfx_feeder.pipeline.report.facts import Reproduction, Unavailable, read_files
 from tfx_feeder.schemas import model_card
 
 REFERENCE_MODEL = "tfx_feeder.pipeline.model.create_model"
@@ -25,7 +24,7 @@ _SEED = re.compile(r"(^|[._])seed$", re.IGNORECASE)
 _PACKAGES = {"tfx_feeder": "tfx-feeder"}
 
 
-def reproduce(run: Run, model: ModelVersion | None, store: str) -> Reproduction:
+def collect_reproduction(run: Run, model: ModelVersion | None, store: str) -> Reproduction:
     """Gathers what it takes to do a run again.
 
     Args:
@@ -35,7 +34,7 @@ def reproduce(run: Run, model: ModelVersion | None, store: str) -> Reproduction:
     """
     facts = facts_of_run(run).values
     pins = {name: str(v) for (section, name), v in facts.items() if section == "environment"}
-    card = read_files(next(made(run, _CARD), None), model_card.read)
+    card = read_files(next(run.outputs(_CARD), None), model_card.read)
     return Reproduction(
         commands=tuple(_commands(run, model, pins, store)),
         pins=dict(sorted(pins.items())),
@@ -108,7 +107,7 @@ def _runner_command(run: Run) -> str | None:
             for name in ("cluster", "lr_scaling", "time_to_train", "max_cost")
         ),
         ("lr-scaling", strategy.get("learning_rate_rule")),  # Key of earlier versions.
-        *(("cost", f"{n}={v}") for n, v in strategy.get("device_cost_per_hour", {}).items()),
+        *(("device-cost", f"{n}={v}") for n, v in strategy.get("device_cost_per_hour", {}).items()),
         *(("candidate", name) for name in strategy.get("candidates", ())),
     ]
     words = [f"--{n} {shlex.quote(str(v))}" for n, v in options if v not in (None, "none")]

@@ -11,9 +11,8 @@ from tfx_feeder.common.errors import ConfigError
 from tfx_feeder.pipeline.metadata.lineage import Lineage
 from tfx_feeder.pipeline.metadata.types import Run
 from tfx_feeder.pipeline.report.blocks import Page
-from tfx_feeder.pipeline.report.collect import gather
-from tfx_feeder.pipeline.report.compare_page import MOST_RUNS, compare_page
-from tfx_feeder.pipeline.report.pages import run_page
+from tfx_feeder.pipeline.report.collect import collect
+from tfx_feeder.pipeline.report.pages import MOST_RUNS, compare_page, run_page
 from tfx_feeder.pipeline.report.render import render
 
 _FOLDER = "reports"
@@ -50,7 +49,7 @@ def write_report(
         ConfigError: The file cannot be written.
     """
     path = output or _beside(store, [run.id])
-    return _write(run_page(gather(lineage, run, store)), path, [run])
+    return _write(run_page(collect(lineage, run, store)), path, [run])
 
 
 def write_comparison(
@@ -68,7 +67,7 @@ def write_comparison(
             expected=f"2 to {MOST_RUNS} different runs",
         )
     path = output or _beside(store, [run.id for run in runs])
-    return _write(compare_page([gather(lineage, run, store) for run in runs]), path, runs)
+    return _write(compare_page([collect(lineage, run, store) for run in runs]), path, runs)
 
 
 def _beside(store: str, run_ids: Sequence[str]) -> Path:

@@ -7,7 +7,6 @@ from importlib import import_module
 from pathlib import Path
 
 from tfx_feeder.common.errors import DataError
-from tfx_feeder.pipeline.metadata.describe import is_local
 from tfx_feeder.pipeline.metadata.drift import distance
 from tfx_feeder.pipeline.metadata.lineage import Lineage
 from tfx_feeder.pipeline.metadata.models import (
@@ -113,7 +112,7 @@ def unfinished_run(lineage: Lineage, since: datetime) -> str:
         since: Time of the last change before which an execution counts as killed.
     """
     for run in lineage.runs(newest=1):
-        if any(e.state == RUNNING and e.changed > since for e in run.executions):
+        if any(e.state == RUNNING and e.updated_at > since for e in run.executions):
             return f"run {run.id} is running"
     return ""
 
@@ -132,13 +131,15 @@ def _is_trainer(execution: Execution) -> bool:
 
 def _training(execution: Execution) -> PastTraining:
     if execution.state == CACHED:
-        return PastTraining(execution.run_id, execution.began, 0.0, warm_start=False, done=False)
+        return PastTraining(
+            execution.run_id, execution.created_at, 0.0, warm_start=False, done=False
+        )
     made = (artifact for group in execution.outputs.values() for artifact in group)
     history = next((artifact for artifact in made if artifact.type_name == HISTORY), None)
     seconds = history.properties.get("seconds") if history else None
     return PastTraining(
         run_id=execution.run_id,
-        began=execution.began,
+        began=execution.created_at,
         seconds=execution.seconds if seconds is None else float(seconds),
         warm_start=starts_warm(execution),
         done=execution.state == COMPLETE,
@@ -148,21 +149,21 @@ def _training(execution: Execution) -> PastTraining:
 def _live_artifact(lineage: Lineage) -> Artifact | None:
     """Returns the most recently pushed of the served models."""
     pushed = max(served_ids(lineage), default=None)
-    maker = lineage.upstream([pushed], stop_at=(MODEL,)).maker(pushed) if pushed else None
+    maker = lineage.upstream([pushed], stop_at=(MODEL,)).producer(pushed) if pushed else None
     return next(iter(maker.inputs.get("model", ())), None) if maker else None
 
 
 def _live(lineage: Lineage, model: Artifact, measured: Mapping[str, float]) -> LiveModel:
     evaluators = [
         execution
-        for execution in lineage.users([model.id]).executions.values()
+        for execution in lineage.consumers([model.id]).executions.values()
         if execution.state == COMPLETE and _evaluation(execution) is not None
     ]
     evaluators.sort(key=lambda execution: execution.id)
     own = [e for e in evaluators if model in e.inputs.get("model", ())]
     return LiveModel(
         id=model.id,
-        trained=model.created,
+        trained=model.created_at,
         metrics={**(_metrics(evaluators[-1], model) if evaluators else {}), **measured},
         initial_metrics=_metrics(own[0], model) if own else {},
     )
@@ -180,7 +181,7 @@ def _evaluation(execution: Execution) -> Artifact | None:
 def _metrics(evaluator: Execution, model: Artifact) -> dict[str, float]:
     """Returns the metrics of a model, the candidate or the baseline of an evaluation."""
     evaluation = _evaluation(evaluator)
-    if evaluation is None or not is_local(evaluation.uri):
+    if evaluation is None or not evaluation.is_local:
         return {}
     try:
         rows = read_evaluation(evaluation.path).rows
@@ -203,7 +204,7 @@ def _statistics(lineage: Lineage) -> list[tuple[Artifact, Artifact]]:
         (artifact, examples)
         for artifact in statistics
         # Transform outputs statistics as well, of transformed data.
-        if (maker := makers.maker(artifact.id)) and maker.type_name.endswith("StatisticsGen")
+        if (maker := makers.producer(artifact.id)) and maker.type_name.endswith("StatisticsGen")
         for examples in maker.inputs.get("examples", ())
     ]
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from tfx_feeder.pipeline.metadata.store import make_store
+from tfx_feeder.pipeline.metadata.store import create_store
 from tfx_feeder.pipeline.pipeline import create_pipeline
 from tfx_feeder.pipeline.runner.configure import configure
 from tfx_feeder.pipeline.runner.launch import DONE, RunRequest
@@ -34,5 +34,5 @@ def run(request: RunRequest, console: Console, log: Path) -> int:
     config, _ = configure(request)
     line = f"Computing the statistics of span {config.span}. Log: {log}"
     console.print(line, highlight=False, markup=False, soft_wrap=True)
-    run_locally(create_pipeline(config), make_store(config.workspace.metadata), until=[LAST_NODE])
+    run_locally(create_pipeline(config), create_store(config.workspace.metadata), until=[LAST_NODE])
     return DONE

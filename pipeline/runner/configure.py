@@ -9,7 +9,7 @@ from tfx_feeder.components.feeder_trainer.schedules.schedule import Schedule
 from tfx_feeder.pipeline.configs import FULL_SCHEDULE, SHORT_SCHEDULE, PipelineConfig
 from tfx_feeder.pipeline.datasets import Dataset, open_data_set
 from tfx_feeder.pipeline.metadata.lineage import Lineage
-from tfx_feeder.pipeline.metadata.store import make_store
+from tfx_feeder.pipeline.metadata.store import create_store
 from tfx_feeder.pipeline.runner.launch import RunRequest
 from tfx_feeder.pipeline.workspace import Workspace
 
@@ -33,7 +33,7 @@ def configure(request: RunRequest, store: str | None = None) -> tuple[PipelineCo
     data = open_data_set(request.data, root / "data")
     workspace = Workspace(root, data.name)
     workspace.prepare()
-    lineage = Lineage(make_store(store or workspace.metadata), data.name)
+    lineage = Lineage(create_store(store or workspace.metadata), data.name)
     done = lineage.spans_done() if data.spans else set()
     config = PipelineConfig(
         data=data,

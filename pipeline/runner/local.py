@@ -11,7 +11,7 @@ from tfx import v1 as tfx
 from tfx.orchestration.pipeline import RunOptions
 
 from tfx_feeder.pipeline.metadata.lineage import Lineage
-from tfx_feeder.pipeline.metadata.store import close
+from tfx_feeder.pipeline.metadata.store import close_run
 from tfx_feeder.pipeline.runner.launch import root_cause
 
 
@@ -38,6 +38,6 @@ def run_locally(
         tfx.orchestration.LocalDagRunner().run(pipeline, options)
     except BaseException as error:
         for run_id in lineage.run_ids()[len(before) :]:
-            close(store, run_id, root_cause(error))
+            close_run(store, run_id, root_cause(error))
         raise
     return lineage.run_ids()[-1]

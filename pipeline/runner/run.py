@@ -12,7 +12,7 @@ from rich.console import Console
 from tfx_feeder.pipeline.configs import PipelineConfig
 from tfx_feeder.pipeline.metadata.lineage import Lineage
 from tfx_feeder.pipeline.metadata.lookup import find_run
-from tfx_feeder.pipeline.metadata.store import make_store
+from tfx_feeder.pipeline.metadata.store import create_store
 from tfx_feeder.pipeline.pipeline import create_pipeline
 from tfx_feeder.pipeline.report.write import write_report
 from tfx_feeder.pipeline.runner import summary
@@ -40,7 +40,7 @@ def run(request: RunRequest, console: Console, log: Path) -> int:
         ComponentError: A component failed.
     """
     config, done = configure(request)
-    store = make_store(config.workspace.metadata)
+    store = create_store(config.workspace.metadata)
     for line in summary.print_start(config, done, span_given=request.span is not None):
         console.print(line, highlight=False, soft_wrap=True)
     lineage = Lineage(store, config.name)

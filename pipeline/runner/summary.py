@@ -9,7 +9,7 @@ from rich.console import RenderableType
 from rich.markup import escape
 from rich.table import Table
 
-from tfx_feeder.pipeline.metadata.describe import elapsed, item, state
+from tfx_feeder.pipeline.metadata.describe import elapsed, state_label, summarize
 from tfx_feeder.pipeline.metadata.types import Execution
 from tfx_feeder.pipeline.runner.tables import candidates_table
 from tfx_feeder.schemas.evaluation import EvaluationResult
@@ -90,9 +90,9 @@ def components_table(executions: Iterable[Execution]) -> Table:
         outputs = [artifact for group in execution.outputs.values() for artifact in group]
         table.add_row(
             escape(execution.node),
-            state(execution.state),
-            elapsed(execution.state, execution.seconds, execution.began),
-            "\n".join(item(artifact).label for artifact in outputs),
+            state_label(execution.state),
+            elapsed(execution.state, execution.seconds, execution.created_at),
+            "\n".join(summarize(artifact).label for artifact in outputs),
         )
     return table
 

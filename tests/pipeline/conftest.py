@@ -6,14 +6,14 @@ import ml_metadata as mlmd
 import pytest
 from ml_metadata.proto import metadata_store_pb2 as pb
 
-from tfx_feeder.pipeline.metadata.store import writable
+from tfx_feeder.pipeline.metadata.store import writable_config
 
 
 class Store:
     """Writes what TFX writes about a pipeline."""
 
     def __init__(self, target: Path | str, pipeline: str = "p") -> None:
-        self.client = mlmd.MetadataStore(writable(target))
+        self.client = mlmd.MetadataStore(writable_config(target))
         self._pipeline = self._context("pipeline", pipeline)
         self._name = pipeline
 

@@ -68,7 +68,7 @@ def versions_chart(versions: Sequence[ServedVersion], metric: str) -> VegaChart 
     """Returns the headline metric of the models of a pipeline over time, if there are two."""
     rows = [
         {
-            "at": version.model.created.isoformat(),
+            "at": version.model.created_at.isoformat(),
             "value": number(version.value),
             "state": _state(version),
             "model": version.model.model.id,

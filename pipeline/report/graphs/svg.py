@@ -4,7 +4,7 @@ import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from tfx_feeder.pipeline.metadata.describe import elapsed, item
+from tfx_feeder.pipeline.metadata.describe import elapsed, summarize
 from tfx_feeder.pipeline.metadata.types import Artifact, Execution
 from tfx_feeder.pipeline.report.facts import RunFacts
 from tfx_feeder.pipeline.report.graphs.layout import Layout, lay_out
@@ -110,8 +110,8 @@ def lineage_diagrams(facts: RunFacts) -> tuple[Diagram, Diagram] | None:
 
 
 def _execution_label(execution: Execution) -> _Label:
-    took = elapsed(execution.state, execution.seconds, execution.began)
-    state = execution.state.lower().replace("canceled", "cancelled")
+    took = elapsed(execution.state, execution.seconds, execution.created_at)
+    state = execution.state.lower()
     detail = f"{state} · {took}" if took else state
     return _Label(execution.node, detail, f"{execution.node}: {detail}", execution.state.lower())
 
@@ -119,14 +119,20 @@ def _execution_label(execution: Execution) -> _Label:
 def _artifact_label(
     artifact: Artifact, maker: Execution | None, earlier_runs: Mapping[int, str]
 ) -> _Label:
-    brief = item(artifact)
+    brief = summarize(artifact)
     earlier = earlier_runs.get(artifact.id)
     name = artifact.type_name.rpartition(".")[2]
-    facts = "files gone" if brief.gone else "earlier run" if earlier else ", ".join(brief.facts)
+    facts = (
+        "files missing"
+        if brief.files_missing
+        else "earlier run"
+        if earlier
+        else ", ".join(brief.facts)
+    )
     by = f"by {maker.node}" if maker else ""
     source = f"of run {earlier}" if earlier else by
     hint = " · ".join(filter(None, [f"{name} {artifact.id}", source, *brief.facts, artifact.uri]))
-    style = "gone" if brief.gone else "earlier" if earlier else "made"
+    style = "missing-files" if brief.files_missing else "earlier" if earlier else "made"
     return _Label(f"{name} {artifact.id}", facts or by, hint, style)
 
 

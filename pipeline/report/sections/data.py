@@ -18,7 +18,7 @@ from tfx_feeder.pipeline.report.charts.distributions import distribution_charts,
 from tfx_feeder.pipeline.report.facts import (
     DataFacts,
     PreviousData,
-    Rejected,
+    RejectionSummary,
     RunFacts,
     Unavailable,
 )
@@ -40,7 +40,7 @@ def data_section(facts: RunFacts) -> Section:
         *_features(facts),
     )
     lead = "" if data.span is None else f"Span {data.span}."
-    return Section("data", "DataFacts", blocks, lead)
+    return Section("data", "Data", blocks, lead)
 
 
 def _splits(data: DataFacts) -> Iterator[Block]:
@@ -62,7 +62,7 @@ def _splits(data: DataFacts) -> Iterator[Block]:
     yield table("Splits", columns, rows)
 
 
-def _rejected(rejected: Rejected | Unavailable) -> Iterator[Block]:
+def _rejected(rejected: RejectionSummary | Unavailable) -> Iterator[Block]:
     if isinstance(rejected, Unavailable):
         yield Note(rejected.reason, "missing")
         return

@@ -27,7 +27,7 @@ def evaluation_section(evaluation: EvaluationFacts | Unavailable) -> Section:
         blocks: tuple[Block, ...] = (Note(evaluation.reason, "missing"),)
     else:
         blocks = (*verdict_notes(evaluation), *_metrics(evaluation))
-    return Section("evaluation", "EvaluationFacts", blocks)
+    return Section("evaluation", "Evaluation", blocks)
 
 
 def verdict_notes(evaluation: EvaluationFacts) -> Iterator[Note]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from tfx_feeder.pipeline.metadata.describe import elapsed, error, item
+from tfx_feeder.pipeline.metadata.describe import elapsed, error_message, summarize
 from tfx_feeder.pipeline.metadata.models import ModelVersion
 from tfx_feeder.pipeline.metadata.types import CACHED, CANCELED, COMPLETE, FAILED, RUNNING, Artifact
 from tfx_feeder.pipeline.report.blocks import (
@@ -58,13 +58,13 @@ def judged(model: ModelVersion) -> Cell:
 def failures(facts: RunFacts) -> Iterator[Note]:
     """Yields why each component failed that did."""
     for execution in facts.run.executions:
-        if text := error(execution):
+        if text := error_message(execution):
             yield Note(f"{execution.node} failed: {text}", "bad")
 
 
 def state_word(state: str) -> str:
     """Returns the word for a state."""
-    return "cancelled" if state == CANCELED else state.lower()
+    return state.lower()
 
 
 def _pipeline(facts: RunFacts) -> Iterator[Block]:
@@ -84,12 +84,12 @@ def _pipeline(facts: RunFacts) -> Iterator[Block]:
     rows = []
     for execution in run.executions:
         state = Cell(state_word(execution.state), style=STATE_STYLES.get(execution.state, ""))
-        took = elapsed(execution.state, execution.seconds, execution.began)
+        took = elapsed(execution.state, execution.seconds, execution.created_at)
         seconds = execution.seconds if took else None
         bar = min(1.0, execution.seconds / longest) if took else None
         made = [a for group in execution.outputs.values() for a in group]
         outputs = ", ".join(f"{artifact.type_name} {artifact.id}" for artifact in made)
-        began = Cell(f"{clock(execution.began)}", execution.began.timestamp())
+        began = Cell(f"{clock(execution.created_at)}", execution.created_at.timestamp())
         node = Cell(execution.node)
         rows.append((node, state, Cell(took, seconds, share=bar), began, Cell(outputs)))
     headings = (Column("component"), Column("state"), Column("time", True))
@@ -110,7 +110,11 @@ def _lineage(facts: RunFacts) -> Iterator[Block]:
     if diagrams is None:
         yield Note(_TOO_MANY, "missing")
     else:
-        legend = (("made", "of this run"), ("earlier", "of an earlier run"), ("gone", "files gone"))
+        legend = (
+            ("made", "of this run"),
+            ("earlier", "of an earlier run"),
+            ("gone", "files missing"),
+        )
         yield Figure("The artifacts of the run, each after what it was made of.", *diagrams, legend)
     columns = (
         Column("id", True),
@@ -121,10 +125,14 @@ def _lineage(facts: RunFacts) -> Iterator[Block]:
     )
     rows = []
     for artifact, node in artifacts.values():
-        brief = item(artifact)
+        brief = summarize(artifact)
         earlier = facts.earlier_runs.get(artifact.id)
         by = f"run {earlier}" if earlier else node
-        about = Cell("files gone", style="bad") if brief.gone else Cell(", ".join(brief.facts))
+        about = (
+            Cell("files missing", style="bad")
+            if brief.files_missing
+            else Cell(", ".join(brief.facts))
+        )
         key, name = figure(artifact.id, "d"), Cell(artifact.type_name)
         rows.append((key, name, Cell(by), about, Cell(artifact.uri)))
     yield Collapsible(f"All {len(rows)} artifacts", (table("Artifacts", columns, rows),))
@@ -162,7 +170,7 @@ def _version(version: ServedVersion, metric: str) -> tuple[Cell, ...]:
     here = " (this run)" if version.here else ""
     return (
         Cell(f"{model.model.id}{here}", model.model.id),
-        Cell(clock(model.created), model.created.timestamp()),
+        Cell(clock(model.created_at), model.created_at.timestamp()),
         Cell(", ".join(map(str, model.spans))),
         *([figure(version.value, ".4f")] if metric else []),
         judged(model),

@@ -47,7 +47,7 @@ def test_one_artifact_is_shown_with_producer_consumers_and_properties(ask, refer
 def test_missing_files_and_states_are_marked(ask, own_reference):
     shutil.rmtree(own_reference.store.path(own_reference.first.raw))
     output = ask("artifacts", "Examples", store=own_reference.folder).stdout
-    assert output.count("files gone") == 1
+    assert output.count("files missing") == 1
 
 
 def test_text_of_the_store_is_not_taken_for_markup(ask, own_reference):
@@ -58,7 +58,7 @@ def test_text_of_the_store_is_not_taken_for_markup(ask, own_reference):
 
 def test_an_unknown_name_is_rejected_in_one_line(ask):
     done = ask("artifacts", "Nothing", status=1)
-    assert done.stderr.startswith("Error: artifact: expected the id or the URI")
+    assert done.stderr.startswith("Error: artifact: expected the id or URI")
 
 
 def test_an_empty_store_says_so(ask, tmp_path, make_store_with_files):

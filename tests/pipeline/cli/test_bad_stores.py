@@ -51,7 +51,7 @@ def empty(tmp_path, make_store_with_files):
 
 @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
 def test_no_store(command, tmp_path):
-    assert "Nothing is there" in refused(call(*command, store=tmp_path / "none.sqlite"))
+    assert "file does not exist" in refused(call(*command, store=tmp_path / "none.sqlite"))
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)

@@ -63,7 +63,7 @@ def test_no_differences_are_reported(ask):
 def test_missing_files_are_a_note(ask, own_reference):
     own_reference.store.path(own_reference.second.evaluation).rename(own_reference.folder / "away")
     output = ask("diff", "100", own_reference.second.model, store=own_reference.folder).stdout
-    assert f"The files of ModelEvaluation {own_reference.second.evaluation} are gone." in output
+    assert f"The files of ModelEvaluation {own_reference.second.evaluation} are missing." in output
     assert "code_fingerprint" in output
 
 

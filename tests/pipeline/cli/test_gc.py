@@ -9,10 +9,9 @@ import ml_metadata as mlmd
 import pytest
 from ml_metadata.proto import metadata_store_pb2 as pb
 
-from tfx_feeder.pipeline.metadata.gc import sort_files
+from tfx_feeder.pipeline.metadata.gc import classify_files, delete_files
 from tfx_feeder.pipeline.metadata.lineage import Lineage
-from tfx_feeder.pipeline.metadata.removal import remove
-from tfx_feeder.pipeline.metadata.store import open_store, writable
+from tfx_feeder.pipeline.metadata.store import open_store, writable_config
 
 ALL = ("--older-than", "0.001s", "--keep-runs", 0)
 
@@ -45,7 +44,9 @@ def move(runs, artifact_id: int, folder) -> None:
 
 
 def update(runs, artifact: pb.Artifact, field: str) -> None:
-    mlmd.MetadataStore(writable(runs.folder)).put_artifacts([artifact], field_mask_paths=[field])
+    mlmd.MetadataStore(writable_config(runs.folder)).put_artifacts(
+        [artifact], field_mask_paths=[field]
+    )
 
 
 def state(runs, artifact_id: int) -> str:
@@ -190,7 +191,7 @@ def test_only_the_named_pipeline_is_swept(runs, ask_json):
 
 def test_files_that_a_run_read_during_the_collection_keep_their_mark(runs):
     sort = partial(
-        sort_files,
+        classify_files,
         untouched_since=datetime.now(timezone.utc) + timedelta(hours=1),
         keep_runs=0,
     )
@@ -201,8 +202,8 @@ def test_files_that_a_run_read_during_the_collection_keep_their_mark(runs):
         return sort(open_store(runs.folder))
 
     before = state(runs, runs.second.raw)
-    store = mlmd.MetadataStore(writable(runs.folder))
-    deleted, failures = remove(store, sort(store), sort_again)
+    store = mlmd.MetadataStore(writable_config(runs.folder))
+    deleted, failures = delete_files(store, sort(store), sort_again)
     assert runs.second.raw not in {files.artifact_id for files in deleted}
     assert state(runs, runs.second.raw) == before
     assert runs.store.path(runs.second.raw).exists()
@@ -215,7 +216,7 @@ def test_deletion_failures_are_reported(runs, ask):
     shutil.rmtree(path)
     path.write_text("a file where a folder should be")
     done = ask("gc", *ALL, "--yes", store=runs.folder, status=1)
-    assert f"{path} is not deleted" in done.output
+    assert f"{path} was not deleted" in done.output
     assert not runs.store.path(runs.second.raw).exists()
 
 

@@ -87,7 +87,7 @@ def test_a_node_that_reads_its_earlier_output_makes_no_endless_branch(ask, own_r
 def test_files_that_are_gone_are_marked(ask, own_reference):
     shutil.rmtree(own_reference.store.path(own_reference.first.raw))
     output = ask("lineage", own_reference.first.model, store=own_reference.folder).stdout
-    assert "(span 1, 100 train, 50 eval) files gone by ImageExampleGen" in output
+    assert "(span 1, 100 train, 50 eval) files missing by ImageExampleGen" in output
 
 
 @pytest.mark.parametrize("name", ["transformed", "uri", "version"])

@@ -54,7 +54,7 @@ def test_missing_files_are_marked(ask, own_reference):
     shutil.rmtree(store.path(first.model))
     shutil.rmtree(store.path(first.evaluation))
     output = ask("models", store=own_reference.folder).stdout
-    assert f"{first.model} files gone" in output
+    assert f"{first.model} files missing" in output
     assert f"Model {first.model}: No metrics in TFRecord files are in " in output
 
 

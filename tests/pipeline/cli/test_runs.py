@@ -55,7 +55,7 @@ def test_errors_and_states_are_shown(ask):
     output = ask("run", "latest").stdout
     assert "Transform failed: The disk is full: [red]<b>no space</b>" in output
     assert "[red]Odd/../<script>alert(1)</script>" in output
-    assert "cancelled" in output
+    assert "canceled" in output
     assert "cached" in output
 
 
@@ -63,7 +63,7 @@ def test_an_error_without_a_recorded_message_is_reported(ask, own_reference):
     run = own_reference.store.run("2026-01-04")
     own_reference.store.execution(run, "Trainer", "FAILED")
     output = ask("run", "latest", store=own_reference.folder).stdout
-    assert "Trainer failed: ML Metadata holds no text of the error" in output
+    assert "Trainer failed: ML Metadata contains no error message" in output
 
 
 def test_a_running_component_is_shown_with_its_duration(ask, ask_json, own_reference):
@@ -77,9 +77,9 @@ def test_files_that_are_gone_are_marked(ask, ask_json, own_reference):
     Path(own_reference.store.path(own_reference.first.raw)).rmdir()
     output = ask("run", "2026-01-01", store=own_reference.folder).stdout
     [line] = [line for line in output.splitlines() if "ImageExampleGen" in line]
-    assert "files gone" in line
+    assert "files missing" in line
     [node] = ask_json("run", "2026-01-01", store=own_reference.folder)["nodes"][:1]
-    assert node["outputs"]["examples"][0]["gone"] is True
+    assert node["outputs"]["examples"][0]["files_missing"] is True
 
 
 def test_a_cached_model_is_shown_with_the_run_that_trained_it(ask, own_reference):

@@ -15,10 +15,9 @@ from tfx.dsl.component.experimental.annotations import InputArtifact, OutputArti
 from tfx.dsl.component.experimental.decorators import component
 from tfx.types.standard_artifacts import Examples, Model
 
-from tfx_feeder.pipeline.metadata.gc import sort_files
+from tfx_feeder.pipeline.metadata.gc import classify_files, delete_files
 from tfx_feeder.pipeline.metadata.lineage import Lineage
-from tfx_feeder.pipeline.metadata.removal import remove
-from tfx_feeder.pipeline.metadata.store import writable
+from tfx_feeder.pipeline.metadata.store import writable_config
 
 
 @component
@@ -48,16 +47,16 @@ def run(root: Path) -> None:
         str(root / "artifacts"),
         components=[generate, train],
         enable_cache=True,
-        metadata_connection_config=writable(root / "metadata.sqlite"),
+        metadata_connection_config=writable_config(root / "metadata.sqlite"),
     )
     tfx.orchestration.LocalDagRunner().run(pipeline)
 
 
 def collect(root: Path) -> list[str]:
-    store = mlmd.MetadataStore(writable(root))
+    store = mlmd.MetadataStore(writable_config(root))
     now = datetime.now(timezone.utc)
-    sort = partial(sort_files, store, untouched_since=now, keep_runs=0)
-    deleted, failures = remove(store, sort(), sort)
+    sort = partial(classify_files, store, untouched_since=now, keep_runs=0)
+    deleted, failures = delete_files(store, sort(), sort)
     return [files.type_name for files in deleted] + failures
 
 

@@ -16,7 +16,7 @@ from tfx_feeder.pipeline.cli.main import main
 from tfx_feeder.pipeline.deployment.rollback import plan
 from tfx_feeder.pipeline.metadata.lineage import Lineage
 from tfx_feeder.pipeline.metadata.models import ModelVersion, read_models
-from tfx_feeder.pipeline.metadata.store import make_store
+from tfx_feeder.pipeline.metadata.store import create_store
 from tfx_feeder.schemas import model_card
 
 pytestmark = pytest.mark.slow
@@ -42,7 +42,7 @@ class Served:
         from tfx_feeder.pipeline.runner.local import run_locally
 
         time.sleep(1)  # The Pusher of TFX tells versions apart by the second.
-        run_locally(pipeline, make_store(self.root / "metadata.sqlite"))
+        run_locally(pipeline, create_store(self.root / "metadata.sqlite"))
 
     def roll_back(self, version: str, *options: str) -> Result:
         """Calls ``tfx-feeder rollback``."""
@@ -239,7 +239,7 @@ def test_versions_of_another_pusher_are_rejected(served):
     served.execute(small_pipeline.create_elsewhere(served.root))
     served.execute(small_pipeline.create_elsewhere(served.root))
     first = min(m.pushes[0].artifact.id for m in read_models(served.lineage))
-    store = make_store(served.root / "metadata.sqlite")
+    store = create_store(served.root / "metadata.sqlite")
     (pushed,) = store.get_artifacts_by_id([first])
     pushed.custom_properties["pushed_version"].string_value = "first"
     store.put_artifacts([pushed])

@@ -20,7 +20,7 @@ from tfx_feeder.common.errors import ConfigError
 from tfx_feeder.pipeline.cli.main import main
 from tfx_feeder.pipeline.metadata.env import PASSWORD_VARIABLE
 from tfx_feeder.pipeline.metadata.lineage import Lineage
-from tfx_feeder.pipeline.metadata.store import writable
+from tfx_feeder.pipeline.metadata.store import writable_config
 
 pytestmark = pytest.mark.slow
 PASSWORD = "p@ss/word:1"
@@ -153,7 +153,7 @@ def test_collected_files_are_marked_on_a_server(address, store, tmp_path):
     folder = tmp_path / "FeederTrainer" / "model" / str(maker.id)
     folder.mkdir(parents=True)
     moved = pb.Artifact(id=model, uri=str(folder))
-    mlmd.MetadataStore(writable(address)).put_artifacts([moved], field_mask_paths=["uri"])
+    mlmd.MetadataStore(writable_config(address)).put_artifacts([moved], field_mask_paths=["uri"])
     options = ("--older-than", "0.001s", "--keep-runs", "0", "--yes", "--store", address)
     done = CliRunner().invoke(main, ["gc", *options])
     assert done.exit_code == 0, done.output

@@ -6,9 +6,9 @@ import pytest
 from ml_metadata.proto import metadata_store_pb2 as pb
 
 from tfx_feeder.common.errors import ConfigError
-from tfx_feeder.pipeline.metadata.describe import error
+from tfx_feeder.pipeline.metadata.describe import error_message
 from tfx_feeder.pipeline.metadata.lineage import Lineage
-from tfx_feeder.pipeline.metadata.store import close, make_store, open_store
+from tfx_feeder.pipeline.metadata.store import close_run, create_store, open_store
 
 
 @pytest.fixture
@@ -17,7 +17,7 @@ def path(tmp_path):
 
 
 def test_store_is_made_when_it_is_to_be_written(path):
-    assert make_store(path).get_contexts() == []
+    assert create_store(path).get_contexts() == []
     assert open_store(path).get_contexts() == []
 
 
@@ -36,7 +36,7 @@ def test_open_store_cannot_be_written(path, make_mlmd_store):
 
 def test_interrupted_executions_are_closed_and_finished_ones_left(path, make_mlmd_store):
     make_mlmd_store(path).whole_run("1", span=1, trained="RUNNING", pushed=None)
-    close(make_store(path), "1", "interrupted")
+    close_run(create_store(path), "1", "interrupted")
     states = [execution.state for execution in Lineage.open(path).executions("1")]
     assert states == ["COMPLETE", "COMPLETE", "CANCELED"]
 
@@ -44,28 +44,28 @@ def test_interrupted_executions_are_closed_and_finished_ones_left(path, make_mlm
 def test_failed_execution_gets_the_reason_once(path, make_mlmd_store):
     make_mlmd_store(path).whole_run("1", span=1, trained="FAILED", pushed=None)
     for reason in ("the disk is full", "another reason"):
-        close(make_store(path), "1", reason)
+        close_run(create_store(path), "1", reason)
     executions = Lineage.open(path).executions("1")
-    assert [error(execution) for execution in executions] == ["", "", "the disk is full"]
+    assert [error_message(execution) for execution in executions] == ["", "", "the disk is full"]
 
 
 def test_store_of_a_newer_release_is_refused_with_a_way_out(path, make_mlmd_store):
     make_mlmd_store(path)
     with sqlite3.connect(path) as database:
         database.execute("UPDATE MLMDEnv SET schema_version = 999")
-    with pytest.raises(ConfigError, match=r"version 999 .*Name another store"):
+    with pytest.raises(ConfigError, match=r"version 999 .*Use another store"):
         open_store(path)
 
 
 def test_nothing_is_not_made_into_a_store(path):
-    with pytest.raises(ConfigError, match="Nothing is there"):
+    with pytest.raises(ConfigError, match="file does not exist"):
         open_store(path)
     assert not path.exists()
 
 
 @pytest.mark.parametrize(
     ("content", "reason"),
-    [(b"", "The file is empty"), (b"something else" * 100, "The file holds something else")],
+    [(b"", "The file is empty"), (b"something else" * 100, "not an ML Metadata store")],
 )
 def test_file_that_is_no_store_is_refused(path, content, reason):
     path.write_bytes(content)

@@ -12,7 +12,7 @@ import ml_metadata as mlmd
 import pytest
 
 from tfx_feeder.pipeline.metadata.lineage import Lineage
-from tfx_feeder.pipeline.metadata.store import writable
+from tfx_feeder.pipeline.metadata.store import writable_config
 from tfx_feeder.pipeline.orchestration import compiled_pipeline
 
 pytestmark = pytest.mark.slow
@@ -111,7 +111,7 @@ def test_none_is_lost_and_none_is_doubled(forked, address, files, root):
         assert model[0].path.is_relative_to(root / name)
         assert made["Judge"].inputs == made["Sibling"].inputs == {"model": model}
         assert made["Push"].inputs == {"model": model, "blessing": blessing}
-    store = mlmd.MetadataStore(writable(address))
+    store = mlmd.MetadataStore(writable_config(address))
     assert len(store.get_executions()) == len(files) * len(nodes)
     assert Counter(a.type for a in store.get_artifacts()) == dict.fromkeys(
         ("Model", "ModelBlessing", "InfraBlessing", "PushedModel"), len(files)

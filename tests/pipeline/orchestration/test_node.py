@@ -11,7 +11,7 @@ import time
 
 import pytest
 
-from tfx_feeder.pipeline.metadata.describe import error
+from tfx_feeder.pipeline.metadata.describe import error_message
 from tfx_feeder.pipeline.metadata.lineage import Lineage
 from tfx_feeder.pipeline.orchestration.compiled_pipeline import InvalidNodeError
 
@@ -76,7 +76,7 @@ def test_failed_node_is_run_again_and_its_outputs_are_used(root, run):
         with pytest.raises(Exception, match="told to fail"):
             run("Judge")
     assert states(root) == [("Gen", "COMPLETE"), ("Judge", "FAILED")]
-    errors = [error(execution) for execution in Lineage.open(root).executions("1")]
+    errors = [error_message(execution) for execution in Lineage.open(root).executions("1")]
     assert errors == ["", "RuntimeError: Judge was told to fail"]
     (root / "fail-Judge").unlink()
     assert run("Judge", "latest", "Push") == ["DONE"] * 3

@@ -10,7 +10,7 @@ from tensorflow_metadata.proto.v0 import anomalies_pb2, statistics_pb2
 
 from tests import factories
 from tfx_feeder.pipeline.metadata.lineage import Lineage
-from tfx_feeder.pipeline.report.collect import gather
+from tfx_feeder.pipeline.report.collect import collect
 from tfx_feeder.schemas import tfma, training_history
 from tfx_feeder.schemas.training_history import (
     CandidateRecord,
@@ -85,7 +85,7 @@ def facts_of(lineage, store):
     def gathered(run_id: str):
         run = lineage.run(run_id)
         assert run is not None
-        return gather(lineage, run, str(store.folder))
+        return collect(lineage, run, str(store.folder))
 
     return gathered
 

@@ -6,8 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tfx_feeder.pipeline.report.compare_page import compare_page
-from tfx_feeder.pipeline.report.pages import run_page
+from tfx_feeder.pipeline.report.pages import compare_page, run_page
 from tfx_feeder.pipeline.report.render import render
 
 playwright = pytest.importorskip("playwright.sync_api")

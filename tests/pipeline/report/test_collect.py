@@ -4,7 +4,6 @@ import contextlib
 
 import pytest
 
-from tfx_feeder.pipeline.report.artifact_files import made
 from tfx_feeder.pipeline.report.facts import EvaluationFacts, Unavailable
 
 FIRST, SECOND, STOCK = "2026-01-01", "2026-01-02", "2026-01-03"
@@ -74,7 +73,7 @@ def test_stock_run_says_what_it_lacks(facts_of):
     assert facts.history == Unavailable(
         "Trainer keeps no record of the training. FeederTrainer does."
     )
-    assert "are gone" in facts.evaluation.reason
+    assert "are missing" in facts.evaluation.reason
     assert "StatisticsGen" in facts.data.statistics.reason
     assert "ExampleValidator" in facts.data.anomalies.reason
     assert "counts no rejected records" in facts.data.rejected.reason
@@ -106,7 +105,7 @@ def changed(lineage):
 
     @contextlib.contextmanager
     def change(type_name: str, name: str, content: str):
-        path = next(made(lineage.run(FIRST), type_name)).path / name
+        path = next(lineage.run(FIRST).outputs(type_name)).path / name
         before = path.read_bytes()
         path.write_text(content)
         try:

@@ -10,9 +10,8 @@ import re
 import pytest
 
 from tfx_feeder.pipeline.metadata.types import Run
-from tfx_feeder.pipeline.report.collect import gather
-from tfx_feeder.pipeline.report.compare_page import compare_page
-from tfx_feeder.pipeline.report.pages import run_page
+from tfx_feeder.pipeline.report.collect import collect
+from tfx_feeder.pipeline.report.pages import compare_page, run_page
 from tfx_feeder.pipeline.report.render import render
 from tfx_feeder.pipeline.report.vega_bundle import javascript_bundle
 
@@ -131,9 +130,9 @@ def test_figures_that_are_none_make_a_page(facts_of, history):
 
 def test_runs_with_nothing_in_them_make_a_page(facts_of, history, lineage, store):
     facts = facts_of(FIRST)
-    bare = Run("bare", "p", (), facts.run.created)
+    bare = Run("bare", "p", (), facts.run.created_at)
     for changed in (
-        gather(lineage, bare, str(store.folder)),
+        collect(lineage, bare, str(store.folder)),
         dataclasses.replace(facts, history=dataclasses.replace(history, phases=())),
         dataclasses.replace(facts, history=dataclasses.replace(history, epochs=(), phases=())),
     ):

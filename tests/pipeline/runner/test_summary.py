@@ -36,8 +36,8 @@ def _execution(number, node, state, seconds):
         pipeline="digits",
         run_id="1",
         state=state,
-        began=began,
-        changed=began + timedelta(seconds=seconds),
+        created_at=began,
+        updated_at=began + timedelta(seconds=seconds),
     )
 
 

@@ -9,13 +9,13 @@ from pathlib import Path
 
 from ml_metadata.proto import metadata_store_pb2 as pb
 
-from tfx_feeder.pipeline.metadata.store import make_store
+from tfx_feeder.pipeline.metadata.store import create_store
 
 PAUSE_S = 0.05
 
 
 def main(path: Path, run_id: str) -> None:
-    store = make_store(path)
+    store = create_store(path)
     run = store.get_context_by_type_and_name("pipeline_run", run_id)
     execution_type = store.put_execution_type(pb.ExecutionType(name="Trainer"))
     artifact_type = store.put_artifact_type(pb.ArtifactType(name="Model"))

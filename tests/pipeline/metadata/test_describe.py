@@ -33,33 +33,33 @@ def artifact(type_name="Model", uri="/nowhere", state="LIVE", **properties):
     ],
 )
 def test_facts_of_an_artifact(made, facts):
-    assert list(describe.item(made).facts) == facts
+    assert list(describe.summarize(made).facts) == facts
 
 
 def test_files_are_gone_only_where_that_is_known(tmp_path):
-    assert not describe.files_gone(artifact(uri=tmp_path))
-    assert describe.files_gone(artifact(uri=tmp_path / "gone"))
-    assert describe.files_gone(artifact(uri=tmp_path, state="DELETED"))
-    assert not describe.files_gone(artifact(uri="gs://bucket/model"))
-    assert describe.files_gone(artifact(uri=f"file://{tmp_path}/gone"))
+    assert not artifact(uri=tmp_path).files_missing
+    assert artifact(uri=tmp_path / "gone").files_missing
+    assert artifact(uri=tmp_path, state="DELETED").files_missing
+    assert not artifact(uri="gs://bucket/model").files_missing
+    assert artifact(uri=f"file://{tmp_path}/gone").files_missing
 
 
 def test_error_is_what_tfx_recorded():
     failed = execution("FAILED", __execution_result__='{"resultMessage": "no disk"}')
-    assert describe.error(failed) == "no disk"
-    assert describe.error(execution()) == ""
+    assert describe.error_message(failed) == "no disk"
+    assert describe.error_message(execution()) == ""
 
 
 @pytest.mark.parametrize("recorded", ["", "no JSON", "[]", '{"code": 2}', 7])
 def test_error_that_was_not_recorded_is_admitted(recorded):
     failed = execution("FAILED", __execution_result__=recorded)
-    assert describe.error(failed) == describe.NO_ERROR_TEXT
+    assert describe.error_message(failed) == describe.NO_ERROR_TEXT
 
 
 def test_sources_are_files_and_functions():
     config = '{"splits": [{"name": "a", "pattern": "a/*"}, {"name": "b", "pattern": "b/*"}]}'
     read = execution(input_base="/data", input_config=config, run_fn="null", module_file="/m.py")
-    assert list(describe.sources(read)) == [
+    assert list(describe.external_sources(read)) == [
         ("input files", "/data/a/*"),
         ("input files", "/data/b/*"),
         ("module file", "/m.py"),
@@ -68,7 +68,7 @@ def test_sources_are_files_and_functions():
 
 def test_sources_elsewhere_and_odd_settings_are_named_as_they_are():
     read = execution(input_base="gs://bucket/data", input_config='{"splits": [{"pattern": "a*"}]}')
-    assert list(describe.sources(read)) == [("input files", "gs://bucket/data/a*")]
-    assert list(describe.sources(execution(input_base="/d", input_config="?"))) == [
+    assert list(describe.external_sources(read)) == [("input files", "gs://bucket/data/a*")]
+    assert list(describe.external_sources(execution(input_base="/d", input_config="?"))) == [
         ("input files", "/d")
     ]
