@@ -111,9 +111,9 @@ def _lineage(facts: RunFacts) -> Iterator[Block]:
         yield Note(_TOO_MANY, "missing")
     else:
         legend = (
-            ("made", "of this run"),
-            ("earlier", "of an earlier run"),
-            ("gone", "files missing"),
+            ("made", "this run"),
+            ("earlier", "earlier run"),
+            ("missing-files", "files missing"),
         )
         yield Figure("The artifacts of the run, each after what it was made of.", *diagrams, legend)
     columns = (

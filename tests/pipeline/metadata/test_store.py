@@ -76,7 +76,7 @@ def test_file_that_is_no_store_is_refused(path, content, reason):
 def test_database_of_another_program_is_refused(path):
     with sqlite3.connect(path) as database:
         database.execute("CREATE TABLE anything (a)")
-    with pytest.raises(ConfigError, match="something else"):
+    with pytest.raises(ConfigError, match="not an ML Metadata store"):
         open_store(path)
 
 
