@@ -108,7 +108,7 @@ def elapsed(name: str, seconds: float, since: datetime) -> str:
     """Returns the run time of an execution or a run as text.
 
     Args:
-        name: Its state; a cached execution has no run time.
+        name: Name of the state; a cached execution has no run time.
         seconds: Time from registration to the last state change.
         since: Time of registration; the start of what is still running.
     """

@@ -28,7 +28,12 @@ class Distance:
 
 
 def distance(one: FeatureStatistics | None, other: FeatureStatistics | None) -> Distance | None:
-    """Returns the distance of a feature between two data sets; ``None`` if it is undefined."""
+    """Returns the distance of a feature between two data sets; ``None`` if it is undefined.
+
+    Args:
+        one: Statistics of the feature in the first data set; ``None`` if it lacks the feature.
+        other: Statistics in the second data set.
+    """
     if one is None or other is None:
         return None
     if one.shares and other.shares:
@@ -39,7 +44,12 @@ def distance(one: FeatureStatistics | None, other: FeatureStatistics | None) -> 
 
 
 def l_infinity(one: Sequence[tuple[str, float]], other: Sequence[tuple[str, float]]) -> float:
-    """Returns the largest difference in the frequency of a value."""
+    """Returns the largest difference in the frequency of a value.
+
+    Args:
+        one: Pairs of value and frequency in the first data set.
+        other: Pairs in the second data set.
+    """
     first, second = dict(one), dict(other)
     return max(abs(first.get(v, 0.0) - second.get(v, 0.0)) for v in first.keys() | second.keys())
 
@@ -48,6 +58,10 @@ def jensen_shannon(one: Sequence[Bucket], other: Sequence[Bucket]) -> float:
     """Returns the Jensen–Shannon divergence of two histograms, in bits.
 
     Assumes a uniform distribution within each bucket. The bucket boundaries may differ.
+
+    Args:
+        one: Buckets of the first histogram.
+        other: Buckets of the second histogram.
     """
     bounds = sorted({bound for b in (*one, *other) for bound in (b.low, b.high)})
     # Points come first: a bucket may have zero width.

@@ -1,23 +1,23 @@
-"""What a page is made of. The template knows how to draw each kind."""
+"""Building blocks of a page; ``blocks.html.jinja`` renders each kind."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from typing import ClassVar, TypeAlias
 
-from tfx_feeder.pipeline.report.charts.base import VegaChart, number
+from tfx_feeder.pipeline.report.charts.base import VegaChart, finite
 from tfx_feeder.pipeline.report.graphs.svg import Diagram
 
-MOST_ROWS = 500
-"""Rows of a table: a page has to stay a file that one can send."""
+MAX_ROWS = 500
+"""Maximum number of table rows, which keeps pages small enough to send by mail."""
 
 
 @dataclass(frozen=True, slots=True)
 class Note:
-    """A paragraph that stands out.
+    """Highlighted paragraph.
 
     Args:
-        text: What it says.
+        text: Text of the paragraph.
         style: ``missing``, ``ok``, ``bad``, ``warn`` or empty.
     """
 
@@ -28,12 +28,12 @@ class Note:
 
 @dataclass(frozen=True, slots=True)
 class Tile:
-    """A figure that is seen at once.
+    """Key figure.
 
     Args:
-        label: What it is.
-        value: The figure.
-        detail: A line below.
+        label: Name of the figure.
+        value: Formatted value.
+        detail: Line below the value.
         style: ``ok``, ``bad``, ``warn`` or empty.
     """
 
@@ -45,7 +45,7 @@ class Tile:
 
 @dataclass(frozen=True, slots=True)
 class Tiles:
-    """Figures side by side."""
+    """Key figures side by side."""
 
     kind: ClassVar[str] = "tiles"
     tiles: Sequence[Tile]
@@ -53,29 +53,29 @@ class Tiles:
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """A field of a table.
+    """Table cell.
 
     Args:
-        text: What stands there.
-        value: By which the column is sorted; ``None``: by the text.
+        text: Displayed text.
+        value: Sort key; ``None``: the text.
         style: ``ok``, ``bad``, ``warn``, ``muted`` or empty.
-        share: Length of a bar behind it, 0 to 1; ``None``: no bar.
+        fraction: Length of the bar in the cell, 0 to 1; ``None``: no bar.
     """
 
     text: str
     value: float | None = None
     style: str = ""
-    share: float | None = None
+    fraction: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A column of a table.
+    """Table column.
 
     Args:
-        title: Its heading.
-        numeric: Whether it holds numbers.
-        series: Index of the colour of its run; ``None``: it is of no run.
+        title: Heading.
+        numeric: True if the column contains numbers.
+        series: Color index of the run in the column; ``None`` if the column is not about a run.
     """
 
     title: str
@@ -85,13 +85,13 @@ class Column:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """A table that the reader can sort.
+    """Sortable table.
 
     Args:
-        caption: Above it.
-        columns: The first holds what names a row.
-        rows: A cell for each column.
-        note: Below it.
+        caption: Caption above the table.
+        columns: Columns; the first contains the row headings.
+        rows: Rows with a cell for each column.
+        note: Text below the table.
     """
 
     kind: ClassVar[str] = "table"
@@ -103,11 +103,11 @@ class Table:
 
 @dataclass(frozen=True, slots=True)
 class Charts:
-    """Charts below each other, or as a grid.
+    """Charts, stacked or in a grid.
 
     Args:
-        charts: In order.
-        grid: Whether several stand side by side where there is room.
+        charts: Charts in display order.
+        grid: If True, charts stand side by side on wide screens.
     """
 
     kind: ClassVar[str] = "charts"
@@ -117,16 +117,16 @@ class Charts:
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """A diagram, for wide and for narrow screens.
+    """Diagram in two orientations.
 
     Args:
-        description: For those who do not see it.
-        across: With its layers from left to right.
-        down: With its layers from top to bottom.
-        legend: Style and meaning of the boxes.
+        description: Text alternative for screen readers.
+        across: Diagram with layers from left to right, for wide screens.
+        down: Diagram with layers from top to bottom, for narrow screens.
+        legend: Pairs of box style and meaning.
     """
 
-    kind: ClassVar[str] = "picture"
+    kind: ClassVar[str] = "figure"
     description: str
     across: Diagram
     down: Diagram
@@ -135,15 +135,15 @@ class Figure:
 
 @dataclass(frozen=True, slots=True)
 class DefinitionList:
-    """Names with values, or with commands.
+    """List of names with values or commands.
 
     Args:
-        title: Above it.
-        entries: Name and text.
-        code: Whether the texts are to be copied as they are.
+        title: Heading above the list.
+        entries: Pairs of name and text.
+        code: If True, texts are shown as code.
     """
 
-    kind: ClassVar[str] = "listing"
+    kind: ClassVar[str] = "definitions"
     title: str
     entries: Sequence[tuple[str, str]]
     code: bool = False
@@ -151,9 +151,9 @@ class DefinitionList:
 
 @dataclass(frozen=True, slots=True)
 class Collapsible:
-    """Blocks that are shown on demand."""
+    """Blocks that the reader can expand."""
 
-    kind: ClassVar[str] = "fold"
+    kind: ClassVar[str] = "collapsible"
     title: str
     blocks: Sequence["Block"]
 
@@ -163,13 +163,13 @@ Block: TypeAlias = Note | Tiles | Table | Charts | Figure | DefinitionList | Col
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """A part of a page with a heading.
+    """Section of a page.
 
     Args:
-        id: For links.
-        title: The heading.
-        blocks: What it holds.
-        lead: A sentence below the heading.
+        id: Anchor for links.
+        title: Heading.
+        blocks: Contents.
+        lead: Sentence below the heading.
     """
 
     id: str
@@ -180,10 +180,10 @@ class Section:
 
 @dataclass(frozen=True, slots=True)
 class Badge:
-    """A word in a frame.
+    """Status badge.
 
     Args:
-        text: The word.
+        text: Text of the badge.
         style: ``ok``, ``bad``, ``warn`` or empty.
     """
 
@@ -193,23 +193,23 @@ class Badge:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """A whole page.
+    """Complete page.
 
     Args:
-        title: Its heading.
-        over: A line above the heading.
-        badges: Beside the heading.
-        sections: In order; the first stands before the contents.
-        data: Data sets of the charts, by name.
-        written: When its facts were gathered.
+        title: Heading.
+        eyebrow: Line above the heading.
+        badges: Status badges below the heading.
+        sections: Sections in display order.
+        data: Data sets of the charts by name.
+        written_at: Time of data collection.
     """
 
     title: str
-    over: str
+    eyebrow: str
     badges: Sequence[Badge]
     sections: Sequence[Section]
     data: dict[str, list] = field(default_factory=dict)
-    written: datetime = field(default_factory=lambda: datetime.now(timezone.utc))
+    written_at: datetime = field(default_factory=lambda: datetime.now(timezone.utc))
 
 
 def table(
@@ -217,31 +217,38 @@ def table(
     columns: Sequence[Column],
     rows: Sequence[Sequence[Cell]],
     note: str = "",
-    most: int = MOST_ROWS,
+    max_rows: int = MAX_ROWS,
 ) -> Table:
-    """Returns a table without the columns that are empty in every row.
+    """Returns a table without columns that are empty in every row.
 
     Args:
-        caption: Above it.
-        columns: The first holds what names a row.
-        rows: A cell for each column.
-        note: Below it.
-        most: Rows that are shown; the note says how many are left out.
+        caption: Caption above the table.
+        columns: Columns; the first contains the row headings.
+        rows: Rows with a cell for each column.
+        note: Text below the table.
+        max_rows: Maximum number of rows; the note reports how many were omitted.
     """
-    if len(rows) > most:
-        note = f"{len(rows) - most:,} more rows are left out. {note}".rstrip()
-        rows = rows[:most]
+    if len(rows) > max_rows:
+        note = f"{len(rows) - max_rows:,} more rows omitted. {note}".rstrip()
+        rows = rows[:max_rows]
     kept = [i for i in range(len(columns)) if not rows or any(row[i].text for row in rows)]
     return Table(caption, [columns[i] for i in kept], [[r[i] for i in kept] for r in rows], note)
 
 
-def figure(value: float | None, form: str = ".4g", *, style: str = "", unit: str = "") -> Cell:
-    """Returns a cell with a number; an empty one for ``None`` and a word for NaN."""
+def number_cell(value: float | None, form: str = ".4g", *, style: str = "", unit: str = "") -> Cell:
+    """Returns a cell with a number; an empty cell for ``None``.
+
+    Args:
+        value: Number; NaN and infinities are shown, but sorted as text.
+        form: Format specification.
+        style: Style of the cell.
+        unit: Text after the number.
+    """
     if value is None:
         return Cell("")
-    return Cell(f"{value:{form}}{unit}", number(value), style)
+    return Cell(f"{value:{form}}{unit}", finite(value), style)
 
 
-def clock(time: datetime) -> str:
-    """Returns a time in UTC, to the second."""
+def format_utc(time: datetime) -> str:
+    """Formats a time in UTC, to the second."""
     return f"{time.astimezone(timezone.utc):%Y-%m-%d %H:%M:%S} UTC"

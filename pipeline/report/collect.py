@@ -1,4 +1,4 @@
-"""Gathers what a report says about a run, from the store and from the files of its artifacts."""
+"""Collects the contents of a run's report from the store and from artifact files."""
 
 from collections.abc import Mapping
 from datetime import datetime, timezone
@@ -27,23 +27,23 @@ from tfx_feeder.schemas.eval_config import ThresholdRule, read_thresholds, thres
 from tfx_feeder.schemas.evaluation import ALL_EXAMPLES, EvaluationResult, read_evaluation
 from tfx_feeder.schemas.training_history import History
 
-MOST_VERSIONS = 60
-"""How far the versions over time go back, in models."""
+MAX_VERSIONS = 60
+"""Maximum number of models in the version history."""
 
 
 def collect(lineage: Lineage, run: Run, store: str) -> RunFacts:
-    """Gathers all that the report of a run says.
+    """Collects the contents of a run's report.
 
     Args:
-        lineage: Of the store.
-        run: With the artifacts of its executions.
-        store: As the user names it; for commands.
+        lineage: Lineage of the store.
+        run: Run with the artifacts of its executions.
+        store: Name of the store as the user gave it; part of the reproduction commands.
     """
     model = _model(lineage, run)
     history = _history(run, model)
     evaluation = _evaluation(run)
-    headline = evaluation.headline if isinstance(evaluation, EvaluationFacts) else None
-    metric = headline.row.metric if headline else ""
+    primary = evaluation.primary if isinstance(evaluation, EvaluationFacts) else None
+    metric = primary.row.metric if primary else ""
     return RunFacts(
         run=run,
         model=model,
@@ -54,32 +54,32 @@ def collect(lineage: Lineage, run: Run, store: str) -> RunFacts:
         metric=metric,
         earlier_runs=_earlier_runs(lineage, run),
         reproduction=collect_reproduction(run, model, store),
-        written=datetime.now(timezone.utc),
+        collected_at=datetime.now(timezone.utc),
     )
 
 
 def _model(lineage: Lineage, run: Run) -> ModelVersion | None:
-    """The model that was judged, else the last one."""
+    """Returns the evaluated model, or else the last one."""
     models = list(run.outputs(MODEL))
-    judged = [
+    evaluated = [
         artifact
         for execution in run.executions
-        if any(a.type_name == EVALUATION for group in execution.outputs.values() for a in group)
+        if execution.output_of_type(EVALUATION)
         for artifact in execution.inputs.get("model", ())
     ]
-    chosen = [a for a in models if a in judged] or models or judged
-    return to_model_versions(lineage, chosen[-1:])[0] if chosen else None
+    selected = [a for a in models if a in evaluated] or models or evaluated
+    return to_model_versions(lineage, selected[-1:])[0] if selected else None
 
 
 def _history(run: Run, model: ModelVersion | None) -> History | Unavailable:
     if model is None:
-        return Unavailable("This run made no model.")
-    makers = [e.node for e in run.executions for g in e.outputs.values() if model.model in g]
-    trainer = makers[0] if makers else "Its trainer"
+        return Unavailable("This run produced no model.")
+    producers = [e.node for e in run.executions if model.model in e.output_artifacts]
+    trainer = producers[0] if producers else "The trainer"
     return read_files(
         model.history,
         training_history.read,
-        absent=f"{trainer} keeps no record of the training. FeederTrainer does.",
+        absent=f"{trainer} records no training history; FeederTrainer does.",
     )
 
 
@@ -87,26 +87,26 @@ def _evaluation(run: Run) -> EvaluationFacts | Unavailable:
     artifact = next(run.outputs(EVALUATION), None)
     if artifact is None:
         return Unavailable("No model was evaluated in this run.")
-    judgement = read_files(artifact, read_evaluation)
-    if isinstance(judgement, Unavailable):
-        return judgement
+    result = read_files(artifact, read_evaluation)
+    if isinstance(result, Unavailable):
+        return result
     rules = read_files(artifact, read_thresholds)
-    slices = _gated(judgement, () if isinstance(rules, Unavailable) else rules)
-    return EvaluationFacts(judgement, slices, artifact)
+    slices = _gated(result, () if isinstance(rules, Unavailable) else rules)
+    return EvaluationFacts(result, slices, artifact)
 
 
 def _gated(
-    judgement: EvaluationResult, rules: tuple[ThresholdRule, ...]
+    result: EvaluationResult, rules: tuple[ThresholdRule, ...]
 ) -> Mapping[str, tuple[GatedSlice, ...]]:
-    missed = {(cause.metric, cause.slice) for cause in judgement.causes}
+    missed = {(cause.metric, cause.slice) for cause in result.causes}
     slices = {
         metric: tuple(
             GatedSlice(row, threshold_for(rules, metric, row.slice), (metric, row.slice) in missed)
-            for row in judgement.slices(metric)
+            for row in result.slices(metric)
         )
-        for metric in judgement.metrics
+        for metric in result.metrics
     }
-    # What counts for the blessing comes first, the loss last.
+    # Metrics with thresholds come first, the loss last.
     order = {name: (not any(r.gate for r in rows), name == "loss") for name, rows in slices.items()}
     return {metric: slices[metric] for metric in sorted(slices, key=order.__getitem__)}
 
@@ -114,31 +114,29 @@ def _gated(
 def _versions(
     lineage: Lineage, run: Run, model: ModelVersion | None, metric: str
 ) -> tuple[ServedVersion, ...]:
-    versions = [v for v in read_models(lineage, MOST_VERSIONS) if v.pipeline == run.pipeline]
-    here = model.model.id if model else None
+    versions = [v for v in read_models(lineage, MAX_VERSIONS) if v.pipeline == run.pipeline]
+    current = model.model.id if model else None
     return tuple(
-        ServedVersion(version, _value(version.evaluation, metric), version.model.id == here)
+        ServedVersion(version, _value(version.evaluation, metric), version.model.id == current)
         for version in reversed(versions)
     )
 
 
 def _value(evaluation: Artifact | None, metric: str) -> float | None:
-    judgement = read_files(evaluation, read_evaluation)
-    if isinstance(judgement, Unavailable):
+    result = read_files(evaluation, read_evaluation)
+    if isinstance(result, Unavailable):
         return None
-    rows = (row for row in judgement.slices(metric) if row.slice == ALL_EXAMPLES)
+    rows = (row for row in result.slices(metric) if row.slice == ALL_EXAMPLES)
     return next((row.candidate for row in rows), None)
 
 
 def _earlier_runs(lineage: Lineage, run: Run) -> Mapping[int, str]:
-    """By artifact id: the run that made it, where it was another one."""
+    """Returns the ids of the earlier runs that produced artifacts of a run, by artifact id."""
     used = {
         artifact.id: artifact
         for execution in run.executions
-        for groups in (execution.inputs, execution.outputs)
-        for group in groups.values()
-        for artifact in group
+        for artifact in (*execution.input_artifacts, *execution.output_artifacts)
     }
     graph = lineage.upstream(used, stop_at={artifact.type_name for artifact in used.values()})
-    makers = {artifact_id: graph.producer(artifact_id) for artifact_id in used}
-    return {i: m.run_id for i, m in makers.items() if m is not None and m.run_id != run.id}
+    producers = {artifact_id: graph.producer(artifact_id) for artifact_id in used}
+    return {i: p.run_id for i, p in producers.items() if p is not None and p.run_id != run.id}

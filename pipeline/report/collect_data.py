@@ -1,5 +1,5 @@
-"""The data of a run: how many, what was left out, how they are distributed, what is odd."""
-# Generated protobuf modules name their messages at run time only.
+"""Collects the data of a run: split sizes, rejected records, statistics, drift and anomalies."""
+# Generated protobuf modules define their messages at run time.
 # pyright: reportAttributeAccessIssue=false
 
 import json
@@ -28,45 +28,50 @@ from tfx_feeder.schemas.protos import read_message
 from tfx_feeder.schemas.statistics import SplitStatistics, read_statistics
 
 STATISTICS, ANOMALIES = "ExampleStatistics", "ExampleAnomalies"
-LISTED = 100
-"""How many rejected records are listed."""
-_LONGEST = 500
-"""Characters of what was wrong with one."""
-_LOOK_BACK = 20
-"""How many runs the search for earlier data goes back."""
-_NO_STATISTICS = "This run computed no statistics: it has no StatisticsGen."
+MAX_LISTED = 100
+"""Maximum number of listed rejected records."""
+_MAX_CAUSE_CHARS = 500
+"""Maximum length of their error messages."""
+_MAX_PREVIOUS_RUNS = 20
+"""Number of runs searched for previous data."""
+_NO_STATISTICS = "This run computed no statistics because it has no StatisticsGen."
 _COUNT, _REJECTED = "num_examples_", "rejected_"
 
 
 def collect_data(lineage: Lineage, run: Run) -> DataFacts:
-    """Gathers what there is to say about the data of a run."""
+    """Collects the data of a run.
+
+    Args:
+        lineage: Lineage of the store.
+        run: Run with the artifacts of its executions.
+    """
     examples = next(run.outputs(EXAMPLES), None)
-    statistics_at = _statistics(run)
-    statistics = read_files(statistics_at, read_statistics, absent=_NO_STATISTICS)
-    earlier = _earlier(lineage, run, statistics_at)
+    artifact = _statistics(run)
+    statistics = read_files(artifact, read_statistics, absent=_NO_STATISTICS)
+    previous = _previous(lineage, run, artifact)
     known = () if isinstance(statistics, Unavailable) else statistics
     return DataFacts(
         span=_span(examples),
         splits=_splits(examples, known),
         rejected=_rejected(examples),
         statistics=statistics,
-        earlier=earlier,
-        drift=tuple(sorted(_drift(known, earlier), key=lambda drift: -drift.largest)),
+        previous=previous,
+        drift=tuple(sorted(_drift(known, previous), key=lambda drift: -drift.largest)),
         anomalies=read_files(
             next(run.outputs(ANOMALIES, "anomalies"), None),
             _read_anomalies,
-            absent="This run did not validate its data: it has no ExampleValidator.",
+            absent="This run did not validate its data because it has no ExampleValidator.",
         ),
     )
 
 
 def _statistics(run: Run) -> Artifact | None:
-    # Transform makes statistics as well, under other keys.
+    # Transform also produces statistics, under other keys.
     return next(run.outputs(STATISTICS, "statistics"), None)
 
 
 def _span(examples: Artifact | None) -> int | None:
-    # Older releases of TFX write it as text.
+    # Older TFX releases store the span as text.
     span = str(examples.properties.get("span", "")) if examples else ""
     return int(span) if span.isdecimal() else None
 
@@ -94,7 +99,7 @@ def _splits(
 
 def _rejected(examples: Artifact | None) -> RejectionSummary | Unavailable:
     if examples is None or not _counts(examples, _COUNT):
-        return Unavailable("The component that read the data counts no rejected records.")
+        return Unavailable("The component that ingested the data counts no rejected records.")
     counts = {reason: count for reason, count in _counts(examples, _REJECTED).items() if count}
     listed = read_files(examples, _read_rejections)
     return RejectionSummary(counts, () if isinstance(listed, Unavailable) else listed)
@@ -105,11 +110,13 @@ def _read_rejections(folder: Path) -> tuple[RejectedRecord, ...]:
     rejections = []
     try:
         with path.open(encoding="utf-8", errors="replace") as lines:
-            for line, _ in zip(lines, range(LISTED), strict=False):
+            for line, _ in zip(lines, range(MAX_LISTED), strict=False):
                 row = json.loads(line)
                 rejections.append(
                     RejectedRecord(
-                        str(row["path"]), str(row["reason"]), str(row.get("cause", ""))[:_LONGEST]
+                        str(row["path"]),
+                        str(row["reason"]),
+                        str(row.get("cause", ""))[:_MAX_CAUSE_CHARS],
                     )
                 )
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
@@ -117,14 +124,16 @@ def _read_rejections(folder: Path) -> tuple[RejectedRecord, ...]:
     return tuple(rejections)
 
 
-def _earlier(lineage: Lineage, run: Run, statistics: Artifact | None) -> PreviousData | Unavailable:
-    """Finds the data of the last run before that was about others."""
-    nothing = Unavailable("No earlier run of this pipeline has statistics of other data.")
+def _previous(
+    lineage: Lineage, run: Run, statistics: Artifact | None
+) -> PreviousData | Unavailable:
+    """Returns the data of the last earlier run with other statistics."""
+    nothing = Unavailable("No earlier run of this pipeline has statistics of different data.")
     if statistics is None:
         return nothing
     ids = lineage.run_ids()
     before = ids[: ids.index(run.id)] if run.id in ids else []
-    for run_id in reversed(before[-_LOOK_BACK:]):
+    for run_id in reversed(before[-_MAX_PREVIOUS_RUNS:]):
         other = lineage.run(run_id)
         found = _statistics(other) if other and other.pipeline == run.pipeline else None
         if other is None or found is None or found.id == statistics.id:
@@ -136,34 +145,34 @@ def _earlier(lineage: Lineage, run: Run, statistics: Artifact | None) -> Previou
 
 
 def _drift(
-    statistics: Sequence[SplitStatistics], earlier: PreviousData | Unavailable
+    statistics: Sequence[SplitStatistics], previous: PreviousData | Unavailable
 ) -> Iterator[FeatureDrift]:
     if not statistics:
         return
     first, *others = statistics
-    before = None if isinstance(earlier, Unavailable) else earlier.split(first.split)
+    before = None if isinstance(previous, Unavailable) else previous.split(first.split)
     for feature in first.features:
         drift = FeatureDrift(
             feature.name,
             distance(feature, others[0].feature(feature.name)) if others else None,
             distance(feature, before.feature(feature.name)) if before else None,
         )
-        if drift.between_splits or drift.since_before:
+        if drift.between_splits or drift.since_previous:
             yield drift
 
 
 def _read_anomalies(folder: Path) -> tuple[Anomaly, ...]:
     paths = sorted(folder.glob("Split-*/SchemaDiff.pb"))
     if not paths:
-        raise DataError(f"No anomalies (SchemaDiff.pb) are in {folder}.")
+        raise DataError(f"{folder} contains no anomalies (SchemaDiff.pb).")
     return tuple(anomaly for path in paths for anomaly in _anomalies(path))
 
 
 def _anomalies(path: Path) -> Iterator[Anomaly]:
     found = read_message(anomalies_pb2.Anomalies, path)
     split = path.parent.name.removeprefix("Split-")
-    about_all = found.dataset_anomaly_info
-    named = {**found.anomaly_info} | ({"": about_all} if about_all.description else {})
+    overall = found.dataset_anomaly_info
+    named = {**found.anomaly_info} | ({"": overall} if overall.description else {})
     for feature, info in sorted(named.items()):
         severity = anomalies_pb2.AnomalyInfo.Severity.Name(info.severity).lower()
         yield Anomaly(split, feature, severity, info.description or info.short_description)

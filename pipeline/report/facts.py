@@ -20,10 +20,10 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Unavailable:
-    """Stands for a part that a run lacks.
+    """Stands in for a part of the report that a run lacks.
 
     Args:
-        reason: Why, in one or two sentences.
+        reason: Explanation in one or two sentences.
     """
 
     reason: str
@@ -31,12 +31,12 @@ class Unavailable:
 
 @dataclass(frozen=True, slots=True)
 class GatedSlice:
-    """A metric on a slice, and what it had to reach there.
+    """Metric on a slice with its threshold.
 
     Args:
-        row: The figures.
-        gate: What it had to reach; ``None`` where nothing was asked.
-        missed: Whether a threshold was missed.
+        row: Values of candidate and baseline.
+        gate: Threshold; ``None`` if there is none.
+        missed: True if the candidate missed the threshold.
     """
 
     row: SliceRow
@@ -45,37 +45,37 @@ class GatedSlice:
 
     @property
     def change(self) -> float | None:
-        """Candidate minus baseline; ``None`` where there is no baseline."""
+        """Candidate minus baseline; ``None`` without a baseline."""
         return None if self.row.baseline is None else self.row.candidate - self.row.baseline
 
 
 @dataclass(frozen=True, slots=True)
 class EvaluationFacts:
-    """An evaluation with its gates.
+    """Evaluation with its thresholds.
 
     Args:
-        judgement: What it came to.
-        slices: By metric, those with gates first.
-        artifact: Where it is.
+        result: Result of the evaluation.
+        slices: Slices by metric; metrics with thresholds first.
+        artifact: The ``ModelEvaluation`` artifact.
     """
 
-    judgement: EvaluationResult
+    result: EvaluationResult
     slices: Mapping[str, tuple[GatedSlice, ...]]
     artifact: Artifact
 
     @property
-    def headline(self) -> GatedSlice | None:
-        """The metric that counts most, over all examples; ``None`` where nothing was measured."""
+    def primary(self) -> GatedSlice | None:
+        """Primary metric on all examples; ``None`` if nothing was measured."""
         return next((rows[0] for rows in self.slices.values() if rows), None)
 
 
 @dataclass(frozen=True, slots=True)
 class SplitCounts:
-    """A split of the data.
+    """Size of a split.
 
     Args:
-        name: Such as ``train``.
-        examples: How many it holds; ``None`` where nothing says it.
+        name: Name of the split, such as ``train``.
+        examples: Number of examples; ``None`` if unknown.
     """
 
     name: str
@@ -84,12 +84,12 @@ class SplitCounts:
 
 @dataclass(frozen=True, slots=True)
 class RejectedRecord:
-    """A record that was left out.
+    """Record that ingestion rejected.
 
     Args:
-        path: File in which it was.
-        reason: The word under which it is counted.
-        cause: What was wrong.
+        path: File of the record.
+        reason: Category of the rejection.
+        cause: Error message.
     """
 
     path: str
@@ -99,11 +99,11 @@ class RejectedRecord:
 
 @dataclass(frozen=True, slots=True)
 class RejectionSummary:
-    """The records that were left out.
+    """Rejected records of a data set.
 
     Args:
-        counts: By reason.
-        listed: The first of them.
+        counts: Number of records by reason.
+        listed: First rejected records.
     """
 
     counts: Mapping[str, int]
@@ -111,19 +111,19 @@ class RejectionSummary:
 
     @property
     def total(self) -> int:
-        """All of them."""
+        """Total number of rejected records."""
         return sum(self.counts.values())
 
 
 @dataclass(frozen=True, slots=True)
 class Anomaly:
-    """Something that contradicts the schema.
+    """Violation of the schema.
 
     Args:
-        split: In which it was found.
-        feature: Which is at fault.
+        split: Name of the split.
+        feature: Name of the feature; empty if the anomaly concerns the whole data set.
         severity: ``error`` or ``warning``.
-        text: What is wrong.
+        text: Description.
     """
 
     split: str
@@ -134,32 +134,32 @@ class Anomaly:
 
 @dataclass(frozen=True, slots=True)
 class FeatureDrift:
-    """How far a feature's distribution is from others.
+    """Distances of a feature's distribution in the first split from other distributions.
 
     Args:
-        feature: Its name.
-        between_splits: Of the first split from the second; ``None`` where that cannot be said.
-        since_before: Of the first split from that of the earlier data; ``None`` likewise.
+        feature: Name of the feature.
+        between_splits: Distance from the second split; ``None`` if undefined.
+        since_previous: Distance from the same split of the previous data; ``None`` if undefined.
     """
 
     feature: str
     between_splits: Distance | None
-    since_before: Distance | None
+    since_previous: Distance | None
 
     @property
     def largest(self) -> float:
-        """The larger of both; 0 where there is none."""
-        return max((d.value for d in (self.between_splits, self.since_before) if d), default=0.0)
+        """Larger of both distances; 0 if there is none."""
+        return max((d.value for d in (self.between_splits, self.since_previous) if d), default=0.0)
 
 
 @dataclass(frozen=True, slots=True)
 class PreviousData:
-    """The data before those of a run.
+    """Data of the last earlier run with other statistics.
 
     Args:
-        run_id: Of the run that used them.
-        span: Their span; ``None`` where they have none.
-        statistics: Of their splits.
+        run_id: Id of that run.
+        span: Span of the data; ``None`` without spans.
+        statistics: Statistics by split.
     """
 
     run_id: str
@@ -167,59 +167,59 @@ class PreviousData:
     statistics: tuple[SplitStatistics, ...]
 
     def split(self, name: str) -> SplitStatistics | None:
-        """Returns the statistics of a split; ``None`` where there are none."""
+        """Returns the statistics of a split; ``None`` if there are none."""
         return next((split for split in self.statistics if split.split == name), None)
 
 
 @dataclass(frozen=True, slots=True)
 class DataFacts:
-    """The data of a run.
+    """Data of a run.
 
     Args:
-        span: ``None`` where they have none.
-        splits: Their sizes.
-        rejected: What was left out of them.
-        statistics: One for each split.
-        earlier: What their distributions are compared with.
-        drift: The features, the one that changed most first.
-        anomalies: What contradicts the schema.
+        span: Span of the data; ``None`` without spans.
+        splits: Split sizes.
+        rejected: Rejected records.
+        statistics: Statistics by split, the training split first.
+        previous: Data that the distributions are compared with.
+        drift: Drift by feature, largest first.
+        anomalies: Violations of the schema.
     """
 
     span: int | None
     splits: tuple[SplitCounts, ...] | Unavailable
     rejected: RejectionSummary | Unavailable
     statistics: tuple[SplitStatistics, ...] | Unavailable
-    earlier: PreviousData | Unavailable
+    previous: PreviousData | Unavailable
     drift: tuple[FeatureDrift, ...]
     anomalies: tuple[Anomaly, ...] | Unavailable
 
 
 @dataclass(frozen=True, slots=True)
 class ServedVersion:
-    """A model among the others of its pipeline.
+    """Model of the pipeline with its primary metric.
 
     Args:
-        model: What became of it.
-        value: Of the headline metric over all examples; ``None`` where that is not known.
-        here: Whether it is the model of the run that the report is about.
+        model: The model.
+        value: Primary metric on all examples; ``None`` if unknown.
+        is_current: True for the model of the reported run.
     """
 
     model: ModelVersion
     value: float | None
-    here: bool
+    is_current: bool
 
 
 @dataclass(frozen=True, slots=True)
 class Reproduction:
-    """What it takes to do a run again.
+    """Information needed to reproduce a run.
 
     Args:
-        commands: What for, and the command.
-        pins: Versions by package.
-        seeds: By what they are for.
-        hashes: Of code, data and schema, by what they are of.
-        files: SHA-256 of the pushed files, where there is a model card.
-        settings: What each node was called with: name and value.
+        commands: Pairs of purpose and command line.
+        pins: Package versions.
+        seeds: Random seeds by setting.
+        hashes: Hashes of code, data and schema by subject.
+        files: SHA-256 of the pushed files by path, from the model card.
+        settings: Execution properties by node: name and value.
     """
 
     commands: tuple[tuple[str, str], ...]
@@ -232,19 +232,19 @@ class Reproduction:
 
 @dataclass(frozen=True, slots=True)
 class RunFacts:
-    """All that the report of a run says.
+    """Contents of a run's report.
 
     Args:
         run: The run.
-        model: Its model; ``None`` where it made none.
-        history: The training of its model.
-        evaluation: The evaluation of its model.
-        data: Its data.
-        versions: The models of its pipeline, the oldest first.
-        metric: What ``versions`` are compared by; empty where nothing was evaluated.
-        earlier_runs: By artifact id: the run that made an input which this run did not make.
-        reproduction: What it takes to do it again.
-        written: When this was gathered; UTC.
+        model: Model of the run; ``None`` if it has none.
+        history: Training history of the model.
+        evaluation: Evaluation of the model.
+        data: Data of the run.
+        versions: Models of the pipeline, oldest first.
+        metric: Metric that ``versions`` are compared by; empty without an evaluation.
+        earlier_runs: Ids of the earlier runs that produced artifacts of this run, by artifact id.
+        reproduction: Information needed to reproduce the run.
+        collected_at: Time of collection; UTC.
     """
 
     run: Run
@@ -256,7 +256,7 @@ class RunFacts:
     metric: str
     earlier_runs: Mapping[int, str]
     reproduction: Reproduction
-    written: datetime
+    collected_at: datetime
 
 
 def read_files(

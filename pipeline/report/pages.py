@@ -17,13 +17,13 @@ from tfx_feeder.pipeline.report.blocks import (
     Table,
     Tile,
     Tiles,
-    clock,
-    figure,
+    format_utc,
+    number_cell,
     table,
 )
 from tfx_feeder.pipeline.report.charts.compare import compared_charts
 from tfx_feeder.pipeline.report.charts.rows import (
-    MOST_POINTS,
+    MAX_POINTS,
     epoch_rows,
     metric_names,
     phase_rows,
@@ -33,18 +33,17 @@ from tfx_feeder.pipeline.report.charts.slices import compared_slices_chart
 from tfx_feeder.pipeline.report.facts import EvaluationFacts, RunFacts, Unavailable
 from tfx_feeder.pipeline.report.sections.data import data_section
 from tfx_feeder.pipeline.report.sections.evaluation import (
-    MOST_SLICES,
+    MAX_SLICES_LISTED,
+    blessing_notes,
     evaluation_section,
-    verdict_notes,
 )
 from tfx_feeder.pipeline.report.sections.store import (
     STATE_STYLES,
-    failures,
-    judged,
+    blessing_cell,
+    failure_notes,
     lineage_section,
     pipeline_section,
     reproduction_section,
-    state_word,
     versions_section,
 )
 from tfx_feeder.pipeline.report.sections.training import (
@@ -60,7 +59,7 @@ def run_page(facts: RunFacts) -> Page:
     history = facts.history
     return Page(
         title=facts.run.id,
-        over=f"Pipeline {facts.run.pipeline or 'without a name'} · run",
+        eyebrow=f"Pipeline {facts.run.pipeline or '(unnamed)'} · run",
         badges=tuple(_badges(facts)),
         sections=(
             Section("summary", "Summary", tuple(_summary(facts))),
@@ -81,14 +80,14 @@ def run_page(facts: RunFacts) -> Page:
             "settings": setting_rows(history),
             "phases": phase_rows(history),
         },
-        written=facts.written,
+        written_at=facts.collected_at,
     )
 
 
 def _badges(facts: RunFacts) -> Iterator[Badge]:
-    yield Badge(state_word(facts.run.state), STATE_STYLES.get(facts.run.state, ""))
-    if isinstance(facts.evaluation, EvaluationFacts) and facts.evaluation.judgement.gated:
-        blessed = facts.evaluation.judgement.blessed
+    yield Badge(facts.run.state.lower(), STATE_STYLES.get(facts.run.state, ""))
+    if isinstance(facts.evaluation, EvaluationFacts) and facts.evaluation.result.gated:
+        blessed = facts.evaluation.result.blessed
         yield Badge("blessed" if blessed else "not blessed", "ok" if blessed else "bad")
     if facts.model and facts.model.live:
         yield Badge("live", "ok")
@@ -98,9 +97,9 @@ def _badges(facts: RunFacts) -> Iterator[Badge]:
 
 def _summary(facts: RunFacts) -> Iterator[Block]:
     yield Tiles(tuple(_tiles(facts)))
-    yield from failures(facts)
+    yield from failure_notes(facts)
     if isinstance(facts.evaluation, EvaluationFacts):
-        yield from verdict_notes(facts.evaluation)
+        yield from blessing_notes(facts.evaluation)
     yield _pushed(facts)
 
 
@@ -110,27 +109,30 @@ def _pushed(facts: RunFacts) -> Note:
         return Note("This run has no model.", "missing")
     name = f"Model {model.model.id}"
     if model.run_id != facts.run.id:
-        name += f", trained by the earlier run {model.run_id},"
+        name += f" of the earlier run {model.run_id}"
     if model.withdrawn:
         return Note(f"{name} was withdrawn: {model.withdrawn}", "warn")
     if not model.pushes:
         return Note(f"{name} was not pushed.", "warn")
     push = model.pushes[-1]
-    live = ", and is live" if model.live else "; a newer version is live"
+    live = " and is live" if model.live else "; a newer version is live"
     return Note(f"{name} was pushed as version {push.version} to {push.destination}{live}.", "ok")
 
 
 def _tiles(facts: RunFacts) -> Iterator[Tile]:
     run, history = facts.run, facts.history
-    if isinstance(facts.evaluation, EvaluationFacts) and (best := facts.evaluation.headline):
-        against = "no baseline"
-        if best.change is not None:
-            against = f"{best.change:+.4f} against the baseline"
-        style = "bad" if best.missed else "ok" if best.gate else ""
+    if isinstance(facts.evaluation, EvaluationFacts) and (primary := facts.evaluation.primary):
+        detail = "no baseline"
+        if primary.change is not None:
+            detail = f"{primary.change:+.4f} vs. baseline"
+        style = "bad" if primary.missed else "ok" if primary.gate else ""
         yield Tile(
-            f"{best.row.metric}, {best.row.slice}", f"{best.row.candidate:.4f}", against, style
+            f"{primary.row.metric}, {primary.row.slice}",
+            f"{primary.row.candidate:.4f}",
+            detail,
+            style,
         )
-    yield Tile("Took", format_elapsed(run.seconds), f"from {clock(run.created_at)}")
+    yield Tile("Duration", format_elapsed(run.seconds), f"started {format_utc(run.created_at)}")
     if facts.data.span is not None or isinstance(facts.data.splits, tuple):
         yield _data_tile(facts)
     if isinstance(history, History) and history.epochs:
@@ -149,33 +151,35 @@ def _data_tile(facts: RunFacts) -> Tile:
 def _training_tiles(history: History) -> Iterator[Tile]:
     summary = history.summary()
     phases, epochs = len(history.phases), len(history.epochs)
-    of = f"{epochs} epoch{'s' if epochs != 1 else ''}, {phases} phase{'s' if phases != 1 else ''}"
-    yield Tile("Trained", format_elapsed(history.seconds), f"{of}, {history.strategy}")
+    detail = (
+        f"{epochs} epoch{'s' if epochs != 1 else ''}, {phases} phase{'s' if phases != 1 else ''}"
+    )
+    yield Tile("Training time", format_elapsed(history.seconds), f"{detail}, {history.strategy}")
     speed, wait = float(summary["examples_per_s"]), float(summary["input_wait_pct"])
-    yield Tile("Examples per second", f"{speed:,.0f}", f"waited {wait:.1f} % for input")
+    yield Tile("Examples per second", f"{speed:,.0f}", f"input wait {wait:.1f}%")
 
 
-MOST_RUNS = 8
-"""More could not be told apart by their colours."""
-_SHOWN_ABOVE = ("outcome", "training", "metrics")
-"""Facts that have tables of their own."""
+MAX_RUNS = 8
+"""Maximum number of runs with distinguishable colors."""
+_LISTED_ELSEWHERE = ("outcome", "training", "metrics")
+"""Sections of facts that have tables of their own."""
 
-_LEAD = "Lines drawn through are of the validation, dashed ones of the training."
+_LEAD = "Solid lines show validation metrics, dashed lines training metrics."
 
 Runs = Mapping[str, RunFacts]
-"""The runs by their letter."""
+"""Runs by letter."""
 
 
 def compare_page(runs: Sequence[RunFacts]) -> Page:
-    """Returns the page about several runs, lettered in the order in which they are given."""
+    """Returns the page that compares several runs, lettered in the given order."""
     lettered = {chr(ord("A") + index): facts for index, facts in enumerate(runs)}
     pipelines = sorted({facts.run.pipeline for facts in runs})
     histories = _histories(lettered)
     metrics = metric_names(list(histories.values()))
-    most = MOST_POINTS // len(runs)
+    max_points = MAX_POINTS // len(runs)
     return Page(
         title=f"{len(runs)} runs compared",
-        over=f"Pipeline{'s' if len(pipelines) > 1 else ''} {', '.join(pipelines)}",
+        eyebrow=f"Pipeline{'s' if len(pipelines) > 1 else ''} {', '.join(pipelines)}",
         badges=[Badge(f"{letter} · {facts.run.id}") for letter, facts in lettered.items()],
         sections=(
             Section("summary", "Summary", (_compared_summary(lettered),)),
@@ -186,11 +190,13 @@ def compare_page(runs: Sequence[RunFacts]) -> Page:
         ),
         data={
             "epochs": [
-                r for run, h in histories.items() for r in epoch_rows(h, metrics, run, most)
+                r for run, h in histories.items() for r in epoch_rows(h, metrics, run, max_points)
             ],
-            "settings": [r for run, h in histories.items() for r in setting_rows(h, run, most)],
+            "settings": [
+                r for run, h in histories.items() for r in setting_rows(h, run, max_points)
+            ],
         },
-        written=max(facts.written for facts in runs),
+        written_at=max(facts.collected_at for facts in runs),
     )
 
 
@@ -209,36 +215,39 @@ def _columns(first: str, runs: Runs) -> list[Column]:
 
 
 def _compared_summary(runs: Runs) -> Table:
-    told = [dict(_summary_cells(facts)) for facts in runs.values()]
-    names = dict.fromkeys(name for figures in told for name in figures)
-    rows = [(Cell(name), *(figures.get(name, Cell("")) for figures in told)) for name in names]
-    return table("Side by side", _columns("what", runs), rows)
+    figures_of_runs = [dict(_summary_cells(facts)) for facts in runs.values()]
+    names = dict.fromkeys(name for figures in figures_of_runs for name in figures)
+    rows = [
+        (Cell(name), *(figures.get(name, Cell("")) for figures in figures_of_runs))
+        for name in names
+    ]
+    return table("Side by side", _columns("property", runs), rows)
 
 
 def _summary_cells(facts: RunFacts) -> Iterator[tuple[str, Cell]]:
     run, data, history = facts.run, facts.data, facts.history
-    yield "state", Cell(state_word(run.state), style=STATE_STYLES.get(run.state, ""))
-    yield "began", Cell(clock(run.created_at), run.created_at.timestamp())
-    yield "took", Cell(format_elapsed(run.seconds), run.seconds)
-    yield "span", figure(data.span, "d")
+    yield "state", Cell(run.state.lower(), style=STATE_STYLES.get(run.state, ""))
+    yield "started", Cell(format_utc(run.created_at), run.created_at.timestamp())
+    yield "duration", Cell(format_elapsed(run.seconds), run.seconds)
+    yield "span", number_cell(data.span, "d")
     for split in data.splits if isinstance(data.splits, tuple) else ():
-        yield f"examples in {split.name}", figure(split.examples, ",")
+        yield f"examples in {split.name}", number_cell(split.examples, ",")
     if isinstance(history, History) and history.epochs:
         summary = history.summary()
         yield "strategy", Cell(history.strategy)
-        yield "epochs", figure(len(history.epochs), ",")
-        yield "phases", figure(len(history.phases), ",")
-        yield "training took", Cell(format_elapsed(history.seconds), history.seconds)
-        yield "examples per second", figure(float(summary["examples_per_s"]), ",.0f")
-        yield "waited for input, %", figure(float(summary["input_wait_pct"]), ".1f")
+        yield "epochs", number_cell(len(history.epochs), ",")
+        yield "phases", number_cell(len(history.phases), ",")
+        yield "training time", Cell(format_elapsed(history.seconds), history.seconds)
+        yield "examples per second", number_cell(float(summary["examples_per_s"]), ",.0f")
+        yield "input wait %", number_cell(float(summary["input_wait_pct"]), ".1f")
         for name, value in history.epochs[-1].metrics.items():
-            yield f"{name} at the end", figure(value, ".4f")
+            yield f"final {name}", number_cell(value, ".4f")
     if isinstance(facts.evaluation, EvaluationFacts):
         for metric, slices in facts.evaluation.slices.items():
-            yield f"{metric}, {slices[0].row.slice}", figure(slices[0].row.candidate, ".4f")
+            yield f"{metric}, {slices[0].row.slice}", number_cell(slices[0].row.candidate, ".4f")
     if facts.model is not None:
         yield "model", Cell(f"{facts.model.model.id}")
-        yield "blessed", judged(facts.model)
+        yield "blessed", blessing_cell(facts.model)
         yield "pushed as", Cell(", ".join(push.version for push in facts.model.pushes))
 
 
@@ -261,11 +270,11 @@ def _compared_evaluation(runs: Runs) -> Iterator[Block]:
         chart = compared_slices_chart(index, metric, evaluations, list(runs))
         if chart is not None and index == 0:
             yield Charts([chart])
-        yield _slices(metric, runs, evaluations, MOST_SLICES // len(metrics))
+        yield _slices(metric, runs, evaluations, MAX_SLICES_LISTED // len(metrics))
 
 
 def _slices(
-    metric: str, runs: Runs, evaluations: Mapping[str, EvaluationFacts], most: int
+    metric: str, runs: Runs, evaluations: Mapping[str, EvaluationFacts], max_rows: int
 ) -> Table:
     values = {
         run: {part.row.slice: part for part in evaluation.slices.get(metric, ())}
@@ -278,32 +287,32 @@ def _slices(
         for run in runs:
             part = values.get(run, {}).get(name)
             style = "bad" if part and part.missed else ""
-            cells.append(figure(part.row.candidate if part else None, ".4f", style=style))
+            cells.append(number_cell(part.row.candidate if part else None, ".4f", style=style))
         rows.append(cells)
-    note = "Where a gate was missed, the figure is red."
-    return table(f"{metric} by slice", _columns("slice", runs), rows, note, most)
+    note = "Values that missed a threshold are red."
+    return table(f"{metric} by slice", _columns("slice", runs), rows, note, max_rows)
 
 
 def _differences(runs: Runs) -> Block:
-    """What the runs were made with, as far as it is not the same everywhere."""
+    """Returns the inputs and settings that differ between runs."""
     facts = {run: facts_of_run(f.run).values for run, f in runs.items()}
     names = dict.fromkeys(name for values in facts.values() for name in values)
     rows = []
     for section, name in sorted(names, key=lambda name: SECTIONS.index(name[0])):
         values = [of_run.get((section, name)) for of_run in facts.values()]
-        if section not in _SHOWN_ABOVE and any(value != values[0] for value in values):
-            about = name if section == "properties" else f"{section}: {name}"
-            rows.append((Cell(about), *map(_value, values)))
+        if section not in _LISTED_ELSEWHERE and any(value != values[0] for value in values):
+            label = name if section == "properties" else f"{section}: {name}"
+            rows.append((Cell(label), *map(_value, values)))
     if not rows:
-        return Note("The runs were made with the same data, code and settings.", "ok")
-    return table("What the runs were made with, where it differs", _columns("what", runs), rows)
+        return Note("The runs have the same data, code and settings.", "ok")
+    return table("Differing inputs and settings", _columns("property", runs), rows)
 
 
 def _value(value: Value | None) -> Cell:
     if value is None:
         return Cell("none", style="muted")
     if isinstance(value, int | float) and not isinstance(value, bool):
-        return figure(value, ".6g")
+        return number_cell(value, ".6g")
     return Cell(str(value))
 
 
@@ -313,14 +322,15 @@ def _components(runs: Runs) -> Table:
         for execution in facts.run.executions:
             by_node.setdefault(execution.node, {})[run] = execution
     rows = [
-        (Cell(node), *(_took(of_run.get(run)) for run in runs)) for node, of_run in by_node.items()
+        (Cell(node), *(_run_time(of_run.get(run)) for run in runs))
+        for node, of_run in by_node.items()
     ]
-    return table("Time of each component", _columns("component", runs), rows)
+    return table("Run time by component", _columns("component", runs), rows)
 
 
-def _took(execution: Execution | None) -> Cell:
+def _run_time(execution: Execution | None) -> Cell:
     if execution is None:
         return Cell("none", style="muted")
     if execution.state != "COMPLETE":
-        return Cell(state_word(execution.state), style=STATE_STYLES.get(execution.state, ""))
+        return Cell(execution.state.lower(), style=STATE_STYLES.get(execution.state, ""))
     return Cell(format_elapsed(execution.seconds), execution.seconds)

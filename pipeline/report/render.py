@@ -1,4 +1,4 @@
-"""Draws a page as one HTML file that loads nothing."""
+"""Renders a page as a self-contained HTML file."""
 
 import base64
 import hashlib
@@ -11,16 +11,17 @@ import jinja2
 from markupsafe import Markup
 
 from tfx_feeder.common.json import json_safe
-from tfx_feeder.pipeline.report.blocks import Charts, Collapsible, Page, clock
+from tfx_feeder.pipeline.report.blocks import Charts, Collapsible, Page, format_utc
 from tfx_feeder.pipeline.report.vega_bundle import javascript_bundle
 
-_HERE = Path(__file__).parent
+_FOLDER = Path(__file__).parent
 
 
 def render(page: Page) -> str:
-    """Returns the page as HTML.
+    """Renders a page as HTML.
 
-    All text is escaped. A policy in the page forbids every request and every script but its own.
+    All text is escaped. The content security policy of the page blocks all requests and all scripts
+    except its own.
     """
     scripts = [javascript_bundle(), _static("report.js")]
     return _template("page.html.jinja").render(
@@ -45,7 +46,7 @@ def _specs(page: Page) -> dict[str, Any]:
 
 
 def _json(value: Any) -> str:
-    """Writes JSON that cannot end the element in which it stands."""
+    """Serializes JSON such that it cannot close its ``<script>`` element."""
     text = json.dumps(json_safe(value), allow_nan=False, separators=(",", ":"))
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
@@ -56,17 +57,17 @@ def _hash(script: str) -> str:
 
 @cache
 def _static(name: str) -> str:
-    return (_HERE / "static" / name).read_text(encoding="utf-8")
+    return (_FOLDER / "static" / name).read_text(encoding="utf-8")
 
 
 @cache
 def _template(name: str) -> jinja2.Template:
     environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(_HERE / "templates"),
+        loader=jinja2.FileSystemLoader(_FOLDER / "templates"),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["clock"] = clock
+    environment.filters["format_utc"] = format_utc
     return environment.get_template(name)

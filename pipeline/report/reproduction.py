@@ -1,4 +1,4 @@
-"""What it takes to do a run again: commands, versions, seeds, hashes, settings."""
+"""Collects what is needed to reproduce a run: commands, versions, seeds, hashes, settings."""
 
 import json
 import re
@@ -17,20 +17,20 @@ from tfx_feeder.pipeline.report.facts import Reproduction, Unavailable, read_fil
 from tfx_feeder.schemas import model_card
 
 REFERENCE_MODEL = "tfx_feeder.pipeline.model.create_model"
-LONGEST_SETTING = 4_000
-"""Characters of a setting that are shown."""
+MAX_SETTING_CHARS = 4_000
+"""Maximum displayed length of a setting."""
 _CARD = "tfx_feeder.ModelCard"
 _SEED = re.compile(r"(^|[._])seed$", re.IGNORECASE)
 _PACKAGES = {"tfx_feeder": "tfx-feeder"}
 
 
 def collect_reproduction(run: Run, model: ModelVersion | None, store: str) -> Reproduction:
-    """Gathers what it takes to do a run again.
+    """Collects what is needed to reproduce a run.
 
     Args:
-        run: With the artifacts of its executions.
-        model: Its model.
-        store: As the user names it.
+        run: Run with the artifacts of its executions.
+        model: Model of the run; ``None`` if it has none.
+        store: Name of the store as the user gave it.
     """
     facts = facts_of_run(run).values
     pins = {name: str(v) for (section, name), v in facts.items() if section == "environment"}
@@ -40,7 +40,7 @@ def collect_reproduction(run: Run, model: ModelVersion | None, store: str) -> Re
         pins=dict(sorted(pins.items())),
         seeds={name: str(v) for (_, name), v in facts.items() if _SEED.search(name)},
         hashes={
-            _spoken(section, name): str(value)
+            _subject(section, name): str(value)
             for (section, name), value in facts.items()
             if section == "code"
             or (section, name) == ("schema", "hash")
@@ -55,7 +55,7 @@ def _is_input(section: str, name: str) -> bool:
     return section == "data" and name.startswith("input ")
 
 
-def _spoken(section: str, name: str) -> str:
+def _subject(section: str, name: str) -> str:
     return name.replace("_", " ") if section == "code" else f"{section}: {name}"
 
 
@@ -65,29 +65,29 @@ def _commands(
     packages = {_PACKAGES.get(n, n): v for n, v in pins.items() if n != "python"}
     if packages:
         python = f" on Python {pins['python']}" if "python" in pins else ""
-        wanted = [shlex.quote(f"{name}=={version}") for name, version in sorted(packages.items())]
-        yield f"The same packages{python}", f"pip install {' '.join(wanted)}"
-    again = _runner_command(run)
-    if again:
-        yield "The same run", again
-    look = f"--store {shlex.quote(store)}"
-    yield "This page", f"tfx-feeder report {shlex.quote(run.id)} {look}"
+        pinned = [shlex.quote(f"{name}=={version}") for name, version in sorted(packages.items())]
+        yield f"The same packages{python}", f"pip install {' '.join(pinned)}"
+    command = _runner_command(run)
+    if command:
+        yield "The same run", command
+    store_option = f"--store {shlex.quote(store)}"
+    yield "This page", f"tfx-feeder report {shlex.quote(run.id)} {store_option}"
     if model is not None:
-        yield "Why its model was pushed, or not", f"tfx-feeder why {model.model.id} {look}"
-        yield "What it was made of", f"tfx-feeder lineage {model.model.id} {look}"
+        yield "Why the model was pushed or not", f"tfx-feeder why {model.model.id} {store_option}"
+        yield "Lineage of the model", f"tfx-feeder lineage {model.model.id} {store_option}"
     if model is not None and model.pushes:
         pushed = shlex.quote(model.pushes[-1].destination)
-        yield "Whether the pushed files are unchanged", f"tfx-feeder verify {pushed}"
+        yield "Integrity of the pushed files", f"tfx-feeder verify {pushed}"
 
 
 def _runner_command(run: Run) -> str | None:
-    """The command line of the reference pipeline; ``None`` for any other."""
+    """Returns the command line of the reference pipeline; ``None`` for any other pipeline."""
     by_type = {e.type_name.rpartition(".")[2]: e.properties for e in run.executions}
     reader, trainer = by_type.get("ImageExampleGen"), by_type.get("FeederTrainer")
     if not reader or not trainer or trainer.get("model_fn") != REFERENCE_MODEL:
         return None
     folder = Path(str(reader.get("input_base", "")))
-    # Built-in data lie below the root, under their name.
+    # Built-in data sets are stored below the root, under their name.
     data = folder.name if folder.parent.name == "data" else str(folder)
     try:
         schedule = parse_schedule(str(trainer["schedule"]))
@@ -110,13 +110,13 @@ def _runner_command(run: Run) -> str | None:
         *(("device-cost", f"{n}={v}") for n, v in strategy.get("device_cost_per_hour", {}).items()),
         *(("candidate", name) for name in strategy.get("candidates", ())),
     ]
-    words = [f"--{n} {shlex.quote(str(v))}" for n, v in options if v not in (None, "none")]
-    return " ".join(["python local_runner.py", *words])
+    arguments = [f"--{n} {shlex.quote(str(v))}" for n, v in options if v not in (None, "none")]
+    return " ".join(["python local_runner.py", *arguments])
 
 
 def _settings(execution: Execution) -> Mapping[str, str]:
     shown = {
-        name: _text(value)[:LONGEST_SETTING]
+        name: _text(value)[:MAX_SETTING_CHARS]
         for name, value in sorted(execution.properties.items())
         if not name.startswith("__")
     }
@@ -124,7 +124,7 @@ def _settings(execution: Execution) -> Mapping[str, str]:
 
 
 def _text(value: Any) -> str:
-    """Writes JSON in a text on several lines; anything else as it is."""
+    """Returns JSON text indented, and any other value as plain text."""
     try:
         return json.dumps(json.loads(value), indent=2, ensure_ascii=False)
     except (TypeError, ValueError):

@@ -1,33 +1,35 @@
-"""The charting library that goes into each report: Vega, Vega-Lite and Vega-Embed in one file.
+"""JavaScript bundle of Vega, Vega-Lite and Vega-Embed for the charts of a report.
 
-``vl-convert-python`` brings their sources; bundling them takes seconds, so that the result is kept.
+``vl-convert-python`` contains their sources. Bundling takes seconds, so the result is cached.
 """
 
 import contextlib
 import os
-import tempfile
 from pathlib import Path
 
 import vl_convert
+
+from tfx_feeder.common.files import atomic_write
 
 _SNIPPET = "window.vegaEmbed = vegaEmbed;"
 
 
 def javascript_bundle(cache: Path | None = None) -> str:
-    """Returns the libraries as one script; it defines ``vegaEmbed``.
+    """Returns the libraries as one script that defines ``vegaEmbed``.
 
     Args:
-        cache: Folder in which it is kept; ``None``: that of the user.
+        cache: Cache folder; ``None``: the cache folder of the user.
     """
     folder = cache or _cache_folder()
     path = folder / f"{_versions()}.js"
     with contextlib.suppress(OSError):
         return path.read_text(encoding="utf-8")
-    # A comment that ends the element of a page would end the script.
+    # A closing tag in a comment would end the script element.
     bundle = vl_convert.javascript_bundle(_SNIPPET).replace("</script", "<\\/script")
-    # Without a cache it takes seconds again, and that is all.
+    # Without a cache, the next call takes seconds again.
     with contextlib.suppress(OSError):
-        _write(path, bundle)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        atomic_write(path, bundle)
     return bundle
 
 
@@ -39,13 +41,3 @@ def _versions() -> str:
 def _cache_folder() -> Path:
     base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(base) / "tfx-feeder"
-
-
-def _write(path: Path, text: str) -> None:
-    """Writes a file, whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(
-        "w", dir=path.parent, delete=False, encoding="utf-8"
-    ) as partial:
-        partial.write(text)
-    os.replace(partial.name, path)

@@ -1,32 +1,31 @@
-"""Writes pages beside the store, whole or not at all."""
+"""Writes report pages next to the store."""
 
-import os
 import re
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from tfx_feeder.common.errors import ConfigError
+from tfx_feeder.common.files import atomic_write
 from tfx_feeder.pipeline.metadata.lineage import Lineage
 from tfx_feeder.pipeline.metadata.types import Run
 from tfx_feeder.pipeline.report.blocks import Page
 from tfx_feeder.pipeline.report.collect import collect
-from tfx_feeder.pipeline.report.pages import MOST_RUNS, compare_page, run_page
+from tfx_feeder.pipeline.report.pages import MAX_RUNS, compare_page, run_page
 from tfx_feeder.pipeline.report.render import render
 
 _FOLDER = "reports"
-_LONGEST_NAME = 150
+_MAX_NAME_CHARS = 150
 
 
 @dataclass(frozen=True, slots=True)
 class WrittenReport:
-    """A page that was written.
+    """Written page.
 
     Args:
-        path: Of the file.
-        bytes: Its size.
-        runs: Ids of the runs that it is about.
+        path: File of the page.
+        bytes: File size.
+        runs: Ids of the runs on the page.
     """
 
     path: Path
@@ -40,58 +39,60 @@ def write_report(
     """Writes the report of a run.
 
     Args:
-        lineage: Of the store.
-        run: With the artifacts of its executions.
-        store: As the user names it.
-        output: File to write; ``None``: one in the folder ``reports`` beside the store.
+        lineage: Lineage of the store.
+        run: Run with the artifacts of its executions.
+        store: Name of the store as the user gave it.
+        output: File to write; ``None``: a file in the folder ``reports`` next to the store.
 
     Raises:
         ConfigError: The file cannot be written.
     """
-    path = output or _beside(store, [run.id])
+    path = output or _default_path(store, [run.id])
     return _write(run_page(collect(lineage, run, store)), path, [run])
 
 
 def write_comparison(
     lineage: Lineage, runs: Sequence[Run], store: str, output: Path | None = None
 ) -> WrittenReport:
-    """Writes a page about several runs; see ``write_report``.
+    """Writes a page that compares several runs.
+
+    Args:
+        lineage: Lineage of the store.
+        runs: Runs to compare, with the artifacts of their executions.
+        store: Name of the store as the user gave it.
+        output: File to write; ``None``: a file in the folder ``reports`` next to the store.
 
     Raises:
-        ConfigError: There are too few or too many of them, or the file cannot be written.
+        ConfigError: There are too few or too many runs, or the file cannot be written.
     """
-    if not 2 <= len({run.id for run in runs}) == len(runs) <= MOST_RUNS:
+    if not 2 <= len({run.id for run in runs}) == len(runs) <= MAX_RUNS:
         raise ConfigError(
             "runs",
             received=", ".join(run.id for run in runs),
-            expected=f"2 to {MOST_RUNS} different runs",
+            expected=f"2 to {MAX_RUNS} different runs",
         )
-    path = output or _beside(store, [run.id for run in runs])
+    path = output or _default_path(store, [run.id for run in runs])
     return _write(compare_page([collect(lineage, run, store) for run in runs]), path, runs)
 
 
-def _beside(store: str, run_ids: Sequence[str]) -> Path:
-    """Names the file after the runs, with what file systems and URLs can bear."""
+def _default_path(store: str, run_ids: Sequence[str]) -> Path:
+    """Derives the file name from the run ids; keeps only characters safe in paths and URLs."""
     names = (re.sub(r"[^\w.-]+", "-", run_id, flags=re.ASCII).strip(".-") for run_id in run_ids)
-    name = "-and-".join(names)[:_LONGEST_NAME] or "run"
+    name = "-and-".join(names)[:_MAX_NAME_CHARS] or "run"
     folder = Path(store) if Path(store).is_dir() else Path(store).parent
     return (Path() if "://" in store else folder) / _FOLDER / f"{name}.html"
 
 
 def _write(page: Page, path: Path, runs: Sequence[Run]) -> WrittenReport:
-    """Writes the file, whole or not at all."""
     html = render(page)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=path.parent) as folder:
-            partial = Path(folder) / path.name
-            partial.write_text(html, encoding="utf-8")
-            os.replace(partial, path)
+        atomic_write(path, html)
     except OSError as error:
         raise ConfigError(
             "output",
             received=str(path),
-            expected="a file that can be written",
-            fix=f"{error.strerror}. Name another with --output.",
+            expected="a writable file",
+            fix=f"{error.strerror}. Choose another file with --output.",
         ) from error
     return WrittenReport(path, path.stat().st_size, tuple(run.id for run in runs))

@@ -1,4 +1,4 @@
-"""Axes of the charts that stand below each other over one training."""
+"""Axes shared by the stacked charts of a training."""
 
 import math
 from collections.abc import Sequence
@@ -6,11 +6,11 @@ from dataclasses import replace
 
 from tfx_feeder.pipeline.report.charts.base import Spec, VegaChart
 
-MOST_DOTS = 40
-"""Epochs up to which each has a dot; a single one would be no line at all."""
+MAX_DOTS = 40
+"""Maximum number of epochs drawn with dots; a line needs more than one epoch to be visible."""
 _WIDTH_PX = 56
-_FEW = 8
-"""Different settings up to which each has its mark on the axis."""
+_MAX_TICKS = 8
+"""Maximum number of different settings with a tick each."""
 
 EXAMPLES_SEEN: Spec = {
     "field": "x",
@@ -19,15 +19,15 @@ EXAMPLES_SEEN: Spec = {
     "axis": {"format": ",d", "tickMinStep": 1, "tickCount": 8},
     "scale": {"nice": False, "zero": True},
 }
-"""The axis that all of them share."""
+"""Shared x-axis."""
 
 
-def upright(scale: Spec | None = None, values: Sequence[float] | None = None) -> Spec:
-    """Returns the other axis; as wide in all charts, so that they stand below each other.
+def value_axis(scale: Spec | None = None, values: Sequence[float] | None = None) -> Spec:
+    """Returns a y-axis; all have the same width, which aligns stacked charts.
 
     Args:
-        scale: ``None``: as far as the values go.
-        values: Those that have a mark; ``None``: round ones.
+        scale: Vega-Lite scale; ``None``: the range of the values.
+        values: Values with a tick; ``None``: round values.
     """
     axis: Spec = {"minExtent": _WIDTH_PX, "maxExtent": _WIDTH_PX, "tickCount": 4}
     if values is not None:
@@ -36,16 +36,16 @@ def upright(scale: Spec | None = None, values: Sequence[float] | None = None) ->
 
 
 def settings_axis(values: Sequence[float]) -> Spec:
-    """Returns the axis of settings, of which the few that occur have a mark."""
+    """Returns the y-axis of a setting with a tick at each value, logarithmic for wide ranges."""
     finite = sorted({value for value in values if math.isfinite(value)})
-    few = finite if len(finite) <= _FEW else None
+    ticks = finite if len(finite) <= _MAX_TICKS else None
     if finite and finite[0] > 0 and finite[-1] >= 4 * finite[0]:
-        return upright({"type": "log", "base": 2, "nice": False}, few)
-    return upright({"zero": True}, few)
+        return value_axis({"type": "log", "base": 2, "nice": False}, ticks)
+    return value_axis({"zero": True}, ticks)
 
 
-def stacked(charts: Sequence[VegaChart]) -> list[VegaChart]:
-    """Names the shared axis below the last chart only."""
+def stack(charts: Sequence[VegaChart]) -> list[VegaChart]:
+    """Stacks charts: only the last one gets the title of the shared x-axis."""
     *above, last = charts
     bare = {"x": {**EXAMPLES_SEEN, "title": None}}
     return [

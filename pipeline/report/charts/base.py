@@ -1,6 +1,6 @@
-"""What all charts have in common. They are Vega-Lite, as dictionaries.
+"""Building blocks of charts, as Vega-Lite specifications in dictionaries.
 
-Colours are names such as ``$series0``; the page puts those of its theme in their place.
+Colors are names such as ``$series0``; the page replaces them by the colors of its theme.
 """
 
 import math
@@ -14,13 +14,13 @@ Spec = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class VegaChart:
-    """A chart.
+    """Vega-Lite chart.
 
     Args:
-        id: Names it in the page.
-        title: Above it.
-        description: For those who do not see it.
-        spec: Vega-Lite, without data sets and theme.
+        id: Unique id on the page.
+        title: Title above the chart.
+        description: Text alternative for screen readers.
+        spec: Vega-Lite specification without data sets and theme.
     """
 
     id: str
@@ -29,51 +29,51 @@ class VegaChart:
     spec: Spec
 
 
-def number(value: float | None) -> float | None:
-    """Returns a number that JSON can hold; ``None`` for infinities and NaN."""
+def finite(value: float | None) -> float | None:
+    """Returns the number if JSON can represent it; ``None`` for infinities and NaN."""
     return value if value is not None and math.isfinite(value) else None
 
 
 def series(names: Iterable[str]) -> dict[str, str]:
-    """Returns a colour for each name, in the order of the series' colours."""
+    """Assigns the series colors to names in order."""
     return {name: f"$series{index}" for index, name in enumerate(names)}
 
 
-def colors(of: Mapping[str, str]) -> Spec:
-    """Returns how a channel of colours is encoded, without what it shows.
+def color_channel(palette: Mapping[str, str]) -> Spec:
+    """Returns a color encoding without a field.
 
     Args:
-        of: Colour by what the legend says.
+        palette: Colors by legend label.
     """
-    scale = {"domain": list(of), "range": list(of.values())}
+    scale = {"domain": list(palette), "range": list(palette.values())}
     return {"type": "nominal", "title": None, "scale": scale}
 
 
 def tooltip(field: str, form: str = "", title: str = "") -> Spec:
-    """Returns a line of a tooltip.
+    """Returns a tooltip entry.
 
     Args:
         field: Column of the rows.
-        form: Format of the number; empty: it is text.
-        title: What it is called; empty: as the column.
+        form: Number format; empty for text.
+        title: Label; empty: the column name.
     """
     kind = {"type": "quantitative", "format": form} if form else {"type": "nominal"}
     return {"field": field, "title": title or field, **kind}
 
 
-def names_axis(field: str) -> Spec:
-    """Returns how rows with names are encoded, in the order of the data."""
+def category_axis(field: str) -> Spec:
+    """Returns a categorical axis in the order of the data."""
     axis = {"labelLimit": 150, "ticks": False, "domain": False, "grid": True}
     return {"field": field, "type": "nominal", "title": None, "sort": None, "axis": axis}
 
 
 def hover_selection(opacity: float, *, otherwise: float = 0, fields: tuple[str, ...] = ()) -> Spec:
-    """Returns parameters and opacity of marks of which the nearest to the pointer is shown.
+    """Returns parameters and encoding that highlight the mark nearest to the pointer.
 
     Args:
-        opacity: Of the nearest one.
-        otherwise: Of all others.
-        fields: Those that have to be equal; empty: one mark only.
+        opacity: Opacity of the nearest mark.
+        otherwise: Opacity of all other marks.
+        fields: Fields whose equality selects further marks; empty: one mark only.
     """
     select = {"type": "point", "nearest": True, "on": "pointerover", "clear": "pointerout"}
     if fields:

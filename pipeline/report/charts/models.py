@@ -1,8 +1,14 @@
-"""Charts of strategies and of versions."""
+"""Charts of strategy candidates and of model versions."""
 
 from collections.abc import Sequence
 
-from tfx_feeder.pipeline.report.charts.base import VegaChart, colors, names_axis, number, tooltip
+from tfx_feeder.pipeline.report.charts.base import (
+    VegaChart,
+    category_axis,
+    color_channel,
+    finite,
+    tooltip,
+)
 from tfx_feeder.pipeline.report.facts import ServedVersion
 from tfx_feeder.schemas.training_history import CandidateRecord
 
@@ -14,36 +20,36 @@ _STATES = {
     "withdrawn": "$warn",
     "not evaluated": "$muted",
 }
-_JUDGED = {True: "blessed", False: "not blessed", None: "not evaluated"}
+_EVALUATION = {True: "blessed", False: "not blessed", None: "not evaluated"}
 
 
 def candidates_chart(candidates: Sequence[CandidateRecord]) -> VegaChart | None:
-    """Returns what was predicted for the strategies against what happened."""
+    """Returns the predicted and actual training times of the strategies."""
     rows = [
         {
             "strategy": row.strategy,
-            "verdict": row.verdict,
-            "predicted": number(row.predicted_s),
-            "low": number(row.low_s),
-            "high": number(row.high_s),
-            "took": number(row.actual_s),
+            "status": row.verdict,
+            "predicted": finite(row.predicted_s),
+            "low": finite(row.low_s),
+            "high": finite(row.high_s),
+            "actual": finite(row.actual_s),
         }
         for row in candidates
         if row.predicted_s is not None
     ]
     if not rows:
         return None
-    color = colors({"predicted, with its range": "$series0", "took": "$series3"})
-    predicted, took = ({"datum": name, **color} for name in color["scale"]["domain"])
+    color = color_channel({"predicted, with range": "$series0", "actual": "$series3"})
+    predicted, actual = ({"datum": name, **color} for name in color["scale"]["domain"])
     x = {"type": "quantitative", "title": "seconds", "scale": {"zero": True}}
-    seconds = [tooltip(n, ".4~g", f"{n}, s") for n in ("predicted", "low", "high", "took")]
+    seconds = [tooltip(n, ".4~g", f"{n}, s") for n in ("predicted", "low", "high", "actual")]
     spread = {"x": {"field": "low", **x}, "x2": {"field": "high"}, "color": predicted}
     spec = {
         "height": _ROW_PX * len(rows),
         "data": {"values": rows},
         "encoding": {
-            "y": names_axis("strategy"),
-            "tooltip": [tooltip("strategy"), tooltip("verdict"), *seconds],
+            "y": category_axis("strategy"),
+            "tooltip": [tooltip("strategy"), tooltip("status"), *seconds],
         },
         "layer": [
             {
@@ -56,26 +62,33 @@ def candidates_chart(candidates: Sequence[CandidateRecord]) -> VegaChart | None:
             },
             {
                 "mark": {"type": "tick", "thickness": 3, "size": 22},
-                "encoding": {"x": {"field": "took", **x}, "color": took},
+                "encoding": {"x": {"field": "actual", **x}, "color": actual},
             },
         ],
     }
-    described = "Predicted seconds of each strategy with their range, and what the chosen one took."
-    return VegaChart("candidates", "Predicted and actual time to train", described, spec)
+    description = (
+        "Predicted seconds of each strategy with range, and actual seconds of the selected one."
+    )
+    return VegaChart("candidates", "Predicted and actual time to train", description, spec)
 
 
 def versions_chart(versions: Sequence[ServedVersion], metric: str) -> VegaChart | None:
-    """Returns the headline metric of the models of a pipeline over time, if there are two."""
+    """Returns a metric of the pipeline's models over time; ``None`` for fewer than two models.
+
+    Args:
+        versions: Models with their metric, oldest first.
+        metric: Name of the metric.
+    """
     rows = [
         {
             "at": version.model.created_at.isoformat(),
-            "value": number(version.value),
+            "value": finite(version.value),
             "state": _state(version),
             "model": version.model.model.id,
             "pushed": ", ".join(push.version for push in version.model.pushes),
             "spans": ", ".join(map(str, version.model.spans)),
             "run": version.model.run_id,
-            "here": version.here,
+            "is_current": version.is_current,
         }
         for version in versions
         if version.value is not None
@@ -100,21 +113,21 @@ def versions_chart(versions: Sequence[ServedVersion], metric: str) -> VegaChart 
         "layer": [
             {"mark": {"type": "line", "color": "$muted", "strokeWidth": 1}},
             {
-                "transform": [{"filter": "datum.here"}],
+                "transform": [{"filter": "datum.is_current"}],
                 "mark": {"type": "point", "filled": False, "size": 320, "color": "$ink"},
             },
             {
                 "mark": {"type": "point", "filled": True, "size": 110},
-                "encoding": {"color": {"field": "state", **colors(shown)}},
+                "encoding": {"color": {"field": "state", **color_channel(shown)}},
             },
         ],
     }
-    described = f"{metric} of each model over time; the model of this run is ringed."
-    return VegaChart("versions", f"{metric} of each model", described, spec)
+    description = f"{metric} of each model over time; a ring marks the model of this run."
+    return VegaChart("versions", f"{metric} of each model", description, spec)
 
 
 def _state(version: ServedVersion) -> str:
     model = version.model
     if model.withdrawn:
         return "withdrawn"
-    return "pushed" if model.pushes else _JUDGED[model.blessed]
+    return "pushed" if model.pushes else _EVALUATION[model.blessed]

@@ -7,60 +7,72 @@ from tfx_feeder.pipeline.report.charts.base import (
     Rows,
     Spec,
     VegaChart,
-    colors,
-    names_axis,
-    number,
+    category_axis,
+    color_channel,
+    finite,
     series,
     tooltip,
 )
 from tfx_feeder.pipeline.report.facts import EvaluationFacts, GatedSlice
 
-MOST_SLICES = 40
-"""Slices that are drawn: the worst."""
+MAX_SLICES_DRAWN = 40
+"""Maximum number of drawn slices, worst first."""
 _ROW_PX = 24
-_MISSED = "candidate, gate missed"
+_MISSED = "candidate, threshold missed"
 
 
 def slices_chart(index: int, metric: str, slices: Sequence[GatedSlice]) -> VegaChart | None:
-    """Returns candidate, baseline and gate of a metric on each slice, the worst first.
+    """Returns candidate, baseline and threshold of a metric on each slice, worst first.
 
-    ``None`` where there are no slices but all examples.
+    Returns ``None`` if there is no slice besides all examples.
+
+    Args:
+        index: Index of the chart on the page.
+        metric: Name of the metric.
+        slices: Slices; the first one is all examples.
     """
     if len(slices) < 2:
         return None
     rows = [_row(part) for part in slices]
-    rows = [rows[0], *sorted(rows[1:], key=_worst_first)[: MOST_SLICES - 1]]
+    rows = [rows[0], *sorted(rows[1:], key=_worst_first)[: MAX_SLICES_DRAWN - 1]]
     names = {"candidate": "$series0"}
     names |= {_MISSED: "$bad"} if any(row["result"] == _MISSED for row in rows) else {}
     names |= {"baseline": "$muted"} if _occurs("baseline", rows) else {}
-    names |= {"gate": "$warn"} if _occurs("gate", rows) else {}
-    figures = [tooltip(name, ".4f") for name in ("candidate", "baseline", "gate")]
+    names |= {"threshold": "$warn"} if _occurs("threshold", rows) else {}
+    figures = [tooltip(name, ".4f") for name in ("candidate", "baseline", "threshold")]
     spec = {
         "height": _ROW_PX * len(rows),
         "data": {"values": rows},
         "encoding": {
-            "y": names_axis("slice"),
+            "y": category_axis("slice"),
             "tooltip": [tooltip("slice"), tooltip("examples", ",d"), *figures],
         },
         "layer": _layers(_x(metric), names),
     }
-    described = f"{metric} on each slice: of the candidate, of the baseline, and the gate."
-    return VegaChart(f"slices-{index}", metric, described, spec)
+    description = f"{metric} of candidate and baseline on each slice, with the threshold."
+    return VegaChart(f"slices-{index}", metric, description, spec)
 
 
 def compared_slices_chart(
     index: int, metric: str, evaluations: Mapping[str, EvaluationFacts], runs: Sequence[str]
 ) -> VegaChart | None:
-    """Returns a metric on each slice, of several runs in the order of their colours."""
+    """Returns a metric of several runs on each slice; ``None`` without evaluations.
+
+    Args:
+        index: Index of the chart on the page.
+        metric: Name of the metric.
+        evaluations: Evaluations by run label.
+        runs: Labels of all runs in color order.
+    """
     rows = [
         {
             "slice": part.row.slice,
             "run": label,
-            "value": number(part.row.candidate),
+            "value": finite(part.row.candidate),
             "examples": part.row.examples,
         }
         for label, evaluation in evaluations.items()
-        for part in evaluation.slices.get(metric, ())[:MOST_SLICES]
+        for part in evaluation.slices.get(metric, ())[:MAX_SLICES_DRAWN]
     ]
     if not rows:
         return None
@@ -68,9 +80,9 @@ def compared_slices_chart(
         "height": _ROW_PX * len({row["slice"] for row in rows}),
         "data": {"values": rows},
         "encoding": {
-            "y": names_axis("slice"),
+            "y": category_axis("slice"),
             "x": {"field": "value", **_x(metric)},
-            "color": {"field": "run", **colors(series(runs))},
+            "color": {"field": "run", **color_channel(series(runs))},
             "tooltip": [
                 tooltip("run"),
                 tooltip("slice"),
@@ -87,23 +99,23 @@ def _row(part: GatedSlice) -> dict[str, Any]:
     row = part.row
     return {
         "slice": row.slice,
-        "candidate": number(row.candidate),
-        "baseline": number(row.baseline),
-        "gate": number(part.gate.bound(row.baseline)) if part.gate else None,
+        "candidate": finite(row.candidate),
+        "baseline": finite(row.baseline),
+        "threshold": finite(part.gate.bound(row.baseline)) if part.gate else None,
         "examples": row.examples,
         "result": _MISSED if part.missed else "candidate",
     }
 
 
 def _layers(x: Spec, names: Mapping[str, str]) -> list[Spec]:
-    color = colors(names)
+    color = color_channel(names)
     layers: list[Spec] = []
     if "baseline" in names:
         between = {"x": {"field": "baseline", **x}, "x2": {"field": "candidate"}}
         mark: Spec = {"type": "rule", "color": "$muted", "opacity": 0.6}
         layers.append({"mark": mark, "encoding": between})
     for name, mark in (
-        ("gate", {"type": "tick", "thickness": 2, "size": 14}),
+        ("threshold", {"type": "tick", "thickness": 2, "size": 14}),
         ("baseline", {"type": "point", "filled": False, "size": 60, "strokeWidth": 1.5}),
     ):
         if name in names:

@@ -1,4 +1,4 @@
-"""Charts of one training: what was learned, at which rate and batch, how fast."""
+"""Charts of a training: metrics, learning rate, batch size and throughput."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,30 +6,36 @@ from functools import partial
 
 from tfx_feeder.pipeline.report.charts.axes import (
     EXAMPLES_SEEN,
-    MOST_DOTS,
+    MAX_DOTS,
     settings_axis,
-    stacked,
-    upright,
+    stack,
+    value_axis,
 )
-from tfx_feeder.pipeline.report.charts.base import Spec, VegaChart, colors, hover_selection, tooltip
+from tfx_feeder.pipeline.report.charts.base import (
+    Spec,
+    VegaChart,
+    color_channel,
+    hover_selection,
+    tooltip,
+)
 from tfx_feeder.pipeline.report.charts.rows import VALIDATION, metric_names
 from tfx_feeder.schemas.training_history import History
 
-_FAR = 4
-"""Multiple of the throughput from which on a ceiling is told in the table only."""
-_FROM_ZERO = upright({"zero": True})
+_MAX_BOUND_RATIO = 4
+"""Bounds above this multiple of the throughput appear only in the table."""
+_FROM_ZERO = value_axis({"zero": True})
 
 
 @dataclass(frozen=True, slots=True)
 class Curve:
-    """A quantity over the training.
+    """Quantity over the course of a training.
 
     Args:
         field: Column of the rows.
-        label: In legends and tooltips.
-        color: Its name.
-        style: ``line``, ``dash``, ``area``; ``steps`` from ``setting_rows``; ``stretch`` from
-            ``phase_rows``.
+        label: Label in legends and tooltips.
+        color: Color name.
+        style: ``line``, ``dash``, ``area``, ``steps`` (data of ``setting_rows``) or ``interval``
+            (data of ``phase_rows``).
     """
 
     field: str
@@ -39,16 +45,19 @@ class Curve:
 
 
 def training_charts(history: History) -> list[VegaChart]:
-    """Returns metrics, learning rate and batch size; data: ``epochs``, ``settings``, ``phases``."""
-    draw = partial(_over_phases, dots=len(history.epochs) <= MOST_DOTS)
+    """Returns charts of metrics, learning rate and batch size.
+
+    The charts use the data sets ``epochs``, ``settings`` and ``phases``.
+    """
+    draw = partial(_over_phases, dots=len(history.epochs) <= MAX_DOTS)
     charts = []
     for index, name in enumerate(metric_names([history])):
         curves = [Curve(f"m{index}", "training", "$series0", "dash")]
         if any(VALIDATION + name in row.metrics for row in history.epochs):
             curves.append(Curve(f"v{index}", "validation", "$series1"))
-        described = f"{name} of training and validation over the examples seen."
-        spec = draw(curves, height=190, y=upright(), named=not charts)
-        charts.append(VegaChart(f"metric-{index}", name, described, spec))
+        description = f"{name} of training and validation over the examples seen."
+        spec = draw(curves, height=190, y=value_axis(), numbered=not charts)
+        charts.append(VegaChart(f"metric-{index}", name, description, spec))
     rate = [Curve("rate", "learning rate", "$series2", "steps")]
     rates = settings_axis([row.learning_rate for row in history.epochs])
     batch, title = [Curve("batch", "batch size", "$series2", "steps")], "Batch size"
@@ -64,63 +73,70 @@ def training_charts(history: History) -> list[VegaChart]:
     charts += [
         VegaChart(id, name, f"{name} over the examples seen.", s) for id, name, s in settings
     ]
-    return stacked(charts)
+    return stack(charts)
 
 
 def speed_charts(history: History) -> list[VegaChart]:
-    """Returns throughput, waits and step times; data: ``epochs``, ``phases``."""
-    draw = partial(_over_phases, dots=len(history.epochs) <= MOST_DOTS)
-    speed = [Curve("speed", "reached", "$series0"), *_ceilings(history)]
-    wait = [Curve("wait", "waited", "$series3", "area")]
+    """Returns charts of throughput, input wait and step time.
+
+    The charts use the data sets ``epochs`` and ``phases``.
+    """
+    draw = partial(_over_phases, dots=len(history.epochs) <= MAX_DOTS)
+    speed = [Curve("speed", "actual", "$series0"), *_bounds(history)]
+    wait = [Curve("wait", "input wait", "$series3", "area")]
     step = [Curve("p50", "median", "$series0"), Curve("p95", "95th percentile", "$series1", "dash")]
-    most_waited = max((row.input_wait_pct for row in history.epochs), default=0)
-    percent = upright({"zero": True, "domainMax": max(10, most_waited)})
+    largest_wait = max((row.input_wait_pct for row in history.epochs), default=0)
+    percent = value_axis({"zero": True, "domainMax": max(10, largest_wait)})
     charts = (
         (
             "speed",
             "Examples per second",
-            "Throughput over the examples seen, with the ceilings that were measured.",
-            draw(speed, height=150, y=_FROM_ZERO, named=True),
+            "Throughput over the examples seen, with the measured bounds.",
+            draw(speed, height=150, y=_FROM_ZERO, numbered=True),
         ),
         (
             "wait",
-            "Waiting for input, percent of the time",
-            "Share of the time in which the step waited for its batch.",
+            "Input wait, % of time",
+            "Percentage of time that steps waited for input.",
             draw(wait, height=90, y=percent),
         ),
         (
             "step",
             "Step time, ms",
-            "Median and 95th percentile of the time of a step.",
+            "Median and 95th percentile of the step time.",
             draw(step, height=110, y=_FROM_ZERO),
         ),
     )
-    return stacked([VegaChart(*chart) for chart in charts])
+    return stack([VegaChart(*chart) for chart in charts])
 
 
-def _ceilings(history: History) -> list[Curve]:
-    """What could have been reached; next to what is far away, the rest would be a flat line."""
+def _bounds(history: History) -> list[Curve]:
+    """Returns the throughput bounds; distant ones would flatten the other curves."""
     fastest = max((row.examples_per_s for row in history.epochs), default=0.0)
     measured = {
-        Curve("device", "the device could", "$series3", "stretch"): [
+        Curve("device", "device limit", "$series3", "interval"): [
             phase.device_ceiling for phase in history.phases if phase.device_ceiling
         ],
-        Curve("input", "the feed could", "$series2", "stretch"): [
+        Curve("input", "input limit", "$series2", "interval"): [
             phase.input_ceiling for phase in history.phases if phase.input_ceiling
         ],
     }
-    return [curve for curve, found in measured.items() if found and max(found) < _FAR * fastest]
+    return [
+        curve
+        for curve, found in measured.items()
+        if found and max(found) < _MAX_BOUND_RATIO * fastest
+    ]
 
 
 def _over_phases(
-    curves: Sequence[Curve], *, height: int, y: Spec, dots: bool, named: bool = False
+    curves: Sequence[Curve], *, height: int, y: Spec, dots: bool, numbered: bool = False
 ) -> Spec:
-    """Curves over the examples seen, every second phase shaded; numbered where wanted."""
+    """Draws curves over the examples seen with every second phase shaded."""
     palette = {curve.label: curve.color for curve in curves}
-    color = colors(palette) | ({} if len(curves) > 1 else {"legend": None})
+    color = color_channel(palette) | ({} if len(curves) > 1 else {"legend": None})
     layers = [
         _shades(),
-        *([_numbers()] if named else []),
+        *([_numbers()] if numbered else []),
         *(_line(curve, {"datum": curve.label, **color}, dots) for curve in curves),
         _hover(curves),
     ]
@@ -155,10 +171,10 @@ def _numbers() -> Spec:
 
 def _line(curve: Curve, color: Spec, dots: bool) -> Spec:
     encoding: Spec = {"y": {"field": curve.field}, "color": color}
-    if curve.style == "stretch":
-        stretch = {"x": {"field": "begin"}, "x2": {"field": "end"}}
+    if curve.style == "interval":
+        interval = {"x": {"field": "begin"}, "x2": {"field": "end"}}
         mark = {"type": "rule", "strokeDash": [2, 2], "strokeWidth": 1.5}
-        return {"data": {"name": "phases"}, "mark": mark, "encoding": encoding | stretch}
+        return {"data": {"name": "phases"}, "mark": mark, "encoding": encoding | interval}
     if curve.style == "steps":
         mark = {"type": "line", "interpolate": "step-after"}
         return {"data": {"name": "settings"}, "mark": mark, "encoding": encoding}
@@ -172,14 +188,14 @@ def _line(curve: Curve, color: Spec, dots: bool) -> Spec:
 
 
 def _hover(curves: Sequence[Curve]) -> Spec:
-    """A line at the nearest epoch, with everything about it."""
-    shown = hover_selection(0.7, fields=("x",))
-    values = [tooltip(c.field, ".4~g", c.label) for c in curves if c.style != "stretch"]
+    """Draws a line at the nearest epoch with a tooltip of all values."""
+    hover = hover_selection(0.7, fields=("x",))
+    values = [tooltip(c.field, ".4~g", c.label) for c in curves if c.style != "interval"]
     place = [tooltip("epoch", ",d"), tooltip("phase", ",d"), tooltip("x", ",d", "examples seen")]
     whole = {"y": {"value": 0}, "y2": {"value": "height"}, "tooltip": [*place, *values]}
     return {
         "data": {"name": "epochs"},
-        "params": shown["params"],
+        "params": hover["params"],
         "mark": {"type": "rule", "color": "$muted"},
-        "encoding": shown["encoding"] | whole,
+        "encoding": hover["encoding"] | whole,
     }

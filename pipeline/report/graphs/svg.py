@@ -1,7 +1,7 @@
-"""The pipeline and the lineage of a run as diagrams: boxes and curves, ready to draw."""
+"""Diagrams of a run's pipeline and lineage: boxes and curves with coordinates."""
 
 import itertools
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from tfx_feeder.pipeline.metadata.describe import elapsed, summarize
@@ -11,24 +11,24 @@ from tfx_feeder.pipeline.report.graphs.layout import Layout, lay_out
 
 _WIDTH, _HEIGHT = 160, 52
 _ALONG, _ACROSS = 36, 16
-"""Gaps between boxes: in the direction of the edges, and beside it."""
+"""Gaps between boxes in pixels: along the edges, and across them."""
 _MARGIN = 4
-_MOST_LETTERS = 20
-MOST_NODES = 80
-"""A diagram with more boxes would be no picture any more."""
+_MAX_CHARS = 20
+MAX_NODES = 80
+"""Maximum number of boxes in a legible diagram."""
 
 
 @dataclass(frozen=True, slots=True)
 class Box:
-    """A node.
+    """Node of a diagram.
 
     Args:
-        x: Left edge, in pixels.
-        y: Upper edge.
-        title: Its name, cut where it is long.
-        detail: A line below.
-        hint: All of it in words.
-        style: How it is drawn: a state of an execution, ``made``, ``earlier`` or ``gone``.
+        x: Left edge in pixels.
+        y: Upper edge in pixels.
+        title: Name, truncated if long.
+        detail: Line below the name.
+        hint: Full text, shown as a tooltip.
+        style: State of the execution, ``made``, ``earlier`` or ``missing-files``.
     """
 
     x: float
@@ -41,15 +41,15 @@ class Box:
 
 @dataclass(frozen=True, slots=True)
 class Diagram:
-    """Boxes and curves.
+    """Diagram with pixel coordinates.
 
     Args:
-        width: In pixels.
-        height: In pixels.
-        box_width: Of every box.
-        box_height: Of every box.
-        boxes: The nodes.
-        curves: The edges, as paths of SVG.
+        width: Width in pixels.
+        height: Height in pixels.
+        box_width: Width of each box.
+        box_height: Height of each box.
+        boxes: Nodes.
+        curves: Edges as SVG paths.
     """
 
     width: float
@@ -69,22 +69,21 @@ class _Label:
 
 
 def pipeline_diagrams(facts: RunFacts) -> tuple[Diagram, Diagram] | None:
-    """Returns the components of a run, from left to right and from top to bottom.
+    """Returns the component diagram in both orientations.
 
-    ``None`` where there are none, or too many for a picture.
+    Returns ``None`` if the run has no components, or too many for a diagram.
     """
-    maker: dict[int, Execution] = {}
+    producers: dict[int, Execution] = {}
     for execution in facts.run.executions:
-        for artifact in _all(execution.outputs.values()):
-            maker[artifact.id] = execution
+        producers |= {artifact.id: execution for artifact in execution.output_artifacts}
     edges = [
-        (maker[artifact.id].id, execution.id)
+        (producers[artifact.id].id, execution.id)
         for execution in facts.run.executions
-        for artifact in _all(execution.inputs.values())
-        if artifact.id in maker and maker[artifact.id].id != execution.id
+        for artifact in execution.input_artifacts
+        if artifact.id in producers and producers[artifact.id].id != execution.id
     ]
     linked = {end for edge in edges for end in edge}
-    # Resolvers leave no trace of what they found.
+    # Resolvers record no output artifacts.
     drawn = [
         e for e in facts.run.executions if e.id in linked or not e.type_name.endswith(".Resolver")
     ]
@@ -93,17 +92,17 @@ def pipeline_diagrams(facts: RunFacts) -> tuple[Diagram, Diagram] | None:
 
 
 def lineage_diagrams(facts: RunFacts) -> tuple[Diagram, Diagram] | None:
-    """Returns the artifacts of a run and what they were made of, in both directions."""
+    """Returns the artifact diagram in both orientations; ``None`` as for the components."""
     artifacts: dict[int, Artifact] = {}
     edges: list[tuple[int, int]] = []
-    makers: dict[int, Execution] = {}
+    producers: dict[int, Execution] = {}
     for execution in facts.run.executions:
-        inputs, outputs = _all(execution.inputs.values()), _all(execution.outputs.values())
+        inputs, outputs = execution.input_artifacts, execution.output_artifacts
         artifacts |= {artifact.id: artifact for artifact in (*inputs, *outputs)}
-        makers |= {artifact.id: execution for artifact in outputs}
+        producers |= {artifact.id: execution for artifact in outputs}
         edges += [(i.id, o.id) for o in outputs for i in inputs]
     labels = {
-        artifact.id: _artifact_label(artifact, makers.get(artifact.id), facts.earlier_runs)
+        artifact.id: _artifact_label(artifact, producers.get(artifact.id), facts.earlier_runs)
         for artifact in artifacts.values()
     }
     return _both_ways(labels, edges)
@@ -117,36 +116,36 @@ def _execution_label(execution: Execution) -> _Label:
 
 
 def _artifact_label(
-    artifact: Artifact, maker: Execution | None, earlier_runs: Mapping[int, str]
+    artifact: Artifact, producer: Execution | None, earlier_runs: Mapping[int, str]
 ) -> _Label:
-    brief = summarize(artifact)
+    summary = summarize(artifact)
     earlier = earlier_runs.get(artifact.id)
     name = artifact.type_name.rpartition(".")[2]
     facts = (
         "files missing"
-        if brief.files_missing
+        if summary.files_missing
         else "earlier run"
         if earlier
-        else ", ".join(brief.facts)
+        else ", ".join(summary.facts)
     )
-    by = f"by {maker.node}" if maker else ""
-    source = f"of run {earlier}" if earlier else by
-    hint = " · ".join(filter(None, [f"{name} {artifact.id}", source, *brief.facts, artifact.uri]))
-    style = "missing-files" if brief.files_missing else "earlier" if earlier else "made"
+    by = f"by {producer.node}" if producer else ""
+    source = f"from run {earlier}" if earlier else by
+    hint = " · ".join(filter(None, [f"{name} {artifact.id}", source, *summary.facts, artifact.uri]))
+    style = "missing-files" if summary.files_missing else "earlier" if earlier else "made"
     return _Label(f"{name} {artifact.id}", facts or by, hint, style)
 
 
 def _both_ways(
     labels: Mapping[int, _Label], edges: Sequence[tuple[int, int]]
 ) -> tuple[Diagram, Diagram] | None:
-    if not labels or len(labels) > MOST_NODES:
+    if not labels or len(labels) > MAX_NODES:
         return None
     layout = lay_out(list(labels), edges)
     return _draw(layout, labels, across=True), _draw(layout, labels, across=False)
 
 
 def _draw(layout: Layout, labels: Mapping[int, _Label], *, across: bool) -> Diagram:
-    """Draws a layout, its layers as columns where ``across``, else as rows."""
+    """Converts a layout to pixels; its layers are columns if ``across``, else rows."""
     along = (_WIDTH if across else _HEIGHT) + _ALONG
     beside = (_HEIGHT if across else _WIDTH) + _ACROSS
 
@@ -168,11 +167,11 @@ def _draw(layout: Layout, labels: Mapping[int, _Label], *, across: bool) -> Diag
 
 def _box(corner: tuple[float, float], label: _Label) -> Box:
     x, y = (round(value, 1) for value in corner)
-    return Box(x, y, _cut(label.title), _cut(label.detail, 2), label.hint, label.style)
+    return Box(x, y, _truncate(label.title), _truncate(label.detail, 2), label.hint, label.style)
 
 
 def _curve(corners: Sequence[tuple[float, float]], across: bool) -> str:
-    """A smooth path from the end of the first box to the start of the last."""
+    """Returns a smooth SVG path from the first box to the last."""
     half_w, half_h = _WIDTH / 2, _HEIGHT / 2
     reach = _ALONG / 2
     points = [(x + half_w, y + half_h) for x, y in corners]
@@ -184,15 +183,11 @@ def _curve(corners: Sequence[tuple[float, float]], across: bool) -> str:
         else:
             start, end = (x0, y0 + half_h), (x1, y1 - half_h)
             bend = f"{x0:.1f},{start[1] + reach:.1f} {x1:.1f},{end[1] - reach:.1f}"
-        move = "L" if parts else "M"  # Straight through the layer of a placeholder.
+        move = "L" if parts else "M"  # A straight line through the layer of a bend.
         parts.append(f"{move}{start[0]:.1f},{start[1]:.1f} C{bend} {end[0]:.1f},{end[1]:.1f}")
     return " ".join(parts)
 
 
-def _cut(text: str, more: int = 0) -> str:
-    most = _MOST_LETTERS + more
-    return text if len(text) <= most else f"{text[: most - 1]}…"
-
-
-def _all(groups: Iterable[Iterable[Artifact]]) -> list[Artifact]:
-    return [artifact for group in groups for artifact in group]
+def _truncate(text: str, extra: int = 0) -> str:
+    limit = _MAX_CHARS + extra
+    return text if len(text) <= limit else f"{text[: limit - 1]}…"

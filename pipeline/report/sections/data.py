@@ -1,4 +1,4 @@
-"""The section of a report about the data: sizes, distributions, drift, what was left out."""
+"""Data section: split sizes, rejected records, anomalies, drift and distributions."""
 
 from collections.abc import Iterator
 
@@ -11,7 +11,7 @@ from tfx_feeder.pipeline.report.blocks import (
     Column,
     Note,
     Section,
-    figure,
+    number_cell,
     table,
 )
 from tfx_feeder.pipeline.report.charts.distributions import distribution_charts, feature_sets
@@ -24,13 +24,13 @@ from tfx_feeder.pipeline.report.facts import (
 )
 
 _MEASURES = (
-    "Distances go from 0, the same distribution, to 1, nothing in common: the Jensen–Shannon "
-    "divergence of numbers, the largest difference of a share of categories."
+    "Distances range from 0 (identical) to 1 (disjoint): Jensen–Shannon divergence for numeric "
+    "features, L-infinity distance for categorical features."
 )
 
 
 def data_section(facts: RunFacts) -> Section:
-    """Returns split sizes, drift, distributions, anomalies and rejected records."""
+    """Returns the data section."""
     data = facts.data
     blocks = (
         *_splits(data),
@@ -47,14 +47,16 @@ def _splits(data: DataFacts) -> Iterator[Block]:
     if isinstance(data.splits, Unavailable):
         yield Note(data.splits.reason, "missing")
         return
-    known = sum(split.examples or 0 for split in data.splits)
+    total = sum(split.examples or 0 for split in data.splits)
     rows = [
         (
             Cell(split.name),
             Cell("not counted", style="muted")
             if split.examples is None
-            else Cell(f"{split.examples:,}", split.examples, share=split.examples / (known or 1)),
-            figure(100 * split.examples / known if split.examples and known else None, ".1f"),
+            else Cell(
+                f"{split.examples:,}", split.examples, fraction=split.examples / (total or 1)
+            ),
+            number_cell(100 * split.examples / total if split.examples and total else None, ".1f"),
         )
         for split in data.splits
     ]
@@ -67,15 +69,17 @@ def _rejected(rejected: RejectionSummary | Unavailable) -> Iterator[Block]:
         yield Note(rejected.reason, "missing")
         return
     if not rejected.total:
-        yield Note("No record was rejected.", "ok")
+        yield Note("No records were rejected.", "ok")
         return
     yield Note(f"{rejected.total:,} records were rejected.", "warn")
-    rows = [(Cell(_words(reason)), figure(count, ",")) for reason, count in rejected.counts.items()]
+    rows = [
+        (Cell(_words(reason)), number_cell(count, ",")) for reason, count in rejected.counts.items()
+    ]
     yield table("Rejected records", (Column("reason"), Column("records", True)), rows)
     if rejected.listed:
         columns = (Column("file"), Column("reason"), Column("cause"))
         listed = [(Cell(r.path), Cell(_words(r.reason)), Cell(r.cause)) for r in rejected.listed]
-        title = f"The first {len(listed)} of them"
+        title = f"First {len(listed)} rejected records"
         yield Collapsible(title, (table(title, columns, listed),))
 
 
@@ -83,19 +87,19 @@ def _anomalies(data: DataFacts) -> Iterator[Block]:
     if isinstance(data.anomalies, Unavailable):
         yield Note(data.anomalies.reason, "missing")
     elif not data.anomalies:
-        yield Note("Nothing contradicts the schema.", "ok")
+        yield Note("The data match the schema.", "ok")
     else:
-        columns = (Column("feature"), Column("split"), Column("severity"), Column("what"))
+        columns = (Column("feature"), Column("split"), Column("severity"), Column("description"))
         rows = [
             (
-                Cell(anomaly.feature or "all of the data"),
+                Cell(anomaly.feature or "entire data set"),
                 Cell(anomaly.split),
                 Cell(anomaly.severity, style="bad" if anomaly.severity == "error" else "warn"),
                 Cell(anomaly.text),
             )
             for anomaly in data.anomalies
         ]
-        yield table("What contradicts the schema", columns, rows)
+        yield table("Schema anomalies", columns, rows)
 
 
 def _drift(facts: RunFacts) -> Iterator[Block]:
@@ -104,24 +108,24 @@ def _drift(facts: RunFacts) -> Iterator[Block]:
         yield Note(data.statistics.reason, "missing")
         return
     names = [split.split for split in data.statistics]
-    if isinstance(data.earlier, Unavailable):
-        yield Note(data.earlier.reason, "missing")
+    if isinstance(data.previous, Unavailable):
+        yield Note(data.previous.reason, "missing")
     if not data.drift:
         return
-    between = f"{names[0]} from {names[1]}" if len(names) > 1 else "between splits"
-    before = _before(data.earlier) if isinstance(data.earlier, PreviousData) else "since before"
+    between = f"{names[0]} vs. {names[1]}" if len(names) > 1 else "between splits"
+    previous = _label(data.previous) if isinstance(data.previous, PreviousData) else "previous data"
     columns = (
         Column("feature"),
         Column(between, True),
-        Column(f"{names[0]} since {before}", True),
+        Column(f"{names[0]} vs. {previous}", True),
         Column("measure"),
     )
     rows = [
         (
             Cell(drift.feature),
             _distance(drift.between_splits),
-            _distance(drift.since_before),
-            Cell((drift.between_splits or drift.since_before or Distance("", 0)).measure),
+            _distance(drift.since_previous),
+            Cell((drift.between_splits or drift.since_previous or Distance("", 0)).measure),
         )
         for drift in data.drift
     ]
@@ -131,22 +135,22 @@ def _drift(facts: RunFacts) -> Iterator[Block]:
         yield Charts(charts, grid=True)
 
 
-def _before(earlier: PreviousData) -> str:
-    return f"run {earlier.run_id}" if earlier.span is None else f"span {earlier.span}"
+def _label(previous: PreviousData) -> str:
+    return f"run {previous.run_id}" if previous.span is None else f"span {previous.span}"
 
 
 def _features(facts: RunFacts) -> Iterator[Block]:
-    headings = ("missing %", "mean", "std", "least", "median", "most", "unique")
-    columns = [Column("feature"), Column("in"), Column("kind")]
+    headings = ("missing %", "mean", "std", "min", "median", "max", "unique")
+    columns = [Column("feature"), Column("split"), Column("kind")]
     columns += [Column(title, True) for title in headings]
     rows = [
         (
             Cell(feature.name),
             Cell(name),
             Cell(feature.kind),
-            figure(feature.missing_pct, ".1f"),
+            number_cell(feature.missing_pct, ".1f"),
             *(
-                figure(value)
+                number_cell(value)
                 for value in (
                     feature.mean,
                     feature.std,
@@ -155,7 +159,7 @@ def _features(facts: RunFacts) -> Iterator[Block]:
                     feature.most,
                 )
             ),
-            figure(feature.unique, ","),
+            number_cell(feature.unique, ","),
         )
         for name, features in feature_sets(facts.data).items()
         for feature in features.values()
@@ -167,7 +171,7 @@ def _features(facts: RunFacts) -> Iterator[Block]:
 def _distance(distance: Distance | None) -> Cell:
     if distance is None:
         return Cell("")
-    return Cell(f"{distance.value:.4f}", distance.value, share=distance.value)
+    return Cell(f"{distance.value:.4f}", distance.value, fraction=distance.value)
 
 
 def _words(reason: str) -> str:

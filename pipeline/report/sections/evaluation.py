@@ -1,4 +1,4 @@
-"""The section of a report with candidate, baseline and gate on every slice."""
+"""Evaluation section: candidate, baseline and threshold on every slice."""
 
 from collections.abc import Iterator, Sequence
 
@@ -11,41 +11,41 @@ from tfx_feeder.pipeline.report.blocks import (
     Note,
     Section,
     Table,
-    figure,
+    number_cell,
     table,
 )
 from tfx_feeder.pipeline.report.charts.slices import slices_chart
 from tfx_feeder.pipeline.report.facts import EvaluationFacts, GatedSlice, Unavailable
 
-MOST_SLICES = 3_000
-"""Slices that are listed, of all metrics together."""
+MAX_SLICES_LISTED = 3_000
+"""Maximum number of listed slices of all metrics together."""
 
 
 def evaluation_section(evaluation: EvaluationFacts | Unavailable) -> Section:
-    """Returns why a model was blessed or not, and every metric on every slice."""
+    """Returns the evaluation section."""
     if isinstance(evaluation, Unavailable):
         blocks: tuple[Block, ...] = (Note(evaluation.reason, "missing"),)
     else:
-        blocks = (*verdict_notes(evaluation), *_metrics(evaluation))
+        blocks = (*blessing_notes(evaluation), *_metrics(evaluation))
     return Section("evaluation", "Evaluation", blocks)
 
 
-def verdict_notes(evaluation: EvaluationFacts) -> Iterator[Note]:
-    """Yields whether the model was blessed, and a line for each threshold that was missed."""
-    judgement = evaluation.judgement
-    if not judgement.gated:
-        yield Note("The evaluation has no thresholds, so the model is neither blessed nor not.")
-    elif judgement.blessed:
-        yield Note("Blessed: every gate was passed.", "ok")
-    for cause in judgement.causes:
+def blessing_notes(evaluation: EvaluationFacts) -> Iterator[Note]:
+    """Yields the blessing, and a note for each missed threshold."""
+    result = evaluation.result
+    if not result.gated:
+        yield Note("The evaluation has no thresholds, so it cannot bless the model.")
+    elif result.blessed:
+        yield Note("Blessed: the model met all thresholds.", "ok")
+    for cause in result.causes:
         yield Note(f"Not blessed: {cause}", "bad")
 
 
 def _metrics(evaluation: EvaluationFacts) -> Iterator[Block]:
-    most = MOST_SLICES // max(1, len(evaluation.slices))
+    max_slices = MAX_SLICES_LISTED // max(1, len(evaluation.slices))
     for index, (metric, slices) in enumerate(evaluation.slices.items()):
-        blocks = (*_chart(index, metric, slices), _table(metric, slices, most))
-        # What was gated is seen at once; of an evaluation without gates, the first metric is.
+        blocks = (*_chart(index, metric, slices), _table(metric, slices, max_slices))
+        # Metrics with thresholds are expanded; without thresholds, the first metric is.
         if any(part.gate for part in slices) or index == 0:
             yield from blocks
         else:
@@ -58,30 +58,30 @@ def _chart(index: int, metric: str, slices: Sequence[GatedSlice]) -> Iterator[Bl
         yield Charts([chart])
 
 
-def _table(metric: str, slices: Sequence[GatedSlice], most: int) -> Table:
+def _table(metric: str, slices: Sequence[GatedSlice], max_rows: int) -> Table:
     columns = [
         Column("slice"),
         *(Column(title, True) for title in ("examples", "candidate", "baseline", "change")),
-        Column("gate"),
+        Column("threshold"),
         Column("result"),
     ]
     rows = [_row(part) for part in slices]
-    return table(f"{metric} by slice", columns, rows, most=most)
+    return table(f"{metric} by slice", columns, rows, max_rows=max_rows)
 
 
 def _row(part: GatedSlice) -> tuple[Cell, ...]:
     row = part.row
-    result = Cell("no gate", style="muted")
+    result = Cell("no threshold", style="muted")
     if part.missed:
         result = Cell("missed", style="bad")
     elif part.gate is not None:
-        result = Cell("passed", style="ok")
+        result = Cell("met", style="ok")
     return (
         Cell(row.slice),
-        figure(row.examples, ","),
-        figure(row.candidate, ".4f"),
-        Cell("none", style="muted") if row.baseline is None else figure(row.baseline, ".4f"),
-        figure(part.change, "+.4f"),
+        number_cell(row.examples, ","),
+        number_cell(row.candidate, ".4f"),
+        Cell("none", style="muted") if row.baseline is None else number_cell(row.baseline, ".4f"),
+        number_cell(part.change, "+.4f"),
         Cell(str(part.gate or "")),
         result,
     )

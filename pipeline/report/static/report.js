@@ -1,13 +1,13 @@
 "use strict";
 
-// The page of a report: draws its charts in the colours of the theme, sorts tables, marks the
-// section that is being read. It asks for nothing from anywhere.
+// Script of a report page: draws charts in the colors of the theme, sorts tables, and marks the
+// current section. It makes no requests.
 
 const root = document.documentElement;
 const content = JSON.parse(document.getElementById("report-data").textContent);
 const drawn = new Map();
 
-/** The colour that a custom property of the style sheet has in the theme of now. */
+/** Returns the color of a style sheet property in the current theme. */
 function color(name) {
   const probe = document.createElement("span");
   probe.style.color = `var(--${name})`;
@@ -17,7 +17,7 @@ function color(name) {
   return found;
 }
 
-/** Puts colours in the place of their names, such as "$series0". */
+/** Replaces color names such as "$series0" by colors. */
 function painted(value) {
   if (Array.isArray(value)) return value.map(painted);
   if (value && typeof value === "object") {
@@ -60,12 +60,12 @@ async function draw(place) {
     autosize: { type: "fit-x", contains: "padding" },
     config: theme(),
   };
-  // With `ast`, expressions are interpreted: the page's policy forbids making code from text.
+  // `ast` interprets expressions; the content security policy forbids eval().
   const options = { mode: "vega-lite", renderer: "svg", actions: false, ast: true };
   drawn.set(place, await vegaEmbed(place, whole, options));
 }
 
-/** Draws charts when they come near the window; those in closed folds have no width yet. */
+/** Draws charts when they come near the viewport; in collapsed details they have no width. */
 const near = new IntersectionObserver((entries) => {
   for (const { isIntersecting, target } of entries) {
     if (isIntersecting && !drawn.has(target)) {
@@ -102,7 +102,7 @@ toggle.addEventListener("click", () => {
 systemDark.addEventListener("change", nameToggle);
 nameToggle();
 
-/** Sorts by number where cells have one, else by text; empty cells stay at the end. */
+/** Sorts rows by number or text; empty cells stay last. */
 function sort(heading) {
   const row = heading.parentElement;
   const index = heading.cellIndex;
@@ -131,7 +131,7 @@ document.querySelectorAll("thead th").forEach((heading) => {
 const sections = [...document.querySelectorAll("main > section")];
 const links = sections.map((section) => document.querySelector(`nav a[href="#${section.id}"]`));
 
-/** Marks the last section that began above the upper third of the window. */
+/** Marks the last section that starts above the upper third of the viewport. */
 function mark() {
   const begun = sections.filter((s) => s.getBoundingClientRect().top < innerHeight / 3).length;
   links.forEach((link, index) => {

@@ -163,7 +163,7 @@ def test_empty_cells_stay_at_the_end(open_page):
 def test_keyboard_skips_to_the_content(open_page):
     page = open_page(FIRST)
     page.keyboard.press("Tab")
-    assert page.locator(":focus").inner_text() == "Skip to the content"
+    assert page.locator(":focus").inner_text() == "Skip to content"
     page.keyboard.press("Enter")
     assert page.evaluate("document.activeElement.id") == "main"
 

@@ -25,13 +25,13 @@ def test_slices_have_candidate_baseline_gate_and_result(facts_of):
     assert (one.row.slice, str(one.gate), one.missed) == ("label 1", "≥ 0.6", False)
     assert (two.row.slice, two.missed) == ("label 2", True)
     assert other.gate is None
-    assert not evaluation.judgement.blessed
+    assert not evaluation.result.blessed
 
 
 def test_versions_tell_the_models_of_the_pipeline(facts_of, store):
     versions = facts_of(SECOND).versions
     assert [version.value for version in versions] == [0.95, 0.95, None]
-    assert [version.here for version in versions] == [False, True, False]
+    assert [version.is_current for version in versions] == [False, True, False]
     assert versions[0].model.live
 
 
@@ -46,12 +46,12 @@ def test_data_have_sizes_rejections_anomalies(facts_of):
 
 def test_drift_is_against_the_other_split_and_the_data_before(facts_of):
     first, second = facts_of(FIRST).data, facts_of(SECOND).data
-    assert isinstance(first.earlier, Unavailable)
-    assert second.earlier.run_id == FIRST
+    assert isinstance(first.previous, Unavailable)
+    assert second.previous.run_id == FIRST
     height = next(drift for drift in second.drift if drift.feature == "height")
     # One of ten buckets differs on either side, and five of ten.
     assert height.between_splits.value == pytest.approx(0.1)
-    assert height.since_before.value == pytest.approx(0.5)
+    assert height.since_previous.value == pytest.approx(0.5)
     assert "image" not in [drift.feature for drift in second.drift]
 
 
@@ -70,9 +70,7 @@ def test_run_can_be_done_again(facts_of):
 
 def test_stock_run_says_what_it_lacks(facts_of):
     facts = facts_of(STOCK)
-    assert facts.history == Unavailable(
-        "Trainer keeps no record of the training. FeederTrainer does."
-    )
+    assert facts.history == Unavailable("Trainer records no training history; FeederTrainer does.")
     assert "are missing" in facts.evaluation.reason
     assert "StatisticsGen" in facts.data.statistics.reason
     assert "ExampleValidator" in facts.data.anomalies.reason
@@ -96,7 +94,7 @@ def test_damaged_files_are_told(facts_of, changed):
 
 def test_evaluation_without_readable_thresholds_has_no_gates(facts_of, changed):
     with changed("ModelEvaluation", "eval_config.json", "[]"):
-        assert facts_of(FIRST).evaluation.headline.gate is None
+        assert facts_of(FIRST).evaluation.primary.gate is None
 
 
 @pytest.fixture

@@ -5,12 +5,12 @@ import json
 
 from tfx_feeder.pipeline.report.charts.compare import compared_charts
 from tfx_feeder.pipeline.report.charts.rows import (
-    MOST_POINTS,
+    MAX_POINTS,
     epoch_rows,
     metric_names,
     phase_rows,
     setting_rows,
-    thinned,
+    subsample,
 )
 from tfx_feeder.pipeline.report.charts.training import speed_charts, training_charts
 
@@ -45,11 +45,11 @@ def test_phases_are_stretches_of_the_axis(history):
 
 
 def test_long_trainings_are_thinned_and_keep_their_end(history):
-    epochs = [dataclasses.replace(history.epochs[0], epoch=i) for i in range(5 * MOST_POINTS + 3)]
-    some = thinned(epochs)
-    assert len(some) <= MOST_POINTS + 1
+    epochs = [dataclasses.replace(history.epochs[0], epoch=i) for i in range(5 * MAX_POINTS + 3)]
+    some = subsample(epochs)
+    assert len(some) <= MAX_POINTS + 1
     assert some[-1] is epochs[-1]
-    assert thinned([]) == []
+    assert subsample([]) == []
 
 
 def test_charts_have_names_of_their_own(history):
