@@ -1,4 +1,4 @@
-"""Whether what a pipeline says of strategy, schedule, feed and loop goes together."""
+"""Cross-checks strategy, schedule, feed and training options for incompatible settings."""
 
 from typing import Any
 
@@ -15,12 +15,18 @@ from tfx_feeder.components.feeder_trainer.training.options import TrainingOption
 def check_goes_together(
     strategy: Strategy, schedule: Schedule | Policy, feed: FeedOptions, loop: TrainingOptions
 ) -> None:
-    """Raises where a strategy or an option is asked for what it cannot do.
+    """Checks that the options of a training are compatible.
 
-    Of ``auto`` the candidates are checked that are named; the others are left out when it chooses.
+    For ``Auto``, the named candidates are checked; unnamed ones are skipped by its selection.
+
+    Args:
+        strategy: Distribution strategy.
+        schedule: Schedule or policy.
+        feed: Input pipeline options.
+        loop: Training loop options.
 
     Raises:
-        ConfigError: One of them excludes another.
+        ConfigError: If two options are incompatible.
     """
     asked = {
         "feed service": feed.service,

@@ -36,14 +36,14 @@ from tfx_feeder.schemas.training_history import Event, History
 
 @dataclass(frozen=True)
 class TrainSpec:
-    """What one training needs to know.
+    """Specification of one training.
 
     Args:
-        fit: What to fit, and how.
+        fit: Specification of the model fit.
         raw_feature_spec: Features of the raw Examples that the served model takes.
         transform: Turns parsed raw features into training features; ``None`` if they are the same.
-        serving_dir: Where the SavedModel goes.
-        keras_dir: Where the Keras file goes.
+        serving_dir: Output folder of the SavedModel.
+        keras_dir: Output folder of the Keras file.
         log_dir: Where the logs go: TensorBoard's, and those of other processes.
         probe_dir: Where probes of strategies are kept for later trainings; ``None``: nowhere.
     """

@@ -1,4 +1,4 @@
-"""What a strategy gives to a training: a scope for the model, its steps, its share of the data."""
+"""Distribution context: model scope, steps and data shard that a strategy provides."""
 
 import contextlib
 import importlib
@@ -14,7 +14,7 @@ from tfx_feeder.components.feeder_trainer.training.process_group import ProcessG
 
 @dataclass(frozen=True)
 class DistributionContext:
-    """Where a training runs.
+    """Resources of a training under a strategy.
 
     Args:
         steps: Makes the compiled steps; called as ``CompiledSteps`` is.

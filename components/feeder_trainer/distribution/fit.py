@@ -50,13 +50,13 @@ from tfx_feeder.schemas.training_history import History, StrategyRecord
 
 @dataclass(frozen=True)
 class FitSpec:
-    """What it takes to fit a model; goes to other processes by pickle.
+    """Picklable specification of a model fit.
 
     Args:
         code: The user's functions.
         context: Passed to them; its ``feature_spec`` is that of the files.
         schedule: Learning rates, batch sizes and lengths, or the policy that decides them.
-        strategy: Where to train; any but ``auto``.
+        strategy: Distribution strategy; any but ``Auto``.
         train_files: Files to train on; by source where ``Feed.mix`` weighs them.
         eval_files: Files to validate on; may be empty.
         checkpoint_dir: Where the checkpoints go, unless ``loop`` names a folder; the same for
@@ -64,7 +64,7 @@ class FitSpec:
         start_from: Folder that ``save_for_warm_start`` wrote; optional.
         strict_start: Whether a start from another architecture is an error.
         baseline: Folder of the model that ``loop.early_stopping`` compares with; optional.
-        loop: How to run.
+        loop: Training loop options.
         prediction: How long it was predicted to take; optional.
         began_at: Unix time from which the prediction counts.
     """

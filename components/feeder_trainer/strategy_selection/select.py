@@ -1,4 +1,4 @@
-"""Choosing a strategy for a job at hand: what can run, what a probe of it shows, what is cheapest.
+"""Selects the strategy of a training: lists candidates, profiles them and takes the cheapest.
 
 ``selection.py`` calculates; this module finds out what it calculates with.
 """
