@@ -1,4 +1,4 @@
-"""The feed alone, no training: FeederTrainer's against tf.data as tutorials and guide write it.
+r"""The feed alone, no training: FeederTrainer's against tf.data as tutorials and guide write it.
 
 \b
 textbook        map each example, shuffle, batch, prefetch

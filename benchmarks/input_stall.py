@@ -1,4 +1,4 @@
-"""Does the step ever wait? FeederTrainer's own verdict, on a quick and on a slow feed.
+r"""Does the step ever wait? FeederTrainer's own verdict, on a quick and on a slow feed.
 
 \b
 quick    small raw images: the feed keeps up

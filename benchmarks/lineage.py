@@ -1,4 +1,4 @@
-"""How long the commands take that ask a store, on one that holds the runs of years.
+r"""How long the commands take that ask a store, on one that holds the runs of years.
 
 \b
 import tfx  what a program pays that asks a store by way of TFX

@@ -1,4 +1,4 @@
-"""One constant phase, compilation excluded: FeederTrainer's loop and feed against Keras's fit().
+r"""One constant phase, compilation excluded: FeederTrainer's loop and feed against Keras's fit().
 
 \b
 fit              fit() on the tutorials' tf.data: the textbook

@@ -1,4 +1,4 @@
-"""What it costs to run each node of the reference pipeline in a process of its own.
+r"""What it costs to run each node of the reference pipeline in a process of its own.
 
 \b
 LocalDagRunner  all nodes in one process, as TFX runs them, and as `local_runner.py` does

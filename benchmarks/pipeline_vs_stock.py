@@ -1,4 +1,4 @@
-"""The whole reference pipeline against one of stock TFX components that does the same work.
+r"""The whole reference pipeline against one of stock TFX components that does the same work.
 
 \b
 stock        stock components with their defaults and no Beam arguments

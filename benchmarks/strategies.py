@@ -1,4 +1,4 @@
-"""Every distribution strategy on two devices or processes of this machine, against sequential.
+r"""Every distribution strategy on two devices or processes of this machine, against sequential.
 
 On one processor they share the cores that a sequential training has alone, so that the ratio is
 what distribution costs, not what it gains.

@@ -1,0 +1,1 @@
+"""Commands of ``tfx-feeder``, one module per command."""

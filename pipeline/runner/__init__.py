@@ -1,0 +1,1 @@
+"""One local run: settings, log, progress, summary."""

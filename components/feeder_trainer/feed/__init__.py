@@ -1,0 +1,1 @@
+"""Input pipeline: from Examples to batches."""

@@ -1,0 +1,1 @@
+"""Functions of the user, model state, and export."""

@@ -185,7 +185,6 @@ def ideal_scaling(
         prediction: Prediction based on that profile; only its expected duration is used.
         replicas: Number of devices that share the work. Startup does not scale with it.
     """
-
     seconds = profile.start_s + (prediction.seconds - profile.start_s) / replicas
     return TimePrediction(seconds, low_s=seconds, high_s=seconds)
 

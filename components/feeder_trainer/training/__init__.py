@@ -1,0 +1,1 @@
+"""Training loop of one process: steps, callbacks, checkpoints, history."""

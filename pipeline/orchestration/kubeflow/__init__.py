@@ -1,0 +1,1 @@
+"""Kubeflow Pipelines: specification of a compiled pipeline, and recurring runs."""

@@ -1,0 +1,1 @@
+"""Kubernetes manifests of the machines of a training."""

@@ -1,0 +1,1 @@
+"""Processes of a distributed training: start, supervision, rendezvous."""

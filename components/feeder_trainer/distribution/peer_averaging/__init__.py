@@ -1,0 +1,1 @@
+"""Decentralized training by averaging weights with peers."""
