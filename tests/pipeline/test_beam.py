@@ -33,7 +33,7 @@ def test_docs_have_the_table():
         [f"`{argument}`", *(cell(profile, argument) for profile in PROFILES), meaning]
         for argument, meaning in ARGUMENTS.items()
     ]
-    header = ["argument", *(f"`{profile}`" for profile in PROFILES), "meaning"]
+    header = ["Option", *(f"`{profile}`" for profile in PROFILES), "Meaning"]
     lines = [line for line in DOCS.read_text().splitlines() if line.startswith("| ")]
     assert lines == [re.sub(" +", " ", f"| {' | '.join(row)} |") for row in [header, *table]]
 
