@@ -18,9 +18,9 @@ from pathlib import Path
 import click
 import harness
 import reference
-import rivals
 import suite
 import tensorflow as tf
+import tfdata_feeds
 
 from tfx_feeder.components.feeder_trainer.feed.tfrecord import TFRecordSource
 
@@ -65,11 +65,11 @@ def main(
         samples = harness.in_turn(__file__, list(VARIANTS), repeats, Path(folder), quick=quick)
     rows = [(name, *harness.medians(taken, FIGURES)) for name, taken in samples.items()]
     harness.show(f"{data}, {encoding}, batch {batch_size}", ("feed", *FIGURES), rows)
-    for ours, rival in PAIRS:
-        cpu = harness.ratios(samples[ours], samples[rival], "cpu_us_per_example")
-        speed = harness.ratios(samples[ours], samples[rival], "examples_per_s")
-        print(f"CPU us/example, {ours} to {rival}: {harness.describe(cpu)}")
-        print(f"ratio {harness.describe(speed)}: examples/s, {ours} to {rival}")
+    for ours, competitor in PAIRS:
+        cpu = harness.ratios(samples[ours], samples[competitor], "cpu_us_per_example")
+        speed = harness.ratios(samples[ours], samples[competitor], "examples_per_s")
+        print(f"CPU us/example, {ours} to {competitor}: {harness.describe(cpu)}")
+        print(f"ratio {harness.describe(speed)}: examples/s, {ours} to {competitor}")
 
 
 def _measure(
@@ -101,11 +101,13 @@ def _drain(batches: Iterator, steps: tf.Tensor) -> tf.Tensor:
     return total
 
 
-def _rival(build: Callable[..., tf.data.Dataset]) -> Callable[..., tf.data.Dataset]:
-    def open_rival(folder: Path, batch_size: int, encoding: str, examples: int) -> tf.data.Dataset:
+def _competitor(build: Callable[..., tf.data.Dataset]) -> Callable[..., tf.data.Dataset]:
+    def open_competitor(
+        folder: Path, batch_size: int, encoding: str, examples: int
+    ) -> tf.data.Dataset:
         return build(reference.files(folder, "train"), batch_size, encoding)
 
-    return open_rival
+    return open_competitor
 
 
 def _feeder(cache: str) -> Callable[..., tf.data.Dataset]:
@@ -118,9 +120,9 @@ def _feeder(cache: str) -> Callable[..., tf.data.Dataset]:
 
 
 VARIANTS: dict[str, Callable[..., tf.data.Dataset]] = {
-    "textbook": _rival(rivals.textbook),
-    "guide_cached": _rival(rivals.guide_cached),
-    "guide_streamed": _rival(rivals.guide_streamed),
+    "textbook": _competitor(tfdata_feeds.textbook),
+    "guide_cached": _competitor(tfdata_feeds.guide_cached),
+    "guide_streamed": _competitor(tfdata_feeds.guide_streamed),
     "feeder_memory": _feeder("memory"),
     "feeder_none": _feeder("none"),
 }

@@ -1,4 +1,4 @@
-"""What benchmarks share: rivals in turn, each in a fresh process, medians, ratios, a table."""
+"""Benchmark harness: alternating variants in fresh processes, medians, ratios, a table."""
 
 import functools
 import json
@@ -118,9 +118,9 @@ def medians(samples: Sequence[Sample], layouts: Mapping[str, str]) -> list[str]:
     return [format(median(samples, figure), layout) for figure, layout in layouts.items()]
 
 
-def ratios(ours: Sequence[Sample], rival: Sequence[Sample], figure: str) -> list[float]:
-    """Returns ours / rival, round by round: the two of a round met the same machine."""
-    return [a[figure] / b[figure] for a, b in zip(ours, rival, strict=True)]
+def ratios(ours: Sequence[Sample], competitor: Sequence[Sample], figure: str) -> list[float]:
+    """Returns ours / competitor, round by round: the two of a round met the same machine."""
+    return [a[figure] / b[figure] for a, b in zip(ours, competitor, strict=True)]
 
 
 def describe(values: Sequence[float]) -> str:

@@ -1,9 +1,9 @@
-r"""Does the step ever wait? FeederTrainer's own verdict, on a quick and on a slow feed.
+r"""Does the step ever wait? FeederTrainer's own diagnosis, on a fast and on a slow feed.
 
 \b
-quick    small raw images: the feed keeps up
-slow     large PNG files, decoded and resized again in every pass: it does not
-advised  the same files with the option that the verdict of `slow` advises
+fast         small raw images: the feed keeps up
+slow         large PNG files, decoded and resized again in every pass: it does not
+recommended  the same files with the option that the diagnosis of `slow` recommends
 """
 
 import tempfile
@@ -26,7 +26,7 @@ from tfx_feeder.components.feeder_trainer.training.recorder import Recorder
 
 BATCH_SIZE = 32
 LARGE = (256, 256, 3)
-VARIANTS = ("quick", "slow", "advised")
+VARIANTS = ("fast", "slow", "recommended")
 _FIGURES = {
     "examples_per_s": ",.0f",
     "input_wait_pct": ".1f",
@@ -59,21 +59,21 @@ def main(steps: int, repeats: int, quick: bool, only: str | None, work_dir: Path
     for variant in VARIANTS:
         last = samples[variant][-1]
         click.echo(f"{variant}: {last['verdict']}. {last['advice']}")
-    gain = harness.ratios(samples["advised"], samples["slow"], "examples_per_s")
-    click.echo(f"ratio {harness.describe(gain)}: examples/s, as advised to slow")
+    gain = harness.ratios(samples["recommended"], samples["slow"], "examples_per_s")
+    click.echo(f"ratio {harness.describe(gain)}: examples/s, recommended to slow")
 
 
 def _measure(variant: str, folder: Path, steps: int) -> harness.Sample:
     options = {
-        "quick": FeedOptions(images={"image": Image(*reference.SHAPE)}),
+        "fast": FeedOptions(images={"image": Image(*reference.SHAPE)}),
         "slow": FeedOptions(
             images={"image": Image(*reference.SHAPE, encoding="file")}, cache="none"
         ),
-        "advised": FeedOptions(
+        "recommended": FeedOptions(
             images={"image": Image(*reference.SHAPE, encoding="file")}, cache="memory"
         ),
     }[variant]
-    files = reference.files(folder / ("small" if variant == "quick" else "large"), "train")
+    files = reference.files(folder / ("small" if variant == "fast" else "large"), "train")
     feed = open_feed(files, ExampleParser(reference.FEATURES, options), options, shuffle=True)
     model = reference.create_model()
     recorder = Recorder()

@@ -18,7 +18,7 @@ from typing import Any
 import click
 import harness
 
-RIVAL = "import tfx"
+REFERENCE = "import tfx"
 COMMANDS = (
     "runs",
     "run latest",
@@ -54,13 +54,13 @@ def main(executions: int, repeats: int, quick: bool, only: str | None, work_dir:
 
     with tempfile.TemporaryDirectory() as folder:
         write_store(Path(folder), 100 if quick else executions)
-        variants = (RIVAL, *COMMANDS)
+        variants = (REFERENCE, *COMMANDS)
         samples = harness.in_turn(__file__, variants, repeats, Path(folder), quick=quick)
     _report(samples)
 
 
 def _measure(variant: str, work_dir: Path) -> dict[str, Any]:
-    if variant == RIVAL:
+    if variant == REFERENCE:
         from tfx import v1  # noqa: F401
 
         return {"answer_s": 0.0, "answer_cpu_s": 0.0}
@@ -82,7 +82,7 @@ def _report(samples: harness.Samples) -> None:
     rows = [(name, *harness.medians(taken, _COLUMNS)) for name, taken in samples.items()]
     harness.show("", ("command", *_COLUMNS), rows)
     for figure, word in (("process_cpu_s", "CPU seconds"), ("process_s", "wall time")):
-        ratio = harness.describe(harness.ratios(samples["runs"], samples[RIVAL], figure))
+        ratio = harness.describe(harness.ratios(samples["runs"], samples[REFERENCE], figure))
         text = f"{word} of the whole process, `tfx-feeder runs` to `import tfx`"
         print(f"{text}: {ratio}" if figure != "process_s" else f"ratio {ratio}: {text}")
 

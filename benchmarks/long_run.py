@@ -1,7 +1,7 @@
 """A long training: does its memory stay flat, and what do a checkpoint and a resume cost?
 
 Trains the reference CNN for many short epochs, stops in the middle of one, and goes on from the
-checkpoint. The rival of the resume is an epoch of the same training; that of the memory is the
+checkpoint. The competitor of the resume is an epoch of the same training; that of the memory is the
 same process after its first epoch.
 """
 

@@ -18,9 +18,9 @@ import click
 import harness
 import keras
 import reference
-import rivals
 import suite
 import tensorflow as tf
+import tfdata_feeds
 
 from tfx_feeder.components.feeder_trainer.schedules.schedule import Schedule
 
@@ -92,11 +92,11 @@ def _fit(
 
 
 def _textbook(model: keras.Model, folder: Path, batch: int, steps: int) -> dict[str, float]:
-    return _fit(model, rivals.textbook(reference.files(folder, "train"), batch), steps)
+    return _fit(model, tfdata_feeds.textbook(reference.files(folder, "train"), batch), steps)
 
 
 def _tuned(model: keras.Model, folder: Path, batch: int, steps: int) -> dict[str, float]:
-    batches = rivals.guide_cached(reference.files(folder, "train"), batch)
+    batches = tfdata_feeds.guide_cached(reference.files(folder, "train"), batch)
     return _fit(model, batches, steps, FIT_TUNED_STEPS)
 
 

@@ -96,10 +96,10 @@ def _processes(root: Path) -> dict[str, Any]:
         began = time.time()
         with _children() as times:
             done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
-        told = json.loads(done.stdout.splitlines()[-1])
+        imports = json.loads(done.stdout.splitlines()[-1])
         sample |= {f"{node} {kind}": value for kind, value in times.items()}
-        sample[f"{node} imports wall"] = told["imported at"] - began
-        sample[f"{node} imports cpu"] = told["imports cpu"]
+        sample[f"{node} imports wall"] = imports["imported at"] - began
+        sample[f"{node} imports cpu"] = imports["imports cpu"]
     with _children() as times:
         _command("run-node", *_options(root / "pipeline.json", next(iter(nodes))))
     return sample | {f"{AGAIN} {kind}": value for kind, value in times.items()}
@@ -110,9 +110,9 @@ def _run_node(node: str, path: Path) -> dict[str, Any]:
     quiet = import_module("tfx_feeder.pipeline.runner.quiet_imports").quiet_imports
     modules = [name.rpartition(".")[0] for name in _class_paths(_parts(node, path))]
     quiet("tfx_feeder.pipeline.orchestration.node_launcher", *modules)
-    told = {"imported at": time.time(), "imports cpu": time.process_time()}
+    imports = {"imported at": time.time(), "imports cpu": time.process_time()}
     _command("run-node", *_options(path, node), in_process=True)
-    return told
+    return imports
 
 
 def _parts(node: str, path: Path) -> list[Any]:

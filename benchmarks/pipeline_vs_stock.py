@@ -152,10 +152,12 @@ def _report(samples: harness.Samples, title: str) -> None:
     figures = {"accuracy": ".4f", "peak_rss_mib": ",.0f"}
     rows = [(name, *harness.medians(taken, figures)) for name, taken in samples.items()]
     harness.show("", ("pipeline", *figures), rows)
-    for rival in VARIANTS[:-1]:
-        wall, cpu = (harness.ratios(feeder, samples[rival], f"run() {k}") for k in ("wall", "cpu"))
-        print(f"CPU seconds of run(), feeder to {rival}: {harness.describe(cpu)}")
-        print(f"ratio {harness.describe(wall)}: wall time of run(), feeder to {rival}")
+    for competitor in VARIANTS[:-1]:
+        wall, cpu = (
+            harness.ratios(feeder, samples[competitor], f"run() {k}") for k in ("wall", "cpu")
+        )
+        print(f"CPU seconds of run(), feeder to {competitor}: {harness.describe(cpu)}")
+        print(f"ratio {harness.describe(wall)}: wall time of run(), feeder to {competitor}")
 
 
 if __name__ == "__main__":

@@ -149,7 +149,7 @@ class Replay:
 
     @property
     def errors(self) -> float:
-        """Share of wrong answers, over all spans but the first."""
+        """Fraction of wrong predictions over all spans but the first."""
         return 1 - float(np.mean(self.accuracy))
 
     def _meet(self, span: Span) -> None:
@@ -176,10 +176,10 @@ class Replay:
         features, labels = (np.concatenate(columns) for columns in zip(*rows, strict=True))
         live = self.model if plan.warm_start else None
         held_out = self._held_out(plan.span)
-        to_beat = float(self.model.score(*held_out)) - WORSE_BY if self.model else 0.0
+        baseline_accuracy = float(self.model.score(*held_out)) - WORSE_BY if self.model else 0.0
         model = copy.deepcopy(live) if live else _new_model()
         seconds, reached = 0.0, []
-        while len(reached) < self.epochs and not self._hopeless(plan, reached, to_beat):
+        while len(reached) < self.epochs and not self._hopeless(plan, reached, baseline_accuracy):
             begin = time.perf_counter()
             model.partial_fit(features, labels, classes=self._classes())
             seconds += time.perf_counter() - begin
@@ -189,20 +189,20 @@ class Replay:
         self.trainings.append(PastTraining(run_id, now, seconds, live is not None, done=True))
         self.done |= {part.span for part in parts}
         accuracy = reached[-1]
-        if accuracy < to_beat:
+        if accuracy < baseline_accuracy:
             self.refused += 1
             return
         self.model, self.trained_on = model, plan.span
         now_and_then = {"accuracy": accuracy}
         self.live = LiveModel(len(self.trainings), now, now_and_then, now_and_then)
 
-    def _hopeless(self, plan: RunPlan, reached: Sequence[float], to_beat: float) -> bool:
+    def _hopeless(self, plan: RunPlan, reached: Sequence[float], baseline_accuracy: float) -> bool:
         after = plan.early_stop_after
         if after is None or len(reached) < after:
             return False
         epochs = [EpochSpec(0, epoch, 1.0, 1, epoch, 1) for epoch in range(self.epochs)]
         done, ahead = epochs[: len(reached)], epochs[len(reached) :]
-        return attainable_upper_bound(reached, done, ahead, window=after) < to_beat
+        return attainable_upper_bound(reached, done, ahead, window=after) < baseline_accuracy
 
     def _rows(self, part: SpanWeight) -> tuple[np.ndarray, np.ndarray]:
         span = self.spans[part.span - 1]

@@ -13,8 +13,8 @@ import click
 import harness
 import keras
 import reference
-import rivals
 import suite
+import tfdata_feeds
 
 from tfx_feeder.components.feeder_trainer.schedules.schedule import Schedule
 from tfx_feeder.pipeline.configs import FULL_SCHEDULE
@@ -29,9 +29,9 @@ FIGURES = {
     "peak_rss_mib": ",.0f",
 }
 FEEDS = {
-    "textbook": rivals.textbook,
-    "cached": rivals.guide_cached,
-    "streamed": rivals.guide_streamed,
+    "textbook": tfdata_feeds.textbook,
+    "cached": tfdata_feeds.guide_cached,
+    "streamed": tfdata_feeds.guide_streamed,
 }
 
 
@@ -48,7 +48,7 @@ class LastLogs(keras.callbacks.Callback):
 @click.option("--steps-per-epoch", default=100, show_default=True)
 @click.option("--full", is_flag=True, help="The reference schedule: 10+10+10 epochs of 200 steps.")
 @click.option(
-    "--rival-feed",
+    "--competitor-feed",
     type=click.Choice(list(FEEDS)),
     default="textbook",
     show_default=True,
@@ -60,7 +60,7 @@ def main(
     epochs: int,
     steps_per_epoch: int,
     full: bool,
-    rival_feed: str,
+    competitor_feed: str,
     repeats: int,
     quick: bool,
     only: str | None,
@@ -73,12 +73,14 @@ def main(
     if only:
         assert work_dir is not None
         diy = only == "diy"
-        harness.emit(_diy(work_dir, schedule, rival_feed) if diy else _feeder(work_dir, schedule))
+        harness.emit(
+            _diy(work_dir, schedule, competitor_feed) if diy else _feeder(work_dir, schedule)
+        )
         return
     with tempfile.TemporaryDirectory() as folder:
         reference.write_records(data, Path(folder))
         samples = harness.in_turn(__file__, VARIANTS, repeats, Path(folder), quick=quick)
-    _report(samples, f"{data}, {schedule}, rival feed: {rival_feed}")
+    _report(samples, f"{data}, {schedule}, competitor feed: {competitor_feed}")
 
 
 def _diy(folder: Path, schedule: Schedule, feed: str) -> dict[str, Any]:
@@ -93,7 +95,7 @@ def _diy(folder: Path, schedule: Schedule, feed: str) -> dict[str, Any]:
     model.train_step = counted_train_step
     assert schedule.steps_per_epoch is not None
     with harness.stopwatch() as times:
-        validation = rivals.in_order(reference.files(folder, "eval"), EVAL_BATCH)
+        validation = tfdata_feeds.in_order(reference.files(folder, "eval"), EVAL_BATCH)
         for phase in schedule.phases:
             batches = FEEDS[feed](reference.files(folder, "train"), phase.batch_size)
             reference.compile_again(model, phase.learning_rate)

@@ -1,4 +1,4 @@
-"""The rival of the reference pipeline: the same work, wired from stock TFX components alone."""
+"""Competitor of the reference pipeline: the same work with stock TFX components only."""
 
 import json
 from pathlib import Path

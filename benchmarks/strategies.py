@@ -21,8 +21,8 @@ from pathlib import Path
 from typing import Any
 
 import click
+import distributed
 import harness
-import placed
 import reference
 
 from tfx_feeder.components.feeder_trainer.distribution.context import open_context
@@ -33,7 +33,7 @@ from tfx_feeder.components.feeder_trainer.strategy_selection.select import selec
 from tfx_feeder.pipeline.configs import FULL_SCHEDULE, SHORT_SCHEDULE
 
 BASELINE = "sequential"
-RIVALS = [name for name in STRATEGIES if name not in (BASELINE, "tpu")]
+DISTRIBUTED = [name for name in STRATEGIES if name not in (BASELINE, "tpu")]
 LEARNING_RATE = 0.005  # At 0.01, large batches of this task now and then fall back to chance.
 POINT = 0.01
 """Of accuracy: as near as a strategy has to come to sequential."""
@@ -57,7 +57,9 @@ SCHEDULES = {
 @click.option("--data", type=click.Choice(reference.DATA), default="digits", show_default=True)
 @click.option("--batch", default=512, show_default=True, help="Global batch size.")
 @click.option("--examples", default=12_800, show_default=True, help="In each of three epochs.")
-@click.option("--strategy", "named", multiple=True, type=click.Choice(RIVALS), help="Only these.")
+@click.option(
+    "--strategy", "named", multiple=True, type=click.Choice(DISTRIBUTED), help="Only these."
+)
 @click.option("--converge", "part", flag_value="converge", help="Compare accuracies.")
 @click.option("--predict", "part", flag_value="predict", help="Compare predictions.")
 @click.option(
@@ -90,12 +92,12 @@ def main(
         else:
             harness.emit(_speed(work_dir, only, QUICK if quick else speed))
         return
-    strategies = [name for name in RIVALS if not named or name in named]
+    strategies = [name for name in DISTRIBUTED if not named or name in named]
     variants = [BASELINE, *strategies]
     if part == "predict":
         variants = list(schedules) or list(SCHEDULES)
     elif part is None and "mirrored" in strategies:
-        variants += placed.FEEDS
+        variants += distributed.FEEDS
     with tempfile.TemporaryDirectory() as folder:
         reference.write_records(data, Path(folder))
         samples = harness.in_turn(__file__, variants, repeats, Path(folder), quick=quick)
@@ -108,8 +110,8 @@ def main(
 
 
 def _speed(folder: Path, variant: str, schedule: Schedule) -> dict[str, Any]:
-    if variant in placed.FEEDS:
-        training = placed.fit(variant, folder, schedule)
+    if variant in distributed.FEEDS:
+        training = distributed.fit(variant, folder, schedule)
     else:
         training = _train(folder, variant, schedule)
     # The first epoch warms up: it is traced in it.
@@ -137,19 +139,19 @@ def _converge(folder: Path, variant: str, schedule: Schedule, more_epochs: int) 
     }
 
 
-def _train(folder: Path, variant: str, schedule: Schedule) -> placed.Training:
+def _train(folder: Path, variant: str, schedule: Schedule) -> distributed.Training:
     with tempfile.TemporaryDirectory() as work_dir:
-        strategy = placed.strategy(variant)
-        job = placed.job(folder, strategy, schedule, Path(work_dir))
-        return placed.train(job, Path(work_dir))
+        strategy = distributed.strategy(variant)
+        job = distributed.job(folder, strategy, schedule, Path(work_dir))
+        return distributed.train(job, Path(work_dir))
 
 
 def _predict(folder: Path, schedule: Schedule) -> dict[str, float]:
     with contextlib.ExitStack() as stack:
         work_dir = stack.enter_context(tempfile.TemporaryDirectory())
-        auto = placed.job(folder, Auto(candidates=(BASELINE,)), schedule, Path(work_dir))
+        auto = distributed.job(folder, Auto(candidates=(BASELINE,)), schedule, Path(work_dir))
         # As the Trainer does it: what was made ready for the probe goes on to train.
-        job = dataclasses.replace(auto, strategy=placed.strategy(BASELINE))
+        job = dataclasses.replace(auto, strategy=distributed.strategy(BASELINE))
         placement = stack.enter_context(contextlib.closing(open_context(job.strategy, None)))
         ready = stack.enter_context(open_fit_context(job, placement))
         begin = time.perf_counter()
@@ -189,16 +191,16 @@ def _report_speed(samples: harness.Samples, title: str) -> None:
     ]
     columns = ("strategy", *FIGURES, "examples/s to sequential", "CPU to sequential")
     harness.show(title, columns, rows)
-    for rival in placed.FEEDS:
-        if rival in samples:
+    for competitor in distributed.FEEDS:
+        if competitor in samples:
             for figure in ("examples_per_s", "cpu_us_per_example"):
-                ratio = harness.ratios(samples["mirrored"], samples[rival], figure)
-                print(f"{figure}, mirrored to {rival}: {harness.describe(ratio)}")
+                ratio = harness.ratios(samples["mirrored"], samples[competitor], figure)
+                print(f"{figure}, mirrored to {competitor}: {harness.describe(ratio)}")
     ratios = (
         f"{harness.describe(harness.ratios(samples[name], samples[BASELINE], 'examples_per_s'))} "
         f"{name}"
         for name in samples
-        if name in RIVALS
+        if name in DISTRIBUTED
     )
     print(f"ratio {', '.join(ratios)}: examples/s to sequential")
 

@@ -29,8 +29,8 @@ def _script(folder: Path, body: str) -> str:
 
 def test_ratios_pair_the_samples_of_one_round(harness: ModuleType) -> None:
     # The machine was three times slower in the second round, for both.
-    ours, rival = [{"s": 1.0}, {"s": 3.0}], [{"s": 2.0}, {"s": 6.0}]
-    assert harness.ratios(ours, rival, "s") == [0.5, 0.5]
+    ours, competitor = [{"s": 1.0}, {"s": 3.0}], [{"s": 2.0}, {"s": 6.0}]
+    assert harness.ratios(ours, competitor, "s") == [0.5, 0.5]
 
 
 def test_describe_shows_median_and_range(harness: ModuleType) -> None:

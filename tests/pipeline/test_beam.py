@@ -24,8 +24,8 @@ def cell(profile: str, argument: str) -> str:
         return "set" if value is None else f"`{value}`"
     group = next((group for group in place.required if argument in group), None)
     if group is not None:
-        return "needed" if len(group) == 1 else "one of them"
-    return "if wanted" if argument in place.optional else ""
+        return "required" if len(group) == 1 else "one of them"
+    return "optional" if argument in place.optional else ""
 
 
 def test_docs_have_the_table():

@@ -1,4 +1,4 @@
-"""Trainings of the reference task placed on devices and processes, as the Trainer starts them."""
+"""Distributed trainings of the reference task, started as the Trainer starts them."""
 
 import contextlib
 import datetime
@@ -12,8 +12,8 @@ from typing import Any
 import keras
 import psutil
 import reference
-import rivals
 import tensorflow as tf
+import tfdata_feeds
 
 from tfx_feeder.components.feeder_trainer.distribution.devices import open_devices
 from tfx_feeder.components.feeder_trainer.distribution.fit import FitSpec
@@ -32,7 +32,7 @@ from tfx_feeder.components.feeder_trainer.training import progress
 WORKERS = 2
 DEVICES = tuple(f"CPU:{index}" for index in range(WORKERS))
 EVAL_BATCH = 256
-FEEDS = {"mirrored_fit": rivals.textbook, "mirrored_fit_cached": rivals.guide_cached}
+FEEDS = {"mirrored_fit": tfdata_feeds.textbook, "mirrored_fit_cached": tfdata_feeds.guide_cached}
 """Keras's fit() on two devices, on the tutorials' tf.data and on the performance guide's."""
 
 
@@ -152,7 +152,7 @@ def fit(variant: str, folder: Path, schedule: Schedule) -> Training:
         FEEDS[variant](reference.files(folder, "train"), phase.batch_size),
         epochs=phase.length.amount,
         steps_per_epoch=schedule.steps_per_epoch,
-        validation_data=rivals.in_order(reference.files(folder, "eval"), EVAL_BATCH),
+        validation_data=tfdata_feeds.in_order(reference.files(folder, "eval"), EVAL_BATCH),
         verbose=0,
         callbacks=[times],
     ).history
@@ -187,7 +187,7 @@ class _Times(keras.callbacks.Callback):
 
 @contextlib.contextmanager
 def _cpu_at_epochs() -> Iterator[list[float]]:
-    """Takes down the CPU seconds of each epoch: its end is told here by whichever process."""
+    """Records the CPU seconds of each epoch, reported by any process at its end."""
     cpu_s: list[float] = []
     before = _cpu_s()
 
