@@ -24,6 +24,7 @@ _MODULES = {
     "schedules.batch_on_plateau": ("IncreaseBatchOnPlateau",),
     "schedules.batch_ramp": ("BatchSizeRamp",),
     "schedules.batch_warmup": ("BatchWarmup",),
+    "schedules.lr_decay": ("LearningRateDecay", "PiecewiseConstantDecay"),
     "schedules.noise_scale": ("GradientNoiseScale",),
     "schedules.schedule": ("Phase", "Schedule"),
     "training.early_stopping": ("BaselineEarlyStopping",),

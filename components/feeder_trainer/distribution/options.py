@@ -41,6 +41,7 @@ class Strategy:
     """Name in JSON, on the command line and in the training history."""
 
     def __new__(cls, *_args: Any, **_options: Any) -> "Strategy":
+        """Refuses to create a strategy without a name."""
         if not hasattr(cls, "name"):
             raise TypeError(f"{cls.__name__} is abstract.")
         return object.__new__(cls)

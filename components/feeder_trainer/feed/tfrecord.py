@@ -20,17 +20,21 @@ _BLOCK = 16
 
 
 class RecordSource(Protocol):
-    """Records of a feed; ``TFRecordSource`` documents the methods."""
+    """Records of a feed; ``TFRecordSource`` describes the arguments."""
 
     num_examples: int
 
-    def in_order(self) -> tf.data.Dataset: ...
+    def in_order(self) -> tf.data.Dataset:
+        """Returns the records of one pass in the order of the files."""
+        ...
 
-    def sampler(self, seed: int, *, shuffle: bool) -> Sampler: ...
+    def sampler(self, seed: int, *, shuffle: bool) -> Sampler:
+        """Returns the sampler of the records."""
+        ...
 
-    def stream(
-        self, start: tf.Tensor | int, *, seed: int, shuffle_buffer: int
-    ) -> tf.data.Dataset: ...
+    def stream(self, start: tf.Tensor | int, *, seed: int, shuffle_buffer: int) -> tf.data.Dataset:
+        """Returns the records of the stream from a position on."""
+        ...
 
 
 class TFRecordSource:
