@@ -24,20 +24,20 @@ parser = argparse.ArgumentParser()
 for name in ("id", "provision_endpoint", "artifact_endpoint", "logging_endpoint"):
     parser.add_argument(f"--{name}", required=True)
 parser.add_argument("--control_endpoint", required=True)
-told = parser.parse_args()
-worker = (("worker_id", told.id),)
-staged = Path(__file__).parent / told.id
+options = parser.parse_args()
+worker = (("worker_id", options.id),)
+staged = Path(__file__).parent / options.id
 site = staged / "site"
 site.mkdir(parents=True)
 
 provision = beam_provision_api_pb2_grpc.ProvisionServiceStub(
-    grpc.insecure_channel(told.provision_endpoint)
+    grpc.insecure_channel(options.provision_endpoint)
 )
 info = provision.GetProvisionInfo(
     beam_provision_api_pb2.GetProvisionInfoRequest(), metadata=worker
 ).info
 artifacts = beam_artifact_api_pb2_grpc.ArtifactRetrievalServiceStub(
-    grpc.insecure_channel(told.artifact_endpoint)
+    grpc.insecure_channel(options.artifact_endpoint)
 )
 resolve = beam_artifact_api_pb2.ResolveArtifactsRequest(artifacts=info.dependencies)
 for artifact in artifacts.ResolveArtifacts(resolve, metadata=worker).replacements:
@@ -52,11 +52,11 @@ install = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no
 subprocess.run([*install, "--target", str(site), *packages], check=True)
 
 os.environ.update(
-    WORKER_ID=told.id,
+    WORKER_ID=options.id,
     PIPELINE_OPTIONS=json_format.MessageToJson(info.pipeline_options),
     SEMI_PERSISTENT_DIRECTORY=str(staged),
-    LOGGING_API_SERVICE_DESCRIPTOR=f'url: "{told.logging_endpoint}"',
-    CONTROL_API_SERVICE_DESCRIPTOR=f'url: "{told.control_endpoint}"',
+    LOGGING_API_SERVICE_DESCRIPTOR=f'url: "{options.logging_endpoint}"',
+    CONTROL_API_SERVICE_DESCRIPTOR=f'url: "{options.control_endpoint}"',
     PYTHONPATH=str(site),
 )
 os.execv(sys.executable, [sys.executable, "-m", "apache_beam.runners.worker.sdk_worker_main"])

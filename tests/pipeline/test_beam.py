@@ -1,4 +1,4 @@
-"""Beam is told what the place needs, and what is missing is said before anything runs."""
+"""Beam profiles: their options, and errors about missing ones."""
 
 import re
 from pathlib import Path
@@ -60,8 +60,8 @@ def test_on_one_machine_nothing_has_to_be_named():
 
 
 def test_arguments_come_last_and_replace_what_is_set():
-    told = beam_args("direct", ["pickle_library=dill", "--direct_num_workers=2", "streaming"])
-    assert told == (
+    args = beam_args("direct", ["pickle_library=dill", "--direct_num_workers=2", "streaming"])
+    assert args == (
         "--sdk_container_image=none",
         "--allow_unsafe_triggers",
         "--pickle_library=dill",
@@ -71,9 +71,9 @@ def test_arguments_come_last_and_replace_what_is_set():
 
 
 def test_argument_can_be_given_again():
-    told = beam_args("dataflow", [*CLOUD, "extra_package=b.whl"])
-    assert told[-2:] == ("--extra_package=a.whl", "--extra_package=b.whl")
-    assert "--runner=DataflowRunner" in told
+    args = beam_args("dataflow", [*CLOUD, "extra_package=b.whl"])
+    assert args[-2:] == ("--extra_package=a.whl", "--extra_package=b.whl")
+    assert "--runner=DataflowRunner" in args
 
 
 @pytest.mark.parametrize(
@@ -81,13 +81,13 @@ def test_argument_can_be_given_again():
     [("portable", "PortableRunner"), ("flink", "FlinkRunner"), ("spark", "SparkRunner")],
 )
 def test_containers_of_a_cluster_get_the_image(profile, runner):
-    told = beam_args(profile, ["job_endpoint=host:8099", IMAGE])
-    assert {f"--runner={runner}", "--environment_type=DOCKER"} < set(told)
-    assert "--environment_config=shop:1" in told, "Beam reads sdk_container_image for Dataflow only"
+    args = beam_args(profile, ["job_endpoint=host:8099", IMAGE])
+    assert {f"--runner={runner}", "--environment_type=DOCKER"} < set(args)
+    assert "--environment_config=shop:1" in args, "Beam reads sdk_container_image for Dataflow only"
 
 
 def test_workers_need_no_image_where_they_run_already():
-    told = beam_args(
+    args = beam_args(
         "flink",
         [
             "flink_master=host:8081",
@@ -96,8 +96,8 @@ def test_workers_need_no_image_where_they_run_already():
             "extra_package=a.whl",
         ],
     )
-    assert "--environment_type=EXTERNAL" in told
-    assert "--environment_type=DOCKER" not in told
+    assert "--environment_type=EXTERNAL" in args
+    assert "--environment_type=DOCKER" not in args
 
 
 POOL = ["job_endpoint=h:1", "environment_type=EXTERNAL"]
@@ -138,14 +138,14 @@ def shown(request):
 
 
 def test_command_lines_take_a_profile():
-    told = CliRunner().invoke(shown, ["--beam-arg", "direct_num_workers=2"])
-    assert told.output.splitlines() == [*beam_args(), "--direct_num_workers=2"]
+    result = CliRunner().invoke(shown, ["--beam-arg", "direct_num_workers=2"])
+    assert result.output.splitlines() == [*beam_args(), "--direct_num_workers=2"]
     options = ["--beam", "portable", "--beam-arg", "job_endpoint=h:1", "--beam-arg", IMAGE]
-    told = CliRunner().invoke(shown, options)
-    assert told.output.splitlines() == list(beam_args("portable", ["job_endpoint=h:1", IMAGE]))
+    result = CliRunner().invoke(shown, options)
+    assert result.output.splitlines() == list(beam_args("portable", ["job_endpoint=h:1", IMAGE]))
 
 
 def test_wrong_arguments_are_a_wrong_usage():
-    told = CliRunner().invoke(shown, ["--beam", "flink"])
-    assert told.exit_code == 2
-    assert "job_endpoint or flink_master" in told.output
+    result = CliRunner().invoke(shown, ["--beam", "flink"])
+    assert result.exit_code == 2
+    assert "job_endpoint or flink_master" in result.output

@@ -82,7 +82,7 @@ def run(images: Path, tmp_path: Path) -> Callable[[str, Sequence[str]], dict[str
 
     from tfx_feeder.components import ImageExampleGen
 
-    def launch(name: str, told: Sequence[str]) -> dict[str, Any]:
+    def launch(name: str, args: Sequence[str]) -> dict[str, Any]:
         store = tfx.orchestration.metadata.sqlite_metadata_connection_config(
             str(tmp_path / f"{name}.db")
         )
@@ -93,7 +93,7 @@ def run(images: Path, tmp_path: Path) -> Callable[[str, Sequence[str]], dict[str
             pipeline_root=str(tmp_path / name),
             components=[gen, statistics],
             metadata_connection_config=store,
-            beam_pipeline_args=list(told),
+            beam_pipeline_args=list(args),
         )
         tfx.orchestration.LocalDagRunner().run(pipeline)
         artifacts = MetadataStore(store).get_artifacts()
@@ -125,7 +125,7 @@ def test_workers_elsewhere_make_what_this_process_makes(
 ) -> None:
     server, pool = cluster
     [wheel] = distributions.glob("*.whl")
-    told = beam_args(
+    args = beam_args(
         "portable",
         [
             f"job_endpoint={server}",
@@ -135,7 +135,7 @@ def test_workers_elsewhere_make_what_this_process_makes(
             f"extra_package={wheel}",
         ],
     )
-    here, elsewhere = run("here", beam_args()), run("elsewhere", told)
+    here, elsewhere = run("here", beam_args()), run("elsewhere", args)
     assert here["rejected_corrupt_image"] == 1
     assert here["num_examples_train"] + here["num_examples_eval"] == 24
     assert elsewhere == here

@@ -90,8 +90,8 @@ def test_a_killed_training_remembers_what_it_has_to_beat_and_gives_up_alike(fork
 
     (expected, expected_weights), (got, got_weights) = result(whole), result(killed)
     assert got["resumes"] == 1
-    assert len(got["told"]) == 2
-    for name in ("told", "losses", "examples"):
+    assert len(got["messages"]) == 2
+    for name in ("messages", "losses", "examples"):
         np.testing.assert_array_equal(got[name], expected[name])
     assert 30 <= len(got["losses"]) < 200
     for weight, expected_weight in zip(got_weights, expected_weights, strict=True):

@@ -154,9 +154,9 @@ def test_it_trains_gives_up_exports_and_records(
     # 200 examples in batches of 33 and of 64: nothing is lost in the remainders.
     sizes = [(row.steps, row.examples) for row in history.epochs]
     assert sizes[:3] == [(7, 200), (7, 200), (4, 200)]
-    told = {event.kind: event.message for event in history.events}
-    assert "The base model has val_accuracy 0.9" in told["baseline_metric"]
-    assert f"after {len(sizes)} epochs" in told["early_stop"]
+    messages = {event.kind: event.message for event in history.events}
+    assert "The base model has val_accuracy 0.9" in messages["baseline_metric"]
+    assert f"after {len(sizes)} epochs" in messages["early_stop"]
     assert len(sizes) < 14
     factor = 2 if getattr(strategy, "lr_scaling", "none") == "linear" else 1
     rates = [row.learning_rate for row in history.epochs[:3]]

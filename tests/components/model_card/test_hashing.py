@@ -1,4 +1,4 @@
-"""Every file counts, wherever it lies, and each kind of difference is told by name."""
+"""Hashes cover every file, and each kind of difference is reported by name."""
 
 import hashlib
 from pathlib import Path

@@ -55,11 +55,11 @@ def test_reader_and_writer_do_not_hinder_each_other(path, writer):
         assert len(lineage.artifacts("Model")) >= len(run.executions)
         assert all(e.output("model") for e in lineage.executions("going on"))
         seen.append(len(run.executions))
-    told, _ = writer.communicate()
+    count, _ = writer.communicate()
     assert writer.returncode == 0
     assert seen == sorted(seen)
     assert seen[-1] > seen[0]
-    assert len(Lineage.open(path).executions("going on")) == int(told)
+    assert len(Lineage.open(path).executions("going on")) == int(count)
 
 
 @pytest.mark.usefixtures("writer")

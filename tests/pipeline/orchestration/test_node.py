@@ -73,11 +73,11 @@ def test_failed_node_is_run_again_and_its_outputs_are_used(root, run):
     (root / "fail-Judge").touch()
     run("Gen")
     for _ in range(2):
-        with pytest.raises(Exception, match="told to fail"):
+        with pytest.raises(Exception, match="asked to fail"):
             run("Judge")
     assert states(root) == [("Gen", "COMPLETE"), ("Judge", "FAILED")]
     errors = [error_message(execution) for execution in Lineage.open(root).executions("1")]
-    assert errors == ["", "RuntimeError: Judge was told to fail"]
+    assert errors == ["", "RuntimeError: Judge was asked to fail"]
     (root / "fail-Judge").unlink()
     assert run("Judge", "latest", "Push") == ["DONE"] * 3
     assert ("Judge", "COMPLETE") in states(root)
@@ -93,7 +93,7 @@ def test_missing_upstream_is_named(run):
 
 def test_exit_handler_runs_after_failures(root, run):
     (root / "fail-Gen").touch()
-    with pytest.raises(Exception, match="told to fail"):
+    with pytest.raises(Exception, match="asked to fail"):
         run("Gen")
     assert run("Tell") == ["DONE"]
 
@@ -179,6 +179,6 @@ def test_command_line_says_in_one_line_what_went_wrong(root, path):
     ran = subprocess.run(command(path, "Gen", "--json-logs"), capture_output=True, text=True)
     assert ran.returncode == 1
     logged = json.loads(ran.stderr.splitlines()[-1])
-    assert logged["message"] == "Failed in Gen: RuntimeError: Gen was told to fail"
+    assert logged["message"] == "Failed in Gen: RuntimeError: Gen was asked to fail"
     assert "Traceback" in logged["exc_info"]
     assert (logged["node"], logged["run_id"]) == ("Gen", "1")

@@ -41,8 +41,8 @@ def test_latest_is_the_default_and_odd_names_become_files(call, store):
 
 def test_output_and_json(call, tmp_path):
     target = tmp_path / "new" / "page.html"
-    told = json.loads(call("report", "2026-01-02", "-o", target, "--json").stdout)
-    assert told == {"path": str(target), "bytes": target.stat().st_size, "runs": ["2026-01-02"]}
+    output = json.loads(call("report", "2026-01-02", "-o", target, "--json").stdout)
+    assert output == {"path": str(target), "bytes": target.stat().st_size, "runs": ["2026-01-02"]}
     assert [path.name for path in target.parent.iterdir()] == ["page.html"]
 
 
@@ -63,8 +63,8 @@ def test_unknown_run_is_refused_by_name(call):
 
 def test_place_that_cannot_be_written_is_refused(call, tmp_path):
     (tmp_path / "file").write_text("")
-    told = call("report", "-o", tmp_path / "file" / "page.html", status=1).output
-    assert "--output" in told
+    output = call("report", "-o", tmp_path / "file" / "page.html", status=1).output
+    assert "--output" in output
 
 
 def test_nothing_heavy_is_imported(store, tmp_path):

@@ -1,4 +1,4 @@
-"""Progress told through logging: a line to read, and the values behind it."""
+"""Progress in log records: a line to read, and its values."""
 
 import logging
 

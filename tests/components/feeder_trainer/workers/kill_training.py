@@ -120,7 +120,7 @@ def run(
     )
     np.savez(
         root / "result.npz",
-        told=[e.message for e in history.events if e.kind in ("baseline_metric", "early_stop")],
+        messages=[e.message for e in history.events if e.kind in ("baseline_metric", "early_stop")],
         resumes=sum(event.kind == "resume" for event in history.events),
         losses=[row.metrics["loss"] for row in history.epochs],
         rates=[row.learning_rate for row in history.epochs],

@@ -19,7 +19,7 @@ def _work(node: str) -> None:
     while (root / f"wait-{node}").exists():
         time.sleep(0.05)
     if (root / f"fail-{node}").exists():
-        raise RuntimeError(f"{node} was told to fail")
+        raise RuntimeError(f"{node} was asked to fail")
 
 
 @component
