@@ -18,7 +18,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from tfx_feeder.pipeline.cli.console import print_json
-from tfx_feeder.pipeline.cli.environment import LINES, Line, this_machine
+from tfx_feeder.pipeline.cli.environment import LINES, TfxLine, this_machine
 from tfx_feeder.pipeline.workspace import LEAST_FREE_BYTES
 
 Severity = Literal["ok", "warning", "error"]
@@ -107,7 +107,7 @@ def _check_python() -> Check:
     return Check("Python", found, "error", f"Use one of {', '.join(sorted(supported))}.")
 
 
-def _check_tfx(fitting: list[Line]) -> Check:
+def _check_tfx(fitting: list[TfxLine]) -> Check:
     names = [line.name for line in fitting]
     try:
         found = version("tfx")

@@ -27,13 +27,13 @@ class Machine(NamedTuple):
         return f"{self.system} {self.arch}{libc}"
 
 
-class Line(NamedTuple):
+class TfxLine(NamedTuple):
     """TFX release that the suite supports.
 
     Args:
         name: Major and minor version; names the lock, ``requirements/tfx-<name>.txt``.
-        pythons: Supported Python versions, best first.
-        glibc: Oldest C library on Linux (x86_64) that its wheels support.
+        pythons: Supported Python versions, preferred version first.
+        glibc: Oldest C library on Linux (x86_64) that the wheels support.
         macos: True if there are wheels for macOS on arm64.
     """
 
@@ -43,22 +43,22 @@ class Line(NamedTuple):
     macos: bool
 
     def refusal(self, machine: Machine) -> str | None:
-        """Returns why a machine cannot run this line, or None if it can."""
+        """Returns the reason a machine cannot run this line; None if it can."""
         if machine.system == "Linux" and machine.arch == "x86_64" and machine.glibc:
             if machine.glibc >= self.glibc:
                 return None
-            return "it needs glibc {}.{} or newer, here is {}.{}".format(
+            return "it needs glibc {}.{} or newer; this machine has {}.{}".format(
                 *self.glibc, *machine.glibc
             )
         if self.macos and (machine.system, machine.arch) == ("Darwin", "arm64"):
             return None
         macos = " or macOS on arm64" if self.macos else ""
-        return f"it needs Linux on x86_64 with glibc{macos}, here is {machine}"
+        return f"it needs Linux on x86_64 with glibc{macos}; this machine is {machine}"
 
 
 LINES = (
-    Line("1.21", ("3.13", "3.12", "3.11", "3.10"), glibc=(2, 39), macos=True),
-    Line("1.16", ("3.10",), glibc=(2, 17), macos=False),
+    TfxLine("1.21", ("3.13", "3.12", "3.11", "3.10"), glibc=(2, 39), macos=True),
+    TfxLine("1.16", ("3.10",), glibc=(2, 17), macos=False),
 )
 
 

@@ -9,9 +9,14 @@ from typing import Any
 import click
 
 from tfx_feeder.common.errors import ConfigError
+from tfx_feeder.components.feeder_trainer.distribution.options import (
+    STRATEGIES,
+    Auto,
+    SingleDevice,
+    Strategy,
+)
 from tfx_feeder.pipeline.beam import PROFILES, beam_args
 from tfx_feeder.pipeline.cli.errors import usage_errors
-from tfx_feeder.pipeline.cli.strategy_options import make_strategy, strategy_options
 from tfx_feeder.pipeline.metadata.env import STORE_VARIABLE
 from tfx_feeder.pipeline.run_plan import RunPlan, read_decision
 from tfx_feeder.pipeline.runner.launch import RunRequest
@@ -114,6 +119,93 @@ The command receives ``lineage`` and ``as_json``.
 """
 
 
+_STRATEGY_OPTION = click.option(
+    "--strategy",
+    type=click.Choice([*STRATEGIES, Auto.name]),
+    help="Distribution strategy; auto selects one by time and cost.  [default: sequential; auto "
+    "with --time-to-train or --max-cost]",
+)
+_SELECTION_OPTIONS = (
+    click.option(
+        "--cluster",
+        metavar="local:N|env",
+        help="N workers on this machine, or the cluster that TF_CONFIG describes.",
+    ),
+    click.option("--time-to-train", metavar="45m", help="Time budget of the training, for auto."),
+    click.option("--max-cost", type=float, help="Cost budget of the training, for auto."),
+    click.option(
+        "--device-cost",
+        "costs",
+        metavar="NAME=VALUE",
+        multiple=True,
+        help="Cost per hour of a kind of device (CPU, GPU, TPU) or of a device under a strategy, "
+        "as in GPU=2.5, for auto; repeatable.",
+    ),
+    click.option(
+        "--candidate",
+        "candidates",
+        type=click.Choice(list(STRATEGIES)),
+        multiple=True,
+        help="Strategy that auto may select; repeatable.  [default: all that can run]",
+    ),
+    click.option(
+        "--lr-scaling",
+        type=click.Choice(["none", "linear", "sqrt"]),
+        default="none",
+        show_default=True,
+        help="Scaling of the schedule's learning rates with the number of replicas.",
+    ),
+)
+
+
+def _make_strategy(
+    *,
+    strategy: str | None,
+    cluster: str | None,
+    time_to_train: str | None,
+    max_cost: float | None,
+    costs: tuple[str, ...],
+    candidates: tuple[str, ...],
+    lr_scaling: str,
+) -> Strategy:
+    has_budget = time_to_train is not None or max_cost is not None
+    name = strategy or (Auto.name if has_budget else SingleDevice.name)
+    options = {
+        "cluster": cluster,
+        "time_to_train": time_to_train,
+        "max_cost": max_cost,
+        "device_cost_per_hour": dict(map(_parse_cost, costs)),
+        "candidates": candidates,
+        # With a single replica, every rule scales by 1.
+        "lr_scaling": "none" if name == SingleDevice.name else lr_scaling,
+    }
+    given = {option: v for option, v in options.items() if v not in (None, {}, (), "none")}
+    return Strategy.from_dict({"name": name, **given})
+
+
+def _parse_cost(text: str) -> tuple[str, float]:
+    name, equals, value = text.partition("=")
+    try:
+        if name and equals:
+            return name, float(value)
+    except ValueError:
+        pass
+    raise click.BadParameter(
+        f"{text!r}: expected NAME=VALUE, as in GPU=2.5", param_hint="--device-cost"
+    )
+
+
+def _make_auto(**values: Any) -> dict[str, Strategy]:
+    return {"strategy": _make_strategy(strategy=Auto.name, **values)}
+
+
+auto_options = parsed_options(_SELECTION_OPTIONS, _make_auto)
+"""Adds the options of the automatic strategy selection to a command.
+
+The command receives ``strategy``, an ``Auto``.
+"""
+
+
 @usage_errors()
 def _make_request(
     data: str,
@@ -134,7 +226,7 @@ def _make_request(
         span=plan.span,
         schedule=schedule,
         full=full,
-        strategy=make_strategy(**strategy),
+        strategy=_make_strategy(**strategy),
         beam_args=beam_args(beam, beam_arguments),
         cache=not no_cache,
         plan=plan,
@@ -168,7 +260,8 @@ request_options = parsed_options(
             "'0.01:32x10, 0.005:64x10 @200'.  [default: a short one]",
         ),
         click.option("--full", is_flag=True, help="Train on the reference schedule of 30 epochs."),
-        strategy_options,
+        _STRATEGY_OPTION,
+        *_SELECTION_OPTIONS,
         click.option(
             "--beam",
             type=click.Choice(list(PROFILES)),

@@ -1,17 +1,16 @@
-"""``tfx-feeder strategy``: what strategies there are, and what each would take."""
+"""Commands ``tfx-feeder strategy``: list the strategies, and predict their training times."""
 
 import dataclasses
 import json
 from importlib import import_module
 from pathlib import Path
-from typing import Any
 
 import click
 from rich.console import Console
 
-from tfx_feeder.components.feeder_trainer.distribution.options import STRATEGIES, Auto
+from tfx_feeder.components.feeder_trainer.distribution.options import STRATEGIES, Strategy
 from tfx_feeder.pipeline.cli.errors import ErrorReportingGroup
-from tfx_feeder.pipeline.cli.strategy_options import choice_options, make_strategy
+from tfx_feeder.pipeline.cli.options import auto_options, json_option
 from tfx_feeder.pipeline.runner.quiet_imports import quiet_imports
 from tfx_feeder.pipeline.runner.tables import candidates_table, strategies_table
 
@@ -20,13 +19,13 @@ _FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 
 @click.group(cls=ErrorReportingGroup)
 def strategy() -> None:
-    """Look at distribution strategies, and at what each would take."""
+    """List distribution strategies, and predict their training times."""
 
 
 @strategy.command("list")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@json_option
 def list_command(as_json: bool) -> None:
-    """Show every strategy: what it does, what it needs, how it splits a batch."""
+    """List all strategies with behavior, requirements and batch split."""
     if as_json:
         rows = [dataclasses.asdict(info) for info in STRATEGIES.values()]
         click.echo(json.dumps(rows, indent=2))
@@ -36,49 +35,61 @@ def list_command(as_json: bool) -> None:
 
 @strategy.command("probe")
 @click.option(
-    "--data", default="digits", show_default=True, help="Data of the pipeline, as for a run."
+    "--data",
+    default="digits",
+    show_default=True,
+    help="Data set of the pipeline: digits, cifar10, fashion_mnist or a folder.",
 )
-@click.option("--schedule", help="As for a run.  [default: its short one]")
-@choice_options
+@click.option(
+    "--schedule", help="Schedule, as in '0.01:32x10 @200'.  [default: that of a short run]"
+)
+@auto_options
 @click.option(
     "--root",
     "--runs-dir",
     type=click.Path(file_okay=False, path_type=Path),
     default=Path("runs"),
     show_default=True,
-    help="Folder of earlier runs; the newest examples that Transform made there are used.",
+    help="Output folder of earlier runs; their newest transformed examples are used.",
 )
-@click.option("--examples", type=_FOLDER, help="Transformed examples to use instead.")
+@click.option(
+    "--examples",
+    type=_FOLDER,
+    help="Folder of transformed examples.  [default: the newest below --root]",
+)
 @click.option(
     "--transform-graph",
     type=_FOLDER,
-    help="The graph that made them.  [default: the one beside them]",
+    help="Folder of the transform graph of --examples.  [default: from the same execution]",
 )
-@click.option("--model-fn", metavar="PATH", help="Importable path.  [default: the pipeline's]")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.option(
+    "--model-fn",
+    metavar="PATH",
+    help="Importable path of the model function.  [default: that of the pipeline]",
+)
+@json_option
 def probe_command(
     data: str,
     schedule: str | None,
+    strategy: Strategy,
     root: Path,
     examples: Path | None,
     transform_graph: Path | None,
     model_fn: str | None,
     as_json: bool,
-    **options: Any,
 ) -> None:
-    """Measure a few steps under each strategy and predict the whole schedule; train nothing.
+    """Profile a few steps of each strategy and predict the training time, without training.
 
-    Strategies that could not change the choice are not measured. What is measured is kept, and
-    used again by the next run of the same on this machine.
+    Only strategies that could change the selection are profiled. Profiles are cached: the next
+    run with the same settings on this machine reuses them.
     """
-    wanted = make_strategy(strategy=Auto.name, **options)
     quiet_imports("tensorflow")
-    probing = import_module("tfx_feeder.pipeline.runner.probe")
-    choice = probing.probe(
+    probe = import_module("tfx_feeder.pipeline.runner.probe").probe
+    choice = probe(
         data=data,
         root=root,
         schedule=schedule,
-        strategy=wanted,
+        strategy=strategy,
         examples=examples,
         transform_graph=transform_graph,
         model_fn=model_fn,

@@ -16,7 +16,7 @@ from tfx_feeder.pipeline.metadata.types import Artifact, Run
 from tfx_feeder.pipeline.report.facts import (
     Anomaly,
     DataFacts,
-    FeatureDrift,
+    FeatureDistances,
     PreviousData,
     RejectedRecord,
     RejectionSummary,
@@ -146,13 +146,13 @@ def _previous(
 
 def _drift(
     statistics: Sequence[SplitStatistics], previous: PreviousData | Unavailable
-) -> Iterator[FeatureDrift]:
+) -> Iterator[FeatureDistances]:
     if not statistics:
         return
     first, *others = statistics
     before = None if isinstance(previous, Unavailable) else previous.split(first.split)
     for feature in first.features:
-        drift = FeatureDrift(
+        drift = FeatureDistances(
             feature.name,
             distance(feature, others[0].feature(feature.name)) if others else None,
             distance(feature, before.feature(feature.name)) if before else None,

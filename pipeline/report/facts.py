@@ -133,7 +133,7 @@ class Anomaly:
 
 
 @dataclass(frozen=True, slots=True)
-class FeatureDrift:
+class FeatureDistances:
     """Distances of a feature's distribution in the first split from other distributions.
 
     Args:
@@ -190,7 +190,7 @@ class DataFacts:
     rejected: RejectionSummary | Unavailable
     statistics: tuple[SplitStatistics, ...] | Unavailable
     previous: PreviousData | Unavailable
-    drift: tuple[FeatureDrift, ...]
+    drift: tuple[FeatureDistances, ...]
     anomalies: tuple[Anomaly, ...] | Unavailable
 
 

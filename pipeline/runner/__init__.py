@@ -1,1 +1,1 @@
-"""One local run: settings, log, progress, summary."""
+"""Local runs: configuration, log, progress display, and summary."""

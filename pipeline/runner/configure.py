@@ -17,7 +17,7 @@ from tfx_feeder.pipeline.workspace import Workspace
 def configure(request: RunRequest, store: str | None = None) -> tuple[PipelineConfig, set[int]]:
     """Returns the configuration of a run, and the spans of completed runs.
 
-    Downloads or generates the data, and creates the store, if they do not exist yet.
+    Downloads or generates the data and creates the store if they do not exist yet.
 
     Args:
         request: Settings of the run.
@@ -68,7 +68,7 @@ def select_schedule(text: str | None, *, full: bool) -> Schedule | Policy:
 def select_span(data: Dataset, requested: int | None, done: Collection[int]) -> int | None:
     """Returns the requested span, or else the first span without a completed run.
 
-    If all spans are done, returns the last one, which the cache then answers.
+    If all spans are done, returns the last one, which is then served from the cache.
 
     Args:
         data: Data set.

@@ -1,7 +1,7 @@
 """Runs a pipeline with logging, console output and an exit status.
 
-Imports nothing heavy, so that the command line responds at once and TensorFlow's first messages
-already go to the log.
+Imports neither TensorFlow nor TFX, which keeps the command line responsive and sends TensorFlow's
+first messages to the log.
 """
 
 import importlib
@@ -41,7 +41,7 @@ class RunRequest:
         beam_args: Arguments of Beam, as returned by ``beam_args``.
         cache: If True, reuses the outputs of earlier runs.
         verbose: If True, also shows the logs of the libraries.
-        plan: Plan of a retraining, besides the span.
+        plan: Plan of a retraining; its span is passed as ``span``.
     """
 
     data: str
@@ -73,8 +73,8 @@ def run_with_logging(request: RunRequest, work: str = "tfx_feeder.pipeline.runne
 
     Args:
         request: Settings of the run.
-        work: Name of the module whose function ``run`` runs the pipeline; it is imported once the
-            log is open.
+        work: Name of the module whose function ``run`` runs the pipeline; imported after the log is
+            open.
 
     Returns:
         Exit status: 0 success, 1 failure, 3 model not blessed, 130 interrupted.
@@ -106,8 +106,8 @@ def run_with_logging(request: RunRequest, work: str = "tfx_feeder.pipeline.runne
 def root_cause(error: BaseException) -> str:
     """Returns a short description of the root cause of an error.
 
-    If the chain of causes contains a ``FeederError``, its message is returned, since it is written
-    for users. Otherwise, the type and the first line of the error are returned.
+    If the chain of causes contains a ``FeederError``, whose messages are written for users, its
+    message is returned. Otherwise, the type and the first line of the error are returned.
     """
     chain = [link for link in _chain(error) if not isinstance(link, ComponentError)]
     for link in chain:

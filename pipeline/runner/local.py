@@ -23,8 +23,8 @@ def run_locally(
     Args:
         pipeline: Any TFX pipeline.
         store: Store of the pipeline's connection, open for writing.
-        until: Ids of the last nodes to run; only these nodes and their upstream nodes run. Empty
-            for all nodes.
+        until: Ids of the last nodes to run: only these and their upstream nodes run. If empty, all
+            nodes run.
 
     Returns:
         Id of the run.

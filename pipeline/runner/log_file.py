@@ -1,4 +1,4 @@
-"""Redirects the output of libraries to a log file, and keeps the screen for progress output."""
+"""Redirects library output to a log file, which leaves the screen to progress output."""
 
 import logging
 import os
@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TextIO
 
-_FALSE_ALARMS = ("ArtifactQuery.property_predicate is not supported",)
+_IGNORED_MESSAGES = ("ArtifactQuery.property_predicate is not supported",)
 
 
 @contextmanager
@@ -59,4 +59,4 @@ def to_file(path: Path, *, verbose: bool = False) -> Iterator[TextIO]:
 
 
 def _is_relevant(record: logging.LogRecord) -> bool:
-    return not record.getMessage().startswith(_FALSE_ALARMS)
+    return not record.getMessage().startswith(_IGNORED_MESSAGES)

@@ -1,4 +1,4 @@
-"""Choosing a strategy for the reference pipeline without training."""
+"""Strategy selection for the reference pipeline without training."""
 
 # tensorflow_transform declares no exports.
 # pyright: reportPrivateImportUsage=false
@@ -37,24 +37,25 @@ def probe(
     transform_graph: Path | None = None,
     model_fn: str | None = None,
 ) -> StrategyChoice:
-    """Probes what could change the choice of a strategy, and chooses.
+    """Profiles the strategies that could change the selection, and returns the selection.
 
     Args:
-        data: As for a run.
-        root: Folder of earlier runs.
-        schedule: In a notation that ``parse_schedule`` reads; ``None``: that of a short run.
-        strategy: ``Auto`` with what the training may take.
-        examples: Folder of transformed examples; ``None``: the newest of the runs.
-        transform_graph: Folder of the graph that made them; ``None``: the one beside them.
-        model_fn: Importable path of the function that makes the model; ``None``: the pipeline's.
+        data: Name of a built-in data set, or path of a folder.
+        root: Root folder of earlier runs.
+        schedule: Schedule in a notation of ``parse_schedule``; ``None`` for the short one.
+        strategy: ``Auto`` with the time and cost budget.
+        examples: Folder of transformed examples; ``None`` for the newest of the runs.
+        transform_graph: Folder of the transform graph of the examples; ``None`` for the graph from
+            the same execution.
+        model_fn: Importable path of the model function; ``None`` for that of the pipeline.
 
     Raises:
-        ConfigError: There are no examples, or a setting cannot work.
-        DataError: The examples cannot be used.
+        ConfigError: There are no examples, or a setting is invalid.
+        DataError: The examples are invalid.
     """
-    began = time.perf_counter()
+    start = time.perf_counter()
     root = root.absolute()
-    # Of the data only its name and classes count, and those of no span in particular.
+    # Only the name and the classes of the data set matter, so any span will do.
     data_set = open_data_set(data, root / "data")
     span = data_set.spans[0] if data_set.spans else None
     config = PipelineConfig(
@@ -64,57 +65,57 @@ def probe(
         schedule=parse_schedule(schedule) if schedule else SHORT_SCHEDULE,
     )
     if examples is None:
-        examples, found = _newest(config.workspace)
-        transform_graph = transform_graph or found
-    job = _job(config, strategy, examples, transform_graph or _beside(examples), model_fn)
-    alone = dataclasses.replace(job, strategy=SingleDevice())
-    placement = open_context(alone.strategy, None)
+        examples, newest_graph = _newest_examples(config.workspace)
+        transform_graph = transform_graph or newest_graph
+    spec = _fit_spec(config, strategy, examples, transform_graph or _graph_of(examples), model_fn)
+    single_device = dataclasses.replace(spec, strategy=SingleDevice())
+    context = open_context(single_device.strategy, None)
     with (
         tempfile.TemporaryDirectory(prefix="tfx-feeder-") as logs,
-        contextlib.closing(placement),
-        open_fit_context(alone, placement) as ready,
+        contextlib.closing(context),
+        open_fit_context(single_device, context) as fit_context,
     ):
         return select(
-            job,
-            ready,
-            lambda: time.perf_counter() - began,
+            spec,
+            fit_context,
+            lambda: time.perf_counter() - start,
             log_dir=logs,
-            # Where trainings of this pipeline keep theirs.
+            # Trainings of this pipeline cache their profiles in the same folder.
             probe_dir=str(config.workspace.artifacts / "FeederTrainer" / "probes"),
         ).choice
 
 
-def _newest(workspace: Workspace) -> tuple[Path, Path]:
-    """Returns the folders of the newest transformed examples, and of the graph that made them."""
+def _newest_examples(workspace: Workspace) -> tuple[Path, Path]:
+    """Returns the folders of the newest transformed examples and of their transform graph."""
     if workspace.metadata.is_file():
         execution = Lineage.open(workspace.metadata, workspace.pipeline).latest("Transform")
         if execution is not None:
-            made = [execution.output(key) for key in ("transformed_examples", "transform_graph")]
-            examples, graph = (artifact.path if artifact else Path() for artifact in made)
+            outputs = map(execution.output, ("transformed_examples", "transform_graph"))
+            examples, graph = (artifact.path if artifact else Path() for artifact in outputs)
             if examples.is_dir() and graph.is_dir():
                 return examples, graph
     raise ConfigError(
         "root",
         received=str(workspace.root),
-        expected=f"the folder of a run on {workspace.pipeline}, with what its Transform made",
-        fix="Run local_runner.py once, or name a folder with --examples.",
+        expected=f"the root folder of a run on {workspace.pipeline} with outputs of Transform",
+        fix="Run local_runner.py once, or pass a folder with --examples.",
     )
 
 
-def _beside(examples: Path) -> Path:
-    """Returns the graph that the same execution of Transform made."""
+def _graph_of(examples: Path) -> Path:
+    """Returns the folder of the transform graph from the same execution as the examples."""
     graph = examples.parent.parent / "transform_graph" / examples.name
     if not graph.is_dir():
         raise ConfigError(
             "transform graph",
             received=str(examples),
-            expected=f"the graph that made these examples, at {graph}",
-            fix="Name its folder with --transform-graph.",
+            expected=f"the transform graph of these examples at {graph}",
+            fix="Pass its folder with --transform-graph.",
         )
     return graph
 
 
-def _job(
+def _fit_spec(
     config: PipelineConfig, strategy: Strategy, examples: Path, graph: Path, model_fn: str | None
 ) -> FitSpec:
     def splits(names: tuple[str, ...]) -> list[SplitFiles]:

@@ -1,4 +1,4 @@
-"""Displays the progress of a run: components, elapsed time, cache use and training progress."""
+"""Progress display of a run: components, elapsed time, cache use and training progress."""
 
 import logging
 import time
@@ -39,7 +39,7 @@ class NodeProgress:
 
     @property
     def state(self) -> str:
-        """``cached``, or the run time."""
+        """``cached`` or the run time."""
         return "cached" if self.cached else f"{self.seconds or 0:.1f} s"
 
 

@@ -39,14 +39,14 @@ def quiet_imports(*modules: str) -> None:
     # requires, so users cannot change them.
     warnings.filterwarnings("ignore", category=FutureWarning, module=r"google\.")
     # TensorFlow 2.21 prints messages during its import, before it reads its log level.
-    with _stderr_held_back(), _uncollected():
+    with _buffered_stderr(), _without_gc():
         for module in modules or ("tfx.v1",):
             import_module(module)
 
 
 @contextmanager
-def _uncollected() -> Iterator[None]:
-    """Excludes imported objects from garbage collection, as they live until the process exits.
+def _without_gc() -> Iterator[None]:
+    """Excludes imported objects, which live until the process exits, from garbage collection.
 
     Traversing the objects of TFX repeatedly takes about an eighth of the import time, and more
     than a second at the exit of the process.
@@ -60,12 +60,12 @@ def _uncollected() -> Iterator[None]:
 
 
 @contextmanager
-def _stderr_held_back() -> Iterator[None]:
-    """Buffers output on file descriptor 2, including that of C++ code; shows it after a failure."""
+def _buffered_stderr() -> Iterator[None]:
+    """Buffers output on file descriptor 2, including that of C++ code; shows it on failure."""
     sys.stderr.flush()
     saved = os.dup(2)
-    with tempfile.TemporaryFile() as held:
-        os.dup2(held.fileno(), 2)
+    with tempfile.TemporaryFile() as buffer:
+        os.dup2(buffer.fileno(), 2)
         failed = True
         try:
             yield
@@ -75,5 +75,5 @@ def _stderr_held_back() -> Iterator[None]:
             os.dup2(saved, 2)
             os.close(saved)
             if failed:
-                held.seek(0)
-                sys.stderr.write(held.read().decode(errors="replace"))
+                buffer.seek(0)
+                sys.stderr.write(buffer.read().decode(errors="replace"))

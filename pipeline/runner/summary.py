@@ -1,4 +1,4 @@
-"""Terminal output about a run: what it is about to do, and its results."""
+"""Terminal output of a run: announcement and results."""
 
 from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
@@ -15,7 +15,7 @@ from tfx_feeder.pipeline.runner.tables import candidates_table
 from tfx_feeder.schemas.evaluation import EvaluationResult
 from tfx_feeder.schemas.training_history import History
 
-if TYPE_CHECKING:  # They import TensorFlow; `tfx-feeder run` imports this module.
+if TYPE_CHECKING:  # These modules import TensorFlow; `tfx-feeder run` imports this one.
     from tfx_feeder.pipeline.configs import PipelineConfig
     from tfx_feeder.pipeline.runner.result import RunResult
 
@@ -28,7 +28,7 @@ def print_start(
     Args:
         config: Configuration of the run.
         trained_spans: Spans that earlier runs were trained on.
-        span_given: If True, the user chose the span.
+        span_given: True if the user requested the span.
     """
     data = config.data
     span = "" if config.span is None else f", span {config.span} of {len(data.spans)}"
@@ -84,8 +84,8 @@ def components_table(executions: Iterable[Execution]) -> Table:
     table = _table("Components")
     table.add_column("component")
     table.add_column("state")
-    table.add_column("took", justify="right")
-    table.add_column("made")
+    table.add_column("duration", justify="right")
+    table.add_column("outputs")
     for execution in executions:
         outputs = [artifact for group in execution.outputs.values() for artifact in group]
         table.add_row(
@@ -153,7 +153,7 @@ def data_lines(result: "RunResult") -> Iterator[str]:
 
 
 def decision_lines(result: "RunResult") -> Iterator[str]:
-    """Yields whether the model was blessed and pushed, with the unmet thresholds."""
+    """Yields the blessing with the unmet thresholds, and the push."""
     if result.evaluation.blessed:
         yield "[green]Blessed:[/]   all thresholds were met"
     for failure in result.evaluation.causes:
@@ -178,10 +178,10 @@ def next_step_lines(result: "RunResult", trained_spans: Collection[int]) -> Iter
     remaining = [span for span in config.data.spans if span not in trained_spans]
     yield "Next:"
     if not result.evaluation.blessed:
-        yield "  a longer training: --full, or --schedule '0.01:32x10, 0.001:64x5'"
+        yield "  for a longer training: --full, or --schedule '0.01:32x10, 0.001:64x5'"
     if remaining:
-        yield f"  the same command again: it trains on span {remaining[0]}"
-    yield f"  the curves: tensorboard --logdir {escape(str(result.tensorboard))}"
+        yield f"  to train on span {remaining[0]}: run the same command again"
+    yield f"  to see the curves: tensorboard --logdir {escape(str(result.tensorboard))}"
 
 
 def _table(title: str) -> Table:

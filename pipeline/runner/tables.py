@@ -1,4 +1,4 @@
-"""The strategies among which one is chosen, and all that there are, as tables."""
+"""Tables of distribution strategies and of the candidates of a strategy selection."""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -17,21 +17,20 @@ _STYLES = {"chosen": "bold green", "too slow": "yellow", "too expensive": "yello
 
 
 def candidates_table(rows: Iterable[CandidateRecord]) -> RenderableType:
-    """Returns the candidates: what was measured and predicted of each, the verdict and its reason.
+    """Returns a table of candidates with profile, prediction, status and reason.
 
     Args:
-        rows: As the training history holds them. Where it says what the training took, that is
-            shown as well.
+        rows: Candidates from the training history; their actual durations are shown if recorded.
     """
     rows = list(rows)
     table = _table("Strategies")
     for heading in ("strategy", "devices", "step", "predicted", "cost"):
         left = heading == "strategy"
         table.add_column(heading, justify="left" if left else "right", no_wrap=True)
-    told = any(row.actual_s is not None for row in rows)
-    if told:
-        table.add_column("took", justify="right")
-    table.add_column("verdict", no_wrap=True)
+    has_actual = any(row.actual_s is not None for row in rows)
+    if has_actual:
+        table.add_column("actual", justify="right")
+    table.add_column("status", no_wrap=True)
     for row in rows:
         table.add_row(
             row.strategy,
@@ -39,17 +38,17 @@ def candidates_table(rows: Iterable[CandidateRecord]) -> RenderableType:
             "\n".join(_steps(row)),
             _predicted(row),
             "" if row.cost is None else f"{row.cost:.3g}",
-            *([_took(row)] if told else []),
+            *([_actual(row)] if has_actual else []),
             row.verdict,
             style=_STYLES.get(row.verdict),
         )
-    # Beside the rest a reason would be squeezed into a few letters a line.
+    # A column of reasons would be only a few characters wide.
     reasons = (f" [bold]{row.strategy}[/]: {escape(row.reason)}" for row in rows if row.reason)
     return Group(table, *reasons, "")
 
 
 def strategies_table(infos: Iterable[StrategyInfo]) -> Table:
-    """Returns what strategies there are."""
+    """Returns a table of strategies with behavior, requirements and batch split."""
     table = _table("Strategies")
     table.add_column("strategy", no_wrap=True)
     for heading in ("description", "requires", "batch split"):
@@ -62,7 +61,7 @@ def strategies_table(infos: Iterable[StrategyInfo]) -> Table:
 def _devices(row: CandidateRecord) -> str:
     counts = Counter(map(device_kind, row.devices))
     text = " + ".join(f"{count} {kind}" for kind, count in counts.items())
-    # Logical devices share a processor.
+    # Several replicas run on logical devices of the same processor.
     return text if row.replicas == len(row.devices) else f"{row.replicas} on {text}"
 
 
@@ -78,12 +77,12 @@ def _predicted(row: CandidateRecord) -> str:
     return f"{format_duration(row.predicted_s)}\n{low} – {high}"
 
 
-def _took(row: CandidateRecord) -> str:
+def _actual(row: CandidateRecord) -> str:
     if row.actual_s is None:
         return ""
     ratio = row.actual_to_predicted
-    of_predicted = "" if ratio is None else f"\n{ratio:.2f} of it"
-    return f"{format_duration(row.actual_s)}{of_predicted}"
+    relative = "" if ratio is None else f"\n{ratio:.2f}x predicted"
+    return f"{format_duration(row.actual_s)}{relative}"
 
 
 def _table(title: str) -> Table:

@@ -26,7 +26,7 @@ def test_which_lines_a_machine_can_run(machine: Machine, names: list[str]) -> No
 
 
 def test_the_refusal_names_the_machine() -> None:
-    assert "glibc 2.39 or newer, here is 2.36" in (LINES[0].refusal(OLD_LINUX) or "")
+    assert "glibc 2.39 or newer; this machine has 2.36" in (LINES[0].refusal(OLD_LINUX) or "")
 
 
 def test_this_machine_runs_a_line() -> None:

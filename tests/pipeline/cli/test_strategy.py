@@ -1,4 +1,4 @@
-"""``tfx-feeder strategy``: the table, and what each strategy would take of a real training."""
+"""Commands ``tfx-feeder strategy``: the list, and predictions for a real training."""
 
 import json
 import subprocess
@@ -29,7 +29,7 @@ def run(*arguments: str) -> tuple[int, str]:
 
 @pytest.fixture(scope="module")
 def examples(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What Transform makes of 90 digits: examples, and the graph beside them."""
+    """Transformed examples of 90 digits, with the transform graph next to them."""
     transform = tmp_path_factory.mktemp("Transform")
     digits = load_digits()
     pixels = np.kron(digits.images[:90, :, :, None] * 16, np.ones((4, 4, 3)))
@@ -72,7 +72,7 @@ def test_list_is_a_light_command() -> None:
     subprocess.run([sys.executable, "-c", script], check=True, capture_output=True)
 
 
-def test_probe_predicts_a_real_schedule_and_trains_nothing(examples: Path, tmp_path: Path) -> None:
+def test_probe_predicts_a_real_schedule_without_training(examples: Path, tmp_path: Path) -> None:
     options = ["--examples", str(examples), "--schedule", "0.01:8x1, 0.01:16x1 @10"]
     options += ["--root", str(tmp_path), "--device-cost", "CPU=3.6"]
 
@@ -105,7 +105,7 @@ def test_probe_predicts_a_real_schedule_and_trains_nothing(examples: Path, tmp_p
         ((), "Run local_runner.py once"),
     ],
 )
-def test_errors_are_told_without_a_traceback(
+def test_errors_are_reported_without_a_traceback(
     tmp_path: Path, arguments: tuple[str, ...], message: str
 ) -> None:
     code, output = run("probe", "--root", str(tmp_path), *arguments)

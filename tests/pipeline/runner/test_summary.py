@@ -85,7 +85,7 @@ def test_blessed_run(tmp_path, text):
     assert "label 3 20 0.5000 none" in lines
     assert "Images: train 442, eval 204; rejected 0" in lines
     assert f"Pushed: version 17 in {tmp_path}/serving/digits/17" in lines
-    assert "the same command again: it trains on span 2" in lines
+    assert "to train on span 2: run the same command again" in lines
     assert f"Log: {tmp_path}/run.log" in lines
     assert f"Report: {tmp_path}/run.html" in lines
 

@@ -1,4 +1,4 @@
-"""The choice of a strategy as users see it."""
+"""Tables of strategies and candidates."""
 
 import dataclasses
 import io
@@ -45,7 +45,7 @@ def rows() -> tuple[CandidateRecord, ...]:
     ).to_rows()
 
 
-def test_a_row_tells_devices_step_prediction_cost_verdict_and_reason(rows) -> None:
+def test_a_row_shows_devices_step_prediction_cost_status_and_reason(rows) -> None:
     lines = [line.strip() for line in text_of(candidates_table(rows)).splitlines()]
     sequential = next(line for line in lines if line.startswith("sequential"))
     mirrored = next(line for line in lines if line.startswith("mirrored"))
@@ -57,18 +57,19 @@ def test_a_row_tells_devices_step_prediction_cost_verdict_and_reason(rows) -> No
     assert any("20 ms at 64" in line and "58s – 1m4s" in line for line in lines)
     assert "sequential: up to 1m4s of 50s left, 14s too long, cost 0.0169" in lines
     assert "multi_worker: no [cluster] is named" in lines
-    assert "took" not in lines[1]
+    assert "status" in lines[1]
+    assert "actual" not in lines[1]
 
 
-def test_what_the_training_took_stands_beside_it(rows) -> None:
+def test_the_actual_duration_is_shown_beside_the_prediction(rows) -> None:
     done = [
         dataclasses.replace(row, actual_s=45.1) if row.verdict == "chosen" else row for row in rows
     ]
     text = text_of(candidates_table(done))
 
-    assert "took" in text
+    assert "actual" in text
     assert "45.1s" in text
-    assert "1.10 of it" in text
+    assert "1.10x predicted" in text
 
 
 def test_every_strategy_is_listed() -> None:
