@@ -19,15 +19,15 @@ class MetricThreshold:
     """Value and change thresholds of a metric.
 
     Args:
-        least: Smallest passing value.
-        most: Largest passing value.
+        lower_bound: Smallest passing value.
+        upper_bound: Largest passing value.
         change: Allowed change for the worse against the baseline, with its sign.
         relative: Allowed change as a fraction of the baseline.
         lower_is_better: True if an increase is a change for the worse.
     """
 
-    least: float | None = None
-    most: float | None = None
+    lower_bound: float | None = None
+    upper_bound: float | None = None
     change: float | None = None
     relative: float | None = None
     lower_is_better: bool = False
@@ -35,8 +35,8 @@ class MetricThreshold:
     def __str__(self) -> str:
         sign = "≤" if self.lower_is_better else "≥"
         parts = [
-            *([] if self.least is None else [f"≥ {self.least:.4g}"]),
-            *([] if self.most is None else [f"≤ {self.most:.4g}"]),
+            *([] if self.lower_bound is None else [f"≥ {self.lower_bound:.4g}"]),
+            *([] if self.upper_bound is None else [f"≤ {self.upper_bound:.4g}"]),
             *([] if self.change is None else [f"{sign} baseline {self.change:+.4g}"]),
             *([] if self.relative is None else [f"{sign} baseline {self.relative:+.2%}"]),
         ]
@@ -48,12 +48,12 @@ class MetricThreshold:
         Args:
             baseline: Value of the baseline model; if ``None``, change thresholds do not apply.
         """
-        bounds = [bound for bound in (self.least, self.most) if bound is not None]
+        bounds = [bound for bound in (self.lower_bound, self.upper_bound) if bound is not None]
         if baseline is not None and self.change is not None:
             bounds.append(baseline + self.change)
         if baseline is not None and self.relative is not None:
             bounds.append(baseline * (1 + self.relative))
-        strictest = min if self.lower_is_better or self.least is None else max
+        strictest = min if self.lower_is_better or self.lower_bound is None else max
         return strictest(bounds, default=None)
 
 
@@ -154,8 +154,8 @@ def _gate(threshold: Mapping[str, Any]) -> MetricThreshold:
     bounds = _get(threshold, "value_threshold", {})
     change = _get(threshold, "change_threshold", {})
     return MetricThreshold(
-        least=_get(bounds, "lower_bound", None),
-        most=_get(bounds, "upper_bound", None),
+        lower_bound=_get(bounds, "lower_bound", None),
+        upper_bound=_get(bounds, "upper_bound", None),
         change=_get(change, "absolute", None),
         relative=_get(change, "relative", None),
         lower_is_better=change.get("direction") == "LOWER_IS_BETTER",

@@ -23,12 +23,12 @@ class Bucket:
     Args:
         low: Lower bound.
         high: Upper bound.
-        share: Fraction of the values, 0 to 1.
+        fraction: Fraction of the values, 0 to 1.
     """
 
     low: float
     high: float
-    share: float
+    fraction: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,12 +41,12 @@ class FeatureStatistics:
         missing_pct: Percentage of examples without the feature.
         mean: Mean; this and the next four fields are set for numbers only.
         std: Standard deviation.
-        least: Minimum.
+        minimum: Minimum.
         median: Median.
-        most: Maximum.
+        maximum: Maximum.
         unique: Number of distinct values of a category.
         buckets: Histogram of numbers.
-        shares: Fractions of the values of a category.
+        fractions: Fractions of the values of a category.
     """
 
     name: str
@@ -54,12 +54,12 @@ class FeatureStatistics:
     missing_pct: float
     mean: float | None = None
     std: float | None = None
-    least: float | None = None
+    minimum: float | None = None
     median: float | None = None
-    most: float | None = None
+    maximum: float | None = None
     unique: int | None = None
     buckets: tuple[Bucket, ...] = ()
-    shares: tuple[tuple[str, float], ...] = ()
+    fractions: tuple[tuple[str, float], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,18 +125,18 @@ def _feature(message: Any, examples: int) -> FeatureStatistics:
             missing_pct=missing_pct,
             mean=stats.mean,
             std=stats.std_dev,
-            least=stats.min,
+            minimum=stats.min,
             median=stats.median,
-            most=stats.max,
+            maximum=stats.max,
             buckets=_buckets(stats),
         )
-    shares = _shares(stats) if kind == "string_stats" else ()
+    fractions = _fractions(stats) if kind == "string_stats" else ()
     unique = stats.unique if kind in ("string_stats", "bytes_stats") else None
-    kind = "category" if shares else "bytes"
-    return FeatureStatistics(name, kind, missing_pct, unique=unique, shares=shares)
+    kind = "category" if fractions else "bytes"
+    return FeatureStatistics(name, kind, missing_pct, unique=unique, fractions=fractions)
 
 
-def _shares(stats: Any) -> tuple[tuple[str, float], ...]:
+def _fractions(stats: Any) -> tuple[tuple[str, float], ...]:
     counts = [(b.label, b.sample_count) for b in stats.rank_histogram.buckets]
     total = sum(count for _, count in counts)
     if not total or any(label == _NO_TEXT for label, _ in counts):

@@ -36,8 +36,8 @@ def distance(one: FeatureStatistics | None, other: FeatureStatistics | None) -> 
     """
     if one is None or other is None:
         return None
-    if one.shares and other.shares:
-        return Distance(L_INFINITY, l_infinity(one.shares, other.shares))
+    if one.fractions and other.fractions:
+        return Distance(L_INFINITY, l_infinity(one.fractions, other.fractions))
     if one.buckets and other.buckets:
         return Distance(JENSEN_SHANNON, jensen_shannon(one.buckets, other.buckets))
     return None
@@ -75,9 +75,9 @@ def jensen_shannon(one: Sequence[Bucket], other: Sequence[Bucket]) -> float:
 def _mass(buckets: Sequence[Bucket], low: float, high: float) -> float:
     """Fraction of the values in a cell that lies within each bucket it overlaps."""
     if low == high:
-        return sum(b.share for b in buckets if b.low == b.high == low)
+        return sum(b.fraction for b in buckets if b.low == b.high == low)
     return sum(
-        b.share * (high - low) / (b.high - b.low)
+        b.fraction * (high - low) / (b.high - b.low)
         for b in buckets
         if b.low <= low and high <= b.high
     )

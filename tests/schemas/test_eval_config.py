@@ -28,8 +28,8 @@ def _at_least(value):
 
 def test_threshold_of_a_metric_applies_everywhere(rules):
     found = rules(_metric("accuracy", threshold=_at_least(0.9)))
-    assert threshold_for(found, "accuracy", "all examples") == MetricThreshold(least=0.9)
-    assert threshold_for(found, "accuracy", "label 3") == MetricThreshold(least=0.9)
+    assert threshold_for(found, "accuracy", "all examples") == MetricThreshold(lower_bound=0.9)
+    assert threshold_for(found, "accuracy", "label 3") == MetricThreshold(lower_bound=0.9)
     assert threshold_for(found, "auc", "label 3") is None
 
 
@@ -40,26 +40,28 @@ def test_thresholds_per_slice_apply_there_only(rules):
         {"slicingSpecs": [{"featureValues": {"City of": "New York"}}], "threshold": _at_least(0.7)},
     ]
     found = rules(_metric("accuracy", perSliceThresholds=per_slice))
-    assert threshold_for(found, "accuracy", "all examples") == MetricThreshold(least=0.9)
-    assert threshold_for(found, "accuracy", "form 1, label 3") == MetricThreshold(least=0.8)
-    assert threshold_for(found, "accuracy", "City of New York") == MetricThreshold(least=0.7)
+    assert threshold_for(found, "accuracy", "all examples") == MetricThreshold(lower_bound=0.9)
+    assert threshold_for(found, "accuracy", "form 1, label 3") == MetricThreshold(lower_bound=0.8)
+    assert threshold_for(found, "accuracy", "City of New York") == MetricThreshold(lower_bound=0.7)
     assert threshold_for(found, "accuracy", "label 3") is None
 
 
 def test_thresholds_by_the_name_of_the_metric(rules):
     found = rules({"thresholds": {"auc": _at_least(0.6)}})
-    assert threshold_for(found, "auc", "all examples") == MetricThreshold(least=0.6)
+    assert threshold_for(found, "auc", "all examples") == MetricThreshold(lower_bound=0.6)
 
 
 def test_metrics_are_named_after_their_class(rules):
     found = rules({"metrics": [{"className": "BinaryAccuracy", "threshold": _at_least(0.6)}]})
-    assert threshold_for(found, "binary_accuracy", "all examples") == MetricThreshold(least=0.6)
+    assert threshold_for(found, "binary_accuracy", "all examples") == MetricThreshold(
+        lower_bound=0.6
+    )
 
 
 def test_gate_holds_for_classes_and_outputs_of_the_metric(rules):
     found = rules(_metric("recall", threshold=_at_least(0.6)))
     assert threshold_for(found, "head/recall of class 3", "all examples") == MetricThreshold(
-        least=0.6
+        lower_bound=0.6
     )
     assert threshold_for(found, "recall_at_k", "all examples") is None
 
@@ -69,22 +71,22 @@ def test_names_of_fields_may_be_written_with_underscores(tmp_path):
     document = {"eval_config": {"metrics_specs": [{"metrics": [metric]}]}}
     (tmp_path / "eval_config.json").write_text(json.dumps(document))
     assert threshold_for(read_thresholds(tmp_path), "auc", "all examples") == MetricThreshold(
-        least=0.6
+        lower_bound=0.6
     )
 
 
 @pytest.mark.parametrize(
     ("gate", "text", "bound"),
     [
-        (MetricThreshold(least=0.9), "≥ 0.9", 0.9),
-        (MetricThreshold(least=0.8999999), "≥ 0.9", 0.8999999),
-        (MetricThreshold(most=0.5), "≤ 0.5", 0.5),
+        (MetricThreshold(lower_bound=0.9), "≥ 0.9", 0.9),
+        (MetricThreshold(lower_bound=0.8999999), "≥ 0.9", 0.8999999),
+        (MetricThreshold(upper_bound=0.5), "≤ 0.5", 0.5),
         (MetricThreshold(change=-0.02), "≥ baseline −0.02", 0.93),
         (MetricThreshold(relative=-0.1), "≥ baseline −10.00%", 0.855),
         (MetricThreshold(change=0.02, lower_is_better=True), "≤ baseline +0.02", 0.97),
-        (MetricThreshold(least=0.9, change=-0.02), "≥ 0.9, ≥ baseline −0.02", 0.93),
+        (MetricThreshold(lower_bound=0.9, change=-0.02), "≥ 0.9, ≥ baseline −0.02", 0.93),
         (
-            MetricThreshold(most=0.9, change=0.02, lower_is_better=True),
+            MetricThreshold(upper_bound=0.9, change=0.02, lower_is_better=True),
             "≤ 0.9, ≤ baseline +0.02",
             0.9,
         ),

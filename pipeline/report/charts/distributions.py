@@ -37,7 +37,9 @@ def feature_sets(data: DataFacts) -> Mapping[str, Mapping[str, FeatureStatistics
 def _distribution(features: Mapping[str, FeatureStatistics]) -> Spec | None:
     if all(any(b.high > b.low for b in feature.buckets) for feature in features.values()):
         return _density(features)
-    return _frequencies(features) if all(feature.shares for feature in features.values()) else None
+    return (
+        _frequencies(features) if all(feature.fractions for feature in features.values()) else None
+    )
 
 
 def _density(features: Mapping[str, FeatureStatistics]) -> Spec:
@@ -45,7 +47,7 @@ def _density(features: Mapping[str, FeatureStatistics]) -> Spec:
     rows: Rows = []
     for name, feature in features.items():
         wide = [b for b in feature.buckets if b.high > b.low]
-        rows += [{"set": name, "x": b.low, "y": b.share / (b.high - b.low)} for b in wide]
+        rows += [{"set": name, "x": b.low, "y": b.fraction / (b.high - b.low)} for b in wide]
         rows.append({"set": name, "x": wide[-1].high, "y": rows[-1]["y"]})
     axis = {"tickCount": 3, "format": "~g"}
     return {
@@ -63,14 +65,14 @@ def _density(features: Mapping[str, FeatureStatistics]) -> Spec:
 def _frequencies(features: Mapping[str, FeatureStatistics]) -> Spec:
     largest: dict[str, float] = {}
     for feature in features.values():
-        for value, share in feature.shares:
-            largest[value] = max(share, largest.get(value, 0.0))
+        for value, fraction in feature.fractions:
+            largest[value] = max(fraction, largest.get(value, 0.0))
     shown = sorted(largest, key=lambda value: -largest[value])[:_MAX_VALUES]
     rows = [
         {
             "set": name,
             "value": value[:_MAX_VALUE_CHARS],
-            "fraction": dict(feature.shares).get(value, 0.0),
+            "fraction": dict(feature.fractions).get(value, 0.0),
         }
         for name, feature in features.items()
         for value in shown

@@ -154,9 +154,9 @@ def _features(facts: RunFacts) -> Iterator[Block]:
                 for value in (
                     feature.mean,
                     feature.std,
-                    feature.least,
+                    feature.minimum,
                     feature.median,
-                    feature.most,
+                    feature.maximum,
                 )
             ),
             number_cell(feature.unique, ","),

@@ -38,7 +38,7 @@ def test_constants_are_points():
 
 def test_features_that_cannot_be_compared_have_no_distance():
     number = FeatureStatistics("x", "number", 0.0, buckets=tuple(EVEN))
-    category = FeatureStatistics("x", "category", 0.0, shares=(("a", 1.0),))
+    category = FeatureStatistics("x", "category", 0.0, fractions=(("a", 1.0),))
     assert distance(number, category) is None
     assert distance(number, None) is None
     assert distance(number, number).measure == "Jensen–Shannon"

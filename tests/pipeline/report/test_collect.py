@@ -119,13 +119,13 @@ def test_training_split_comes_first(facts_of):
     assert [(split.split, split.examples) for split in splits] == [("train", 100), ("eval", 100)]
 
 
-def test_numbers_have_buckets_and_categories_have_shares(facts_of):
+def test_numbers_have_buckets_and_categories_have_fractions(facts_of):
     train = facts_of(FIRST).data.statistics[0]
     height, colour, image = train.features
     assert (height.kind, height.mean, height.missing_pct) == ("number", 5, pytest.approx(10))
-    assert sum(bucket.share for bucket in height.buckets) == pytest.approx(1)
+    assert sum(bucket.fraction for bucket in height.buckets) == pytest.approx(1)
     assert (colour.kind, colour.unique) == ("category", 2)
-    assert colour.shares[0] == ("red", 0.75)
+    assert colour.fractions[0] == ("red", 0.75)
     assert colour.name.startswith("colour.")
     # Bytes that are no text are not compared by value.
-    assert (image.kind, image.shares) == ("bytes", ())
+    assert (image.kind, image.fractions) == ("bytes", ())
