@@ -1,4 +1,4 @@
-"""Nodes of peers on this machine."""
+"""Fixtures: peer nodes on this machine."""
 
 import contextlib
 from collections.abc import Callable, Iterator

@@ -1,4 +1,4 @@
-"""Cluster tasks: read from ``TF_CONFIG``, ranked, and written; process topologies."""
+"""Cluster tasks (parsing of ``TF_CONFIG``, ranks, serialization) and process topologies."""
 
 import json
 from typing import Any
@@ -24,7 +24,7 @@ def read(cluster: Any, kind: str, index: Any = 0) -> ClusterTask:
 
 
 @pytest.mark.parametrize("environ", [{}, {VARIABLE: ""}], ids=["unset", "empty"])
-def test_without_a_cluster_there_is_no_task(environ: dict[str, str]) -> None:
+def test_no_task_without_a_cluster(environ: dict[str, str]) -> None:
     assert ClusterTask.from_env(environ) is None
 
 
@@ -53,7 +53,7 @@ def test_parameter_servers_are_not_trainers() -> None:
     assert not task.is_chief
 
 
-def test_an_index_that_is_left_out_is_0() -> None:
+def test_the_default_index_is_0() -> None:
     document = {"cluster": WORKERS, "task": {"type": "worker"}}
 
     assert ClusterTask.from_env({VARIABLE: json.dumps(document)}) == read(WORKERS, "worker")
@@ -66,7 +66,7 @@ def test_a_master_is_a_chief() -> None:
     assert task.trainers == ("c:1", "a:1")
 
 
-def test_what_was_written_is_read_again() -> None:
+def test_json_round_trip() -> None:
     task = read(SERVERS, "worker", 1)
 
     assert ClusterTask.from_env({VARIABLE: task.to_json()}) == task
@@ -91,12 +91,12 @@ def test_what_was_written_is_read_again() -> None:
         '{"cluster": {"evaluator": ["a:1"]}, "task": {"type": "evaluator", "index": 0}}',
     ],
 )
-def test_anything_else_is_refused_by_name(text: str) -> None:
+def test_malformed_values_are_rejected(text: str) -> None:
     with pytest.raises(ConfigError, match=VARIABLE):
         ClusterTask.from_env({VARIABLE: text})
 
 
-def test_a_topology_gives_every_process_an_address_of_its_own() -> None:
+def test_each_process_of_a_topology_has_a_separate_address() -> None:
     tasks = ProcessTopology("parameter_servers", 3).tasks()
     addresses = {task.cluster[task.type][task.index] for task in tasks if task is not None}
 
@@ -104,5 +104,5 @@ def test_a_topology_gives_every_process_an_address_of_its_own() -> None:
     assert len(addresses) == 5
 
 
-def test_one_process_is_no_cluster() -> None:
+def test_a_single_process_has_no_task() -> None:
     assert ProcessTopology("subprocess").tasks() == (None,)

@@ -1,4 +1,4 @@
-"""Replicas count every kind of loss as a sequential training does, or refuse it."""
+"""Replicated training matches single-device training for every supported kind of loss."""
 
 from typing import Any
 
@@ -14,7 +14,7 @@ from tfx_feeder.components.feeder_trainer.distribution.options import TPU, Multi
 
 
 @pytest.fixture(scope="module")
-def came(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+def outcomes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     logs = tmp_path_factory.mktemp("logs")
     return launch_processes(
         replicas.run, None, ProcessTopology("subprocess"), log_dir=logs, restarts=0
@@ -24,10 +24,10 @@ def came(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 @pytest.mark.slow
 @pytest.mark.parametrize("strategy", ["mirrored", "central_storage"])
 @pytest.mark.parametrize("kind", replicas.TRAINED)
-def test_three_replicas_come_to_what_one_comes_to(
-    strategy: str, kind: str, came: dict[str, Any]
+def test_three_replicas_match_single_device_training(
+    strategy: str, kind: str, outcomes: dict[str, Any]
 ) -> None:
-    got, alone = came[strategy][kind], came["sequential"][kind]
+    got, alone = outcomes[strategy][kind], outcomes["sequential"][kind]
 
     np.testing.assert_allclose(got["losses"], alone["losses"], rtol=1e-4)
     for mine, theirs in zip(got["weights"], alone["weights"], strict=True):
@@ -39,18 +39,18 @@ def test_three_replicas_come_to_what_one_comes_to(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", replicas.REFUSED)
-def test_what_replicas_cannot_do_is_refused(kind: str, came: dict[str, Any]) -> None:
+def test_unsupported_models_are_rejected(kind: str, outcomes: dict[str, Any]) -> None:
     _, named = replicas.REFUSED[kind]
 
-    assert named in came["refused"][kind]
+    assert named in outcomes["refused"][kind]
 
 
-def test_workers_without_a_cluster_are_told() -> None:
+def test_workers_require_a_cluster() -> None:
     with pytest.raises(ConfigError, match="TF_CONFIG"):
         open_context(MultiWorker("env"), None)
 
 
 @pytest.mark.parametrize("address", ["", "grpc://localhost:1", "grpc://nowhere"])
-def test_a_machine_without_a_tpu_says_so(address: str) -> None:
+def test_a_machine_without_a_tpu_is_an_error(address: str) -> None:
     with pytest.raises(ConfigError, match="expected a TPU"):
         open_context(TPU(address), None)

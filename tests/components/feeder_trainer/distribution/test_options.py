@@ -1,4 +1,4 @@
-"""Strategies as values: their table, their JSON, and what they refuse."""
+"""Strategies as values: registry, JSON form, and validation."""
 
 import dataclasses
 import importlib
@@ -54,7 +54,7 @@ OLD_FORM = """{
 """Strategy in an execution property of a pipeline compiled by an earlier version."""
 
 
-def test_every_strategy_has_a_class_of_its_own() -> None:
+def test_each_strategy_has_a_separate_class() -> None:
     assert [strategy.name for strategy in MADE] == list(STRATEGIES)
     assert len({type(strategy) for strategy in MADE}) == len(STRATEGIES)
 
@@ -103,17 +103,19 @@ def test_json_round_trip_is_exact(strategy: Strategy) -> None:
         ),
     ],
 )
-def test_the_form_of_earlier_versions_is_read(changes: dict[str, Any], strategy: Strategy) -> None:
+def test_the_json_form_of_earlier_versions_is_read(
+    changes: dict[str, Any], strategy: Strategy
+) -> None:
     assert Strategy.from_json(json.dumps(json.loads(OLD_FORM) | changes)) == strategy
 
 
 @pytest.mark.parametrize("info", STRATEGIES.values(), ids=lambda info: info.name)
-def test_every_strategy_opens(info) -> None:
+def test_every_strategy_has_a_context(info) -> None:
     assert callable(importlib.import_module(info.module).open_context)
 
 
 @pytest.mark.parametrize("name", STRATEGIES)
-def test_the_guide_speaks_of_every_strategy(name: str) -> None:
+def test_the_guide_describes_every_strategy(name: str) -> None:
     assert f"`{name}`" in GUIDE.read_text(encoding="utf-8")
 
 
@@ -144,5 +146,5 @@ def test_options_cannot_be_changed() -> None:
         setattr(Mirrored(), "devices", ("GPU:0",))  # noqa: B010
 
 
-def test_rates_grow_only_as_the_rule_says() -> None:
+def test_learning_rate_scale_factors() -> None:
     assert [lr_scale_factor(rule, 4) for rule in ("none", "linear", "sqrt")] == [1, 4, 2]

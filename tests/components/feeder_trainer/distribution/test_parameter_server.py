@@ -46,7 +46,7 @@ def raced(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("case", EXACT)
-def test_synchronous_training_comes_to_what_sequential_training_comes_to(
+def test_synchronous_training_matches_single_device_training(
     compared: dict[str, Any], case: str
 ) -> None:
     alone, together = compared[case]
@@ -59,7 +59,7 @@ def test_synchronous_training_comes_to_what_sequential_training_comes_to(
     assert together["evaluated"] == pytest.approx(alone["evaluated"], rel=1e-4)
 
 
-def test_one_trace_serves_all_sizes_after_a_restore_as_well(compared: dict[str, Any]) -> None:
+def test_one_trace_serves_all_sizes_even_after_a_restore(compared: dict[str, Any]) -> None:
     # One for the workers, and one for the coordinator.
     assert {compared[case][1]["traces"] for case in jobs.CASES} == {2}
 
@@ -71,11 +71,11 @@ def test_the_loss_scale_of_half_precision_is_kept(compared: dict[str, Any]) -> N
     assert np.isfinite(together["rows"][:, LOSS]).all()
 
 
-def test_a_loss_that_is_a_sum_is_refused(compared: dict[str, Any]) -> None:
+def test_a_loss_with_sum_reduction_is_rejected(compared: dict[str, Any]) -> None:
     assert "parameter_server_sync, for a loss with the reduction sum" in compared["sum"]
 
 
-def test_the_noise_scale_comes_from_the_parts_of_the_workers(compared: dict[str, Any]) -> None:
+def test_the_noise_scale_uses_the_shards_of_the_workers(compared: dict[str, Any]) -> None:
     alone, together = (each["rows"] for each in compared["adam"])
     equal = alone[:, MICRO_BATCH_SIZE] > 0
 
@@ -113,7 +113,7 @@ def test_asynchronous_training_learns_with_batch_normalization(raced: dict[str, 
     assert "Gradient staleness: mean" in learned["history_note"]
 
 
-def test_a_failed_call_is_told_and_leaves_nothing_behind(raced: dict[str, Any]) -> None:
+def test_a_failed_call_is_reported_and_does_not_affect_later_calls(raced: dict[str, Any]) -> None:
     assert "label value of 99" in raced["error"]
     assert np.isfinite(raced["after_error"]).all()
 
@@ -121,24 +121,28 @@ def test_a_failed_call_is_told_and_leaves_nothing_behind(raced: dict[str, Any]) 
 @pytest.mark.parametrize(
     "what", ["train_step", "noise_scale", "max_micro_batch_size", "mixed_float16"]
 )
-def test_what_cannot_be_done_asynchronously_is_refused(raced: dict[str, Any], what: str) -> None:
+def test_options_unsupported_by_asynchronous_training_are_rejected(
+    raced: dict[str, Any], what: str
+) -> None:
     message = raced["refused"][what]
 
     assert "parameter_server" in message
     assert what.replace("_", " ") in message.replace("_", " ")
 
 
-def test_a_task_without_servers_is_refused() -> None:
+def test_a_task_without_servers_is_rejected() -> None:
     with pytest.raises(ConfigError, match="TF_CONFIG"):
         open_context(ParameterServer("env"), ClusterTask({"worker": ("a:1", "b:1")}, "worker", 0))
 
 
 @pytest.mark.parametrize("strategy", ["parameter_server", "parameter_server_sync"])
-def test_killed_workers_are_done_without_and_taken_back(strategy: str, tmp_path: Path) -> None:
+def test_training_continues_without_killed_workers_until_they_rejoin(
+    strategy: str, tmp_path: Path
+) -> None:
     ran = launch_processes(jobs.survive, strategy, SERVERS, log_dir=tmp_path)
 
     assert [failure[:8] for failure in ran.failures] == ["worker-1", "worker-0"]
-    # While worker 0 was away, only worker 1 could go on, which had been away before.
+    # While worker 0 was down, only worker 1, which had rejoined, could continue.
     assert ran.result["during"] > 0
     assert ran.result["iterations"] == 64 * ran.result["calls"]
     surplus = ran.result["applied"] - ran.result["calls"]
@@ -153,7 +157,7 @@ def test_killed_workers_are_done_without_and_taken_back(strategy: str, tmp_path:
         ("ps-0", "UnavailableError", "/job:ps"),
     ],
 )
-def test_a_cluster_that_is_gone_ends_the_training(
+def test_the_failure_of_all_servers_ends_the_training(
     which: str, error: str, words: str, tmp_path: Path
 ) -> None:
     name, message, seconds = launch_processes(

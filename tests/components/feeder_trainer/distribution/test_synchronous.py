@@ -1,4 +1,4 @@
-"""Synchronous strategies give the result of training on one device."""
+"""Synchronous strategies match single-device training."""
 
 from typing import Any
 
@@ -19,7 +19,7 @@ from tfx_feeder.components.feeder_trainer.training.train_step import LOSS
 pytestmark = [pytest.mark.multi_worker, pytest.mark.slow]
 
 TWO = ("CPU:0", "CPU:1")
-PLACED = {
+STRATEGIES = {
     "mirrored": (Mirrored(TWO), ProcessTopology("subprocess")),
     "central_storage": (CentralStorage(TWO), ProcessTopology("subprocess")),
     "multi_worker": (MultiWorker("local:2"), ProcessTopology("workers", 2)),
@@ -31,17 +31,17 @@ def alone() -> dict[str, dict[str, Any]]:
     return synchronous.run(SingleDevice(), None)
 
 
-@pytest.fixture(scope="module", params=PLACED)
+@pytest.fixture(scope="module", params=STRATEGIES)
 def together(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> dict[str, dict[str, Any]]:
-    strategy, layout = PLACED[request.param]
+    strategy, topology = STRATEGIES[request.param]
     logs = tmp_path_factory.mktemp("logs")
-    return launch_processes(synchronous.run, strategy, layout, log_dir=logs, restarts=0).result
+    return launch_processes(synchronous.run, strategy, topology, log_dir=logs, restarts=0).result
 
 
 @pytest.mark.parametrize("kind", [kind for kind in synchronous.KINDS if kind != "batch_norm"])
-def test_it_trains_as_a_sequential_one(
+def test_training_matches_single_device_training(
     kind: str, alone: dict[str, dict[str, Any]], together: dict[str, dict[str, Any]]
 ) -> None:
     got, expected = together[kind], alone[kind]

@@ -1,4 +1,4 @@
-"""Trainings over processes, killed in the middle, come to what undisturbed ones come to."""
+"""Distributed trainings with killed processes give the results of undisturbed ones."""
 
 import multiprocessing
 import os
@@ -25,7 +25,7 @@ pytestmark = [pytest.mark.multi_worker, pytest.mark.slow]
 
 
 def weights(folder: Path) -> list[np.ndarray]:
-    """Returns how often each example was seen, by all and by the chief, then what was learnt."""
+    """Returns the counts per example of all replicas and of the chief, then the weights."""
     model = keras.models.load_model(folder / "keras" / "model.keras")
     return [keras.ops.convert_to_numpy(v) for v in model.weights]
 
@@ -60,7 +60,7 @@ def assert_equal(got: list[np.ndarray], expected: list[np.ndarray]) -> None:
 
 
 @pytest.mark.parametrize("victim", ["worker-0", "worker-1"])
-def test_a_killed_worker_costs_no_example(
+def test_no_example_is_skipped_after_a_worker_failure(
     victim: str, undisturbed: list[np.ndarray], tmp_path: Path
 ) -> None:
     history = train_and_kill(tmp_path / "job", MultiWorker("local:2"), victim)
@@ -73,7 +73,7 @@ def test_a_killed_worker_costs_no_example(
     assert_equal(weights(tmp_path / "job"), undisturbed)
 
 
-def test_another_number_of_workers_goes_on_with_the_next_example(
+def test_training_resumes_with_another_number_of_workers(
     undisturbed: list[np.ndarray], tmp_path: Path
 ) -> None:
     folder = tmp_path / "job"
@@ -90,7 +90,7 @@ def test_another_number_of_workers_goes_on_with_the_next_example(
     assert_equal(weights(folder), undisturbed)
 
 
-def test_a_killed_peer_makes_all_begin_again(tmp_path: Path) -> None:
+def test_a_killed_peer_restarts_all_workers(tmp_path: Path) -> None:
     folder = tmp_path / "job"
 
     history = train_and_kill(folder, PeerAveraging("local:2"), "worker-1")

@@ -46,7 +46,7 @@ def path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def start(path: Path) -> Iterator[Start]:
-    """Starts ``tfx-feeder worker`` as an orchestrator does."""
+    """Returns a function that starts ``tfx-feeder worker`` like an orchestrator."""
     started = []
 
     def start(task: ClusterTask, timeout: str = "60s") -> subprocess.Popen[str]:
@@ -72,7 +72,7 @@ def tasks_of(topology: ProcessTopology) -> list[ClusterTask]:
     return [task for task in topology.tasks() if task is not None]
 
 
-def test_members_take_part_and_end_when_it_is_done(start: Start, path: Path) -> None:
+def test_workers_join_and_exit_with_the_work(start: Start, path: Path) -> None:
     chief, *others = tasks_of(ProcessTopology("workers", 3))
     processes = [start(task) for task in others]
     place = path.parent / "meeting"
@@ -88,7 +88,7 @@ def test_members_take_part_and_end_when_it_is_done(start: Start, path: Path) -> 
     assert (path.parent / "logs" / "worker-1.log").exists()
 
 
-def test_members_stay_while_more_may_follow(start: Start, path: Path) -> None:
+def test_workers_wait_for_successive_work(start: Start, path: Path) -> None:
     chief, other = tasks_of(ProcessTopology("workers", 2))
     process = start(other)
     for name in ("first", "second"):
@@ -102,7 +102,7 @@ def test_members_stay_while_more_may_follow(start: Start, path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_members_are_there_for_the_next_attempt_of_a_killed_chief(
+def test_workers_wait_for_the_restart_of_a_killed_chief(
     start: Start, path: Path, tmp_path: Path
 ) -> None:
     chief, other = tasks_of(ProcessTopology("workers", 2))
@@ -124,9 +124,7 @@ def test_members_are_there_for_the_next_attempt_of_a_killed_chief(
     assert process.wait(30) == 0
 
 
-def test_members_are_there_after_an_attempt_that_failed(
-    start: Start, path: Path, tmp_path: Path
-) -> None:
+def test_workers_wait_after_a_failed_attempt(start: Start, path: Path, tmp_path: Path) -> None:
     chief, other = tasks_of(ProcessTopology("workers", 2))
     process = start(other)
     with pytest.raises(ProcessLostError, match="Start the Trainer again"):
@@ -138,7 +136,9 @@ def test_members_are_there_after_an_attempt_that_failed(
     assert process.wait(30) == 0
 
 
-def test_a_bug_of_a_member_is_its_error(start: Start, path: Path, tmp_path: Path) -> None:
+def test_an_exception_in_a_worker_is_reported_by_that_worker(
+    start: Start, path: Path, tmp_path: Path
+) -> None:
     chief, other = tasks_of(ProcessTopology("workers", 2))
     process = start(other)
     thread = threading.Thread(
@@ -156,7 +156,7 @@ def test_a_bug_of_a_member_is_its_error(start: Start, path: Path, tmp_path: Path
     assert "KeyError: 'no such thing'" in output
 
 
-def test_a_call_is_not_tried_twice(path: Path, tmp_path: Path) -> None:
+def test_failed_work_is_not_retried(path: Path, tmp_path: Path) -> None:
     _, other = tasks_of(ProcessTopology("workers", 2))
     call = worker.WorkItem.from_function(jobs.fail, "")
     worker.write_pickle(path, call)
@@ -167,7 +167,7 @@ def test_a_call_is_not_tried_twice(path: Path, tmp_path: Path) -> None:
         run_worker(other, path, timeout_s=0.5, log_dir=tmp_path)
 
 
-def test_a_chief_that_cannot_be_reached_is_named(path: Path, tmp_path: Path) -> None:
+def test_an_unreachable_chief_is_named(path: Path, tmp_path: Path) -> None:
     _, other = tasks_of(ProcessTopology("workers", 2))
     worker.write_pickle(path, worker.WorkItem.from_function(jobs.stay, str(tmp_path)))
 
@@ -175,14 +175,16 @@ def test_a_chief_that_cannot_be_reached_is_named(path: Path, tmp_path: Path) -> 
         run_worker(other, path, timeout_s=1, log_dir=tmp_path)
 
 
-def test_a_file_of_something_else_is_refused(path: Path, tmp_path: Path) -> None:
+def test_an_invalid_rendezvous_file_is_rejected(path: Path, tmp_path: Path) -> None:
     path.write_text(json.dumps("work"))
 
     with pytest.raises(ConfigError, match=RENDEZVOUS_VARIABLE):
         run_worker(tasks_of(ProcessTopology("workers", 2))[1], path, timeout_s=1, log_dir=tmp_path)
 
 
-def test_only_the_chief_leads_and_it_says_where(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_run_chief_requires_the_chief_and_a_rendezvous_path(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     chief, other = tasks_of(ProcessTopology("workers", 2))
     with pytest.raises(ConfigError, match="tfx-feeder worker"):
         run_chief(jobs.fail, "", other, log_dir="")
@@ -193,7 +195,7 @@ def test_only_the_chief_leads_and_it_says_where(monkeypatch: pytest.MonkeyPatch)
 
 
 @pytest.mark.slow
-def test_servers_serve_until_the_chief_is_done(start: Start, path: Path) -> None:
+def test_servers_run_until_the_chief_is_done(start: Start, path: Path) -> None:
     chief, *others = tasks_of(ProcessTopology("parameter_servers", 1))
     processes = [start(task) for task in others]
 

@@ -39,7 +39,7 @@ def is_gone(pid: int) -> bool:
     ],
     ids=["subprocess", "workers"],
 )
-def test_every_process_knows_its_place_and_the_chief_answers(
+def test_processes_receive_their_tasks_and_the_chief_returns_the_result(
     topology: ProcessTopology, expected: tuple[str, int], tmp_path: Path
 ) -> None:
     ran = launch_processes(jobs.positions, str(tmp_path), topology, log_dir=tmp_path / "logs")
@@ -75,7 +75,7 @@ def test_too_many_failures_are_an_error(tmp_path: Path) -> None:
     assert str(tmp_path / "process.log") in str(caught.value)
 
 
-def test_an_error_of_the_suite_comes_out_as_it_is(tmp_path: Path) -> None:
+def test_an_error_of_the_suite_is_raised_unchanged(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="batch_size") as caught:
         launch_processes(jobs.refuse, "", TWO_WORKERS, log_dir=tmp_path)
 
@@ -93,14 +93,14 @@ def test_workers_may_restart_with_one_fewer(tmp_path: Path) -> None:
     topology = ProcessTopology("workers", 3)
 
     ran = launch_processes(
-        jobs.count_members, str(tmp_path), topology, log_dir=tmp_path, on_failure="fewer"
+        jobs.count_workers, str(tmp_path), topology, log_dir=tmp_path, on_failure="fewer"
     )
 
     assert ran.result == 2
     assert "worker-2 was killed by SIGKILL" in ran.failures[0]
 
 
-def test_a_port_that_is_taken_is_left_for_another(tmp_path: Path) -> None:
+def test_a_port_in_use_is_replaced(tmp_path: Path) -> None:
     ran = launch_processes(
         jobs.find_port_taken, str(tmp_path), TWO_WORKERS, log_dir=tmp_path, restarts=0
     )
@@ -109,19 +109,19 @@ def test_a_port_that_is_taken_is_left_for_another(tmp_path: Path) -> None:
     assert not ran.failures
 
 
-def test_an_end_without_an_answer_is_an_error(tmp_path: Path) -> None:
+def test_an_exit_without_a_result_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(ProcessError, match="process exited without a result"):
         launch_processes(jobs.leave, "", ProcessTopology("subprocess"), log_dir=tmp_path)
 
 
-def test_an_error_after_the_answer_does_not_hide_it(tmp_path: Path) -> None:
+def test_an_error_after_the_result_does_not_hide_it(tmp_path: Path) -> None:
     assert (
         launch_processes(jobs.answer_then_refuse, "", TWO_WORKERS, log_dir=tmp_path).result
         == "done"
     )
 
 
-def test_what_a_killed_process_had_started_is_ended(tmp_path: Path) -> None:
+def test_subprocesses_of_a_killed_process_are_ended(tmp_path: Path) -> None:
     with pytest.raises(ProcessError):
         launch_processes(
             jobs.leave_child,
@@ -136,7 +136,7 @@ def test_what_a_killed_process_had_started_is_ended(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_worker_that_serves_comes_back_alone(tmp_path: Path) -> None:
+def test_a_killed_worker_of_parameter_servers_restarts_alone(tmp_path: Path) -> None:
     ran = launch_processes(
         jobs.lose_worker, "", ProcessTopology("parameter_servers", 2), log_dir=tmp_path
     )
@@ -157,7 +157,9 @@ def test_a_killed_parameter_server_restarts_all(tmp_path: Path) -> None:
     assert ran.failures[0].startswith("ps-0 was killed by SIGKILL")
 
 
-def test_log_records_of_the_chief_arrive(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_log_records_of_the_chief_are_forwarded(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     with caplog.at_level(logging.DEBUG, logger="tfx_feeder"):
         launch_processes(jobs.log, "", TWO_WORKERS, log_dir=tmp_path)
 
@@ -166,12 +168,12 @@ def test_log_records_of_the_chief_arrive(tmp_path: Path, caplog: pytest.LogCaptu
     assert record.progress == {"half": 0.5}
 
 
-def test_no_record_is_missing_when_the_chief_is_done(tmp_path: Path) -> None:
+def test_all_records_are_forwarded_before_the_launch_returns(tmp_path: Path) -> None:
     numbers = []
 
     class Slow(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
-            time.sleep(0.02)  # The chief is done long before this is.
+            time.sleep(0.02)  # The chief finishes long before this handler.
             numbers.append(int(record.getMessage().split()[0]))
 
     logger, handler = logging.getLogger("tfx_feeder.progress"), Slow()
@@ -200,7 +202,7 @@ def test_children_end_with_their_parent(end: signal.Signals, tmp_path: Path) -> 
     wait_for(lambda: all(is_gone(pid) for pid in children))
 
 
-def test_the_size_of_a_cluster_is_read() -> None:
+def test_the_number_of_workers_is_parsed() -> None:
     assert num_workers("local:3") == 3
 
 

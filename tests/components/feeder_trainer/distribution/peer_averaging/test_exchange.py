@@ -1,4 +1,4 @@
-"""Snapshots between peers: real servers on this machine, without TensorFlow."""
+"""Exchange of snapshots, with real servers on this machine and without TensorFlow."""
 
 import contextlib
 import threading
@@ -33,7 +33,7 @@ def vector(*values: float) -> np.ndarray:
     return np.array(values, np.float32)
 
 
-def test_mean_leaves_its_arguments_alone() -> None:
+def test_mean_does_not_modify_its_arguments() -> None:
     own = vector(1, 2)
     own.setflags(write=False)
 
@@ -53,7 +53,7 @@ def test_broadcast_reaches_all_and_each_snapshot_is_used_once(make_exchanges: An
     assert first.drain(step=7) == []
 
 
-def test_ring_reaches_the_next_only(make_exchanges: Any) -> None:
+def test_ring_sends_to_the_next_peer_only(make_exchanges: Any) -> None:
     _, exchanges = make_exchanges(3, "ring")
 
     exchanges[2].publish(1, vector(1))
@@ -62,7 +62,7 @@ def test_ring_reaches_the_next_only(make_exchanges: Any) -> None:
     assert exchanges[1].drain(1) == []
 
 
-def test_ring_goes_around_a_peer_that_is_gone(make_exchanges: Any) -> None:
+def test_ring_skips_a_failed_peer(make_exchanges: Any) -> None:
     nodes, exchanges = make_exchanges(3, "ring")
     nodes[1].close()
 
@@ -112,7 +112,7 @@ def test_a_busy_peer_is_never_waited_for(make_nodes: Any, closing: contextlib.Ex
     assert exchange.stats.dropped == 97
 
 
-def test_a_dead_peer_is_counted_and_nothing_else(make_exchanges: Any) -> None:
+def test_a_failed_peer_is_only_counted(make_exchanges: Any) -> None:
     nodes, (exchange, _) = make_exchanges(2, "broadcast")
     nodes[1].close()
 
@@ -121,7 +121,7 @@ def test_a_dead_peer_is_counted_and_nothing_else(make_exchanges: Any) -> None:
     wait_for(lambda: exchange.stats.failed == 1)
 
 
-def test_snapshots_of_another_start_of_the_team_are_refused(make_exchanges: Any) -> None:
+def test_snapshots_of_another_session_are_rejected(make_exchanges: Any) -> None:
     nodes, (old, new) = make_exchanges(2, "broadcast")
     nodes[1].session = 5
 
@@ -131,7 +131,7 @@ def test_snapshots_of_another_start_of_the_team_are_refused(make_exchanges: Any)
     assert new.drain(1) == []
 
 
-def test_a_large_snapshot_passes(make_exchanges: Any) -> None:
+def test_a_large_snapshot_is_transferred(make_exchanges: Any) -> None:
     _, (sender, receiver) = make_exchanges(2, "broadcast")
 
     sender.publish(1, np.ones(5_000_000, np.float32))

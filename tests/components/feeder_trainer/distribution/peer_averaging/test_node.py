@@ -1,4 +1,4 @@
-"""Messages between peers, and where they listen."""
+"""Messages between peers, and the ports of peer nodes."""
 
 import socket
 
@@ -10,7 +10,7 @@ from tfx_feeder.components.feeder_trainer.distribution.peer_averaging.node impor
 
 
 @pytest.mark.parametrize("kind", ["float32", "float64"])
-def test_a_message_survives_the_way(kind: str) -> None:
+def test_message_round_trip(kind: str) -> None:
     message = Message(2**62, 1, 3, np.array([1.5, -2.25], kind))
 
     copy = Message.from_bytes(message.to_bytes())

@@ -1,4 +1,4 @@
-"""Peer averaging with real processes: it learns, and it survives the loss of a member."""
+"""Peer averaging with real processes: accuracy, and recovery from failed workers."""
 
 import contextlib
 import json
@@ -19,8 +19,8 @@ JOB = Path(__file__).parents[1] / "workers" / "peer_training.py"
 LONG_S = 120
 
 
-class Member:
-    """A process, and what it prints."""
+class Worker:
+    """Worker process with its printed records."""
 
     def __init__(self, index: int, exchange: str, epochs: int, where: list[str]) -> None:
         arguments = [str(index), exchange, "0", str(epochs), "128", *where]
@@ -35,11 +35,11 @@ class Member:
         """Returns the record of the next epoch."""
         assert self.process.stdout is not None
         line = self.process.stdout.readline()
-        assert line, f"It ended: {self.end()[1]}"
+        assert line, f"the worker exited: {self.end()[1]}"
         return json.loads(line)
 
     def end(self) -> tuple[list[dict[str, Any]], str]:
-        """Waits for the end; returns the records, and what went wrong."""
+        """Waits for the exit; returns the records and the standard error."""
         output, errors = self.process.communicate(timeout=LONG_S)
         return [json.loads(line) for line in output.splitlines()], errors
 
@@ -48,34 +48,34 @@ class Member:
 def run() -> Iterator[Any]:
     with contextlib.ExitStack() as stack:
 
-        def start(count: int, epochs: int, exchange: str = "broadcast") -> list[Member]:
+        def start(count: int, epochs: int, exchange: str = "broadcast") -> list[Worker]:
             where = free_addresses(count)
-            members = [Member(index, exchange, epochs, where) for index in range(count)]
-            for member in members:
-                stack.enter_context(member.process)
-                stack.callback(member.process.kill)
-            return members
+            workers = [Worker(index, exchange, epochs, where) for index in range(count)]
+            for worker in workers:
+                stack.enter_context(worker.process)
+                stack.callback(worker.process.kill)
+            return workers
 
         yield start
 
 
-def test_two_peers_reach_what_one_reaches_in_more_epochs_perhaps(run: Any) -> None:
-    """Some epoch comes within a point; where the team ends depends on when snapshots arrived."""
+def test_two_peers_reach_the_accuracy_of_single_device_training(run: Any) -> None:
+    """The best epoch is within a point; the last one depends on the arrival of snapshots."""
     (alone,) = run(1, epochs=20)
     expected, errors = alone.end()
     assert alone.process.returncode == 0, errors
 
-    team = run(2, epochs=30)
-    (records, errors), _ = [member.end() for member in team]
+    group = run(2, epochs=30)
+    (records, errors), _ = [worker.end() for worker in group]
 
-    assert [member.process.returncode for member in team] == [0, 0], errors
+    assert [worker.process.returncode for worker in group] == [0, 0], errors
     assert records[-1]["used"] > 0
     reached = max(record["val_accuracy"] for record in records)
     assert reached >= expected[-1]["val_accuracy"] - 0.01
 
 
-def test_a_killed_member_is_done_without_and_a_killed_chief_ends_the_team(run: Any) -> None:
-    chief, member, victim = run(3, epochs=1_000_000, exchange="ring")
+def test_training_continues_without_a_killed_worker_and_ends_without_the_chief(run: Any) -> None:
+    chief, worker, victim = run(3, epochs=1_000_000, exchange="ring")
     assert chief.epoch()["failed_workers"] == 0
 
     victim.process.send_signal(signal.SIGKILL)
@@ -86,6 +86,6 @@ def test_a_killed_member_is_done_without_and_a_killed_chief_ends_the_team(run: A
         pass
 
     chief.process.send_signal(signal.SIGKILL)
-    _, errors = member.end()
-    assert member.process.returncode
+    _, errors = worker.end()
+    assert worker.process.returncode
     assert "PeerLostError: the chief at" in errors

@@ -1,4 +1,4 @@
-"""Peer averaging: members as threads, each with a model of its own; real servers between them."""
+"""Peer averaging with workers as threads, each with its own model, and real servers."""
 
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
@@ -26,7 +26,7 @@ Y = (X.sum(axis=1) > 0).astype(np.int64)
 
 
 def make_model(seed: int, optimizer: Any = "adam", cls: type = keras.Sequential) -> keras.Model:
-    """A model with every kind of variable: weights, statistics, a random state."""
+    """Returns a model with every kind of variable: weights, statistics, random state."""
     keras.utils.set_random_seed(seed)
     layers = [
         keras.Input((5,)),
@@ -41,13 +41,13 @@ def make_model(seed: int, optimizer: Any = "adam", cls: type = keras.Sequential)
     return model
 
 
-def batches(share: Any, sizes: Sequence[int]) -> Iterator[Any]:
-    """The share of each of the global batches that are cut from the data one after another."""
+def batches(shard: Any, sizes: Sequence[int]) -> Iterator[Any]:
+    """Returns an iterator over the shards of consecutive global batches."""
 
     def parts() -> Iterator[Any]:
         first = 0
         for size in sizes:
-            start, stop = share.bounds(size)
+            start, stop = shard.bounds(size)
             yield X[first + start : first + stop], Y[first + start : first + stop]
             first += size
 
@@ -56,7 +56,7 @@ def batches(share: Any, sizes: Sequence[int]) -> Iterator[Any]:
 
 
 @pytest.fixture
-def open_members() -> Iterator[Callable[..., list[Any]]]:
+def open_workers() -> Iterator[Callable[..., list[Any]]]:
     with contextlib.ExitStack() as stack:
 
         def open_all(models: Sequence[keras.Model], exchange: str = "broadcast") -> list[Any]:
@@ -65,27 +65,27 @@ def open_members() -> Iterator[Callable[..., list[Any]]]:
             tasks = [
                 ClusterTask({"worker": where}, "worker", index) for index in range(len(models))
             ]
-            placements = side_by_side(lambda task: open_context(strategy, task), tasks)
-            stack.callback(side_by_side, lambda placement: placement.close(), placements)
-            members = [
-                placement.steps(model, lambda x: x)
-                for placement, model in zip(placements, models, strict=True)
+            contexts = side_by_side(lambda task: open_context(strategy, task), tasks)
+            stack.callback(side_by_side, lambda context: context.close(), contexts)
+            workers = [
+                context.steps(model, lambda x: x)
+                for context, model in zip(contexts, models, strict=True)
             ]
-            for member in members:
-                member.build((X, Y))
-            return members
+            for worker in workers:
+                worker.build((X, Y))
+            return workers
 
         yield open_all
 
 
 def side_by_side(run: Callable[..., Any], *arguments: Sequence[Any]) -> list[Any]:
-    """Runs a function for each member in a thread of its own."""
+    """Runs a function for each worker in a separate thread."""
     with ThreadPoolExecutor(len(arguments[0])) as pool:
         return list(pool.map(run, *arguments, timeout=60))
 
 
-def train(member: GossipSteps, sizes: Sequence[int] = (SIZE,) * 4) -> np.ndarray:
-    return member.train(batches(member._shard, sizes), list(sizes))
+def train(worker: GossipSteps, sizes: Sequence[int] = (SIZE,) * 4) -> np.ndarray:
+    return worker.train(batches(worker._shard, sizes), list(sizes))
 
 
 def arrays(variables: Sequence[Any]) -> list[np.ndarray]:
@@ -96,58 +96,58 @@ def floats(model: keras.Model) -> list[np.ndarray]:
     return arrays(model.weights)
 
 
-def test_a_team_of_one_trains_as_sequential(open_members: Any) -> None:
-    (member,) = open_members([make_model(1)])
+def test_a_single_worker_matches_single_device_training(open_workers: Any) -> None:
+    (worker,) = open_workers([make_model(1)])
     sequential = CompiledSteps(make_model(1), lambda x: x)
     sequential.build((X, Y))
 
-    rows = train(member)
-    member.synchronize()
-    expected = sequential.train(batches(member._shard, [SIZE] * 4), [SIZE] * 4)
+    rows = train(worker)
+    worker.synchronize()
+    expected = sequential.train(batches(worker._shard, [SIZE] * 4), [SIZE] * 4)
 
     np.testing.assert_allclose(rows[:, 2], expected[:, 2], rtol=1e-5)
-    for mine, theirs in zip(floats(member.model), floats(sequential.model), strict=True):
+    for mine, theirs in zip(floats(worker.model), floats(sequential.model), strict=True):
         np.testing.assert_allclose(mine, theirs, rtol=1e-5, atol=1e-6)
-    assert member.metrics_result() == pytest.approx(sequential.metrics_result())
+    assert worker.metrics_result() == pytest.approx(sequential.metrics_result())
 
 
-def test_all_begin_with_the_weights_of_the_chief(open_members: Any) -> None:
+def test_all_workers_start_with_the_weights_of_the_chief(open_workers: Any) -> None:
     models = [make_model(seed, keras.optimizers.SGD(0.0)) for seed in (1, 2)]
-    members = open_members(models)
+    workers = open_workers(models)
     expected = floats(models[0])[0]
 
-    side_by_side(train, members)
+    side_by_side(train, workers)
 
     for model in models:
         np.testing.assert_allclose(floats(model)[0], expected, rtol=1e-6)
 
 
 @pytest.mark.parametrize("exchange", ["broadcast", "ring"])
-def test_synchronize_gives_all_the_same_model(open_members: Any, exchange: str) -> None:
+def test_synchronize_sets_all_models_to_their_average(open_workers: Any, exchange: str) -> None:
     models = [make_model(seed) for seed in range(3)]
-    members = open_members(models, exchange)
+    workers = open_workers(models, exchange)
 
-    side_by_side(train, members)
+    side_by_side(train, workers)
     before = [floats(model) for model in models]
-    side_by_side(lambda member: member.synchronize(), members)
+    side_by_side(lambda worker: worker.synchronize(), workers)
 
     for model in models:
         for index, value in enumerate(floats(model)):
             mean = np.mean([each[index] for each in before], axis=0)
             np.testing.assert_allclose(value, mean, rtol=1e-5, atol=1e-6)
-    figures = members[0].staleness
+    figures = workers[0].staleness
     assert figures["failed"] == figures["failed_workers"] == 0
 
 
-def test_snapshots_of_peers_are_averaged_in(open_members: Any) -> None:
+def test_snapshots_of_peers_are_averaged_in(open_workers: Any) -> None:
     models = [make_model(seed, keras.optimizers.SGD(0.0)) for seed in (1, 2)]
-    chief, member = open_members(models)
-    side_by_side(train, [chief, member])
-    while chief._exchange.drain(0) or member._exchange.drain(0):
+    chief, worker = open_workers(models)
+    side_by_side(train, [chief, worker])
+    while chief._exchange.drain(0) or worker._exchange.drain(0):
         pass
     weights = [np.full_like(value, 3) for value in floats(models[0])]
 
-    member._exchange.publish(1, np.concatenate([value.ravel() for value in weights]))
+    worker._exchange.publish(1, np.concatenate([value.ravel() for value in weights]))
     while not chief._exchange._inbox:
         pass
     expected = (floats(models[0])[0] + 3) / 2
@@ -158,12 +158,12 @@ def test_snapshots_of_peers_are_averaged_in(open_members: Any) -> None:
     assert f"{chief.staleness['used']} used" in chief.history_note()
 
 
-def test_slots_and_random_states_stay_with_their_member(open_members: Any) -> None:
+def test_slots_and_random_states_remain_local_to_a_worker(open_workers: Any) -> None:
     models = [make_model(seed) for seed in (1, 2)]
-    members = open_members(models)
+    workers = open_workers(models)
 
-    side_by_side(train, members)
-    side_by_side(lambda member: member.synchronize(), members)
+    side_by_side(train, workers)
+    side_by_side(lambda worker: worker.synchronize(), workers)
 
     states = [arrays(model.optimizer.variables[2:]) for model in models]
     assert any(np.abs(a - b).max() > 0 for a, b in zip(*states, strict=True))
@@ -172,30 +172,30 @@ def test_slots_and_random_states_stay_with_their_member(open_members: Any) -> No
     assert not np.array_equal(*seeds)
 
 
-def test_metrics_are_those_of_all_examples(open_members: Any) -> None:
-    members = open_members([make_model(1), make_model(1)])
+def test_metrics_cover_the_examples_of_all_workers(open_workers: Any) -> None:
+    workers = open_workers([make_model(1), make_model(1)])
     sequential = CompiledSteps(make_model(1), lambda x: x)
     sequential.build((X, Y))
     sizes = [20, 20, 8]
-    whole = batches(open_members([make_model(1)])[0]._shard, sizes)
+    whole = batches(open_workers([make_model(1)])[0]._shard, sizes)
     sequential.evaluate(whole, sizes)
 
-    def evaluate(member: GossipSteps) -> dict[str, float]:
-        member.evaluate(batches(member._shard, sizes), sizes)
-        member.synchronize()
-        member.synchronize()  # As for a checkpoint: nothing counts twice.
-        return member.metrics_result()
+    def evaluate(worker: GossipSteps) -> dict[str, float]:
+        worker.evaluate(batches(worker._shard, sizes), sizes)
+        worker.synchronize()
+        worker.synchronize()  # As for a checkpoint: no example is counted twice.
+        return worker.metrics_result()
 
-    assert side_by_side(evaluate, members)[0] == pytest.approx(
+    assert side_by_side(evaluate, workers)[0] == pytest.approx(
         sequential.metrics_result(), rel=1e-5
     )
 
 
-def test_a_member_without_a_share_skips_the_step(open_members: Any) -> None:
+def test_a_worker_with_an_empty_shard_skips_the_step(open_workers: Any) -> None:
     models = [make_model(seed) for seed in (1, 2)]
-    members = open_members(models)
+    workers = open_workers(models)
 
-    rows = side_by_side(lambda member: train(member, [4, 1]), members)
+    rows = side_by_side(lambda worker: train(worker, [4, 1]), workers)
 
     assert [int(model.optimizer.iterations) for model in models] == [1, 2]
     assert [len(each) for each in rows] == [2, 2]
@@ -203,43 +203,43 @@ def test_a_member_without_a_share_skips_the_step(open_members: Any) -> None:
     assert rows[0][1, 2] == 0 < rows[1][1, 2]
 
 
-def test_measuring_is_nothing_to_the_peers(open_members: Any) -> None:
-    members = open_members([make_model(1), make_model(1)])
+def test_profiling_does_not_affect_peers(open_workers: Any) -> None:
+    workers = open_workers([make_model(1), make_model(1)])
 
-    members[0].profile(batches(members[0]._shard, [SIZE] * 2), [SIZE] * 2)
+    workers[0].profile(batches(workers[0]._shard, [SIZE] * 2), [SIZE] * 2)
 
-    assert members[0]._step == 0
-    assert not members[1]._exchange._inbox
+    assert workers[0]._step == 0
+    assert not workers[1]._exchange._inbox
 
 
-def test_a_train_step_of_the_users_own(open_members: Any) -> None:
-    class Own(keras.Sequential):
+def test_a_custom_train_step_is_used(open_workers: Any) -> None:
+    class CustomStep(keras.Sequential):
         def train_step(self, data: Any) -> Any:
             return super().train_step(data)
 
-    models = [make_model(seed, cls=Own) for seed in (1, 2)]
-    members = open_members(models)
+    models = [make_model(seed, cls=CustomStep) for seed in (1, 2)]
+    workers = open_workers(models)
 
-    side_by_side(train, members)
+    side_by_side(train, workers)
 
     assert [int(model.optimizer.iterations) for model in models] == [4, 4]
 
 
-def test_the_noise_scale_is_refused(open_members: Any) -> None:
-    (member,) = open_members([make_model(1)])
+def test_the_noise_scale_is_rejected(open_workers: Any) -> None:
+    (worker,) = open_workers([make_model(1)])
 
     with pytest.raises(ConfigError, match="noise scale"):
         GossipSteps(
-            member._group,
-            member._exchange,
-            member._shard,
-            member.model,
+            worker._group,
+            worker._exchange,
+            worker._shard,
+            worker.model,
             dict,
             StepOptions(noise_scale=True),
         )
 
 
-def test_a_cluster_is_needed() -> None:
+def test_a_cluster_is_required() -> None:
     with pytest.raises(ConfigError, match="TF_CONFIG"):
         open_context(PeerAveraging("env"), None)
 

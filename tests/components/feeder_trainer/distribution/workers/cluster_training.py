@@ -1,6 +1,6 @@
-"""A training over a cluster, to be killed in the middle; it counts every example it learns from.
+"""Distributed training that a test kills midway; the model counts its training examples.
 
-A copy of this file in a folder of its own is the user's code: what it has to tell goes there.
+A copy of this file serves as the user code. It writes process ids and a ready mark to its folder.
 """
 
 import os
@@ -24,7 +24,7 @@ from tfx_feeder.components.feeder_trainer.train import TrainSpec, train
 from tfx_feeder.components.feeder_trainer.training.options import TrainingOptions
 
 NUM_EXAMPLES = 203
-# The remainders are as large as the largest team: no replica is left without an example.
+# Each remainder is at least the largest number of workers: no replica gets an empty shard.
 SCHEDULE = "0.01:16x15, 0.005:32x15"
 EPOCHS = 30
 READY_EPOCH = 4
@@ -38,9 +38,9 @@ FOLDER = Path(__file__).parent
 
 @keras.saving.register_keras_serializable("cluster_job")
 class Counting(keras.layers.Layer):
-    """Passes its input through and counts how often it saw each example.
+    """Identity layer that counts how often each example was processed.
 
-    ``counts`` is over all replicas, ``mine`` stays with the first.
+    ``counts`` covers all replicas, ``mine`` only the first.
     """
 
     def build(self, _: Any) -> None:
@@ -62,7 +62,7 @@ class Counting(keras.layers.Layer):
         if training:
             ids = tf.reshape(tf.cast(ids, tf.int32), [-1])
             seen = tf.reduce_sum(tf.one_hot(ids, NUM_EXAMPLES, dtype=tf.int32), axis=0)
-            # The mean of what the replicas assign is the sum of what they saw.
+            # The mean of the assigned values is the sum of the counts of all replicas.
             replicas = tf.distribute.get_strategy().num_replicas_in_sync
             self.counts.assign_add(tf.cast(replicas * seen, tf.float32))
             self.mine.assign_add(seen)
@@ -70,7 +70,7 @@ class Counting(keras.layers.Layer):
 
 
 def model_fn(_: ModelContext) -> keras.Model:
-    """Nothing that depends on chance but the initial weights; tells the id of the process."""
+    """Returns a model that is random only in its initial weights; writes the process id."""
     task = ClusterTask.from_env(os.environ)
     if task is not None:
         (FOLDER / f"{task.type}-{task.index}").write_text(str(os.getpid()))
@@ -85,7 +85,7 @@ def model_fn(_: ModelContext) -> keras.Model:
 
 
 class Pace(keras.callbacks.Callback):
-    """Leaves a mark when some epochs are done, and time for who waits for it."""
+    """Writes the ready mark after some epochs, and slows down the training for the test."""
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         if epoch == READY_EPOCH:
@@ -94,7 +94,7 @@ class Pace(keras.callbacks.Callback):
 
 
 def callbacks_fn(_: ModelContext) -> list[keras.callbacks.Callback]:
-    """One callback, which is the chief's."""
+    """Returns one callback, which runs on the chief."""
     return [Pace()]
 
 
@@ -115,7 +115,7 @@ def write_data(path: Path) -> None:
 
 
 def job(folder: Path, strategy: Strategy) -> TrainSpec:
-    """Makes the training in a folder; the same folder, the same checkpoints."""
+    """Returns a training whose data and checkpoints are in a folder."""
     folder.mkdir(exist_ok=True)
     code = folder / "job.py"
     if not code.exists():
@@ -141,7 +141,7 @@ def job(folder: Path, strategy: Strategy) -> TrainSpec:
 
 
 def train_over_three(folder: str) -> None:
-    """Trains over three workers in a process that is there to be killed."""
+    """Trains on three workers; the test kills the process of this function."""
     made = job(Path(folder), MultiWorker("local:3"))
     (Path(folder) / "parent").write_text(str(os.getpid()))
     train(made)

@@ -1,4 +1,4 @@
-"""Opens devices; run in a process of its own."""
+"""Opens devices in a separate process."""
 
 from collections.abc import Sequence
 
@@ -9,6 +9,6 @@ from tfx_feeder.components.feeder_trainer.distribution.devices import open_devic
 
 
 def opened(named: Sequence[str], task: ClusterTask | None) -> tuple[list[str], int]:
-    """Returns the opened devices, and how many logical ones of the processor there are."""
+    """Returns the opened devices and the number of logical CPU devices."""
     del task
     return open_devices(named), len(tf.config.list_logical_devices("CPU"))

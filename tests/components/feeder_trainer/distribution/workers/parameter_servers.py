@@ -1,4 +1,4 @@
-"""Functions that the processes of test_parameter_server.py run."""
+"""Functions run by the processes of test_parameter_server.py."""
 
 import contextlib
 import os
@@ -48,7 +48,7 @@ def data() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def batches(sizes: Sequence[int], *, weighted: bool = False, heads: str = "") -> Iterator[Any]:
-    """Consecutive examples; with the label once for each of the model's heads."""
+    """Returns an iterator over consecutive batches, with one copy of the label per head."""
     columns = data() if weighted else data()[:2]
 
     def parts() -> Iterator[Any]:
@@ -78,7 +78,7 @@ def dense(optimizer: Any) -> keras.Model:
 
 
 def several(optimizer: Any) -> keras.Model:
-    """Two outputs, an embedding, a weight that is not used, and a loss of a layer."""
+    """Returns a model with two outputs, an embedding, an unused weight, and a layer loss."""
 
     class Shrink(keras.layers.Layer):
         def build(self, shape: Any) -> None:
@@ -116,7 +116,7 @@ def normalized(optimizer: Any) -> keras.Model:
 
 
 class Own(keras.Model):
-    """Has a training step of its own."""
+    """Model with a custom training step."""
 
     def train_step(self, data: Any) -> Any:
         return super().train_step(data)
@@ -149,7 +149,7 @@ CASES: dict[str, tuple[Callable[[], keras.Model], dict[str, Any]]] = {
     "several": (lambda: several(sgd()), {}),
     "half": (lambda: half(sgd()), {}),
 }
-"""What is trained synchronously and sequentially, for the same result."""
+"""Models whose synchronous training must match single-device training."""
 
 
 def trained(
@@ -160,7 +160,7 @@ def trained(
     weighted: bool = False,
     **options: Any,
 ) -> dict[str, Any]:
-    """Trains a model, twice from the same checkpoint, and evaluates it."""
+    """Trains a model twice from the same checkpoint, and evaluates it."""
 
     def feed(sizes: Sequence[int]) -> Iterator[Any]:
         return batches(sizes, weighted=weighted, heads="ab" if make is CASES["several"][0] else "")
@@ -198,7 +198,7 @@ def trained(
 
 
 def compare(name: str, task: ClusterTask) -> dict[str, Any]:
-    """Trains each case, and for comparison sequentially; and one whose loss is a sum."""
+    """Trains each case on the cluster and on one device; also tries a loss that is a sum."""
     placement = open_context(Strategy.from_dict({"name": name, "cluster": "local:2"}), task)
     together = {
         case: trained(placement, make, **options) for case, (make, options) in CASES.items()
@@ -219,7 +219,7 @@ def compare(name: str, task: ClusterTask) -> dict[str, Any]:
 
 
 def race(_: str, task: ClusterTask) -> dict[str, Any]:
-    """Trains asynchronously, and asks for what that cannot do."""
+    """Trains asynchronously, and collects the errors of unsupported options."""
     placement = open_context(ParameterServer("local:2"), task)
     refused = {}
     with placement.scope():
@@ -267,7 +267,7 @@ def _error_of_bad_label(steps: Any) -> str:
 
 
 def counting_model() -> keras.Model:
-    """Its gradient is the mean of the inputs, whatever the weights are."""
+    """Returns a model whose gradient is the mean of the inputs for all weights."""
     model = keras.Sequential(
         [keras.Input((64,)), keras.layers.Dense(1, use_bias=False, kernel_initializer="zeros")]
     )
@@ -276,7 +276,7 @@ def counting_model() -> keras.Model:
 
 
 def numbered(count: int, size: int = 4) -> Iterator[Any]:
-    """Batches whose number stands in which of their 64 columns is one."""
+    """Returns batches whose number is one-hot encoded in 64 columns."""
     ones = tf.eye(64)
 
     def batch(number: tf.Tensor) -> Any:
@@ -286,7 +286,7 @@ def numbered(count: int, size: int = 4) -> Iterator[Any]:
 
 
 def kill(task: ClusterTask) -> int:
-    """Kills the process that has this place."""
+    """Kills the process of a task."""
     mark = f"{VARIABLE}={task.to_json()}".encode()
     (pid,) = [
         int(folder.name)
@@ -305,7 +305,7 @@ def _read(path: Path) -> bytes:
 
 
 def survive(name: str, task: ClusterTask) -> dict[str, Any]:
-    """Trains while one worker after the other is killed and comes back."""
+    """Trains while one worker after the other is killed and restarted."""
     placement = open_context(Strategy.from_dict({"name": name, "cluster": "local:2"}), task)
     with placement.scope():
         model = counting_model()
@@ -343,7 +343,7 @@ def survive(name: str, task: ClusterTask) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def servers(task: ClusterTask) -> Iterator[dict[str, subprocess.Popen]]:
-    """Starts all servers of a cluster, that nobody brings back."""
+    """Starts all servers of a cluster without a supervisor."""
     program = "import os; from tfx_feeder.components.feeder_trainer"
     program += ".distribution.cluster import ClusterTask; from tfx_feeder.components.feeder_trainer"
     program += ".distribution.launcher import worker"
@@ -363,7 +363,7 @@ def servers(task: ClusterTask) -> Iterator[dict[str, subprocess.Popen]]:
 
 
 def lose_all(which: str, task: ClusterTask | None) -> tuple[str, str, float]:
-    """Trains until all servers of a kind are killed; returns how that ends."""
+    """Trains until all servers of a kind are killed; returns the error and its delay."""
     (chief, *_) = ProcessTopology("parameter_servers", 1).tasks()
     assert chief is not None
     with servers(chief) as processes:

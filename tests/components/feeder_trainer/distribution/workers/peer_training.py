@@ -1,6 +1,7 @@
-"""A worker that averages with its peers, as a process: learns handwritten digits.
+"""Worker process of peer averaging that learns handwritten digits.
 
-``python peer_training.py INDEX EXCHANGE SEED EPOCHS WIDTH ADDRESS...`` prints a JSON line an epoch.
+``python peer_training.py INDEX EXCHANGE SEED EPOCHS WIDTH ADDRESS...`` prints one JSON line per
+epoch.
 """
 
 import json
@@ -13,7 +14,7 @@ BATCH = 64
 
 
 def main(index: int, exchange: str, seed: int, epochs: int, width: int, where: list[str]) -> None:
-    """Trains and prints; with one address as sequential training does."""
+    """Trains and prints the records; a single address means single-device training."""
     import keras
     import numpy as np
     import tensorflow as tf

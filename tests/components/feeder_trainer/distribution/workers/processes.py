@@ -1,4 +1,4 @@
-"""Functions that the processes of test_supervisor.py and test_rendezvous.py run."""
+"""Functions run by the processes of test_supervisor.py and test_rendezvous.py."""
 
 import contextlib
 import logging
@@ -21,21 +21,21 @@ from tfx_feeder.components.feeder_trainer.distribution.launcher.supervisor impor
 
 
 class PeerLostError(FeederError):
-    """As a strategy raises it that misses a member."""
+    """Error of a strategy that cannot reach a peer."""
 
 
 def positions(folder: str, task: ClusterTask | None) -> tuple[str, int]:
-    """Waits until all members were here; returns the chief's place and how many there were."""
-    members = 1 if task is None else len(task.trainers)
+    """Waits for all workers; returns the task name and the number of workers."""
+    workers = 1 if task is None else len(task.trainers)
     name = "alone" if task is None else f"{task.type}-{task.index}"
     (Path(folder) / name).touch()
-    while len(list(Path(folder).glob("*-*"))) < members * (task is not None):
+    while len(list(Path(folder).glob("*-*"))) < workers * (task is not None):
         time.sleep(0.02)
-    return name, members
+    return name, workers
 
 
 def is_first_time(folder: str, task: ClusterTask) -> bool:
-    """Says whether this member runs for the first time; waits until all have asked."""
+    """Returns True in the first attempt of this worker; waits for all workers."""
     mark = Path(folder) / f"{task.type}-{task.index}.began"
     first = not mark.exists()
     mark.touch()
@@ -44,7 +44,7 @@ def is_first_time(folder: str, task: ClusterTask) -> bool:
 
 
 def die_once(folder: str, task: ClusterTask | None) -> str:
-    """Kills the second member the first time."""
+    """Kills the second worker in the first attempt."""
     assert task is not None
     if is_first_time(folder, task):
         if task.index == 1:
@@ -54,49 +54,49 @@ def die_once(folder: str, task: ClusterTask | None) -> str:
 
 
 def die(folder: str, task: ClusterTask | None) -> None:
-    """Kills itself every time."""
+    """Kills this process in every attempt."""
     os.kill(os.getpid(), signal.SIGKILL)
 
 
 def refuse(_: str, task: ClusterTask | None) -> None:
-    """Finds its options wrong."""
+    """Raises a configuration error in the worker first."""
     if task is not None and task.is_chief:
         time.sleep(60)
     raise ConfigError("batch_size", received=0, expected="1 or more", fix="Raise it.")
 
 
 def fail(_: str, task: ClusterTask | None) -> None:
-    """Has a bug."""
+    """Raises an unexpected exception."""
     raise KeyError("no such thing")
 
 
 def lose_peer(folder: str, task: ClusterTask | None) -> str:
-    """Loses a peer the first time, without a death that could be seen."""
+    """Reports an unreachable peer in the first attempt, although no process exited."""
     mark = Path(folder) / "lost"
     if not mark.exists():
         mark.touch()
-        raise PeerLostError("nobody there")
+        raise PeerLostError("peer unreachable")
     return "done"
 
 
 def log(_: str, task: ClusterTask | None) -> None:
-    """Says something on its way."""
+    """Logs a progress record."""
     logging.getLogger("tfx_feeder.progress").info("half way", extra={"progress": {"half": 0.5}})
 
 
 def wait(folder: str, task: ClusterTask | None) -> None:
-    """Leaves its process id, and stays."""
+    """Writes the process id, and sleeps."""
     (Path(folder) / f"pid-{os.getpid()}").touch()
     time.sleep(600)
 
 
 def parent(folder: str) -> None:
-    """Runs two members that stay."""
+    """Runs two workers that sleep."""
     launch_processes(wait, folder, ProcessTopology("workers", 2), log_dir=folder)
 
 
-def count_members(folder: str, task: ClusterTask | None) -> int:
-    """Kills the last member while there are three of them."""
+def count_workers(folder: str, task: ClusterTask | None) -> int:
+    """Kills the last of three workers; returns the number of workers."""
     assert task is not None
     if len(task.trainers) == 3:
         if task.index == 2:
@@ -106,7 +106,7 @@ def count_members(folder: str, task: ClusterTask | None) -> int:
 
 
 def find_port_taken(folder: str, task: ClusterTask | None) -> str:
-    """Finds its port taken the first time; returns the one that it has then."""
+    """Reports a port in use in the first attempt; returns the address of the second worker."""
     assert task is not None
     if is_first_time(folder, task):
         if task.index == 1:
@@ -117,12 +117,12 @@ def find_port_taken(folder: str, task: ClusterTask | None) -> str:
 
 
 def leave(_: str, task: ClusterTask | None) -> None:
-    """Ends without an answer."""
+    """Exits without a result."""
     os._exit(0)
 
 
 def answer_then_refuse(_: str, task: ClusterTask | None) -> str:
-    """The chief answers; then another member finds its options wrong."""
+    """Returns a result from the chief; later, another worker raises an error."""
     assert task is not None
     if not task.is_chief:
         time.sleep(1)
@@ -131,20 +131,20 @@ def answer_then_refuse(_: str, task: ClusterTask | None) -> str:
 
 
 def leave_child(folder: str, task: ClusterTask | None) -> None:
-    """Starts a process that would outlive it, and is killed."""
+    """Starts a subprocess that would outlive this process, and kills this process."""
     process = subprocess.Popen(["sleep", "600"])
     (Path(folder) / f"pid-{process.pid}").touch()
     os.kill(os.getpid(), signal.SIGKILL)
 
 
 def log_much(_: str, task: ClusterTask | None) -> None:
-    """Says much until its last moment, of things that stay where they are."""
+    """Logs until the end, with arguments that cannot be pickled."""
     for number in range(100):
         logging.getLogger("tfx_feeder.progress").info("%d %s", number, lambda: None)
 
 
 def lose_worker(_: str, task: ClusterTask | None) -> tuple[bool, bool]:
-    """Kills a server once it listens; says whether it went away and came back."""
+    """Kills a worker once it is listening, and waits until it is reachable again."""
     assert task is not None
     address = task.cluster["worker"][1]
     wait_for(lambda: is_reachable(address))
@@ -155,7 +155,7 @@ def lose_worker(_: str, task: ClusterTask | None) -> tuple[bool, bool]:
 
 
 def lose_server(folder: str, task: ClusterTask | None) -> str:
-    """Kills the parameter server the first time."""
+    """Kills the parameter server in the first attempt."""
     assert task is not None
     wait_for(lambda: is_reachable(task.cluster["ps"][0]))
     mark = Path(folder) / "lost"
@@ -167,7 +167,7 @@ def lose_server(folder: str, task: ClusterTask | None) -> str:
 
 
 def kill(task: ClusterTask) -> None:
-    """Kills the process that has this place."""
+    """Kills the process of a task."""
     mark = f"{VARIABLE}={task.to_json()}".encode()
     for folder in Path("/proc").iterdir():
         with contextlib.suppress(OSError):
@@ -176,7 +176,7 @@ def kill(task: ClusterTask) -> None:
 
 
 def meet(folder: str, task: ClusterTask | None) -> list[str]:
-    """Waits until every member was here, each a single time; returns who was."""
+    """Waits until each worker has run exactly once; returns their names."""
     assert task is not None
     with open(Path(folder) / f"{task.type}-{task.index}.here", "x") as file:
         file.write("once")
@@ -185,7 +185,7 @@ def meet(folder: str, task: ClusterTask | None) -> list[str]:
 
 
 def meet_servers(_: str, task: ClusterTask | None) -> int:
-    """Waits until all servers of the cluster are there."""
+    """Waits until all servers are reachable; returns their number."""
     assert task is not None
     servers = [*task.cluster["worker"], *task.cluster["ps"]]
     wait_for(lambda: all(map(is_reachable, servers)))
@@ -193,19 +193,19 @@ def meet_servers(_: str, task: ClusterTask | None) -> int:
 
 
 def stay(folder: str, task: ClusterTask | None) -> None:
-    """Leaves its place, and stays."""
+    """Writes the task name, and sleeps."""
     assert task is not None
     (Path(folder) / f"{task.type}-{task.index}.stays").touch()
     time.sleep(600)
 
 
 def run_chief_and_stay(folder: str, task: ClusterTask) -> None:
-    """Leads a call that does not end."""
+    """Runs work that does not end."""
     run_chief(stay, folder, task, log_dir=folder)
 
 
 def lose_chief(folder: str, task: ClusterTask | None) -> None:
-    """The chief is killed once the other member is there, which then has lost it."""
+    """Kills the chief once the other worker runs, which then reports a lost peer."""
     assert task is not None
     mark = Path(folder) / "there"
     if task.is_chief:
@@ -213,11 +213,11 @@ def lose_chief(folder: str, task: ClusterTask | None) -> None:
         os.kill(os.getpid(), signal.SIGKILL)
     mark.touch()
     time.sleep(1)
-    raise PeerLostError("nobody there")
+    raise PeerLostError("peer unreachable")
 
 
 def fail_beside_chief(folder: str, task: ClusterTask | None) -> None:
-    """Has a bug that only one member meets, while the chief goes on."""
+    """Raises an unexpected exception in one worker while the chief continues."""
     assert task is not None
     if not task.is_chief:
         raise KeyError("no such thing")
@@ -225,8 +225,8 @@ def fail_beside_chief(folder: str, task: ClusterTask | None) -> None:
 
 
 def refuse_late(_: str, task: ClusterTask | None) -> None:
-    """The chief raises an error, which the other worker notices first, as a lost peer."""
+    """Raises an error in the chief; the other worker reports a lost peer first."""
     if task is not None and task.is_chief:
         time.sleep(0.5)
         raise ConfigError("batch_size", received=0, expected="1 or more")
-    raise PeerLostError("nobody there")
+    raise PeerLostError("peer unreachable")

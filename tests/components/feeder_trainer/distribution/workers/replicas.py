@@ -1,4 +1,4 @@
-"""Models that replicas could easily get wrong, trained and refused; run in a process of its own."""
+"""Trains models that are hard to replicate, and collects errors, in a separate process."""
 
 import functools
 from collections.abc import Callable
@@ -25,7 +25,7 @@ SIZES = (7, 7, 5, 3, 1)
 
 
 class OwnLoss(keras.Model):
-    """Its loss does not come from Keras."""
+    """Model with a custom loss."""
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
         """Returns the mean squared error."""
@@ -33,23 +33,23 @@ class OwnLoss(keras.Model):
 
 
 class LossWithMore(keras.Model):
-    """Part of its loss comes from Keras, part does not."""
+    """Model that adds a custom term to the compiled loss."""
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
-        """Returns the compiled loss and a bit of the outputs."""
+        """Returns the compiled loss plus a penalty on the outputs."""
         return super().compute_loss(x, y, y_pred, sample_weight) + tf.reduce_mean(0.1 * y_pred**2)
 
 
 class OwnStep(keras.Model):
-    """Trains as it likes."""
+    """Model with a custom training step."""
 
     def train_step(self, data: Any) -> Any:
-        """Does what Keras does."""
+        """Calls the step of Keras."""
         return super().train_step(data)
 
 
 class Seen(keras.metrics.Metric):
-    """Counts examples in an integer."""
+    """Metric that counts examples in an integer."""
 
     def __init__(self) -> None:
         super().__init__(name="seen")
@@ -60,12 +60,12 @@ class Seen(keras.metrics.Metric):
         self.count.assign_add(tf.shape(y_true)[0])
 
     def result(self) -> Any:
-        """Returns the number."""
+        """Returns the number of examples."""
         return self.count.value
 
 
 def scalar_loss(y_true: Any, y_pred: Any) -> Any:
-    """A loss function as many write it: it returns the mean, not a value for each example."""
+    """Returns the mean over the batch, as many custom losses do, not one value per example."""
     return tf.reduce_mean(tf.abs(y_true - y_pred))
 
 
@@ -105,16 +105,16 @@ REFUSED: dict[str, tuple[Callable[[], keras.Model], str]] = {
         "ema_overwrite_frequency=3",
     ),
 }
-"""Models, and what of them the error names."""
+"""Unsupported models, and the phrase of the error that names the cause."""
 
 Figures = dict[str, Any]
 
 
 def run(argument: None, task: ClusterTask | None) -> dict[str, dict[str, Any]]:
-    """Returns what every model came to under each strategy, and the errors of those refused."""
+    """Returns the results by strategy and model, and the errors of the unsupported models."""
     mirrored = open_context(Mirrored(DEVICES), task)
     placements = {
-        # First, before mirrored steps exist: nothing that they set may matter to it.
+        # First, because mirrored steps must not influence the reference.
         "sequential": DistributionContext(CompiledSteps),
         "central_storage": DistributionContext(
             functools.partial(CentralStorageSteps, DEVICES),

@@ -1,4 +1,4 @@
-"""Trains a small model under a strategy and says what came of it; run in a process of its own."""
+"""Trains small models under a strategy in a separate process."""
 
 import itertools
 from typing import Any
@@ -17,20 +17,20 @@ from tfx_feeder.components.feeder_trainer.model.state import capture, restore
 from tfx_feeder.components.feeder_trainer.training.train_step import StepOptions
 
 SIZES = ([8] * 3, [5], [6] * 2, [1])
-"""Global batch sizes of each call; some do not split evenly, and one leaves a replica without."""
+"""Global batch sizes of each call; some do not split evenly, one leaves a replica empty."""
 
 
 class Logarithm(keras.layers.Layer):
-    """Not a number, and without a gradient, where everything is zero."""
+    """Layer whose output and gradient are undefined at zero."""
 
     def call(self, x: tf.Tensor) -> tf.Tensor:
-        """Appends the logarithm of the length."""
+        """Returns the input with the logarithm of its norm appended."""
         length = keras.ops.norm(x, axis=-1, keepdims=True)
         return keras.ops.concatenate([x, keras.ops.log(length)], axis=-1)
 
 
 def make_model(kind: str) -> keras.Model:
-    """Returns a model without chance in it."""
+    """Returns a model without random operations."""
     inputs = keras.Input((4,))
     x = inputs
     if kind == "undefined_at_zero":
@@ -50,7 +50,7 @@ def make_model(kind: str) -> keras.Model:
 
 
 def data(weighted: bool) -> list[tuple]:
-    """Returns a global batch for each size."""
+    """Returns one global batch per size."""
     random = np.random.default_rng(1)
     batches = []
     for size in itertools.chain(*SIZES):
@@ -64,13 +64,13 @@ KINDS = ("plain", "weighted", "clipping", "micro", "noise", "undefined_at_zero",
 
 
 def run(strategy: Strategy, task: ClusterTask | None) -> dict[str, dict[str, Any]]:
-    """Trains a model of each kind; one process does them all, because it takes long to start."""
+    """Trains a model of each kind; a single process saves startup time."""
     placement = open_context(strategy, task)
     return {kind: run_kind(placement, kind) for kind in KINDS}
 
 
 def run_kind(placement: DistributionContext, kind: str) -> dict[str, Any]:
-    """Trains, and reads everything twice around a restore."""
+    """Trains and evaluates a model, with a restore in between; returns the results."""
     with placement.scope():
         keras.utils.set_random_seed(3)
         model = make_model(kind)
