@@ -10,7 +10,7 @@ from tfx_feeder.components.feeder_trainer.schedules.schedule import Schedule
 from tfx_feeder.components.feeder_trainer.schedules.time_model import StepProfile, StepTime
 from tfx_feeder.components.feeder_trainer.strategy_selection.budget import Budget
 from tfx_feeder.components.feeder_trainer.strategy_selection.decision import (
-    Candidate,
+    StrategyCandidate,
     profile_and_select,
 )
 from tfx_feeder.components.feeder_trainer.training.progress import (
@@ -80,7 +80,7 @@ def test_nothing_runs_between_components():
 def _choose():
     ABSL.info("Component %s is running.", "FeederTrainer")
     choice = profile_and_select(
-        [Candidate("sequential", 1, ("CPU:0",))],
+        [StrategyCandidate("sequential", 1, ("CPU:0",))],
         list(Schedule.from_value("0.01:32x10 @200").epoch_specs(50_000)),
         Budget(10.0),
         lambda candidate: StepProfile(1.0, {32: StepTime(0.01, 0.0, 9)}),
