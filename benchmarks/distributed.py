@@ -19,11 +19,8 @@ from tfx_feeder.components.feeder_trainer.distribution.devices import open_devic
 from tfx_feeder.components.feeder_trainer.distribution.fit import FitSpec
 from tfx_feeder.components.feeder_trainer.distribution.fit import fit as fit_strategy
 from tfx_feeder.components.feeder_trainer.distribution.launcher.launch import run_in_processes
-from tfx_feeder.components.feeder_trainer.distribution.options import (
-    STRATEGIES,
-    SingleDevice,
-    Strategy,
-)
+from tfx_feeder.components.feeder_trainer.distribution.options import SingleDevice, Strategy
+from tfx_feeder.components.feeder_trainer.distribution.strategy_info import STRATEGIES
 from tfx_feeder.components.feeder_trainer.model.builder import ModelContext
 from tfx_feeder.components.feeder_trainer.model.user_module import UserCode
 from tfx_feeder.components.feeder_trainer.schedules.schedule import Schedule
@@ -80,8 +77,8 @@ def strategy(name: str) -> Strategy:
     return Strategy.from_dict({"name": name, **options})
 
 
-def job(folder: Path, where: Strategy, schedule: Schedule, work_dir: Path) -> FitSpec:
-    """Returns the job of a training.
+def fit_spec(folder: Path, where: Strategy, schedule: Schedule, work_dir: Path) -> FitSpec:
+    """Returns the specification of a fit.
 
     Args:
         folder: Of ``reference.write_records``.
@@ -102,20 +99,20 @@ def job(folder: Path, where: Strategy, schedule: Schedule, work_dir: Path) -> Fi
     )
 
 
-def train(what: FitSpec, work_dir: Path) -> Training:
+def train(spec: FitSpec, work_dir: Path) -> Training:
     """Trains in the processes that the strategy needs: the sequential one in this one.
 
     Args:
-        what: A job.
+        spec: Specification of the fit.
         work_dir: For logs.
     """
     began = time.time()
     with _cpu_at_epochs() as cpu_s:
-        if isinstance(what.strategy, SingleDevice):
-            history = fit_strategy(what).history
+        if isinstance(spec.strategy, SingleDevice):
+            history = fit_strategy(spec).history
         else:
             log_dir = str(work_dir / "logs")
-            ran = run_in_processes(fit_strategy, what, what.strategy, log_dir)
+            ran = run_in_processes(fit_strategy, spec, spec.strategy, log_dir)
             history = ran.result.history
     started = datetime.datetime.fromisoformat(history.started_at).timestamp()
     return Training(

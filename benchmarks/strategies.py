@@ -25,9 +25,9 @@ import distributed
 import harness
 import reference
 
-from tfx_feeder.components.feeder_trainer.distribution.context import open_context
 from tfx_feeder.components.feeder_trainer.distribution.fit import open_fit_context, run
-from tfx_feeder.components.feeder_trainer.distribution.options import STRATEGIES, Auto
+from tfx_feeder.components.feeder_trainer.distribution.options import Auto
+from tfx_feeder.components.feeder_trainer.distribution.strategy_info import STRATEGIES
 from tfx_feeder.components.feeder_trainer.schedules.schedule import Schedule
 from tfx_feeder.components.feeder_trainer.strategy_selection.select import select
 from tfx_feeder.pipeline.configs import FULL_SCHEDULE, SHORT_SCHEDULE
@@ -142,29 +142,28 @@ def _converge(folder: Path, variant: str, schedule: Schedule, more_epochs: int) 
 def _train(folder: Path, variant: str, schedule: Schedule) -> distributed.Training:
     with tempfile.TemporaryDirectory() as work_dir:
         strategy = distributed.strategy(variant)
-        job = distributed.job(folder, strategy, schedule, Path(work_dir))
-        return distributed.train(job, Path(work_dir))
+        spec = distributed.fit_spec(folder, strategy, schedule, Path(work_dir))
+        return distributed.train(spec, Path(work_dir))
 
 
 def _predict(folder: Path, schedule: Schedule) -> dict[str, float]:
     with contextlib.ExitStack() as stack:
         work_dir = stack.enter_context(tempfile.TemporaryDirectory())
-        auto = distributed.job(folder, Auto(candidates=(BASELINE,)), schedule, Path(work_dir))
-        # As the Trainer does it: what was made ready for the probe goes on to train.
-        job = dataclasses.replace(auto, strategy=distributed.strategy(BASELINE))
-        placement = stack.enter_context(contextlib.closing(open_context(job.strategy, None)))
-        ready = stack.enter_context(open_fit_context(job, placement))
+        auto = distributed.fit_spec(folder, Auto(candidates=(BASELINE,)), schedule, Path(work_dir))
+        # The Trainer also trains in the context that was opened for profiling.
+        spec = dataclasses.replace(auto, strategy=distributed.strategy(BASELINE))
+        context = stack.enter_context(open_fit_context(spec))
         begin = time.perf_counter()
         prediction = select(
-            auto, ready, lambda: 0.0, log_dir=work_dir, probe_dir=work_dir
+            auto, context, lambda: 0.0, log_dir=work_dir, profile_dir=work_dir
         ).prediction
-        chosen = time.perf_counter()
-        run(job, placement, ready)
-        measured_s = time.perf_counter() - chosen
+        selected = time.perf_counter()
+        run(spec, context)
+        measured_s = time.perf_counter() - selected
         (kept,) = Path(work_dir).glob("*.json")
         # Traced in the probe is not traced again, so that it is no loss.
         tracing_s = json.loads(kept.read_text())["start_s"]
-    probe_s = chosen - begin - tracing_s
+    probe_s = selected - begin - tracing_s
     return {
         "predicted_s": prediction.seconds,
         "low_s": prediction.low_s,

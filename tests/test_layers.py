@@ -60,6 +60,7 @@ TENSORFLOW_FREE = (
     TRAINER,
     f"{TRAINER}.schedules.*",
     f"{TRAINER}.distribution.options",
+    f"{TRAINER}.distribution.strategy_info",
     f"{TRAINER}.feed.options",
     f"{TRAINER}.feed.sampler",
     f"{TRAINER}.model.user_module",

@@ -3,7 +3,8 @@
 from typing import Any
 
 from tfx_feeder.common.errors import ConfigError
-from tfx_feeder.components.feeder_trainer.distribution.options import STRATEGIES, Auto, Strategy
+from tfx_feeder.components.feeder_trainer.distribution.options import Auto, Strategy
+from tfx_feeder.components.feeder_trainer.distribution.strategy_info import STRATEGIES
 from tfx_feeder.components.feeder_trainer.feed.options import FeedOptions
 from tfx_feeder.components.feeder_trainer.schedules.batch_on_plateau import IncreaseBatchOnPlateau
 from tfx_feeder.components.feeder_trainer.schedules.noise_scale import GradientNoiseScale
@@ -12,34 +13,34 @@ from tfx_feeder.components.feeder_trainer.schedules.schedule import Schedule
 from tfx_feeder.components.feeder_trainer.training.options import TrainingOptions
 
 
-def check_goes_together(
-    strategy: Strategy, schedule: Schedule | Policy, feed: FeedOptions, loop: TrainingOptions
+def check_compatibility(
+    strategy: Strategy, schedule: Schedule | Policy, feed: FeedOptions, training: TrainingOptions
 ) -> None:
     """Checks that the options of a training are compatible.
 
-    For ``Auto``, the named candidates are checked; unnamed ones are skipped by its selection.
+    For ``Auto``, its ``candidates`` are checked.
 
     Args:
         strategy: Distribution strategy.
         schedule: Schedule or policy.
         feed: Input pipeline options.
-        loop: Training loop options.
+        training: Training loop options.
 
     Raises:
-        ConfigError: If two options are incompatible.
+        ConfigError: Two options are incompatible.
     """
-    asked = {
+    requested = {
         "feed service": feed.service,
-        "loop deterministic": loop.deterministic or None,
-        "loop max_micro_batch_size": loop.max_micro_batch_size,
+        "loop deterministic": training.deterministic or None,
+        "loop max_micro_batch_size": training.max_micro_batch_size,
         "schedule": schedule if isinstance(schedule, GradientNoiseScale) else None,
     }
     names = strategy.candidates if isinstance(strategy, Auto) else (strategy.name,)
     for name in names:
         for option in STRATEGIES[name].unsupported:
-            _check_absent(option, asked[option], name)
-    if loop.early_stopping is not None:
-        _check_can_give_up(schedule, feed)
+            _check_absent(option, requested[option], name)
+    if training.early_stopping is not None:
+        _check_early_stopping(schedule, feed)
 
 
 def _check_absent(option: str, value: Any, strategy: str) -> None:
@@ -47,25 +48,26 @@ def _check_absent(option: str, value: Any, strategy: str) -> None:
         raise ConfigError(
             f"{option} and strategy",
             received=(value, strategy),
-            expected="one of the two",
-            fix=f"{strategy} cannot do it; docs/strategies.md says which strategy does.",
+            expected="only one of the two",
+            fix=f"{strategy} does not support this option; see docs/strategies.md.",
         )
 
 
-def _check_can_give_up(schedule: Schedule | Policy, feed: FeedOptions) -> None:
+def _check_early_stopping(schedule: Schedule | Policy, feed: FeedOptions) -> None:
     if not feed.eval_splits:
         raise ConfigError(
             "loop early_stopping and feed eval_splits",
             received=(),
-            expected="a split to validate on, by which it is judged",
+            expected="a validation split, whose metric is compared with the baseline",
         )
-    decides = isinstance(schedule, IncreaseBatchOnPlateau) or (
+    policy_decides = isinstance(schedule, IncreaseBatchOnPlateau) or (
         isinstance(schedule, GradientNoiseScale) and schedule.mode == "apply"
     )
-    if decides:
+    if policy_decides:
         raise ConfigError(
             "loop early_stopping and schedule",
             received=str(schedule),
-            expected="a schedule whose phases are known beforehand",
-            fix="What a policy will decide has no bound by which to judge.",
+            expected="a schedule with phases that are known before training",
+            fix="Set another schedule, or drop early_stopping: a schedule that a policy decides "
+            "during training has no bound.",
         )

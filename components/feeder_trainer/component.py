@@ -1,4 +1,4 @@
-"""The FeederTrainer component: inputs, outputs, and checks at pipeline build time."""
+"""FeederTrainer component: inputs, outputs, and checks at pipeline build time."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -11,7 +11,7 @@ from tfx.v1.dsl import standard_annotations
 
 from tfx_feeder.common.errors import ConfigError
 from tfx_feeder.components.feeder_trainer import executor
-from tfx_feeder.components.feeder_trainer.compatibility import check_goes_together
+from tfx_feeder.components.feeder_trainer.compatibility import check_compatibility
 from tfx_feeder.components.feeder_trainer.distribution.options import SingleDevice, Strategy
 from tfx_feeder.components.feeder_trainer.feed.options import FeedOptions, checked, to_json
 from tfx_feeder.components.feeder_trainer.model.user_module import UserCode
@@ -25,7 +25,7 @@ _artifacts = tfx.types.standard_artifacts
 
 
 class FeederTrainerSpec(component_spec.ComponentSpec):
-    """Inputs and outputs as in the stock Trainer, and ``training_history`` besides."""
+    """Inputs and outputs of the standard Trainer, with ``training_history`` in addition."""
 
     PARAMETERS = {
         "model_fn": component_spec.ExecutionParameter(type=str, optional=True),
@@ -134,8 +134,8 @@ class FeederTrainer(base_component.BaseComponent):
                 received=None,
                 expected="the model to match, for training with early_stopping",
             )
-        written = serialize_schedule(schedule)
-        check_goes_together(strategy, parse_schedule(written), feed, training)
+        serialized_schedule = serialize_schedule(schedule)
+        check_compatibility(strategy, parse_schedule(serialized_schedule), feed, training)
         spec = FeederTrainerSpec(
             examples=examples,
             transform_graph=transform_graph,
@@ -145,7 +145,7 @@ class FeederTrainer(base_component.BaseComponent):
             model_fn=model_fn,
             module_file=module_file,
             code_fingerprint=code.fingerprint(),
-            schedule=written,
+            schedule=serialized_schedule,
             strategy=strategy.to_json(),
             feed=to_json(feed),
             loop=to_json(training),

@@ -1,4 +1,4 @@
-"""The executor of FeederTrainer: artifacts in, plain modules called, artifacts out."""
+"""Executor of FeederTrainer: reads the input artifacts, trains, and writes the output artifacts."""
 
 import dataclasses
 import hashlib
@@ -31,7 +31,7 @@ from tfx_feeder.components.feeder_trainer.training.options import TrainingOption
 from tfx_feeder.schemas import training_history
 
 KERAS_FORMAT_DIR = "Format-Keras"
-"""Folder in a Model artifact, beside TFX's own ``Format-Serving``."""
+"""Folder of the Keras file in a Model artifact, next to the ``Format-Serving`` of TFX."""
 
 _PAYLOADS = ("FORMAT_TF_EXAMPLE", "FORMAT_PARQUET")
 
@@ -39,12 +39,17 @@ _Artifacts = dict[str, list[types.Artifact]]
 
 
 class Executor(base_executor.BaseExecutor):
-    """Trains, exports and records; see ``FeederTrainer``."""
+    """Trains and exports a model and records its training history; see ``FeederTrainer``."""
 
     def Do(
         self, input_dict: _Artifacts, output_dict: _Artifacts, exec_properties: dict[str, Any]
     ) -> None:
-        """Runs one training.
+        """Runs a training.
+
+        Args:
+            input_dict: Input artifacts by key.
+            output_dict: Output artifacts by key.
+            exec_properties: Execution properties by name.
 
         Raises:
             ConfigError: Schedule, feed or model do not fit the data.
@@ -71,7 +76,7 @@ class Executor(base_executor.BaseExecutor):
         run_path = local_path(artifact_utils.get_single_uri(output_dict["model_run"]))
 
         code = UserCode(exec_properties.get("model_fn"), exec_properties.get("module_file"))
-        # Asked before the training, in the course of which the code may be edited.
+        # Read before training, because the code may be edited during training.
         repository = repository_of(code)
         fit = FitSpec(
             code=code,
@@ -94,7 +99,7 @@ class Executor(base_executor.BaseExecutor):
             start_from=_keras_dir(start_path),
             strict_start=warm_start == "strict",
             baseline=_keras_dir(base_path),
-            loop=TrainingOptions.from_json(exec_properties["loop"]),
+            training=TrainingOptions.from_json(exec_properties["loop"]),
         )
         history = train(
             TrainSpec(
@@ -104,7 +109,7 @@ class Executor(base_executor.BaseExecutor):
                 serving_dir=path_utils.serving_model_dir(model_path),
                 keras_dir=os.path.join(model_path, KERAS_FORMAT_DIR),
                 log_dir=run_path,
-                probe_dir=os.path.join(os.path.dirname(os.path.dirname(model_path)), "probes"),
+                profile_dir=os.path.join(os.path.dirname(os.path.dirname(model_path)), "probes"),
             )
         )
         environment = {**history.environment, **repository}
@@ -125,7 +130,7 @@ def _keras_dir(model_path: str | None) -> str | None:
 
 
 def repository_of(code: UserCode) -> dict[str, str]:
-    """Returns where code stands in Git, as the environment of a history says it."""
+    """Returns the Git commit of code as entries for the environment of a training history."""
     state = git_state(code.sources().values())
     if state is None:
         return {}
@@ -143,7 +148,11 @@ def _hyperparameters(input_dict: _Artifacts) -> dict[str, Any] | None:
 
 
 def read_splits(examples: Sequence[types.Artifact], names: Sequence[str]) -> list[SplitFiles]:
-    """Lists the files of some splits over all Examples artifacts, such as several spans.
+    """Lists the files of splits in all Examples artifacts, such as several spans.
+
+    Args:
+        examples: Examples artifacts.
+        names: Names of the splits.
 
     Raises:
         ConfigError: The payload of an artifact is neither tf.Example nor Parquet.
@@ -155,7 +164,7 @@ def read_splits(examples: Sequence[types.Artifact], names: Sequence[str]) -> lis
                 "examples",
                 received=f"{payload} at {artifact.uri}",
                 expected=f"Examples with a payload among {', '.join(_PAYLOADS)}",
-                fix="Let Transform or a custom ExampleGen turn them into tf.Example.",
+                fix="Convert them to tf.Example with Transform or a custom ExampleGen.",
             )
     return [
         SplitFiles(name, _span(artifact), tf.io.gfile.glob(local_path(pattern)))
@@ -166,17 +175,23 @@ def read_splits(examples: Sequence[types.Artifact], names: Sequence[str]) -> lis
 
 
 def _span(artifact: types.Artifact) -> int | None:
-    # ExampleGen writes a custom property; the declared one stays 0.
+    # ExampleGen writes a custom property; the declared property stays 0.
     value = artifact.get_custom_property("span")
     return None if value is None else int(value)
 
 
 def checkpoint_dir(model_path: str, input_dict: _Artifacts, exec_properties: dict[str, Any]) -> str:
-    """Returns a folder that every attempt at the same training finds again.
+    """Returns the checkpoint folder, which is the same for all attempts at a training.
 
-    TFX gives each attempt another output folder, so the name is made of what goes in: inputs and
-    properties. It lies beside the outputs of the component. The strategy is not part of it: what a
-    cluster has begun, fewer workers or another strategy may end.
+    TFX gives each attempt a different output folder. The name of this folder is therefore a hash of
+    inputs and execution properties, and the folder is next to the outputs of the component. The
+    strategy is not part of the hash: fewer workers or another strategy can resume the training of
+    a cluster.
+
+    Args:
+        model_path: Folder of the output model.
+        input_dict: Input artifacts by key.
+        exec_properties: Execution properties by name.
     """
     exec_properties = {key: v for key, v in exec_properties.items() if key != "strategy"}
     inputs = {key: sorted(a.uri for a in artifacts) for key, artifacts in input_dict.items()}

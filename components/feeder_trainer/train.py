@@ -1,6 +1,5 @@
-"""One training from files to exported model, without TFX."""
+"""Trains and exports a model from files, without TFX."""
 
-import contextlib
 import dataclasses
 import time
 from collections.abc import Callable, Mapping
@@ -9,14 +8,13 @@ from typing import Any
 
 import tensorflow as tf
 
-from tfx_feeder.components.feeder_trainer.compatibility import check_goes_together
+from tfx_feeder.components.feeder_trainer.compatibility import check_compatibility
 from tfx_feeder.components.feeder_trainer.distribution.fit import (
     FitResult,
     FitSpec,
     ModelBundle,
     build_model,
     fit,
-    open_context,
     open_fit_context,
     run,
 )
@@ -36,16 +34,17 @@ from tfx_feeder.schemas.training_history import Event, History
 
 @dataclass(frozen=True)
 class TrainSpec:
-    """Specification of one training.
+    """Specification of a training run.
 
     Args:
         fit: Specification of the model fit.
         raw_feature_spec: Features of the raw Examples that the served model takes.
-        transform: Turns parsed raw features into training features; ``None`` if they are the same.
+        transform: Function from parsed raw features to training features; ``None`` if they are the
+            same.
         serving_dir: Output folder of the SavedModel.
         keras_dir: Output folder of the Keras file.
-        log_dir: Where the logs go: TensorBoard's, and those of other processes.
-        probe_dir: Where probes of strategies are kept for later trainings; ``None``: nowhere.
+        log_dir: Folder of the TensorBoard logs and of the logs of other processes.
+        profile_dir: Folder of the strategy profiles that later runs reuse; ``None`` to keep none.
     """
 
     fit: FitSpec
@@ -54,60 +53,62 @@ class TrainSpec:
     serving_dir: str
     keras_dir: str
     log_dir: str
-    probe_dir: str | None = None
+    profile_dir: str | None = None
 
 
-def train(job: TrainSpec) -> History:
-    """Trains, exports, and returns the record.
+def train(spec: TrainSpec) -> History:
+    """Trains and exports a model, and returns the training history.
 
     Raises:
         ConfigError: Schedule, feed or model do not fit the data or the strategy.
         DataError: The files cannot be read.
     """
     began = time.perf_counter()
-    check_goes_together(job.fit.strategy, job.fit.schedule, job.fit.context.feed, job.fit.loop)
-    history, model = _fit(job, lambda: time.perf_counter() - began)
-    write_scalars(history, job.log_dir)
+    fit_spec = spec.fit
+    check_compatibility(
+        fit_spec.strategy, fit_spec.schedule, fit_spec.context.feed, fit_spec.training
+    )
+    history, model = _fit(spec, lambda: time.perf_counter() - began)
+    write_scalars(history, spec.log_dir)
     export_serving(
         model.keras_model,
-        _raw_examples_to_inputs(job, model),
-        job.serving_dir,
-        track=() if job.transform is None else (job.transform,),
+        _raw_examples_to_inputs(spec, model),
+        spec.serving_dir,
+        track=() if spec.transform is None else (spec.transform,),
     )
-    save_for_warm_start(model.keras_model, job.keras_dir)
-    job.fit.checkpoints().remove()
+    save_for_warm_start(model.keras_model, spec.keras_dir)
+    fit_spec.checkpoints().remove()
     return history
 
 
-def _fit(job: TrainSpec, elapsed: Callable[[], float]) -> tuple[History, ModelBundle]:
-    """Fits where the strategy says, or where the time to train leads to."""
-    wanted = job.fit.strategy
-    if not isinstance(wanted, (SingleDevice, Auto)):
-        return _fit_elsewhere(job.fit, job.log_dir)
-    work = dataclasses.replace(job.fit, strategy=SingleDevice())
-    placement = open_context(work.strategy, None)
+def _fit(spec: TrainSpec, elapsed: Callable[[], float]) -> tuple[History, ModelBundle]:
+    """Fits the model with the specified strategy, or with the one that ``Auto`` selects."""
+    strategy = spec.fit.strategy
+    if not isinstance(strategy, (SingleDevice, Auto)):
+        return _fit_in_processes(spec.fit, spec.log_dir)
+    fit_spec = dataclasses.replace(spec.fit, strategy=SingleDevice())
     selection = None
-    with contextlib.closing(placement), open_fit_context(work, placement) as ready:
-        if isinstance(wanted, Auto):
-            dirs = {"log_dir": job.log_dir, "probe_dir": job.probe_dir}
-            selection = select(job.fit, ready, elapsed, **dirs)
+    with open_fit_context(fit_spec) as context:
+        if isinstance(strategy, Auto):
+            dirs = {"log_dir": spec.log_dir, "profile_dir": spec.profile_dir}
+            selection = select(spec.fit, context, elapsed, **dirs)
             progress.report_selection(selection.choice)
-            work = dataclasses.replace(
-                work,
+            fit_spec = dataclasses.replace(
+                fit_spec,
                 strategy=selection.strategy,
                 prediction=selection.prediction,
                 began_at=time.time(),
             )
-        if isinstance(work.strategy, SingleDevice):
-            history = run(work, placement, ready)
-            return _with_choice(history, selection, work.began_at), ready.model
-    # What was opened for the probe is closed by now: its memory is for the processes.
-    history, model = _fit_elsewhere(work, job.log_dir)
-    return _with_choice(history, selection, work.began_at), model
+        if isinstance(fit_spec.strategy, SingleDevice):
+            history = run(fit_spec, context)
+            return _with_candidates(history, selection, fit_spec.began_at), context.model
+    # The context is closed by now, so its memory is available to the processes.
+    history, model = _fit_in_processes(fit_spec, spec.log_dir)
+    return _with_candidates(history, selection, fit_spec.began_at), model
 
 
-def _with_choice(history: History, selection: Selection | None, began_at: float) -> History:
-    """Adds what was chosen among, and what the chosen one really took."""
+def _with_candidates(history: History, selection: Selection | None, began_at: float) -> History:
+    """Adds the candidates and the measured duration of the selected one to the history."""
     if selection is None:
         return history
     actual_s = time.time() - began_at
@@ -120,35 +121,37 @@ def _with_choice(history: History, selection: Selection | None, began_at: float)
     return dataclasses.replace(history, candidates=tuple(rows), events=(*events, *history.events))
 
 
-def _fit_elsewhere(job: FitSpec, log_dir: str) -> tuple[History, ModelBundle]:
-    ran = run_in_processes(fit, job, job.strategy, log_dir)
-    restarts = [Event("restart", 0, failure) for failure in ran.failures]
-    history = ran.result.history
+def _fit_in_processes(spec: FitSpec, log_dir: str) -> tuple[History, ModelBundle]:
+    launch = run_in_processes(fit, spec, spec.strategy, log_dir)
+    restarts = [Event("restart", 0, failure) for failure in launch.failures]
+    history = launch.result.history
     assert history.placement is not None
-    placement = dataclasses.replace(history.placement, attempts=1 + len(restarts))
-    history = dataclasses.replace(history, placement=placement, events=(*history.events, *restarts))
-    return history, _rebuilt(job, ran.result)
+    record = dataclasses.replace(history.placement, attempts=1 + len(restarts))
+    history = dataclasses.replace(history, placement=record, events=(*history.events, *restarts))
+    return history, _model_from_result(spec, launch.result)
 
 
-def _rebuilt(job: FitSpec, fitted: FitResult) -> ModelBundle:
-    """Makes an ordinary model of what other processes trained: none of it is distributed."""
-    model = build_model(job)
-    CompiledSteps(model.keras_model, model.adapt).build(fitted.element)
-    for variable, value in zip(model.keras_model.variables, fitted.weights, strict=True):
+def _model_from_result(spec: FitSpec, result: FitResult) -> ModelBundle:
+    """Builds a non-distributed model with the weights that other processes trained."""
+    model = build_model(spec)
+    CompiledSteps(model.keras_model, model.to_model_inputs).build(result.element)
+    for variable, value in zip(model.keras_model.variables, result.weights, strict=True):
         variable.assign(value)
     return model
 
 
-def _raw_examples_to_inputs(job: TrainSpec, model: ModelBundle) -> Callable[[tf.Tensor], Any]:
-    feed = job.fit.context.feed
+def _raw_examples_to_inputs(spec: TrainSpec, model: ModelBundle) -> Callable[[tf.Tensor], Any]:
+    feed = spec.fit.context.feed
     special = {*feed.label_keys, feed.weight_key}
-    spec = {key: value for key, value in job.raw_feature_spec.items() if key not in special}
-    transform = job.transform or dict
+    features = {key: value for key, value in spec.raw_feature_spec.items() if key not in special}
+    transform = spec.transform or dict
     names = model.parser.feature_names
-    spec = required_raw_features(spec, transform, names)
+    required = required_raw_features(features, transform, names)
 
     def to_inputs(serialized: tf.Tensor) -> Any:
-        features = transform(tf.io.parse_example(serialized, spec))
-        return model.adapt(model.parser.decode({name: features[name] for name in names}))
+        transformed = transform(tf.io.parse_example(serialized, required))
+        return model.to_model_inputs(
+            model.parser.decode({name: transformed[name] for name in names})
+        )
 
     return to_inputs

@@ -10,11 +10,11 @@ import click
 
 from tfx_feeder.common.errors import ConfigError
 from tfx_feeder.components.feeder_trainer.distribution.options import (
-    STRATEGIES,
     Auto,
     SingleDevice,
     Strategy,
 )
+from tfx_feeder.components.feeder_trainer.distribution.strategy_info import STRATEGIES
 from tfx_feeder.pipeline.beam import PROFILES, beam_args
 from tfx_feeder.pipeline.cli.errors import usage_errors
 from tfx_feeder.pipeline.metadata.env import STORE_VARIABLE

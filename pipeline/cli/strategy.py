@@ -8,7 +8,8 @@ from pathlib import Path
 import click
 from rich.console import Console
 
-from tfx_feeder.components.feeder_trainer.distribution.options import STRATEGIES, Strategy
+from tfx_feeder.components.feeder_trainer.distribution.options import Strategy
+from tfx_feeder.components.feeder_trainer.distribution.strategy_info import STRATEGIES
 from tfx_feeder.pipeline.cli.errors import ErrorReportingGroup
 from tfx_feeder.pipeline.cli.options import auto_options, json_option
 from tfx_feeder.pipeline.runner.quiet_imports import quiet_imports

@@ -3,7 +3,6 @@
 # tensorflow_transform declares no exports.
 # pyright: reportPrivateImportUsage=false
 
-import contextlib
 import dataclasses
 import tempfile
 import time
@@ -12,7 +11,6 @@ from pathlib import Path
 import tensorflow_transform as tft
 
 from tfx_feeder.common.errors import ConfigError
-from tfx_feeder.components.feeder_trainer.distribution.context import open_context
 from tfx_feeder.components.feeder_trainer.distribution.fit import FitSpec, open_fit_context
 from tfx_feeder.components.feeder_trainer.distribution.options import SingleDevice, Strategy
 from tfx_feeder.components.feeder_trainer.feed.mixture import SplitFiles, all_paths, group_by_source
@@ -69,19 +67,17 @@ def probe(
         transform_graph = transform_graph or newest_graph
     spec = _fit_spec(config, strategy, examples, transform_graph or _graph_of(examples), model_fn)
     single_device = dataclasses.replace(spec, strategy=SingleDevice())
-    context = open_context(single_device.strategy, None)
     with (
         tempfile.TemporaryDirectory(prefix="tfx-feeder-") as logs,
-        contextlib.closing(context),
-        open_fit_context(single_device, context) as fit_context,
+        open_fit_context(single_device) as context,
     ):
         return select(
             spec,
-            fit_context,
+            context,
             lambda: time.perf_counter() - start,
             log_dir=logs,
             # Trainings of this pipeline cache their profiles in the same folder.
-            probe_dir=str(config.workspace.artifacts / "FeederTrainer" / "probes"),
+            profile_dir=str(config.workspace.artifacts / "FeederTrainer" / "probes"),
         ).choice
 
 
@@ -138,5 +134,5 @@ def _fit_spec(
         train_files=group_by_source(splits(feed.train_splits), feed.mix),
         eval_files=all_paths(splits(feed.eval_splits)),
         checkpoint_dir=str(config.workspace.artifacts / "FeederTrainer" / "checkpoints" / "probe"),
-        loop=config.training,
+        training=config.training,
     )

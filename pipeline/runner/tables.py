@@ -9,7 +9,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from tfx_feeder.common.durations import format_duration
-from tfx_feeder.components.feeder_trainer.distribution.options import StrategyInfo
+from tfx_feeder.components.feeder_trainer.distribution.strategy_info import StrategyInfo
 from tfx_feeder.components.feeder_trainer.strategy_selection.decision import device_kind
 from tfx_feeder.schemas.training_history import CandidateRecord
 

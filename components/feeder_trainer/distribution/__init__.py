@@ -1,1 +1,1 @@
-"""How a training is placed on devices and processes."""
+"""Distribution of a training over devices and processes."""

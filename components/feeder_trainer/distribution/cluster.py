@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tfx_feeder.common.errors import ConfigError
-from tfx_feeder.components.feeder_trainer.distribution.options import LaunchMode
+from tfx_feeder.components.feeder_trainer.distribution.strategy_info import LaunchMode
 
 VARIABLE = "TF_CONFIG"
 """Environment variable in which orchestrators describe a cluster."""

@@ -7,41 +7,43 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tfx_feeder.components.feeder_trainer.distribution.cluster import ClusterTask
-from tfx_feeder.components.feeder_trainer.distribution.options import STRATEGIES, Strategy
+from tfx_feeder.components.feeder_trainer.distribution.options import Strategy
+from tfx_feeder.components.feeder_trainer.distribution.strategy_info import STRATEGIES
 from tfx_feeder.components.feeder_trainer.feed.sharding import Shard
 from tfx_feeder.components.feeder_trainer.training.process_group import ProcessGroup, SingleProcess
 
 
 @dataclass(frozen=True)
 class DistributionContext:
-    """Resources of a training under a strategy.
+    """Resources that a strategy provides for training in this process.
 
     Args:
-        steps: Makes the compiled steps; called as ``CompiledSteps`` is.
-        scope: Model, optimizer and metrics are made in it.
-        team: The processes that run the loop.
-        share: What this process's feed delivers of each global batch.
-        replicas: Copies of the model that share a global batch.
-        close: Gives back what the placement holds.
+        steps: Function that creates the compiled steps; called with the arguments of
+            ``CompiledSteps``.
+        scope: Scope in which model, optimizer and metrics are created.
+        process_group: Processes that run the training loop.
+        shard: Shard of each global batch that the feed of this process delivers.
+        replicas: Number of model replicas that divide a global batch.
+        close: Function that releases the resources.
     """
 
     steps: Callable[..., Any]
     scope: Callable[[], contextlib.AbstractContextManager[Any]] = contextlib.nullcontext
-    team: ProcessGroup = field(default_factory=SingleProcess)
-    share: Shard = field(default_factory=Shard)
+    process_group: ProcessGroup = field(default_factory=SingleProcess)
+    shard: Shard = field(default_factory=Shard)
     replicas: int = 1
     close: Callable[[], None] = lambda: None
 
 
 def open_context(strategy: Strategy, task: ClusterTask | None) -> DistributionContext:
-    """Prepares this process for its part of a training.
+    """Opens the resources of a strategy in this process.
 
     Args:
-        strategy: Any but ``auto``.
-        task: The place of this process in a cluster, where there is one.
+        strategy: Distribution strategy; any except ``Auto``.
+        task: Cluster task of this process; ``None`` outside a cluster.
 
     Raises:
-        ConfigError: The machine does not have what the strategy needs.
+        ConfigError: The machine lacks devices or a cluster that the strategy requires.
     """
     module = importlib.import_module(STRATEGIES[strategy.name].module)
     return module.open_context(strategy, task)

@@ -1,9 +1,9 @@
-"""Fitting a model in this process: feed, plan, steps and loop put together."""
+"""Fits a model in this process: opens model, feeds and steps, and runs the training loop."""
 
 import contextlib
 import dataclasses
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -53,20 +53,20 @@ class FitSpec:
     """Picklable specification of a model fit.
 
     Args:
-        code: The user's functions.
-        context: Passed to them; its ``feature_spec`` is that of the files.
-        schedule: Learning rates, batch sizes and lengths, or the policy that decides them.
-        strategy: Distribution strategy; any but ``Auto``.
-        train_files: Files to train on; by source where ``Feed.mix`` weighs them.
-        eval_files: Files to validate on; may be empty.
-        checkpoint_dir: Where the checkpoints go, unless ``loop`` names a folder; the same for
-            every attempt at this training.
-        start_from: Folder that ``save_for_warm_start`` wrote; optional.
-        strict_start: Whether a start from another architecture is an error.
-        baseline: Folder of the model that ``loop.early_stopping`` compares with; optional.
-        loop: Training loop options.
-        prediction: How long it was predicted to take; optional.
-        began_at: Unix time from which the prediction counts.
+        code: User code: ``model_fn`` and the optional functions.
+        context: Context for the user code; its ``feature_spec`` describes the files.
+        schedule: Schedule of learning rates and batch sizes, or a policy.
+        strategy: Distribution strategy; any except ``Auto``.
+        train_files: Training files; grouped by source if ``Feed.mix`` weights the sources.
+        eval_files: Validation files; may be empty.
+        checkpoint_dir: Checkpoint folder if ``training`` names none; the same for all attempts of
+            a training.
+        start_from: Folder written by ``save_for_warm_start``; optional.
+        strict_start: True if a warm start from another architecture is an error.
+        baseline: Folder of the baseline model of ``training.early_stopping``; optional.
+        training: Training loop options.
+        prediction: Predicted duration; optional.
+        began_at: Unix time at which the predicted duration starts.
     """
 
     code: UserCode
@@ -79,29 +79,29 @@ class FitSpec:
     start_from: str | None = None
     strict_start: bool = True
     baseline: str | None = None
-    loop: TrainingOptions = field(default_factory=TrainingOptions)
+    training: TrainingOptions = field(default_factory=TrainingOptions)
     prediction: TimePrediction | None = None
     began_at: float = 0.0
 
     def checkpoints(self, *, read_only: bool = False) -> CheckpointManager:
-        """Returns the folder of the checkpoints."""
+        """Returns the manager of the checkpoint folder."""
         return CheckpointManager(
-            self.loop.checkpoint_dir or self.checkpoint_dir,
-            every_s=self.loop.checkpoint_every_s,
-            every_examples=self.loop.checkpoint_every_examples,
-            keep=self.loop.keep_checkpoints,
+            self.training.checkpoint_dir or self.checkpoint_dir,
+            every_s=self.training.checkpoint_every_s,
+            every_examples=self.training.checkpoint_every_examples,
+            keep=self.training.keep_checkpoints,
             read_only=read_only,
         )
 
 
 @dataclass(frozen=True)
 class FitResult:
-    """A fitted model as it goes from process to process.
+    """Picklable result of a model fit.
 
     Args:
-        weights: Its variables, in their order.
-        element: A batch of one example, to build a subclassed model from.
-        history: The record.
+        weights: Values of the model's variables, in order.
+        element: Batch of one example, to build a subclassed model.
+        history: Training history.
     """
 
     weights: Sequence[np.ndarray]
@@ -111,32 +111,34 @@ class FitResult:
 
 @dataclass(frozen=True)
 class ModelBundle:
-    """A model, and what stands between it and the files.
+    """A model and the functions that make its inputs from serialized examples.
 
     Args:
-        keras_model: Compiled.
-        parser: Makes tensors of serialized examples.
-        adapt: Turns a dict of features into what the model is called with.
+        keras_model: Compiled model.
+        parser: Parses serialized examples.
+        to_model_inputs: Converts a dict of features to the inputs of the model.
     """
 
     keras_model: keras.Model
     parser: ExampleParser
-    adapt: Callable[[Any], Any]
+    to_model_inputs: Callable[[Any], Any]
 
 
 @dataclass(frozen=True)
 class FitContext:
-    """All that takes part in a training, ready to run.
+    """Open resources of a model fit.
 
     Args:
-        model: Its variables are built.
-        steps: The compiled steps.
-        feed: Training examples.
-        validation: Examples to validate on; optional.
-        plan: What to train.
-        element: A batch of one example.
+        distribution: Resources of the strategy.
+        model: Model with built variables.
+        steps: Compiled steps.
+        feed: Feed of training examples.
+        validation: Feed of validation examples; optional.
+        plan: Training plan.
+        element: Batch of one example.
     """
 
+    distribution: DistributionContext
     model: ModelBundle
     steps: Any
     feed: Feed
@@ -145,163 +147,184 @@ class FitContext:
     element: tuple
 
 
-def build_model(job: FitSpec) -> ModelBundle:
-    """Calls the user's ``model_fn``; in the scope of the strategy, if there is one."""
-    model = make_model(job.code.load_model_fn(), job.context)
-    parser = ExampleParser(job.context.feature_spec, job.context.feed, _wanted(model, job.context))
+def build_model(spec: FitSpec) -> ModelBundle:
+    """Calls the user's ``model_fn``; call it in the scope of the strategy, if there is one."""
+    model = make_model(spec.code.load_model_fn(), spec.context)
+    parser = ExampleParser(
+        spec.context.feature_spec, spec.context.feed, _features_to_parse(model, spec.context)
+    )
     return ModelBundle(model, parser, feature_adapter(model, parser.feature_names))
 
 
 @contextlib.contextmanager
-def open_fit_context(job: FitSpec, placement: DistributionContext) -> Any:
-    """Makes the model and opens the feeds; closes them in the end.
-
-    Yields:
-        A ``FitContext``.
-    """
-    options = job.context.feed
-    keras.utils.set_random_seed(options.seed)
-    if job.loop.deterministic:
-        tf.config.experimental.enable_op_determinism()
-    with contextlib.ExitStack() as stack:
-        stack.enter_context(placement.scope())
-        model = build_model(job)
-
-        def opened(files: Files, *, shuffle: bool, **more: Any) -> Feed:
-            feed = open_feed(
-                files, model.parser, options, shuffle=shuffle, shard=placement.share, **more
-            )
-            return stack.enter_context(contextlib.closing(feed))
-
-        augment_fn = job.code.load_optional("augment_fn")
-        feed = opened(job.train_files, shuffle=True, augment_fn=augment_fn)
-        validation = opened(job.eval_files, shuffle=False) if job.eval_files else None
-        plan = make_plan(job.schedule, feed.num_examples)
-        steps = placement.steps(
-            model.keras_model,
-            model.adapt,
-            StepOptions(
-                class_weight=job.loop.class_weight,
-                max_micro_batch_size=job.loop.max_micro_batch_size,
-                noise_scale=plan.needs_noise_scale,
-                deterministic=job.loop.deterministic,
-            ),
-        )
-        # The first example as any member of a team would see it alone.
-        element = next(iter(feed.batches([range(placement.share.count)], placement.share.count)))
-        steps.build(element)
-        yield FitContext(model, steps, feed, validation, plan, element)
-
-
-def fit(job: FitSpec, task: ClusterTask | None = None) -> FitResult:
-    """Fits the model in this process, which may be one of several.
+def open_fit_context(spec: FitSpec, task: ClusterTask | None = None) -> Iterator[FitContext]:
+    """Opens strategy, model and feeds, and closes them at the end.
 
     Args:
-        job: What to do; the same for every process.
-        task: The place of this process in a cluster.
+        spec: Specification of the fit; the same in every process.
+        task: Cluster task of this process; ``None`` outside a cluster.
+
+    Yields:
+        The open ``FitContext``.
 
     Raises:
         ConfigError: Schedule, feed or model do not fit the data or the strategy.
         DataError: The files cannot be read.
     """
-    placement = open_context(job.strategy, task)
-    with contextlib.closing(placement), open_fit_context(job, placement) as ready:
-        history = run(job, placement, ready)
+    options, training = spec.context.feed, spec.training
+    distribution = open_context(spec.strategy, task)
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(contextlib.closing(distribution))
+        keras.utils.set_random_seed(options.seed)
+        if training.deterministic:
+            tf.config.experimental.enable_op_determinism()
+        stack.enter_context(distribution.scope())
+        model = build_model(spec)
+        shard = distribution.shard
+
+        def opened(files: Files, *, shuffle: bool, **more: Any) -> Feed:
+            feed = open_feed(files, model.parser, options, shuffle=shuffle, shard=shard, **more)
+            return stack.enter_context(contextlib.closing(feed))
+
+        augment_fn = spec.code.load_optional("augment_fn")
+        feed = opened(spec.train_files, shuffle=True, augment_fn=augment_fn)
+        validation = opened(spec.eval_files, shuffle=False) if spec.eval_files else None
+        plan = make_plan(spec.schedule, feed.num_examples)
+        steps = distribution.steps(
+            model.keras_model,
+            model.to_model_inputs,
+            StepOptions(
+                class_weight=training.class_weight,
+                max_micro_batch_size=training.max_micro_batch_size,
+                noise_scale=plan.needs_noise_scale,
+                deterministic=training.deterministic,
+            ),
+        )
+        # A global batch of one example per shard, so that each process receives one.
+        element = next(iter(feed.batches([range(shard.count)], shard.count)))
+        steps.build(element)
+        yield FitContext(distribution, model, steps, feed, validation, plan, element)
+
+
+def fit(spec: FitSpec, task: ClusterTask | None = None) -> FitResult:
+    """Fits the model in this process, which may be one of several.
+
+    Args:
+        spec: Specification of the fit; the same in every process.
+        task: Cluster task of this process; ``None`` outside a cluster.
+
+    Raises:
+        ConfigError: Schedule, feed or model do not fit the data or the strategy.
+        DataError: The files cannot be read.
+    """
+    with open_fit_context(spec, task) as context:
+        history = run(spec, context)
         return FitResult(
-            [keras.ops.convert_to_numpy(v) for v in ready.model.keras_model.variables],
-            ready.element,
+            [keras.ops.convert_to_numpy(v) for v in context.model.keras_model.variables],
+            context.element,
             history,
         )
 
 
-def run(job: FitSpec, placement: DistributionContext, ready: FitContext) -> History:
-    """Runs the training loop to its end and returns the record."""
-    model, plan, options = ready.model.keras_model, ready.plan, job.context.feed
-    recorder = Recorder(placement.replicas)
-    strategy = job.strategy
+def run(spec: FitSpec, context: FitContext) -> History:
+    """Runs the training loop and returns the training history.
+
+    Args:
+        spec: Specification of the fit.
+        context: Context opened for the specification.
+
+    Raises:
+        ConfigError: The base model or a checkpoint does not fit the model.
+    """
+    model, plan, options = context.model.keras_model, context.plan, spec.context.feed
+    process_group = context.distribution.process_group
+    replicas = context.distribution.replicas
+    recorder = Recorder(replicas)
+    strategy = spec.strategy
     lr_scaling = strategy.lr_scaling if isinstance(strategy, DistributedStrategy) else "none"
-    factor = lr_scale_factor(lr_scaling, placement.replicas)
+    factor = lr_scale_factor(lr_scaling, replicas)
     if factor != 1:
         recorder.event(
             "learning_rate_rule",
             f"The schedule's learning rates are multiplied by {factor:.4g}: "
-            f"{lr_scaling} in {placement.replicas} replicas.",
+            f"{lr_scaling} scaling with {replicas} replicas.",
         )
-    if job.start_from is not None:
-        _warm_start(model, job, recorder)
-    callbacks_fn = job.code.load_optional("callbacks_fn") if placement.team.is_chief else None
+    if spec.start_from is not None:
+        _warm_start(model, spec, recorder)
+    callbacks_fn = spec.code.load_optional("callbacks_fn") if process_group.is_chief else None
     TrainingLoop(
-        ready.steps,
-        ready.feed,
+        context.steps,
+        context.feed,
         plan,
         recorder,
-        validation=ready.validation,
+        validation=context.validation,
         validation_batch_size=options.eval_batch_size,
-        callbacks=callbacks_fn(job.context) if callbacks_fn else (),
+        callbacks=callbacks_fn(spec.context) if callbacks_fn else (),
         drop_remainder=options.drop_remainder,
-        steps_per_execution=job.loop.steps_per_execution,
-        probe=job.loop.probe,
-        checkpoints=job.checkpoints(read_only=not placement.team.is_chief),
-        process_group=placement.team,
+        steps_per_execution=spec.training.steps_per_execution,
+        probe=spec.training.probe,
+        checkpoints=spec.checkpoints(read_only=not process_group.is_chief),
+        process_group=process_group,
         lr_scale_factor=factor,
-        eta=_eta(job),
-        baseline=_baseline(job, ready, recorder),
+        eta=_eta(spec),
+        baseline=_baseline(spec, context, recorder),
     ).run()
-    if history_note := ready.steps.history_note():
+    if history_note := context.steps.history_note():
         recorder.event("exchange", history_note)
     return recorder.build(
-        schedule=job.schedule.to_dict(),
+        schedule=spec.schedule.to_dict(),
         strategy=strategy.name,
         feed={
             **dataclasses.asdict(options),
-            "cache_chosen": ready.feed.description,
-            "rejections": dict(ready.feed.rejections),
+            "cache_chosen": context.feed.description,
+            "rejections": dict(context.feed.rejections),
         },
-        num_examples=ready.feed.num_examples,
-        code_fingerprint=job.code.fingerprint(),
+        num_examples=context.feed.num_examples,
+        code_fingerprint=spec.code.fingerprint(),
         policy=plan.policy,
         policy_state=plan.state(),
-        placement=StrategyRecord(strategy.to_dict(), placement.replicas, lr_scaling),
+        placement=StrategyRecord(strategy.to_dict(), replicas, lr_scaling),
     )
 
 
-def _eta(job: FitSpec) -> Callable[[int], str | None] | None:
-    """Returns what says, after some epochs, whether the training is behind its prediction."""
-    prediction = job.prediction
+def _eta(spec: FitSpec) -> Callable[[int], str | None] | None:
+    """Returns a function that reports, after some epochs, a delay against the prediction."""
+    prediction = spec.prediction
     if prediction is None:
         return None
     eta = EtaTracker(prediction)
     return lambda epochs: eta.update(
-        time.time() - job.began_at, prediction.fraction_elapsed(epochs)
+        time.time() - spec.began_at, prediction.fraction_elapsed(epochs)
     )
 
 
-def _baseline(job: FitSpec, ready: FitContext, recorder: Recorder) -> BaselineModel | None:
-    options = job.loop.early_stopping
-    if options is None or job.baseline is None or ready.validation is None:
+def _baseline(spec: FitSpec, context: FitContext, recorder: Recorder) -> BaselineModel | None:
+    options = spec.training.early_stopping
+    if options is None or spec.baseline is None or context.validation is None:
         return None
-    return BaselineModel(ready.model.keras_model, job.baseline, options, recorder)
+    return BaselineModel(context.model.keras_model, spec.baseline, options, recorder)
 
 
-def _wanted(model: keras.Model, context: ModelContext) -> list[str] | None:
-    """Returns the features to parse: the model's inputs, where they can be told by name."""
+def _features_to_parse(model: keras.Model, context: ModelContext) -> list[str] | None:
+    """Returns the features that the model's inputs name; ``None`` if they do not name features."""
     names = input_names(model)
     if names is None or not set(names) <= set(context.feature_spec):
         return None  # One unnamed input, or a model that takes a dict.
     return names
 
 
-def _warm_start(model: keras.Model, job: FitSpec, recorder: Recorder) -> None:
-    assert job.start_from is not None
-    obstacle = load_warm_start(model, job.start_from)
+def _warm_start(model: keras.Model, spec: FitSpec, recorder: Recorder) -> None:
+    assert spec.start_from is not None
+    obstacle = load_warm_start(model, spec.start_from)
     if obstacle is None:
         recorder.event("warm_start", "The weights of the base model were loaded.")
-    elif job.strict_start:
+    elif spec.strict_start:
         raise ConfigError(
             "base_model",
-            received=job.start_from,
+            received=spec.start_from,
             expected=f"a model with the same variables, but {obstacle}",
-            fix='Unwire base_model, or say warm_start="compatible" to start afresh in this case.',
+            fix='Remove base_model, or set warm_start="compatible" to train from scratch in this '
+            "case.",
         )
     else:
         recorder.event("cold_start", f"The base model was not used, because {obstacle}.")

@@ -60,8 +60,8 @@ def open_context(strategy: Strategy, task: ClusterTask | None) -> DistributionCo
     return DistributionContext(
         functools.partial(MirroredSteps, distribution, strategy.name, group, shard),
         scope=distribution.scope,
-        team=group,
-        share=shard,
+        process_group=group,
+        shard=shard,
         replicas=distribution.num_replicas_in_sync,
     )
 

@@ -1,7 +1,7 @@
-"""Distribution strategies as plain values: one class each, a table of their properties, JSON.
+"""Distribution strategies as plain values: one class each, and their JSON form.
 
-The classes stand here and not in the modules that implement them because pipelines and the command
-line use them without TensorFlow.
+They are separate from their implementations because pipelines and the command line use them without
+TensorFlow.
 """
 
 import dataclasses
@@ -9,28 +9,18 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 from tfx_feeder.common.durations import parse_duration
 from tfx_feeder.common.errors import ConfigError
 from tfx_feeder.common.validation import check_among, check_at_least
+from tfx_feeder.components.feeder_trainer.distribution.strategy_info import STRATEGIES
 from tfx_feeder.components.feeder_trainer.schedules.lr_scaling import EXPONENT_OF_RULE
-
-LaunchMode = Literal["in_process", "subprocess", "workers", "parameter_servers"]
-"""How the processes of a strategy start.
-
-- ``"in_process"``: training runs in the process of the Trainer.
-- ``"subprocess"``: in a process of its own, because devices are configured before TensorFlow
-  starts.
-- ``"workers"``: in one process for each worker; all of them run the training loop.
-- ``"parameter_servers"``: a chief runs the training loop; workers and parameter servers serve it.
-"""
 
 DEFAULT_RESTARTS = 3
 """Maximum number of restarts after a process failure, for strategies that do not set their own."""
 
 _CLUSTER = re.compile(r"env|local:[1-9]\d*")
-_PACKAGE = "tfx_feeder.components.feeder_trainer.distribution."
 
 
 @dataclass(frozen=True, slots=True)
@@ -330,109 +320,6 @@ def _check_cluster(cluster: Any) -> None:
             fix="Set cluster='local:2' for two workers on this machine, or 'env' for TF_CONFIG.",
         )
 
-
-@dataclass(frozen=True, slots=True)
-class StrategyInfo:
-    """Properties of a strategy.
-
-    Args:
-        name: Name of the strategy.
-        description: Summary in one sentence.
-        requires: Required hardware or cluster.
-        launch_mode: Processes that run the training.
-        batch_split: Distribution of a global batch.
-        module: Module whose ``open_context`` opens the strategy.
-        unsupported: Unsupported options, from ``"feed service"``, ``"loop deterministic"``,
-            ``"loop max_micro_batch_size"``, and ``"schedule"`` for one that follows the gradient
-            noise scale.
-        synchronous: True if every update uses the gradients of one whole global batch.
-    """
-
-    name: str
-    description: str
-    requires: str
-    launch_mode: LaunchMode
-    batch_split: str
-    module: str
-    unsupported: tuple[str, ...] = ()
-    synchronous: bool = True
-
-
-STRATEGIES: Mapping[str, StrategyInfo] = {
-    info.name: info
-    for info in (
-        StrategyInfo(
-            SingleDevice.name,
-            "One device; cheapest whenever it meets the deadline.",
-            "one device",
-            "in_process",
-            "none",
-            _PACKAGE + "single_device",
-        ),
-        StrategyInfo(
-            Mirrored.name,
-            "Synchronous, one machine; each device holds a copy of the variables.",
-            "several devices in one machine",
-            "subprocess",
-            "a shard per device",
-            _PACKAGE + "mirrored",
-        ),
-        StrategyInfo(
-            CentralStorage.name,
-            "Synchronous, one machine; the variables stay on the CPU.",
-            "several devices in one machine",
-            "subprocess",
-            "a shard per device",
-            _PACKAGE + "central_storage",
-        ),
-        StrategyInfo(
-            MultiWorker.name,
-            "Synchronous, several machines; gradients are all-reduced.",
-            "a cluster of workers",
-            "workers",
-            "a shard per device of each worker",
-            _PACKAGE + "mirrored",
-            unsupported=("feed service",),
-        ),
-        StrategyInfo(
-            ParameterServer.name,
-            "Asynchronous, several machines; each worker updates the servers' variables.",
-            "a cluster of workers and parameter servers",
-            "parameter_servers",
-            "whole batches, each to the next idle worker",
-            _PACKAGE + "parameter_server.strategy",
-            unsupported=("loop deterministic", "loop max_micro_batch_size", "schedule"),
-            synchronous=False,
-        ),
-        StrategyInfo(
-            SynchronousParameterServer.name,
-            "Synchronous, several machines; the workers' gradients are averaged before an update.",
-            "a cluster of workers and parameter servers",
-            "parameter_servers",
-            "a shard per worker",
-            _PACKAGE + "parameter_server.strategy",
-        ),
-        StrategyInfo(
-            PeerAveraging.name,
-            "Decentralized, several machines; workers average weights received from peers.",
-            "a cluster of workers",
-            "workers",
-            "a shard per worker",
-            _PACKAGE + "peer_averaging.strategy",
-            unsupported=("feed service", "loop deterministic", "schedule"),
-            synchronous=False,
-        ),
-        StrategyInfo(
-            TPU.name,
-            "Synchronous over the cores of a TPU.",
-            "a TPU",
-            "subprocess",
-            "a shard per core",
-            _PACKAGE + "mirrored",
-        ),
-    )
-}
-"""Properties of every strategy except ``Auto``, by name."""
 
 _CLASSES: Mapping[str, type[Strategy]] = {
     "sequential": SingleDevice,

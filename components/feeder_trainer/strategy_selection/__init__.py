@@ -1,1 +1,1 @@
-"""The strategy is chosen by the time to train: measured, predicted, priced."""
+"""Strategy selection by profiled steps, predicted time and cost."""

@@ -40,7 +40,7 @@ class StrategyCandidate:
         strategy: Name of the strategy.
         replicas: Number of replicas that divide a batch.
         devices: Names of the billed devices, as in ``"GPU:0"``.
-        probe: Profile of its steps; ``None`` if it was not profiled.
+        profile: Profile of its steps; ``None`` if it was not profiled.
         predicted_s: Predicted seconds of the whole schedule; ``None`` without a profile.
         low_s: Lower bound of the prediction in seconds.
         high_s: Upper bound in seconds; it must be within the budget.
@@ -52,7 +52,7 @@ class StrategyCandidate:
     strategy: str
     replicas: int
     devices: tuple[str, ...]
-    probe: StepProfile | None = None
+    profile: StepProfile | None = None
     predicted_s: float | None = None
     low_s: float | None = None
     high_s: float | None = None
@@ -66,16 +66,26 @@ class StrategyCandidate:
         return tuple(map(device_kind, self.devices))
 
     def cost_of(self, seconds: float, budget: Budget) -> float:
-        """Returns the cost of its devices for a number of seconds."""
+        """Returns the cost of the candidate's devices for a duration.
+
+        Args:
+            seconds: Duration in seconds.
+            budget: Budget with the prices.
+        """
         return budget.cost(self.strategy, self.kinds, seconds)
 
     def with_prediction(
-        self, probe: StepProfile | None, prediction: TimePrediction
+        self, profile: StepProfile | None, prediction: TimePrediction
     ) -> "StrategyCandidate":
-        """Returns a copy with a profile and a prediction."""
+        """Returns a copy with a profile and a prediction.
+
+        Args:
+            profile: Step profile; ``None`` if the candidate was not profiled.
+            prediction: Predicted duration.
+        """
         return dataclasses.replace(
             self,
-            probe=probe,
+            profile=profile,
             predicted_s=prediction.seconds,
             low_s=prediction.low_s,
             high_s=prediction.high_s,
@@ -84,8 +94,10 @@ class StrategyCandidate:
     def to_row(self) -> CandidateRecord:
         """Returns the record of the candidate for the training history."""
         values: dict[str, Any] = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
-        values["verdict"] = values.pop("status")  # Key of the stored history.
-        values["probe"] = self.probe.to_dict() if self.probe else None
+        # Keys of the stored history.
+        values["verdict"] = values.pop("status")
+        values["probe"] = self.profile.to_dict() if self.profile else None
+        del values["profile"]
         return CandidateRecord(**values)
 
 
@@ -125,7 +137,7 @@ def select_cheapest(candidates: Sequence[StrategyCandidate], budget: Budget) -> 
         budget: Time and cost budget.
 
     Raises:
-        ConfigError: If no candidate has a prediction.
+        ConfigError: No candidate has a prediction.
     """
     rows = [
         c
@@ -144,18 +156,18 @@ def select_cheapest(candidates: Sequence[StrategyCandidate], budget: Budget) -> 
     affordable = [row for row in able if not _is_too_expensive(row, budget)]
     meeting = [row for row in affordable if not _is_too_slow(row, budget)]
     if meeting:
-        chosen = min(meeting, key=lambda row: (row.cost, row.high_s))
+        selected = min(meeting, key=lambda row: (row.cost, row.high_s))
     elif affordable:
-        chosen = min(affordable, key=lambda row: (row.high_s, row.cost))
+        selected = min(affordable, key=lambda row: (row.high_s, row.cost))
     else:
-        chosen = min(able, key=lambda row: (row.cost, row.high_s))
+        selected = min(able, key=lambda row: (row.cost, row.high_s))
     decided = [
-        row if row.predicted_s is None else _with_status(row, chosen, budget) for row in rows
+        row if row.predicted_s is None else _with_status(row, selected, budget) for row in rows
     ]
     return StrategyChoice(
-        selected=decided[rows.index(chosen)],
+        selected=decided[rows.index(selected)],
         rows=tuple(decided),
-        warning="" if meeting else _warning(chosen, budget),
+        warning="" if meeting else _warning(selected, budget),
     )
 
 
@@ -163,7 +175,7 @@ def profile_and_select(
     candidates: Sequence[StrategyCandidate],
     epochs: Sequence[EpochSpec],
     budget: Budget,
-    probe_fn: Callable[[StrategyCandidate], StepProfile],
+    profile: Callable[[StrategyCandidate], StepProfile],
     elapsed: Callable[[], float],
     *,
     drop_remainder: bool = False,
@@ -175,31 +187,34 @@ def profile_and_select(
             order of their cost at ideal scaling.
         epochs: Epochs of the training.
         budget: Time and cost budget.
-        probe_fn: Function that profiles a candidate. An exception excludes the candidate, except
+        profile: Function that profiles a candidate. An exception excludes the candidate, except
             for ``sequential``, whose failure would affect any training.
         elapsed: Function that returns the seconds since the start of the Trainer.
         drop_remainder: See ``predict``.
 
     Raises:
-        ConfigError: If no candidate can run.
+        ConfigError: No candidate can run.
     """
     rows = list(candidates)
-    waiting = [index for index, row in enumerate(rows) if row.status != "cannot run"]
+    pending = [index for index, row in enumerate(rows) if row.status != "cannot run"]
     baseline: StrategyCandidate | None = None
-    while waiting:
+    while pending:
         now = budget.at(elapsed())
-        best = {index: _at_best(rows[index], baseline) for index in waiting}
-        waiting.sort(key=lambda index: _urgency(best[index], now))
-        index = waiting.pop(0)
-        row, probed = rows[index], [row for row in rows if row.predicted_s is not None]
+        bounds = {index: _at_ideal_scaling(rows[index], baseline) for index in pending}
+        pending.sort(key=lambda index: _profiling_order(bounds[index], now))
+        index = pending.pop(0)
+        row, profiled = rows[index], [row for row in rows if row.predicted_s is not None]
         if (
-            probed
-            and (choice := select_cheapest([*probed, best[index]], now)).rows[-1].status != "chosen"
+            profiled
+            and (choice := select_cheapest([*profiled, bounds[index]], now)).rows[-1].status
+            != "chosen"
         ):
-            rows[index] = dataclasses.replace(row, reason=_needless(best[index], choice, now))
+            rows[index] = dataclasses.replace(
+                row, reason=_reason_not_profiled(bounds[index], choice, now)
+            )
             continue
         try:
-            probe = probe_fn(row)
+            step_profile = profile(row)
         except Exception as error:
             if row.strategy == BASELINE:
                 raise
@@ -207,27 +222,29 @@ def profile_and_select(
             reason = first_line or type(error).__name__
             rows[index] = dataclasses.replace(row, status="cannot run", reason=reason)
             continue
-        prediction = predict(probe, epochs, drop_remainder=drop_remainder)
-        rows[index] = row.with_prediction(probe, prediction)
+        prediction = predict(step_profile, epochs, drop_remainder=drop_remainder)
+        rows[index] = row.with_prediction(step_profile, prediction)
         if row.strategy == BASELINE:
             baseline = rows[index]
     return select_cheapest(rows, budget.at(elapsed()))
 
 
-def _at_best(row: StrategyCandidate, baseline: StrategyCandidate | None) -> StrategyCandidate:
+def _at_ideal_scaling(
+    row: StrategyCandidate, baseline: StrategyCandidate | None
+) -> StrategyCandidate:
     """Returns the candidate at ideal scaling; its cost is 0 if nothing bounds it."""
     bound = TimePrediction(0.0, 0.0, 0.0)
     # The baseline does not predict the speed of another kind of device.
-    if baseline and baseline.probe and set(row.kinds) == set(baseline.kinds):
+    if baseline and baseline.profile and set(row.kinds) == set(baseline.kinds):
         assert baseline.predicted_s is not None
         known = TimePrediction(baseline.predicted_s, 0.0, 0.0)
-        bound = ideal_scaling(baseline.probe, known, row.replicas)
+        bound = ideal_scaling(baseline.profile, known, row.replicas)
     return row.with_prediction(None, bound)
 
 
-def _urgency(at_best: StrategyCandidate, budget: Budget) -> tuple[bool, float, float]:
-    seconds = at_best.predicted_s or 0.0
-    return at_best.strategy != BASELINE, at_best.cost_of(seconds, budget), seconds
+def _profiling_order(bound: StrategyCandidate, budget: Budget) -> tuple[bool, float, float]:
+    seconds = bound.predicted_s or 0.0
+    return bound.strategy != BASELINE, bound.cost_of(seconds, budget), seconds
 
 
 def _is_too_slow(row: StrategyCandidate, budget: Budget) -> bool:
@@ -240,13 +257,13 @@ def _is_too_expensive(row: StrategyCandidate, budget: Budget) -> bool:
 
 
 def _with_status(
-    row: StrategyCandidate, chosen: StrategyCandidate, budget: Budget
+    row: StrategyCandidate, selected: StrategyCandidate, budget: Budget
 ) -> StrategyCandidate:
     slow, expensive = _is_too_slow(row, budget), _is_too_expensive(row, budget)
     figures = _figures(row, budget)
-    if row is chosen:
+    if row is selected:
         status = "chosen"
-        missing = "the nearest to the requirement" if slow or expensive else "the cheapest in time"
+        missing = "closest to the budget" if slow or expensive else "cheapest within the budget"
         reason = f"{missing}: {figures}"
     elif slow:
         status, reason = "too slow", figures
@@ -254,9 +271,9 @@ def _with_status(
         status, reason = "too expensive", figures
     else:
         status = "in time"
-        reason = f"{figures}, where {chosen.strategy} costs {chosen.cost:.3g}"
-    if row.probe and row.probe.reused:
-        reason += " (probed by an earlier run)"
+        reason = f"{figures}, where {selected.strategy} costs {selected.cost:.3g}"
+    if row.profile and row.profile.reused:
+        reason += " (profiled by an earlier run)"
     return dataclasses.replace(row, status=status, reason=reason)
 
 
@@ -276,31 +293,31 @@ def _figures(row: StrategyCandidate, budget: Budget) -> str:
     return f"{time}, {cost}"
 
 
-def _needless(at_best: StrategyCandidate, choice: StrategyChoice, budget: Budget) -> str:
+def _reason_not_profiled(bound: StrategyCandidate, choice: StrategyChoice, budget: Budget) -> str:
     """Explains why profiling a candidate could not change the selection."""
-    assert at_best.predicted_s is not None
-    cost = at_best.cost_of(at_best.predicted_s, budget)
-    chosen = choice.selected
+    assert bound.predicted_s is not None
+    cost = bound.cost_of(bound.predicted_s, budget)
+    selected = choice.selected
     return (
-        f"even at perfect scaling {format_duration(at_best.predicted_s)} and a cost of {cost:.3g}, "
-        f"where {chosen.strategy} takes up to {format_duration(chosen.high_s or 0.0)} and costs "
-        f"{chosen.cost:.3g}"
+        f"even at perfect scaling {format_duration(bound.predicted_s)} and a cost of {cost:.3g}, "
+        f"where {selected.strategy} takes up to {format_duration(selected.high_s or 0.0)} and costs "
+        f"{selected.cost:.3g}"
     )
 
 
-def _warning(chosen: StrategyCandidate, budget: Budget) -> str:
-    assert chosen.high_s is not None
-    assert chosen.cost is not None
+def _warning(selected: StrategyCandidate, budget: Budget) -> str:
+    assert selected.high_s is not None
+    assert selected.cost is not None
     misses = []
-    if _is_too_slow(chosen, budget):
+    if _is_too_slow(selected, budget):
         limit = format_duration(budget.time_to_train_s or 0.0)
-        over = format_duration(chosen.high_s - budget.remaining_s)
+        over = format_duration(selected.high_s - budget.remaining_s)
         misses.append(f"the time to train of {limit} by {over}")
-    if _is_too_expensive(chosen, budget):
-        over = chosen.cost - (budget.max_cost or 0.0)
+    if _is_too_expensive(selected, budget):
+        over = selected.cost - (budget.max_cost or 0.0)
         misses.append(f"the highest cost of {budget.max_cost:.3g} by {over:.3g}")
-    kind = "cheapest" if _is_too_expensive(chosen, budget) else "fastest"
+    kind = "cheapest" if _is_too_expensive(selected, budget) else "fastest"
     return (
-        f"No strategy meets the budget. {chosen.strategy}, the {kind}, may miss "
+        f"No strategy meets the budget. {selected.strategy}, the {kind}, may miss "
         f"{' and '.join(misses)}."
     )

@@ -1,6 +1,6 @@
-"""Selects the strategy of a training: lists candidates, profiles them and takes the cheapest.
+"""Selects the strategy of a training: lists the candidates and profiles them.
 
-``selection.py`` calculates; this module finds out what it calculates with.
+``decision.py`` makes the decision from the profiles.
 """
 
 import contextlib
@@ -15,7 +15,6 @@ from typing import Any
 import tensorflow as tf
 
 from tfx_feeder.components.feeder_trainer.distribution.cluster import ClusterTask
-from tfx_feeder.components.feeder_trainer.distribution.context import open_context
 from tfx_feeder.components.feeder_trainer.distribution.fit import (
     FitContext,
     FitSpec,
@@ -25,12 +24,8 @@ from tfx_feeder.components.feeder_trainer.distribution.launcher.launch import (
     num_workers,
     run_in_processes,
 )
-from tfx_feeder.components.feeder_trainer.distribution.options import (
-    STRATEGIES,
-    Auto,
-    SingleDevice,
-    Strategy,
-)
+from tfx_feeder.components.feeder_trainer.distribution.options import Auto, SingleDevice, Strategy
+from tfx_feeder.components.feeder_trainer.distribution.strategy_info import STRATEGIES
 from tfx_feeder.components.feeder_trainer.schedules.time_model import (
     StepProfile,
     TimePrediction,
@@ -55,12 +50,12 @@ from tfx_feeder.components.feeder_trainer.training.process_group import ProcessG
 
 @dataclass(frozen=True)
 class Selection:
-    """What was chosen.
+    """Selected strategy.
 
     Args:
-        strategy: To train with.
-        choice: All candidates.
-        prediction: Of the training with that strategy.
+        strategy: Strategy to train with.
+        choice: Result of the selection, with all candidates.
+        prediction: Predicted duration of the training with the strategy.
     """
 
     strategy: Strategy
@@ -69,117 +64,120 @@ class Selection:
 
 
 def select(
-    job: FitSpec,
-    ready: FitContext,
+    spec: FitSpec,
+    context: FitContext,
     elapsed: Callable[[], float],
     *,
     log_dir: str,
-    probe_dir: str | None = None,
+    profile_dir: str | None = None,
 ) -> Selection:
-    """Chooses the strategy of a job that leaves it open.
+    """Selects the strategy of a training with the strategy ``Auto``.
 
     Args:
-        job: With the strategy ``auto``.
-        ready: The same job, ready to be trained sequentially.
-        elapsed: Returns the seconds since the start of the Trainer.
-        log_dir: Where the logs of other processes go.
-        probe_dir: Where probes are kept for later runs; ``None``: nowhere.
+        spec: Specification of the fit; its strategy is ``Auto``.
+        context: Context opened for the same specification with ``SingleDevice``.
+        elapsed: Function that returns the seconds since the start of the Trainer.
+        log_dir: Folder of the logs of other processes.
+        profile_dir: Folder of the profiles that later runs reuse; ``None`` to keep none.
 
     Raises:
         ConfigError: No candidate can run.
     """
-    auto = job.strategy
+    auto = spec.strategy
     assert isinstance(auto, Auto)
-    epochs = known_epochs(job.schedule, ready.feed.num_examples)
-    store = ProfileCache(probe_dir)
+    epochs = known_epochs(spec.schedule, context.feed.num_examples)
+    sizes = batch_sizes_to_profile(epochs)
+    cache = ProfileCache(profile_dir)
 
-    def measured(candidate: StrategyCandidate) -> StepProfile:
-        of_candidate = dataclasses.replace(job, strategy=_strategy(auto, candidate.strategy))
-        key = fingerprint(
-            _what_a_probe_depends_on(of_candidate, ready, batch_sizes_to_profile(epochs))
-        )
-        if (kept := store.read(key)) is not None:
-            return kept
+    def profile(candidate: StrategyCandidate) -> StepProfile:
+        candidate_spec = dataclasses.replace(spec, strategy=_strategy(auto, candidate.strategy))
+        key = fingerprint(_profile_inputs(candidate_spec, context, sizes))
+        if (cached := cache.read(key)) is not None:
+            return cached
         if candidate.strategy == BASELINE:
-            probe = _probe(job, ready, SingleProcess())
+            result = _profile(spec, context, SingleProcess())
         else:
             began = time.perf_counter()
-            probe = run_in_processes(
+            result = run_in_processes(
                 profile_in_process,
-                of_candidate,
-                of_candidate.strategy,
+                candidate_spec,
+                candidate_spec.strategy,
                 log_dir,
                 has_successor=True,
             ).result
-            # What is not steps is start: of processes, TensorFlow, feed and model.
-            around_s = time.perf_counter() - began - probe.seconds
-            probe = dataclasses.replace(probe, start_s=probe.start_s + around_s)
-        store.write(key, probe)
-        # What was made for this probe is there for the training as well.
-        return dataclasses.replace(probe, start_s=0.0) if candidate.strategy == BASELINE else probe
+            # The remaining time is the startup of processes, TensorFlow, feed and model.
+            startup_s = time.perf_counter() - began - result.seconds
+            result = dataclasses.replace(result, start_s=result.start_s + startup_s)
+        cache.write(key, result)
+        # The training reuses the context of this profile, so it has no startup.
+        baseline = candidate.strategy == BASELINE
+        return dataclasses.replace(result, start_s=0.0) if baseline else result
 
     choice = profile_and_select(
-        possible(auto),
+        list_candidates(auto),
         epochs,
         Budget.from_strategy(auto),
-        measured,
+        profile,
         elapsed,
-        drop_remainder=job.context.feed.drop_remainder,
+        drop_remainder=spec.context.feed.drop_remainder,
     )
-    probe = choice.selected.probe
-    assert probe is not None
+    selected = choice.selected
+    assert selected.profile is not None
     return Selection(
-        _strategy(auto, choice.selected.strategy),
+        _strategy(auto, selected.strategy),
         choice,
-        predict(probe, epochs, drop_remainder=job.context.feed.drop_remainder),
+        predict(selected.profile, epochs, drop_remainder=spec.context.feed.drop_remainder),
     )
 
 
-def profile_in_process(job: FitSpec, task: ClusterTask | None = None) -> StepProfile:
-    """Probes a job in this process, which may be one of several."""
-    placement = open_context(job.strategy, task)
-    with contextlib.closing(placement), open_fit_context(job, placement) as ready:
-        return _probe(job, ready, placement.team)
+def profile_in_process(spec: FitSpec, task: ClusterTask | None = None) -> StepProfile:
+    """Profiles the steps of a fit in this process, which may be one of several.
 
-
-def possible(strategy: Auto) -> list[StrategyCandidate]:
-    """Lists what can be chosen: all that was named, else what has devices of its own.
-
-    Logical devices on the cores of one processor add nothing that a sequential training does not
-    use already, and asynchronous strategies may take more epochs: they take part where they are
-    named.
+    Args:
+        spec: Specification of the fit; the same in every process.
+        task: Cluster task of this process; ``None`` outside a cluster.
     """
-    named = [BASELINE, *(name for name in strategy.candidates if name != BASELINE)]
+    with open_fit_context(spec, task) as context:
+        return _profile(spec, context, context.distribution.process_group)
+
+
+def list_candidates(strategy: Auto) -> list[StrategyCandidate]:
+    """Returns the named candidates, or, if none is named, all strategies with additional devices.
+
+    Two kinds of strategies are candidates only if they are named: those over logical devices,
+    because single-device training already uses all cores of a CPU, and asynchronous ones, because
+    they may need more epochs.
+    """
+    names = [BASELINE, *(name for name in strategy.candidates if name != BASELINE)]
     if not strategy.candidates:
-        named = [name for name in STRATEGIES if _is_worth_a_look(name, strategy)]
-    return [_candidate(name, strategy) for name in named]
+        names = [name for name in STRATEGIES if _is_default_candidate(name, strategy)]
+    return [_candidate(name, strategy) for name in names]
 
 
-def _is_worth_a_look(name: str, strategy: Auto) -> bool:
-    row = STRATEGIES[name]
-    if row.launch_mode == "in_process":
+def _is_default_candidate(name: str, strategy: Auto) -> bool:
+    info = STRATEGIES[name]
+    if info.launch_mode == "in_process":
         return True
-    if row.launch_mode in ("workers", "parameter_servers"):
-        return row.synchronous and strategy.cluster is not None
+    if info.launch_mode in ("workers", "parameter_servers"):
+        return info.synchronous and strategy.cluster is not None
     if name == "tpu":
         return bool(tf.config.list_physical_devices("TPU"))
     return len(tf.config.list_physical_devices("GPU")) > 1
 
 
 def _candidate(name: str, strategy: Auto) -> StrategyCandidate:
-    row = STRATEGIES[name]
+    info = STRATEGIES[name]
     accelerators = [d.name.removeprefix("/physical_device:") for d in _accelerators()]
     one = tuple(accelerators[:1]) or ("CPU:0",)
-    if row.launch_mode == "in_process":
+    if info.launch_mode == "in_process":
         return StrategyCandidate(name, 1, one)
-    if row.launch_mode == "subprocess":
+    if info.launch_mode == "subprocess":
         devices = tuple(accelerators) or ("CPU:0",)
         replicas = len(devices) if accelerators else max(2, os.cpu_count() or 1)
         return StrategyCandidate(name, replicas, devices)
     if strategy.cluster is None:
-        return StrategyCandidate(
-            name, 1, one, status="cannot run", reason="no cluster is named: say cluster='local:2'"
-        )
+        reason = "no cluster is set: use cluster='local:2'"
+        return StrategyCandidate(name, 1, one, status="cannot run", reason=reason)
     workers = num_workers(strategy.cluster)
     return StrategyCandidate(name, workers, one * workers)
 
@@ -189,7 +187,7 @@ def _accelerators() -> list[Any]:
 
 
 def _strategy(auto: Auto, name: str) -> Strategy:
-    """Returns the strategy that a candidate stands for."""
+    """Returns the strategy of a candidate."""
     if name == BASELINE:
         return SingleDevice()
     clustered = STRATEGIES[name].launch_mode in ("workers", "parameter_servers")
@@ -197,33 +195,32 @@ def _strategy(auto: Auto, name: str) -> Strategy:
     return Strategy.from_dict({"name": name, "lr_scaling": auto.lr_scaling, **options})
 
 
-def _probe(job: FitSpec, ready: FitContext, team: ProcessGroup) -> StepProfile:
-    feed = job.context.feed
+def _profile(spec: FitSpec, context: FitContext, process_group: ProcessGroup) -> StepProfile:
+    feed = spec.context.feed
     return profile_schedule(
-        ready.steps,
-        ready.feed,
-        known_epochs(job.schedule, ready.feed.num_examples),
+        context.steps,
+        context.feed,
+        known_epochs(spec.schedule, context.feed.num_examples),
         drop_remainder=feed.drop_remainder,
-        validation=ready.validation,
+        validation=context.validation,
         validation_batch_size=feed.eval_batch_size,
-        process_group=team,
+        process_group=process_group,
     )
 
 
-def _what_a_probe_depends_on(
-    job: FitSpec, ready: FitContext, sizes: tuple[int, ...]
-) -> dict[str, Any]:
+def _profile_inputs(spec: FitSpec, context: FitContext, sizes: tuple[int, ...]) -> dict[str, Any]:
+    """Returns everything that affects a profile."""
     return {
-        "code": job.code.fingerprint(),
-        "hyperparameters": job.context.hyperparameters,
-        "custom_config": job.context.custom_config,
-        "features": job.context.feature_spec,
-        "feed": dataclasses.asdict(job.context.feed),
-        "loop": dataclasses.asdict(job.loop),
-        "num_examples": ready.feed.num_examples,
-        "num_validated": ready.validation.num_examples if ready.validation else 0,
+        "code": spec.code.fingerprint(),
+        "hyperparameters": spec.context.hyperparameters,
+        "custom_config": spec.context.custom_config,
+        "features": spec.context.feature_spec,
+        "feed": dataclasses.asdict(spec.context.feed),
+        "loop": dataclasses.asdict(spec.training),
+        "num_examples": context.feed.num_examples,
+        "num_validated": context.validation.num_examples if context.validation else 0,
         "batch_sizes": sizes,
-        "strategy": job.strategy.to_dict(),
+        "strategy": spec.strategy.to_dict(),
         "machine": [*_machine()],
         "tensorflow": tf.__version__,
     }

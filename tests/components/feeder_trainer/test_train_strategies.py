@@ -1,6 +1,5 @@
 """One training from files to exported model under every strategy that runs on this machine."""
 
-import contextlib
 import dataclasses
 from collections.abc import Callable
 from pathlib import Path
@@ -10,7 +9,6 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfx_feeder.components.feeder_trainer.distribution.context import open_context
 from tfx_feeder.components.feeder_trainer.distribution.fit import FitSpec, open_fit_context, run
 from tfx_feeder.components.feeder_trainer.distribution.options import (
     Auto,
@@ -101,7 +99,7 @@ def job(
             serving_dir=str(tmp_path / "serving"),
             keras_dir=str(tmp_path / "keras"),
             log_dir=str(tmp_path / "logs"),
-            probe_dir=str(tmp_path / "probes"),
+            profile_dir=str(tmp_path / "probes"),
         )
 
     return make
@@ -112,7 +110,7 @@ def baseline(digit_files: list[str], digits_spec: dict[str, Any], tmp_path_facto
     """A model that is better than what a few epochs can come to; returns its folder."""
     folder = tmp_path_factory.mktemp("baseline")
     (folder / "model.py").write_text(MODULE.partition("def callbacks_fn")[0])
-    job = FitSpec(
+    spec = FitSpec(
         code=UserCode(module_file=str(folder / "model.py")),
         context=ModelContext(digits_spec, FeedOptions(images={"image": Image(8, 8, 1)})),
         schedule=Schedule.from_value("0.01:32x20"),
@@ -121,10 +119,9 @@ def baseline(digit_files: list[str], digits_spec: dict[str, Any], tmp_path_facto
         eval_files=[],
         checkpoint_dir=str(folder / "checkpoints"),
     )
-    placement = open_context(job.strategy, None)
-    with contextlib.closing(placement), open_fit_context(job, placement) as ready:
-        run(job, placement, ready)
-        save_for_warm_start(ready.model.keras_model, folder)
+    with open_fit_context(spec) as context:
+        run(spec, context)
+        save_for_warm_start(context.model.keras_model, folder)
     return str(folder)
 
 
@@ -140,7 +137,7 @@ def test_it_trains_gives_up_exports_and_records(
     beside = {
         "schedule": Schedule.from_value("0.02:33x2, 0.01:64x12"),
         "baseline": baseline,
-        "loop": TrainingOptions(early_stopping=BaselineEarlyStopping("val_accuracy", "max")),
+        "training": TrainingOptions(early_stopping=BaselineEarlyStopping("val_accuracy", "max")),
     }
     made = dataclasses.replace(made, fit=dataclasses.replace(made.fit, **beside))
 

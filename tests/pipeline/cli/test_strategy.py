@@ -11,7 +11,7 @@ import tensorflow as tf
 from click.testing import CliRunner
 from sklearn.datasets import load_digits
 
-from tfx_feeder.components.feeder_trainer.distribution.options import STRATEGIES
+from tfx_feeder.components.feeder_trainer.distribution.strategy_info import STRATEGIES
 from tfx_feeder.pipeline.cli.strategy import strategy
 
 SCHEMA = """
@@ -87,7 +87,7 @@ def test_probe_predicts_a_real_schedule_without_training(examples: Path, tmp_pat
     assert 0 < row["low_s"] <= row["predicted_s"] <= row["high_s"] < 3600
     assert row["cost"] == pytest.approx(row["predicted_s"] * 3.6 / 3600)
     table = " ".join(table.split())
-    assert "(probed by an earlier run)" in table
+    assert "(profiled by an earlier run)" in table
     assert "Warning: No strategy meets the budget." in table
     assert "may miss the time to train of 1s by" in table
     written = {path.name for path in tmp_path.rglob("*") if path.is_file()}

@@ -6,7 +6,7 @@ import io
 import pytest
 from rich.console import Console, RenderableType
 
-from tfx_feeder.components.feeder_trainer.distribution.options import STRATEGIES
+from tfx_feeder.components.feeder_trainer.distribution.strategy_info import STRATEGIES
 from tfx_feeder.components.feeder_trainer.schedules.schedule import Schedule
 from tfx_feeder.components.feeder_trainer.schedules.time_model import StepProfile, StepTime
 from tfx_feeder.components.feeder_trainer.strategy_selection.budget import Budget

@@ -12,10 +12,10 @@ from tfx_feeder.components.feeder_trainer.distribution.launcher.supervisor impor
 )
 from tfx_feeder.components.feeder_trainer.distribution.options import (
     DEFAULT_RESTARTS,
-    STRATEGIES,
     ClusterStrategy,
     Strategy,
 )
+from tfx_feeder.components.feeder_trainer.distribution.strategy_info import STRATEGIES
 
 Spec = TypeVar("Spec")
 Result = TypeVar("Result")

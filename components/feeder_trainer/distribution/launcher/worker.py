@@ -63,7 +63,7 @@ class WorkItem:
 
         Args:
             function: Function to run.
-            argument: Its first argument; must be picklable.
+            argument: First argument of the function; must be picklable.
             has_successor: True if another item may follow.
         """
         name = f"{function.__module__}:{function.__qualname__}"
@@ -76,7 +76,12 @@ class WorkItem:
 
 
 def write_pickle(path: Path, value: Any) -> None:
-    """Pickles a value to a file atomically."""
+    """Pickles a value to a file atomically.
+
+    Args:
+        path: Path of the file.
+        value: Picklable value.
+    """
     atomic_write(path, pickle.dumps(value))
 
 

@@ -32,7 +32,7 @@ from tfx_feeder.common.errors import ConfigError
 from tfx_feeder.components.feeder_trainer.distribution.cluster import VARIABLE, ClusterTask
 from tfx_feeder.components.feeder_trainer.distribution.context import DistributionContext
 from tfx_feeder.components.feeder_trainer.distribution.data_parallel import check_loss_reductions
-from tfx_feeder.components.feeder_trainer.distribution.options import STRATEGIES, Strategy
+from tfx_feeder.components.feeder_trainer.distribution.options import Strategy
 from tfx_feeder.components.feeder_trainer.distribution.parameter_server.steps import (
     ParameterServerSteps,
     StepOutput,
@@ -42,6 +42,7 @@ from tfx_feeder.components.feeder_trainer.distribution.parameter_server.workers 
     WorkerPool,
     wait_for_servers,
 )
+from tfx_feeder.components.feeder_trainer.distribution.strategy_info import STRATEGIES
 from tfx_feeder.components.feeder_trainer.feed.sharding import Shard
 from tfx_feeder.components.feeder_trainer.training.train_step import (
     BATCH_SQ_NORM,

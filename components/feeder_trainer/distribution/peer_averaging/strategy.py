@@ -95,8 +95,8 @@ def open_context(
     shard = Shard(task.rank, group.size)
     return DistributionContext(
         functools.partial(GossipSteps, group, exchange, shard),
-        team=group,
-        share=shard,
+        process_group=group,
+        shard=shard,
         replicas=group.size,
         close=close,
     )

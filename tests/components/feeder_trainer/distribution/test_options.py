@@ -11,7 +11,6 @@ import pytest
 
 from tfx_feeder.common.errors import ConfigError
 from tfx_feeder.components.feeder_trainer.distribution.options import (
-    STRATEGIES,
     TPU,
     Auto,
     CentralStorage,
@@ -27,6 +26,7 @@ from tfx_feeder.components.feeder_trainer.distribution.options import (
     SynchronousParameterServer,
     lr_scale_factor,
 )
+from tfx_feeder.components.feeder_trainer.distribution.strategy_info import STRATEGIES
 
 GUIDE = Path(__file__).parents[4] / "docs" / "strategies.md"
 MADE = [

@@ -1,4 +1,4 @@
-"""A probe is found again where nothing that it depends on has changed, and only there."""
+"""Profiles are reused only if nothing that affects them has changed."""
 
 from pathlib import Path
 
@@ -10,32 +10,32 @@ from tfx_feeder.components.feeder_trainer.strategy_selection.profile_cache impor
     fingerprint,
 )
 
-PROBE = StepProfile(1.5, {32: StepTime(0.01, 0.001, 20)}, eval_s=0.25, seconds=2.0)
+PROFILE = StepProfile(1.5, {32: StepTime(0.01, 0.001, 20)}, eval_s=0.25, seconds=2.0)
 
 
-def test_a_kept_probe_says_that_it_is_reused_and_cost_nothing(tmp_path: Path) -> None:
-    store = ProfileCache(tmp_path / "probes")
-    assert store.read("a") is None
+def test_a_cached_profile_is_marked_as_reused_and_has_no_cost(tmp_path: Path) -> None:
+    cache = ProfileCache(tmp_path / "profiles")
+    assert cache.read("a") is None
 
-    store.write("a", PROBE)
+    cache.write("a", PROFILE)
 
-    assert store.read("a") == StepProfile(1.5, PROBE.step_s, 0.25, 0.0, 0.0, reused=True)
-    assert store.read("b") is None
-    assert [path.name for path in (tmp_path / "probes").iterdir()] == ["a.json"]
+    assert cache.read("a") == StepProfile(1.5, PROFILE.step_s, 0.25, 0.0, 0.0, reused=True)
+    assert cache.read("b") is None
+    assert [path.name for path in (tmp_path / "profiles").iterdir()] == ["a.json"]
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"start_s": 1}', '{"steps": 3}'])
-def test_a_damaged_file_is_no_probe(tmp_path: Path, text: str) -> None:
+def test_a_damaged_file_is_ignored(tmp_path: Path, text: str) -> None:
     (tmp_path / "a.json").write_text(text)
 
     assert ProfileCache(tmp_path).read("a") is None
 
 
 def test_without_a_folder_nothing_is_kept() -> None:
-    store = ProfileCache(None)
-    store.write("a", PROBE)
+    cache = ProfileCache(None)
+    cache.write("a", PROFILE)
 
-    assert store.read("a") is None
+    assert cache.read("a") is None
 
 
 def test_the_fingerprint_follows_every_part() -> None:

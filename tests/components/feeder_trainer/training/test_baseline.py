@@ -91,7 +91,7 @@ class Trainings:
             "eval_files": self._files,
             "checkpoint_dir": str(self._root / name / "checkpoints"),
             "baseline": self.base,
-            "loop": TrainingOptions(
+            "training": TrainingOptions(
                 early_stopping=early_stopping, deterministic=True, checkpoint_every_examples=1
             ),
         }

@@ -105,7 +105,7 @@ def run(
                 eval_files=data if baseline else [],
                 checkpoint_dir=str(root / "checkpoints"),
                 baseline=baseline,
-                loop=TrainingOptions(
+                training=TrainingOptions(
                     deterministic=True,
                     checkpoint_every_examples=every_examples,
                     early_stopping=early_stopping,

@@ -130,7 +130,7 @@ def job(folder: Path, strategy: Strategy) -> TrainSpec:
             train_files=[str(folder / "data")],
             eval_files=[],
             checkpoint_dir=str(folder / "checkpoints"),
-            loop=TrainingOptions(checkpoint_every_examples=300, probe=False),
+            training=TrainingOptions(checkpoint_every_examples=300, probe=False),
         ),
         raw_feature_spec=SPEC,
         transform=None,

@@ -28,9 +28,7 @@ def main(index: int, exchange: str, seed: int, epochs: int, width: int, where: l
     from tfx_feeder.components.feeder_trainer.feed.tfdata import without_autotune
 
     strategy = PeerAveraging(f"local:{len(where)}", exchange=exchange)
-    placement = open_context(
-        strategy, ClusterTask({"worker": where}, "worker", index), timeout_s=10
-    )
+    context = open_context(strategy, ClusterTask({"worker": where}, "worker", index), timeout_s=10)
     data = load_digits()
     order = np.random.default_rng(seed).permutation(len(data.target))
     images = (data.images[order].reshape(-1, 64) / 16).astype(np.float32)
@@ -41,7 +39,7 @@ def main(index: int, exchange: str, seed: int, epochs: int, width: int, where: l
         def parts() -> Iterator[Any]:
             first = 0
             for size in sizes:
-                start, stop = placement.share.bounds(size)
+                start, stop = context.shard.bounds(size)
                 rows = order[first + start : first + stop]
                 yield images[rows], labels[rows]
                 first += size
@@ -61,13 +59,13 @@ def main(index: int, exchange: str, seed: int, epochs: int, width: int, where: l
     )
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     model.compile(keras.optimizers.SGD(0.1, momentum=0.9), loss, metrics=["accuracy"])
-    steps = placement.steps(model, lambda x: x)
+    steps = context.steps(model, lambda x: x)
     steps.build((images[:1], labels[:1]))
     train, test = slice(held_out, None), slice(held_out)
     full, rest = divmod(len(labels) - held_out, BATCH)
     sizes = [BATCH] * full + [rest]
     for epoch in range(epochs):
-        placement.team.broadcast([epoch])
+        context.process_group.broadcast([epoch])
         model.reset_metrics()
         shuffled = np.random.default_rng([seed, epoch]).permutation(len(labels) - held_out)
         iterator = batches(images[train], labels[train], shuffled, sizes)
@@ -84,7 +82,7 @@ def main(index: int, exchange: str, seed: int, epochs: int, width: int, where: l
         results |= {f"val_{name}": value for name, value in steps.metrics_result().items()}
         ms = 1e3 * seconds / len(sizes)
         print(json.dumps({"epoch": epoch, "ms": ms, **results, **steps.staleness}), flush=True)
-    placement.close()
+    context.close()
 
 
 if __name__ == "__main__":

@@ -80,7 +80,7 @@ def run_kind(placement: DistributionContext, kind: str) -> dict[str, Any]:
         steps = placement.steps(model, lambda features: features["x"], options)
         batches = data(weighted=kind == "weighted")
         mine = [
-            tf.nest.map_structure(lambda t: t[slice(*placement.share.bounds(len(t)))], batch)
+            tf.nest.map_structure(lambda t: t[slice(*placement.shard.bounds(len(t)))], batch)
             for batch in batches
         ]
         steps.build(batches[0])
@@ -108,7 +108,7 @@ def run_kind(placement: DistributionContext, kind: str) -> dict[str, Any]:
             "trained": trained,
             "evaluated": steps.metrics_result(),
             "exact": all(np.array_equal(before[name], again[name]) for name in before),
-            "agreed": placement.team.broadcast([1.5, float(placement.share.index)]),
+            "agreed": placement.process_group.broadcast([1.5, float(placement.shard.index)]),
             "traces": steps.traces,
             "compute_only_step_s": compute_only_step_s,
             "replicas": placement.replicas,
