@@ -300,8 +300,8 @@ def _reason_not_profiled(bound: StrategyCandidate, choice: StrategyChoice, budge
     selected = choice.selected
     return (
         f"even at perfect scaling {format_duration(bound.predicted_s)} and a cost of {cost:.3g}, "
-        f"where {selected.strategy} takes up to {format_duration(selected.high_s or 0.0)} and costs "
-        f"{selected.cost:.3g}"
+        f"where {selected.strategy} takes up to {format_duration(selected.high_s or 0.0)} "
+        f"and costs {selected.cost:.3g}"
     )
 
 
