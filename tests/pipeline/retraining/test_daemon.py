@@ -126,17 +126,17 @@ def test_the_second_model_starts_from_the_first_and_is_compared_with_it(story):
     assert second.baseline_id == first.model.id
     assert second.blessed
     assert second.live
-    [told] = [
+    [event] = [
         e for e in training_history.read(second.history.path).events if e.kind == "baseline_metric"
     ]
-    assert "The base model has val_accuracy 0." in told.message
+    assert "The base model has val_accuracy 0." in event.message
 
 
 def test_the_lineage_says_why(story):
     assert reason_of(_trainer(story, story.models[-1])).startswith(DRIFT)
-    told = CliRunner().invoke(main, ["why", "latest", "--store", str(story.root), "--json"])
-    assert told.exit_code == 0, told.output
-    trained = next(a for a in json.loads(told.stdout)["answers"] if a["about"] == "trained")
+    result = CliRunner().invoke(main, ["why", "latest", "--store", str(story.root), "--json"])
+    assert result.exit_code == 0, told.output
+    trained = next(a for a in json.loads(result.stdout)["answers"] if a["about"] == "trained")
     assert DRIFT in "\n".join(trained["reasons"])
 
 
