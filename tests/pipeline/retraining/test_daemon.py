@@ -135,7 +135,7 @@ def test_the_second_model_starts_from_the_first_and_is_compared_with_it(story):
 def test_the_lineage_says_why(story):
     assert reason_of(_trainer(story, story.models[-1])).startswith(DRIFT)
     result = CliRunner().invoke(main, ["why", "latest", "--store", str(story.root), "--json"])
-    assert result.exit_code == 0, told.output
+    assert result.exit_code == 0, result.output
     trained = next(a for a in json.loads(result.stdout)["answers"] if a["about"] == "trained")
     assert DRIFT in "\n".join(trained["reasons"])
 
