@@ -23,6 +23,7 @@ def compiled():
     }
     return CompiledPipeline(pipeline, {"Gen": Resources("1")}, versions={"tfx": "1"})
 """
+TINY = Path(__file__).parents[1] / "orchestration" / "tiny"
 ADDED = ("--resources", "Gen=cpu:2,memory:1Gi", "--exit-handler", "Tell")
 
 
@@ -51,7 +52,9 @@ def test_a_factory_may_return_a_compiled_pipeline(compiling):
 
 
 @pytest.mark.slow
-def test_a_factory_may_return_a_tfx_pipeline(compiling, root):
+def test_a_factory_may_return_a_tfx_pipeline(compiling, tmp_path, monkeypatch):
+    monkeypatch.setenv("TINY_ROOT", str(tmp_path))
+    monkeypatch.syspath_prepend(str(TINY))
     result, file = compiling("--factory", "tiny_pipeline:create", *ADDED)
     assert result.exit_code == 0, result.output
     assert (file.resources, file.exit_handlers) == ({"Gen": Resources("2", "1Gi")}, ("Tell",))
