@@ -128,10 +128,10 @@ def test_an_argument_that_does_not_exist_is_refused() -> None:
 
 def test_the_class_loads_lazily() -> None:
     program = (
-        "import sys, tfx_feeder.components as room\n"
+        "import sys, tfx_feeder.components as package\n"
         "assert 'tfx' not in sys.modules\n"
-        "assert 'FeederTrainer' in dir(room)\n"
-        "try: room.NoSuchComponent\n"
+        "assert 'FeederTrainer' in dir(package)\n"
+        "try: package.NoSuchComponent\n"
         "except AttributeError as error: assert 'NoSuchComponent' in str(error)\n"
         "else: raise AssertionError\n"
     )

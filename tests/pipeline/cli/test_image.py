@@ -124,8 +124,8 @@ def test_the_context_is_enough_to_install_the_package(context, tmp_path):
     packed = {name for name in zipfile.ZipFile(wheel).namelist() if name.startswith("tfx_feeder/")}
     sources = {
         f"tfx_feeder/{path.relative_to(context)}"
-        for room in ("components", "pipeline", "schemas")
-        for path in (context / room).rglob("*")
+        for package in ("common", "components", "pipeline", "schemas")
+        for path in (context / package).rglob("*")
         if path.is_file() and "__pycache__" not in path.parts
     }
     assert sources | {"tfx_feeder/__init__.py"} == packed

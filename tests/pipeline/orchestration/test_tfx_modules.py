@@ -12,7 +12,9 @@ import pytest
 
 ROOT = Path(__file__).parents[3]
 SOURCES = sorted(
-    path for room in ("components", "pipeline", "schemas") for path in (ROOT / room).rglob("*.py")
+    path
+    for name in ("common", "components", "pipeline", "schemas")
+    for path in (ROOT / name).rglob("*.py")
 )
 
 
