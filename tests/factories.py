@@ -1,5 +1,6 @@
 """Factories of training records: plausible defaults, of which a test names what it is about."""
 
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from tfx_feeder.schemas.training_history import EpochRecord, History, PhaseRecord
@@ -56,3 +57,36 @@ def history(**changes: Any) -> History:
         "seconds": 6.0,
     }
     return History(**fields | changes)
+
+
+def two_phase_history(
+    epoch: Callable[[int], Mapping[str, Any]], phase: Mapping[str, Any], **changes: Any
+) -> History:
+    """Returns the history of a training with two epochs in one phase and one in the next.
+
+    Args:
+        epoch: Function from an epoch's number to fields of its record.
+        phase: Fields of both phase records.
+        **changes: Fields of the history.
+    """
+    settings = ((0, 0.01, 32), (0, 0.01, 32), (1, 0.005, 64))
+    epochs = tuple(
+        epoch_record(
+            number, phase=index, learning_rate=rate, global_batch_size=batch, **epoch(number)
+        )
+        for number, (index, rate, batch) in enumerate(settings)
+    )
+    phases = tuple(
+        phase_record(
+            index,
+            learning_rate=rate,
+            global_batch_size=batch,
+            epochs=count,
+            steps=10 * count,
+            examples=100 * count,
+            seconds=2.0 * count,
+            **phase,
+        )
+        for index, rate, batch, count in ((0, 0.01, 32, 2), (1, 0.005, 64, 1))
+    )
+    return history(epochs=epochs, phases=phases, **changes)

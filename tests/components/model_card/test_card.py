@@ -2,18 +2,17 @@
 
 import hashlib
 import json
-import struct
 from pathlib import Path
 
 import pytest
 
 from tests import factories
+from tests.mlmd_store import write_evaluation
 from tfx_feeder.common.errors import DataError
 from tfx_feeder.components.model_card.card import PushedModelInfo, make_card, write_card
 from tfx_feeder.schemas import model_card, training_history
 from tfx_feeder.schemas.evaluation import SliceRow
 from tfx_feeder.schemas.model_card import LineageEntry
-from tfx_feeder.schemas.tfma import parse
 
 
 @pytest.fixture
@@ -39,14 +38,8 @@ def pushed(tmp_path: Path) -> PushedModelInfo:
 
 def _evaluation(folder: Path) -> Path:
     folder.mkdir()
-    message = parse("MetricsForSlice", b"", folder)
-    pair = message.metric_keys_and_values.add()
-    pair.key.name = "accuracy"
-    pair.value.double_value.value = 0.75
-    record = message.SerializeToString()
-    framed = struct.pack("<QI", len(record), 0) + record + b"\0" * 4
-    (folder / "metrics-00000-of-00001.tfrecord").write_bytes(framed)
-    (folder / "eval_config.json").write_text('{"evalConfig": {"metricsSpecs": [{}]}}')
+    metrics = {"": {"": {"accuracy": 0.75}}}
+    write_evaluation(folder, metrics, eval_config={"evalConfig": {"metricsSpecs": [{}]}})
     return folder
 
 

@@ -2,6 +2,8 @@
 
 import shutil
 
+from tests.mlmd_store import StoreWithFiles
+
 
 def test_types_are_counted(ask, ask_json, reference):
     rows = {row["type_name"]: row for row in ask_json("artifacts")}
@@ -61,6 +63,6 @@ def test_an_unknown_name_is_rejected_in_one_line(ask):
     assert done.stderr.startswith("Error: artifact: expected the id or URI")
 
 
-def test_an_empty_store_says_so(ask, tmp_path, make_store_with_files):
-    make_store_with_files(tmp_path)
+def test_an_empty_store_says_so(ask, tmp_path):
+    StoreWithFiles(tmp_path)
     assert ask("artifacts", store=tmp_path).stdout == "The store has no artifact yet.\n"

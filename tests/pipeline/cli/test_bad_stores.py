@@ -9,6 +9,7 @@ from contextlib import closing
 import pytest
 from click.testing import CliRunner, Result
 
+from tests.mlmd_store import StoreWithFiles
 from tfx_feeder.pipeline.cli.main import main
 
 LISTS = {"runs": (), "models": (), "artifacts": (), "gc": ()}
@@ -36,7 +37,7 @@ def call(*arguments: object, store: object) -> Result:
     return done
 
 
-def refused(done: Result) -> str:
+def rejection(done: Result) -> str:
     assert done.exit_code == 1, done.output
     [line] = [line for line in done.output.splitlines() if line]
     assert line.startswith("Error: ")
@@ -44,26 +45,26 @@ def refused(done: Result) -> str:
 
 
 @pytest.fixture
-def empty(tmp_path, make_store_with_files):
-    make_store_with_files(tmp_path / "empty")
+def empty(tmp_path):
+    StoreWithFiles(tmp_path / "empty")
     return tmp_path / "empty"
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
 def test_no_store(command, tmp_path):
-    assert "file does not exist" in refused(call(*command, store=tmp_path / "none.sqlite"))
+    assert "file does not exist" in rejection(call(*command, store=tmp_path / "none.sqlite"))
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
 def test_store_of_a_newer_schema(command, empty):
     with closing(sqlite3.connect(empty / "metadata.sqlite")) as database, database:
         database.execute("UPDATE MLMDEnv SET schema_version = 999")
-    assert "version 999" in refused(call(*command, store=empty))
+    assert "version 999" in rejection(call(*command, store=empty))
 
 
 @pytest.mark.parametrize("command", QUESTIONS)
 def test_questions_to_an_empty_store(command, empty):
-    assert "the store has no" in refused(call(command, *QUESTIONS[command], store=empty))
+    assert "the store has no" in rejection(call(command, *QUESTIONS[command], store=empty))
 
 
 @pytest.mark.parametrize("command", LISTS)
@@ -77,7 +78,7 @@ def test_artifacts_whose_files_are_gone(command, own_reference):
     shutil.rmtree(own_reference.folder / "artifacts")
     done = call(*command, store=own_reference.folder)
     if command[0] == "history":
-        assert "No training history can be read" in refused(done)
+        assert "No training history can be read" in rejection(done)
     else:
         assert done.exit_code == 0, done.output
 

@@ -6,6 +6,8 @@ import sys
 
 import pytest
 
+from tests.mlmd_store import StoreWithFiles
+
 COMMANDS = (
     ["runs"],
     ["run", "latest"],
@@ -56,8 +58,8 @@ def test_an_invalid_store_is_rejected_in_one_line(words, holds, ask, tmp_path):
 
 
 @pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
-def test_an_empty_store_is_reported_in_one_line(words, ask, tmp_path, make_store_with_files):
-    make_store_with_files(tmp_path)
+def test_an_empty_store_is_reported_in_one_line(words, ask, tmp_path):
+    StoreWithFiles(tmp_path)
     lists = words in (["runs"], ["models"], ["artifacts"])
     done = ask(*words, store=tmp_path, status=0 if lists else 1)
     assert len((done.stdout if lists else done.stderr).splitlines()) == 1

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+from tests.mlmd_store import StoreBuilder
 from tfx_feeder.pipeline.cli.compile import compile_command
 from tfx_feeder.pipeline.orchestration import compiled_pipeline
 from tfx_feeder.pipeline.orchestration.resources import Resources
@@ -69,9 +70,9 @@ def test_a_strategy_requests_its_resources(compiling):
 
 
 @pytest.mark.slow
-def test_the_next_span_is_that_of_the_store_that_is_named(compiling, make_mlmd_store, tmp_path):
+def test_the_next_span_is_that_of_the_store_that_is_named(compiling, tmp_path):
     store = tmp_path / "elsewhere.sqlite"
-    make_mlmd_store(store, "digits").whole_run("2026-01-01", span=1)
+    StoreBuilder(store, "digits").whole_run("2026-01-01", span=1)
     for options, span in (((), 1), (("--store", str(store)), 2)):
         result, file = compiling(*options)
         assert result.exit_code == 0, result.output

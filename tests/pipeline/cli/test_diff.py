@@ -113,7 +113,7 @@ def test_fingerprints_of_inputs_and_sizes_of_splits_are_compared(differ, own_ref
     assert ("data", "input night: num files") not in rows
 
 
-def test_schedules_are_told_in_the_notation_of_the_command_line(differ, own_reference):
+def test_schedules_are_shown_in_the_notation_of_the_command_line(differ, own_reference):
     store, folder = own_reference.store, own_reference.folder
     phase = {"learning_rate": 0.01, "batch_size": 32, "length": "3ep"}
     ours = json.dumps({"phases": [phase], "steps_per_epoch": None})
@@ -130,7 +130,7 @@ def test_schedules_are_told_in_the_notation_of_the_command_line(differ, own_refe
     assert rows["schedule", "FeederTrainer"] == ("0.01:32x3ep", "of another trainer")
 
 
-def test_unknown_names_are_refused_with_what_there_is(ask):
+def test_unknown_names_are_rejected_with_the_available_ones(ask):
     assert "2026-01-01" in ask("diff", "latest", "never", status=1).output
     assert "model: expected" in ask("diff", "latest", "4711", status=1).output
 

@@ -117,7 +117,7 @@ def test_young_files_and_those_of_the_newest_runs_stay(runs, collect):
     assert collect("--older-than", "0.001s", "--keep-runs", 2) == set()
 
 
-def test_run_that_is_going_on_stays_whole(runs, collect):
+def test_files_of_a_running_run_are_kept(runs, collect):
     store, second = runs.store, runs.second
     store.execution(context(runs, second), "BulkInferrer", "RUNNING", {"model": second.model})
     assert collect(*ALL) == {left_by_failed(runs)}
@@ -220,7 +220,7 @@ def test_deletion_failures_are_reported(runs, ask):
     assert not runs.store.path(runs.second.raw).exists()
 
 
-def test_an_age_that_is_none_is_refused(runs, ask):
+def test_an_invalid_age_is_rejected(runs, ask):
     assert (
         "--older-than: expected a duration"
         in ask("gc", "--older-than", "never", store=runs.folder, status=1).output

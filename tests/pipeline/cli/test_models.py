@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
+from tests.mlmd_store import StoreWithFiles
 from tfx_feeder.components.model_card.hashing import hash_files
 from tfx_feeder.pipeline.cli.main import main
 from tfx_feeder.schemas import model_card, training_history
@@ -64,8 +65,8 @@ def test_a_withdrawn_model_is_marked(ask, own_reference):
     assert "100 withdrawn" in ask("models", store=own_reference.folder).stdout
 
 
-def test_a_store_without_models_is_reported(ask, tmp_path, make_store_with_files):
-    make_store_with_files(tmp_path)
+def test_a_store_without_models_is_reported(ask, tmp_path):
+    StoreWithFiles(tmp_path)
     assert ask("models", store=tmp_path).stdout == "The store has no model yet.\n"
 
 
@@ -101,7 +102,7 @@ def test_scripts_get_the_whole_record(ask_json, reference):
     ]
 
 
-def test_a_history_of_a_newer_format_is_refused_in_one_line(ask, own_reference):
+def test_a_history_of_a_newer_format_is_rejected_in_one_line(ask, own_reference):
     path = own_reference.store.path(own_reference.second.history) / training_history.FILE_NAME
     document = json.loads(path.read_text())
     path.write_text(json.dumps(document | {"version": 99}))

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
+from tests.mlmd_store import StoreBuilder
 from tfx_feeder.pipeline.cli.main import main
 
 HEAVY = ("tensorflow", "tfx", "keras", "apache_beam", "numpy")
@@ -17,8 +18,8 @@ def _roll_back(store: Path, *arguments: str) -> Result:
 
 
 @pytest.fixture
-def store(make_mlmd_store, tmp_path: Path) -> Path:
-    make_mlmd_store(tmp_path / "metadata.sqlite").whole_run("r", span=1)
+def store(tmp_path: Path) -> Path:
+    StoreBuilder(tmp_path / "metadata.sqlite").whole_run("r", span=1)
     return tmp_path
 
 
@@ -39,8 +40,8 @@ def test_an_unevaluated_model_is_rejected_without_heavy_imports(store: Path) -> 
     assert done.stderr.startswith("Error: version: expected one whose model is blessed.")
 
 
-def test_a_store_without_pushed_models_is_reported(make_mlmd_store, tmp_path: Path) -> None:
-    make_mlmd_store(tmp_path / "metadata.sqlite").run("r")
+def test_a_store_without_pushed_models_is_reported(tmp_path: Path) -> None:
+    StoreBuilder(tmp_path / "metadata.sqlite").run("r")
     done = _roll_back(tmp_path, "7", "--reason", "r")
     assert done.exit_code == 1
     assert "version: expected none: nothing was pushed. Received: '7'." in done.output

@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+from tests.mlmd_store import StoreWithFiles
+
 
 def test_runs_are_listed_newest_first_with_their_state(ask, reference):
     output = ask("runs").stdout
@@ -31,8 +33,8 @@ def test_only_the_newest_are_shown_and_the_rest_is_counted(ask):
     assert "2026-01-01" in ask("runs", "-n", 1, "--all").stdout
 
 
-def test_a_store_without_runs_is_reported(ask, tmp_path, make_store_with_files):
-    make_store_with_files(tmp_path)
+def test_a_store_without_runs_is_reported(ask, tmp_path):
+    StoreWithFiles(tmp_path)
     assert ask("runs", store=tmp_path).stdout == "The store has no run yet.\n"
 
 

@@ -115,7 +115,7 @@ def test_errors_are_reported_without_a_traceback(
     assert "Traceback" not in output
 
 
-def test_examples_without_their_graph_are_refused(examples: Path, tmp_path: Path) -> None:
+def test_examples_without_their_graph_are_rejected(examples: Path, tmp_path: Path) -> None:
     moved = tmp_path / "examples"
     moved.symlink_to(examples)
 

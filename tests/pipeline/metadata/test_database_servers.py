@@ -16,6 +16,7 @@ import pytest
 from click.testing import CliRunner
 from ml_metadata.proto import metadata_store_pb2 as pb
 
+from tests.mlmd_store import StoreBuilder
 from tfx_feeder.common.errors import ConfigError
 from tfx_feeder.pipeline.cli.main import main
 from tfx_feeder.pipeline.metadata.env import PASSWORD_VARIABLE
@@ -133,8 +134,8 @@ def address(request, monkeypatch) -> str:
 
 
 @pytest.fixture
-def store(address, make_mlmd_store):
-    return make_mlmd_store(address)
+def store(address):
+    return StoreBuilder(address)
 
 
 def test_store_on_a_server_is_read(address, store):
@@ -161,7 +162,7 @@ def test_collected_files_are_marked_on_a_server(address, store, tmp_path):
     assert Lineage.open(address).artifact(model).state == "DELETED"
 
 
-def test_wrong_password_is_refused_and_not_shown(address, monkeypatch):
+def test_wrong_password_is_rejected_and_not_shown(address, monkeypatch):
     wrong = "not-the-password"
     for given in (address.replace("feeder@", f"feeder:{wrong}@"), address):
         monkeypatch.setenv(PASSWORD_VARIABLE, wrong)

@@ -2,6 +2,7 @@
 
 import pytest
 
+from tests.mlmd_store import StoreBuilder
 from tfx_feeder.pipeline.metadata.lineage import Lineage
 
 
@@ -15,8 +16,8 @@ def read(path, pipeline="p"):
 
 
 @pytest.fixture
-def store(path, make_mlmd_store):
-    return make_mlmd_store(path)
+def store(path):
+    return StoreBuilder(path)
 
 
 @pytest.mark.usefixtures("store")
@@ -62,7 +63,7 @@ def test_cached_outputs_are_not_mistaken_for_another_origin(store, path):
     assert read(path).spans_done() == {1}
 
 
-def test_executions_tell_node_state_and_outputs_in_order(store, path):
+def test_executions_have_node_state_and_outputs_in_order(store, path):
     made = store.whole_run("1", span=1)
     executions = read(path).executions("1")
     assert [(e.node, e.state) for e in executions] == [
@@ -103,7 +104,7 @@ def test_runs_are_those_of_the_pipeline_oldest_first(store, path):
     assert read(path, "another").run_ids() == []
 
 
-def test_latest_pushed_leaves_out_what_was_not_pushed(store, path):
+def test_latest_pushed_omits_models_that_were_not_pushed(store, path):
     made = store.whole_run("1", span=1)
     run = store.run("2")
     unpushed = store.artifact("PushedModel", pushed=0)

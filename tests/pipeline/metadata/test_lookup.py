@@ -2,15 +2,16 @@
 
 import pytest
 
+from tests.mlmd_store import StoreBuilder
 from tfx_feeder.common.errors import ConfigError
 from tfx_feeder.pipeline.metadata.lineage import Lineage
 from tfx_feeder.pipeline.metadata.lookup import find_artifact, find_model, find_run
 
 
 @pytest.fixture
-def made(tmp_path, make_mlmd_store):
+def made(tmp_path):
     """Returns the ids of what two runs made; each blessed its model."""
-    store = make_mlmd_store(tmp_path / "metadata.sqlite")
+    store = StoreBuilder(tmp_path / "metadata.sqlite")
     found = []
     for span, run_id in enumerate(("2026-01-01T10", "2026-01-02T10"), start=1):
         run = store.whole_run(run_id, span=span)
@@ -18,7 +19,7 @@ def made(tmp_path, make_mlmd_store):
         version = store.artifact("PushedModel", pushed=1, **name)
         blessing = store.artifact("ModelBlessing", blessed=1, current_model_id=run["model"])
         store.execution(
-            store.run(f"judge {span}"),
+            store.run(f"evaluation {span}"),
             "Pusher",
             "COMPLETE",
             {"model": run["model"], "model_blessing": blessing},
@@ -62,14 +63,14 @@ def test_withdrawn_model_is_not_the_blessed_one(made, tmp_path):
 
 
 @pytest.mark.parametrize("text", ["2026", "nothing", "", "999"])
-def test_model_that_is_not_told_apart_is_refused_with_those_there_are(lineage, text):
+def test_ambiguous_or_unknown_model_is_rejected_with_a_hint(lineage, text):
     with pytest.raises(ConfigError, match="tfx-feeder models"):
         find_model(lineage, text)
 
 
 def test_run_by_id_beginning_and_word(lineage):
     assert find_run(lineage, "2026-01-01").id == "2026-01-01T10"
-    assert find_run(lineage, "latest").id == "judge 2"
+    assert find_run(lineage, "latest").id == "evaluation 2"
     assert find_run(lineage, "previous").id == "2026-01-02T10"
     with pytest.raises(ConfigError, match="2026-01-01T10, 2026-01-02T10"):
         find_run(lineage, "2026")
@@ -83,7 +84,7 @@ def test_artifact_by_id_and_uri(made, lineage):
         find_artifact(lineage, "/nowhere")
 
 
-def test_store_without_models_says_what_to_do(tmp_path, make_mlmd_store):
-    make_mlmd_store(tmp_path / "metadata.sqlite")
+def test_store_without_models_says_what_to_do(tmp_path):
+    StoreBuilder(tmp_path / "metadata.sqlite")
     with pytest.raises(ConfigError, match="Run a pipeline first"):
         find_model(Lineage.open(tmp_path), "latest")

@@ -1,10 +1,11 @@
-"""Stores are opened, or refused with the reason."""
+"""Stores are opened or rejected with the reason."""
 
 import sqlite3
 
 import pytest
 from ml_metadata.proto import metadata_store_pb2 as pb
 
+from tests.mlmd_store import StoreBuilder
 from tfx_feeder.common.errors import ConfigError
 from tfx_feeder.pipeline.metadata.describe import error_message
 from tfx_feeder.pipeline.metadata.lineage import Lineage
@@ -21,36 +22,36 @@ def test_store_is_made_when_it_is_to_be_written(path):
     assert open_store(path).get_contexts() == []
 
 
-def test_folder_stands_for_the_store_in_it(path, make_mlmd_store):
-    make_mlmd_store(path).run("1")
+def test_folder_stands_for_the_store_in_it(path):
+    StoreBuilder(path).run("1")
     assert Lineage.open(path.parent).run_ids() == ["1"]
 
 
-def test_open_store_cannot_be_written(path, make_mlmd_store):
-    make_mlmd_store(path)
+def test_open_store_cannot_be_written(path):
+    StoreBuilder(path)
     store = open_store(path)
     new = pb.ContextType(name="new")
     with pytest.raises(Exception, match="readonly"):
         store.put_context_type(new)
 
 
-def test_interrupted_executions_are_closed_and_finished_ones_left(path, make_mlmd_store):
-    make_mlmd_store(path).whole_run("1", span=1, trained="RUNNING", pushed=None)
+def test_interrupted_executions_are_closed_and_finished_ones_left(path):
+    StoreBuilder(path).whole_run("1", span=1, trained="RUNNING", pushed=None)
     close_run(create_store(path), "1", "interrupted")
     states = [execution.state for execution in Lineage.open(path).executions("1")]
     assert states == ["COMPLETE", "COMPLETE", "CANCELED"]
 
 
-def test_failed_execution_gets_the_reason_once(path, make_mlmd_store):
-    make_mlmd_store(path).whole_run("1", span=1, trained="FAILED", pushed=None)
+def test_failed_execution_gets_the_reason_once(path):
+    StoreBuilder(path).whole_run("1", span=1, trained="FAILED", pushed=None)
     for reason in ("the disk is full", "another reason"):
         close_run(create_store(path), "1", reason)
     executions = Lineage.open(path).executions("1")
     assert [error_message(execution) for execution in executions] == ["", "", "the disk is full"]
 
 
-def test_store_of_a_newer_release_is_refused_with_a_way_out(path, make_mlmd_store):
-    make_mlmd_store(path)
+def test_store_of_a_newer_release_is_rejected_with_a_fix(path):
+    StoreBuilder(path)
     with sqlite3.connect(path) as database:
         database.execute("UPDATE MLMDEnv SET schema_version = 999")
     with pytest.raises(ConfigError, match=r"version 999 .*Use another store"):
@@ -67,13 +68,13 @@ def test_nothing_is_not_made_into_a_store(path):
     ("content", "reason"),
     [(b"", "The file is empty"), (b"something else" * 100, "not an ML Metadata store")],
 )
-def test_file_that_is_no_store_is_refused(path, content, reason):
+def test_file_that_is_no_store_is_rejected(path, content, reason):
     path.write_bytes(content)
     with pytest.raises(ConfigError, match=reason):
         open_store(path)
 
 
-def test_database_of_another_program_is_refused(path):
+def test_database_of_another_program_is_rejected(path):
     with sqlite3.connect(path) as database:
         database.execute("CREATE TABLE anything (a)")
     with pytest.raises(ConfigError, match="not an ML Metadata store"):
@@ -83,7 +84,7 @@ def test_database_of_another_program_is_refused(path):
 @pytest.mark.parametrize(
     "url", ["mysql://user@/nowhere", "postgresql://host", "http://host/db", "mysql://h:port/db"]
 )
-def test_url_that_names_no_database_is_refused(url):
+def test_url_that_names_no_database_is_rejected(url):
     with pytest.raises(ConfigError, match="store"):
         open_store(url)
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+from tests.mlmd_store import StoreBuilder
 from tfx_feeder.common.errors import ConfigError
 from tfx_feeder.pipeline.cli.main import main
 from tfx_feeder.pipeline.metadata.lineage import Lineage
@@ -25,8 +26,8 @@ sys.stdin.read()
 
 
 @pytest.fixture
-def path(tmp_path, make_mlmd_store):
-    make_mlmd_store(tmp_path / "metadata.sqlite").run("going on")
+def path(tmp_path):
+    StoreBuilder(tmp_path / "metadata.sqlite").run("going on")
     return tmp_path / "metadata.sqlite"
 
 
@@ -46,7 +47,7 @@ def writer(path):
         process.kill()
 
 
-def test_reader_and_writer_do_not_hinder_each_other(path, writer):
+def test_reader_and_writer_do_not_block_each_other(path, writer):
     seen, until = [], time.monotonic() + READ_FOR_S
     while time.monotonic() < until:
         lineage = Lineage.open(path)
@@ -71,7 +72,7 @@ def test_commands_answer_in_the_meantime(path, command):
 
 
 @pytest.mark.slow
-def test_store_that_stays_locked_is_refused_in_the_end(path):
+def test_store_that_stays_locked_is_rejected(path):
     # By another process: a lock of this one would be its own.
     with subprocess.Popen(
         [sys.executable, "-c", LOCK, str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.mlmd_store import StoreBuilder
 from tfx_feeder.pipeline.orchestration import compiled_pipeline
 from tfx_feeder.pipeline.orchestration.compiled_pipeline import CompiledPipeline
 
@@ -27,7 +28,7 @@ def node(name, *upstream):
 
 
 @pytest.fixture
-def path(tmp_path, make_mlmd_store):
+def path(tmp_path):
     """A compiled pipeline, of which one run came as far as a push that was not blessed."""
     config = {"filename_uri": str(tmp_path / "metadata.sqlite"), "connection_mode": "READWRITE"}
     connection = {"@type": "type.googleapis.com/ml_metadata.ConnectionConfig", "sqlite": config}
@@ -42,7 +43,7 @@ def path(tmp_path, make_mlmd_store):
         ),
         tmp_path / "p.json",
     )
-    store = make_mlmd_store(tmp_path / "metadata.sqlite")
+    store = StoreBuilder(tmp_path / "metadata.sqlite")
     run = store.run("1")
     for name in ("Gen", "Card"):
         store.execution(run, name, "COMPLETE")

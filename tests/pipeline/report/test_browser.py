@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.pipeline.report_runs import FIRST, SECOND, STOCK
 from tfx_feeder.pipeline.report.pages import compare_page, run_page
 from tfx_feeder.pipeline.report.render import render
 
@@ -30,7 +31,6 @@ FLAGS = [
     "--disable-background-networking",
     "--disable-component-update",
 ]
-FIRST, SECOND, STOCK = "2026-01-01", "2026-01-02", "2026-01-03"
 SECTIONS = {
     "summary": "Summary",
     "pipeline": "Pipeline",
@@ -122,13 +122,13 @@ def test_every_chart_is_drawn_with_its_marks(open_page):
 
 @pytest.mark.parametrize("name", [STOCK, "failed", "compared"])
 @pytest.mark.parametrize("size", [WIDE, PHONE], ids=["wide", "phone"])
-def test_pages_of_all_kinds_open_without_complaint(open_page, name, size):
+def test_pages_of_all_kinds_open_without_errors(open_page, name, size):
     page = open_page(name, size)
     assert page.locator("main > section").count() >= 5
     assert page.locator(".note.missing").count() > 0
 
 
-def test_failed_run_says_why(open_page):
+def test_failed_run_shows_its_error(open_page):
     page = open_page("failed")
     assert "The disk is full: </script><script>alert" in page.locator("#pipeline").inner_text()
     assert page.locator(".badge").first.inner_text() == "failed"
@@ -181,7 +181,7 @@ def test_theme_changes_page_and_charts(open_page):
     page.get_by_role("button", name="Switch to the light theme").wait_for()
 
 
-def test_hovering_tells_the_figures(open_page):
+def test_hovering_shows_the_values(open_page):
     page = open_page(FIRST)
     chart = page.locator("[data-chart=metric-1]")
     chart.scroll_into_view_if_needed()

@@ -1,12 +1,11 @@
-"""What is gathered about runs of every kind, from a store and the files of its artifacts."""
+"""Facts about runs of every kind, from a store and the files of its artifacts."""
 
 import contextlib
 
 import pytest
 
+from tests.pipeline.report_runs import FIRST, SECOND, STOCK
 from tfx_feeder.pipeline.report.facts import EvaluationFacts, Unavailable
-
-FIRST, SECOND, STOCK = "2026-01-01", "2026-01-02", "2026-01-03"
 
 
 def test_history_is_that_of_the_file(facts_of, history):
@@ -28,7 +27,7 @@ def test_slices_have_candidate_baseline_gate_and_result(facts_of):
     assert not evaluation.result.blessed
 
 
-def test_versions_tell_the_models_of_the_pipeline(facts_of, store):
+def test_versions_are_the_models_of_the_pipeline(facts_of, report_store):
     versions = facts_of(SECOND).versions
     assert [version.value for version in versions] == [0.95, 0.95, None]
     assert [version.is_current for version in versions] == [False, True, False]
@@ -55,11 +54,11 @@ def test_drift_is_against_the_other_split_and_the_data_before(facts_of):
     assert "image" not in [drift.feature for drift in second.drift]
 
 
-def test_artifacts_of_earlier_runs_are_known(facts_of, store):
-    assert facts_of(SECOND).earlier_runs == {store.first.model: FIRST}
+def test_artifacts_of_earlier_runs_are_known(facts_of, report_store):
+    assert facts_of(SECOND).earlier_runs == {report_store.first.model: FIRST}
 
 
-def test_run_can_be_done_again(facts_of):
+def test_run_can_be_reproduced(facts_of):
     reproduction = facts_of(FIRST).reproduction
     commands = dict(reproduction.commands)
     assert "tensorflow==2.16.2" in commands["The same packages on Python 3.10.13"]
@@ -68,7 +67,7 @@ def test_run_can_be_done_again(facts_of):
     assert "abc" in reproduction.hashes.values()
 
 
-def test_stock_run_says_what_it_lacks(facts_of):
+def test_stock_run_lists_unavailable_facts(facts_of):
     facts = facts_of(STOCK)
     assert facts.history == Unavailable("Trainer records no training history; FeederTrainer does.")
     assert "are missing" in facts.evaluation.reason
@@ -78,12 +77,12 @@ def test_stock_run_says_what_it_lacks(facts_of):
     assert facts.model.pushes == ()
 
 
-def test_history_of_a_newer_format_is_told(facts_of, changed):
+def test_history_of_a_newer_format_is_unavailable(facts_of, changed):
     with changed("tfx_feeder.TrainingHistory", "history.json", '{"format": "x", "version": 9}'):
         assert "not a training history" in facts_of(FIRST).history.reason
 
 
-def test_damaged_files_are_told(facts_of, changed):
+def test_damaged_files_are_unavailable(facts_of, changed):
     with changed("ModelEvaluation", "metrics-00000-of-00001.tfrecord", "damaged"):
         assert "cannot be read" in facts_of(FIRST).evaluation.reason
     with changed("ExampleStatistics", "Split-train/FeatureStats.pb", "damaged"):

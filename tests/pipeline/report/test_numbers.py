@@ -55,8 +55,8 @@ def evaluation(tmp_path_factory):
 
 def test_slices_are_as_tfma_loads_them(evaluation):
     folder, loaded, validation = evaluation
-    judgement = read_evaluation(folder)
-    ours = {(row.slice, row.metric): row.candidate for row in judgement.rows}
+    evaluated = read_evaluation(folder)
+    ours = {(row.slice, row.metric): row.candidate for row in evaluated.rows}
     theirs = {
         (" ".join(str(part) for part in key[0]) if key else "all examples", metric): value
         for key, outputs in loaded.slicing_metrics
@@ -65,8 +65,8 @@ def test_slices_are_as_tfma_loads_them(evaluation):
     }
     assert len(theirs) == 6
     assert ours == theirs
-    assert judgement.blessed == validation.validation_ok
-    assert not judgement.blessed
+    assert evaluated.blessed == validation.validation_ok
+    assert not evaluated.blessed
 
 
 def test_gates_are_those_that_tfma_wrote(evaluation):

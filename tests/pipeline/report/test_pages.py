@@ -128,11 +128,11 @@ def test_figures_that_are_none_make_a_page(facts_of, history):
         assert Reader(render(page)).tags
 
 
-def test_runs_with_nothing_in_them_make_a_page(facts_of, history, lineage, store):
+def test_runs_with_nothing_in_them_make_a_page(facts_of, history, lineage, report_store):
     facts = facts_of(FIRST)
     bare = Run("bare", "p", (), facts.run.created_at)
     for changed in (
-        collect(lineage, bare, str(store.folder)),
+        collect(lineage, bare, str(report_store.folder)),
         dataclasses.replace(facts, history=dataclasses.replace(history, phases=())),
         dataclasses.replace(facts, history=dataclasses.replace(history, epochs=(), phases=())),
     ):

@@ -1,13 +1,11 @@
 """Snapshots of folders and of a real store."""
 
 import os
-import struct
 from datetime import datetime, timedelta, timezone
-from pathlib import Path
 
 import pytest
-from tensorflow_metadata.proto.v0 import statistics_pb2
 
+from tests.mlmd_store import StoreWithFiles, category_feature, write_evaluation, write_statistics
 from tfx_feeder.common.errors import ConfigError
 from tfx_feeder.pipeline.metadata.lineage import Lineage
 from tfx_feeder.pipeline.retraining.observe import (
@@ -16,82 +14,67 @@ from tfx_feeder.pipeline.retraining.observe import (
     take_snapshot,
     unfinished_run,
 )
-from tfx_feeder.schemas import tfma
 
 NOW = datetime.now(timezone.utc)
 
 
+class RetrainedStore(StoreWithFiles):
+    """Store to which trainings, evaluations and pushes are added one by one."""
+
+    def train(
+        self, name: str, span: int, *, base: int | None = None, seconds=30.0, **properties
+    ) -> int:
+        run = self.run(name)
+        raw = self.read_span(run, span)
+        model = self.artifact("Model")
+        history = self.artifact("tfx_feeder.TrainingHistory", seconds=seconds)
+        self.execution(
+            run,
+            "FeederTrainer",
+            "COMPLETE",
+            {"examples": raw} | ({"base_model": base} if base else {}),
+            {"model": model, "training_history": history},
+            properties,
+        )
+        return model
+
+    def read_span(self, run: int, span: int, fractions=(0.5, 0.5)) -> int:
+        raw, statistics = (
+            self.artifact("Examples", span=span),
+            self.artifact("ExampleStatistics"),
+        )
+        self.execution(run, "ImageExampleGen", "COMPLETE", outputs={"examples": raw})
+        self.execution(
+            run, "StatisticsGen", "COMPLETE", {"examples": raw}, {"statistics": statistics}
+        )
+        counts = {str(label): fraction for label, fraction in enumerate(fractions)}
+        write_statistics(self.path(statistics), "train", category_feature(["label"], counts))
+        return raw
+
+    def evaluate(self, name: str, model: int, accuracy: float, baseline=None) -> None:
+        evaluation, blessing = self.artifact("ModelEvaluation"), self.artifact("ModelBlessing")
+        values, inputs = {"": {"accuracy": accuracy}}, {"model": model}
+        if baseline:
+            inputs["baseline_model"], baseline_accuracy = baseline
+            values["baseline"] = {"accuracy": baseline_accuracy}
+        write_evaluation(self.path(evaluation), {"": values})
+        self.execution(
+            self.run(name),
+            "Evaluator",
+            "COMPLETE",
+            inputs,
+            {"evaluation": evaluation, "blessing": blessing},
+        )
+
+    def push(self, name: str, model: int) -> None:
+        pushed = self.artifact("PushedModel", pushed=1)
+        run = self.run(name)
+        self.execution(run, "Pusher", "COMPLETE", {"model": model}, {"pushed_model": pushed})
+
+
 @pytest.fixture
-def store(make_mlmd_store, tmp_path):
-    """A store in which each artifact has a folder, and history its seconds."""
-
-    class Store(make_mlmd_store):
-        def artifact(self, type_name: str, **properties) -> int:
-            seconds = properties.pop("seconds", None)
-            artifact_id = super().artifact(type_name, **properties)
-            [artifact] = self.client.get_artifacts_by_id([artifact_id])
-            artifact.uri = str(tmp_path / type_name / str(artifact_id))
-            if seconds is not None:
-                artifact.custom_properties["seconds"].double_value = seconds
-            self.client.put_artifacts([artifact])
-            return artifact_id
-
-        def run(self, name: str) -> int:
-            found = self.client.get_context_by_type_and_name("pipeline_run", name)
-            return found.id if found else super().run(name)
-
-        def path(self, artifact_id: int) -> Path:
-            path = Path(self.client.get_artifacts_by_id([artifact_id])[0].uri)
-            path.mkdir(parents=True, exist_ok=True)
-            return path
-
-        def train(
-            self, name: str, span: int, *, base: int | None = None, seconds=30.0, **properties
-        ) -> int:
-            run = self.run(name)
-            raw = self.read_span(run, span)
-            model = self.artifact("Model")
-            history = self.artifact("tfx_feeder.TrainingHistory", seconds=seconds)
-            self.execution(
-                run,
-                "FeederTrainer",
-                "COMPLETE",
-                {"examples": raw} | ({"base_model": base} if base else {}),
-                {"model": model, "training_history": history},
-                properties,
-            )
-            return model
-
-        def read_span(self, run: int, span: int, shares=(0.5, 0.5)) -> int:
-            raw, statistics = (
-                self.artifact("Examples", span=span),
-                self.artifact("ExampleStatistics"),
-            )
-            self.execution(run, "ImageExampleGen", "COMPLETE", outputs={"examples": raw})
-            self.execution(
-                run, "StatisticsGen", "COMPLETE", {"examples": raw}, {"statistics": statistics}
-            )
-            _write_statistics(self.path(statistics), shares)
-            return raw
-
-        def evaluate(self, name: str, model: int, accuracy: float, baseline=None) -> None:
-            evaluation, blessing = self.artifact("ModelEvaluation"), self.artifact("ModelBlessing")
-            other, worse = baseline or (None, None)
-            _write_evaluation(self.path(evaluation), accuracy, worse)
-            self.execution(
-                self.run(name),
-                "Evaluator",
-                "COMPLETE",
-                {"model": model} | ({"baseline_model": other} if other else {}),
-                {"evaluation": evaluation, "blessing": blessing},
-            )
-
-        def push(self, name: str, model: int) -> None:
-            pushed = self.artifact("PushedModel", pushed=1)
-            run = self.run(name)
-            self.execution(run, "Pusher", "COMPLETE", {"model": model}, {"pushed_model": pushed})
-
-    return Store(tmp_path / "metadata.sqlite")
+def store(tmp_path) -> RetrainedStore:
+    return RetrainedStore(tmp_path)
 
 
 @pytest.fixture
@@ -169,7 +152,7 @@ def test_drift_is_that_of_the_newest_data_from_those_of_the_live_model(store, lo
     live = store.train("1", 1)
     store.push("1", live)
     assert look().drift == ()
-    store.read_span(store.run("2"), 2, shares=(0.8, 0.2))
+    store.read_span(store.run("2"), 2, fractions=(0.8, 0.2))
     seen = look()
     assert seen.measured == {1, 2}
     [drift] = seen.drift
@@ -186,6 +169,7 @@ def test_drift_is_over_once_a_model_of_the_newer_data_is_live(store, look):
 def test_evaluations_without_files_are_done_without(store, look):
     live = store.train("1", 1)
     evaluation, blessing = store.artifact("ModelEvaluation"), store.artifact("ModelBlessing")
+    store.path(evaluation).rmdir()
     outputs = {"evaluation": evaluation, "blessing": blessing}
     store.execution(store.run("1"), "Evaluator", "COMPLETE", {"model": live}, outputs)
     store.push("1", live)
@@ -231,28 +215,3 @@ def test_an_empty_folder_waits_for_its_first_span(tmp_path):
 def test_data_that_are_not_there_are_refused(tmp_path):
     with pytest.raises(ConfigError, match="data"):
         observe_data(str(tmp_path / "absent"), tmp_path, 0.0)
-
-
-def _write_statistics(folder: Path, shares) -> None:
-    statistics = statistics_pb2.DatasetFeatureStatisticsList()
-    dataset = statistics.datasets.add(num_examples=100)
-    feature = dataset.features.add(type=statistics_pb2.FeatureNameStatistics.STRING)
-    feature.path.step.append("label")
-    for number, share in enumerate(shares):
-        feature.string_stats.rank_histogram.buckets.add(label=str(number), sample_count=share)
-    target = folder / "Split-train" / "FeatureStats.pb"
-    target.parent.mkdir()
-    target.write_bytes(statistics.SerializeToString())
-
-
-def _write_evaluation(folder: Path, accuracy: float, baseline: float | None) -> None:
-    metrics = tfma.parse("MetricsForSlice", b"", folder)
-    for model, value in {"": accuracy, "baseline": baseline}.items():
-        if value is not None:
-            pair = metrics.metric_keys_and_values.add()
-            pair.key.name, pair.key.model_name = "accuracy", model
-            pair.value.double_value.value = value
-    record = metrics.SerializeToString()
-    # The checksums are not read.
-    framed = struct.pack("<QI", len(record), 0) + record + struct.pack("<I", 0)
-    (folder / "metrics-00000-of-00001.tfrecord").write_bytes(framed)

@@ -64,7 +64,7 @@ def test_charts_have_names_of_their_own(history):
     assert compared_charts({"A": history, "B": history}, ["A", "B"])
 
 
-def test_a_single_epoch_is_seen(history):
+def test_a_single_epoch_is_drawn(history):
     short = dataclasses.replace(history, epochs=history.epochs[:1])
     long = dataclasses.replace(history, epochs=history.epochs * 50)
     for trained, dots in ((short, True), (long, False)):
@@ -74,7 +74,7 @@ def test_a_single_epoch_is_seen(history):
         assert all(("point" in mark) == dots for mark in marks)
 
 
-def test_ceilings_far_away_are_not_drawn(history):
+def test_distant_throughput_bounds_are_not_drawn(history):
     def drawn(ceiling):
         phases = tuple(dataclasses.replace(p, input_ceiling=ceiling) for p in history.phases)
         spec = speed_charts(dataclasses.replace(history, phases=phases))[0].spec

@@ -37,7 +37,7 @@ def test_crossings_are_avoided():
     assert (beside["a"] < beside["b"]) == (beside["y"] < beside["x"])
 
 
-def test_cycles_and_unknown_nodes_are_left_out():
+def test_cycles_and_unknown_nodes_are_omitted():
     layout = lay_out("ab", [("a", "b"), ("b", "a"), ("a", "z"), ("a", "a")])
     assert list(layout.paths) == [("a", "b")]
 

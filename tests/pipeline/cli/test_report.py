@@ -14,27 +14,27 @@ HEAVY = ("tensorflow", "tfx", "keras", "apache_beam", "numpy")
 
 
 @pytest.fixture
-def call(store):
-    """Returns a function that calls ``tfx-feeder`` on the store."""
+def call(report_store):
+    """Returns a function that calls ``tfx-feeder`` on the store of the report."""
 
     def called(*words: object, status: int = 0) -> Result:
-        done = CliRunner().invoke(main, [*map(str, words), "--store", str(store.folder)])
+        done = CliRunner().invoke(main, [*map(str, words), "--store", str(report_store.folder)])
         assert done.exit_code == status, done.output
         return done
 
     return called
 
 
-def test_report_lies_beside_the_store(call, store):
+def test_report_is_written_beside_the_store(call, report_store):
     path = Path(call("report", "2026-01-01").stdout.split(" (")[0])
-    assert path == store.folder / "reports" / "2026-01-01.html"
+    assert path == report_store.folder / "reports" / "2026-01-01.html"
     assert "2026-01-01" in path.read_text()
 
 
-def test_latest_is_the_default_and_odd_names_become_files(call, store):
+def test_latest_is_the_default_and_odd_names_become_file_names(call, report_store):
     [line] = call("report").stdout.splitlines()
     path = Path(line.split(" (")[0])
-    assert path.parent == store.folder / "reports"
+    assert path.parent == report_store.folder / "reports"
     assert path.name.startswith("2026-01-04-..-script-script-alert")
     assert path.is_file()
 
@@ -46,10 +46,10 @@ def test_output_and_json(call, tmp_path):
     assert [path.name for path in target.parent.iterdir()] == ["page.html"]
 
 
-def test_runs_side_by_side(call, store):
+def test_runs_side_by_side(call, report_store):
     call("compare", "2026-01-01", "2026-01-02", "2026-01-03")
     name = "2026-01-01-and-2026-01-02-and-2026-01-03.html"
-    assert (store.folder / "reports" / name).is_file()
+    assert (report_store.folder / "reports" / name).is_file()
 
 
 def test_comparison_needs_different_runs(call):
@@ -57,19 +57,26 @@ def test_comparison_needs_different_runs(call):
         assert "2 to 8 different runs" in call("compare", *runs, status=1).output
 
 
-def test_unknown_run_is_refused_by_name(call):
+def test_unknown_run_is_rejected_by_name(call):
     assert "2025" in call("report", "2025", status=1).output
 
 
-def test_place_that_cannot_be_written_is_refused(call, tmp_path):
+def test_unwritable_output_is_rejected(call, tmp_path):
     (tmp_path / "file").write_text("")
     output = call("report", "-o", tmp_path / "file" / "page.html", status=1).output
     assert "--output" in output
 
 
-def test_nothing_heavy_is_imported(store, tmp_path):
+def test_nothing_heavy_is_imported(report_store, tmp_path):
     block = f"import sys; sys.modules.update(dict.fromkeys({HEAVY}))"  # importing one raises then
-    arguments = ["report", "2026-01-01", "--store", str(store.folder), "-o", str(tmp_path / "x")]
+    arguments = [
+        "report",
+        "2026-01-01",
+        "--store",
+        str(report_store.folder),
+        "-o",
+        str(tmp_path / "x"),
+    ]
     code = f"{block}; from tfx_feeder.pipeline.cli.main import main; main({arguments!r})"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
