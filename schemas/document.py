@@ -67,9 +67,9 @@ class JsonDocument:
         version = document.pop("version", None)
         oldest = self.oldest_version or self.version
         if not isinstance(version, int) or not oldest <= version <= self.version:
+            known = f"{oldest} to {self.version}" if oldest < self.version else str(oldest)
             raise DataError(
-                f"{path} has version {version}; this release reads {self.version}. "
-                "Upgrade tfx-feeder."
+                f"{path} has version {version}; this release reads {known}. Upgrade tfx-feeder."
             )
         try:
             return make(document)

@@ -125,7 +125,7 @@ class FeederTrainer(base_component.BaseComponent):
             raise ConfigError(
                 "warm_start", received=warm_start, expected="strict, compatible or off"
             )
-        strategy = checked("strategy", strategy or SingleDevice(), Strategy)
+        strategy = checked("strategy", SingleDevice() if strategy is None else strategy, Strategy)
         feed = checked("feed", feed, FeedOptions)
         training = checked("training", training, TrainingOptions)
         if training.early_stopping is not None and base_model is None:
@@ -148,7 +148,7 @@ class FeederTrainer(base_component.BaseComponent):
             schedule=serialized_schedule,
             strategy=strategy.to_json(),
             feed=to_json(feed),
-            loop=to_json(training),
+            loop=training.to_json(),
             warm_start=warm_start,
             custom_config=_to_json(custom_config),
             model=Channel(type=_artifacts.Model),

@@ -20,7 +20,17 @@ from tfx_feeder.components.feeder_trainer.schedules.lr_scaling import EXPONENT_O
 DEFAULT_RESTARTS = 3
 """Maximum number of restarts after a process failure, for strategies that do not set their own."""
 
+_DEFAULTS_OF_0_1_0: Mapping[str, Any] = {"exchange": "broadcast", "restarts": 3}
+"""Defaults other than ``None`` of the options that every strategy had in release 0.1.0."""
 _CLUSTER = re.compile(r"env|local:[1-9]\d*")
+
+
+def _is_set(option: str, value: Any) -> bool:
+    """Returns True if a value of release 0.1.0 has an effect, though its strategy lacks it now."""
+    # A single device ignored the scaling of learning rates.
+    if option == "lr_scaling" or value in ([], (), {}, ""):
+        return False
+    return value != _DEFAULTS_OF_0_1_0.get(option)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,13 +71,17 @@ class Strategy:
             MultiWorker(lr_scaling='none', cluster='local:2', restarts=3)
         """
         values = dict(values)
-        name = values.pop("name")
+        name = values.pop("name", SingleDevice.name)
         check_among("strategy", name, tuple(_CLASSES))
         strategy_class = _CLASSES[name]
         options = [each.name for each in dataclasses.fields(strategy_class)]
         if "learning_rate_rule" in values:  # All options of all strategies.
             values["lr_scaling"] = values.pop("learning_rate_rule")
-            values = {option: values[option] for option in options if option in values}
+            values = {
+                option: value
+                for option, value in values.items()
+                if option in options or _is_set(option, value)
+            }
         for option in values.keys() - set(options):
             raise ConfigError(
                 f"strategy {option}",

@@ -1,5 +1,6 @@
 """Options of the training loop."""
 
+import dataclasses
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -49,16 +50,21 @@ class TrainingOptions:
     deterministic: bool = False
     early_stopping: BaselineEarlyStopping | None = None
 
+    def to_json(self) -> str:
+        """Returns the JSON document of an execution property.
+
+        The key of ``early_stopping`` is that of release 0.1.0: the cache and the folder of
+        checkpoints are keyed by this text.
+        """
+        values = dataclasses.asdict(self)
+        values["give_up"] = values.pop("early_stopping")
+        return json.dumps(values, sort_keys=True)
+
     @classmethod
     def from_json(cls, text: str) -> "TrainingOptions":
-        """Returns the options of an execution property.
-
-        Args:
-            text: JSON as written by ``to_json`` of this release or an earlier one.
-        """
+        """Returns the options that ``to_json`` wrote."""
         values = json.loads(text)
-        if "give_up" in values:  # Its name in release 0.1.0.
-            values["early_stopping"] = values.pop("give_up")
+        values["early_stopping"] = values.pop("give_up", None)
         return cls(**values)
 
     def __post_init__(self) -> None:

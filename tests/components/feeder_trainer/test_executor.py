@@ -11,8 +11,9 @@ from tfx.types import artifact_utils
 from tfx_feeder.common.mounts import VARIABLE
 from tfx_feeder.components import FeederTrainer
 from tfx_feeder.components.feeder_trainer.executor import Executor, checkpoint_dir, repository_of
-from tfx_feeder.components.feeder_trainer.feed.options import FeedOptions, Image
+from tfx_feeder.components.feeder_trainer.feed.options import FeedOptions, Image, to_json
 from tfx_feeder.components.feeder_trainer.model.user_module import UserCode
+from tfx_feeder.components.feeder_trainer.training.options import TrainingOptions
 from tfx_feeder.schemas import training_history
 
 artifacts = tfx.types.standard_artifacts
@@ -44,6 +45,22 @@ def test_another_training_has_its_own(inputs):
 
 
 @pytest.mark.skipif(shutil.which("git") is None, reason="Git is not installed")
+def test_a_training_that_release_0_1_0_began_finds_its_checkpoints():
+    properties = {
+        "model_fn": "m.f",
+        "code_fingerprint": "abc",
+        "schedule": '{"phases": [{"learning_rate": 0.01, "batch_size": 32, "length": "2ep"}], '
+        '"steps_per_epoch": null}',
+        "strategy": "{}",
+        "warm_start": "strict",
+        "custom_config": "{}",
+        "loop": TrainingOptions().to_json(),
+        "feed": to_json(FeedOptions()),
+    }
+    folder = checkpoint_dir("/r/FeederTrainer/model/7", {}, properties)
+    assert folder == "/r/FeederTrainer/checkpoints/ac3817fcce630d74"
+
+
 def test_the_commit_of_the_model_is_found_and_what_it_imports_counts(tmp_path):
     model = tmp_path / "model.py"
     model.write_text("import layers\n")

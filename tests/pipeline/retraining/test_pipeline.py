@@ -71,7 +71,7 @@ def test_from_scratch_a_model_to_beat_is_not_one_to_start_from(nodes):
     trainer = nodes(RunPlan(("age",), 3, warm_start=False, early_stop_after=4))["FeederTrainer"]
     assert "base_model" in trainer.inputs.inputs
     assert value(trainer, "warm_start") == "off"
-    assert json.loads(value(trainer, "loop"))["early_stopping"] == {
+    assert json.loads(value(trainer, "loop"))["give_up"] == {
         "monitor": "val_accuracy",
         "mode": "max",
         "after_epochs": 4,
@@ -84,7 +84,7 @@ def test_a_run_without_a_plan_is_what_it_was(nodes):
     assert [node for node in made if node.startswith("ImageExampleGen")] == ["ImageExampleGen"]
     assert "base_model" in made
     assert value(made["FeederTrainer"], "warm_start") == "compatible"
-    assert json.loads(value(made["FeederTrainer"], "loop"))["early_stopping"] is None
+    assert json.loads(value(made["FeederTrainer"], "loop"))["give_up"] is None
     assert json.loads(value(made["FeederTrainer"], "custom_config")) == {
         "num_classes": 10,
         "seed": 0,

@@ -109,6 +109,22 @@ def test_the_json_form_of_earlier_versions_is_read(
     assert Strategy.from_json(json.dumps(json.loads(OLD_FORM) | changes)) == strategy
 
 
+@pytest.mark.parametrize(
+    ("changes", "option"),
+    [
+        ({"name": "mirrored", "restarts": 0}, "restarts"),
+        ({"name": "mirrored", "cluster": "local:2"}, "cluster"),
+        ({"name": "auto", "exchange": "ring"}, "exchange"),
+        ({"name": "auto", "devices": ["CPU:0"]}, "devices"),
+    ],
+)
+def test_options_that_a_strategy_no_longer_has_are_refused(
+    changes: dict[str, Any], option: str
+) -> None:
+    with pytest.raises(ConfigError, match=f"strategy {option}"):
+        Strategy.from_dict(json.loads(OLD_FORM) | changes)
+
+
 @pytest.mark.parametrize("info", STRATEGIES.values(), ids=lambda info: info.name)
 def test_every_strategy_has_a_context(info) -> None:
     assert callable(importlib.import_module(info.module).open_context)
