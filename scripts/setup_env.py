@@ -94,7 +94,7 @@ def fingerprint(line_name: str, python: str | None) -> str:
     return digest.hexdigest()
 
 
-def read_stamp() -> dict[str, str]:
+def read_stamp() -> dict[str, Any]:
     """Returns the stamp of a finished environment whose interpreter still runs, or nothing."""
     try:
         stamp = json.loads(STAMP.read_text())
@@ -143,7 +143,8 @@ def install(line: Any, python: str | None) -> None:
         python: Path or version of the interpreter; by default, the best one that uv finds.
     """
     lock = lock_of(line.name)
-    keep = read_stamp().get("line") == line.name and python is None
+    finished = read_stamp()
+    keep = (finished.get("line"), finished.get("python")) == (line.name, python)
     with contextlib.suppress(FileNotFoundError):
         STAMP.unlink()  # Until a new stamp is written, the environment counts as unfinished.
     with tempfile.TemporaryDirectory() as folder:
@@ -165,7 +166,11 @@ def install(line: Any, python: str | None) -> None:
         step("installing tfx-feeder itself, editable")
         run(*into, "--quiet", "--no-build-isolation", "--editable", str(ROOT))
     unfinished = STAMP.with_suffix(".tmp")
-    stamp = {"line": line.name, "fingerprint": fingerprint(line.name, python)}
+    stamp = {
+        "line": line.name,
+        "python": python,
+        "fingerprint": fingerprint(line.name, python),
+    }
     unfinished.write_text(json.dumps(stamp, indent=2) + "\n")
     os.replace(str(unfinished), str(STAMP))
 
@@ -250,10 +255,13 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--python", help="path or version of the interpreter; default: the best")
     parser.add_argument("--print", action="store_true", help="only print the line")
     options = parser.parse_args(arguments)
+    # Without options, an environment keeps the line and the interpreter it was made with.
+    stamp = {} if options.print else read_stamp()
+    python = options.python or stamp.get("python")
     try:
-        line = choose_line(options.line)
+        line = choose_line(options.line or stamp.get("line"))
         if not options.print:
-            set_up(line, options.python)
+            set_up(line, python)
         return 0
     except SetupError as error:
         print(f"error: {error}", file=sys.stderr)

@@ -247,7 +247,7 @@ class OnDemand:
 
     def __post_init__(self) -> None:
         if not self.reason.strip():
-            raise ConfigError("now", received=self.reason, expected="a reason")
+            raise ConfigError("reason", received=self.reason, expected="a reason")
 
     def evaluate(self, snapshot: Snapshot) -> TriggerResult:
         """Always fires."""

@@ -48,6 +48,20 @@ def test_a_finished_environment_is_left_alone(
     assert capsys.readouterr().out.endswith("environment is up to date\n")
 
 
+def test_a_forced_line_and_interpreter_are_kept_by_a_plain_call(
+    setup_env: ModuleType,
+    finished: dict[str, str],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    forced = {"line": "1.16", "python": "/usr/bin/python3.10"}
+    forced["fingerprint"] = setup_env.fingerprint("1.16", forced["python"])
+    setup_env.STAMP.write_text(json.dumps(forced))
+    assert setup_env.main([]) == 0
+    assert capsys.readouterr().out.startswith("TFX 1.16 on ")
+    assert json.loads(setup_env.STAMP.read_text()) == forced
+
+
 def test_the_fingerprint_depends_on_lock_and_interpreter(
     setup_env: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -5,9 +5,7 @@ import math
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
-
-from typing_extensions import Self
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from tfx_feeder.common.errors import ConfigError
 from tfx_feeder.common.validation import check_among, check_at_least
@@ -24,6 +22,9 @@ from tfx_feeder.components.feeder_trainer.schedules.schedule import (
     Schedule,
     check_steps_per_epoch,
 )
+
+if TYPE_CHECKING:
+    from typing_extensions import Self  # In the standard library since Python 3.11.
 
 _SHORTEST_PHASE = 0.01
 """Fraction of the training; a decay toward 0 would otherwise end in one-step phases."""
@@ -107,7 +108,7 @@ class BatchSizeRamp(Policy):
         object.__setattr__(self, "lr_schedule", decay)
 
     @classmethod
-    def _from_parts(cls, start: Phase, named: dict[str, Any]) -> Self:
+    def _from_parts(cls, start: Phase, named: dict[str, Any]) -> "Self":
         kind = named.pop("kind", "cosine")
         final = {"final": named.pop("final")} if "final" in named else {}
         decay = LearningRateDecay(kind, start.learning_rate, **final)

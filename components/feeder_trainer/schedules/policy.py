@@ -4,14 +4,15 @@ import abc
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
-
-from typing_extensions import Self
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from tfx_feeder.common.errors import ConfigError
 from tfx_feeder.components.feeder_trainer.schedules.length import Length
 from tfx_feeder.components.feeder_trainer.schedules.plan import Plan, StaticPlan
 from tfx_feeder.components.feeder_trainer.schedules.schedule import Phase, Schedule
+
+if TYPE_CHECKING:
+    from typing_extensions import Self  # In the standard library since Python 3.11.
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +72,7 @@ class Policy(abc.ABC):
         return {"policy": self.NAME} | {name: _to_plain(value) for name, value in values.items()}
 
     @classmethod
-    def from_dict(cls, value: Mapping[str, Any]) -> Self:
+    def from_dict(cls, value: Mapping[str, Any]) -> "Self":
         """Returns the policy that ``to_dict`` serialized.
 
         Raises:
@@ -90,7 +91,7 @@ class Policy(abc.ABC):
     @classmethod
     def from_text(
         cls, start: Phase, options: Mapping[str, Any], steps_per_epoch: int | None
-    ) -> Self:
+    ) -> "Self":
         """Returns the policy given by the parts of its one-line notation.
 
         Args:
@@ -108,7 +109,7 @@ class Policy(abc.ABC):
         return cls._from_parts(start, {**named, "steps_per_epoch": steps_per_epoch})
 
     @classmethod
-    def _from_parts(cls, start: Phase, named: dict[str, Any]) -> Self:
+    def _from_parts(cls, start: Phase, named: dict[str, Any]) -> "Self":
         return cls.from_dict({"start": start, **named})
 
     @classmethod

@@ -31,7 +31,7 @@ def test_all_but_what_was_pushed_is_optional() -> None:
 
 @pytest.mark.parametrize("slices", ["label", [""], [3]])
 def test_slices_are_names(slices: Any) -> None:
-    with pytest.raises(ConfigError, match="intended_slices: expected a list of names"):
+    with pytest.raises(ConfigError, match="intended_slices: expected a list of slice names"):
         _declare(intended_slices=slices)
 
 
