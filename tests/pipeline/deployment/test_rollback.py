@@ -214,7 +214,7 @@ def test_changed_or_missing_files_are_rejected_by_name(served):
     first = served.run(1)
     served.run(2)
     (served.model_folder(first) / "variables" / "data").write_text("other weights")
-    with pytest.raises(DataError, match=f"version {first}; changed: variables/data"):
+    with pytest.raises(DataError, match=f"version {first}: changed: variables/data"):
         served.plan(first)
     shutil.rmtree(served.model_folder(first))
     with pytest.raises(DataError, match=r"The files of Model \d+ are missing"):
