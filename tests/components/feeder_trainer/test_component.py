@@ -69,7 +69,7 @@ def test_what_is_stored_reads_back() -> None:
 
     assert parse_schedule(stored["schedule"]) == schedule
     assert from_json(FeedOptions, stored["feed"]) == feed
-    assert from_json(TrainingOptions, stored["loop"]) == training
+    assert TrainingOptions.from_json(stored["loop"]) == training
     assert Strategy.from_json(stored["strategy"]) == SingleDevice()
     assert json.loads(stored["custom_config"]) == config
     assert stored["code_fingerprint"] == UserCode(module_file=TAXI_MODEL).fingerprint()
