@@ -78,7 +78,7 @@ def test_second_span_is_compared_with_the_blessed_model(story):
     (overall,) = [line for line in run.text.splitlines() if line.startswith("all examples ")]
     assert overall.split()[-1].startswith(("+", "-"))
     assert "form 9" in run.text
-    assert "trains on span 3" in run.text
+    assert "to train on span 3" in run.text
 
 
 def test_identical_run_comes_from_the_cache_and_pushes_nothing_anew(story):
