@@ -64,7 +64,7 @@ class DataParallelSteps(CompiledSteps):
             raise ConfigError(
                 "strategy",
                 received=f"{strategy}, for a model with a custom train_step or test_step",
-                expected="a model without one, because such a step takes the whole batch",
+                expected="a model without a custom step, because such a step takes the whole batch",
                 fix="Override compute_loss and compute_metrics instead, or use one device.",
             )
         check_loss_reductions(strategy, model)

@@ -94,7 +94,7 @@ TRAINED: dict[str, Callable[[], keras.Model]] = {
 }
 
 REFUSED: dict[str, tuple[Callable[[], keras.Model], str]] = {
-    "own step": (lambda: _model(OwnStep), "step of its own"),
+    "own step": (lambda: _model(OwnStep), "custom train_step"),
     "sum": (lambda: _model(loss=keras.losses.MeanSquaredError(reduction="sum")), "reduction sum"),
     "accumulation": (
         lambda: _model(optimizer=_sgd(gradient_accumulation_steps=2)),
