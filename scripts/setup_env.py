@@ -101,6 +101,8 @@ def read_stamp() -> dict[str, Any]:
         subprocess.run([str(VENV / "bin/python"), "-c", ""], check=True, capture_output=True)
     except (OSError, ValueError, subprocess.SubprocessError):
         return {}
+    if str(stamp.get("python")).startswith("Python "):
+        del stamp["python"]  # A description, as earlier releases wrote it.
     return stamp
 
 

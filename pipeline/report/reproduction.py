@@ -16,7 +16,10 @@ from tfx_feeder.pipeline.metadata.types import Execution, Run
 from tfx_feeder.pipeline.report.facts import Reproduction, Unavailable, read_files
 from tfx_feeder.schemas import model_card
 
-REFERENCE_MODEL = "tfx_feeder.pipeline.model.create_model"
+REFERENCE_MODELS = (
+    "tfx_feeder.pipeline.model.create_model",
+    "tfx_feeder.pipeline.cifar10.create_model",  # Release 0.1.0.
+)
 MAX_SETTING_CHARS = 4_000
 """Maximum displayed length of a setting."""
 _CARD = "tfx_feeder.ModelCard"
@@ -84,7 +87,7 @@ def _runner_command(run: Run) -> str | None:
     """Returns the command line of the reference pipeline; ``None`` for any other pipeline."""
     by_type = {e.type_name.rpartition(".")[2]: e.properties for e in run.executions}
     reader, trainer = by_type.get("ImageExampleGen"), by_type.get("FeederTrainer")
-    if not reader or not trainer or trainer.get("model_fn") != REFERENCE_MODEL:
+    if not reader or not trainer or trainer.get("model_fn") not in REFERENCE_MODELS:
         return None
     folder = Path(str(reader.get("input_base", "")))
     # Built-in data sets are stored below the root, under their name.

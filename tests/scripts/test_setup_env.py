@@ -62,6 +62,13 @@ def test_a_forced_line_and_interpreter_are_kept_by_a_plain_call(
     assert json.loads(setup_env.STAMP.read_text()) == forced
 
 
+def test_the_description_of_an_interpreter_is_not_taken_for_its_path(
+    setup_env: ModuleType, finished: dict[str, str]
+) -> None:
+    setup_env.STAMP.write_text(json.dumps({**finished, "python": "Python 3.10.13 (/usr/bin/py)"}))
+    assert setup_env.read_stamp() == finished
+
+
 def test_the_fingerprint_depends_on_lock_and_interpreter(
     setup_env: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -206,6 +206,7 @@ class ThroughputMonitor:
                 budget_s / 2,
                 self._process_group,
                 warm_up_steps=0,
+                first_steps=count,
             )
             compute_only_s = None
             if budget_s >= _TRACING_S:

@@ -46,6 +46,7 @@ def time_steps(
     process_group: ProcessGroup,
     *,
     warm_up_steps: int = WARM_UP_STEPS,
+    first_steps: int = MIN_STEPS,
 ) -> np.ndarray:
     """Runs warm-up steps, then times steps until the budget is spent.
 
@@ -56,6 +57,7 @@ def time_steps(
         budget_s: Time for the timed steps in seconds; the chief's value counts.
         process_group: Processes that train together; each of them calls this function.
         warm_up_steps: Number of untimed steps.
+        first_steps: Number of steps of the first call; the same on all processes.
 
     Returns:
         Duration of each step in seconds, including the wait for its batch, ``[steps]``.
@@ -63,7 +65,7 @@ def time_steps(
     if warm_up_steps:
         run(warm_up_steps)
     durations: list[float] = []
-    count = MIN_STEPS
+    count = first_steps
     begin = time.perf_counter()
     while count:
         call = time.perf_counter()

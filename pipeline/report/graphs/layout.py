@@ -15,6 +15,7 @@ N = TypeVar("N", bound=Hashable)
 
 _BEND_WIDTH = 0.4
 """Space for a bend; a node takes 1."""
+_SWEEPS = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,10 +66,7 @@ def lay_out(nodes: Sequence[N], edges: Iterable[tuple[N, N]]) -> Layout:
         for one, other in itertools.pairwise(chain):
             before[other].append(one)
             after[one].append(other)
-    for fixed, moved in itertools.pairwise(layers):
-        _sort(moved, fixed, before)
-    for fixed, moved in itertools.pairwise(layers[::-1]):
-        _sort(moved, fixed, after)
+    layers = _fewest_crossings(layers, before, after)
     positions = _positions(layers, before)
     points = {n: (float(i), positions[n]) for i, layer in enumerate(layers) for n in layer}
     return Layout(
@@ -105,6 +103,41 @@ def _ranks(nodes: Sequence[N], edges: Sequence[tuple[N, N]]) -> dict[N, int]:
 
 def _bends(edge: tuple[N, N], rank: Mapping[N, int]) -> list[_Bend]:
     return [_Bend(edge[0], layer) for layer in range(rank[edge[0]] + 1, rank[edge[1]])]
+
+
+def _fewest_crossings(
+    layers: list[list[Hashable]],
+    before: Mapping[Hashable, list[Hashable]],
+    after: Mapping[Hashable, list[Hashable]],
+) -> list[list[Hashable]]:
+    """Returns the best order of the layers after some sweeps forth and back."""
+    candidates = []
+    for _ in range(_SWEEPS):
+        for fixed, moved in itertools.pairwise(layers):
+            _sort(moved, fixed, before)
+        candidates.append([*map(list, layers)])
+        for fixed, moved in itertools.pairwise(layers[::-1]):
+            _sort(moved, fixed, after)
+        candidates.append([*map(list, layers)])
+    return min(candidates, key=lambda order: _crossings(order, after))
+
+
+def _crossings(
+    layers: Sequence[Sequence[Hashable]], after: Mapping[Hashable, list[Hashable]]
+) -> int:
+    """Counts the pairs of edges between neighboring layers that cross."""
+    total = 0
+    for one, other in itertools.pairwise(layers):
+        index = {node: i for i, node in enumerate(other)}
+        ends = [sorted(index[n] for n in after[node]) for node in one]
+        total += sum(
+            low > high
+            for i, lows in enumerate(ends)
+            for highs in ends[i + 1 :]
+            for low in lows
+            for high in highs
+        )
+    return total
 
 
 def _sort(

@@ -14,7 +14,7 @@ from tfx_feeder.pipeline.cli.main import main
 from tfx_feeder.schemas import training_history
 
 WRITTEN = Path(__file__).parents[2] / "data" / "release_0_1"
-"""Two runs of the reference pipeline below /data/digits; a training that was killed."""
+"""Two runs of the reference pipeline below /runs-0.1.0; a training that was killed."""
 
 
 @pytest.fixture(scope="module")
@@ -24,7 +24,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with tarfile.open(WRITTEN / "root.tar.gz") as archive:
         archive.extractall(root)
     for path in [root / "store.sql", *root.rglob("*.json")]:
-        path.write_text(path.read_text().replace("/data/digits", str(root)))
+        path.write_text(path.read_text().replace("/runs-0.1.0", str(root)))
     with sqlite3.connect(root / "metadata.sqlite") as database:
         database.executescript((root / "store.sql").read_text())
     return root
@@ -54,7 +54,9 @@ def test_a_report_is_written_about_its_runs(root: Path, tmp_path: Path) -> None:
     page = tmp_path / "report.html"
     done = CliRunner().invoke(main, ["report", "latest", "--store", str(root), "-o", str(page)])
     assert done.exit_code == 0, done.output
-    assert "0.9054" in page.read_text()
+    text = page.read_text()
+    assert "0.9054" in text
+    assert "python local_runner.py --data digits --span 2" in text
 
 
 def test_its_histories_are_read(root: Path) -> None:
