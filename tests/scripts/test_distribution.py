@@ -16,7 +16,7 @@ def test_the_links_become_packages(distributions: Path) -> None:
     with zipfile.ZipFile(next(distributions.glob("*.whl"))) as wheel:
         names = wheel.namelist()
     assert "tfx_feeder/components/feeder_trainer/component.py" in names
-    assert "tfx_feeder/pipeline/cli.py" in names
+    assert "tfx_feeder/pipeline/cli/main.py" in names
     assert any(name.endswith(".pbtxt") for name in names)
     top_level = {name.split("/")[0] for name in names}
     assert all(name.startswith("tfx_feeder") for name in top_level), top_level
@@ -31,7 +31,7 @@ def test_the_wheel_imports_from_another_folder(distributions: Path, tmp_path: Pa
     subprocess.run([*uv, str(site), str(wheel)], check=True)
     code = (
         "import tfx_feeder.pipeline.cli.main as cli, tfx_feeder.common.errors as errors;"
-        "from tfx_feeder.components.feeder_trainer import schedule;"
+        "from tfx_feeder.components.feeder_trainer.schedules import schedule;"
         "print(cli.__file__, errors.__file__, schedule.__file__, sep='\\n')"
     )
     env = {**os.environ, "PYTHONPATH": str(site)}

@@ -9,6 +9,7 @@ from typing import Any
 import keras
 import numpy as np
 import tensorflow as tf
+from tensorflow.python.framework.config import is_op_determinism_enabled
 
 from tfx_feeder.common.errors import ConfigError
 from tfx_feeder.components.feeder_trainer.training.gradient_accumulation import (
@@ -78,7 +79,8 @@ class CompiledSteps:
         self._adapt = adapt
         self._class_weight = _weight_table(options.class_weight)
         self._noise_scale = options.noise_scale
-        self._deterministic = options.deterministic
+        # TensorFlow refuses to read the clock in a graph once a process has switched determinism on.
+        self._deterministic = options.deterministic or is_op_determinism_enabled()
         self._own_train_step = _overrides(model, "train_step")
         self._own_test_step = _overrides(model, "test_step")
         self._loss_takes_training = "training" in inspect.signature(model.compute_loss).parameters

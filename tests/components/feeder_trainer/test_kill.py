@@ -100,3 +100,18 @@ def test_a_killed_training_remembers_what_it_has_to_beat_and_gives_up_alike(fork
 
 def _newest(folder: Path) -> str:
     return max((p.name for p in (folder / "checkpoints").glob("at-*")), default="")
+
+
+@pytest.mark.slow
+def test_a_training_follows_a_deterministic_one_in_one_process(forked, tmp_path):
+    kill_training.write_data(tmp_path / "data")
+    folders = [tmp_path / name for name in ("first", "second")]
+    for folder in folders:
+        folder.mkdir()
+    process = forked.Process(
+        target=kill_training.run_after_a_deterministic_one, args=[str(path) for path in folders]
+    )
+    process.start()
+    process.join(300)
+    assert process.exitcode == 0
+    assert len(result(folders[1])[0]["losses"]) == 1

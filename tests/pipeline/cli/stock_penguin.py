@@ -24,6 +24,7 @@ def run_fn(fn_args: tfx.components.FnArgs) -> None:
     """Trains with fit(), as a user of the stock Trainer does."""
     if fn_args.custom_config["fails"]:
         raise RuntimeError("The penguins [red]walked</> away.")
+    keras.utils.set_random_seed(1)
     inputs = {name: keras.Input((1,), name=name) for name in FEATURES}
     hidden = keras.layers.Dense(8, activation="relu")(
         keras.layers.Concatenate()([*inputs.values()])
@@ -40,7 +41,7 @@ def run_fn(fn_args: tfx.components.FnArgs) -> None:
 
     files = tf.io.gfile.glob(fn_args.train_files)
     records = tf.data.TFRecordDataset(files, compression_type="GZIP")
-    model.fit(records.batch(20).map(parse), epochs=5, verbose=0)
+    model.fit(records.batch(20).map(parse), epochs=40, verbose=0)
     archive = keras.export.ExportArchive()
     archive.track(model)
     archive.add_endpoint(

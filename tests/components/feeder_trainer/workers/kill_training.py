@@ -77,12 +77,19 @@ def write_data(path: Path) -> None:
             writer.write(example.SerializeToString())
 
 
+def run_after_a_deterministic_one(first: str, second: str) -> None:
+    """Trains deterministically, then in the same process without that option."""
+    run(first, schedule="0.01:8")
+    run(second, schedule="0.01:8", deterministic=False)
+
+
 def run(
     folder: str,
     *,
     schedule: str = SCHEDULE,
     every_examples: int = 256,
     baseline: str | None = None,
+    deterministic: bool = True,
 ) -> None:
     """Trains from ``folder/data`` into ``folder``; goes on where a killed run stopped.
 
@@ -106,7 +113,7 @@ def run(
                 checkpoint_dir=str(root / "checkpoints"),
                 baseline=baseline,
                 training=TrainingOptions(
-                    deterministic=True,
+                    deterministic=deterministic,
                     checkpoint_every_examples=every_examples,
                     early_stopping=early_stopping,
                 ),
