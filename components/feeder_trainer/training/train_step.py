@@ -79,7 +79,7 @@ class CompiledSteps:
         self._adapt = adapt
         self._class_weight = _weight_table(options.class_weight)
         self._noise_scale = options.noise_scale
-        # TensorFlow refuses to read the clock in a graph once a process has switched determinism on.
+        # TensorFlow refuses to read the clock in a graph once determinism is on in a process.
         self._deterministic = options.deterministic or is_op_determinism_enabled()
         self._own_train_step = _overrides(model, "train_step")
         self._own_test_step = _overrides(model, "test_step")

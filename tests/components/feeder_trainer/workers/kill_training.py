@@ -79,8 +79,8 @@ def write_data(path: Path) -> None:
 
 def run_after_a_deterministic_one(first: str, second: str) -> None:
     """Trains deterministically, then in the same process without that option."""
-    run(first, schedule="0.01:8")
-    run(second, schedule="0.01:8", deterministic=False)
+    run(first, schedule="0.01:8x1")
+    run(second, schedule="0.01:8x1", deterministic=False)
 
 
 def run(
