@@ -19,6 +19,7 @@ from tfx.utils import io_utils, path_utils
 from tfx_feeder.common.errors import ConfigError
 from tfx_feeder.common.git import git_state
 from tfx_feeder.common.mounts import local_path
+from tfx_feeder.components.feeder_trainer.distribution.devices import reserve_gpus
 from tfx_feeder.components.feeder_trainer.distribution.fit import FitSpec
 from tfx_feeder.components.feeder_trainer.distribution.options import Strategy
 from tfx_feeder.components.feeder_trainer.feed.mixture import SplitFiles, all_paths, group_by_source
@@ -57,6 +58,8 @@ class Executor(base_executor.BaseExecutor):
         """
         self._log_startup(input_dict, output_dict, exec_properties)
         feed = from_json(FeedOptions, exec_properties["feed"])
+        strategy = Strategy.from_json(exec_properties["strategy"])
+        reserve_gpus(strategy)  # The layer of the Transform graph opens the devices.
         custom_config = json.loads(exec_properties["custom_config"])
         graph_path = _optional_path(input_dict, "transform_graph")
         graph = tft.TFTransformOutput(graph_path) if graph_path else None
@@ -90,7 +93,7 @@ class Executor(base_executor.BaseExecutor):
                 base_model_path=start_path,
             ),
             schedule=parse_schedule(exec_properties["schedule"]),
-            strategy=Strategy.from_json(exec_properties["strategy"]),
+            strategy=strategy,
             train_files=group_by_source(
                 read_splits(input_dict["examples"], feed.train_splits), feed.mix
             ),

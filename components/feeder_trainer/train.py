@@ -9,6 +9,7 @@ from typing import Any
 import tensorflow as tf
 
 from tfx_feeder.components.feeder_trainer.compatibility import check_compatibility
+from tfx_feeder.components.feeder_trainer.distribution.devices import reserve_gpus
 from tfx_feeder.components.feeder_trainer.distribution.fit import (
     FitResult,
     FitSpec,
@@ -84,14 +85,15 @@ def train(spec: TrainSpec) -> History:
 def _fit(spec: TrainSpec, elapsed: Callable[[], float]) -> tuple[History, ModelBundle]:
     """Fits the model with the specified strategy, or with the one that ``Auto`` selects."""
     strategy = spec.fit.strategy
-    if not isinstance(strategy, (SingleDevice, Auto)):
+    trains_here = reserve_gpus(strategy)
+    if not trains_here and not isinstance(strategy, Auto):
         return _fit_in_processes(spec.fit, spec.log_dir)
     fit_spec = dataclasses.replace(spec.fit, strategy=SingleDevice())
     selection = None
     with open_fit_context(fit_spec) as context:
         if isinstance(strategy, Auto):
             dirs = {"log_dir": spec.log_dir, "profile_dir": spec.profile_dir}
-            selection = select(spec.fit, context, elapsed, **dirs)
+            selection = select(spec.fit, context, elapsed, in_process=trains_here, **dirs)
             progress.report_selection(selection.choice)
             fit_spec = dataclasses.replace(
                 fit_spec,
@@ -99,7 +101,7 @@ def _fit(spec: TrainSpec, elapsed: Callable[[], float]) -> tuple[History, ModelB
                 prediction=selection.prediction,
                 began_at=time.time(),
             )
-        if isinstance(fit_spec.strategy, SingleDevice):
+        if trains_here and isinstance(fit_spec.strategy, SingleDevice):
             history = run(fit_spec, context)
             return _with_candidates(history, selection, fit_spec.began_at), context.model
     # The context is closed by now, so its memory is available to the processes.

@@ -87,6 +87,8 @@ def run_with_logging(request: RunRequest, work: str = "tfx_feeder.pipeline.runne
     except FeederError as error:
         _echo(Console(stderr=True), f"Failed: {error}")
         return FAILED
+    # All components share this process, and the first would take the whole memory of a GPU.
+    os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
     with log_file.to_file(log, verbose=request.verbose) as screen:
         console = _console(screen, plain=request.verbose)
         try:

@@ -11,6 +11,7 @@ from pathlib import Path
 import tensorflow_transform as tft
 
 from tfx_feeder.common.errors import ConfigError
+from tfx_feeder.components.feeder_trainer.distribution.devices import reserve_gpus
 from tfx_feeder.components.feeder_trainer.distribution.fit import FitSpec, open_fit_context
 from tfx_feeder.components.feeder_trainer.distribution.options import SingleDevice, Strategy
 from tfx_feeder.components.feeder_trainer.feed.mixture import SplitFiles, all_paths, group_by_source
@@ -66,6 +67,7 @@ def probe(
         examples, newest_graph = _newest_examples(config.workspace)
         transform_graph = transform_graph or newest_graph
     spec = _fit_spec(config, strategy, examples, transform_graph or _graph_of(examples), model_fn)
+    in_process = reserve_gpus(strategy)
     single_device = dataclasses.replace(spec, strategy=SingleDevice())
     with (
         tempfile.TemporaryDirectory(prefix="tfx-feeder-") as logs,
@@ -78,6 +80,7 @@ def probe(
             log_dir=logs,
             # Trainings of this pipeline cache their profiles in the same folder.
             profile_dir=str(config.workspace.artifacts / "FeederTrainer" / "probes"),
+            in_process=in_process,
         ).choice
 
 

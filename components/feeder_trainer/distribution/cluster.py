@@ -17,6 +17,12 @@ from tfx_feeder.components.feeder_trainer.distribution.strategy_info import Laun
 VARIABLE = "TF_CONFIG"
 """Environment variable in which orchestrators describe a cluster."""
 
+GPU_VARIABLE = "CUDA_VISIBLE_DEVICES"
+"""Environment variable that lists the GPUs of a process."""
+
+NO_GPUS = "-1"
+"""Value of ``GPU_VARIABLE`` for a process without GPUs."""
+
 TYPES = ("chief", "worker", "ps")
 """Task types: the first two train, ``"ps"`` holds variables."""
 
@@ -137,10 +143,12 @@ class ProcessTopology:
     """Processes of one training run on this machine.
 
     Args:
-        launch_mode: ``"subprocess"``: one process. ``"workers"``: one process per worker, the
-            first of which is the chief. ``"parameter_servers"``: a chief, the workers and one
-            parameter server.
+        launch_mode: ``"in_process"``, ``"subprocess"``: one process. ``"workers"``: one process
+            per worker, the first of which is the chief. ``"parameter_servers"``: a chief, the
+            workers and one parameter server.
         workers: Number of workers.
+        gpus: Identifiers of the machine's GPUs, as in ``CUDA_VISIBLE_DEVICES``; at least one per
+            worker, or none.
 
     Example:
         >>> [task.type for task in ProcessTopology("parameter_servers", 2).tasks()]
@@ -149,13 +157,14 @@ class ProcessTopology:
 
     launch_mode: LaunchMode
     workers: int = 1
+    gpus: tuple[str, ...] = ()
 
     def tasks(self) -> tuple[ClusterTask | None, ...]:
         """Returns the task of each process at a free address, the chief first.
 
         A process without a cluster has ``None`` for a task.
         """
-        if self.launch_mode == "subprocess":
+        if self.launch_mode in ("in_process", "subprocess"):
             return (None,)
         types = ["worker"] * self.workers
         if self.launch_mode == "parameter_servers":
@@ -168,6 +177,22 @@ class ProcessTopology:
             for type_, addresses in cluster.items()
             for index in range(len(addresses))
         )
+
+    def gpu_of(self, task: ClusterTask | None) -> str | None:
+        """Returns the GPU of a process: one per worker, then one for a chief that evaluates.
+
+        Args:
+            task: Task of the process.
+
+        Returns:
+            An identifier; empty if the process gets no GPU; ``None`` if the process sees all GPUs.
+        """
+        if task is None or not self.gpus:
+            return None
+        if task.type == "worker":
+            return self.gpus[task.index]
+        spare = self.gpus[self.workers :]
+        return spare[0] if spare and task.type == "chief" else ""
 
 
 def free_addresses(count: int) -> list[str]:

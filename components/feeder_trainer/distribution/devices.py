@@ -1,18 +1,67 @@
 """Devices of this machine."""
 
+import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import tensorflow as tf
 
 from tfx_feeder.common.errors import ConfigError
+from tfx_feeder.components.feeder_trainer.distribution.cluster import GPU_VARIABLE
+from tfx_feeder.components.feeder_trainer.distribution.options import Auto, SingleDevice, Strategy
 
+LOGGER = logging.getLogger("tfx_feeder.devices")
+
+_GROWTH_VARIABLE = "TF_FORCE_GPU_ALLOW_GROWTH"
 _MIN_LOGICAL, _MAX_LOGICAL = 2, 8
 
 
 def num_logical_cpus() -> int:
     """Returns the default number of logical CPU devices: one per core, from 2 to 8."""
     return min(_MAX_LOGICAL, max(_MIN_LOGICAL, os.cpu_count() or 1))
+
+
+def visible_gpus(environ: Mapping[str, str]) -> tuple[str, ...]:
+    """Returns the identifiers of this machine's GPUs, as ``CUDA_VISIBLE_DEVICES`` lists them.
+
+    GPUs that are hidden from TensorFlow in this process, but not from its children, are included.
+
+    Args:
+        environ: Environment of this process.
+    """
+    count = len(tf.config.list_physical_devices("GPU"))
+    listed = environ.get(GPU_VARIABLE)
+    identifiers = listed.split(",") if listed else [str(index) for index in range(count)]
+    return tuple(identifier.strip() for identifier in identifiers[:count])
+
+
+def reserve_gpus(strategy: Strategy) -> bool:
+    """Leaves the GPUs to the processes of a strategy, and decides where the training runs.
+
+    TensorFlow never returns the memory of a GPU, so the Trainer must not use one if it starts
+    other processes. Call this before the process creates its first tensor. In any case, processes
+    allocate the memory of a GPU as needed.
+
+    Args:
+        strategy: Strategy of the training.
+
+    Returns:
+        True if the training runs in this process; False if this process only starts others.
+    """
+    os.environ.setdefault(_GROWTH_VARIABLE, "true")
+    if not tf.config.list_physical_devices("GPU"):
+        return isinstance(strategy, (SingleDevice, Auto))
+    if isinstance(strategy, SingleDevice):
+        # An earlier training may have hidden them, which TensorFlow cannot revoke.
+        return bool(tf.config.get_visible_devices("GPU"))
+    try:
+        tf.config.set_visible_devices([], "GPU")
+    except RuntimeError:
+        LOGGER.warning(
+            "TensorFlow has opened the GPUs in this process and keeps the memory that it uses. If "
+            "the training runs out of memory, run the Trainer in a process of its own."
+        )
+    return False
 
 
 def open_devices(names: Sequence[str]) -> list[str]:

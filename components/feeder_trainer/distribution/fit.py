@@ -17,6 +17,7 @@ from tfx_feeder.components.feeder_trainer.distribution.context import (
     DistributionContext,
     open_context,
 )
+from tfx_feeder.components.feeder_trainer.distribution.device_feed import DeviceFeed
 from tfx_feeder.components.feeder_trainer.distribution.options import (
     DistributedStrategy,
     Strategy,
@@ -184,6 +185,8 @@ def open_fit_context(spec: FitSpec, task: ClusterTask | None = None) -> Iterator
 
         def opened(files: Files, *, shuffle: bool, **more: Any) -> Feed:
             feed = open_feed(files, model.parser, options, shuffle=shuffle, shard=shard, **more)
+            if distribution.feed_device is not None:
+                feed = DeviceFeed(feed, distribution.feed_device)
             return stack.enter_context(contextlib.closing(feed))
 
         augment_fn = spec.code.load_optional("augment_fn")

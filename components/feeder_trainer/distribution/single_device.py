@@ -1,5 +1,7 @@
 """Training on one device."""
 
+import tensorflow as tf
+
 from tfx_feeder.components.feeder_trainer.distribution.cluster import ClusterTask
 from tfx_feeder.components.feeder_trainer.distribution.context import DistributionContext
 from tfx_feeder.components.feeder_trainer.distribution.options import SingleDevice
@@ -14,4 +16,5 @@ def open_context(strategy: SingleDevice, task: ClusterTask | None) -> Distributi
         task: Unused; one device has no cluster.
     """
     del strategy, task
-    return DistributionContext(CompiledSteps)
+    gpus = tf.config.get_visible_devices("GPU")
+    return DistributionContext(CompiledSteps, feed_device="GPU:0" if gpus else None)

@@ -21,6 +21,7 @@ from tfx_feeder.components.feeder_trainer.distribution.fit import (
     open_fit_context,
 )
 from tfx_feeder.components.feeder_trainer.distribution.launcher.launch import (
+    lack_of_gpus,
     num_workers,
     run_in_processes,
 )
@@ -70,6 +71,7 @@ def select(
     *,
     log_dir: str,
     profile_dir: str | None = None,
+    in_process: bool = True,
 ) -> Selection:
     """Selects the strategy of a training with the strategy ``Auto``.
 
@@ -79,6 +81,7 @@ def select(
         elapsed: Function that returns the seconds since the start of the Trainer.
         log_dir: Folder of the logs of other processes.
         profile_dir: Folder of the profiles that later runs reuse; ``None`` to keep none.
+        in_process: True if single-device training runs in this process.
 
     Raises:
         ConfigError: No candidate can run.
@@ -94,7 +97,8 @@ def select(
         key = fingerprint(_profile_inputs(candidate_spec, context, sizes))
         if (cached := cache.read(key)) is not None:
             return cached
-        if candidate.strategy == BASELINE:
+        reuses_context = in_process and candidate.strategy == BASELINE
+        if reuses_context:
             result = _profile(spec, context, SingleProcess())
         else:
             began = time.perf_counter()
@@ -110,8 +114,7 @@ def select(
             result = dataclasses.replace(result, start_s=result.start_s + startup_s)
         cache.write(key, result)
         # The training reuses the context of this profile, so it has no startup.
-        baseline = candidate.strategy == BASELINE
-        return dataclasses.replace(result, start_s=0.0) if baseline else result
+        return dataclasses.replace(result, start_s=0.0) if reuses_context else result
 
     choice = profile_and_select(
         list_candidates(auto),
@@ -179,7 +182,12 @@ def _candidate(name: str, strategy: Auto) -> StrategyCandidate:
         reason = "no cluster is set: use cluster='local:2'"
         return StrategyCandidate(name, 1, one, status="cannot run", reason=reason)
     workers = num_workers(strategy.cluster)
-    return StrategyCandidate(name, workers, one * workers)
+    devices, lack = one * workers, None
+    if strategy.cluster != "env":
+        lack = lack_of_gpus(workers, len(tf.config.list_physical_devices("GPU")))
+    if lack is not None:
+        return StrategyCandidate(name, workers, devices, status="cannot run", reason=lack)
+    return StrategyCandidate(name, workers, devices)
 
 
 def _accelerators() -> list[Any]:

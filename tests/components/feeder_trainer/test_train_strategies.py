@@ -168,6 +168,19 @@ def test_it_trains_gives_up_exports_and_records(
     assert np.isfinite(scores).all()
 
 
+def test_a_trainer_that_leaves_the_gpus_to_processes_profiles_and_trains_in_them(
+    job: Callable[[Strategy], TrainSpec], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tfx_feeder.components.feeder_trainer.train.reserve_gpus", lambda _: False)
+
+    history = train(job(Auto(candidates=("sequential",))))
+
+    assert history.strategy == "sequential"
+    assert history.chosen is not None
+    assert history.chosen.probe["start_s"] > 0
+    assert (tmp_path / "logs" / "process.log").exists()
+
+
 def test_the_time_to_train_chooses_and_is_compared_with_what_happened(
     job: Callable[[Strategy], TrainSpec],
 ) -> None:

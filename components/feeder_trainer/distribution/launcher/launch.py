@@ -1,10 +1,18 @@
 """Launches the processes that a training strategy needs."""
 
+import dataclasses
 import os
 from collections.abc import Callable
 from typing import TypeVar
 
-from tfx_feeder.components.feeder_trainer.distribution.cluster import ClusterTask, ProcessTopology
+from tfx_feeder.common.errors import ConfigError
+from tfx_feeder.components.feeder_trainer.distribution.cluster import (
+    GPU_VARIABLE,
+    NO_GPUS,
+    ClusterTask,
+    ProcessTopology,
+)
+from tfx_feeder.components.feeder_trainer.distribution.devices import visible_gpus
 from tfx_feeder.components.feeder_trainer.distribution.launcher.rendezvous import run_chief
 from tfx_feeder.components.feeder_trainer.distribution.launcher.supervisor import (
     LaunchResult,
@@ -40,7 +48,8 @@ def run_in_processes(
             cluster wait.
 
     Raises:
-        ConfigError: ``cluster="env"``, and ``TF_CONFIG`` is not set.
+        ConfigError: ``cluster="env"``, and ``TF_CONFIG`` is not set; or the machine has GPUs, but
+            fewer than workers.
         FeederError: See ``launch_processes`` and ``run_chief``.
     """
     clustered = isinstance(strategy, ClusterStrategy)
@@ -49,11 +58,32 @@ def run_in_processes(
         return LaunchResult(
             run_chief(function, spec, task, log_dir=log_dir, has_successor=has_successor)
         )
-    topology = ProcessTopology(
-        STRATEGIES[strategy.name].launch_mode, num_workers(strategy.cluster) if clustered else 1
-    )
+    topology = ProcessTopology(STRATEGIES[strategy.name].launch_mode)
+    if clustered:
+        workers, gpus = num_workers(strategy.cluster), visible_gpus(os.environ)
+        if lack := lack_of_gpus(workers, len(gpus)):
+            raise ConfigError(
+                "strategy cluster",
+                received=strategy.cluster,
+                expected=f"a GPU for each worker, but {lack}",
+                fix=f"Set cluster='local:{len(gpus)}', or {GPU_VARIABLE}={NO_GPUS} in the "
+                "environment of the Trainer to use the CPU.",
+            )
+        topology = dataclasses.replace(topology, workers=workers, gpus=gpus)
     restarts = strategy.restarts if clustered else DEFAULT_RESTARTS
     return launch_processes(function, spec, topology, log_dir=log_dir, restarts=restarts)
+
+
+def lack_of_gpus(workers: int, gpus: int) -> str | None:
+    """Returns the reason why workers cannot share the GPUs of this machine; ``None`` if they can.
+
+    Without GPUs, the workers use the CPU.
+
+    Args:
+        workers: Number of workers on this machine.
+        gpus: Number of its GPUs.
+    """
+    return f"{workers} workers have {gpus} GPUs" if 0 < gpus < workers else None
 
 
 def num_workers(cluster: str) -> int:

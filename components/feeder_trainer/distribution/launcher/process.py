@@ -10,7 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tfx_feeder.common.errors import FeederError
-from tfx_feeder.components.feeder_trainer.distribution.cluster import VARIABLE, ClusterTask
+from tfx_feeder.components.feeder_trainer.distribution.cluster import (
+    GPU_VARIABLE,
+    NO_GPUS,
+    VARIABLE,
+    ClusterTask,
+)
 from tfx_feeder.components.feeder_trainer.distribution.launcher import log_forwarding, worker
 
 _TAIL_LINES = 15
@@ -25,17 +30,24 @@ class ManagedProcess:
         folder: Folder with the work item, in which the process writes its result.
         log: Log file with the complete output of the process.
         process: Handle of the child process.
+        gpu: GPU of the process; see ``ProcessTopology.gpu_of``.
     """
 
     task: ClusterTask | None
     folder: Path
     log: Path
     process: subprocess.Popen[bytes]
+    gpu: str | None = None
     _reaped: bool = False
 
     @classmethod
     def start(
-        cls, task: ClusterTask | None, folder: Path, log_dir: Path, log_fd: int | None
+        cls,
+        task: ClusterTask | None,
+        folder: Path,
+        log_dir: Path,
+        log_fd: int | None,
+        gpu: str | None = None,
     ) -> "ManagedProcess":
         """Starts a process.
 
@@ -44,6 +56,7 @@ class ManagedProcess:
             folder: Folder with the work item.
             log_dir: Folder of the log file.
             log_fd: File descriptor for log records to forward, or ``None``.
+            gpu: GPU of the process; see ``ProcessTopology.gpu_of``.
         """
         log = log_dir / f"{_name(task)}.log"
         environment = dict(os.environ) | {
@@ -52,6 +65,8 @@ class ManagedProcess:
         environment.pop(VARIABLE, None)
         if task is not None:
             environment[VARIABLE] = task.to_json()
+        if gpu is not None:
+            environment[GPU_VARIABLE] = gpu or NO_GPUS
         if log_fd is not None:
             environment[log_forwarding.VARIABLE] = str(log_fd)
         with open(log, "ab") as file:
@@ -67,7 +82,7 @@ class ManagedProcess:
                 # Ctrl-C reaches this process only, which then shuts its children down in order.
                 start_new_session=True,
             )
-        return cls(task, folder, log, process)
+        return cls(task, folder, log, process, gpu)
 
     @property
     def name(self) -> str:

@@ -96,7 +96,7 @@ def launch_processes(
     while True:
         try:
             with _supervised(item, log_dir, failures, restarts) as processes:
-                processes.start(topology.tasks())
+                processes.start(topology.tasks(), topology.gpu_of)
                 return LaunchResult(processes.wait(), tuple(failures))
         except _PortTakenError as error:
             collisions += 1
@@ -170,7 +170,11 @@ class _Supervisor:
     _processes: list[ManagedProcess] = field(default_factory=list)
     _listener: threading.Thread | None = None
 
-    def start(self, tasks: tuple[ClusterTask | None, ...]) -> None:
+    def start(
+        self,
+        tasks: tuple[ClusterTask | None, ...],
+        gpu_of: Callable[[ClusterTask | None], str | None] = lambda _: None,
+    ) -> None:
         self.log_dir.mkdir(parents=True, exist_ok=True)
         read, write = os.pipe()
         self._listener = log_forwarding.listen(read)
@@ -178,7 +182,7 @@ class _Supervisor:
             for index, task in enumerate(tasks):
                 log_fd = write if index == 0 else None
                 self._processes.append(
-                    ManagedProcess.start(task, self.folder, self.log_dir, log_fd)
+                    ManagedProcess.start(task, self.folder, self.log_dir, log_fd, gpu_of(task))
                 )
         finally:
             os.close(write)
@@ -255,7 +259,7 @@ class _Supervisor:
         self.failures.append(f"{description} It was restarted.")
         LOGGER.warning("%s The other processes continued.", self.failures[-1])
         process.close()
-        restarted = ManagedProcess.start(process.task, self.folder, self.log_dir, None)
+        restarted = ManagedProcess.start(process.task, self.folder, self.log_dir, None, process.gpu)
         self._processes[self._processes.index(process)] = restarted
 
     def _result(self, chief: ManagedProcess) -> Any:

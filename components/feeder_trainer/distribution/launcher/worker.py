@@ -94,6 +94,8 @@ def serve(task: ClusterTask) -> None:
         job_name=task.type,
         task_index=task.index,
         protocol="grpc",
+        # A worker runs a call on one device; on several it would repeat the same batch.
+        config=tf.compat.v1.ConfigProto(device_count={"GPU": int(task.type == "worker")}),
         start=True,
     )
     server.join()

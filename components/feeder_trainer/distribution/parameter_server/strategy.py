@@ -92,8 +92,6 @@ def open_context(
             task_type=task.type,
             task_id=task.index,
             rpc_layer="grpc",
-            # A worker runs a call on one device; on several it would repeat the same batch.
-            num_accelerators={"GPU": min(1, len(tf.config.list_physical_devices("GPU")))},
         )
     )
     workers = WorkerPool(servers, addresses, timeout_s=timeout_s)

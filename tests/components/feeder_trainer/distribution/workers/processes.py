@@ -34,6 +34,13 @@ def positions(folder: str, task: ClusterTask | None) -> tuple[str, int]:
     return name, workers
 
 
+def write_gpus(folder: str, task: ClusterTask | None) -> None:
+    """Writes the GPUs that this process sees."""
+    name = "process" if task is None else f"{task.type}-{task.index}"
+    gpus = os.environ.get("CUDA_VISIBLE_DEVICES", "all")
+    (Path(folder) / name).write_text(f"{gpus}, grows {os.environ['TF_FORCE_GPU_ALLOW_GROWTH']}")
+
+
 def is_first_time(folder: str, task: ClusterTask) -> bool:
     """Returns True in the first attempt of this worker; waits for all workers."""
     mark = Path(folder) / f"{task.type}-{task.index}.began"
