@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 from tfx_feeder.common.errors import ConfigError
 from tfx_feeder.common.validation import check_among, check_at_least, check_number_at_least_0
 from tfx_feeder.components.feeder_trainer.schedules.adaptive import AdaptivePlan, PhaseChange
+from tfx_feeder.components.feeder_trainer.schedules.growth_trial import GrowthTrial
 from tfx_feeder.components.feeder_trainer.schedules.lr_scaling import EXPONENT_OF_OPTIMIZER
 from tfx_feeder.components.feeder_trainer.schedules.plan import EpochResult, Plan, PolicyDecision
 from tfx_feeder.components.feeder_trainer.schedules.policy import Policy
@@ -112,23 +113,27 @@ class _PlateauRule:
 
     def __init__(self, policy: IncreaseBatchOnPlateau, max_batch_size: int) -> None:
         self._policy = policy
-        self._max_batch_size = max_batch_size
+        self._exponent = EXPONENT_OF_OPTIMIZER[policy.optimizer]
+        self._trial = GrowthTrial(max_batch_size, self._exponent, policy.min_learning_rate)
         maximize = any(part in policy.monitor for part in ("acc", "auc"))
         self._sign = -1 if policy.mode == "max" or (policy.mode == "auto" and maximize) else 1
         self._best: float | None = None
         self._wait = 0
 
     def fixed_epochs(self) -> int:
-        return self._policy.patience - self._wait
+        return self._trial.epochs_left or max(1, self._policy.patience - self._wait)
 
     def on_epoch_end(self, result: EpochResult) -> PhaseChange | PolicyDecision | None:
         value = self._monitored(result)
         best = math.inf if self._best is None else self._sign * self._best
         if self._sign * value < best - self._policy.min_delta:
             self._best, self._wait = value, 0
-            return None
-        self._wait += 1
-        if self._wait < self._policy.patience:
+        else:
+            self._wait += 1
+        if change := self._trial.on_epoch_end(result):
+            self._wait = 0
+            return change
+        if self._trial.epochs_left or self._wait < self._policy.patience:
             return None
         self._wait = 0
         return self._react(result)
@@ -147,13 +152,8 @@ class _PlateauRule:
         policy, batch, rate = self._policy, result.spec.batch_size, result.learning_rate
         best = "has not been finite" if self._best is None else f"no better than {self._best:.4g}"
         why = f"{policy.monitor} {best} for {policy.patience} epochs"
-        grown = max(batch, min(batch * policy.factor, self._max_batch_size))
-        if grown > batch and result.input_bound:
-            return PolicyDecision(
-                "unchanged", f"{why}, but the training is input-bound: the batch stays at {batch}"
-            )
-        growth = grown / batch
-        new_rate = rate * growth ** EXPONENT_OF_OPTIMIZER[policy.optimizer] / policy.factor
+        grown = max(batch, min(batch * policy.factor, self._trial.max_batch_size))
+        new_rate = rate * (grown / batch) ** self._exponent / policy.factor
         # A rate that a callback has lowered below the minimum is not raised back to it.
         new_rate = min(rate, max(new_rate, policy.min_learning_rate))
         if (new_rate, grown) == (rate, batch):
@@ -161,12 +161,15 @@ class _PlateauRule:
                 "unchanged",
                 f"{why}, but batch ({batch}) and learning rate ({rate:.4g}) are at their limits",
             )
+        if grown > batch:
+            self._trial.begin(result)
         changes = [f"batch {batch} → {grown}"] if grown > batch else []
         changes += [f"learning rate {rate:.4g} → {new_rate:.4g}"] if new_rate < rate else []
         return PhaseChange(new_rate, grown, f"{why}: {', '.join(changes)}")
 
     def state(self) -> dict[str, Any]:
-        return {"best": self._best, "wait": self._wait}
+        return {"best": self._best, "wait": self._wait, "trial": self._trial.state()}
 
     def restore(self, state: Mapping[str, Any]) -> None:
         self._best, self._wait = state["best"], state["wait"]
+        self._trial.restore(state.get("trial", {}))

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 from tfx_feeder.common.errors import ConfigError
 from tfx_feeder.common.validation import check_among, check_at_least
 from tfx_feeder.components.feeder_trainer.schedules.adaptive import AdaptivePlan, PhaseChange
+from tfx_feeder.components.feeder_trainer.schedules.growth_trial import GrowthTrial
 from tfx_feeder.components.feeder_trainer.schedules.lr_scaling import EXPONENT_OF_RULE
 from tfx_feeder.components.feeder_trainer.schedules.plan import EpochResult, Plan, PolicyDecision
 from tfx_feeder.components.feeder_trainer.schedules.policy import Policy
@@ -133,47 +134,65 @@ class _NoiseScaleRule:
 
     def __init__(self, policy: GradientNoiseScale, max_batch_size: int) -> None:
         self._policy = policy
-        self._max_batch_size = max_batch_size
+        self._exponent = EXPONENT_OF_RULE[policy.lr_rule]
+        self._trial = GrowthTrial(max_batch_size, self._exponent)
         self._log_average: float | None = None
         self._wait = 0
         self._reported: int | None = None
 
     def fixed_epochs(self) -> int | None:
-        return None if self._policy.mode == "report" else self._policy.patience - self._wait
+        if self._policy.mode == "report":
+            return None
+        return self._trial.epochs_left or max(1, self._policy.patience - self._wait)
 
     def on_epoch_end(self, result: EpochResult) -> PhaseChange | PolicyDecision | None:
+        change = self._trial.on_epoch_end(result)
+        due = self._count(result)
+        if change:
+            self._wait = 0
+            return change
+        if self._trial.epochs_left or not due:
+            return None
+        self._wait = 0
+        return self._react(result)
+
+    def _count(self, result: EpochResult) -> bool:
+        """Averages the estimate of an epoch; returns True once ``patience`` epochs agree."""
         estimate = result.noise_scale
         # Close to a minimum, the estimate of the squared gradient norm can be negative.
         if estimate is None or not 0 < estimate < math.inf:
-            return None
+            return False
         past = math.log(estimate) if self._log_average is None else self._log_average
         self._log_average = _DECAY * past + (1 - _DECAY) * math.log(estimate)
-        average = math.exp(self._log_average)
         batch = result.spec.batch_size
-        target = self._target_batch_size(batch, average)
-        self._wait = self._wait + 1 if target != batch else 0
-        if self._wait < self._policy.patience:
-            return None
-        self._wait = 0
-        why = f"gradient noise scale {average:.0f} examples at a batch of {batch}"
+        differs = self._target_batch_size(batch) != batch
+        self._wait = self._wait + 1 if differs else 0
+        return self._wait >= self._policy.patience
+
+    def _react(self, result: EpochResult) -> PhaseChange | PolicyDecision | None:
+        batch = result.spec.batch_size
+        target = self._target_batch_size(batch)
+        why = f"gradient noise scale {self._average():.0f} examples at a batch of {batch}"
         if self._policy.mode == "report":
             return self._report(target, why)
-        if target > batch and result.input_bound:
-            return PolicyDecision(
-                "unchanged", f"{why}, but the training is input-bound: the batch stays at {batch}"
-            )
         step = self._policy.factor
         new = min(target, batch * step) if target > batch else max(target, batch // step)
         rate = result.learning_rate
-        new_rate = rate * (new / batch) ** EXPONENT_OF_RULE[self._policy.lr_rule]
+        new_rate = rate * (new / batch) ** self._exponent
+        if new > batch:
+            self._trial.begin(result)
         reason = f"{why}: batch {batch} → {new}, learning rate {rate:.4g} → {new_rate:.4g}"
         return PhaseChange(new_rate, new, reason)
 
-    def _target_batch_size(self, batch: int, average: float) -> int:
+    def _average(self) -> float:
+        assert self._log_average is not None
+        return math.exp(self._log_average)
+
+    def _target_batch_size(self, batch: int) -> int:
         """Returns the batch size a whole number of factors away, rounded toward ``batch``."""
-        distance = math.log(average / batch, self._policy.factor)
+        distance = math.log(self._average() / batch, self._policy.factor)
         target = batch * float(self._policy.factor) ** math.trunc(distance)
-        return max(self._policy.min, min(math.ceil(target), self._max_batch_size))
+        return max(self._policy.min, min(math.ceil(target), self._trial.max_batch_size))
 
     def _report(self, target: int, why: str) -> PolicyDecision | None:
         if target == self._reported:
@@ -182,8 +201,14 @@ class _NoiseScaleRule:
         return PolicyDecision("advice", f"{why}: a batch of {target} would fit better")
 
     def state(self) -> dict[str, Any]:
-        return {"log_average": self._log_average, "wait": self._wait, "advised": self._reported}
+        return {
+            "log_average": self._log_average,
+            "wait": self._wait,
+            "advised": self._reported,
+            "trial": self._trial.state(),
+        }
 
     def restore(self, state: Mapping[str, Any]) -> None:
         self._log_average, self._wait = state["log_average"], state["wait"]
         self._reported = state["advised"]
+        self._trial.restore(state.get("trial", {}))

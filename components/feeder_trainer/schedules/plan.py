@@ -22,6 +22,7 @@ class EpochResult:
         learning_rate: Learning rate at the end of the epoch, including changes by Keras callbacks.
         metrics: Loss and metrics by name; validation metrics are named ``val_…``.
         input_bound: True if the training was input-bound.
+        examples_per_s: Throughput of the epoch.
         noise_scale: Gradient noise scale in examples; ``None`` if it was not estimated.
     """
 
@@ -29,6 +30,7 @@ class EpochResult:
     learning_rate: float
     metrics: Mapping[str, float]
     input_bound: bool = False
+    examples_per_s: float = 0.0
     noise_scale: float | None = None
 
 

@@ -30,15 +30,19 @@ fast alone and still compete when they run together."""
 LIKELY_WAIT_PCT = 10.0
 """The same limit for a run without measured bounds."""
 
-_HOLD = 'Cache the decoded examples with FeedOptions(cache="memory"), or "disk" with a cache_dir'
+_CACHE = 'cache the decoded examples with FeedOptions(cache="memory"), or "disk" with a cache_dir'
 _SERVE = 'run the feed in other processes with FeedOptions(service="local:2")'
+_LARGER_BATCH = "increase the batch size, because gathering costs about the same for every batch"
 _ADVICE = {
-    "": f"{_HOLD}, move work from the feed into Transform, or {_SERVE}.",
-    "reading": f"{_HOLD}, or move the files to faster storage.",
-    "parsing and decoding": f"{_HOLD}, or decode and resize in Transform.",
-    "augment_fn": f"Make augment_fn cheaper (it gets a whole batch: no map_fn), or {_SERVE}.",
-    "gathering": "Raise FeedOptions(prefetch=...), or leave more CPU time to the feed.",
+    "": (_CACHE, "move work from the feed into Transform", _SERVE),
+    "reading": (_CACHE, "move the files to faster storage"),
+    "parsing and decoding": (_CACHE, "decode and resize in Transform", _SERVE),
+    "augment_fn": ("make augment_fn cheaper (it gets a whole batch: no map_fn)", _SERVE),
+    "gathering": (_LARGER_BATCH, "leave more CPU time to the feed"),
 }
+"""Suggestions by the slowest stage of the feed."""
+
+_HALF_PRECISION = ("float16", "bfloat16")
 _MAX_BUDGET_S = 2.0
 _TRACING_S = 1.0
 """Budget from which the step without gradient exchange is traced and measured as well."""
@@ -166,7 +170,7 @@ class ThroughputMonitor:
             stage = bounds.slowest_stage if bounds else ""
             if stage:
                 advice += f"Its slowest stage is {stage}. "
-            return Bottleneck("input-bound", advice + _ADVICE[stage])
+            return Bottleneck("input-bound", advice + self._input_advice(stage))
         compute_only = bounds.compute_only_examples_per_s if bounds else None
         if (
             bounds
@@ -188,11 +192,26 @@ class ThroughputMonitor:
                 "or callbacks compete with it for the CPU. Feed from memory, or move the work of "
                 "callbacks to the end of the epoch.",
             )
-        return Bottleneck(
-            "device-bound",
-            "The feed keeps up. A faster device, a larger batch or mixed precision would speed up "
-            "training.",
-        )
+        options = "A faster device, a larger batch or mixed precision"
+        if any(layer.compute_dtype in _HALF_PRECISION for layer in self._steps.model.layers):
+            options = "A faster device or a larger batch"
+        return Bottleneck("device-bound", f"The feed keeps up. {options} would speed up training.")
+
+    def _input_advice(self, stage: str) -> str:
+        """Returns what may speed up a stage, without the options that are set already."""
+        cache, _, reason = self._feed.description.partition(":")
+        useless = set()
+        if cache in ("memory", "disk"):
+            useless.add(_CACHE)
+            stage = stage or "gathering"
+        if "vary in length" in reason:
+            useless.add(_CACHE)
+        if "service" in reason:
+            useless |= {_CACHE, _SERVE}
+        options = [option for option in _ADVICE[stage] if option not in useless]
+        *first, last = options or ["give the feed more workers"]
+        text = f"{', '.join(first)}, or {last}" if first else last
+        return text[0].upper() + text[1:] + "."
 
     def _device_bounds(
         self, batch_size: int, count: int, budget_s: float

@@ -211,8 +211,9 @@ class TrainingLoop:
             remaining = self._plan.remaining_epochs()
             self._baseline.on_epoch_end(remaining and remaining[1:])
         self._throughput.probe(spec.batch_size, record.step_ms_p50 / 1e3, self._recorder.trained_s)
-        input_bound, noise_scale, *values = self._follow_chief(
+        input_bound, examples_per_s, noise_scale, *values = self._follow_chief(
             self._throughput.is_input_bound(record.input_wait_pct),
+            record.examples_per_s,
             math.nan if record.noise_scale is None else record.noise_scale,
             *logs.values(),
         )
@@ -221,6 +222,7 @@ class TrainingLoop:
             learning_rate(self._model) / self._lr_scale_factor,
             dict(zip(logs, values, strict=True)),
             input_bound=bool(input_bound),
+            examples_per_s=examples_per_s,
             noise_scale=None if math.isnan(noise_scale) else noise_scale,
         )
         for decision in self._plan.advance(result):

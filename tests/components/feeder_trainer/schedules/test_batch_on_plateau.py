@@ -42,13 +42,40 @@ def test_adam_divides_the_rate_by_the_root_of_the_factor() -> None:
     assert epochs[-1][0].learning_rate == pytest.approx(0.01 / math.sqrt(2))
 
 
-def test_keeps_the_batch_while_input_bound_and_reports_it() -> None:
-    policy = IncreaseBatchOnPlateau((0.01, 32, 5), max_batch_size=512, patience=2)
-    epochs = train(make_plan(policy, NUM_EXAMPLES), losses([1.0] * 5, input_bound=True))
+@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
+def test_a_batch_that_is_not_faster_is_given_up_for_a_rate_cut(optimizer: str) -> None:
+    policy = IncreaseBatchOnPlateau((0.01, 32, 10), 512, patience=2, optimizer=optimizer)
+    observed = losses([1.0] * 10, input_bound=True, examples_per_s=100.0)
+    epochs = train(make_plan(policy, NUM_EXAMPLES), observed)
 
-    assert batches(epochs) == [32] * 5
-    assert [decision.kind for decision in decisions(epochs)] == ["unchanged", "unchanged"]
-    assert "is input-bound" in decisions(epochs)[0].reason
+    assert batches(epochs) == [32, 32, 32, 64, 64, 64, 32, 32, 32, 32]
+    rates = [spec.learning_rate for spec, _ in epochs]
+    assert rates[6:] == pytest.approx([0.005, 0.005, 0.0025, 0.0025])
+    assert "a batch of 64 is not faster: 100 examples/s, and 100 at 32" in (
+        decisions(epochs)[1].reason
+    )
+
+
+def test_a_feed_with_a_fixed_cost_per_batch_grows_the_batch() -> None:
+    policy = IncreaseBatchOnPlateau((0.01, 32, 9), 512, patience=2)
+    epochs = train(
+        make_plan(policy, NUM_EXAMPLES),
+        lambda spec: {
+            "metrics": {"val_loss": 1.0},
+            "input_bound": True,
+            "examples_per_s": 500.0 * spec.batch_size,
+        },
+    )
+
+    assert batches(epochs) == [32, 32, 32, 64, 64, 64, 128, 128, 128]
+
+
+def test_a_failed_trial_respects_the_smallest_rate() -> None:
+    policy = IncreaseBatchOnPlateau((0.01, 32, 6), 64, patience=1, min_learning_rate=0.009)
+    observed = losses([1.0] * 6, input_bound=True, examples_per_s=100.0)
+    epochs = train(make_plan(policy, NUM_EXAMPLES), observed)
+
+    assert min(spec.learning_rate for spec, _ in epochs) == pytest.approx(0.009)
 
 
 def test_respects_a_rate_that_a_callback_has_set() -> None:

@@ -79,14 +79,25 @@ def test_advice_names_the_fitting_batch_once() -> None:
     ]
 
 
-def test_input_bound_it_may_shrink_but_not_grow() -> None:
-    policy = GradientNoiseScale((0.01, 32, 5), 16, 512, mode="apply", patience=1)
-    up = train(make_plan(policy, NUM_EXAMPLES), noise(400.0, input_bound=True))
-    down = train(make_plan(policy, NUM_EXAMPLES), noise(4.0, input_bound=True))
+def test_input_bound_it_grows_where_the_throughput_grows() -> None:
+    policy = GradientNoiseScale((0.01, 32, 6), 16, 512, mode="apply", patience=1)
 
-    assert batches(up) == [32] * 5
-    assert {decision.kind for decision in decisions(up)} == {"unchanged"}
-    assert batches(down) == [32, 16, 16, 16, 16]
+    def trained(noise_scale: float, throughput: Callable[[int], float]) -> list[int]:
+        def observe(spec: EpochSpec) -> dict[str, Any]:
+            speed = throughput(spec.batch_size)
+            return {"noise_scale": noise_scale, "input_bound": True, "examples_per_s": speed}
+
+        return batches(train(make_plan(policy, NUM_EXAMPLES), observe))
+
+    def per_batch(batch: int) -> float:
+        return 1e4 * batch
+
+    def per_example(batch: int) -> float:
+        return 1e4
+
+    assert trained(400.0, per_batch) == [32, 64, 64, 64, 128, 128]
+    assert trained(400.0, per_example) == [32, 64, 64, 64, 32, 32]
+    assert trained(4.0, per_example) == [32, 16, 16, 16, 16, 16]
 
 
 def test_it_needs_the_noise_scale() -> None:

@@ -2,6 +2,7 @@
 
 import time
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -18,10 +19,10 @@ from tfx_feeder.components.feeder_trainer.training.train_step import CompiledSte
 class ArrayFeed:
     """Batches of an array, each made by ``work``."""
 
-    description = "none"
     rejections: dict = {}
 
-    def __init__(self, work=lambda pixels: pixels):
+    def __init__(self, work=lambda pixels: pixels, description="none"):
+        self.description = description
         random = np.random.default_rng(0)
         self.num_examples = 64
         self._examples = random.normal(size=(64, 8)).astype(np.float32), np.arange(64) % 3
@@ -115,3 +116,38 @@ def test_diagnoses(model, bounds, wait_pct, speed, kind, advice):
     bottleneck = monitor.diagnose(wait_pct, speed)
     assert bottleneck.kind == kind
     assert advice in bottleneck.advice
+
+
+@pytest.mark.parametrize(
+    ("description", "stage", "advised", "not_advised"),
+    [
+        ("none: as requested", "", ["cache=", "Transform", "service="], []),
+        ("memory: 0.4 MiB fit", "", ["batch size"], ["cache=", "service=", "Transform"]),
+        ("disk: held in /x", "augment_fn", ["augment_fn cheaper", "service="], ["cache="]),
+        ("none: some features vary in length", "reading", ["faster storage"], ["cache="]),
+        ("none: read by tf.data service local:2", "", ["Transform"], ["cache=", "service="]),
+    ],
+)
+def test_the_advice_names_no_option_that_is_set(model, description, stage, advised, not_advised):
+    feed = ArrayFeed(description=description)
+    steps = CompiledSteps(model, lambda features: features["x"])
+    monitor = ThroughputMonitor(steps, feed, SingleProcess())
+    monitor.bounds = ThroughputBounds(1000.0, 500.0, stage)
+
+    advice = monitor.diagnose(50.0, 480.0).advice
+
+    assert all(words in advice for words in advised)
+    assert not any(words in advice for words in not_advised)
+
+
+def test_a_model_in_mixed_precision_is_not_advised_to_use_it():
+    layer = keras.layers.Dense(3, dtype="mixed_float16")
+    model = keras.Sequential([keras.Input((8,)), layer])
+    model.compile(optimizer="sgd", loss="mse")
+    steps = CompiledSteps(model, lambda features: features["x"])
+    monitor = ThroughputMonitor(steps, ArrayFeed(), SingleProcess())
+
+    advice = monitor.diagnose(1.0, 100.0).advice
+
+    assert "keeps up" in advice
+    assert "mixed precision" not in advice

@@ -1,18 +1,20 @@
 """The loop over phases: one trace, the optimizer lives on, rates and batches as scheduled."""
 
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import keras
 import pytest
+import tensorflow as tf
 
 from tfx_feeder.common.errors import ConfigError
 from tfx_feeder.components.feeder_trainer.feed.feed import Feed, open_feed
 from tfx_feeder.components.feeder_trainer.feed.options import FeedOptions, Image
 from tfx_feeder.components.feeder_trainer.feed.parsing import ExampleParser
 from tfx_feeder.components.feeder_trainer.model.builder import feature_adapter
+from tfx_feeder.components.feeder_trainer.schedules.parser import parse_schedule
 from tfx_feeder.components.feeder_trainer.schedules.policy import make_plan
-from tfx_feeder.components.feeder_trainer.schedules.schedule import Schedule
 from tfx_feeder.components.feeder_trainer.training import step_timer
 from tfx_feeder.components.feeder_trainer.training.loop import TrainingLoop
 from tfx_feeder.components.feeder_trainer.training.recorder import Recorder
@@ -40,7 +42,12 @@ def train(digit_files: list[str], digits_spec: dict) -> Callable[..., Run]:
     parser = ExampleParser(digits_spec, options, ["image"])
     feed: Feed = open_feed(digit_files, parser, options, shuffle=True)
 
-    def run(schedule: str, kind: type[CompiledSteps] = CompiledSteps, **arguments: Any) -> Run:
+    def run(
+        schedule: str,
+        kind: type[CompiledSteps] = CompiledSteps,
+        wrap: Callable[[Feed], Any] = lambda feed: feed,
+        **arguments: Any,
+    ) -> Run:
         model = keras.Sequential(
             [
                 keras.Input((8, 8, 1), dtype="uint8"),
@@ -54,8 +61,8 @@ def train(digit_files: list[str], digits_spec: dict) -> Callable[..., Run]:
         steps = kind(model, feature_adapter(model, ["image"]))
         steps.build(next(iter(feed.batches([range(1)], 1))))
         recorder = Recorder()
-        plan = make_plan(Schedule.from_value(schedule), feed.num_examples)
-        TrainingLoop(steps, feed, plan, recorder, probe=False, **arguments).run()
+        plan = make_plan(parse_schedule(schedule), feed.num_examples)
+        TrainingLoop(steps, wrap(feed), plan, recorder, probe=False, **arguments).run()
         return steps, recorder.build(
             schedule={}, strategy="", feed={}, num_examples=N, code_fingerprint=""
         )
@@ -136,3 +143,34 @@ def test_a_call_has_the_fewest_steps_however_long_they_take(
     train("0.01:16x1", Steps)
 
     assert calls == [1, 8, 4]
+
+
+class FixedCostFeed:
+    """Feed that takes 20 ms for each batch, whatever its size."""
+
+    rejections: Mapping[str, int] = {}
+
+    def __init__(self, feed: Feed) -> None:
+        self.num_examples, self.description = feed.num_examples, feed.description
+        self._feed = feed
+
+    def batches(self, epochs: Sequence[range], batch_size: int) -> tf.data.Dataset:
+        def wait(label: tf.Tensor) -> tf.Tensor:
+            time.sleep(0.02)
+            return label
+
+        def slow(features: Any, label: tf.Tensor) -> Any:
+            return features, tf.ensure_shape(tf.py_function(wait, [label], tf.int64), [None])
+
+        return self._feed.batches(epochs, batch_size).map(slow)
+
+
+def test_an_input_bound_training_grows_its_batch_where_that_is_faster(
+    train: Callable[..., Run],
+) -> None:
+    policy = "on_plateau 0.01:25x6 max=200 patience=1 monitor=loss min_delta=100"
+
+    _, history = train(policy, wrap=FixedCostFeed)
+
+    assert history.phases[0].verdict == "input-bound"
+    assert [row.global_batch_size for row in history.epochs] == [25, 25, 50, 50, 50, 100]
