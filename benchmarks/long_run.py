@@ -20,10 +20,9 @@ from tfx_feeder.components.feeder_trainer.feed.feed import Feed
 from tfx_feeder.components.feeder_trainer.schedules.plan import Plan
 from tfx_feeder.components.feeder_trainer.schedules.policy import make_plan
 from tfx_feeder.components.feeder_trainer.schedules.schedule import Schedule
-from tfx_feeder.components.feeder_trainer.training.checkpoint import (
+from tfx_feeder.components.feeder_trainer.training.checkpoint import LoopState, TrainingCheckpoint
+from tfx_feeder.components.feeder_trainer.training.checkpoint_manager import (
     CheckpointManager,
-    LoopState,
-    TrainingCheckpoint,
 )
 from tfx_feeder.components.feeder_trainer.training.loop import TrainingLoop
 from tfx_feeder.components.feeder_trainer.training.recorder import Recorder
@@ -103,8 +102,11 @@ def _save_and_resume(
     seen = recorder.examples_seen
     begin = time.perf_counter()
     TrainingCheckpoint(manager, model, plan, recorder).save(LoopState(), seen)
+    manager.close()
     saved = time.perf_counter()
-    TrainingCheckpoint(manager, model, plan, Recorder()).restore()
+    checkpoint = TrainingCheckpoint(manager, model, plan, Recorder())
+    checkpoint.find()
+    checkpoint.restore()
     middle = seen + feed.num_examples // 2
     next(iter(feed.batches([range(middle, middle + BATCH_SIZE)], BATCH_SIZE)))
     resumed = time.perf_counter()

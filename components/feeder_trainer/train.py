@@ -69,6 +69,8 @@ def train(spec: TrainSpec) -> History:
     check_compatibility(
         fit_spec.strategy, fit_spec.schedule, fit_spec.context.feed, fit_spec.training
     )
+    # Identified before training, because the code may be edited during training.
+    checkpoints = fit_spec.checkpoints()
     history, model = _fit(spec, lambda: time.perf_counter() - began)
     write_scalars(history, spec.log_dir)
     export_serving(
@@ -78,7 +80,7 @@ def train(spec: TrainSpec) -> History:
         track=() if spec.transform is None else (spec.transform,),
     )
     save_for_warm_start(model.keras_model, spec.keras_dir)
-    fit_spec.checkpoints().remove()
+    checkpoints.remove()
     return history
 
 

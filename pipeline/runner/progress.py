@@ -95,6 +95,8 @@ class RunProgress(logging.Handler):
             self._console.print(candidates_table(choice.to_rows()))
         elif (warning := getattr(record, "warning", None)) is not None:
             self._console.print(f"[yellow]Warning:[/] {escape(warning)}", soft_wrap=True)
+        elif (resumed := getattr(record, "resumed", None)) is not None:
+            self._console.print(f"  {escape(resumed)}", highlight=False, soft_wrap=True)
         elif record.msg == _STARTS:
             self.nodes.append(NodeProgress(_name(record), time.monotonic()))
         elif record.msg == _CACHED and self.nodes:

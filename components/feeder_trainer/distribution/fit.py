@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -23,6 +24,7 @@ from tfx_feeder.components.feeder_trainer.distribution.options import (
     Strategy,
     lr_scale_factor,
 )
+from tfx_feeder.components.feeder_trainer.distribution.training_id import hash_of, training_id
 from tfx_feeder.components.feeder_trainer.feed.base import Feed
 from tfx_feeder.components.feeder_trainer.feed.feed import open_feed
 from tfx_feeder.components.feeder_trainer.feed.mixture import Files
@@ -40,7 +42,7 @@ from tfx_feeder.components.feeder_trainer.schedules.policy import Policy, make_p
 from tfx_feeder.components.feeder_trainer.schedules.schedule import Schedule
 from tfx_feeder.components.feeder_trainer.schedules.time_model import TimePrediction
 from tfx_feeder.components.feeder_trainer.training.baseline import BaselineModel
-from tfx_feeder.components.feeder_trainer.training.checkpoint import CheckpointManager
+from tfx_feeder.components.feeder_trainer.training.checkpoint_manager import CheckpointManager
 from tfx_feeder.components.feeder_trainer.training.eta import EtaTracker
 from tfx_feeder.components.feeder_trainer.training.loop import TrainingLoop
 from tfx_feeder.components.feeder_trainer.training.options import TrainingOptions
@@ -84,10 +86,25 @@ class FitSpec:
     prediction: TimePrediction | None = None
     began_at: float = 0.0
 
-    def checkpoints(self, *, read_only: bool = False) -> CheckpointManager:
-        """Returns the manager of the checkpoint folder."""
+    def checkpoints(
+        self, num_examples: int | None = None, *, read_only: bool = False
+    ) -> CheckpointManager:
+        """Returns the manager of the checkpoint folder.
+
+        Args:
+            num_examples: Examples in one pass over the training files; ``None`` if unknown.
+            read_only: See ``CheckpointManager``.
+        """
+        parts = training_id(self)
+        folder = self.checkpoint_dir
+        if self.training.checkpoint_dir is not None:
+            # Several trainings may have the same option.
+            folder = os.path.join(self.training.checkpoint_dir, hash_of(parts))
+        if num_examples is not None:
+            parts["number of examples"] = str(num_examples)
         return CheckpointManager(
-            self.training.checkpoint_dir or self.checkpoint_dir,
+            folder,
+            training_id=parts,
             every_s=self.training.checkpoint_every_s,
             every_examples=self.training.checkpoint_every_examples,
             keep=self.training.keep_checkpoints,
@@ -266,7 +283,9 @@ def run(spec: FitSpec, context: FitContext) -> History:
         drop_remainder=options.drop_remainder,
         steps_per_execution=spec.training.steps_per_execution,
         probe=spec.training.probe,
-        checkpoints=spec.checkpoints(read_only=not process_group.is_chief),
+        checkpoints=spec.checkpoints(
+            context.feed.num_examples, read_only=not process_group.is_chief
+        ),
         process_group=process_group,
         lr_scale_factor=factor,
         eta=_eta(spec),

@@ -7,18 +7,24 @@ from typing import Any
 import keras
 import numpy as np
 import tensorflow as tf
+from keras.src.random.seed_generator import global_seed_generator
 
 from tfx_feeder.common.errors import ConfigError
 
-_COUNTER = re.compile(r"_\d+(?=/|$)")
+_COUNTER = re.compile(r"_\d+(?=/|_|$)")
 """Suffix of Keras for repeated layer names, which depends on the layers created earlier in the
-process."""
+process. In the name of an optimizer slot, as in ``adam/dense_1_kernel_momentum``, more follows."""
+
+_NAME = re.compile(r"(.*?/\d{4}/)(.*)")
+_ADDED_LATER = ("optimizers/", "random/")
+"""Groups of variables that checkpoints of release 0.1.0 lack."""
+_KERAS_OWN = ("_layers", "_tracked", "_tracker")
 
 ArrayDict = dict[str, np.ndarray]
 
 
 def capture(model: keras.Model) -> ArrayDict:
-    """Copies the variables of model, optimizer and metrics.
+    """Copies the variables of model, optimizers and metrics, and Keras's global random state.
 
     They include weights, random number states, optimizer slots, iteration count, learning rate and
     running metrics.
@@ -41,6 +47,13 @@ def restore(model: keras.Model, arrays: Mapping[str, np.ndarray]) -> None:
         ConfigError: The arrays belong to a different model; the message names the differences.
     """
     variables = _variables(model)
+    arrays = {
+        _NAME.sub(lambda match: _name(*match.groups()), name): array
+        for name, array in arrays.items()
+    }
+    for name in variables.keys() - arrays.keys():
+        if name.startswith(_ADDED_LATER):
+            del variables[name]
     wrong = sorted(
         name
         for name in variables.keys() | arrays.keys()
@@ -86,14 +99,52 @@ def _assign_sums(sums: Sequence[tuple[Any, np.ndarray]]) -> None:
     tf.function(lambda: strategy.run(put))()
 
 
+def optimizers(model: keras.Model) -> dict[str, keras.optimizers.Optimizer]:
+    """Returns the optimizers of a model beside ``model.optimizer``, such as the two of a GAN.
+
+    Returns:
+        Optimizers by the path of the attribute that holds them, in the model or in its parts.
+    """
+    found: dict[str, keras.optimizers.Optimizer] = {}
+    seen = {id(model.optimizer)}
+
+    def visit(path: str, value: Any) -> None:
+        if id(value) in seen:
+            return
+        if isinstance(value, keras.optimizers.Optimizer):
+            seen.add(id(value))
+            found[path] = value
+        elif isinstance(value, keras.Model):
+            seen.add(id(value))
+            for name, part in vars(value).items():
+                if name not in _KERAS_OWN:
+                    visit(f"{path}/{name}", part)
+        elif isinstance(value, Mapping):
+            for name, part in value.items():
+                visit(f"{path}/{name}", part)
+        elif isinstance(value, (list, tuple)):
+            for index, part in enumerate(value):
+                visit(f"{path}/{index}", part)
+
+    visit("", model)
+    return found
+
+
 def _variables(model: keras.Model) -> dict[str, Any]:
     groups = {
         "model": model.variables,
         "optimizer": model.optimizer.variables,
         "metrics": model.metrics_variables,
+        **{f"optimizers{path}": each.variables for path, each in optimizers(model).items()},
+        # Random operations without a seed of their own draw from it. It has no public accessor.
+        "random": [global_seed_generator().state],
     }
     return {
-        f"{group}/{index:04d}/{_COUNTER.sub('', variable.path)}": variable
+        _name(f"{group}/{index:04d}/", variable.path): variable
         for group, variables in groups.items()
         for index, variable in enumerate(variables)
     }
+
+
+def _name(prefix: str, path: str) -> str:
+    return prefix + _COUNTER.sub("", path)

@@ -1,14 +1,27 @@
 """Keras callback support: detects batch-level hooks and checkpoints callback state."""
 
+import collections
+import contextlib
 from collections.abc import Mapping, Sequence
+from pathlib import PurePath
 from typing import Any
 
 import keras
 import numpy as np
+import tensorflow as tf
+
+from tfx_feeder.common.errors import ConfigError
 
 TRAIN_BATCH_HOOKS = ("on_train_batch_begin", "on_train_batch_end", "on_batch_begin", "on_batch_end")
 TEST_BATCH_HOOKS = ("on_test_batch_begin", "on_test_batch_end")
 _KERAS_OWN = ("params", "_model", "model")
+_CONTAINERS = {
+    list: "list",
+    tuple: "tuple",
+    set: "set",
+    dict: "dict",
+    collections.deque: "deque",
+}
 
 
 def needs_every_batch(callbacks: Sequence[keras.callbacks.Callback], hooks: Sequence[str]) -> bool:
@@ -35,28 +48,43 @@ def _saves_by_epoch(callback: keras.callbacks.Callback) -> bool:
     return isinstance(callback, keras.callbacks.ModelCheckpoint) and callback.save_freq == "epoch"
 
 
+def check_resumable(callbacks: Sequence[keras.callbacks.Callback]) -> None:
+    """Checks that no callback interferes with the checkpoints of the training.
+
+    Raises:
+        ConfigError: A callback is a ``BackupAndRestore``, which restores an older state on its own.
+    """
+    for callback in callbacks:
+        if isinstance(callback, keras.callbacks.BackupAndRestore):
+            raise ConfigError(
+                "callbacks_fn",
+                received=type(callback).__name__,
+                expected="callbacks that do not restore the model",
+                fix="Remove it: checkpoints are saved and restored without it.",
+            )
+
+
 def capture_callbacks(
     callbacks: Sequence[keras.callbacks.Callback],
 ) -> tuple[list[dict[str, Any]], dict[str, np.ndarray]]:
     """Copies the state of callbacks between epochs, such as the remaining patience.
 
+    Numbers, texts and arrays are copied, also in lists, tuples, sets, dicts and deques.
+
     Returns:
-        Plain attributes of each callback as JSON values, and arrays, named by the index of the
-        callback, the attribute, and the index in its list. Other attributes, such as an open file,
-        are ignored.
+        Attributes of each callback as JSON values, and the arrays that they refer to. Other
+        attributes, such as an open file, are ignored.
     """
     states: list[dict[str, Any]] = []
     arrays: dict[str, np.ndarray] = {}
     for index, callback in enumerate(callbacks):
         state: dict[str, Any] = {}
-        for name, value in vars(callback).items():
-            if isinstance(value, np.generic):
-                value = value.item()
-            if name not in _KERAS_OWN and isinstance(value, (bool, int, float, str, type(None))):
-                state[name] = value
-            elif isinstance(value, list) and value and isinstance(value[0], np.ndarray):
-                for position, array in enumerate(value):
-                    arrays[f"{index:03d}/{name}/{position:05d}"] = array
+        for name, value in _attributes(callback):
+            prefix = f"{index:03d}/{name}"
+            found: dict[str, np.ndarray] = {}
+            with contextlib.suppress(TypeError):
+                state[name] = _encode(value, prefix, found)
+                arrays |= found
         states.append(state)
     return states, arrays
 
@@ -69,17 +97,104 @@ def restore_callbacks(
     """Restores the state of ``capture_callbacks`` into callbacks made by the same function.
 
     Args:
-        callbacks: New callbacks.
-        states: Plain attributes of each callback.
+        callbacks: New callbacks, after ``on_train_begin``.
+        states: Attributes of each callback.
         arrays: Arrays by name.
     """
-    lists: dict[tuple[int, str], list[np.ndarray]] = {}
-    for key in sorted(arrays):
-        index, name, _ = key.split("/")
-        lists.setdefault((int(index), name), []).append(arrays[key])
     for index, (callback, state) in enumerate(zip(callbacks, states, strict=True)):
-        vars(callback).update(state)
-        vars(callback).update({name: v for (of, name), v in lists.items() if of == index})
+        values = {name: _decode(value, arrays) for name, value in state.items()}
+        # Release 0.1.0 saved lists of arrays without a reference in the state.
+        for key in sorted(arrays):
+            of, name, *_ = key.split("/")
+            if int(of) == index and name not in state:
+                values.setdefault(name, []).append(arrays[key])
+        for name, value in values.items():
+            own = vars(callback).get(name)
+            if isinstance(value, dict) and isinstance(own, dict):  # For example a defaultdict.
+                own.clear()
+                own.update(value)
+            else:
+                vars(callback)[name] = value
         if getattr(callback, "monitor_op", keras.ops.less) is None:
             # Keras sets monitor_op after the first epoch and then negates min_delta for "less".
             vars(callback)["min_delta"] = abs(vars(callback)["min_delta"])
+
+
+def not_captured(callbacks: Sequence[keras.callbacks.Callback]) -> list[str]:
+    """Returns the attributes, as in ``MyCallback.tracker``, that ``capture_callbacks`` ignores.
+
+    Functions, models and data sets are left out, because ``callbacks_fn`` makes them again, and so
+    are the attributes of Keras's own callbacks.
+    """
+    names = []
+    for callback in callbacks:
+        if type(callback).__module__.startswith("keras."):
+            continue
+        for name, value in _attributes(callback):
+            is_stateless = callable(value) and not isinstance(value, keras.metrics.Metric)
+            if is_stateless or isinstance(value, (tf.data.Dataset, PurePath)):
+                continue
+            try:
+                _encode(value, "", {})
+            except TypeError:
+                names.append(f"{type(callback).__name__}.{name}")
+    return names
+
+
+def _attributes(callback: keras.callbacks.Callback) -> list[tuple[str, Any]]:
+    """Returns the attributes of a user's callback by name; dicts of any class as plain ones."""
+    return [
+        (name, dict(value) if isinstance(value, dict) else value)
+        for name, value in vars(callback).items()
+        if name not in _KERAS_OWN
+    ]
+
+
+def _encode(value: Any, path: str, arrays: dict[str, np.ndarray]) -> Any:
+    """Returns a JSON value, in which each container and array is a dict with its type as key.
+
+    Args:
+        value: Value to encode.
+        path: Unique name of the value, for the arrays in it.
+        arrays: Dict to which arrays are added.
+
+    Raises:
+        TypeError: The value, or a part of it, is of an unknown type.
+    """
+    if isinstance(value, np.generic) and value.dtype.isbuiltin == 1:
+        value = value.item()
+    if value is None or type(value) in (bool, int, float, str):
+        return value
+    if isinstance(value, (np.ndarray, np.generic)) and value.dtype != object:
+        arrays[path] = np.array(value)
+        return {"array": path}
+    kind = _CONTAINERS.get(type(value))
+    if kind == "dict":
+        return {
+            kind: [
+                [
+                    _encode(key, f"{path}/{index:05d}k", arrays),
+                    _encode(v, f"{path}/{index:05d}", arrays),
+                ]
+                for index, (key, v) in enumerate(value.items())
+            ]
+        }
+    if kind is None:
+        raise TypeError(f"cannot save a {type(value).__name__}")
+    parts = [_encode(v, f"{path}/{index:05d}", arrays) for index, v in enumerate(value)]
+    return {kind: parts, "maxlen": value.maxlen} if kind == "deque" else {kind: parts}
+
+
+def _decode(value: Any, arrays: Mapping[str, np.ndarray]) -> Any:
+    """Returns the value that ``_encode`` encoded."""
+    if not isinstance(value, dict):
+        return value
+    if "array" in value:
+        return arrays[value["array"]]
+    if "dict" in value:
+        return {_decode(key, arrays): _decode(v, arrays) for key, v in value["dict"]}
+    kind = next(kind for kind in value if kind in _CONTAINERS.values())
+    parts = [_decode(v, arrays) for v in value[kind]]
+    if kind == "deque":
+        return collections.deque(parts, value["maxlen"])
+    return {"list": list, "tuple": tuple, "set": set}[kind](parts)

@@ -1,157 +1,37 @@
-"""Checkpoints that survive a kill at any moment: written aside, renamed, verified when read.
-
-A checkpoint is a folder ``at-<examples seen>`` that holds the arrays, the remaining state as JSON,
-and the hashes of both files. One atomic rename gives the folder its name, so a partial checkpoint
-is never mistaken for a complete one.
-"""
+"""The state of a training run: what a checkpoint contains, and how it is restored."""
 
 import dataclasses
-import hashlib
-import json
-import os
-import shutil
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
 
 import keras
 import numpy as np
 
+from tfx_feeder.components.feeder_trainer.model.builder import learning_rate, set_learning_rate
 from tfx_feeder.components.feeder_trainer.model.state import capture, restore
 from tfx_feeder.components.feeder_trainer.schedules.plan import Plan
 from tfx_feeder.components.feeder_trainer.schedules.schedule import EpochSpec
+from tfx_feeder.components.feeder_trainer.training import progress
 from tfx_feeder.components.feeder_trainer.training.baseline import BaselineModel
 from tfx_feeder.components.feeder_trainer.training.callbacks import (
     capture_callbacks,
+    not_captured,
     restore_callbacks,
 )
+from tfx_feeder.components.feeder_trainer.training.checkpoint_manager import (
+    Checkpoint,
+    CheckpointManager,
+)
+from tfx_feeder.components.feeder_trainer.training.process_group import ProcessGroup, SingleProcess
 from tfx_feeder.components.feeder_trainer.training.recorder import Recorder
 
-_ARRAYS = "arrays.npz"
-_STATE = "state.json"
-_HASHES = "hashes.json"
-_PREFIX = "at-"
 _NO_ROWS = np.empty((0, 6))
 _ROWS, _MODEL, _CALLBACKS = "rows", "model/", "callbacks/"
 _BASELINE_METRIC = "to_beat"
 """Stored name, kept so that checkpoints of earlier releases can be restored."""
-
-
-@dataclass(frozen=True)
-class Checkpoint:
-    """The complete state of a training run at one moment.
-
-    Args:
-        examples_seen: Position in the stream of examples.
-        arrays: Variables and other arrays.
-        state: All other state, as JSON values.
-    """
-
-    examples_seen: int
-    arrays: Mapping[str, np.ndarray]
-    state: Mapping[str, Any]
-
-
-class CheckpointManager:
-    """Saves checkpoints periodically, keeps the newest, and finds the last intact one.
-
-    Args:
-        folder: Folder of the checkpoints; created on the first save.
-        every_s: Seconds between two checkpoints.
-        every_examples: Examples between two checkpoints; replaces ``every_s``.
-        keep: Number of checkpoints to keep.
-        read_only: If True, another process saves the checkpoints and this one only restores them.
-    """
-
-    def __init__(
-        self,
-        folder: str | Path,
-        *,
-        every_s: float = 60.0,
-        every_examples: int | None = None,
-        keep: int = 2,
-        read_only: bool = False,
-    ) -> None:
-        self.folder = Path(folder)
-        self._every_s = every_s
-        self._every_examples = every_examples
-        self._keep = keep
-        self._read_only = read_only
-        self._last_time = time.monotonic()
-        self._last_examples = 0
-
-    def should_save(self, examples_seen: int) -> bool:
-        """Returns True if a checkpoint is due."""
-        if self._every_examples is not None:
-            return examples_seen - self._last_examples >= self._every_examples
-        return time.monotonic() - self._last_time >= self._every_s
-
-    def examples_until_due(self, examples_seen: int) -> int | None:
-        """Returns the number of examples until the next checkpoint; ``None`` if time decides."""
-        if self._every_examples is None:
-            return None
-        return max(1, self._last_examples + self._every_examples - examples_seen)
-
-    def save(self, checkpoint: Checkpoint) -> Path:
-        """Saves a checkpoint atomically and removes the oldest ones.
-
-        Returns:
-            The folder of the checkpoint.
-        """
-        self._last_time = time.monotonic()
-        self._last_examples = checkpoint.examples_seen
-        final = self.folder / f"{_PREFIX}{checkpoint.examples_seen:015d}"
-        if self._read_only:
-            return final
-        partial = self.folder / f".partial-{os.getpid()}"
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir(parents=True)
-        with open(partial / _ARRAYS, "wb") as file:
-            np.savez(file, **{k: np.asarray(v) for k, v in checkpoint.arrays.items()})
-        document = {"examples_seen": checkpoint.examples_seen, **checkpoint.state}
-        (partial / _STATE).write_text(json.dumps(document))
-        hashes = {name: _hash(partial / name) for name in (_ARRAYS, _STATE)}
-        (partial / _HASHES).write_text(json.dumps(hashes))
-        for name in (_ARRAYS, _STATE, _HASHES):
-            _sync(partial / name)
-        shutil.rmtree(final, ignore_errors=True)
-        os.replace(partial, final)
-        for old in self._all()[: -self._keep]:
-            shutil.rmtree(old, ignore_errors=True)
-        return final
-
-    def restore_latest(self, warn: Callable[[str], None]) -> Checkpoint | None:
-        """Reads the newest intact checkpoint.
-
-        Args:
-            warn: Function that receives one sentence for each damaged checkpoint.
-
-        Returns:
-            The checkpoint; ``None`` if there is none.
-        """
-        for folder in reversed(self._all()):
-            try:
-                checkpoint = _read(folder)
-            except (OSError, ValueError, KeyError) as error:
-                warn(f"The checkpoint {folder} is damaged and was skipped: {error}")
-                continue
-            self._last_examples = checkpoint.examples_seen
-            return checkpoint
-        return None
-
-    def latest_path(self) -> Path | None:
-        """Returns the folder of the newest checkpoint."""
-        folders = self._all()
-        return folders[-1] if folders else None
-
-    def remove(self) -> None:
-        """Removes all checkpoints after the run has finished."""
-        shutil.rmtree(self.folder, ignore_errors=True)
-
-    def _all(self) -> list[Path]:
-        return sorted(self.folder.glob(f"{_PREFIX}*"))
+_LR_SCALE_FACTOR = "lr_scale_factor"
+_NO_CHECKPOINT = -1
 
 
 @dataclass
@@ -211,6 +91,9 @@ class TrainingCheckpoint:
         plan: Plan of the run.
         recorder: Recorder of the run.
         baseline: Baseline model of the run, if any.
+        process_group: Processes that run the loop together. All of them restore the checkpoint
+            that the chief has found.
+        lr_scale_factor: Factor applied to the plan's learning rates in this run.
     """
 
     def __init__(
@@ -220,13 +103,19 @@ class TrainingCheckpoint:
         plan: Plan,
         recorder: Recorder,
         baseline: BaselineModel | None = None,
+        *,
+        process_group: ProcessGroup | None = None,
+        lr_scale_factor: float = 1.0,
     ) -> None:
         self.manager = manager
         self._model = model
         self._plan = plan
         self._recorder = recorder
         self._baseline = baseline
-        self._callbacks: tuple[list[Mapping[str, Any]], Mapping[str, np.ndarray]] | None = None
+        self._process_group = process_group or SingleProcess()
+        self._lr_scale_factor = lr_scale_factor
+        self._found: Checkpoint | None = None
+        self._has_warned = False
 
     def save(
         self,
@@ -234,14 +123,23 @@ class TrainingCheckpoint:
         examples_seen: int,
         callbacks: Sequence[keras.callbacks.Callback] = (),
     ) -> None:
-        """Saves the run.
+        """Copies the state of the run and saves the copy while the training goes on.
 
         Args:
             state: Position of the loop.
             examples_seen: Position in the stream of examples.
             callbacks: Callbacks whose state is saved as well.
         """
+        self.finish()
+        began = time.monotonic()
         callback_states, callback_arrays = capture_callbacks(callbacks)
+        if not self._has_warned and (names := not_captured(callbacks)):
+            self._warn(
+                "callback_state",
+                f"Checkpoints do not contain {', '.join(names)}: after a restart, callbacks_fn "
+                "makes them again.",
+            )
+        self._has_warned = True
         fields = dataclasses.asdict(state)
         del fields["phase_fits"]
         arrays = {
@@ -254,73 +152,89 @@ class TrainingCheckpoint:
             # Within an epoch, a stop has not taken effect yet.
             "stopped": state.phase is None and self._model.stop_training,
             _BASELINE_METRIC: self._baseline.baseline_metric if self._baseline else None,
+            _LR_SCALE_FACTOR: self._lr_scale_factor,
             "callbacks": callback_states,
             "plan": self._plan.state(),
             "recorder": self._recorder.state(),
         }
-        self.manager.save(Checkpoint(examples_seen, arrays, document))
+        self.manager.save(Checkpoint(examples_seen, arrays, document), began=began)
 
-    def restore(self) -> LoopState | None:
-        """Restores the run from the newest intact checkpoint.
+    def finish(self) -> None:
+        """Waits for the current write; if it failed, the training goes on without it."""
+        error = self.manager.finish()
+        if error is None:
+            return
+        message = (
+            f"A checkpoint could not be written to {self.manager.folder}: {error}. The training "
+            "goes on; a restart would resume from the previous checkpoint."
+        )
+        self._warn("checkpoint_failed", message)
+
+    def find(self) -> bool:
+        """Finds the newest intact checkpoint and restores plan and recorder from it.
 
         Returns:
-            Position of the loop; ``None`` if there is no checkpoint.
+            True if there is one, for ``restore``.
+        """
+        number = examples_seen = _NO_CHECKPOINT
+        if self._process_group.is_chief:
+            number = self.manager.open(lambda message: self._warn("checkpoint_not_used", message))
+            self._found = self.manager.restore_latest(
+                lambda message: self._warn("damaged_checkpoint", message)
+            )
+            if self._found is not None:
+                examples_seen = self._found.examples_seen
+        if self._process_group.size > 1:
+            number, examples_seen = map(int, self._process_group.broadcast([number, examples_seen]))
+            if not self._process_group.is_chief:
+                self.manager.open_read_only(number)
+                if examples_seen != _NO_CHECKPOINT:
+                    self._found = self.manager.restore_at(examples_seen)
+        if self._found is None:
+            return False
+        saved = self._found.state
+        self._plan.restore(saved["plan"])
+        self._recorder.restore(saved["recorder"])
+        message = f"Resumed from the checkpoint at {self._found.examples_seen} examples."
+        self._recorder.event("resume", message, self._found.examples_seen)
+        if self._process_group.is_chief:
+            progress.report_resume(message)
+        if self._baseline is not None:
+            self._baseline.baseline_metric = saved[_BASELINE_METRIC]
+        return True
+
+    def restore(self, callbacks: Sequence[keras.callbacks.Callback] = ()) -> LoopState:
+        """Restores the rest of the run, once after ``find`` has returned True.
+
+        Args:
+            callbacks: Callbacks, after ``on_train_begin``, which would reset their state.
+
+        Returns:
+            Position of the loop.
 
         Raises:
             ConfigError: The checkpoint belongs to another model.
         """
-        checkpoint = self.manager.restore_latest(
-            lambda message: self._recorder.event("damaged_checkpoint", message)
-        )
-        if checkpoint is None:
-            return None
-        arrays, saved = checkpoint.arrays, checkpoint.state
+        assert self._found is not None
+        arrays, saved = self._found.arrays, self._found.state
+        self._found = None
         restore(self._model, _below(arrays, _MODEL))
-        self._plan.restore(saved["plan"])
-        self._recorder.restore(saved["recorder"])
-        self._recorder.event(
-            "resume",
-            f"Resumed from the checkpoint at {checkpoint.examples_seen} examples.",
-            checkpoint.examples_seen,
-        )
-        if self._baseline is not None:
-            self._baseline.baseline_metric = saved[_BASELINE_METRIC]
-        self._callbacks = saved["callbacks"], _below(arrays, _CALLBACKS)
+        if saved.get(_LR_SCALE_FACTOR, self._lr_scale_factor) != self._lr_scale_factor:
+            factor = self._lr_scale_factor / saved[_LR_SCALE_FACTOR]
+            set_learning_rate(self._model, learning_rate(self._model) * factor)
+        if self._process_group.is_chief:
+            restore_callbacks(callbacks, saved["callbacks"], _below(arrays, _CALLBACKS))
         names = {each.name for each in dataclasses.fields(LoopState)} & saved.keys()
         state = LoopState(**{name: saved[name] for name in names}, rows=arrays[_ROWS])
         state.phase = None if saved["phase"] is None else EpochSpec(**saved["phase"])
         return state
 
-    def restore_callbacks(self, callbacks: Sequence[keras.callbacks.Callback]) -> None:
-        """Restores the state of callbacks, once after each ``restore``."""
-        if self._callbacks is not None:
-            restore_callbacks(callbacks, *self._callbacks)
-            self._callbacks = None
-
-
-def _read(folder: Path) -> Checkpoint:
-    for name, expected in json.loads((folder / _HASHES).read_text()).items():
-        if _hash(folder / name) != expected:
-            raise ValueError(f"the hash of {name} does not match")
-    state = json.loads((folder / _STATE).read_text())
-    with np.load(folder / _ARRAYS) as file:
-        arrays = {name: file[name] for name in file.files}
-    return Checkpoint(state.pop("examples_seen"), arrays, state)
+    def _warn(self, kind: str, message: str) -> None:
+        """Warns of something, once in the history of the training."""
+        progress.log_warning(message)
+        if all(event.message != message for event in self._recorder.events):
+            self._recorder.event(kind, message)
 
 
 def _below(arrays: Mapping[str, np.ndarray], prefix: str) -> dict[str, np.ndarray]:
     return {k.removeprefix(prefix): v for k, v in arrays.items() if k.startswith(prefix)}
-
-
-def _hash(path: Path) -> str:
-    with open(path, "rb") as file:
-        digest = hashlib.sha256()
-        while chunk := file.read(1 << 20):
-            digest.update(chunk)
-    return digest.hexdigest()
-
-
-def _sync(path: Path) -> None:
-    """Flushes a file to disk; a rename may otherwise be persisted before the data."""
-    with open(path, "rb") as file:
-        os.fsync(file.fileno())

@@ -1,5 +1,6 @@
 """The training loop: runs the epochs of a plan through one compiled step."""
 
+import contextlib
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -13,7 +14,7 @@ from tfx_feeder.common.errors import FeederError
 from tfx_feeder.components.feeder_trainer.feed.base import batch_sizes
 from tfx_feeder.components.feeder_trainer.feed.feed import Feed
 from tfx_feeder.components.feeder_trainer.model.builder import learning_rate, set_learning_rate
-from tfx_feeder.components.feeder_trainer.model.state import capture, restore
+from tfx_feeder.components.feeder_trainer.model.state import capture, optimizers, restore
 from tfx_feeder.components.feeder_trainer.schedules.plan import EpochResult, Plan
 from tfx_feeder.components.feeder_trainer.schedules.schedule import EpochSpec
 from tfx_feeder.components.feeder_trainer.training import progress, step_timer
@@ -22,13 +23,12 @@ from tfx_feeder.components.feeder_trainer.training.bottleneck import ThroughputM
 from tfx_feeder.components.feeder_trainer.training.callbacks import (
     TEST_BATCH_HOOKS,
     TRAIN_BATCH_HOOKS,
+    check_resumable,
     needs_every_batch,
 )
-from tfx_feeder.components.feeder_trainer.training.checkpoint import (
-    CheckpointManager,
-    LoopState,
-    TrainingCheckpoint,
-)
+from tfx_feeder.components.feeder_trainer.training.checkpoint import LoopState, TrainingCheckpoint
+from tfx_feeder.components.feeder_trainer.training.checkpoint_manager import CheckpointManager
+from tfx_feeder.components.feeder_trainer.training.interrupts import DeferredInterrupt
 from tfx_feeder.components.feeder_trainer.training.process_group import ProcessGroup, SingleProcess
 from tfx_feeder.components.feeder_trainer.training.recorder import Recorder
 from tfx_feeder.components.feeder_trainer.training.train_step import LOSS, CompiledSteps
@@ -101,7 +101,15 @@ class TrainingLoop:
         self._checkpoint = (
             None
             if checkpoints is None
-            else TrainingCheckpoint(checkpoints, self._model, plan, recorder, baseline)
+            else TrainingCheckpoint(
+                checkpoints,
+                self._model,
+                plan,
+                recorder,
+                baseline,
+                process_group=self._process_group,
+                lr_scale_factor=lr_scale_factor,
+            )
         )
         self._every_train_batch = needs_every_batch(callbacks, TRAIN_BATCH_HOOKS)
         self._every_test_batch = needs_every_batch(callbacks, TEST_BATCH_HOOKS)
@@ -109,6 +117,7 @@ class TrainingLoop:
             list(callbacks), model=self._model, epochs=plan.total_epochs, steps=None, verbose=0
         )
         self._state = LoopState()
+        self._interrupt = DeferredInterrupt()
         self._batches: Iterator[Any] | None = None
         self._epochs_open = 0
 
@@ -116,17 +125,27 @@ class TrainingLoop:
         """Runs the plan to completion, or until a callback or baseline early stopping ends it.
 
         Raises:
+            ConfigError: A callback or the checkpoint does not fit the training.
             TrainingDivergedError: The loss of a step is not finite.
+            KeyboardInterrupt: SIGINT was received; a checkpoint has been saved.
+            SystemExit: SIGTERM was received; a checkpoint has been saved.
         """
+        with contextlib.ExitStack() as stack:
+            if self._checkpoint is not None:
+                check_resumable(self._callbacks.callbacks)
+                stack.enter_context(self._interrupt)
+                stack.enter_context(contextlib.closing(self._checkpoint.manager))
+            self._run()
+
+    def _run(self) -> None:
         self._model.stop_training = False
         # All processes must read the metrics together, even if only the chief's callbacks need it.
         hooks = self._process_group.broadcast([self._every_train_batch, self._every_test_batch])
         self._every_train_batch, self._every_test_batch = map(bool, hooks)
-        restored = self._checkpoint.restore() if self._checkpoint else None
+        is_resumed = self._checkpoint is not None and self._checkpoint.find()
         self._callbacks.on_train_begin()
-        if restored is not None:
-            self._state = restored
-            self._model.stop_training = restored.stopped
+        if is_resumed:
+            self._restore()
         elif self._baseline is not None:
             assert self._validation is not None
             self._baseline.measure(self._validation.run)
@@ -142,10 +161,22 @@ class TrainingLoop:
             if not following or following[0].phase != spec.phase or self._model.stop_training:
                 self._end_phase(logs)
             self._save_if_due()
-        self._restore_callbacks()
+        if self._checkpoint is not None:
+            self._checkpoint.finish()
         # With use_ema the averaged weights of the optimizer are the result, as in fit().
         self._model.optimizer.finalize_variable_values(self._model.trainable_weights)
         self._callbacks.on_train_end(logs)
+
+    def _restore(self) -> None:
+        """Restores model, callbacks and position from the checkpoint that was found."""
+        assert self._checkpoint is not None
+        upcoming = self._plan.current_phase_epochs()
+        if upcoming and not all(each.built for each in optimizers(self._model).values()):
+            # A train_step builds its own optimizers when it is traced.
+            size = upcoming[0].batch_size
+            self._steps.profile(iter(self._feed.batches([range(size)], size)), [size])
+        self._state = self._checkpoint.restore(self._callbacks.callbacks)
+        self._model.stop_training = self._state.stopped
 
     def _begin_phase(self, spec: EpochSpec) -> None:
         self._state.begin_phase(spec)
@@ -183,9 +214,8 @@ class TrainingLoop:
         planned = self._stop(spec) - spec.start
         steps = math.ceil(planned / spec.batch_size)
         self._callbacks.params["steps"] = steps
-        self._callbacks.on_epoch_begin(spec.epoch)
-        self._restore_callbacks()
         if not state.steps_done:
+            self._callbacks.on_epoch_begin(spec.epoch)
             self._model.reset_metrics()
         self._train(spec, planned)
         self._steps.synchronize()
@@ -232,10 +262,6 @@ class TrainingLoop:
         state.end_epoch()
         self._epochs_open -= 1
         return logs
-
-    def _restore_callbacks(self) -> None:
-        if self._checkpoint and self._process_group.is_chief:
-            self._checkpoint.restore_callbacks(self._callbacks.callbacks)
 
     def _train(self, spec: EpochSpec, planned: int) -> None:
         """Trains the remaining steps of an epoch of ``planned`` examples."""
@@ -337,9 +363,15 @@ class TrainingLoop:
         manager = self._checkpoint.manager
         batch_size = spec.batch_size if spec else 1
         seen = self._recorder.examples_seen + self._state.steps_done * batch_size
-        if self._process_group.broadcast([manager.should_save(seen)])[0]:
+        is_due, is_interrupted = self._process_group.broadcast(
+            [manager.should_save(seen), self._interrupt.is_requested]
+        )
+        if is_due or (is_interrupted and not manager.is_saved(seen)):
             self._steps.synchronize()
             self._checkpoint.save(self._state, seen, self._callbacks.callbacks)
+        if is_interrupted:
+            self._checkpoint.finish()
+            self._interrupt.interrupt()
         examples = manager.examples_until_due(seen)
         return count if examples is None else min(count, math.ceil(examples / batch_size))
 

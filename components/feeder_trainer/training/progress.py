@@ -71,6 +71,11 @@ def report_selection(choice: Any) -> None:
         log_warning(choice.warning)
 
 
+def report_resume(sentence: str) -> None:
+    """Logs that the run resumes from a checkpoint; the log record has it as ``resumed``."""
+    LOGGER.info("%s", sentence, extra={"resumed": sentence})
+
+
 def log_warning(sentence: str) -> None:
     """Logs a warning for the user while training continues."""
     LOGGER.warning("%s", sentence, extra={"warning": sentence})

@@ -1,0 +1,324 @@
+"""A training that was killed goes on as if nothing had happened: model, callbacks, rate."""
+
+import collections
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from keras.src.random.seed_generator import global_seed_generator
+
+from tfx_feeder.common.errors import ConfigError
+from tfx_feeder.components.feeder_trainer.feed.feed import open_feed
+from tfx_feeder.components.feeder_trainer.feed.options import FeedOptions, Image
+from tfx_feeder.components.feeder_trainer.feed.parsing import ExampleParser
+from tfx_feeder.components.feeder_trainer.model.builder import feature_adapter
+from tfx_feeder.components.feeder_trainer.schedules.policy import make_plan
+from tfx_feeder.components.feeder_trainer.schedules.schedule import Schedule
+from tfx_feeder.components.feeder_trainer.training import progress
+from tfx_feeder.components.feeder_trainer.training.checkpoint_manager import CheckpointManager
+from tfx_feeder.components.feeder_trainer.training.loop import TrainingLoop
+from tfx_feeder.components.feeder_trainer.training.recorder import Recorder
+from tfx_feeder.components.feeder_trainer.training.train_step import CompiledSteps
+
+K = keras.callbacks
+STEPS = 4
+"""Steps of an epoch: 200 examples in batches of 50."""
+
+
+class Killed(Exception):
+    pass
+
+
+class Killer(K.Callback):
+    """Ends the process after some steps, as far as the training can tell."""
+
+    def __init__(self, steps: int) -> None:
+        super().__init__()
+        self._steps_left = [steps]
+
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        self._steps_left[0] -= 1
+        if not self._steps_left[0]:
+            raise Killed
+
+
+@pytest.fixture(scope="module")
+def feed(digit_files: list[str], digits_spec: dict):
+    options = FeedOptions(images={"image": Image(8, 8, 1)}, cache="memory")
+    parser = ExampleParser(digits_spec, options, ["image"])
+    return open_feed(digit_files, parser, options, shuffle=True)
+
+
+@pytest.fixture
+def train(feed, tmp_path: Path) -> Callable[..., tuple[keras.Model, Recorder]]:
+    def run(
+        model_fn: Callable[[], keras.Model] = dense,
+        *,
+        name: str = "",
+        kill_after: int | None = None,
+        callbacks: Callable[[], list[K.Callback]] = list,
+        schedule: str = "0.1:50x3",
+        every_examples: int = 50,
+        **arguments: Any,
+    ) -> tuple[keras.Model, Recorder]:
+        # As in a new process; Keras does not reset its global state.
+        global_seed_generator().state.assign([3, 0])
+        keras.utils.set_random_seed(3)
+        model = model_fn()
+        steps = CompiledSteps(model, feature_adapter(model, ["image"]))
+        steps.build(next(iter(feed.batches([range(1)], 1))))
+        recorder = Recorder()
+        plan = make_plan(Schedule.from_value(schedule), feed.num_examples)
+        # The killer comes first, so that the others have not seen the last step.
+        killer = [Killer(kill_after)] if kill_after else [K.Callback()]
+        if name:
+            manager = CheckpointManager(tmp_path / name, every_examples=every_examples)
+            arguments["checkpoints"] = manager
+        loop = TrainingLoop(
+            steps,
+            feed,
+            plan,
+            recorder,
+            callbacks=[*killer, *callbacks()],
+            probe=False,
+            steps_per_execution=1,
+            **arguments,
+        )
+        loop.run()
+        return model, recorder
+
+    return run
+
+
+def dense(optimizer: Any = "adam", **layer: Any) -> keras.Model:
+    model = keras.Sequential(
+        [
+            keras.Input((8, 8, 1), dtype="uint8"),
+            keras.layers.Rescaling(1 / 255),
+            keras.layers.Flatten(),
+            keras.layers.Dense(10, **layer),
+        ]
+    )
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile(optimizer, loss, metrics=["accuracy"])
+    return model
+
+
+class UnseededNoise(keras.layers.Layer):
+    """Adds noise from Keras's global random state."""
+
+    def call(self, inputs: Any, training: bool = False) -> Any:
+        noise = keras.random.normal(keras.ops.shape(inputs))
+        return inputs + noise if training else inputs
+
+
+def noisy_with_averages() -> keras.Model:
+    model = dense()
+    model = keras.Sequential([*model.layers[:2], UnseededNoise(), model.layers[-1]])
+    optimizer = keras.optimizers.Adam(use_ema=True, ema_momentum=0.9)
+    model.compile(optimizer, keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    return model
+
+
+def bfloat16() -> keras.Model:
+    keras.config.set_dtype_policy("bfloat16")
+    try:
+        return dense(keras.optimizers.SGD(momentum=0.9))
+    finally:
+        keras.config.set_dtype_policy("float32")
+
+
+class TwoOptimizers(keras.Model):
+    """Two parts that are trained by optimizers of their own, as in a GAN."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = keras.Sequential(
+            [keras.layers.Rescaling(1 / 255), keras.layers.Flatten(), keras.layers.Dense(8)]
+        )
+        self.head = keras.layers.Dense(10)
+        self.head_optimizer = keras.optimizers.Adam(0.01)
+
+    def call(self, inputs: Any) -> Any:
+        return self.head(self.body(inputs))
+
+    def train_step(self, data: Any) -> dict[str, Any]:
+        x, y = data
+        for layer, optimizer in (
+            (self.body, self.optimizer),
+            (self.head, self.head_optimizer),
+        ):
+            with tf.GradientTape() as tape:
+                loss = self.compute_loss(x, y, self(x, training=True))
+            variables = layer.trainable_variables
+            optimizer.apply(tape.gradient(loss, variables), variables)
+        return {"loss": loss}
+
+
+def two_optimizers() -> keras.Model:
+    model = TwoOptimizers()
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile(keras.optimizers.Adam(0.01), loss)
+    return model
+
+
+@pytest.mark.parametrize(
+    "model_fn",
+    [noisy_with_averages, bfloat16, two_optimizers],
+    ids=["unseeded random operations and EMA", "bfloat16", "two optimizers"],
+)
+def test_the_weights_are_those_of_an_uninterrupted_training(train, model_fn) -> None:
+    expected, _ = train(model_fn)
+    with pytest.raises(Killed):
+        train(model_fn, name="killed", kill_after=STEPS + 3)
+    # Models made before change the names that Keras gives to layers and variables.
+    dense()
+    model, recorder = train(model_fn, name="killed")
+
+    assert [event.kind for event in recorder.events] == ["resume"]
+    for weight, other in zip(model.get_weights(), expected.get_weights(), strict=True):
+        np.testing.assert_array_equal(weight, other)
+
+
+class Memory(K.Callback):
+    """Remembers in containers and arrays, and in something that cannot be saved."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.losses = collections.deque(maxlen=2)
+        self.counts = collections.defaultdict(int)
+        self.rows: list[dict[str, float]] = []
+        self.sum = np.zeros(2)
+        self.nested = {1: (np.ones(1), {"a"})}
+        self.tracker = keras.metrics.Mean()
+        self.function = print
+
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        self.losses.append(logs["loss"])
+        self.counts[batch] += 1
+        self.rows.append(dict(logs))
+        self.sum += 1
+        self.nested[1] = (self.nested[1][0] + 1, {"a", batch})
+
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        self.counts[f"epoch {epoch}"] += 1
+
+    def seen(self) -> list[Any]:
+        return [
+            list(self.losses),
+            self.losses.maxlen,
+            dict(self.counts),
+            self.rows,
+            self.sum.tolist(),
+            [(key, array.tolist(), names) for key, (array, names) in self.nested.items()],
+        ]
+
+
+def test_containers_and_arrays_of_callbacks_are_kept_and_the_rest_is_named(train) -> None:
+    made: list[Memory] = []
+
+    def callbacks() -> list[K.Callback]:
+        made.append(Memory())
+        return made[-1:]
+
+    train(callbacks=callbacks)
+    with pytest.raises(Killed):
+        train(callbacks=callbacks, name="killed", kill_after=STEPS + 3)
+    _, recorder = train(callbacks=callbacks, name="killed")
+
+    whole, _, resumed = made
+    assert resumed.seen() == whole.seen()
+    assert isinstance(resumed.counts, collections.defaultdict)
+    (event,) = [event for event in recorder.events if event.kind == "callback_state"]
+    assert "Memory.tracker" in event.message
+    assert "function" not in event.message
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("model_fn", "make"),
+    [
+        (
+            dense,
+            lambda: [
+                K.LearningRateScheduler(lambda epoch, rate: rate * 0.5),
+                K.EarlyStopping("loss", mode="max", restore_best_weights=True, patience=2),
+            ],
+        ),
+        (
+            noisy_with_averages,
+            lambda: [
+                K.ReduceLROnPlateau("loss", factor=0.5, patience=1, min_delta=10),
+                K.SwapEMAWeights(swap_on_epoch=True),
+            ],
+        ),
+    ],
+    ids=["LearningRateScheduler and EarlyStopping", "ReduceLROnPlateau and SwapEMAWeights"],
+)
+def test_callbacks_act_as_in_an_uninterrupted_training(train, feed, model_fn, make) -> None:
+    options = {"callbacks": make, "schedule": "0.1:50x4", "validation": feed}
+    expected, whole = train(model_fn, **options)
+    for kill_after in (STEPS + 1, 3):  # Resumes between two epochs, and within one.
+        with pytest.raises(Killed):
+            train(model_fn, name="killed", kill_after=kill_after, **options)
+    model, resumed = train(model_fn, name="killed", **options)
+
+    assert [row.learning_rate for row in resumed.epochs] == [
+        row.learning_rate for row in whole.epochs
+    ]
+    for weight, other in zip(model.get_weights(), expected.get_weights(), strict=True):
+        np.testing.assert_array_equal(weight, other)
+
+
+def test_a_callback_that_restores_the_model_itself_is_refused(train, tmp_path) -> None:
+    with pytest.raises(ConfigError, match="BackupAndRestore"):
+        train(callbacks=lambda: [K.BackupAndRestore(tmp_path)], name="refused")
+
+
+def test_the_rate_follows_the_factor_of_the_restarted_team(train) -> None:
+    with pytest.raises(Killed):
+        train(name="killed", kill_after=STEPS + 3, lr_scale_factor=4.0)
+    _, recorder = train(name="killed", lr_scale_factor=2.0)
+
+    rates = [row.learning_rate for row in recorder.epochs]
+    assert rates == pytest.approx([0.4, 0.2, 0.2])
+
+
+class Signal(K.Callback):
+    """Sends a signal to this process after some steps."""
+
+    def __init__(self, number: signal.Signals) -> None:
+        super().__init__()
+        self._number = number
+        self._steps = 0
+
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        self._steps += 1
+        if self._steps == STEPS + 2:
+            os.kill(os.getpid(), self._number)
+
+
+@pytest.mark.parametrize(
+    ("number", "error"), [(signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, SystemExit)]
+)
+def test_a_signal_saves_a_checkpoint_and_the_resumed_run_says_so(
+    train, number, error, caplog
+) -> None:
+    handlers = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
+    expected, _ = train()
+    with pytest.raises(error):
+        train(callbacks=lambda: [Signal(number)], name="stopped", every_examples=10_000)
+    assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == handlers
+    with caplog.at_level("INFO", logger=progress.LOGGER.name):
+        model, _ = train(callbacks=lambda: [K.Callback()], name="stopped")
+
+    sentences = [record.resumed for record in caplog.records if hasattr(record, "resumed")]
+    assert sentences == ["Resumed from the checkpoint at 300 examples."]
+    for weight, other in zip(model.get_weights(), expected.get_weights(), strict=True):
+        np.testing.assert_array_equal(weight, other)
