@@ -107,10 +107,10 @@ class ManagedProcess:
             self.process.wait(max(0.0, timeout_s))
         self.poll()
 
-    def terminate(self) -> None:
-        """Sends SIGTERM to a running process."""
+    def interrupt(self) -> None:
+        """Sends SIGTERM to a running process, but not to its children, which it may still need."""
         if self.poll() is None:
-            self._signal(signal.SIGTERM)
+            self.process.send_signal(signal.SIGTERM)
 
     def close(self) -> None:
         """Kills the process unconditionally."""

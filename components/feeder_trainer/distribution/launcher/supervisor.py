@@ -5,12 +5,14 @@ import dataclasses
 import logging
 import os
 import pickle
+import signal
 import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import FrameType
 from typing import Any, Generic, Literal, TypeVar
 
 from tfx_feeder.common.errors import FeederError
@@ -26,6 +28,8 @@ LOGGER = logging.getLogger("tfx_feeder.processes")
 _POLL_S = 0.05
 _GRACE_S = 10.0
 """Grace period for voluntary shutdown."""
+_INTERRUPTED_S = 0.5
+"""Grace period for the other processes after the chief has saved a checkpoint and exited."""
 _ROOT_CAUSE_S = 2.0
 """Wait for the root-cause process to exit; a peer may report the failure first."""
 _PORT_RETRIES = 5
@@ -150,13 +154,34 @@ def run_single(
 def _supervised(
     item: worker.WorkItem, log_dir: str | Path, failures: list[str], restarts: int
 ) -> Iterator["_Supervisor"]:
-    with tempfile.TemporaryDirectory(prefix="tfx-feeder-") as folder:
+    with tempfile.TemporaryDirectory(prefix="tfx-feeder-") as folder, _sigterm_raises():
         worker.write_pickle(Path(folder) / worker.WORK_FILE, item)
         supervisor = _Supervisor(Path(folder), Path(log_dir), failures, restarts)
         try:
             yield supervisor
+        except (KeyboardInterrupt, SystemExit):
+            supervisor.interrupt()
+            raise
         finally:
             supervisor.stop()
+
+
+@contextlib.contextmanager
+def _sigterm_raises() -> Iterator[None]:
+    """Raises ``SystemExit`` on SIGTERM, which would otherwise kill this process at once."""
+    is_unhandled = signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+    if not is_unhandled or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def handle(number: int, _: FrameType | None) -> None:
+        raise SystemExit(128 + number)
+
+    signal.signal(signal.SIGTERM, handle)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 @dataclass
@@ -203,11 +228,17 @@ class _Supervisor:
         self._wait_for_exit(time.monotonic() + _GRACE_S)
         return self._result(chief)
 
+    def interrupt(self) -> None:
+        """Lets the chief save a checkpoint and exit; the others then exit or are stopped."""
+        if not self._processes:
+            return
+        chief = self._processes[0]
+        chief.interrupt()
+        chief.wait(_GRACE_S)
+        self._wait_for_exit(time.monotonic() + _INTERRUPTED_S)
+
     def stop(self) -> None:
-        """Stops all running processes and their children."""
-        for process in self._processes:
-            process.terminate()
-        self._wait_for_exit(time.monotonic() + _GRACE_S, servers=True)
+        """Kills all running processes and their children."""
         for process in self._processes:
             process.close()
         if self._listener is not None:
@@ -272,8 +303,8 @@ class _Supervisor:
                 f"{chief.name} exited without a result. {chief.log_tail()}"
             ) from None
 
-    def _wait_for_exit(self, deadline: float, *, servers: bool = False) -> None:
-        """Waits for processes to exit; servers exit only when terminated."""
+    def _wait_for_exit(self, deadline: float) -> None:
+        """Waits for processes to exit, except servers, which do not exit by themselves."""
         for process in self._processes:
-            if servers or not worker.is_server(process.task):
+            if not worker.is_server(process.task):
                 process.wait(deadline - time.monotonic())

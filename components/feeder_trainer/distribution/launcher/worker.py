@@ -171,7 +171,10 @@ def _exit_with_parent() -> None:
 
 if __name__ == "__main__":
     # Threads of TensorFlow may outlive the work and block a regular exit.
-    status = main(Path(sys.argv[1]))
+    try:
+        status = main(Path(sys.argv[1]))
+    except SystemExit as interrupt:  # A signal was received, and a checkpoint has been saved.
+        status = int(interrupt.code or DONE)
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(status)

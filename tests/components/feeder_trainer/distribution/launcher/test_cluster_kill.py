@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from tests.components.feeder_trainer.distribution.workers import cluster_training
+from tests.components.feeder_trainer.distribution.workers.waiting import wait_for
 from tfx_feeder.components.feeder_trainer.distribution.options import (
     MultiWorker,
     PeerAveraging,
@@ -99,3 +100,24 @@ def test_a_killed_peer_restarts_all_workers(tmp_path: Path) -> None:
     assert history.placement.attempts == 2
     assert [row.examples for row in history.epochs] == [203] * cluster_training.EPOCHS
     assert all(np.isfinite(values).all() for values in weights(folder))
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_team_saves_a_checkpoint_and_ends(number, tmp_path: Path) -> None:
+    folder = tmp_path / "job"
+    context = multiprocessing.get_context("spawn")
+    parent = context.Process(target=cluster_training.train_without_checkpoints, args=(str(folder),))
+    parent.start()
+    wait_for((folder / "ready").exists, 240)
+    assert not list((folder / "checkpoints").glob("at-*"))
+    began = time.monotonic()
+    os.kill(parent.pid, number)
+    parent.join()
+    print(f"ended {time.monotonic() - began:.2f} s after {number.name}")
+
+    (checkpoint,) = (folder / "checkpoints").glob("at-*")
+    assert (checkpoint / "hashes.json").exists()
+    assert int(checkpoint.name.removeprefix("at-")) >= 5 * cluster_training.NUM_EXAMPLES
+    for name in ("worker-0", "worker-1"):
+        pid = int((folder / name).read_text())
+        wait_for(lambda pid=pid: not Path(f"/proc/{pid}").exists())
