@@ -4,7 +4,7 @@ import contextlib
 import datetime
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,11 @@ from tfx_feeder.components.feeder_trainer.distribution.devices import open_devic
 from tfx_feeder.components.feeder_trainer.distribution.fit import FitSpec
 from tfx_feeder.components.feeder_trainer.distribution.fit import fit as fit_strategy
 from tfx_feeder.components.feeder_trainer.distribution.launcher.launch import run_in_processes
-from tfx_feeder.components.feeder_trainer.distribution.options import SingleDevice, Strategy
+from tfx_feeder.components.feeder_trainer.distribution.options import (
+    ParameterServer,
+    SingleDevice,
+    Strategy,
+)
 from tfx_feeder.components.feeder_trainer.distribution.strategy_info import STRATEGIES
 from tfx_feeder.components.feeder_trainer.model.builder import ModelContext
 from tfx_feeder.components.feeder_trainer.model.user_module import UserCode
@@ -31,6 +35,14 @@ DEVICES = tuple(f"CPU:{index}" for index in range(WORKERS))
 EVAL_BATCH = 256
 FEEDS = {"mirrored_fit": tfdata_feeds.textbook, "mirrored_fit_cached": tfdata_feeds.guide_cached}
 """Keras's fit() on two devices, on the tutorials' tf.data and on the performance guide's."""
+
+
+CORRECTIONS: Mapping[str, Strategy] = {
+    "asynchronous": ParameterServer(f"local:{WORKERS}"),
+    "momentum corrected": ParameterServer(f"local:{WORKERS}", momentum="corrected"),
+    "rate by staleness": ParameterServer(f"local:{WORKERS}", lr_scaling="staleness"),
+}
+"""Asynchronous parameter servers, with and without a correction of their staleness."""
 
 
 @dataclass(frozen=True)
@@ -68,6 +80,8 @@ class Training:
 
 def strategy(name: str) -> Strategy:
     """Returns a strategy on two logical devices, or two workers, of this machine."""
+    if name in CORRECTIONS:
+        return CORRECTIONS[name]
     mode = STRATEGIES[name].launch_mode
     options: dict[str, Any] = {}
     if mode == "subprocess":

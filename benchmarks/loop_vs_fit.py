@@ -6,6 +6,8 @@ fit_tuned        fit(steps_per_execution=20) on tf.data as the performance guide
 fit_on_our_feed  fit() on FeederTrainer's feed
 feeder           FeederTrainer's loop on its own feed
 ceiling          FeederTrainer's step on one batch that stays in memory: no input at all
+jax, torch       the same network's step in JAX (jit) and PyTorch (channels_last), as ceiling; only
+                 with --frameworks, which installs them in environments of their own
 """
 
 import tempfile
@@ -15,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+import frameworks
 import harness
 import keras
 import reference
@@ -50,13 +53,23 @@ class EpochTimes(keras.callbacks.Callback):
 @click.command(help=__doc__)
 @click.option("--data", type=click.Choice(reference.DATA), default="digits", show_default=True)
 @click.option("--examples", default=12_800, show_default=True, help="In the phase, at each batch.")
+@click.option("--frameworks", "others", is_flag=True, help="Also measure JAX and PyTorch.")
 @harness.options(repeats=5)
 def main(
-    data: str, examples: int, repeats: int, quick: bool, only: str | None, work_dir: Path | None
+    data: str,
+    examples: int,
+    others: bool,
+    repeats: int,
+    quick: bool,
+    only: str | None,
+    work_dir: Path | None,
 ) -> None:
     examples = 1024 if quick else examples
     if only:
         assert work_dir is not None
+        if only in frameworks.PACKAGES:
+            harness.emit(frameworks.measure(only, work_dir, BATCH_SIZES, examples, WARM_UP_STEPS))
+            return
         harness.emit(
             {
                 f"{figure}@{batch}": value
@@ -65,10 +78,16 @@ def main(
             }
         )
         return
+    variants = list(VARIANTS)
+    for framework in frameworks.PACKAGES if others else ():
+        if reason := frameworks.install(framework):
+            print(f"{framework} is skipped: {reason}")
+        else:
+            variants.append(framework)
     with tempfile.TemporaryDirectory() as folder:
         reference.write_records(data, Path(folder))
-        samples = harness.in_turn(__file__, list(VARIANTS), repeats, Path(folder), quick=quick)
-    _report(samples, data)
+        samples = harness.in_turn(__file__, variants, repeats, Path(folder), quick=quick)
+    report(samples, data)
 
 
 def _measure(variant: str, folder: Path, batch: int, examples: int) -> dict[str, float]:
@@ -134,7 +153,13 @@ VARIANTS: dict[str, Callable[[keras.Model, Path, int, int], dict[str, float]]] =
 }
 
 
-def _report(samples: harness.Samples, data: str) -> None:
+def report(samples: harness.Samples, data: str) -> None:
+    """Prints a table for each batch size, and the ratios of feeder to fit.
+
+    Args:
+        samples: Of each variant, among them feeder and fit.
+        data: What was trained on, and where.
+    """
     columns = ("loop", "examples/s", "CPU us/example", "feeder's examples/s to it")
     for batch in BATCH_SIZES:
         speed, cpu = f"examples_per_s@{batch}", f"cpu_us_per_example@{batch}"

@@ -8,6 +8,8 @@ what distribution costs, not what it gains.
              against fit() under MirroredStrategy
 --converge   the reference pipeline's short schedule: accuracy at equal examples, and how many
              more epochs an asynchronous strategy takes
+--staleness  asynchronous parameter servers with and without their corrections: loss and accuracy
+             at equal examples
 --predict    what a probe predicts of three schedules, against the training that follows
 """
 
@@ -61,6 +63,7 @@ SCHEDULES = {
     "--strategy", "named", multiple=True, type=click.Choice(DISTRIBUTED), help="Only these."
 )
 @click.option("--converge", "part", flag_value="converge", help="Compare accuracies.")
+@click.option("--staleness", "part", flag_value="staleness", help="Compare corrections.")
 @click.option("--predict", "part", flag_value="predict", help="Compare predictions.")
 @click.option(
     "--more-epochs", default=5, show_default=True, help="Limit for asynchronous strategies."
@@ -96,6 +99,8 @@ def main(
     variants = [BASELINE, *strategies]
     if part == "predict":
         variants = list(schedules) or list(SCHEDULES)
+    elif part == "staleness":
+        variants = [BASELINE, *distributed.CORRECTIONS]
     elif part is None and "mirrored" in strategies:
         variants += distributed.FEEDS
     with tempfile.TemporaryDirectory() as folder:
@@ -199,7 +204,7 @@ def _report_speed(samples: harness.Samples, title: str) -> None:
         f"{harness.describe(harness.ratios(samples[name], samples[BASELINE], 'examples_per_s'))} "
         f"{name}"
         for name in samples
-        if name in DISTRIBUTED
+        if name not in (BASELINE, *distributed.FEEDS)
     )
     print(f"ratio {', '.join(ratios)}: examples/s to sequential")
 

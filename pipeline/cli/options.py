@@ -150,10 +150,11 @@ _SELECTION_OPTIONS = (
     ),
     click.option(
         "--lr-scaling",
-        type=click.Choice(["none", "linear", "sqrt"]),
+        type=click.Choice(["none", "linear", "sqrt", "staleness"]),
         default="none",
         show_default=True,
-        help="Scaling of the schedule's learning rates with the number of replicas.",
+        help="Scaling of the schedule's learning rates with the number of replicas; staleness: "
+        "that of parameter_server.",
     ),
 )
 

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import tensorflow as tf
 
 BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
 pytestmark = pytest.mark.slow
@@ -41,3 +42,17 @@ def test_quick_run_ends_with_a_ratio(command: str, tmp_path: Path) -> None:
     match = re.match(r"ratio (\d+\.\d+) \(median of 1\)", last)
     assert match, done.stdout
     assert float(match[1]) > 0
+
+
+@pytest.mark.skipif(bool(tf.config.list_physical_devices("GPU")), reason="has a GPU")
+def test_gpu_benchmark_on_a_machine_without_a_gpu_ends_in_one_line(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, str(BENCHMARKS / "gpu.py")],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1] == "Error: This machine has no GPU that TensorFlow can use."
+    assert not done.stdout

@@ -24,6 +24,7 @@ class DistributionContext:
         process_group: Processes that run the training loop.
         shard: Shard of each global batch that the feed of this process delivers.
         replicas: Number of model replicas that divide a global batch.
+        staleness: Expected mean staleness of a gradient, in updates.
         feed_device: Device to which the batches are copied ahead of their step; ``None`` for the
             memory of the host.
         close: Function that releases the resources.
@@ -34,6 +35,7 @@ class DistributionContext:
     process_group: ProcessGroup = field(default_factory=SingleProcess)
     shard: Shard = field(default_factory=Shard)
     replicas: int = 1
+    staleness: float = 0.0
     feed_device: str | None = None
     close: Callable[[], None] = lambda: None
 

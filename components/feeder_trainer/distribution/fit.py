@@ -20,6 +20,7 @@ from tfx_feeder.components.feeder_trainer.distribution.context import (
 )
 from tfx_feeder.components.feeder_trainer.distribution.device_feed import DeviceFeed
 from tfx_feeder.components.feeder_trainer.distribution.options import (
+    STALENESS,
     DistributedStrategy,
     Strategy,
     lr_scale_factor,
@@ -262,12 +263,15 @@ def run(spec: FitSpec, context: FitContext) -> History:
     recorder = Recorder(replicas)
     strategy = spec.strategy
     lr_scaling = strategy.lr_scaling if isinstance(strategy, DistributedStrategy) else "none"
-    factor = lr_scale_factor(lr_scaling, replicas)
+    factor = lr_scale_factor(lr_scaling, replicas, context.distribution.staleness)
     if factor != 1:
+        scale = f"{replicas} replicas"
+        if lr_scaling == STALENESS:
+            scale = f"an expected staleness of {context.distribution.staleness:.0f} updates"
         recorder.event(
             "learning_rate_rule",
             f"The schedule's learning rates are multiplied by {factor:.4g}: "
-            f"{lr_scaling} scaling with {replicas} replicas.",
+            f"{lr_scaling} scaling with {scale}.",
         )
     if spec.start_from is not None:
         _warm_start(model, spec, recorder)

@@ -17,6 +17,9 @@ from tfx_feeder.common.validation import check_among, check_at_least
 from tfx_feeder.components.feeder_trainer.distribution.strategy_info import STRATEGIES
 from tfx_feeder.components.feeder_trainer.schedules.lr_scaling import EXPONENT_OF_RULE
 
+STALENESS = "staleness"
+"""Scaling rule of asynchronous parameter servers."""
+
 DEFAULT_RESTARTS = 3
 """Maximum number of restarts after a process failure, for strategies that do not set their own."""
 
@@ -28,7 +31,7 @@ _CLUSTER = re.compile(r"env|local:[1-9]\d*")
 def _is_set(option: str, value: Any) -> bool:
     """Returns True if a value of release 0.1.0 has an effect, though its strategy lacks it now."""
     # A single device ignored the scaling of learning rates.
-    if option == "lr_scaling" or value in ([], (), {}, ""):
+    if option in ("lr_scaling", "learning_rate_rule") or value in ([], (), {}, ""):
         return False
     return value != _DEFAULTS_OF_0_1_0.get(option)
 
@@ -76,7 +79,9 @@ class Strategy:
         strategy_class = _CLASSES[name]
         options = [each.name for each in dataclasses.fields(strategy_class)]
         if "learning_rate_rule" in values:  # All options of all strategies.
-            values["lr_scaling"] = values.pop("learning_rate_rule")
+            # Asynchronous parameter servers ignored the rule.
+            if strategy_class is not ParameterServer:
+                values["lr_scaling"] = values.pop("learning_rate_rule")
             values = {
                 option: value
                 for option, value in values.items()
@@ -120,10 +125,11 @@ class DistributedStrategy(Strategy):
         ConfigError: A value is out of range.
     """
 
+    lr_scalings: ClassVar[tuple[str, ...]] = tuple(EXPONENT_OF_RULE)
     lr_scaling: str = field(default="none", kw_only=True)
 
     def __post_init__(self) -> None:
-        _check_lr_scaling(self.lr_scaling)
+        check_among("strategy lr_scaling", self.lr_scaling, self.lr_scalings)
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,10 +223,26 @@ class ParameterServer(ClusterStrategy):
     Args:
         cluster: See ``ClusterStrategy``.
         restarts: See ``ClusterStrategy``.
-        lr_scaling: See ``DistributedStrategy``.
+        lr_scaling: Scaling of the schedule's learning rates: ``"none"``, or ``"staleness"`` for
+            division by one more than the mean staleness of a gradient.
+        momentum: ``"unchanged"``, or ``"corrected"`` to lower the momentum of the optimizer by
+            what staleness adds; see ``corrected_momentum``.
+
+    Raises:
+        ConfigError: A value is out of range.
+
+    Example:
+        >>> ParameterServer("local:2", lr_scaling="staleness").lr_scaling
+        'staleness'
     """
 
     name: ClassVar[str] = "parameter_server"
+    lr_scalings: ClassVar[tuple[str, ...]] = ("none", STALENESS)
+    momentum: str = field(default="unchanged", kw_only=True)
+
+    def __post_init__(self) -> None:
+        ClusterStrategy.__post_init__(self)
+        check_among("strategy momentum", self.momentum, ("unchanged", "corrected"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -303,7 +325,7 @@ class Auto(Strategy):
         object.__setattr__(self, "candidates", tuple(self.candidates))
         for candidate in self.candidates:
             check_among("strategy candidates", candidate, tuple(STRATEGIES))
-        _check_lr_scaling(self.lr_scaling)
+        check_among("strategy lr_scaling", self.lr_scaling, tuple(EXPONENT_OF_RULE))
         if self.cluster is not None:
             _check_cluster(self.cluster)
         if self.time_to_train is not None:
@@ -319,10 +341,6 @@ class Auto(Strategy):
                     received=f"{device}: {cost!r}",
                     expected="numbers of 0 or more",
                 )
-
-
-def _check_lr_scaling(rule: str) -> None:
-    check_among("strategy lr_scaling", rule, tuple(EXPONENT_OF_RULE))
 
 
 def _check_cluster(cluster: Any) -> None:
@@ -353,15 +371,38 @@ def cluster_of(strategy: Strategy) -> str | None:
     return strategy.cluster if isinstance(strategy, (ClusterStrategy, Auto)) else None
 
 
-def lr_scale_factor(rule: str, replicas: int) -> float:
+def lr_scale_factor(rule: str, replicas: int, staleness: float = 0.0) -> float:
     """Returns the factor that scales the schedule's learning rates.
 
     ``"linear"`` follows Goyal et al. 2017, "Accurate, Large Minibatch SGD"; ``"sqrt"`` preserves
     the variance of the update (Krizhevsky 2014, "One weird trick for parallelizing convolutional
-    neural networks").
+    neural networks"). ``"staleness"`` follows Zhang et al. 2016, "Staleness-aware Async-SGD for
+    Distributed Deep Learning": a delayed gradient is stable only at a lower learning rate.
 
     Args:
-        rule: ``"none"``, ``"linear"`` or ``"sqrt"``.
+        rule: ``"none"``, ``"linear"``, ``"sqrt"`` or ``"staleness"``.
         replicas: Number of replicas.
+        staleness: Mean staleness of a gradient, in updates.
     """
+    if rule == STALENESS:
+        return 1.0 / (1.0 + staleness)
     return float(replicas) ** EXPONENT_OF_RULE[rule]
+
+
+def corrected_momentum(momentum: float, staleness: float) -> float:
+    """Returns the momentum that an optimizer with stale gradients should have.
+
+    Staleness acts as additional momentum (Mitliagkas et al. 2016, "Asynchrony begets Momentum").
+    A gradient that is one update old is stable only while ``learning_rate / (1 - momentum)`` times
+    the curvature is below 1. The correction therefore divides ``1 / (1 - momentum)``, the number of
+    updates that a gradient acts on, by one more than the staleness.
+
+    Args:
+        momentum: Momentum for gradients that are not stale.
+        staleness: Mean staleness of a gradient, in updates.
+
+    Example:
+        >>> round(corrected_momentum(0.9, staleness=1), 6)
+        0.8
+    """
+    return max(0.0, 1.0 - (1.0 - momentum) * (1.0 + staleness))

@@ -25,7 +25,12 @@ from tfx_feeder.components.feeder_trainer.distribution.launcher.launch import (
     num_workers,
     run_in_processes,
 )
-from tfx_feeder.components.feeder_trainer.distribution.options import Auto, SingleDevice, Strategy
+from tfx_feeder.components.feeder_trainer.distribution.options import (
+    Auto,
+    ParameterServer,
+    SingleDevice,
+    Strategy,
+)
 from tfx_feeder.components.feeder_trainer.distribution.strategy_info import STRATEGIES
 from tfx_feeder.components.feeder_trainer.schedules.time_model import (
     StepProfile,
@@ -200,7 +205,9 @@ def _strategy(auto: Auto, name: str) -> Strategy:
         return SingleDevice()
     clustered = STRATEGIES[name].launch_mode in ("workers", "parameter_servers")
     options = {"cluster": auto.cluster} if clustered else {}
-    return Strategy.from_dict({"name": name, "lr_scaling": auto.lr_scaling, **options})
+    if name != ParameterServer.name:  # Which has no replicas that divide a batch.
+        options["lr_scaling"] = auto.lr_scaling
+    return Strategy.from_dict({"name": name, **options})
 
 
 def _profile(spec: FitSpec, context: FitContext, process_group: ProcessGroup) -> StepProfile:

@@ -69,7 +69,7 @@ STRATEGIES = [
     Mirrored(("CPU:0", "CPU:1"), lr_scaling="linear"),
     CentralStorage(("CPU:0", "CPU:1")),
     MultiWorker("local:2"),
-    ParameterServer("local:2"),
+    ParameterServer("local:2", lr_scaling="staleness"),
     SynchronousParameterServer("local:2"),
     PeerAveraging("local:2"),
 ]
@@ -155,7 +155,7 @@ def test_it_trains_gives_up_exports_and_records(
     assert "The base model has val_accuracy 0.9" in messages["baseline_metric"]
     assert f"after {len(sizes)} epochs" in messages["early_stop"]
     assert len(sizes) < 14
-    factor = 2 if getattr(strategy, "lr_scaling", "none") == "linear" else 1
+    factor = {"linear": 2, "staleness": 0.5}.get(getattr(strategy, "lr_scaling", "none"), 1)
     rates = [row.learning_rate for row in history.epochs[:3]]
     # A callback of the chief's halves the rate at each epoch; a phase sets its own.
     np.testing.assert_allclose(rates, np.array([0.01, 0.005, 0.005]) * factor, rtol=1e-5)

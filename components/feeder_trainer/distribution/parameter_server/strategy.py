@@ -21,7 +21,7 @@ import math
 import operator
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import keras
@@ -32,7 +32,12 @@ from tfx_feeder.common.errors import ConfigError
 from tfx_feeder.components.feeder_trainer.distribution.cluster import VARIABLE, ClusterTask
 from tfx_feeder.components.feeder_trainer.distribution.context import DistributionContext
 from tfx_feeder.components.feeder_trainer.distribution.data_parallel import check_loss_reductions
-from tfx_feeder.components.feeder_trainer.distribution.options import Strategy
+from tfx_feeder.components.feeder_trainer.distribution.options import (
+    STALENESS,
+    ParameterServer,
+    Strategy,
+    corrected_momentum,
+)
 from tfx_feeder.components.feeder_trainer.distribution.parameter_server.steps import (
     ParameterServerSteps,
     StepOutput,
@@ -96,11 +101,16 @@ def open_context(
     )
     workers = WorkerPool(servers, addresses, timeout_s=timeout_s)
     synchronous = STRATEGIES[strategy.name].synchronous
-    steps = SynchronousSteps if synchronous else AsynchronousSteps
+    steps: Callable[..., Any] = SynchronousSteps
+    if isinstance(strategy, ParameterServer):
+        corrects = strategy.momentum == "corrected"
+        steps = functools.partial(AsynchronousSteps, corrects_momentum=corrects)
     return DistributionContext(
         functools.partial(steps, strategy.name, servers, workers),
         scope=servers.scope,
         replicas=workers.size if synchronous else 1,
+        # While a worker computes one gradient, each other worker applies one on average.
+        staleness=0.0 if synchronous else workers.size - 1.0,
     )
 
 
@@ -132,8 +142,12 @@ class AsynchronousSteps(ParameterServerSteps):
         adapt: See ``CompiledSteps``.
         options: Options of the steps.
 
+        corrects_momentum: If True, lower the momentum of the optimizer; see
+            ``options.corrected_momentum``.
+
     Raises:
-        ConfigError: The model or the options require steps that run one after another.
+        ConfigError: The model or the options require steps that run one after another; or the
+            optimizer has no momentum to correct.
     """
 
     def __init__(
@@ -144,7 +158,10 @@ class AsynchronousSteps(ParameterServerSteps):
         model: keras.Model,
         adapt: Adapter,
         options: StepOptions = DEFAULT_STEP_OPTIONS,
+        *,
+        corrects_momentum: bool = False,
     ) -> None:
+        self._corrects_momentum = corrects_momentum
         self._steps = self._total_staleness = self._max_staleness = 0
         self.min_steps_per_call = _STEPS_PER_WORKER * workers.size
         with strategy.scope():
@@ -162,6 +179,21 @@ class AsynchronousSteps(ParameterServerSteps):
         for feature, is_requested in unsupported.items():
             if is_requested:
                 raise self._unsupported(feature)
+        if corrects_momentum and not getattr(optimizer, "momentum", 0.0):
+            raise ConfigError(
+                "strategy momentum",
+                received=f"corrected, for {type(optimizer).__name__} without momentum",
+                expected="an optimizer with momentum, such as SGD(momentum=0.9)",
+                fix=f"Use lr_scaling={STALENESS!r}, which suits every optimizer.",
+            )
+
+    def build(self, batch: tuple) -> None:
+        """See ``CompiledSteps.build``."""
+        super().build(batch)
+        if self._corrects_momentum:
+            # After the optimizer has made its variables, which a momentum of 0 would omit.
+            optimizer: Any = self.model.optimizer
+            optimizer.momentum = corrected_momentum(optimizer.momentum, self._workers.size - 1)
 
     def halve_micro_batches(self, batch_size: int) -> int:
         """Raises an error: asynchronous steps cannot split a batch.

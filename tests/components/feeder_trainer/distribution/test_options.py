@@ -24,6 +24,7 @@ from tfx_feeder.components.feeder_trainer.distribution.options import (
     SingleDevice,
     Strategy,
     SynchronousParameterServer,
+    corrected_momentum,
     lr_scale_factor,
 )
 from tfx_feeder.components.feeder_trainer.distribution.strategy_info import STRATEGIES
@@ -34,7 +35,7 @@ MADE = [
     Mirrored(("GPU:0", "GPU:1"), lr_scaling="sqrt"),
     CentralStorage(),
     MultiWorker("local:2"),
-    ParameterServer("local:3"),
+    ParameterServer("local:3", lr_scaling="staleness", momentum="corrected"),
     SynchronousParameterServer("env"),
     PeerAveraging("local:2", exchange="ring"),
     TPU("grpc://10.0.0.2:8470"),
@@ -88,6 +89,10 @@ def test_json_round_trip_is_exact(strategy: Strategy) -> None:
         (
             {"name": "peer_averaging", "cluster": "local:2", "exchange": "ring"},
             PeerAveraging("local:2", exchange="ring"),
+        ),
+        (
+            {"name": "parameter_server", "cluster": "local:2", "learning_rate_rule": "linear"},
+            ParameterServer("local:2"),
         ),
         ({"name": "tpu", "address": "grpc://10.0.0.2:8470"}, TPU("grpc://10.0.0.2:8470")),
         (
@@ -148,6 +153,9 @@ def test_the_guide_describes_every_strategy(name: str) -> None:
         ({"name": "auto", "device_cost_per_hour": {"GPU": -1}}, "device_cost_per_hour"),
         ({"name": "auto", "candidates": ("warp",)}, "candidates"),
         ({"name": "mirrored", "lr_scaling": "cubic"}, "lr_scaling"),
+        ({"name": "mirrored", "lr_scaling": "staleness"}, "lr_scaling"),
+        ({"name": "parameter_server", "cluster": "env", "momentum": "less"}, "momentum"),
+        ({"name": "parameter_server", "cluster": "env", "lr_scaling": "linear"}, "lr_scaling"),
         ({"name": "peer_averaging", "cluster": "env", "exchange": "post"}, "exchange"),
         ({"name": "multi_worker", "cluster": "env", "restarts": -1}, "restarts"),
     ],
@@ -164,3 +172,9 @@ def test_options_cannot_be_changed() -> None:
 
 def test_learning_rate_scale_factors() -> None:
     assert [lr_scale_factor(rule, 4) for rule in ("none", "linear", "sqrt")] == [1, 4, 2]
+    assert lr_scale_factor("staleness", 1, staleness=3) == 0.25
+
+
+def test_staleness_lowers_momentum_to_zero_at_most() -> None:
+    momenta = [corrected_momentum(0.9, staleness) for staleness in (0, 1, 4, 20)]
+    assert momenta == pytest.approx([0.9, 0.8, 0.5, 0.0])

@@ -113,20 +113,24 @@ def test_asynchronous_training_learns_with_batch_normalization(raced: dict[str, 
     assert "Gradient staleness: mean" in learned["history_note"]
 
 
+def test_the_correction_lowers_the_momentum_of_the_optimizer(raced: dict[str, Any]) -> None:
+    assert raced["momentum"] == pytest.approx(0.8)
+
+
 def test_a_failed_call_is_reported_and_does_not_affect_later_calls(raced: dict[str, Any]) -> None:
     assert "label value of 99" in raced["error"]
     assert np.isfinite(raced["after_error"]).all()
 
 
 @pytest.mark.parametrize(
-    "what", ["train_step", "noise_scale", "max_micro_batch_size", "mixed_float16"]
+    "what", ["train_step", "noise_scale", "max_micro_batch_size", "mixed_float16", "momentum"]
 )
 def test_options_unsupported_by_asynchronous_training_are_rejected(
     raced: dict[str, Any], what: str
 ) -> None:
     message = raced["refused"][what]
 
-    assert "parameter_server" in message
+    assert "parameter_server" in message or what == "momentum"
     assert what.replace("_", " ") in message.replace("_", " ")
 
 

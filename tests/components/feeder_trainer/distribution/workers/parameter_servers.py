@@ -244,12 +244,19 @@ def race(_: str, task: ClusterTask) -> dict[str, Any]:
         steps = placement.steps(model, lambda x: x)
         steps.build(next(batches([1])))
         error = _error_of_bad_label(steps)
+        corrected = dense(sgd())
+        placement.steps(corrected, lambda x: x, corrects_momentum=True).build(next(batches([1])))
+        try:
+            placement.steps(dense(adam()), lambda x: x, corrects_momentum=True)
+        except ConfigError as error_of_adam:
+            refused["momentum"] = str(error_of_adam)
         after_error = steps.train(batches([32] * 3), [32] * 3)[:, LOSS]
     learned = trained(placement, lambda: normalized(adam()), [64] * 100)
     return {
         "refused": refused,
         "applied": -counted.get_weights()[0][:, 0],
         "error": error,
+        "momentum": corrected.optimizer.momentum,
         "after_error": after_error,
         "learned": learned,
         "counted": trained(placement, lambda: dense(keras.optimizers.Adam(0.01))),
