@@ -177,6 +177,7 @@ def test_a_trainer_that_leaves_the_gpus_to_processes_profiles_and_trains_in_them
 
     assert history.strategy == "sequential"
     assert history.chosen is not None
+    assert history.chosen.probe is not None
     assert history.chosen.probe["start_s"] > 0
     assert (tmp_path / "logs" / "process.log").exists()
 
