@@ -24,14 +24,16 @@ class TrainingOptions:
             Callbacks with a batch-level hook always get one step per call.
         probe: If True, the throughput of feed and model alone is measured for the bottleneck
             diagnosis; this takes at most 5 % of the time.
-        checkpoint_every_s: Seconds between two checkpoints.
+        checkpoint_every_s: Seconds between two checkpoints; more if they would take more than 5 %
+            of the time.
         checkpoint_every_examples: Examples between two checkpoints; replaces
             ``checkpoint_every_s``.
-        checkpoint_dir: Folder of the checkpoints; ``None`` for a folder beside the outputs of the
-            component.
+        checkpoint_dir: Folder of the checkpoints, with a folder for each training; ``None`` for a
+            folder beside the outputs of the component.
         keep_checkpoints: Number of the newest checkpoints to keep.
         deterministic: If True, only deterministic operations are used. The same seed then gives
-            bit-identical weights, also after a restart. Slower on some devices.
+            bit-identical weights, also after a restart, unless the model uses ``tf.random``, whose
+            state is not in a checkpoint. Slower on some devices.
         early_stopping: Condition on which a run that can no longer match ``base_model`` is
             stopped; ``None`` to never stop it.
 

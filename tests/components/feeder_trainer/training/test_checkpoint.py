@@ -4,12 +4,14 @@ import dataclasses
 import errno
 import json
 import os
+import shutil
 import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from tfx_feeder.common.errors import FeederError
 from tfx_feeder.components.feeder_trainer.schedules.policy import make_plan
 from tfx_feeder.components.feeder_trainer.schedules.schedule import Schedule
 from tfx_feeder.components.feeder_trainer.training.checkpoint import LoopState, TrainingCheckpoint
@@ -292,3 +294,40 @@ def test_the_pause_begins_after_the_write_and_grows_with_its_cost(tmp_path, monk
     assert not manager.should_save(0)
     now += 0.07 * 19 * 1.2
     assert manager.should_save(0)
+
+
+class Member:
+    """One process of a group of two; the member receives what the chief has sent."""
+
+    size = 2
+
+    def __init__(self, sent: list[list[float]], *, is_chief: bool) -> None:
+        self.is_chief = is_chief
+        self._sent = sent
+
+    def broadcast(self, values):
+        if self.is_chief:
+            self._sent.append(list(values))
+        return self._sent[-1]
+
+
+def test_a_late_member_restores_the_checkpoint_of_its_chief(tmp_path, model):
+    plan, sent = make_plan(Schedule.from_value("0.1:8x2"), num_examples=16), []
+    first = Manager(tmp_path / "checkpoints")
+    TrainingCheckpoint(first, model, plan, Recorder()).save(LoopState(seconds=1.0), 8)
+    first.close()
+
+    def opened(*, is_chief: bool) -> TrainingCheckpoint:
+        manager = Manager(tmp_path / "checkpoints", read_only=not is_chief)
+        group = Member(sent, is_chief=is_chief)
+        return TrainingCheckpoint(manager, model, plan, Recorder(), process_group=group)
+
+    chief, member = opened(is_chief=True), opened(is_chief=False)
+    assert chief.find()
+    chief.save(LoopState(seconds=2.0), 16)  # Before the member looks for a checkpoint.
+    assert member.find()
+    assert member.restore().seconds == 1.0
+
+    shutil.rmtree(chief.manager.latest_path().parent / "at-000000000000008")
+    with pytest.raises(FeederError, match="at-000000000000008, which this process cannot read"):
+        opened(is_chief=False).find()
