@@ -52,7 +52,7 @@ def main(data: str, repeats: int, quick: bool, only: str | None, work_dir: Path 
                 samples[variant] += sample
             longest_s = max(longest_s, time.perf_counter() - begin)
     loop_vs_fit.report(samples, f"{data}, {name}")
-    sys.exit(not are_equal)
+    sys.exit(0 if are_equal else 1)
 
 
 def _compare_results() -> bool:
