@@ -1,5 +1,6 @@
 """The command ``tfx-feeder why``."""
 
+import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
@@ -14,7 +15,7 @@ from tfx_feeder.pipeline.cli.console import print_json, show
 from tfx_feeder.pipeline.cli.diff import Row, compare
 from tfx_feeder.pipeline.cli.options import store_options
 from tfx_feeder.pipeline.metadata.describe import error_message, read_model_evaluation
-from tfx_feeder.pipeline.metadata.facts import facts_of_model
+from tfx_feeder.pipeline.metadata.facts import BASE_MODEL, facts_of_model
 from tfx_feeder.pipeline.metadata.lineage import Lineage
 from tfx_feeder.pipeline.metadata.lookup import find_model
 from tfx_feeder.pipeline.metadata.models import (
@@ -31,6 +32,10 @@ from tfx_feeder.schemas.evaluation import ALL_EXAMPLES
 _CAUSES = ("data", "schema", "code", "schedule", "strategy", "properties")
 """Sections of a comparison in which a change makes TFX train again."""
 _STOPPED = {FAILED: "failed", CANCELED: "was canceled", RUNNING: "is running"}
+_MAX_LENGTH = 60
+"""Number of characters shown of a value."""
+_CONTEXT = 20
+"""Number of equal characters shown before the first different one."""
 _MAX_EARLIER = 10
 """Number of earlier models searched for one by the same trainer."""
 
@@ -131,7 +136,14 @@ def _why_trained(lineage: Lineage, model: ModelVersion) -> Iterator[str]:
     if earlier is None:
         yield "It is the first model of this trainer in the store."
     else:
-        yield from _changes(lineage, model, earlier)
+        changes = list(_changes(lineage, model, earlier))
+        if changes:
+            yield f"Since model {earlier.id}, this changed:"
+            yield from changes
+        else:
+            maker = origins.producer(earlier.id)
+            assert maker is not None
+            yield _unchanged(earlier, maker, trainer)
     for base in trainer.inputs.get("base_model", ()):
         purpose = "start from" if starts_warm(trainer) else "match"
         yield f"It was given model {base.id} to {purpose}."
@@ -143,18 +155,41 @@ def _changes(lineage: Lineage, model: ModelVersion, earlier: Artifact) -> Iterat
     compared = compare(facts_of_model(lineage, before), facts_of_model(lineage, model))
     origins = lineage.upstream([earlier.id, model.model.id], stop_at=(MODEL,)).executions.values()
     nodes = tuple({f"{execution.node}." for execution in origins})
-    rows = [row for row in compared.rows if row.section in _CAUSES and _is_about(row, nodes)]
+    rows = [row for row in compared.rows if _is_about(row, nodes)]
     if any(row.name.startswith("span") for row in rows):
         # A new span also changes sizes and checksums of input files, which say less.
         rows = [row for row in rows if not row.name.startswith("input ")]
-    if rows:
-        yield f"Since model {earlier.id}, this changed:"
-        yield from (f"  {_name(row)}: {_format(row.first)} → {_format(row.second)}" for row in rows)
-    else:
-        yield (
-            f"None of its inputs differs from the inputs of model {earlier.id}: "
-            "the cache was off, or no longer held the earlier result."
+    for row in rows:
+        first, second = _excerpts(row.first, row.second)
+        yield f"  {_name(row)}: {first} → {second}"
+
+
+def _unchanged(earlier: Artifact, maker: Execution, trainer: Execution) -> str:
+    """Returns why a model was trained although nothing that it is made of has changed.
+
+    Args:
+        earlier: Earlier model.
+        maker: Execution that trained it.
+        trainer: Execution that trained the later model.
+    """
+    anew = [
+        f"{key} ({_ids(maker.inputs.get(key, ()))} → {_ids(artifacts)})"
+        for key, artifacts in trainer.inputs.items()
+        if artifacts != maker.inputs.get(key, ())
+    ]
+    if anew:
+        return (
+            f"It has the settings and data of model {earlier.id}, but these inputs were made "
+            f"anew: {', '.join(anew)}."
         )
+    return (
+        f"None of its inputs differs from the inputs of model {earlier.id}: "
+        "the cache was off, or no longer held the earlier result."
+    )
+
+
+def _ids(artifacts: Iterable[Artifact]) -> str:
+    return ", ".join(f"{artifact.type_name} {artifact.id}" for artifact in artifacts) or "none"
 
 
 def _why_blessed(
@@ -259,16 +294,32 @@ def _same_node(maker: Execution | None, other: Execution) -> bool:
 
 def _is_about(row: Row, nodes: tuple[str, ...]) -> bool:
     """Returns True if a change affects the training of a model, not its evaluation or push."""
+    if (row.section, row.name) == BASE_MODEL:
+        return True
+    if row.section not in _CAUSES:
+        return False
     return row.section in ("data", "schema", "schedule") or row.name.startswith(nodes)
 
 
 def _name(row: Row) -> str:
-    return f"schedule of {row.name}" if row.section == "schedule" else row.name
+    if row.section == "schedule":
+        return f"schedule of {row.name}"
+    return f"schema {row.name}" if row.section == "schema" else row.name
 
 
-def _format(value: object) -> str:
-    text = "none" if value is None else str(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."
+def _excerpts(first: object, second: object) -> tuple[str, str]:
+    """Returns two values as texts, shortened to the part in which they differ."""
+    one, other = ("none" if value is None else str(value) for value in (first, second))
+    begin = 0
+    if max(len(one), len(other)) > _MAX_LENGTH:
+        begin = max(0, len(os.path.commonprefix([one, other])) - _CONTEXT)
+    return _excerpt(one, begin), _excerpt(other, begin)
+
+
+def _excerpt(text: str, begin: int) -> str:
+    end = begin + _MAX_LENGTH
+    before, after = "..." if begin else "", "..." if len(text) > end else ""
+    return f"{before}{text[begin:end]}{after}"
 
 
 def _status_text(answer: Finding) -> str:

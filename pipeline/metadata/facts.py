@@ -50,6 +50,10 @@ Fact: TypeAlias = tuple[tuple[str, str], Value]
 
 _COUNT, _FINAL = "num_examples_", "final_"
 _SCHEMA, _SCHEMA_FILE = "Schema", "schema.pbtxt"
+_OF_TRANSFORM = ("pre_transform_schema", "post_transform_schema")
+"""Schemas that Transform derives from its inputs; changes of these say nothing more."""
+BASE_MODEL = ("training", "base model")
+"""Section and name of the base model of a training."""
 _HASH_DIGITS = 16
 """Hexadecimal digits of a hash, as in the code fingerprints."""
 _CODE = (
@@ -134,17 +138,30 @@ def flatten(value: Any, path: str = "") -> Iterator[tuple[str, Value]]:
 def _gather(subject: str, executions: Iterable[Execution], *known: Fact) -> Facts:
     in_order = sorted(executions, key=lambda execution: execution.id)
     sources = {e.node for e in in_order if any(map(_is_source, e.output_artifacts))}
+    schemas = {e.node for e in in_order if _makes_schema(e)}
     values, notes = dict(known), []
     for execution in in_order:
         values |= _settings(execution)
         suffix = f" of {execution.node}" if len(sources) > 1 else ""
         for artifact in execution.output_artifacts:
             values |= _properties(artifact, suffix)
+        suffix = f" of {execution.node}" if len(schemas) > 1 else ""
+        for artifact in _artifacts_to_read(execution):
             try:
-                values |= _read_files(artifact)
+                values |= _read_files(artifact, suffix)
             except (FeederError, OSError) as error:
                 notes.append(str(error))
     return Facts(subject, values, tuple(notes))
+
+
+def _artifacts_to_read(execution: Execution) -> Iterator[Artifact]:
+    for key, artifacts in execution.outputs.items():
+        if key not in _OF_TRANSFORM:
+            yield from artifacts
+
+
+def _makes_schema(execution: Execution) -> bool:
+    return any(artifact.type_name == _SCHEMA for artifact in _artifacts_to_read(execution))
 
 
 def _is_source(artifact: Artifact) -> bool:
@@ -161,7 +178,7 @@ def _settings(execution: Execution) -> Iterator[Fact]:
             for path, leaf in flatten(value, name):
                 yield _locate(execution.node, name, path), leaf
     for artifact in execution.inputs.get("base_model", ()):
-        yield ("training", "base model"), f"model {artifact.id}"
+        yield BASE_MODEL, f"model {artifact.id}"
 
 
 def _locate(node: str, name: str, path: str) -> tuple[str, str]:
@@ -218,14 +235,23 @@ def _source(properties: Mapping[str, Any]) -> Iterator[tuple[str, Value]]:
             yield f"input {split}: {name.replace('_', ' ')}", value
 
 
-def _read_files(artifact: Artifact) -> list[Fact]:
-    """Returns facts from the files of an artifact; none for most types."""
+def _read_files(artifact: Artifact, suffix: str) -> list[Fact]:
+    """Returns facts from the files of an artifact; none for most types.
+
+    Args:
+        artifact: The artifact.
+        suffix: Suffix of the names of a schema's facts.
+    """
     reader = _READERS.get(artifact.type_name)
     if reader is None:
         return []
     if artifact.files_missing:
         raise DataError(f"The files of {artifact.type_name} {artifact.id} are missing.")
-    return list(reader(artifact.path))
+    facts = reader(artifact.path)
+    return [
+        ((section, f"{name}{suffix}" if section == "schema" else name), value)
+        for (section, name), value in facts
+    ]
 
 
 def _schema(folder: Path) -> Iterator[Fact]:

@@ -126,3 +126,79 @@ def test_text_output_shows_status_and_reasons(ask):
     output = ask("why", "latest").stdout
     for word in ("trained", "not blessed", "not pushed", "not live"):
         assert any(line.startswith(word) for line in output.splitlines()), word
+
+
+def test_schemas_of_transform_are_no_cause(ask_json, own_reference):
+    store, first, folder = own_reference.store, own_reference.first, own_reference.folder
+    models = []
+    for day, derived in (("2026-01-04", ("a", "b")), ("2026-01-05", ("b", "c"))):
+        run = store.run(day)
+        state = "CACHED" if models else "COMPLETE"
+        store.execution(run, "SchemaGen", state, outputs={"schema": first.schema})
+        outputs = {"transformed_examples": store.artifact("Examples")}
+        for key, name in zip(("pre_transform_schema", "post_transform_schema"), derived):
+            outputs[key] = store.artifact("Schema")
+            text = f'feature {{ name: "{name}" type: INT }}'
+            (store.path(outputs[key]) / "schema.pbtxt").write_text(text)
+        long = "/home/of/somebody/who/likes/folders/in/folders/utils@"
+        store.execution(
+            run,
+            "Transform",
+            "COMPLETE",
+            {"examples": first.raw, "schema": first.schema},
+            outputs,
+            {"module_path": f"{long}{day}"},
+        )
+        models.append(store.artifact("Model"))
+        examples = {"examples": outputs["transformed_examples"]}
+        store.execution(run, "TaxiTrainer", "COMPLETE", examples, {"model": models[-1]})
+
+    reasons = answers(ask_json("why", models[-1], store=folder))["trained"][1]
+
+    assert reasons.splitlines()[1:] == [
+        f"Since model {models[0]}, this changed:",
+        "  Transform.module_path: .../folders/utils@2026-01-04 → .../folders/utils@2026-01-05",
+    ]
+
+
+def test_a_changed_schema_and_a_base_model_are_causes(ask_json, own_reference):
+    store, first, folder = own_reference.store, own_reference.first, own_reference.folder
+    changed, models = store.artifact("Schema"), []
+    (store.path(changed) / "schema.pbtxt").write_text('feature { name: "a" type: INT }')
+    for day, schema, base in (
+        ("2026-01-04", first.schema, {}),
+        ("2026-01-05", changed, {}),
+        ("2026-01-06", changed, {"base_model": first.model}),
+    ):
+        examples = store.artifact("Examples")
+        inputs = {"examples": first.raw, "schema": schema}
+        outputs = {"transformed_examples": examples}
+        store.execution(store.run(day), "SchemaGen", outputs={"schema": schema})
+        store.execution(store.run(day), "Transform", "COMPLETE", inputs, outputs)
+        models.append(store.artifact("Model"))
+        inputs = {"examples": examples} | base
+        outputs = {"model": models[-1]}
+        store.execution(store.run(day), "TaxiTrainer", "COMPLETE", inputs, outputs)
+
+    _, second, third = (answers(ask_json("why", m, store=folder))["trained"][1] for m in models)
+
+    assert "  schema hash: " in second
+    assert "  schema feature a: none → type: INT" in second
+    assert f"  base model: none → model {first.model}" in third
+    assert f"It was given model {first.model} to start from." in third
+
+
+def test_inputs_made_anew_are_named(ask_json, own_reference):
+    store, first = own_reference.store, own_reference.first
+    models = []
+    for day in ("2026-01-04", "2026-01-05"):
+        models.append(store.artifact("Model"))
+        tuned = store.artifact("HyperParameters")
+        store.execution(store.run(day), "Tuner", outputs={"best_hyperparameters": tuned})
+        inputs = {"examples": first.transformed, "hyperparameters": tuned}
+        store.execution(store.run(day), "Tuned", "COMPLETE", inputs, {"model": models[-1]})
+
+    reasons = answers(ask_json("why", models[-1], store=own_reference.folder))["trained"][1]
+
+    assert "made anew: hyperparameters (HyperParameters " in reasons
+    assert f" → HyperParameters {tuned})." in reasons
