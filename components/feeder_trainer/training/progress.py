@@ -1,7 +1,8 @@
 """Progress of a run, reported through ``logging`` so that each runner can display it.
 
 Each record of the logger ``tfx_feeder.progress`` is a readable line; its attribute ``progress``
-holds the same data as a ``Progress``.
+holds the same data as a ``Progress``. A record that this logger does not show goes to the logger
+of absl, whose verbosity TFX pipelines set.
 """
 
 import logging
@@ -56,7 +57,7 @@ class Progress:
 def report_progress(progress: Progress) -> None:
     """Logs the progress, at level INFO at the end of an epoch and DEBUG within it."""
     level = logging.INFO if progress.done else logging.DEBUG
-    LOGGER.log(level, "%s", progress, extra={"progress": progress})
+    _log(level, str(progress), progress=progress)
 
 
 def report_selection(choice: Any) -> None:
@@ -66,7 +67,7 @@ def report_selection(choice: Any) -> None:
         choice: Result of the strategy selection.
     """
     text = f"strategy {choice.selected.strategy}: {choice.selected.reason}"
-    LOGGER.info("%s", text, extra={"choice": choice})
+    _log(logging.INFO, text, choice=choice)
     if choice.warning:
         log_warning(choice.warning)
 
@@ -78,4 +79,9 @@ def report_resume(sentence: str) -> None:
 
 def log_warning(sentence: str) -> None:
     """Logs a warning for the user while training continues."""
-    LOGGER.warning("%s", sentence, extra={"warning": sentence})
+    _log(logging.WARNING, sentence, warning=sentence)
+
+
+def _log(level: int, text: str, **extra: Any) -> None:
+    logger = LOGGER if LOGGER.isEnabledFor(level) else logging.getLogger("absl")
+    logger.log(level, "%s", text, extra=extra)

@@ -1,6 +1,7 @@
 """Progress in log records: a line to read, and its values."""
 
 import logging
+from logging.handlers import BufferingHandler
 
 import pytest
 
@@ -45,3 +46,19 @@ def test_the_end_of_an_epoch_is_louder(
     assert record.levelno == level
     assert record.getMessage() == str(progress)
     assert record.progress is progress  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("quiet", ["absl", "root"])
+def test_a_pipeline_with_absl_verbosity_info_shows_each_epoch_once(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, quiet: str
+) -> None:
+    shown = BufferingHandler(100)
+    monkeypatch.setattr(logging.getLogger(), "handlers", [shown])
+    for name, logger in (("absl", "absl"), ("root", None)):
+        level = logging.WARNING if name == quiet else logging.INFO
+        caplog.set_level(level, logger=logger)
+
+    report_progress(_progress(step=100))
+    report_progress(_progress(step=200))
+
+    assert [record.getMessage() for record in shown.buffer] == [str(_progress(step=200))]
