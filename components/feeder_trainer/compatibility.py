@@ -39,6 +39,8 @@ def check_compatibility(
     for name in names:
         for option in STRATEGIES[name].unsupported:
             _check_absent(option, requested[option], name)
+    if isinstance(schedule, IncreaseBatchOnPlateau):
+        _check_monitor(schedule.monitor, feed)
     if training.early_stopping is not None:
         _check_early_stopping(schedule, feed)
 
@@ -50,6 +52,16 @@ def _check_absent(option: str, value: Any, strategy: str) -> None:
             received=(value, strategy),
             expected="only one of the two",
             fix=f"{strategy} does not support this option; see docs/strategies.md.",
+        )
+
+
+def _check_monitor(monitor: str, feed: FeedOptions) -> None:
+    if monitor.startswith("val_") and not feed.eval_splits:
+        raise ConfigError(
+            "on_plateau monitor and feed eval_splits",
+            received=(monitor, ()),
+            expected="a validation split, on which the metric is measured",
+            fix=f"Set eval_splits, or monitor={monitor.removeprefix('val_')}.",
         )
 
 

@@ -38,6 +38,9 @@ from tfx_feeder.components.feeder_trainer.model.builder import (
 )
 from tfx_feeder.components.feeder_trainer.model.export import load_warm_start
 from tfx_feeder.components.feeder_trainer.model.user_module import UserCode
+from tfx_feeder.components.feeder_trainer.schedules.batch_on_plateau import IncreaseBatchOnPlateau
+from tfx_feeder.components.feeder_trainer.schedules.batch_ramp import BatchSizeRamp
+from tfx_feeder.components.feeder_trainer.schedules.lr_scaling import optimizer_mismatch
 from tfx_feeder.components.feeder_trainer.schedules.plan import Plan
 from tfx_feeder.components.feeder_trainer.schedules.policy import Policy, make_plan
 from tfx_feeder.components.feeder_trainer.schedules.schedule import Schedule
@@ -47,6 +50,7 @@ from tfx_feeder.components.feeder_trainer.training.checkpoint_manager import Che
 from tfx_feeder.components.feeder_trainer.training.eta import EtaTracker
 from tfx_feeder.components.feeder_trainer.training.loop import TrainingLoop
 from tfx_feeder.components.feeder_trainer.training.options import TrainingOptions
+from tfx_feeder.components.feeder_trainer.training.progress import log_warning
 from tfx_feeder.components.feeder_trainer.training.recorder import Recorder
 from tfx_feeder.components.feeder_trainer.training.train_step import StepOptions
 from tfx_feeder.schemas.training_history import History, StrategyRecord
@@ -273,6 +277,7 @@ def run(spec: FitSpec, context: FitContext) -> History:
             f"The schedule's learning rates are multiplied by {factor:.4g}: "
             f"{lr_scaling} scaling with {scale}.",
         )
+    _check_optimizer(model, spec.schedule, recorder)
     if spec.start_from is not None:
         _warm_start(model, spec, recorder)
     callbacks_fn = spec.code.load_optional("callbacks_fn") if process_group.is_chief else None
@@ -311,6 +316,17 @@ def run(spec: FitSpec, context: FitContext) -> History:
         policy_state=plan.state(),
         placement=StrategyRecord(strategy.to_dict(), replicas, lr_scaling),
     )
+
+
+def _check_optimizer(model: keras.Model, schedule: Schedule | Policy, recorder: Recorder) -> None:
+    """Warns if a policy scales the learning rate for another kind of optimizer."""
+    if not isinstance(schedule, (BatchSizeRamp, IncreaseBatchOnPlateau)):
+        return
+    optimizer = getattr(model.optimizer, "inner_optimizer", model.optimizer)
+    classes = [each.__name__ for each in type(optimizer).__mro__]
+    if warning := optimizer_mismatch(schedule.optimizer, classes):
+        recorder.event("optimizer", warning)
+        log_warning(warning)
 
 
 def _eta(spec: FitSpec) -> Callable[[int], str | None] | None:

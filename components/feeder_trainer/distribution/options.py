@@ -349,7 +349,7 @@ def _check_cluster(cluster: Any) -> None:
             "strategy cluster",
             received=cluster,
             expected="'env', or the number of workers as in 'local:2'",
-            fix="Set cluster='local:2' for two workers on this machine, or 'env' for TF_CONFIG.",
+            fix="'local:2' starts two workers on this machine; 'env' reads TF_CONFIG.",
         )
 
 

@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 _SHORTEST_PHASE = 0.01
 """Fraction of the training; a decay toward 0 would otherwise end in one-step phases."""
 
+_SAMPLES = 100
+"""Largest number of steps from which the mean rate of a phase is computed."""
+
 _TOLERANCE = 1e-5
 """Tolerance of the logarithm of a rate; schedules computed in float32 miss exact powers."""
 
@@ -38,22 +41,26 @@ class BatchSizeRamp(Policy):
     """Converts a decaying learning rate into phases of increasing batch size.
 
     A phase begins whenever the decay has divided the rate by another ``factor``. The batch size is
-    then ``batch_size * factor**k``, and the rate is that of the decay times ``growth`` (SGD) or
-    ``sqrt(growth)`` (Adam), where ``growth`` is the batch size relative to the first phase. With
-    SGD, the rate is therefore constant, and rate / batch size follows the decay (Smith et al. 2018,
-    "Don't Decay the Learning Rate, Increase the Batch Size"). With Adam and a factor of 2, each
+    then ``batch_size * factor**k``, and the rate is the mean of the decay over the phase times
+    ``growth`` (SGD) or ``sqrt(growth)`` (Adam), where ``growth`` is the batch size relative to the
+    first phase. With SGD, the mean of rate / batch size, to which the noise of the updates is
+    proportional, therefore equals that of the decay in every phase (Smith et al. 2018, "Don't Decay
+    the Learning Rate, Increase the Batch Size", section 2). With Adam and a factor of 2, each
     halving of the rate becomes a division by sqrt(2) and a doubling of the batch size (Meterez et
     al. 2025, "Seesaw"). Once the batch size reaches ``max_batch_size``, the rate decays again.
 
     Args:
         lr_schedule: ``LearningRateDecay``, ``PiecewiseConstantDecay``, or any non-increasing
             function of the step, including Keras's ``LearningRateSchedule``. A function is
-            evaluated when the policy is created; only its values at phase boundaries are stored.
+            evaluated when the policy is created; its first value and its mean in each phase are
+            stored.
         batch_size: Global batch size of the first phase, in examples; one step of ``lr_schedule``
             consumes that many examples.
         length: Length of the training at ``batch_size``. Larger batches take the same number of
             examples in fewer steps.
-        max_batch_size: Largest global batch size in examples; the batch never exceeds the split.
+        max_batch_size: Largest global batch size in examples, rounded down to a multiple of
+            ``batch_size``, so that phases end with a whole batch. The batch never exceeds the
+            split.
         optimizer: ``"sgd"``, or ``"adam"`` for optimizers that normalize their updates.
         factor: Factor of the rate decay and the batch size increase per phase; 2 or more.
         steps_per_epoch: Number of steps per epoch; ``None`` for one pass over the data.
@@ -67,7 +74,7 @@ class BatchSizeRamp(Policy):
         ...     LearningRateDecay("exponential", 0.1, final=0.25), 32, "9ep", max_batch_size=64
         ... )
         >>> str(policy.schedule(num_examples=3200))
-        '0.1:32x14400ex, 0.1:64x14400ex'
+        '0.0721349:32x14400ex, 0.0721349:64x14400ex'
     """
 
     NAME: ClassVar[str] = "decay_to_batch"
@@ -120,14 +127,19 @@ class BatchSizeRamp(Policy):
         assert isinstance(decay, (LearningRateDecay, PiecewiseConstantDecay))
         total = self._total_examples(num_examples)
         total_steps = math.ceil(total / self.batch_size)
-        starts = list(self._starts(lambda step: decay.rate(step, total_steps), total_steps))
-        stops = [step * self.batch_size for step, _ in starts[1:]] + [total]
+
+        def rate(step: int) -> float:
+            return decay.rate(step, total_steps)
+
         phases = []
-        for (step, rate), stop in zip(starts, stops, strict=True):
-            batch = self._batch_size(starts[0][1] / rate, num_examples)
+        for steps in self._phase_steps(rate, total_steps, num_examples):
+            batch = self._batch_size(rate(0) / rate(steps.start), num_examples)
             growth = batch / self.batch_size
-            compensated = rate * growth ** EXPONENT_OF_OPTIMIZER[self.optimizer]
-            phases.append(Phase(compensated, batch, Length(stop - step * self.batch_size, "ex")))
+            compensated = _mean(rate, steps) * growth ** EXPONENT_OF_OPTIMIZER[self.optimizer]
+            stop = min(steps.stop * self.batch_size, total)
+            examples = stop - steps.start * self.batch_size
+            readable = float(f"{compensated:.6g}")
+            phases.append(Phase(readable, batch, Length(examples, "ex")))
         return Schedule(phases, self.steps_per_epoch)
 
     def _total_examples(self, num_examples: int) -> int:
@@ -143,17 +155,32 @@ class BatchSizeRamp(Policy):
                 expected="a number of steps or examples, because lr_schedule is a function",
                 fix="Set steps_per_epoch, a length such as 2000steps, or a LearningRateDecay.",
             )
-        steps = math.ceil(self._total_examples(0) / self.batch_size)
-        return PiecewiseConstantDecay(
-            *zip(*self._starts(lambda step: float(function(step)), steps), strict=True)
-        )
 
-    def _starts(
-        self, rate: Callable[[int], float], total_steps: int
-    ) -> Iterator[tuple[int, float]]:
-        """Yields the first step of each phase and the rate of the decay at that step."""
-        first = _positive(rate, 0)
-        previous = first
+        def rate(step: int) -> float:
+            return float(function(step))
+
+        table = {}
+        for steps in self._phase_steps(rate, math.ceil(self._total_examples(0) / self.batch_size)):
+            table[steps.start] = rate(steps.start)
+            if len(steps) > 1 and (mean := _mean(rate, steps[1:])) > 0:
+                table[steps.start + 1] = mean
+        return PiecewiseConstantDecay(list(table), list(table.values()))
+
+    def _phase_steps(
+        self, rate: Callable[[int], float], total_steps: int, num_examples: int = sys.maxsize
+    ) -> Iterator[range]:
+        """Yields the steps of each phase, at the first batch size.
+
+        Args:
+            rate: Rate of the decay at a step.
+            total_steps: Number of steps of the whole training.
+            num_examples: Number of examples in one pass, which bounds the batch size.
+
+        Raises:
+            ConfigError: If the rate increases, or is not above 0 at the start of a phase.
+        """
+        _check_positive(rate, 0)
+        previous = first = rate(0)
         for step in range(0, total_steps, max(1, total_steps // 100)):
             current = rate(step)
             if current > previous * (1 + _TOLERANCE):
@@ -172,24 +199,33 @@ class BatchSizeRamp(Policy):
         shortest = max(1, math.ceil(total_steps * _SHORTEST_PHASE))
         step = 0
         while step < total_steps:
-            yield step, _positive(rate, step)
+            _check_positive(rate, step)
             reached = level(step)
-            batch_steps = self._batch_size(first / rate(step), sys.maxsize) // self.batch_size
+            batch_steps = self._batch_size(first / rate(step), num_examples) // self.batch_size
             following = bisect.bisect_right(
                 range(total_steps), reached, lo=min(step + shortest, total_steps), key=level
             )
             # Round up to whole batches: the phase includes the update in which the rate would fall.
-            step += math.ceil((following - step) / batch_steps) * batch_steps
+            begin, step = step, step + math.ceil((following - step) / batch_steps) * batch_steps
+            yield range(begin, min(step, total_steps))
 
     def _level(self, decayed: float) -> int:
         return math.floor(math.log(decayed, self.factor) + _TOLERANCE)
 
     def _batch_size(self, decayed: float, num_examples: int) -> int:
         grown = self.batch_size * self.factor ** self._level(decayed)
-        return min(grown, self.max_batch_size, num_examples)
+        whole = min(grown, self.max_batch_size, num_examples) // self.batch_size
+        return max(1, whole) * self.batch_size
 
 
-def _positive(rate: Callable[[int], float], step: int) -> float:
+def _mean(rate: Callable[[int], float], steps: range) -> float:
+    """Returns the mean rate over some steps, from a sample if there are many."""
+    count = min(len(steps), _SAMPLES)
+    sampled = (steps[(2 * index + 1) * len(steps) // (2 * count)] for index in range(count))
+    return math.fsum(map(rate, sampled)) / count
+
+
+def _check_positive(rate: Callable[[int], float], step: int) -> None:
     value = rate(step)
     if not 0 < value < math.inf:
         raise ConfigError(
@@ -197,4 +233,3 @@ def _positive(rate: Callable[[int], float], step: int) -> float:
             received=f"{value:g} at step {step}",
             expected="a learning rate above 0 until the end",
         )
-    return value

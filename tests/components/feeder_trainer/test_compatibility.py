@@ -69,3 +69,11 @@ def test_early_stopping_requires_validation_and_a_known_schedule(
         check(SingleDevice(), stopping | {"schedule": parse_schedule(schedule)})
     with pytest.raises(ConfigError, match=f"early_stopping and.*{obstacle}"):
         check(SingleDevice(), stopping | requested)
+
+
+def test_on_plateau_cannot_monitor_a_validation_that_does_not_run() -> None:
+    trains_only = {"feed": FeedOptions(eval_splits=())}
+    on_loss = parse_schedule("on_plateau 0.01:8x9 max=64 monitor=loss")
+    check(SingleDevice(), trains_only | {"schedule": on_loss})
+    with pytest.raises(ConfigError, match=r"eval_splits.*Received: \('val_loss', \(\)\)"):
+        check(SingleDevice(), trains_only | {"schedule": parse_schedule("on_plateau")})
