@@ -156,16 +156,21 @@ def _threshold(threshold: Any, is_change: bool) -> str:
         change = threshold.change_threshold
         worst = "above" if change.direction == _LOWER_IS_BETTER else "below"
         if change.HasField("absolute"):
-            parts.append(f"at most {abs(change.absolute.value):g} {worst} the baseline")
+            parts.append(f"at most {_rounded(abs(change.absolute.value))} {worst} the baseline")
         if change.HasField("relative"):
             parts.append(f"at most {abs(change.relative.value):.1%} {worst} the baseline")
     else:
         bounds = threshold.value_threshold
         if bounds.HasField("lower_bound"):
-            parts.append(f"at least {bounds.lower_bound.value:g}")
+            parts.append(f"at least {_rounded(bounds.lower_bound.value)}")
         if bounds.HasField("upper_bound"):
-            parts.append(f"at most {bounds.upper_bound.value:g}")
+            parts.append(f"at most {_rounded(bounds.upper_bound.value)}")
     return " and ".join(parts)
+
+
+def _rounded(threshold: float) -> str:
+    """Formats a threshold without the error of its float32."""
+    return f"{round(threshold, 6):g}" if abs(threshold) >= 1e-3 else f"{threshold:g}"
 
 
 def _values(pairs: Iterable[Any]) -> _Values:

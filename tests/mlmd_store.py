@@ -57,6 +57,7 @@ class StoreBuilder:
         inputs: Artifacts | None = None,
         outputs: Artifacts | None = None,
         properties: Mapping[str, Property] | None = None,
+        type_name: str = "",
     ) -> int:
         """Writes the execution of a node with its contexts and events.
 
@@ -67,12 +68,14 @@ class StoreBuilder:
             inputs: Input artifacts by key.
             outputs: Output artifacts by key.
             properties: Custom properties of the execution.
+            type_name: Type of the component; by default, one named after the node.
 
         Returns:
             The id of the execution.
         """
         inputs, outputs = inputs or {}, outputs or {}
-        type_id = self.client.put_execution_type(pb.ExecutionType(name=f"some.module.{node}"))
+        type_name = type_name or f"some.module.{node}"
+        type_id = self.client.put_execution_type(pb.ExecutionType(name=type_name))
         execution = pb.Execution(type_id=type_id, last_known_state=pb.Execution.State.Value(state))
         _set_properties(execution, properties or {})
         [execution_id] = self.client.put_executions([execution])

@@ -23,6 +23,7 @@ from tfx_feeder.pipeline.cli.options import (
 from tfx_feeder.pipeline.cli.plots import Line, Plot, Plots
 from tfx_feeder.pipeline.metadata.describe import (
     blessing_label,
+    count_epochs,
     primary_metric,
     read_model_evaluation,
     status_label,
@@ -228,7 +229,7 @@ def history_lines(found: ModelHistory) -> Iterator[RenderableType]:
     spans = ", ".join(map(str, found.model.spans))
     yield (
         f"{history.num_examples:,} examples{f' of span {spans}' if spans else ''}; "
-        f"{_epochs(len(history.epochs))} in {format_elapsed(history.seconds)}; "
+        f"{count_epochs(len(history.epochs))} in {format_elapsed(history.seconds)}; "
         f"strategy {escape(history.strategy)}; policy {escape(history.policy)}"
     )
     if history.epochs:
@@ -290,15 +291,11 @@ def _phase_lines(history: History) -> Iterator[str]:
     for row in history.phases:
         yield (
             f"Phase {row.phase + 1}: {escape(row.reason)}. "
-            f"{_epochs(row.epochs)} at {row.examples_per_s:,.0f} examples/s, "
+            f"{count_epochs(row.epochs)} at {row.examples_per_s:,.0f} examples/s, "
             f"{escape(row.verdict or 'too short for a diagnosis')}"
         )
     for advice in dict.fromkeys(row.advice for row in history.phases if row.advice):
         yield f"Advice: {escape(advice)}"
-
-
-def _epochs(count: int) -> str:
-    return "1 epoch" if count == 1 else f"{count} epochs"
 
 
 def _metric_plot(name: str, rows: Sequence[EpochRecord]) -> Plot | None:

@@ -15,6 +15,7 @@ from tfx_feeder.components.feeder_trainer.distribution.options import (
     Strategy,
 )
 from tfx_feeder.components.feeder_trainer.distribution.strategy_info import STRATEGIES
+from tfx_feeder.components.feeder_trainer.schedules.parser import parse_schedule
 from tfx_feeder.pipeline.beam import PROFILES, beam_args
 from tfx_feeder.pipeline.cli.errors import usage_errors
 from tfx_feeder.pipeline.metadata.env import STORE_VARIABLE
@@ -220,6 +221,7 @@ def _make_request(
     decision: Path | None,
     **strategy: Any,
 ) -> dict[str, RunRequest]:
+    _check_schedule(schedule, full=full)
     plan = _make_plan(span, decision)
     request = RunRequest(
         data=data,
@@ -233,6 +235,15 @@ def _make_request(
         plan=plan,
     )
     return {"request": request}
+
+
+def _check_schedule(schedule: str | None, *, full: bool) -> None:
+    """Checks the schedule before TensorFlow is imported."""
+    if schedule is None:
+        return
+    if full:
+        raise ConfigError("schedule", received=schedule, expected="either --schedule or --full")
+    parse_schedule(schedule)
 
 
 def _make_plan(span: int | None, decision: Path | None) -> RunPlan:

@@ -30,7 +30,7 @@ from tfx_feeder.pipeline.metadata.models import MODEL, ModelVersion, read_models
 from tfx_feeder.pipeline.metadata.types import (
     CACHED,
     COMPLETE,
-    FAILED,
+    RUNNING,
     SUCCEEDED,
     Execution,
     Run,
@@ -184,11 +184,14 @@ def _node_entry(execution: Execution) -> dict[str, Any]:
 
 
 def _failed(run: Run) -> list[str]:
-    return [execution.node for execution in run.executions if execution.state == FAILED]
+    return [execution.node for execution in run.failed]
 
 
 def _state(run: Run) -> str:
     parts = [f"[red]{escape(name)} failed[/]" for name in _failed(run)] or [state_label(run.state)]
+    if run.state == RUNNING:
+        # The store does not record whether the process is alive.
+        parts.append(f"last change {format_age(run.changed_at)} ago")
     cached = sum(execution.state == CACHED for execution in run.executions)
     if run.state != CACHED and cached:
         parts.append(f"{cached} cached")

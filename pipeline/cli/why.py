@@ -1,6 +1,6 @@
 """The command ``tfx-feeder why``."""
 
-import os
+import itertools
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
@@ -312,7 +312,8 @@ def _excerpts(first: object, second: object) -> tuple[str, str]:
     one, other = ("none" if value is None else str(value) for value in (first, second))
     begin = 0
     if max(len(one), len(other)) > _MAX_LENGTH:
-        begin = max(0, len(os.path.commonprefix([one, other])) - _CONTEXT)
+        equal = itertools.takewhile(lambda pair: pair[0] == pair[1], zip(one, other, strict=False))
+        begin = max(0, sum(1 for _ in equal) - _CONTEXT)
     return _excerpt(one, begin), _excerpt(other, begin)
 
 

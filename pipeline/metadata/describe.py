@@ -99,6 +99,11 @@ def summarize(artifact: Artifact) -> ArtifactSummary:
     )
 
 
+def count_epochs(count: int) -> str:
+    """Returns a number of epochs as text, such as ``1 epoch``."""
+    return "1 epoch" if count == 1 else f"{count} epochs"
+
+
 def state_label(name: str) -> str:
     """Returns the text for a state; markup."""
     return _STATES.get(name) or escape(name.lower())
@@ -216,7 +221,7 @@ def _facts(artifact: Artifact) -> Iterator[str]:
             yield str(properties["blessing_status"]).lower().replace("_", " ")
         case models.HISTORY:
             if "epochs" in properties:
-                yield f"{properties['epochs']} epochs"
+                yield count_epochs(properties["epochs"])
         case models.MODEL:
             if properties.get(WITHDRAWN):
                 yield f"withdrawn: {properties[WITHDRAWN]}"

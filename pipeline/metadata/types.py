@@ -10,6 +10,7 @@ from urllib.parse import unquote, urlsplit
 RUNNING, COMPLETE, CACHED = "RUNNING", "COMPLETE", "CACHED"
 FAILED, CANCELED = "FAILED", "CANCELED"
 SUCCEEDED = (COMPLETE, CACHED)
+_RESOLVER = ".resolver.Resolver"
 """States of an execution whose outputs exist."""
 RESULT_PROPERTY = "__execution_result__"
 """Execution property where TFX stores an executor's result: JSON with ``resultMessage``."""
@@ -128,17 +129,36 @@ class Run:
     @property
     def state(self) -> str:
         """Worst state among the executions; ``CACHED`` if nothing had to run."""
-        states = {execution.state for execution in self.executions}
+        failed = {execution.id for execution in self.failed}
+        states = {
+            execution.state
+            for execution in self.executions
+            if execution.state != FAILED or execution.id in failed
+        }
         for state in (FAILED, CANCELED, RUNNING, COMPLETE):
             if state in states:
                 return state
         return CACHED if states else RUNNING
 
     @property
+    def failed(self) -> tuple[Execution, ...]:
+        """Failed executions, without those of resolvers after which TFX continued."""
+        last = max((e.id for e in self.executions if e.state in SUCCEEDED), default=0)
+        return tuple(
+            e
+            for e in self.executions
+            if e.state == FAILED and not (e.type_name.endswith(_RESOLVER) and e.id < last)
+        )
+
+    @property
+    def changed_at(self) -> datetime:
+        """Time of the last state change; UTC."""
+        return max((e.updated_at for e in self.executions), default=self.created_at)
+
+    @property
     def seconds(self) -> float:
         """Time from registration to the last state change."""
-        last = max((e.updated_at for e in self.executions), default=self.created_at)
-        return (last - self.created_at).total_seconds()
+        return (self.changed_at - self.created_at).total_seconds()
 
     def outputs(self, type_name: str, key: str | None = None) -> Iterator[Artifact]:
         """Yields the artifacts of a type that the run produced or took from the cache.

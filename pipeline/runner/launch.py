@@ -15,7 +15,7 @@ from typing import TextIO
 
 from rich.console import Console
 
-from tfx_feeder.common.errors import FeederError
+from tfx_feeder.common.errors import ConfigError, FeederError
 from tfx_feeder.components.feeder_trainer.distribution.options import SingleDevice, Strategy
 from tfx_feeder.pipeline.beam import BEAM_ARGS
 from tfx_feeder.pipeline.run_plan import RunPlan
@@ -24,7 +24,7 @@ from tfx_feeder.pipeline.workspace import prepare_root
 
 _PLAIN_WIDTH = 110
 """Minimum width of tables in a file or a pipe, in columns."""
-DONE, FAILED, NOT_BLESSED, INTERRUPTED = 0, 1, 3, 130
+DONE, FAILED, USAGE_ERROR, NOT_BLESSED, INTERRUPTED = 0, 1, 2, 3, 130
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +77,7 @@ def run_with_logging(request: RunRequest, work: str = "tfx_feeder.pipeline.runne
             open.
 
     Returns:
-        Exit status: 0 success, 1 failure, 3 model not blessed, 130 interrupted.
+        Exit status: 0 success, 1 failure, 2 wrong setting, 3 model not blessed, 130 interrupted.
     """
     root = request.root.absolute()
     log = root / "logs" / f"{datetime.now():%Y%m%d-%H%M%S}-{os.getpid()}.log"
@@ -98,6 +98,10 @@ def run_with_logging(request: RunRequest, work: str = "tfx_feeder.pipeline.runne
         except KeyboardInterrupt:
             _echo(console, "Interrupted. Run the same command again to resume.")
             return INTERRUPTED
+        except ConfigError as error:  # Those of a component arrive as ComponentError.
+            logging.exception("The run failed.")
+            _echo(console, f"Failed: {error}")
+            return USAGE_ERROR
         except Exception as error:
             logging.exception("The run failed.")
             _echo(console, f"Failed{_where(error)}: {root_cause(error)}")

@@ -1,6 +1,7 @@
 """Terminal output of a run: announcement and results."""
 
-from collections.abc import Collection, Iterable, Iterator
+import dataclasses
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,6 +20,11 @@ if TYPE_CHECKING:  # These modules import TensorFlow; `tfx-feeder run` imports t
     from tfx_feeder.pipeline.configs import PipelineConfig
     from tfx_feeder.pipeline.runner.result import RunResult
 
+_OVERFITTING = 0.1
+"""Accuracy in training above that in validation from which more epochs do not help."""
+_LONG_EPOCHS = 30
+"""Number of epochs of the schedule that ``--full`` selects."""
+
 
 def print_start(
     config: "PipelineConfig", trained_spans: Collection[int], *, span_given: bool
@@ -35,8 +41,13 @@ def print_start(
     yield f"[bold]{escape(data.name)}[/]{span}: {len(data.classes)} classes in {data.folder}"
     yield f"Schedule: {config.schedule}"
     if data.spans and not span_given and config.span in trained_spans:
+        again = (
+            "Serving this run from the cache."
+            if config.enable_cache
+            else f"Training on span {config.span} again."
+        )
         yield (
-            "No new spans: all spans have been trained on. Serving this run from the cache.\n"
+            f"No new spans: all spans have been trained on. {again}\n"
             f"To start over, remove {config.root} or use another --root; "
             "to train on a span again, use --span."
         )
@@ -58,7 +69,7 @@ def print_summary(
     if result.history.candidates:
         yield candidates_table(result.history.candidates)
     yield schedule_table(result.history)
-    yield slices_table(result.evaluation, result.metric)
+    yield slices_table(result.evaluation, result.metric, result.config.data.classes)
     yield from data_lines(result)
     yield from decision_lines(result)
     workspace = result.config.workspace
@@ -116,12 +127,13 @@ def schedule_table(history: History) -> Table:
     return table
 
 
-def slices_table(evaluation: EvaluationResult, metric: str) -> Table:
+def slices_table(evaluation: EvaluationResult, metric: str, classes: Sequence[str] = ()) -> Table:
     """Returns a table of slices that compares the candidate with the baseline.
 
     Args:
         evaluation: Result of the evaluation.
         metric: Name of the metric to compare.
+        classes: Class names in index order, shown beside the labels.
     """
     failed = {failure.slice for failure in evaluation.causes}
     table = _table(f"Slices: {metric}")
@@ -133,7 +145,7 @@ def slices_table(evaluation: EvaluationResult, metric: str) -> Table:
         if row.baseline is not None:
             compared = (f"{row.baseline:.4f}", f"{row.candidate - row.baseline:+.4f}")
         table.add_row(
-            escape(row.slice),
+            escape(_with_class(row.slice, classes)),
             "" if row.examples is None else str(row.examples),
             f"{row.candidate:.4f}",
             *compared,
@@ -157,7 +169,8 @@ def decision_lines(result: "RunResult") -> Iterator[str]:
     if result.evaluation.blessed:
         yield "[green]Blessed:[/]   all thresholds were met"
     for failure in result.evaluation.causes:
-        yield f"[red]Not blessed:[/] {escape(str(failure))}"
+        named = _with_class(failure.slice, result.config.data.classes)
+        yield f"[red]Not blessed:[/] {escape(str(dataclasses.replace(failure, slice=named)))}"
     if result.withdrawn:
         yield f"[red]Withdrawn:[/] {escape(result.withdrawn)}"
     if result.pushed is None:
@@ -178,10 +191,33 @@ def next_step_lines(result: "RunResult", trained_spans: Collection[int]) -> Iter
     remaining = [span for span in config.data.spans if span not in trained_spans]
     yield "Next:"
     if not result.evaluation.blessed:
-        yield "  for a longer training: --full, or --schedule '0.01:32x10, 0.001:64x5'"
+        yield f"  {_advice(result.history)}"
     if remaining:
         yield f"  to train on span {remaining[0]}: run the same command again"
     yield f"  to see the curves: tensorboard --logdir {escape(str(result.tensorboard))}"
+
+
+def _advice(history: History) -> str:
+    """Returns what may help a model that was not blessed."""
+    last = history.phases[-1].metrics if history.phases else {}
+    trained, validated = last.get("accuracy"), last.get("val_accuracy")
+    if trained is not None and validated is not None and trained - validated > _OVERFITTING:
+        return (
+            f"against overfitting (accuracy {trained:.2f} in training, {validated:.2f} in "
+            "validation): more images, or an augment_fn beside model_fn"
+        )
+    if len(history.epochs) < _LONG_EPOCHS:
+        return "for a longer training: --full, or --schedule '0.01:32x10, 0.001:64x5'"
+    return "for another training: --schedule '0.01:32x40, 0.001:64x20'"
+
+
+def _with_class(name: str, classes: Sequence[str]) -> str:
+    """Returns the name of a slice with that of its class, as in ``label 3 (cat)``."""
+    feature, _, label = name.rpartition(" ")
+    if feature != "label" or not label.isdecimal() or int(label) >= len(classes):
+        return name
+    known = classes[int(label)]
+    return name if known == label else f"{name} ({known})"
 
 
 def _table(title: str) -> Table:

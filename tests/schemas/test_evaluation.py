@@ -67,7 +67,7 @@ def test_judgement_of_real_messages(tfma):
 
     result = validation_result_pb2.ValidationResult(validation_ok=False)
     change = {"direction": "HIGHER_IS_BETTER", "absolute": -0.02}
-    _fail(result, "label", 10, valueThreshold={"lowerBound": 0.6})
+    _fail(result, "label", 10, valueThreshold={"lowerBound": 0.5999999})
     _fail(result, None, None, changeThreshold=change)
     _fail(result, "label", 9, valueThreshold={"lowerBound": 0.6, "upperBound": 0.99})
     result.missing_slices.add(feature_keys=["form"])

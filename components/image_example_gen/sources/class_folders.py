@@ -1,5 +1,6 @@
 """Folder with one subfolder of PNG and JPEG files per class."""
 
+import logging
 import posixpath
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from tfx_feeder.components.image_example_gen.sources.base import ImageFile, Item
 _SUFFIXES = frozenset({".png", ".jpg", ".jpeg"})
 _OTHER_SUFFIXES = frozenset({".bmp", ".gif", ".heic", ".tif", ".tiff", ".webp"})
 _PATHS_PER_CHUNK = 64
+_LOGGER = logging.getLogger("tfx_feeder.image_example_gen")
 
 Chunk = tuple[str, tuple[str, ...]]
 
@@ -46,9 +48,19 @@ class ClassFolders:
         return source
 
     def class_names(self) -> tuple[str, ...]:
-        """Returns the sorted names of the class folders."""
-        names = {self.location.relative(folder).split("/")[0] for folder in self.location.folders}
-        names.update(self._class_of(path) for path in self.location.files)
+        """Returns the sorted names of the class folders; warns of those without an image."""
+        names = {self._class_of(path) for path in self.location.files}
+        empty = set()
+        for folder in self.location.folders:
+            name = self.location.relative(folder).split("/")[0]
+            images = (path for path in files.walk(folder) if _suffix(path) in _SUFFIXES)
+            (empty if next(images, None) is None else names).add(name)
+        if empty := sorted(empty - names):
+            _LOGGER.warning(
+                "%s: no class, because they hold no PNG or JPEG file: %s",
+                self.location.root,
+                ", ".join(empty),
+            )
         return tuple(sorted(names - {""}))
 
     def files(self) -> Iterator[str]:

@@ -96,3 +96,17 @@ def test_an_unknown_run_is_rejected_in_one_line(ask):
     done = ask("run", "1999", status=1)
     assert done.stderr.startswith("Error: run: expected one of 2026-01-01, 2026-01-02, 2026-01-03")
     assert len(done.stderr.splitlines()) == 1
+
+
+def test_a_resolver_after_which_tfx_continued_has_not_failed(ask, ask_json, own_reference):
+    store, folder = own_reference.store, own_reference.folder
+    run, module = store.run("2026-01-04"), "tfx.dsl.components.common.resolver.Resolver"
+    store.execution(run, "transform_cache_resolver", "FAILED", type_name=module)
+    store.execution(run, "Trainer", "COMPLETE", outputs={"model": store.artifact("Model")})
+    assert ask_json("run", "latest", store=folder)["state"] == "COMPLETE"
+    assert "transform_cache_resolver" not in ask("runs", store=folder).stdout
+
+
+def test_a_running_run_shows_its_last_change(ask, own_reference):
+    own_reference.store.execution(own_reference.store.run("2026-01-04"), "Trainer", "RUNNING")
+    assert "running, last change 0 s ago" in ask("runs", store=own_reference.folder).stdout

@@ -136,7 +136,9 @@ def test_schemas_of_transform_are_no_cause(ask_json, own_reference):
         state = "CACHED" if models else "COMPLETE"
         store.execution(run, "SchemaGen", state, outputs={"schema": first.schema})
         outputs = {"transformed_examples": store.artifact("Examples")}
-        for key, name in zip(("pre_transform_schema", "post_transform_schema"), derived):
+        for key, name in zip(
+            ("pre_transform_schema", "post_transform_schema"), derived, strict=True
+        ):
             outputs[key] = store.artifact("Schema")
             text = f'feature {{ name: "{name}" type: INT }}'
             (store.path(outputs[key]) / "schema.pbtxt").write_text(text)
@@ -157,7 +159,7 @@ def test_schemas_of_transform_are_no_cause(ask_json, own_reference):
 
     assert reasons.splitlines()[1:] == [
         f"Since model {models[0]}, this changed:",
-        "  Transform.module_path: .../folders/utils@2026-01-04 → .../folders/utils@2026-01-05",
+        "  Transform.module_path: ...ders/utils@2026-01-04 → ...ders/utils@2026-01-05",
     ]
 
 

@@ -9,6 +9,7 @@ import pytest
 from tfx_feeder.common.errors import ConfigError, DataError
 from tfx_feeder.pipeline.runner.launch import (
     FAILED,
+    USAGE_ERROR,
     ComponentError,
     RunRequest,
     root_cause,
@@ -57,7 +58,8 @@ def test_root_that_cannot_be_written_is_one_line(tmp_path, capfd):
 @pytest.mark.slow
 def test_wrong_settings_fail_before_anything_runs(tmp_path, capfd, request_, words):
     assert (
-        run_with_logging(RunRequest(**{"data": "digits", "root": tmp_path, **request_})) == FAILED
+        run_with_logging(RunRequest(**{"data": "digits", "root": tmp_path, **request_}))
+        == USAGE_ERROR
     )
     out = capfd.readouterr().out
     assert f"Failed: {words}" in " ".join(out.split())

@@ -1,5 +1,6 @@
 """Terminal output about a run."""
 
+import dataclasses
 import io
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
@@ -134,3 +135,36 @@ def test_start_without_new_spans_shows_how_to_start_over(tmp_path):
 def test_start_with_a_given_span_has_no_comment(tmp_path):
     lines = "".join(summary.print_start(_config(tmp_path, span=2), {1, 2}, span_given=True))
     assert "No new spans" not in lines
+
+
+def test_no_cache_is_not_announced_as_served_from_the_cache(tmp_path):
+    config = dataclasses.replace(_config(tmp_path, span=2), enable_cache=False)
+    lines = "".join(summary.print_start(config, {1, 2}, span_given=False))
+    assert "Training on span 2 again." in lines
+    assert "Serving" not in lines
+
+
+def test_slices_show_the_name_of_the_class(tmp_path, text):
+    outcome = _outcome(tmp_path, blessed=False)
+    data = dataclasses.replace(outcome.config.data, classes=("ant", "bee", "cat", "dog"))
+    config = dataclasses.replace(outcome.config, data=data)
+    lines = text(dataclasses.replace(outcome, config=config), {1})
+    assert "label 3 (dog) 20 0.5000 none" in lines
+    assert any(line.startswith("Not blessed: accuracy on label 3 (dog): 0.5000;") for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("metrics", "epochs", "advised"),
+    [
+        ({"accuracy": 0.6, "val_accuracy": 0.58}, 6, "--full"),
+        ({"accuracy": 1.0, "val_accuracy": 0.31}, 6, "against overfitting (accuracy 1.00 in"),
+        ({"accuracy": 0.6, "val_accuracy": 0.58}, 30, "--schedule '0.01:32x40"),
+    ],
+)
+def test_the_next_step_fits_the_training(tmp_path, text, metrics, epochs, advised):
+    rows = tuple(factories.epoch_record(epoch=index) for index in range(epochs))
+    history = factories.history(phases=(factories.phase_record(metrics=metrics),), epochs=rows)
+    lines = text(dataclasses.replace(_outcome(tmp_path, blessed=False), history=history), {1, 2})
+    (advice,) = (line for line in lines if line.startswith(("for a", "against")))
+    assert advised in advice
+    assert ("--full" in advice) == (advised == "--full")

@@ -67,3 +67,13 @@ def test_more_images_than_one_chunk(tmp_path: Path) -> None:
     chunks = list(ClassFolders.open(locate(str(tmp_path), "*")).chunks())
     assert sum(len(paths) for _, paths in chunks) == 150
     assert max(len(paths) for _, paths in chunks) < 150
+
+
+def test_a_folder_without_an_image_is_no_class(
+    make_folders: Callable[..., Path], caplog: pytest.LogCaptureFixture
+) -> None:
+    root = make_folders("cat", "dog")
+    (root / "empty").mkdir()
+    source = ClassFolders.open(locate(str(root), "*"))
+    assert source.class_names() == ("cat", "dog")
+    assert "no class, because they hold no PNG or JPEG file: empty" in caplog.text
