@@ -37,6 +37,7 @@ class FeederTrainerSpec(component_spec.ComponentSpec):
         "loop": component_spec.ExecutionParameter(type=str),
         "warm_start": component_spec.ExecutionParameter(type=str),
         "custom_config": component_spec.ExecutionParameter(type=str),
+        "tuned_learning_rate": component_spec.ExecutionParameter(type=str, optional=True),
     }
     INPUTS = {
         "examples": component_spec.ChannelParameter(type=_artifacts.Examples),
@@ -72,7 +73,9 @@ class FeederTrainer(base_component.BaseComponent):
         schedule: A ``Schedule``, a policy, or a notation that ``parse_schedule`` accepts.
         model_fn: Importable path of a function ``(ModelContext) -> keras.Model`` that returns a
             compiled model. Its module may also define ``callbacks_fn(ModelContext)``, which
-            returns Keras callbacks. Exactly one of ``model_fn`` and ``module_file`` is required.
+            returns Keras callbacks, and ``signatures_fn(model, RawExamples, ModelContext)``, which
+            returns signatures of the served model by name. Exactly one of ``model_fn`` and
+            ``module_file`` is required.
         module_file: Path of a Python file that defines ``model_fn``.
         transform_graph: Transform graph that produced ``examples`` from raw Examples; it becomes
             part of the serving signature.
@@ -87,6 +90,8 @@ class FeederTrainer(base_component.BaseComponent):
             ``"compatible"`` trains from scratch in that case and records it in the history,
             ``"off"`` always trains from scratch.
         custom_config: JSON values passed to ``model_fn``.
+        tuned_learning_rate: Name of the hyperparameter with the initial learning rate; the others
+            of ``schedule`` keep their ratio to it.
 
     Raises:
         ConfigError: An argument is out of range, or ``model_fn`` does not import.
@@ -111,6 +116,7 @@ class FeederTrainer(base_component.BaseComponent):
         training: TrainingOptions | None = None,
         warm_start: str = "strict",
         custom_config: Mapping[str, Any] | None = None,
+        tuned_learning_rate: str | None = None,
     ) -> None:
         code = UserCode(model_fn=model_fn, module_file=module_file)
         code.load_model_fn()
@@ -134,6 +140,13 @@ class FeederTrainer(base_component.BaseComponent):
                 received=None,
                 expected="the model to match, for training with early_stopping",
             )
+        if tuned_learning_rate is not None and hyperparameters is None:
+            raise ConfigError(
+                "hyperparameters",
+                received=None,
+                expected=f"the best hyperparameters of a Tuner, with {tuned_learning_rate!r}",
+                fix='Pass hyperparameters=tuner.outputs["best_hyperparameters"].',
+            )
         serialized_schedule = serialize_schedule(schedule)
         check_compatibility(strategy, parse_schedule(serialized_schedule), feed, training)
         spec = FeederTrainerSpec(
@@ -151,6 +164,7 @@ class FeederTrainer(base_component.BaseComponent):
             loop=training.to_json(),
             warm_start=warm_start,
             custom_config=_to_json(custom_config),
+            tuned_learning_rate=tuned_learning_rate,
             model=Channel(type=_artifacts.Model),
             model_run=Channel(type=_artifacts.ModelRun),
             training_history=Channel(type=TrainingHistory),

@@ -4,7 +4,7 @@ import dataclasses
 import hashlib
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import tensorflow as tf
@@ -26,6 +26,7 @@ from tfx_feeder.components.feeder_trainer.feed.mixture import SplitFiles, all_pa
 from tfx_feeder.components.feeder_trainer.feed.options import FeedOptions, from_json
 from tfx_feeder.components.feeder_trainer.model.builder import ModelContext
 from tfx_feeder.components.feeder_trainer.model.user_module import UserCode
+from tfx_feeder.components.feeder_trainer.schedules.initial_rate import with_learning_rate
 from tfx_feeder.components.feeder_trainer.schedules.parser import parse_schedule
 from tfx_feeder.components.feeder_trainer.train import TrainSpec, train
 from tfx_feeder.components.feeder_trainer.training.options import TrainingOptions
@@ -81,22 +82,26 @@ class Executor(base_executor.BaseExecutor):
         code = UserCode(exec_properties.get("model_fn"), exec_properties.get("module_file"))
         # Read before training, because the code may be edited during training.
         repository = repository_of(code)
+        train_splits = read_splits(input_dict["examples"], feed.train_splits)
+        hyperparameters = _hyperparameters(input_dict)
+        schedule = parse_schedule(exec_properties["schedule"])
+        if tuned := exec_properties.get("tuned_learning_rate"):
+            schedule = with_learning_rate(schedule, tuned_value(hyperparameters, tuned))
         fit = FitSpec(
             code=code,
             context=ModelContext(
                 feature_spec=feature_spec,
                 feed=feed,
-                hyperparameters=_hyperparameters(input_dict),
+                hyperparameters=hyperparameters,
                 custom_config=custom_config,
                 schema=schema,
                 transform_graph_path=graph_path,
                 base_model_path=start_path,
+                train_files=tuple(sorted(all_paths(train_splits))),
             ),
-            schedule=parse_schedule(exec_properties["schedule"]),
+            schedule=schedule,
             strategy=strategy,
-            train_files=group_by_source(
-                read_splits(input_dict["examples"], feed.train_splits), feed.mix
-            ),
+            train_files=group_by_source(train_splits, feed.mix),
             eval_files=all_paths(read_splits(input_dict["examples"], feed.eval_splits)),
             checkpoint_dir=checkpoint_dir(model_path, input_dict, exec_properties),
             start_from=_keras_dir(start_path),
@@ -148,6 +153,23 @@ def _hyperparameters(input_dict: _Artifacts) -> dict[str, Any] | None:
     if path is None:
         return None
     return json.loads(io_utils.read_string_file(io_utils.get_only_uri_in_dir(path)))
+
+
+def tuned_value(hyperparameters: Mapping[str, Any] | None, name: str) -> Any:
+    """Returns the value of a hyperparameter.
+
+    Args:
+        hyperparameters: Contents of a HyperParameters artifact: the configuration of KerasTuner's
+            ``HyperParameters``, or a mapping from names to values.
+        name: Name of the hyperparameter.
+
+    Raises:
+        ConfigError: There is no such hyperparameter.
+    """
+    values = (hyperparameters or {}).get("values", hyperparameters) or {}
+    if name not in values:
+        raise ConfigError("tuned_learning_rate", received=name, expected=f"one of {sorted(values)}")
+    return values[name]
 
 
 def read_splits(examples: Sequence[types.Artifact], names: Sequence[str]) -> list[SplitFiles]:

@@ -6,8 +6,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import tensorflow as tf
-
 from tfx_feeder.components.feeder_trainer.compatibility import check_compatibility
 from tfx_feeder.components.feeder_trainer.distribution.devices import reserve_gpus
 from tfx_feeder.components.feeder_trainer.distribution.fit import (
@@ -22,10 +20,11 @@ from tfx_feeder.components.feeder_trainer.distribution.fit import (
 from tfx_feeder.components.feeder_trainer.distribution.launcher.launch import run_in_processes
 from tfx_feeder.components.feeder_trainer.distribution.options import Auto, SingleDevice
 from tfx_feeder.components.feeder_trainer.model.export import (
+    RawExamples,
+    check_signatures,
     export_serving,
-    required_raw_features,
-    save_for_warm_start,
 )
+from tfx_feeder.components.feeder_trainer.model.warm_start import save_for_warm_start
 from tfx_feeder.components.feeder_trainer.strategy_selection.select import Selection, select
 from tfx_feeder.components.feeder_trainer.training import progress
 from tfx_feeder.components.feeder_trainer.training.tensorboard import write_scalars
@@ -71,25 +70,20 @@ def train(spec: TrainSpec) -> History:
     )
     # Identified before training, because the code may be edited during training.
     checkpoints = fit_spec.checkpoints()
-    history, model = _fit(spec, lambda: time.perf_counter() - began)
+    history, exporter = _fit(spec, lambda: time.perf_counter() - began)
     write_scalars(history, spec.log_dir)
-    export_serving(
-        model.keras_model,
-        _raw_examples_to_inputs(spec, model),
-        spec.serving_dir,
-        track=() if spec.transform is None else (spec.transform,),
-    )
-    save_for_warm_start(model.keras_model, spec.keras_dir)
+    exporter.write()
     checkpoints.remove()
     return history
 
 
-def _fit(spec: TrainSpec, elapsed: Callable[[], float]) -> tuple[History, ModelBundle]:
+def _fit(spec: TrainSpec, elapsed: Callable[[], float]) -> tuple[History, "_Exporter"]:
     """Fits the model with the specified strategy, or with the one that ``Auto`` selects."""
     strategy = spec.fit.strategy
     trains_here = reserve_gpus(strategy)
     if not trains_here and not isinstance(strategy, Auto):
-        return _fit_in_processes(spec.fit, spec.log_dir)
+        history, model = _fit_in_processes(spec.fit, spec.log_dir)
+        return history, _Exporter(spec, model)
     fit_spec = dataclasses.replace(spec.fit, strategy=SingleDevice())
     selection = None
     with open_fit_context(fit_spec) as context:
@@ -104,11 +98,13 @@ def _fit(spec: TrainSpec, elapsed: Callable[[], float]) -> tuple[History, ModelB
                 began_at=time.time(),
             )
         if trains_here and isinstance(fit_spec.strategy, SingleDevice):
+            exporter = _Exporter(spec, context.model)  # Errors of the user's code come first.
             history = run(fit_spec, context)
-            return _with_candidates(history, selection, fit_spec.began_at), context.model
+            return _with_candidates(history, selection, fit_spec.began_at), exporter
     # The context is closed by now, so its memory is available to the processes.
     history, model = _fit_in_processes(fit_spec, spec.log_dir)
-    return _with_candidates(history, selection, fit_spec.began_at), model
+    history = _with_candidates(history, selection, fit_spec.began_at)
+    return history, _Exporter(spec, model)
 
 
 def _with_candidates(history: History, selection: Selection | None, began_at: float) -> History:
@@ -144,18 +140,23 @@ def _model_from_result(spec: FitSpec, result: FitResult) -> ModelBundle:
     return model
 
 
-def _raw_examples_to_inputs(spec: TrainSpec, model: ModelBundle) -> Callable[[tf.Tensor], Any]:
-    feed = spec.fit.context.feed
-    special = {*feed.label_keys, feed.weight_key}
-    features = {key: value for key, value in spec.raw_feature_spec.items() if key not in special}
-    transform = spec.transform or dict
-    names = model.parser.feature_names
-    required = required_raw_features(features, transform, names)
+class _Exporter:
+    """Writes the artifacts of a model; calls the user's ``signatures_fn`` when it is created."""
 
-    def to_inputs(serialized: tf.Tensor) -> Any:
-        transformed = transform(tf.io.parse_example(serialized, required))
-        return model.to_model_inputs(
-            model.parser.decode({name: transformed[name] for name in names})
+    def __init__(self, spec: TrainSpec, model: ModelBundle) -> None:
+        self._spec = spec
+        self._model = model.keras_model
+        self._examples = RawExamples(
+            spec.raw_feature_spec, spec.transform, model.parser, model.to_model_inputs
         )
+        signatures_fn = spec.fit.code.load_optional("signatures_fn")
+        self._signatures = None
+        if signatures_fn is not None:
+            self._signatures = check_signatures(
+                signatures_fn(self._model, self._examples, spec.fit.context)
+            )
 
-    return to_inputs
+    def write(self) -> None:
+        """Writes the SavedModel and the file for warm starts."""
+        export_serving(self._model, self._examples, self._spec.serving_dir, self._signatures)
+        save_for_warm_start(self._model, self._spec.keras_dir)

@@ -26,6 +26,7 @@ pytestmark = pytest.mark.slow
         "strategies.py --strategy mirrored",
         "strategies.py --converge --strategy peer_averaging",
         "strategies.py --predict --schedule short",
+        "wide_table.py",
     ],
 )
 def test_quick_run_ends_with_a_ratio(command: str, tmp_path: Path) -> None:

@@ -36,8 +36,8 @@ from tfx_feeder.components.feeder_trainer.model.builder import (
     input_names,
     make_model,
 )
-from tfx_feeder.components.feeder_trainer.model.export import load_warm_start
 from tfx_feeder.components.feeder_trainer.model.user_module import UserCode
+from tfx_feeder.components.feeder_trainer.model.warm_start import load_warm_start
 from tfx_feeder.components.feeder_trainer.schedules.batch_on_plateau import IncreaseBatchOnPlateau
 from tfx_feeder.components.feeder_trainer.schedules.batch_ramp import BatchSizeRamp
 from tfx_feeder.components.feeder_trainer.schedules.lr_scaling import optimizer_mismatch

@@ -9,6 +9,12 @@ import tensorflow as tf
 
 from tfx_feeder.common.errors import ConfigError
 from tfx_feeder.components.feeder_trainer.feed.options import FeedOptions
+from tfx_feeder.components.feeder_trainer.feed.parsing import PARSE_BATCH_SIZE, ExampleParser
+from tfx_feeder.components.feeder_trainer.feed.tfrecord import (
+    compression_of,
+    is_parquet,
+    open_records,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +29,13 @@ class ModelContext:
         schema: ``schema_pb2.Schema`` of the raw Examples, if connected.
         transform_graph_path: Folder of the transform graph, if connected.
         base_model_path: Folder of the base model's artifact, if there is one.
+        train_files: Files of the training examples, which ``dataset`` reads.
+
+    Example:
+        A layer that is adapted to the training examples::
+
+            normalization = keras.layers.Normalization(axis=None)
+            normalization.adapt(context.dataset().map(lambda features, label: features["fare"]))
     """
 
     feature_spec: Mapping[str, Any]
@@ -32,6 +45,33 @@ class ModelContext:
     schema: Any = None
     transform_graph_path: str | None = None
     base_model_path: str | None = None
+    train_files: tuple[str, ...] = ()
+
+    def dataset(self, batch_size: int = PARSE_BATCH_SIZE) -> tf.data.Dataset:
+        """Returns one pass over the training examples, in the order of the files.
+
+        Nothing is read before the dataset is iterated. Each process of a distributed training that
+        calls ``model_fn`` reads the examples again.
+
+        Args:
+            batch_size: Number of examples in a batch.
+
+        Returns:
+            Batches ``(features, label)`` or ``(features, label, weight)`` of all features of the
+            examples, with decoded images.
+
+        Raises:
+            ConfigError: There are no files, or they are in Parquet format.
+        """
+        if not self.train_files or any(map(is_parquet, self.train_files)):
+            raise ConfigError(
+                "ModelContext.dataset",
+                received=list(self.train_files),
+                expected="training examples in TFRecord files",
+            )
+        files = list(self.train_files), [compression_of(path) for path in self.train_files]
+        records = tf.data.Dataset.from_tensor_slices(files).flat_map(open_records)
+        return records.batch(batch_size).map(ExampleParser(self.feature_spec, self.feed))
 
 
 def make_model(model_fn: Callable[[ModelContext], Any], context: ModelContext) -> keras.Model:

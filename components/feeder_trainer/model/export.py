@@ -1,139 +1,185 @@
-"""Exports a trained model as a SavedModel for serving and as a Keras file for warm starts."""
+"""Exports a trained model as a SavedModel whose signatures take raw Examples or tensors."""
 
-import zipfile
-from collections.abc import Callable, Collection, Mapping
-from pathlib import Path
+import functools
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import keras
 import tensorflow as tf
 
-KERAS_FILE = "model.keras"
-WEIGHTS_FILE = "model.weights.h5"
+from tfx_feeder.common.errors import ConfigError
+from tfx_feeder.components.feeder_trainer.feed.parsing import ExampleParser
+from tfx_feeder.components.feeder_trainer.model.raw_features import required_raw_features
+
+SERVING_DEFAULT, TRANSFORM_FEATURES = "serving_default", "transform_features"
+TENSORS = "serving_tensors"
+"""Signature for tensors. TensorFlow Model Analysis prefers one named ``predict`` to
+``serving_default`` and would call it with serialized Examples."""
+
+Signatures = Mapping[str, Any]
+"""A ``tf.function`` with an ``input_signature`` by the name of the signature."""
 
 
-def export_serving(
-    model: keras.Model,
-    to_inputs: Callable[[tf.Tensor], Any],
-    folder: str,
-    *,
-    track: tuple[Any, ...] = (),
-) -> None:
-    """Writes a SavedModel with two signatures.
-
-    - ``serving_default``: serialized raw Examples, strings ``[batch]``, in an input ``examples``.
-    - ``predict``: the inputs of the model by name, for clients that send tensors.
-
-    Args:
-        model: Trained model.
-        to_inputs: Function that converts serialized raw Examples to the inputs of the model.
-        folder: Folder of the SavedModel; created.
-        track: Objects whose resources ``to_inputs`` uses, such as a Transform layer.
-    """
-    archive = keras.export.ExportArchive()
-    archive.track(model)
-    for resource in track:
-        archive.track(resource)
-
-    def serve_examples(examples: tf.Tensor) -> Any:
-        return model(to_inputs(examples), training=False)
-
-    examples = tf.TensorSpec([None], tf.string, name="examples")
-    archive.add_endpoint("serving_default", serve_examples, [examples])
-    specs = _input_specs(model)
-    if specs is not None:
-        archive.add_endpoint("predict", lambda inputs: model(inputs, training=False), [specs])
-    archive.write_out(folder, verbose=False)
-
-
-def required_raw_features(
-    spec: Mapping[str, Any],
-    transform: Callable[[dict[str, Any]], Mapping[str, Any]],
-    model_features: Collection[str],
-) -> dict[str, Any]:
-    """Returns the specs of the raw features that the inputs of the model depend on.
-
-    Prediction requests lack the other features, such as an id or the source of the label.
+class RawExamples:
+    """Path from serialized raw Examples to the inputs of a model.
 
     Args:
         spec: ``tf.io`` spec of each raw feature by its name.
-        transform: Function from a subset of the raw features to the transformed features that
-            depend on this subset only.
-        model_features: Features that reach the model.
+        transform: Function from raw features to training features, with the resources to export,
+            such as a Transform layer; ``None`` if they are the same.
+        parser: Parser of the training features.
+        adapt: Function from a dict of features to the inputs of the model.
     """
-    required = dict(spec)
 
-    def drop_unused(serialized: tf.Tensor) -> None:
-        parsed = tf.io.parse_example(serialized, spec)
-        for candidate in spec:
-            rest = {key: parsed[key] for key in required if key != candidate}
-            if rest and set(model_features) <= set(transform(rest)):
-                del required[candidate]
+    def __init__(
+        self,
+        spec: Mapping[str, Any],
+        transform: Callable[[dict[str, Any]], Mapping[str, Any]] | None,
+        parser: ExampleParser,
+        adapt: Callable[[Mapping[str, Any]], Any],
+    ) -> None:
+        self.transform = transform
+        self.adapt = adapt
+        self._spec = dict(spec)
+        self._parser = parser
 
-    # Tracing is enough: nothing is computed.
-    tf.function(drop_unused).get_concrete_function(tf.TensorSpec([None], tf.string))
-    return required
+    def to_model_inputs(self, serialized: tf.Tensor) -> Any:
+        """Returns the inputs of the model; only the features that they depend on are parsed.
+
+        Args:
+            serialized: Raw Examples, strings ``[batch]``.
+        """
+        features = tf.io.parse_example(serialized, self._required)
+        features = self.transform(features) if self.transform else features
+        names = self._parser.feature_names
+        return self.adapt(self._parser.decode({name: features[name] for name in names}))
+
+    def transform_features(self, serialized: tf.Tensor) -> dict[str, Any]:
+        """Returns all training features, label and weight included.
+
+        Args:
+            serialized: Raw Examples with all features, strings ``[batch]``.
+        """
+        features = tf.io.parse_example(serialized, self._spec)
+        return dict(self.transform(features) if self.transform else features)
+
+    def tensor_specs(self) -> dict[str, Any]:
+        """Returns the components ``[batch, ...]`` of each training feature that the model takes.
+
+        Images are decoded; a sparse or ragged feature has several components.
+        """
+        return {name: self._components(name) for name in self._parser.feature_names}
+
+    @functools.cached_property
+    def _required(self) -> dict[str, Any]:
+        names = self._parser.feature_names
+        return required_raw_features(self._spec, self.transform or dict, names)
+
+    def _components(self, name: str) -> dict[str, tf.TensorSpec]:
+        spec = self._parser.feature_spec[name]
+        if name in self._parser.feed.images:
+            shape = self._parser.feed.images[name].shape
+            return {"": tf.TensorSpec([None, *shape], tf.uint8, name)}
+        if isinstance(spec, tf.io.FixedLenFeature):
+            return {"": tf.TensorSpec([None, *spec.shape], spec.dtype, name)}
+        if isinstance(spec, tf.io.RaggedFeature) and not spec.partitions:
+            parts = {"values": ([None], spec.dtype), "row_splits": ([None], spec.row_splits_dtype)}
+        elif isinstance(spec, (tf.io.VarLenFeature, tf.io.SparseFeature)):
+            rank = (
+                2 if isinstance(spec, tf.io.VarLenFeature) else 1 + len(tf.nest.flatten(spec.size))
+            )
+            parts = {
+                "indices": ([None, rank], tf.int64),
+                "values": ([None], spec.dtype),
+                "dense_shape": ([rank], tf.int64),
+            }
+        else:
+            return {}
+        return {
+            part: tf.TensorSpec(shape, dtype, f"{name}_{part}")
+            for part, (shape, dtype) in parts.items()
+        }
 
 
-def save_for_warm_start(model: keras.Model, folder: str | Path) -> Path:
-    """Writes the model for ``load_warm_start``.
+def export_serving(
+    model: keras.Model, examples: RawExamples, folder: str, signatures: Signatures | None = None
+) -> None:
+    """Writes a SavedModel with these signatures.
+
+    - ``serving_default``: from serialized raw Examples, strings ``[batch]``, in an input
+      ``examples``, to the outputs of the model.
+    - ``transform_features``: from serialized raw Examples to the transformed features, label
+      included; absent without a transform.
+    - ``serving_tensors``: from the training features by name, with the dtypes of the Examples, to
+      the outputs of the model. A sparse feature has the components ``NAME_indices``,
+      ``NAME_values`` and ``NAME_dense_shape``, a ragged one ``NAME_values`` and
+      ``NAME_row_splits``. Absent for ragged features of more than one ragged dimension.
 
     Args:
         model: Trained model.
-        folder: Folder of the file; created if needed.
-
-    Returns:
-        Path of a ``.keras`` file, or of a weights file if the model's class has no ``get_config``.
+        examples: Path from raw Examples to the inputs of the model.
+        folder: Folder of the SavedModel; created.
+        signatures: Signatures of the user, in addition or instead of those with the same name.
     """
-    path = Path(folder)
-    path.mkdir(parents=True, exist_ok=True)
-    try:
-        model.save(path / KERAS_FILE)
-        return path / KERAS_FILE
-    except NotImplementedError:
-        (path / KERAS_FILE).unlink(missing_ok=True)
-        model.save_weights(path / WEIGHTS_FILE)
-        return path / WEIGHTS_FILE
+    archive = keras.export.ExportArchive()
+    archive.track(model)
+    if examples.transform is not None:
+        archive.track(examples.transform)
+    for name, function in {**_signatures(model, examples), **(signatures or {})}.items():
+        function.get_concrete_function()  # Traced, or Keras refuses it.
+        archive.add_endpoint(name, function)
+    archive.write_out(folder, verbose=False)
 
 
-def load_warm_start(model: keras.Model, folder: str | Path) -> str | None:
-    """Loads the weights that ``save_for_warm_start`` wrote.
+def check_signatures(signatures: Any) -> Signatures:
+    """Returns the result of ``signatures_fn`` if it can be exported.
 
-    Args:
-        model: Built model.
-        folder: Folder of the file.
-
-    Returns:
-        ``None`` on success, else the reason of the failure, which leaves the model unchanged.
+    Raises:
+        ConfigError: It is not a mapping from names to functions with an input signature.
     """
-    for name in (KERAS_FILE, WEIGHTS_FILE):
-        path = Path(folder) / name
-        if path.exists():
-            break
-    else:
-        return f"it holds neither {KERAS_FILE} nor {WEIGHTS_FILE}, which FeederTrainer writes"
-    before = model.get_weights()
-    try:
-        model.load_weights(path)
-    except (OSError, zipfile.BadZipFile) as error:
-        return f"{path.name} cannot be read: {error}"
-    except (ValueError, KeyError) as error:
-        model.set_weights(before)
-        return f"its architecture differs: {str(error).splitlines()[0]}"
-    return None
+    valid = isinstance(signatures, Mapping) and all(
+        isinstance(name, str) and getattr(function, "input_signature", None) is not None
+        for name, function in signatures.items()
+    )
+    if not valid:
+        raise ConfigError(
+            "signatures_fn",
+            received=signatures,
+            expected="a dict from names to functions with @tf.function(input_signature=[...])",
+        )
+    return signatures
 
 
-def _input_specs(model: keras.Model) -> Any:
-    """Returns the input specs with an open batch dimension; ``None`` if undeclared."""
-    inputs = getattr(model, "inputs", None)
-    if not inputs:
-        return None
-    structure = getattr(model, "input", None)
-    if isinstance(structure, Mapping):
-        return {name: _open_spec(tensor, name) for name, tensor in structure.items()}
-    specs = [_open_spec(tensor, tensor.name) for tensor in inputs]
-    return specs if len(specs) > 1 else specs[0]
+def _signatures(model: keras.Model, examples: RawExamples) -> dict[str, Any]:
+    def signature(argument: Any) -> Callable[[Any], Any]:
+        return functools.partial(tf.function, input_signature=[argument], autograph=False)
+
+    serialized = tf.TensorSpec([None], tf.string, name="examples")
+
+    @signature(serialized)
+    def serve(serialized: tf.Tensor) -> Any:
+        return model(examples.to_model_inputs(serialized), training=False)
+
+    functions = {SERVING_DEFAULT: serve}
+    if examples.transform is not None:
+        functions[TRANSFORM_FEATURES] = signature(serialized)(examples.transform_features)
+    components = examples.tensor_specs()
+    if components and all(components.values()):
+
+        @signature(components)
+        def serve_tensors(components: dict[str, dict[str, tf.Tensor]]) -> Any:
+            features = {name: _assembled(parts) for name, parts in components.items()}
+            return model(examples.adapt(features), training=False)
+
+        functions[TENSORS] = serve_tensors
+    return functions
 
 
-def _open_spec(tensor: Any, name: str) -> tf.TensorSpec:
-    return tf.TensorSpec((None, *tensor.shape[1:]), tensor.dtype, name=name)
+def _assembled(parts: Mapping[str, tf.Tensor]) -> Any:
+    """Returns the tensor with the components of ``RawExamples.tensor_specs``."""
+    if "row_splits" in parts:
+        ragged: Any = tf.RaggedTensor
+        return ragged.from_row_splits(parts["values"], parts["row_splits"])
+    if "indices" in parts:
+        return tf.SparseTensor(parts["indices"], parts["values"], parts["dense_shape"])
+    return parts[""]

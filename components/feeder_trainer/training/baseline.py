@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 import keras
 
 from tfx_feeder.common.errors import ConfigError
-from tfx_feeder.components.feeder_trainer.model.export import load_warm_start
+from tfx_feeder.components.feeder_trainer.model.warm_start import load_warm_start
 from tfx_feeder.components.feeder_trainer.schedules.schedule import EpochSpec
 from tfx_feeder.components.feeder_trainer.training import progress
 from tfx_feeder.components.feeder_trainer.training.early_stopping import (

@@ -110,6 +110,7 @@ def test_an_edit_of_the_model_changes_what_the_cache_compares(tmp_path: Path) ->
             {"training": TrainingOptions(early_stopping=BaselineEarlyStopping("val_loss", "min"))},
             "base_model",
         ),
+        ({"tuned_learning_rate": "learning_rate"}, "hyperparameters"),
     ],
 )
 def test_a_bad_argument_is_refused_when_the_pipeline_is_built(

@@ -8,9 +8,15 @@ import pytest
 from tfx import v1 as tfx
 from tfx.types import artifact_utils
 
+from tfx_feeder.common.errors import ConfigError
 from tfx_feeder.common.mounts import VARIABLE
 from tfx_feeder.components import FeederTrainer
-from tfx_feeder.components.feeder_trainer.executor import Executor, checkpoint_dir, repository_of
+from tfx_feeder.components.feeder_trainer.executor import (
+    Executor,
+    checkpoint_dir,
+    repository_of,
+    tuned_value,
+)
 from tfx_feeder.components.feeder_trainer.feed.options import FeedOptions, Image, to_json
 from tfx_feeder.components.feeder_trainer.model.user_module import UserCode
 from tfx_feeder.components.feeder_trainer.training.options import TrainingOptions
@@ -77,6 +83,19 @@ def test_the_commit_of_the_model_is_found_and_what_it_imports_counts(tmp_path):
     assert found["git_dirty"] == "no"
     (tmp_path / "layers.py").write_text("")
     assert repository_of(code) == found | {"git_dirty": "yes"}
+
+
+@pytest.mark.parametrize(
+    "hyperparameters", [{"values": {"rate": 0.3}, "space": []}, {"rate": 0.3, "layers": 2}]
+)
+def test_a_tuned_value_is_found(hyperparameters):
+    assert tuned_value(hyperparameters, "rate") == 0.3
+
+
+@pytest.mark.parametrize("hyperparameters", [None, {}, {"values": {"layers": 2}, "space": []}])
+def test_a_value_that_was_not_tuned_is_named(hyperparameters):
+    with pytest.raises(ConfigError, match=r"tuned_learning_rate: .*Received: 'rate'"):
+        tuned_value(hyperparameters, "rate")
 
 
 SCHEMA = """

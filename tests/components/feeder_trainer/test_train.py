@@ -34,6 +34,17 @@ def callbacks_fn(context):
     return [keras.callbacks.EarlyStopping("loss", min_delta=10, patience=context.custom_config)]
 """
 
+SIGNATURES = """
+import tensorflow as tf
+
+def signatures_fn(model, examples, context):
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="examples")])
+    def digit(serialized):
+        return {"digit": tf.argmax(model(examples.to_model_inputs(serialized)), 1)}
+
+    return {"digit": digit} if context.custom_config else {"digit": len}
+"""
+
 FIT_FIELDS = {field.name for field in dataclasses.fields(FitSpec)}
 
 
@@ -97,6 +108,25 @@ def test_a_training_leaves_model_record_and_logs(
     np.testing.assert_allclose(scores, saved(digits.images[:9]), rtol=1e-4, atol=1e-6)
 
 
+def test_signatures_of_the_module_are_exported_and_checked_before_the_first_step(
+    job: Callable[..., TrainSpec], tmp_path: Path, digits: Any, serialize: Callable
+) -> None:
+    module = tmp_path / "signatures.py"
+    module.write_text(MODULE.partition("def callbacks_fn")[0] + SIGNATURES)
+    code = UserCode(module_file=str(module))
+    made = job(code=code, schedule=Schedule([(0.01, 32, 1)]), eval_files=[])
+
+    train(made)
+
+    signatures = tf.saved_model.load(made.serving_dir).signatures
+    examples = tf.constant([serialize({"image": digits.rows()[0]["image"]})])
+    scores = signatures["serving_default"](examples=examples)["output_0"]
+    assert signatures["digit"](examples=examples)["digit"] == tf.argmax(scores, 1)
+    with pytest.raises(ConfigError, match=r"signatures_fn.*input_signature"):
+        train(job("wrong", code=code, patience=0))
+    assert not (tmp_path / "wrong" / "logs").exists()
+
+
 def test_callbacks_of_the_module_are_used(job: Callable[..., TrainSpec]) -> None:
     history = train(job(patience=1, schedule=Schedule([(0.01, 32, 9)]), eval_files=[]))
 
@@ -105,11 +135,17 @@ def test_callbacks_of_the_module_are_used(job: Callable[..., TrainSpec]) -> None
 
 
 @pytest.mark.slow
-def test_a_warm_start_goes_on_where_the_base_model_was(job: Callable[..., TrainSpec]) -> None:
+def test_a_warm_start_takes_the_weights_and_a_fresh_optimizer(
+    job: Callable[..., TrainSpec],
+) -> None:
     base = job("base", schedule=Schedule([(0.01, 32, 6)]))
     first = train(base)
 
-    second = train(job(schedule=Schedule([(1e-9, 32, 1)]), start_from=base.keras_dir))
+    warm = job(schedule=Schedule([(1e-9, 32, 1)]), start_from=base.keras_dir)
+    second = train(warm)
+
+    saved = keras.models.load_model(Path(warm.keras_dir) / "model.keras")
+    assert int(saved.optimizer.iterations) == second.epochs[-1].steps == 7
 
     assert [event.kind for event in second.events if "start" in event.kind] == ["warm_start"]
     assert second.epochs[0].metrics["val_loss"] == pytest.approx(

@@ -23,8 +23,8 @@ from tfx_feeder.components.feeder_trainer.distribution.options import (
 )
 from tfx_feeder.components.feeder_trainer.feed.options import FeedOptions, Image
 from tfx_feeder.components.feeder_trainer.model.builder import ModelContext
-from tfx_feeder.components.feeder_trainer.model.export import save_for_warm_start
 from tfx_feeder.components.feeder_trainer.model.user_module import UserCode
+from tfx_feeder.components.feeder_trainer.model.warm_start import save_for_warm_start
 from tfx_feeder.components.feeder_trainer.schedules.schedule import Schedule
 from tfx_feeder.components.feeder_trainer.train import TrainSpec, train
 from tfx_feeder.components.feeder_trainer.training.early_stopping import BaselineEarlyStopping

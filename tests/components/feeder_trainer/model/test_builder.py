@@ -5,11 +5,12 @@ from pathlib import Path
 from typing import Any
 
 import keras
+import numpy as np
 import pytest
 import tensorflow as tf
 
 from tfx_feeder.common.errors import ConfigError
-from tfx_feeder.components.feeder_trainer.feed.options import FeedOptions
+from tfx_feeder.components.feeder_trainer.feed.options import FeedOptions, Image
 from tfx_feeder.components.feeder_trainer.model.builder import (
     ModelContext,
     feature_adapter,
@@ -214,3 +215,49 @@ def test_an_input_without_a_feature_is_refused(structure: Callable) -> None:
         feature_adapter(_called_with(structure()), ["a", "b"])
 
     assert e.value.argument == "model_fn"
+
+
+# Data for layers that are adapted.
+
+
+def _normalized(context: ModelContext) -> keras.Model:
+    image = keras.Input((8, 8, 1), name="image", dtype="uint8")
+    normalization = keras.layers.Normalization(axis=None)
+    normalization.adapt(context.dataset().map(lambda features, label: features["image"]))
+    x = keras.layers.Flatten()(normalization(image))
+    model = keras.Model(image, keras.layers.Dense(1)(x))
+    model.compile("sgd", "mse")
+    return model
+
+
+def test_a_layer_is_adapted_to_the_training_examples(
+    digit_files: list[str], digits_spec: dict[str, Any], digits: Any
+) -> None:
+    feed = FeedOptions(images={"image": Image(8, 8, 1)})
+    context = ModelContext(digits_spec, feed, train_files=tuple(digit_files))
+
+    model = make_model(_normalized, context)
+
+    mean = float(np.squeeze(model.layers[1].mean))
+    assert mean == pytest.approx(digits.images.mean(), rel=1e-5)
+
+
+def test_the_dataset_yields_each_example_once(
+    digit_files: list[str], digits_spec: dict[str, Any], digits: Any
+) -> None:
+    context = ModelContext(
+        digits_spec, FeedOptions(weight_key="weight"), train_files=tuple(digit_files)
+    )
+
+    batches = list(context.dataset(batch_size=64))
+
+    assert [len(label) for _, label, _ in batches] == [64, 64, 64, 8]
+    ids = np.concatenate([features["id"] for features, _, _ in batches])
+    labels = np.concatenate([label for _, label, _ in batches])
+    assert sorted(ids) == list(range(200))
+    np.testing.assert_array_equal(labels, digits.labels[ids])
+
+
+def test_without_files_there_is_no_dataset() -> None:
+    with pytest.raises(ConfigError, match=r"ModelContext\.dataset.*TFRecord"):
+        CONTEXT.dataset()

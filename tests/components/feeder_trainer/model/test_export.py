@@ -1,4 +1,4 @@
-"""The exported model: raw Examples in, the model's own predictions out; and starts from it."""
+"""The exported model: raw Examples in, the model's own predictions out."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -9,15 +9,14 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tfx_feeder.common.errors import ConfigError
 from tfx_feeder.components.feeder_trainer.feed.options import FeedOptions, Image
 from tfx_feeder.components.feeder_trainer.feed.parsing import ExampleParser
 from tfx_feeder.components.feeder_trainer.model.builder import feature_adapter
 from tfx_feeder.components.feeder_trainer.model.export import (
-    KERAS_FILE,
-    WEIGHTS_FILE,
+    RawExamples,
+    check_signatures,
     export_serving,
-    load_warm_start,
-    save_for_warm_start,
 )
 
 
@@ -31,20 +30,6 @@ def _network(units: int = 10, hidden: tuple[int, ...] = (4,)) -> keras.Model:
     return model
 
 
-class Scaled(keras.Model):
-    """A class with an argument and without ``get_config``: Keras cannot save it whole."""
-
-    def __init__(self, layer: keras.layers.Layer) -> None:
-        super().__init__()
-        self.layer = layer
-
-    def call(self, inputs: Any) -> Any:
-        return self.layer(tf.cast(inputs, tf.float32))
-
-    def get_config(self) -> Any:
-        raise NotImplementedError
-
-
 @pytest.fixture(scope="module")
 def exported(digits_spec: dict, tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, Any]:
     """A model, and the same exported and loaded."""
@@ -52,12 +37,8 @@ def exported(digits_spec: dict, tmp_path_factory: pytest.TempPathFactory) -> tup
     parser = ExampleParser(digits_spec, FeedOptions(images={"image": Image(8, 8, 1)}), ["image"])
     adapt = feature_adapter(model, parser.feature_names)
 
-    def to_inputs(serialized: tf.Tensor) -> Any:
-        parsed = tf.io.parse_example(serialized, {"image": digits_spec["image"]})
-        return adapt(parser.decode(parsed))
-
     folder = str(tmp_path_factory.mktemp("serving"))
-    export_serving(model, to_inputs, folder)
+    export_serving(model, RawExamples(digits_spec, None, parser, adapt), folder)
     return model, tf.saved_model.load(folder)
 
 
@@ -80,87 +61,139 @@ def test_tensors_get_the_models_own_predictions(exported: tuple, digits: Any) ->
     model, loaded = exported
     images = tf.constant(digits.images[:5])
 
-    (served,) = loaded.signatures["predict"](image=images).values()
+    (served,) = loaded.signatures["serving_tensors"](image=images).values()
 
     np.testing.assert_allclose(served, model(images, training=False), rtol=1e-5)
 
 
-@pytest.mark.parametrize("structure", [list, dict])
-def test_the_predict_signature_names_each_input(tmp_path: Path, structure: type) -> None:
-    inputs = {"left": keras.Input((2,), name="l"), "right": keras.Input((3,), name="r")}
-    joined = keras.layers.Concatenate()(list(inputs.values()))
-    model = keras.Model(
-        inputs if structure is dict else list(inputs.values()), keras.layers.Dense(1)(joined)
-    )
-    tensors = [tf.ones([4, 2]), tf.ones([4, 3])]
-    names = ["left", "right"] if structure is dict else ["l", "r"]
-    called = dict(zip(names, tensors, strict=True)) if structure is dict else tensors
+def test_there_are_no_other_signatures(exported: tuple) -> None:
+    _, loaded = exported
 
-    export_serving(model, lambda _: called, str(tmp_path))
-    predict = tf.saved_model.load(str(tmp_path)).signatures["predict"]
-
-    (served,) = predict(**dict(zip(names, tensors, strict=True))).values()
-    np.testing.assert_allclose(served, model(called), rtol=1e-5)
+    assert set(loaded.signatures) == {"serving_default", "serving_tensors"}
 
 
-def test_a_start_takes_over_the_weights(tmp_path: Path) -> None:
-    base, model = _network(), _network()
-
-    assert save_for_warm_start(base, tmp_path) == tmp_path / KERAS_FILE
-    assert load_warm_start(model, tmp_path) is None
-
-    for own, other in zip(model.get_weights(), base.get_weights(), strict=True):
-        np.testing.assert_array_equal(own, other)
+SPEC = {
+    "city": tf.io.VarLenFeature(tf.string),
+    "hour": tf.io.FixedLenFeature([], tf.int64),
+    "label": tf.io.FixedLenFeature([], tf.int64),
+    "words": tf.io.RaggedFeature(tf.int64),
+}
 
 
-def test_a_class_without_config_is_saved_by_its_weights(tmp_path: Path) -> None:
-    base, model = Scaled(keras.layers.Dense(2)), Scaled(keras.layers.Dense(2))
-    for each in (base, model):
-        each.compile("sgd", "mse")
-        each(np.ones((1, 3)))
+class Shop(keras.Model):
+    """Takes a sparse, a dense and a ragged feature and does not declare them."""
 
-    assert save_for_warm_start(base, tmp_path) == tmp_path / WEIGHTS_FILE
-    assert [path.name for path in tmp_path.iterdir()] == [WEIGHTS_FILE]
-    assert load_warm_start(model, tmp_path) is None
-    np.testing.assert_array_equal(model.get_weights()[0], base.get_weights()[0])
+    def __init__(self) -> None:
+        super().__init__()
+        self.dense = keras.layers.Dense(1)
+
+    def call(self, inputs: Any) -> Any:
+        cities = tf.sparse.reduce_sum(
+            tf.SparseTensor(
+                inputs["city"].indices,
+                tf.strings.to_hash_bucket_fast(inputs["city"].values, 7),
+                inputs["city"].dense_shape,
+            ),
+            1,
+        )
+        words = tf.reduce_sum(inputs["words"], 1)
+        columns = [cities, tf.cast(inputs["hour"], tf.int64), words]
+        return self.dense(tf.cast(tf.stack(columns, 1), tf.float32))
+
+
+class Doubled(tf.Module):
+    """A transform with a label; features of other names."""
+
+    def __call__(self, features: dict[str, Any]) -> dict[str, Any]:
+        outputs = {"hour_xf": 2 * features["hour"]} if "hour" in features else {}
+        if "label" in features:
+            outputs["label_xf"] = 1 - features["label"]
+        kept = {name: features[name] for name in ("city", "words") if name in features}
+        return {**outputs, **kept}
+
+
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory: pytest.TempPathFactory, serialize: Callable) -> tuple[Any, ...]:
+    """A model on sparse and ragged features, its features, requests, and the loaded export."""
+    model, folder = Shop(), str(tmp_path_factory.mktemp("shop"))
+    spec = {name: SPEC[name] for name in ("city", "words")} | {
+        "hour_xf": SPEC["hour"],
+        "label_xf": SPEC["label"],
+    }
+    parser = ExampleParser(spec, FeedOptions(label_key="label_xf"))
+    rows = [{"city": ["a", "b"], "hour": 3, "words": [1, 2]}, {"hour": 4}]
+    requests = tf.constant([serialize(row) for row in rows])
+    features = tf.io.parse_example(requests, {key: SPEC[key] for key in ("city", "words")})
+    features["hour"] = tf.constant([6, 8], tf.int64)
+    model(features)
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="examples")])
+    def sign(examples: tf.Tensor) -> dict[str, tf.Tensor]:
+        return {"sign": tf.sign(model(raw.to_model_inputs(examples)))}
+
+    def adapt(features: Any) -> Any:
+        return {**features, "hour": features["hour_xf"]}
+
+    raw = RawExamples(SPEC, Doubled(), parser, adapt)
+    export_serving(model, raw, folder, check_signatures({"sign": sign}))
+    return model, features, requests, tf.saved_model.load(folder)
+
+
+def test_sparse_and_ragged_features_reach_a_model_from_examples_and_as_tensors(shop: tuple) -> None:
+    model, features, requests, loaded = shop
+    city, words = features["city"], features["words"]
+
+    (served,) = loaded.signatures["serving_default"](examples=requests).values()
+    (by_tensors,) = loaded.signatures["serving_tensors"](
+        city_indices=city.indices,
+        city_values=city.values,
+        city_dense_shape=city.dense_shape,
+        hour_xf=features["hour"],
+        words_values=words.values,
+        words_row_splits=words.row_splits,
+    ).values()
+
+    np.testing.assert_allclose(served, model(features), rtol=1e-6)
+    np.testing.assert_allclose(by_tensors, model(features), rtol=1e-6)
+
+
+def test_the_transformed_features_hold_the_label(shop: tuple, serialize: Callable) -> None:
+    *_, loaded = shop
+    row = serialize({"city": "a", "hour": 3, "words": [1, 2], "label": 0})
+
+    transformed = loaded.signatures["transform_features"](examples=tf.constant([row]))
+
+    assert set(transformed) == {"city", "hour_xf", "label_xf", "words"}
+    assert transformed["label_xf"].numpy().tolist() == [1]
+    assert transformed["hour_xf"].numpy().tolist() == [6]
+
+
+def test_a_signature_of_the_user_is_exported(shop: tuple) -> None:
+    model, features, requests, loaded = shop
+
+    signs = loaded.signatures["sign"](examples=requests)["sign"]
+
+    np.testing.assert_array_equal(signs, np.sign(model(features)))
 
 
 @pytest.mark.parametrize(
-    "other",
-    [
-        lambda: _network(units=7),
-        lambda: _network(hidden=(4, 4)),
-        lambda: _network(hidden=()),
-        lambda: _network(hidden=(5,)),
-    ],
+    "signatures", [None, [], {"a": len}, {"a": tf.function(len)}, {3: tf.function(len)}]
 )
-def test_another_architecture_is_reported_and_changes_nothing(
-    tmp_path: Path, other: Callable[[], keras.Model]
-) -> None:
-    save_for_warm_start(_network(), tmp_path)
-    model = other()
-    before = model.get_weights()
-
-    obstacle = load_warm_start(model, tmp_path)
-
-    assert obstacle is not None
-    assert "architecture differs" in obstacle
-    for own, old in zip(model.get_weights(), before, strict=True):
-        np.testing.assert_array_equal(own, old)
+def test_what_cannot_be_exported_is_refused(signatures: Any) -> None:
+    with pytest.raises(ConfigError, match=r"signatures_fn.*input_signature"):
+        check_signatures(signatures)
 
 
-def test_a_folder_without_a_model_is_reported(tmp_path: Path) -> None:
-    obstacle = load_warm_start(_network(), tmp_path)
+def test_tensors_take_the_types_of_the_examples(tmp_path: Path) -> None:
+    hour = keras.Input((1,), name="hour", dtype="int32")
+    model = keras.Model(hour, keras.layers.Dense(1)(keras.ops.cast(hour, "float32")))
+    parser = ExampleParser(SPEC, FeedOptions(), ["hour"])
+    export_serving(
+        model, RawExamples(SPEC, None, parser, feature_adapter(model, ["hour"])), str(tmp_path)
+    )
 
-    assert obstacle is not None
-    assert KERAS_FILE in obstacle
+    serve = tf.saved_model.load(str(tmp_path)).signatures["serving_tensors"]
 
-
-def test_a_damaged_file_is_reported_and_changes_nothing(tmp_path: Path) -> None:
-    path = save_for_warm_start(_network(), tmp_path)
-    path.write_bytes(path.read_bytes()[:1000])
-    model = _network()
-    before = model.get_weights()
-
-    assert load_warm_start(model, tmp_path) is not None
-    np.testing.assert_array_equal(model.get_weights()[0], before[0])
+    assert serve.structured_input_signature[1]["hour"].dtype == tf.int64
+    (served,) = serve(hour=tf.constant([3, 4], tf.int64)).values()
+    np.testing.assert_allclose(served, model(np.array([[3], [4]])), rtol=1e-6)
