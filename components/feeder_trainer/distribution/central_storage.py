@@ -69,7 +69,7 @@ class CentralStorageSteps(DataParallelSteps):
         self._devices = devices
         super().__init__("central_storage", len(devices), Shard(), model, adapt, options)
 
-    def _train_batch(self, batch: tuple, size: tf.Tensor) -> tf.Tensor:
+    def _train_batch(self, batch: tuple, size: tf.Tensor) -> tuple[tf.Tensor, dict[str, Any]]:
         towers = []
         for index, device in enumerate(self._devices):
             with tf.device(device):
@@ -83,12 +83,14 @@ class CentralStorageSteps(DataParallelSteps):
             batch_sq_norm = squared_norm([value for value in values if value is not None])
             micro_batch_size = self._micro_batch_size(size)
         loss = tf.add_n([tower.loss for tower in towers])
-        return tf.cast(tf.stack([loss, micro_sq_norm, batch_sq_norm, micro_batch_size]), tf.float64)
+        columns = tf.stack([loss, micro_sq_norm, batch_sq_norm, micro_batch_size])
+        return tf.cast(columns, tf.float64), {}
 
-    def _evaluate_batch(self, batch: tuple, size: tf.Tensor) -> None:
+    def _evaluate_batch(self, batch: tuple, size: tf.Tensor) -> dict[str, Any]:
         for index, device in enumerate(self._devices):
             with tf.device(device):
                 self._evaluate_replica(batch, size, index)
+        return {}
 
 
 def _sum(parts: Sequence[Any]) -> Any:

@@ -1,27 +1,31 @@
 """Synchronous data parallelism: steps that split each global batch across replicas."""
 
 import threading
+from collections.abc import Callable
 from typing import Any
 
 import keras
 import tensorflow as tf
 
 from tfx_feeder.common.errors import ConfigError
+from tfx_feeder.components.feeder_trainer.feed.rows import (
+    at_least_one_row,
+    count_rows,
+    take_rows,
+)
 from tfx_feeder.components.feeder_trainer.feed.sharding import Shard
 from tfx_feeder.components.feeder_trainer.training.gradient_accumulation import (
     AccumulatedGradients,
     accumulate,
     squared_norm,
 )
+from tfx_feeder.components.feeder_trainer.training.loss_division import check_loss_reductions
 from tfx_feeder.components.feeder_trainer.training.train_step import (
     DEFAULT_STEP_OPTIONS,
     Adapter,
     CompiledSteps,
     StepOptions,
 )
-
-_MEAN_REDUCTIONS = ("sum_over_batch_size", "mean")
-"""Reductions of losses that are means over examples."""
 
 
 class DataParallelSteps(CompiledSteps):
@@ -46,6 +50,8 @@ class DataParallelSteps(CompiledSteps):
             or has a loss that is not a mean over examples.
     """
 
+    _weights_masked_targets = False
+
     def __init__(
         self,
         strategy: str,
@@ -56,6 +62,7 @@ class DataParallelSteps(CompiledSteps):
         options: StepOptions = DEFAULT_STEP_OPTIONS,
     ) -> None:
         self.replicas = replicas
+        self._name = strategy
         self._shard = shard
         # tf.distribute traces each replica in a thread of its own, one at a time.
         self._traced_shard = threading.local()
@@ -67,18 +74,19 @@ class DataParallelSteps(CompiledSteps):
                 expected="a model without a custom step, because such a step takes the whole batch",
                 fix="Override compute_loss and compute_metrics instead, or use one device.",
             )
-        check_loss_reductions(strategy, model)
+        check_loss_reductions(self._division, model)
 
     def halve_micro_batches(self, batch_size: int) -> int:
         """See ``CompiledSteps.halve_micro_batches``; the limit applies to one replica."""
         return super().halve_micro_batches(-(-batch_size // self.replicas))
 
-    def build(self, batch: tuple) -> None:
-        """See ``CompiledSteps.build``."""
-        first = tf.nest.map_structure(lambda tensor: tensor[:1], batch)
-        self._evaluate_shard(first)
-        self.model.optimizer.build(self.model.trainable_variables)
-        self.model.reset_metrics()
+    @property
+    def _divides_batches(self) -> bool:
+        return True
+
+    @property
+    def _division(self) -> str:
+        return f"strategy {self._name}"
 
     def _shard_gradients(self, batch: tuple, size: tf.Tensor, replica: Any) -> AccumulatedGradients:
         """Returns one replica's summand of the gradient, the loss and the micro-batch norm.
@@ -93,14 +101,15 @@ class DataParallelSteps(CompiledSteps):
         weight = self._with_class_weight(y, weight)
         if self.max_micro_batch_size:
             result = accumulate(
-                self._gradients,
+                lambda x, y, weight, share: self._gradients(x, y, weight, share * weight_of_shard),
                 (x, y, weight),
                 self.model.trainable_weights,
                 limit=self.max_micro_batch_size,
                 at_least_two=False,
             )
         else:
-            result = self._gradients(x, y, weight)
+            result = self._gradients(x, y, weight, weight_of_shard)
+        self._update_loss(result.loss, count_rows(x))
         micro_sq_norm = 0.0
         if self._noise_scale:
             values = [value for value in result.values if value is not None]
@@ -113,10 +122,7 @@ class DataParallelSteps(CompiledSteps):
 
     def _evaluate_replica(self, batch: tuple, size: tf.Tensor, replica: Any) -> None:
         shard, _ = self._cut(batch, size, replica)
-        self._evaluate_shard(shard)
-
-    def _evaluate_shard(self, shard: tuple) -> None:
-        super()._evaluate_batch(shard, tf.constant(1))
+        self._evaluate_examples(shard)
 
     def _micro_batch_size(self, size: tf.Tensor) -> tf.Tensor:
         """Returns the examples per replica, or 0 if the shards differ in size, float32 ``[]``."""
@@ -135,29 +141,32 @@ class DataParallelSteps(CompiledSteps):
         # Slice on the CPU: otherwise every device would receive the whole batch.
         with tf.device("CPU:0"):
             if self._shard.count > 1:
-                batch = tf.nest.map_structure(_at_least_one, batch)
-            shard = tf.nest.map_structure(lambda tensor: tensor[first:last], batch)
+                batch = at_least_one_row(batch)
+            shard = take_rows(batch, first, last)
         return shard, tf.cast(count / size, tf.float32)
 
-    def _update_metrics(self, x: Any, y: Any, y_pred: Any, weight: Any, loss: tf.Tensor) -> None:
+    def _update_loss(self, loss: tf.Tensor, count: tf.Tensor) -> None:
+        self._if_has_examples(lambda: super(DataParallelSteps, self)._update_loss(loss, count))
+
+    def _update_metrics(self, x: Any, y: Any, y_pred: Any, weight: Any) -> dict[str, Any]:
+        update = super()._update_metrics
+        if getattr(self._traced_shard, "has_examples", None) is None:
+            return update(x, y, y_pred, weight)  # The logs of the first example are checked.
+        self._if_has_examples(lambda: update(x, y, y_pred, weight))
+        return {}
+
+    def _if_has_examples(self, update: Callable[[], Any]) -> None:
+        """Updates metrics, but not with the example of weight zero of a surplus replica."""
         has_examples = getattr(self._traced_shard, "has_examples", None)
         if has_examples is None:
-            super()._update_metrics(x, y, y_pred, weight, loss)
+            update()
             return
 
-        def update() -> tf.Tensor:
-            super(DataParallelSteps, self)._update_metrics(x, y, y_pred, weight, loss)
+        def updated() -> tf.Tensor:
+            update()
             return tf.constant(0)
 
-        tf.cond(has_examples, update, lambda: tf.constant(0))
-
-
-def _at_least_one(tensor: Any) -> Any:
-    return tf.cond(
-        tf.shape(tensor)[0] > 0,
-        lambda: tensor,
-        lambda: tf.zeros([1, *tensor.shape[1:]], tensor.dtype),
-    )
+        tf.cond(has_examples, updated, lambda: tf.constant(0))
 
 
 def _scaled(gradient: Any, factor: tf.Tensor) -> Any:
@@ -167,27 +176,6 @@ def _scaled(gradient: Any, factor: tf.Tensor) -> Any:
         values = tf.math.multiply_no_nan(gradient.values, factor)
         return tf.IndexedSlices(values, gradient.indices, gradient.dense_shape)
     return tf.math.multiply_no_nan(gradient, factor)
-
-
-def check_loss_reductions(strategy: str, model: keras.Model) -> None:
-    """Checks that all losses of a model are means over examples.
-
-    Args:
-        strategy: Name of the strategy in error messages.
-        model: Compiled model.
-
-    Raises:
-        ConfigError: A loss has another reduction.
-    """
-    losses = tf.nest.flatten(model.loss)
-    reductions = {getattr(loss, "reduction", _MEAN_REDUCTIONS[0]) for loss in losses}
-    if others := sorted(str(each) for each in reductions - set(_MEAN_REDUCTIONS)):
-        raise ConfigError(
-            "strategy",
-            received=f"{strategy}, for a loss with the reduction {', '.join(others)}",
-            expected="a loss that is a mean over examples, because each replica sees a shard",
-            fix=f"Compile the model with reduction={_MEAN_REDUCTIONS[0]!r}, or use one device.",
-        )
 
 
 def innermost_optimizer(optimizer: Any) -> keras.Optimizer:

@@ -175,14 +175,17 @@ class MirroredSteps(DataParallelSteps):
         # The norm depends on all gradients; TensorFlow would prune those without a consumer.
         return squared_norm([value for value in result.values if value is not None])
 
-    def _train_batch(self, batch: tuple, size: tf.Tensor) -> tf.Tensor:
+    def _train_batch(self, batch: tuple, size: tf.Tensor) -> tuple[tf.Tensor, dict[str, Any]]:
         columns = self._distribution.run(self._train_replica, args=(batch, size))
-        return tf.add_n(self._distribution.experimental_local_results(columns))
+        return tf.add_n(self._distribution.experimental_local_results(columns)), {}
 
     def _train_replica(self, batch: tuple, size: tf.Tensor) -> tf.Tensor:
         context = tf.distribute.get_replica_context()
         result = self._shard_gradients(batch, size, context.replica_id_in_sync_group)
-        values, batch_sq_norm, micro_batch_size = result.values, 0.0, 0.0
+        # A collective that gathers the sparse gradients of embeddings works for the batch size of
+        # the first step only.
+        values = [None if each is None else tf.convert_to_tensor(each) for each in result.values]
+        batch_sq_norm, micro_batch_size = 0.0, 0.0
         if self._clips_gradients or self._noise_scale:
             present = [value for value in values if value is not None]
             summed = iter(context.all_reduce(tf.distribute.ReduceOp.SUM, present))
@@ -200,8 +203,9 @@ class MirroredSteps(DataParallelSteps):
             tf.float64,
         )
 
-    def _evaluate_batch(self, batch: tuple, size: tf.Tensor) -> None:
+    def _evaluate_batch(self, batch: tuple, size: tf.Tensor) -> dict[str, Any]:
         self._distribution.run(self._evaluate_in_replica, args=(batch, size))
+        return {}
 
     def _evaluate_in_replica(self, batch: tuple, size: tf.Tensor) -> None:
         context = tf.distribute.get_replica_context()

@@ -1,10 +1,12 @@
 """Gradient accumulation over micro-batches, and the gradient noise scale."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
+
+from tfx_feeder.components.feeder_trainer.feed.rows import count_rows, take_rows
 
 
 class AccumulatedGradients(NamedTuple):
@@ -17,6 +19,8 @@ class AccumulatedGradients(NamedTuple):
             estimated.
         batch_sq_norm: Squared norm of the batch gradient.
         micro_batch_size: Examples in a micro-batch.
+        target_fraction: Fraction of the targets that the loss is the mean of: 1.0 without a mask.
+        logs: Logs of the model's own ``compute_metrics``.
     """
 
     values: list[Any]
@@ -24,6 +28,8 @@ class AccumulatedGradients(NamedTuple):
     micro_sq_norm: Any = 0.0
     batch_sq_norm: Any = 0.0
     micro_batch_size: Any = 0.0
+    target_fraction: Any = 1.0
+    logs: Mapping[str, Any] = {}
 
 
 def accumulate(
@@ -36,46 +42,56 @@ def accumulate(
 ) -> AccumulatedGradients:
     """Computes the gradients of a batch, one micro-batch at a time.
 
-    Each micro-batch is weighted by its fraction of the examples, so the sum is the gradient of the
-    whole batch for any loss that is a mean over examples; weight penalties are counted once.
+    Each micro-batch is weighted by its fraction of the examples, or of the unmasked targets, so the
+    sum is the gradient of the whole batch for any loss that is a mean over examples; weight
+    penalties are counted once.
 
     Args:
         gradients: Function that computes the gradients of one micro-batch; called with the
-            elements of ``batch``.
+            elements of ``batch`` and the micro-batch's fraction of the examples.
         batch: Nested tensors ``[batch, ...]``; ``None`` elements are passed through.
         weights: Trainable weights.
         limit: Maximum number of examples in a micro-batch; ``None`` for no limit.
         at_least_two: If True, the batch is split even if it is within the limit.
     """
-    flat = [tensor for tensor in tf.nest.flatten(batch) if tensor is not None]
-    total = tf.shape(flat[0])[0]
+    total = count_rows(batch)
     size = total if limit is None else tf.minimum(total, limit)
     if at_least_two:
         size = tf.minimum(size, tf.maximum(1, (total + 1) // 2))
     count = (total + size - 1) // size
 
     def part(index: tf.Tensor) -> Any:
-        rows = slice(index * size, tf.minimum((index + 1) * size, total))
-        return tf.nest.map_structure(lambda t: None if t is None else t[rows], batch)
+        return take_rows(batch, index * size, tf.minimum((index + 1) * size, total))
 
     def more(index: tf.Tensor, *_: Any) -> tf.Tensor:
         return index < count
 
-    def add(index: tf.Tensor, sums: list[tf.Tensor], loss: tf.Tensor, squares: tf.Tensor) -> Any:
-        result = gradients(*part(index))
+    def add(
+        index: tf.Tensor,
+        sums: list[tf.Tensor],
+        loss: tf.Tensor,
+        squares: tf.Tensor,
+        targets: tf.Tensor,
+    ) -> Any:
+        examples = tf.minimum((index + 1) * size, total) - index * size
+        share = tf.cast(examples / total, tf.float32)
+        result = gradients(*part(index), share)
         # A while loop cannot carry the IndexedSlices of embeddings or a missing gradient.
         values = [
             tf.zeros_like(so_far) if value is None else tf.convert_to_tensor(value)
             for value, so_far in zip(result.values, sums, strict=True)
         ]
-        examples = tf.minimum((index + 1) * size, total) - index * size
-        weight = tf.cast(examples / total, tf.float32)
+        weight = share * result.target_fraction
         sums = [a + b * tf.cast(weight, b.dtype) for a, b in zip(sums, values, strict=True)]
-        return index + 1, sums, loss + result.loss * weight, squares + squared_norm(values)
+        loss += result.loss * weight
+        return index + 1, sums, loss, squares + squared_norm(values), targets + weight
 
     zeros = [tf.zeros(weight.shape, weight.dtype) for weight in weights]
-    state = (tf.constant(0), zeros, tf.constant(0.0), tf.constant(0.0))
-    _, sums, loss, squares = tf.while_loop(more, add, state, parallel_iterations=1)
+    state = (tf.constant(0), zeros, tf.constant(0.0), tf.constant(0.0), tf.constant(0.0))
+    _, sums, loss, squares, targets = tf.while_loop(more, add, state, parallel_iterations=1)
+    # The weights add up to 1 unless targets are masked.
+    sums = [tf.math.divide_no_nan(value, tf.cast(targets, value.dtype)) for value in sums]
+    loss = tf.math.divide_no_nan(loss, targets)
     # The two norms allow an estimate only if all micro-batches have the same size.
     equal = tf.logical_and(count > 1, count * size == total)
     return AccumulatedGradients(
@@ -105,7 +121,8 @@ def noise_scale(
     Returns:
         Noise scale in examples; ``None`` if the steps are too few or too noisy.
     """
-    usable = (small > 0) & (big > small)
+    # A step that overflowed under a loss scale has no norms.
+    usable = (small > 0) & (big > small) & np.isfinite(micro_sq_norm) & np.isfinite(batch_sq_norm)
     if not usable.any():
         return None
     g_small, g_big, small, big = (a[usable] for a in (micro_sq_norm, batch_sq_norm, small, big))

@@ -31,6 +31,7 @@ from tfx_feeder.components.feeder_trainer.training.checkpoint_manager import Che
 from tfx_feeder.components.feeder_trainer.training.interrupts import DeferredInterrupt
 from tfx_feeder.components.feeder_trainer.training.process_group import ProcessGroup, SingleProcess
 from tfx_feeder.components.feeder_trainer.training.recorder import Recorder
+from tfx_feeder.components.feeder_trainer.training.step_logs import scalars
 from tfx_feeder.components.feeder_trainer.training.train_step import LOSS, CompiledSteps
 from tfx_feeder.components.feeder_trainer.training.validation import Validation
 
@@ -52,7 +53,8 @@ class TrainingLoop:
         callbacks: Keras callbacks; they behave as with ``fit()``.
         drop_remainder: If True, the last partial batch of an epoch is dropped, unless it is the
             only batch.
-        steps_per_execution: Steps per compiled call; ``None`` for about half a second of steps.
+        steps_per_execution: Steps per compiled call; ``None`` for the number that the model was
+            compiled with, if any, or else about half a second of steps.
         probe: If True, the throughput of feed and model alone is measured.
         checkpoints: Checkpoints to save and to resume from; optional.
         process_group: Processes that run this loop together. The chief decides everything that
@@ -92,7 +94,10 @@ class TrainingLoop:
             None if validation is None else Validation(steps, validation, validation_batch_size)
         )
         self._drop_remainder = drop_remainder
-        self._steps_per_execution = steps_per_execution
+        compiled_steps = self._model.steps_per_execution
+        self._steps_per_execution = steps_per_execution or (
+            compiled_steps if compiled_steps > 1 else None
+        )
         self._process_group = process_group or SingleProcess()
         self._lr_scale_factor = lr_scale_factor
         self._eta = eta
@@ -245,12 +250,12 @@ class TrainingLoop:
             self._throughput.is_input_bound(record.input_wait_pct),
             record.examples_per_s,
             math.nan if record.noise_scale is None else record.noise_scale,
-            *logs.values(),
+            *scalars(logs).values(),
         )
         result = EpochResult(
             spec,
             learning_rate(self._model) / self._lr_scale_factor,
-            dict(zip(logs, values, strict=True)),
+            dict(zip(scalars(logs), values, strict=True)),
             input_bound=bool(input_bound),
             examples_per_s=examples_per_s,
             noise_scale=None if math.isnan(noise_scale) else noise_scale,
@@ -267,8 +272,8 @@ class TrainingLoop:
         """Trains the remaining steps of an epoch of ``planned`` examples."""
         state = self._state
         steps = math.ceil(planned / spec.batch_size)
-        count = self._before_call(state.steps_done, 1)
-        while state.steps_done < steps and not self._model.stop_training:
+        count = self._before_call(state.steps_done, 1, is_first=True)
+        while True:  # At least one step, as in fit(), even if a hook has ended the training.
             first = state.steps_done * spec.batch_size
             sizes = batch_sizes(planned - first, spec.batch_size)[:count]
             traces, begin = self._steps.traces, time.perf_counter()
@@ -281,7 +286,7 @@ class TrainingLoop:
             state.add(rows, elapsed)
             remaining = steps - state.steps_done
             if self._every_train_batch:
-                logs = self._steps.metrics_result()
+                logs = self._steps.batch_logs()
                 self._callbacks.on_train_batch_end(state.steps_done - 1, logs)
             else:
                 count = self._steps_per_execution or step_timer.steps_per_call(
@@ -292,10 +297,15 @@ class TrainingLoop:
                 self._report_progress(spec, state.steps_done, steps, examples_per_s, {})
                 count = self._save_if_due(spec, min(count, remaining))
             count = self._before_call(state.steps_done, count, is_last=not remaining)
+            if not remaining or self._model.stop_training:
+                break
 
-    def _before_call(self, step: int, count: int, *, is_last: bool = False) -> int:
+    def _before_call(
+        self, step: int, count: int, *, is_first: bool = False, is_last: bool = False
+    ) -> int:
         """Runs the batch-begin hooks and returns how many steps the next compiled call may run."""
-        if self._every_train_batch and not is_last and not self._model.stop_training:
+        ends = is_last or (self._model.stop_training and not is_first)
+        if self._every_train_batch and not ends:
             self._callbacks.on_train_batch_begin(step)
         return int(self._follow_chief(count)[0])
 
@@ -393,6 +403,6 @@ class TrainingLoop:
                 learning_rate=learning_rate(self._model),
                 batch_size=spec.batch_size,
                 examples_per_s=examples_per_s,
-                metrics=metrics,
+                metrics=scalars(metrics),
             )
         )

@@ -15,6 +15,7 @@ from tfx_feeder import __version__
 from tfx_feeder.components.feeder_trainer.schedules.schedule import EpochSpec
 from tfx_feeder.components.feeder_trainer.training.bottleneck import Bottleneck, ThroughputBounds
 from tfx_feeder.components.feeder_trainer.training.gradient_accumulation import noise_scale
+from tfx_feeder.components.feeder_trainer.training.step_logs import scalars
 from tfx_feeder.components.feeder_trainer.training.train_step import (
     BATCH_SQ_NORM,
     MICRO_BATCH_SIZE,
@@ -91,7 +92,7 @@ class Recorder:
         seconds: float,
         examples: int,
         first_step_s: float | None,
-        metrics: Mapping[str, float],
+        metrics: Mapping[str, Any],
     ) -> EpochRecord:
         """Appends a completed epoch.
 
@@ -102,7 +103,7 @@ class Recorder:
             seconds: Duration of all steps without compilation.
             examples: Examples consumed by the epoch.
             first_step_s: Duration of a traced call, including compilation; ``None`` if none.
-            metrics: Loss and metrics.
+            metrics: Loss and metrics; a vector is recorded as ``name_0``, ``name_1``, and so on.
 
         Returns:
             The record of the epoch.
@@ -112,6 +113,7 @@ class Recorder:
         compiled = step_s[1:] if first_step_s is not None and len(step_s) > 1 else step_s
         p50, p95 = np.percentile(compiled * 1e3, [50, 95])
         sizes = np.full(len(steps), float(spec.batch_size))
+        sizes[-1] = examples - spec.batch_size * (len(steps) - 1)
         row = EpochRecord(
             epoch=spec.epoch,
             phase=spec.phase,
@@ -127,7 +129,7 @@ class Recorder:
             step_ms_p95=float(p95),
             input_wait_pct=float(100 * steps[:, WAIT_S].sum() / seconds) if seconds else 0.0,
             first_step_s=first_step_s,
-            metrics=dict(metrics),
+            metrics=scalars(metrics),
             noise_scale=noise_scale(
                 steps[:, MICRO_SQ_NORM], steps[:, BATCH_SQ_NORM], steps[:, MICRO_BATCH_SIZE], sizes
             ),
@@ -148,7 +150,7 @@ class Recorder:
         first: EpochSpec,
         *,
         reason: str,
-        metrics: Mapping[str, float],
+        metrics: Mapping[str, Any],
         bottleneck: Bottleneck,
         bounds: ThroughputBounds | None,
     ) -> None:
@@ -175,7 +177,7 @@ class Recorder:
                 examples_per_s=examples_per_s,
                 input_wait_pct=input_wait_pct,
                 reason=reason,
-                metrics=dict(metrics),
+                metrics=scalars(metrics),
                 verdict=bottleneck.kind,
                 advice=bottleneck.advice,
                 device_ceiling=bounds.device_examples_per_s if bounds else None,

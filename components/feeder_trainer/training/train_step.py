@@ -1,8 +1,9 @@
 """Compiled training and evaluation steps: many per call, one trace for all batch sizes."""
 
+import contextlib
 import inspect
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,9 +13,28 @@ import tensorflow as tf
 from tensorflow.python.framework.config import is_op_determinism_enabled
 
 from tfx_feeder.common.errors import ConfigError
+from tfx_feeder.components.feeder_trainer.feed.rows import (
+    count_rows,
+    take_rows,
+    with_unknown_batch_size,
+)
 from tfx_feeder.components.feeder_trainer.training.gradient_accumulation import (
     AccumulatedGradients,
     accumulate,
+)
+from tfx_feeder.components.feeder_trainer.training.loss_division import (
+    check_loss_reductions,
+    is_mean_over_examples,
+    loss_mask,
+    unchanged_variables,
+    unmasked_fraction,
+)
+from tfx_feeder.components.feeder_trainer.training.step_logs import (
+    as_numpy,
+    as_tensors,
+    specs_of,
+    total_loss,
+    zeros_of,
 )
 
 Adapter = Callable[[Any], Any]
@@ -60,12 +80,15 @@ class CompiledSteps:
         options: Options of the steps.
 
     Raises:
-        ConfigError: Micro-batches are requested, but the model overrides ``train_step``.
+        ConfigError: Micro-batches or the noise scale are requested, but the model overrides
+            ``train_step`` or has a loss that is not a mean over examples.
     """
 
     replicas = 1
     min_steps_per_call = 1
     """Minimum number of steps per call, so that workers do not idle at the end of each call."""
+    _weights_masked_targets = True
+    """Whether the parts of a batch are weighted by their unmasked targets."""
 
     def __init__(
         self,
@@ -76,6 +99,12 @@ class CompiledSteps:
         self.model = model
         self.traces = 0
         self.max_micro_batch_size = options.max_micro_batch_size
+        self.evaluation_error = ""
+        self._logs: dict[str, Any] | None = None
+        self._train_logs: Mapping[str, tf.TensorSpec] = {}
+        self._test_logs: Mapping[str, tf.TensorSpec] = {}
+        self._example: tuple = ()
+        self._loss_counters: list[Any] = []
         self._adapt = adapt
         self._class_weight = _weight_table(options.class_weight)
         self._noise_scale = options.noise_scale
@@ -83,6 +112,10 @@ class CompiledSteps:
         self._deterministic = options.deterministic or is_op_determinism_enabled()
         self._own_train_step = _overrides(model, "train_step")
         self._own_test_step = _overrides(model, "test_step")
+        self._own_compute_metrics = _overrides(model, "compute_metrics")
+        # A model may replace the property ``metrics``; fit() updates its own tracker in any case.
+        own_metrics = keras.Model.metrics.fget(model)
+        self._loss_tracker = next(each for each in own_metrics if each.name == "loss")
         self._loss_takes_training = "training" in inspect.signature(model.compute_loss).parameters
         if self._own_train_step and (options.max_micro_batch_size or options.noise_scale):
             raise ConfigError(
@@ -91,6 +124,8 @@ class CompiledSteps:
                 expected="unset for a model that overrides train_step",
                 fix="Override compute_loss instead; train_step takes the whole batch.",
             )
+        if options.max_micro_batch_size or options.noise_scale:
+            check_loss_reductions(self._division, model)
         self._compile()
 
     def halve_micro_batches(self, batch_size: int) -> int:
@@ -101,27 +136,52 @@ class CompiledSteps:
 
         Returns:
             The new ``max_micro_batch_size``.
+
+        Raises:
+            ConfigError: Micro-batches would change the update; see ``build``.
         """
+        was_divided = self._divides_batches
         self.max_micro_batch_size = max(1, (self.max_micro_batch_size or batch_size) // 2)
+        if not was_divided:
+            if self._own_train_step:
+                raise self._cannot_divide("a model that overrides train_step")
+            check_loss_reductions(self._division, self.model)
+            self._check_division()
         self._compile()
         return self.max_micro_batch_size
 
     def build(self, batch: tuple) -> None:
-        """Creates the variables of model, optimizer and metrics without training.
+        """Creates the variables of model, optimizers and metrics without training.
 
         Args:
             batch: Element of a feed with at least one example.
+
+        Raises:
+            ConfigError: The model cannot be called; or the batches are divided, and the loss is not
+                a mean over examples.
         """
-        first = tf.nest.map_structure(lambda tensor: tensor[:1], batch)
-        self._evaluate_batch(first, tf.constant(1))
-        self.model.optimizer.build(self.model.trainable_variables)
+        self._example = take_rows(batch, 0, 1)
+        with unchanged_variables(self.model):
+            self._build()
+            if self._divides_batches:
+                self._check_division()
         self.model.reset_metrics()
 
-    def metrics_result(self) -> dict[str, float]:
-        """Returns loss and metrics since the last reset, with the names of ``fit()``."""
-        results = _flat(self.model.get_metrics_result())
-        # A metric may return a variable that is mirrored across replicas.
-        return {name: float(np.mean(tf.convert_to_tensor(v))) for name, v in results.items()}
+    def metrics_result(self) -> dict[str, Any]:
+        """Returns the logs of an epoch, as in ``fit()``.
+
+        These are the metrics since the last reset, or, if the model's own step or
+        ``compute_metrics`` returned other names, what it returned for the last batch. Vectors are
+        arrays.
+        """
+        results = as_numpy(self.model.get_metrics_result())
+        if self._logs is None or self._logs.keys() == results.keys():
+            return results
+        return dict(self._logs)
+
+    def batch_logs(self) -> dict[str, Any]:
+        """Returns the logs of the last batch, as in ``fit()``."""
+        return self.metrics_result() if self._logs is None else dict(self._logs)
 
     def train(self, iterator: Any, sizes: Sequence[int]) -> np.ndarray:
         """Trains on batches of an iterator.
@@ -140,7 +200,8 @@ class CompiledSteps:
             duration.
         """
         begin = time.perf_counter()
-        rows = self._train(iterator, pack(sizes)).numpy()
+        rows, logs = self._train(iterator, pack(sizes))
+        rows, self._logs = rows.numpy(), as_numpy(logs) if logs else None
         if self._deterministic:
             rows[:, STEP_S] = (time.perf_counter() - begin) / len(sizes)
         return rows
@@ -152,7 +213,8 @@ class CompiledSteps:
             iterator: Iterator over the elements of a feed.
             sizes: Examples in each global batch, as in ``train``.
         """
-        self._evaluate(iterator, pack(sizes))
+        logs = self._evaluate(iterator, pack(sizes))
+        self._logs = as_numpy(logs) if logs else None
 
     def profile(self, iterator: Any, sizes: Sequence[int]) -> np.ndarray:
         """Runs training steps for timing only; the caller restores the variables.
@@ -195,44 +257,138 @@ class CompiledSteps:
         self._train = tf.function(self._train_many, reduce_retracing=True)
         self._evaluate = tf.function(self._evaluate_many, reduce_retracing=True)
 
-    def _train_many(self, iterator: Any, lengths: tf.Tensor) -> tf.Tensor:
+    @property
+    def _divides_batches(self) -> bool:
+        """True if no forward pass covers a whole batch."""
+        return bool(self.max_micro_batch_size or self._noise_scale)
+
+    @property
+    def _division(self) -> str:
+        """Name of what divides the batches, for error messages."""
+        return "the gradient noise scale" if self._noise_scale else "micro-batches"
+
+    def _build(self) -> None:
+        model, optimizer = self.model, self.model.optimizer
+        x, y, weight = self._unpack(self._example)
+        if not (self._own_train_step or self._own_test_step):
+            logs = self._evaluate_examples(self._example)
+            self._train_logs = self._test_logs = specs_of(logs)
+            optimizer.build(model.trainable_variables)
+            return
+        try:
+            y_pred = model(x, training=False)
+        except NotImplementedError as error:
+            raise ConfigError(
+                "model_fn",
+                received=f"a model of {type(model).__name__}, which has no call()",
+                expected="a model that can be called, because it is exported for serving",
+                fix="Define call(), such as the output of the inner model.",
+            ) from error
+        # The model's own steps may use loss and metrics or not; fit() builds them as well.
+        if not all(getattr(metric, "built", True) for metric in model.metrics):
+            model.compute_metrics(x, y, y_pred, sample_weight=weight)
+        if model.loss is not None:
+            self._loss(x, y, y_pred, weight, training=False)
+        optimizer.build(model.trainable_variables)
+        # Creates the variables that only the steps use, such as those of other optimizers.
+        self._train_logs = self._traced_logs(
+            lambda batch: self._train_batch(batch, tf.constant(1))[1]
+        )
+        if self._own_test_step:
+            self._test_logs = self._traced_logs(self._evaluate_examples)
+            return
+        try:
+            self._test_logs = specs_of(self._evaluate_examples(self._example))
+        except ValueError as error:
+            self.evaluation_error = str(error)
+
+    def _traced_logs(self, step: Callable[[tuple], Any]) -> dict[str, tf.TensorSpec]:
+        spec = tf.nest.map_structure(tf.type_spec_from_value, self._example)
+        traced = tf.function(step).get_concrete_function(with_unknown_batch_size(spec))
+        return specs_of(traced.structured_outputs)
+
+    def _check_division(self) -> None:
+        """Checks that the parts of a batch give the update of the whole batch."""
+        model = self.model
+        if self._train_logs:
+            raise self._cannot_divide("compute_metrics with names of its own")
+        x, y, weight = self._unpack(self._example)
+        y_pred = model(x, training=False)
+        model.reset_metrics()
+        counters = [(v, keras.ops.convert_to_numpy(v)) for v in model.metrics_variables]
+        self._loss(x, y, y_pred, weight, training=False)
+        self._loss_counters = [
+            v
+            for v, before in counters
+            if v.dtype.startswith("float")
+            and not np.array_equal(before, keras.ops.convert_to_numpy(v))
+        ]
+        masks = [loss_mask(each) is not None for each in tf.nest.flatten(y_pred)]
+        can_weight = self._weights_masked_targets and not _overrides(model, "compute_loss")
+        if any(masks) and (len(masks) > 1 or not can_weight):
+            raise self._cannot_divide("a loss with masked targets")
+
+        def loss_of(batch: tuple) -> float:
+            x, y, weight = self._unpack(batch)
+            return float(self._loss(x, y, model(x, training=False), weight, training=False))
+
+        if not is_mean_over_examples(loss_of, self._example):
+            raise self._cannot_divide("a loss that changes if the batch holds each example twice")
+
+    def _cannot_divide(self, received: str) -> ConfigError:
+        return ConfigError(
+            "model_fn",
+            received=received,
+            expected=f"a loss that is a mean over the examples, for {self._division}",
+            fix="Divide sums over the batch by its size, or train whole batches on one device.",
+        )
+
+    def _train_many(self, iterator: Any, lengths: tf.Tensor) -> tuple[tf.Tensor, dict[str, Any]]:
         self.traces += 1  # Runs when tracing, not when training.
         steps = lengths[0]
         rows = tf.TensorArray(tf.float64, size=steps)
+        logs = zeros_of(self._train_logs)
         begin = self._now_after([])
         for step in tf.range(steps):
             # The iterator may run ahead of the previous step: a wait is only the time after that
             # step has finished and before the batch is ready.
             batch = next(iterator)
-            fed = tf.maximum(self._now_after(tf.nest.flatten(batch)), begin)
-            figures = self._train_batch(batch, unpack(lengths, step))
+            tensors = tf.nest.flatten(batch, expand_composites=True)
+            fed = tf.maximum(self._now_after(tensors), begin)
+            figures, logs = self._train_batch(batch, unpack(lengths, step))
             end = self._now_after([v.value.value() for v in self.model.trainable_variables])
             rows = rows.write(step, tf.concat([[fed - begin, end - fed], figures], axis=0))
             begin = end
-        return rows.stack()
+        return rows.stack(), logs
 
     def _now_after(self, tensors: list[tf.Tensor]) -> tf.Tensor:
         """Returns the time at which all tensors were computed, in seconds."""
-        with tf.control_dependencies(tensors):
+        # The group is one dependency per device, where each tensor would be a transfer of its own.
+        with tf.control_dependencies([tf.group(*tensors)]):
             return tf.constant(0.0, tf.float64) if self._deterministic else tf.timestamp()
 
-    def _evaluate_many(self, iterator: Any, lengths: tf.Tensor) -> None:
+    def _evaluate_many(self, iterator: Any, lengths: tf.Tensor) -> dict[str, Any]:
+        logs = zeros_of(self._test_logs)
         for step in tf.range(lengths[0]):
-            self._evaluate_batch(next(iterator), unpack(lengths, step))
+            logs = self._evaluate_batch(next(iterator), unpack(lengths, step))
+        return logs
 
-    def _train_batch(self, batch: tuple, size: tf.Tensor) -> tf.Tensor:
-        """Trains on one batch and returns float64 ``[4]``, the columns from ``LOSS`` on.
+    def _train_batch(self, batch: tuple, size: tf.Tensor) -> tuple[tf.Tensor, dict[str, Any]]:
+        """Trains on one batch.
 
         Args:
             batch: Element of the feed.
             size: Examples in the global batch, int32 ``[]``; ``batch`` may be a shard of it.
+
+        Returns:
+            The columns from ``LOSS`` on, float64 ``[4]``, and the model's own logs.
         """
         del size
         x, y, weight = self._unpack(batch)
         weight = self._with_class_weight(y, weight)
         if self._own_train_step:
             logs = self.model.train_step(keras.utils.pack_x_y_sample_weight(x, y, weight))
-            return tf.stack([tf.cast(logs.get("loss", 0.0), tf.float64), 0.0, 0.0, 0.0])
+            return tf.stack([total_loss(logs), 0.0, 0.0, 0.0]), as_tensors(logs)
         if self.max_micro_batch_size or self._noise_scale:
             result = accumulate(
                 self._gradients,
@@ -243,35 +399,52 @@ class CompiledSteps:
             )
         else:
             result = self._gradients(x, y, weight)
+        if self._divides_batches:
+            # Once for the whole batch: masked micro-batches differ in their number of targets.
+            self._update_loss(result.loss, count_rows(x))
         weights = self.model.trainable_weights
         self.model.optimizer.apply_gradients(zip(result.values, weights, strict=True))
-        return tf.cast(
-            tf.stack(
-                [result.loss, result.micro_sq_norm, result.batch_sq_norm, result.micro_batch_size]
-            ),
-            tf.float64,
-        )
+        columns = [result.loss, result.micro_sq_norm, result.batch_sq_norm, result.micro_batch_size]
+        return tf.cast(tf.stack(columns), tf.float64), result.logs
 
-    def _gradients(self, x: Any, y: Any, weight: Any) -> AccumulatedGradients:
+    def _gradients(self, x: Any, y: Any, weight: Any, share: Any = 1.0) -> AccumulatedGradients:
+        """Computes the gradients of examples and updates the metrics, except the loss of a part.
+
+        Args:
+            x: Inputs of the model.
+            y: Labels.
+            weight: Sample weights; optional.
+            share: Fraction of the batch that the examples are.
+        """
         model = self.model
         with tf.GradientTape() as tape:
             y_pred = model(x, training=True)
-            loss = self._loss(x, y, y_pred, weight, training=True)
+            with self._weighted_loss_metrics(share):
+                loss = self._loss(x, y, y_pred, weight, training=True)
             scaled = model.optimizer.scale_loss(loss)
-        self._update_metrics(x, y, y_pred, weight, loss)
+        if not self._divides_batches:
+            self._update_loss(loss, count_rows(x))
         return AccumulatedGradients(
-            tape.gradient(scaled, model.trainable_weights), tf.cast(loss, tf.float32)
+            tape.gradient(scaled, model.trainable_weights),
+            tf.cast(loss, tf.float32),
+            target_fraction=unmasked_fraction(y_pred),
+            logs=self._update_metrics(x, y, y_pred, weight),
         )
 
-    def _evaluate_batch(self, batch: tuple, size: tf.Tensor) -> None:
+    def _evaluate_batch(self, batch: tuple, size: tf.Tensor) -> dict[str, Any]:
+        """Evaluates one batch and returns the model's own logs; see ``_train_batch``."""
         del size
+        return self._evaluate_examples(batch)
+
+    def _evaluate_examples(self, batch: tuple) -> dict[str, Any]:
+        """Updates the metrics with examples and returns the model's own logs."""
         x, y, weight = self._unpack(batch)
         if self._own_test_step:
-            self.model.test_step(keras.utils.pack_x_y_sample_weight(x, y, weight))
-            return
+            data = keras.utils.pack_x_y_sample_weight(x, y, weight)
+            return as_tensors(self.model.test_step(data))
         y_pred = self.model(x, training=False)
-        loss = self._loss(x, y, y_pred, weight, training=False)
-        self._update_metrics(x, y, y_pred, weight, loss)
+        self._update_loss(self._loss(x, y, y_pred, weight, training=False), count_rows(x))
+        return self._update_metrics(x, y, y_pred, weight)
 
     def _unpack(self, batch: tuple) -> tuple:
         features, label, weight = keras.utils.unpack_x_y_sample_weight(batch)
@@ -297,13 +470,38 @@ class CompiledSteps:
         extra = {"training": training} if self._loss_takes_training else {}
         return self.model.compute_loss(x=x, y=y, y_pred=y_pred, sample_weight=weight, **extra)
 
-    def _update_metrics(self, x: Any, y: Any, y_pred: Any, weight: Any, loss: tf.Tensor) -> None:
-        for metric in self.model.metrics:
-            if metric.name == "loss":
-                # A partial batch counts by its size, as in fit().
-                metric.update_state(loss, sample_weight=tf.shape(tf.nest.flatten(x)[0])[0])
-        # The result is unused, so its computation is pruned from the graph.
-        self.model.compute_metrics(x, y, y_pred, sample_weight=weight)
+    @contextlib.contextmanager
+    def _weighted_loss_metrics(self, share: Any) -> Iterator[None]:
+        """Weights the updates of metrics by the loss itself, such as the losses by output.
+
+        They count batches, not examples, so the parts of a batch have to add up to one update.
+
+        Args:
+            share: Fraction of the batch that the loss is computed for.
+        """
+        before = [(v, tf.identity(v.value)) for v in self._loss_counters]
+        yield
+        for variable, value in before:
+            change = tf.identity(variable.value) - value
+            variable.assign(value + change * tf.cast(share, change.dtype))
+
+    def _update_loss(self, loss: tf.Tensor, count: tf.Tensor) -> None:
+        """Updates the loss of the epoch, where a partial batch counts by its size, as in fit().
+
+        Args:
+            loss: Loss of a batch.
+            count: Number of examples in the batch.
+        """
+        self._loss_tracker.update_state(loss, sample_weight=count)
+
+    def _update_metrics(self, x: Any, y: Any, y_pred: Any, weight: Any) -> dict[str, Any]:
+        """Updates the metrics; returns the result only if its names are the model's own."""
+        logs = self.model.compute_metrics(x, y, y_pred, sample_weight=weight)
+        if not self._own_compute_metrics:
+            return {}
+        # An unused result is pruned from the graph.
+        names = set(self.model.get_metrics_result())
+        return {} if names == set(logs) else as_tensors(logs)
 
 
 def pack(sizes: Sequence[int]) -> tf.Tensor:
@@ -344,10 +542,3 @@ def _overrides(model: keras.Model, name: str) -> bool:
         getattr(keras.Model, name),
         getattr(keras.Sequential, name),
     )
-
-
-def _flat(results: dict[str, Any]) -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for name, value in results.items():
-        flat.update(value if isinstance(value, dict) else {name: value})
-    return flat

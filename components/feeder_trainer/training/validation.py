@@ -5,6 +5,7 @@ from typing import Any
 
 import keras
 
+from tfx_feeder.common.errors import ConfigError
 from tfx_feeder.components.feeder_trainer.feed.base import Feed, batch_sizes
 from tfx_feeder.components.feeder_trainer.training.train_step import CompiledSteps
 
@@ -19,9 +20,19 @@ class Validation:
         steps: Compiled steps of the model.
         feed: Validation examples.
         batch_size: Examples in a batch.
+
+    Raises:
+        ConfigError: The model cannot be evaluated.
     """
 
     def __init__(self, steps: CompiledSteps, feed: Feed, batch_size: int) -> None:
+        if steps.evaluation_error:
+            raise ConfigError(
+                "feed eval_splits",
+                received=f"a model that cannot be evaluated: {steps.evaluation_error}",
+                expected="no validation splits for it",
+                fix="Set eval_splits=() in FeedOptions, or override test_step.",
+            )
         self._steps = steps
         self._feed = feed
         self._batch_size = batch_size
@@ -30,7 +41,7 @@ class Validation:
 
     def run(
         self, callbacks: keras.callbacks.CallbackList | None = None, *, every_batch: bool = False
-    ) -> dict[str, float]:
+    ) -> dict[str, Any]:
         """Runs one pass and returns loss and metrics.
 
         Args:
@@ -51,7 +62,7 @@ class Validation:
             for step in range(len(sizes)):
                 callbacks.on_test_batch_begin(step)
                 self._steps.evaluate(self._batches, sizes[step : step + 1])
-                callbacks.on_test_batch_end(step, self._steps.metrics_result())
+                callbacks.on_test_batch_end(step, self._steps.batch_logs())
         else:
             self._steps.evaluate(self._batches, sizes)
         self._steps.synchronize()

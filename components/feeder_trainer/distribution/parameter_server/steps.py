@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from tfx_feeder.common.errors import ConfigError
 from tfx_feeder.components.feeder_trainer.distribution.parameter_server.workers import WorkerPool
+from tfx_feeder.components.feeder_trainer.feed.rows import count_rows, with_unknown_batch_size
 from tfx_feeder.components.feeder_trainer.training.train_step import (
     DEFAULT_STEP_OPTIONS,
     Adapter,
@@ -48,6 +49,8 @@ class ParameterServerSteps(CompiledSteps):
         ConfigError: The model overrides ``train_step`` or ``test_step``.
     """
 
+    _weights_masked_targets = False
+
     def __init__(
         self,
         name: str,
@@ -77,6 +80,16 @@ class ParameterServerSteps(CompiledSteps):
         """See ``CompiledSteps.build``."""
         with self._strategy.scope():
             super().build(batch)
+        if self._train_logs:
+            raise self._cannot_divide("compute_metrics with names of its own")
+
+    @property
+    def _divides_batches(self) -> bool:
+        return True
+
+    @property
+    def _division(self) -> str:
+        return f"strategy {self._name}"
 
     def _compile(self) -> None:
         # The coordinator evaluates: it holds the examples, so only the weights are transferred.
@@ -101,7 +114,7 @@ class ParameterServerSteps(CompiledSteps):
             iterator: Iterator over the batches.
             *extra: Specs of the worker's extra arguments.
         """
-        batch = tf.nest.map_structure(_with_unknown_batch_size, iterator.element_spec)
+        batch = with_unknown_batch_size(iterator.element_spec)
         on_worker, on_coordinator = functions
         with self._strategy.scope():
             on_worker = on_worker.get_concrete_function(batch, *extra)
@@ -152,11 +165,5 @@ class ParameterServerSteps(CompiledSteps):
         """Updates the metrics with the output of a worker."""
         for variable, value in zip(self._counters, output.counter_updates, strict=True):
             variable.assign_add(value)
-        self._update_metrics(x, y, output.predictions, weight, output.loss)
-
-
-def _with_unknown_batch_size(spec: Any) -> Any:
-    """Returns the spec with an unknown batch dimension, so that other sizes need no new trace."""
-    if isinstance(spec, tf.TensorSpec):
-        return tf.TensorSpec([None, *spec.shape[1:]], spec.dtype)
-    return spec
+        self._update_loss(output.loss, count_rows(x))
+        self._update_metrics(x, y, output.predictions, weight)

@@ -18,7 +18,6 @@ no worker is left, or a parameter server is lost, the run ends and resumes from 
 
 import functools
 import math
-import operator
 import os
 import time
 from collections.abc import Callable, Sequence
@@ -31,7 +30,6 @@ import tensorflow as tf
 from tfx_feeder.common.errors import ConfigError
 from tfx_feeder.components.feeder_trainer.distribution.cluster import VARIABLE, ClusterTask
 from tfx_feeder.components.feeder_trainer.distribution.context import DistributionContext
-from tfx_feeder.components.feeder_trainer.distribution.data_parallel import check_loss_reductions
 from tfx_feeder.components.feeder_trainer.distribution.options import (
     STALENESS,
     ParameterServer,
@@ -48,7 +46,9 @@ from tfx_feeder.components.feeder_trainer.distribution.parameter_server.workers 
     wait_for_servers,
 )
 from tfx_feeder.components.feeder_trainer.distribution.strategy_info import STRATEGIES
+from tfx_feeder.components.feeder_trainer.feed.rows import take_rows
 from tfx_feeder.components.feeder_trainer.feed.sharding import Shard
+from tfx_feeder.components.feeder_trainer.training.loss_division import check_loss_reductions
 from tfx_feeder.components.feeder_trainer.training.train_step import (
     BATCH_SQ_NORM,
     COLUMNS,
@@ -215,6 +215,10 @@ class AsynchronousSteps(ParameterServerSteps):
         )
 
     @property
+    def _divides_batches(self) -> bool:
+        return False  # A worker takes a whole batch.
+
+    @property
     def staleness(self) -> dict[str, float]:
         """Staleness of the gradients in updates by other workers: ``mean`` and ``max``."""
         return {
@@ -318,7 +322,7 @@ class SynchronousSteps(ParameterServerSteps):
     ) -> None:
         self.replicas = workers.size
         super().__init__(name, strategy, workers, model, adapt, options)
-        check_loss_reductions(name, model)
+        check_loss_reductions(self._division, model)
 
     def train(self, iterator: Any, sizes: Sequence[int]) -> np.ndarray:
         """See ``CompiledSteps.train``."""
@@ -331,8 +335,7 @@ class SynchronousSteps(ParameterServerSteps):
             fed = time.perf_counter()
             bounds = self._shard_bounds(size)
             for index, (start, stop) in enumerate(bounds):
-                take = operator.itemgetter(slice(start, stop))
-                shard = tf.nest.map_structure(take, batch)
+                shard = take_rows(batch, start, stop)
                 self._workers.submit(index, function, shard, tf.constant((stop - start) / size))
             results = dict(self._workers.result() for _ in bounds)
             output, update = _combined([results[index] for index in range(len(bounds))])

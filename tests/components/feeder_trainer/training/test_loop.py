@@ -174,3 +174,15 @@ def test_an_input_bound_training_grows_its_batch_where_that_is_faster(
 
     assert history.phases[0].verdict == "input-bound"
     assert [row.global_batch_size for row in history.epochs] == [25, 25, 50, 50, 50, 100]
+
+
+def test_a_callback_that_ends_the_training_before_its_first_step_leaves_one(
+    train: Callable[..., Run],
+) -> None:
+    class Ends(keras.callbacks.Callback):
+        def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+            self.model.stop_training = True
+
+    _, history = train("0.1:64x2", callbacks=[Ends()])
+
+    assert [row.steps for row in history.epochs] == [1]

@@ -1,0 +1,110 @@
+"""Rows of a batch whose tensors are dense, ragged or sparse."""
+
+from typing import Any
+
+import tensorflow as tf
+
+
+def count_rows(batch: Any) -> tf.Tensor:
+    """Returns the number of examples in a batch, int32 ``[]``.
+
+    Args:
+        batch: Nested tensors ``[batch, ...]`` of any kind; ``None`` elements are ignored.
+    """
+    tensor = next(tensor for tensor in tf.nest.flatten(batch) if tensor is not None)
+    if isinstance(tensor, tf.SparseTensor):
+        return tf.cast(tensor.dense_shape[0], tf.int32)
+    if isinstance(tensor, tf.RaggedTensor):
+        return tf.cast(tensor.nrows(), tf.int32)
+    return tf.shape(tensor)[0]
+
+
+def take_rows(batch: Any, start: Any, stop: Any) -> Any:
+    """Returns the examples from ``start`` up to ``stop`` of every tensor in a batch.
+
+    A sparse tensor keeps the size of its other dimensions, which is that of the longest example in
+    the whole batch.
+
+    Args:
+        batch: Nested tensors ``[batch, ...]`` of any kind; ``None`` elements are kept.
+        start: First example, int32 ``[]``.
+        stop: End of the examples, exclusive, int32 ``[]``.
+    """
+
+    def take(tensor: Any) -> Any:
+        if tensor is None:
+            return None
+        if not isinstance(tensor, tf.SparseTensor):
+            return tensor[start:stop]
+        first, end = tf.cast(start, tf.int64), tf.cast(stop, tf.int64)
+        shape = tensor.dense_shape
+        begin = tf.concat([[first], tf.zeros_like(shape[1:])], axis=0)
+        size = tf.concat([[end - first], shape[1:]], axis=0)
+        part = tf.sparse.slice(tensor, begin, size)
+        part.set_shape([None, *tensor.shape[1:]])
+        return part
+
+    return tf.nest.map_structure(take, batch)
+
+
+def repeated_rows(batch: Any) -> Any:
+    """Returns a batch that holds every example twice.
+
+    Args:
+        batch: Nested tensors ``[batch, ...]`` of any kind; ``None`` elements are kept.
+    """
+
+    def repeat(tensor: Any) -> Any:
+        if isinstance(tensor, tf.SparseTensor):
+            return tf.sparse.concat(0, [tensor, tensor])
+        return None if tensor is None else tf.concat([tensor, tensor], axis=0)
+
+    return tf.nest.map_structure(repeat, batch)
+
+
+def at_least_one_row(batch: Any) -> Any:
+    """Returns a batch as it is, or one example of zeros, or without values, if it is empty.
+
+    Args:
+        batch: Nested tensors ``[batch, ...]`` of any kind.
+    """
+    return tf.nest.map_structure(_at_least_one, batch)
+
+
+def _at_least_one(tensor: Any) -> Any:
+    if isinstance(tensor, tf.SparseTensor):
+        shape = tensor.dense_shape
+        filled = tf.concat([[tf.maximum(shape[0], 1)], shape[1:]], axis=0)
+        padded = tf.SparseTensor(tensor.indices, tensor.values, filled)
+        padded.set_shape([None, *tensor.shape[1:]])
+        return padded
+    if isinstance(tensor, tf.RaggedTensor):
+        splits = tensor.row_splits
+        missing = 1 - tf.minimum(tf.size(splits) - 1, 1)
+        filled = tf.concat([splits, tf.repeat(splits[-1:], missing)], axis=0)
+        return tf.RaggedTensor.from_row_splits(tensor.values, filled, validate=False)
+    missing = 1 - tf.minimum(tf.shape(tensor)[:1], 1)
+    zeros = tf.zeros(tf.concat([missing, tf.shape(tensor)[1:]], axis=0), tensor.dtype)
+    return tf.concat([tensor, zeros], axis=0)
+
+
+def with_unknown_batch_size(spec: Any) -> Any:
+    """Returns nested ``tf.TypeSpec`` with an unknown batch dimension.
+
+    Args:
+        spec: Nested specs of tensors ``[batch, ...]`` of any kind.
+    """
+
+    def opened(each: Any) -> Any:
+        if isinstance(each, tf.RaggedTensorSpec):
+            return tf.RaggedTensorSpec(
+                [None, *each.shape[1:]],
+                each.dtype,
+                ragged_rank=each.ragged_rank,
+                row_splits_dtype=each.row_splits_dtype,
+            )
+        if isinstance(each, (tf.TensorSpec, tf.SparseTensorSpec)):
+            return type(each)([None, *each.shape[1:]], each.dtype)
+        return each
+
+    return tf.nest.map_structure(opened, spec)
