@@ -20,7 +20,7 @@ from tfx_feeder.components.feeder_trainer.schedules.schedule import Schedule
 from tfx_feeder.components.feeder_trainer.training.early_stopping import BaselineEarlyStopping
 from tfx_feeder.components.feeder_trainer.training.options import TrainingOptions
 
-TAXI_MODEL = str(Path(__file__).parent / "taxi_model.py")
+TAXI_MODEL = str(Path(__file__).parents[2] / "e2e" / "taxi_example.py")
 
 
 def _channel(kind: type) -> Any:
