@@ -5,6 +5,7 @@ import random
 import shutil
 import signal
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import keras
@@ -13,7 +14,8 @@ import pytest
 
 from tests.components.feeder_trainer.workers import kill_training
 
-KILLS = 20
+KILLS = int(os.environ.get("TFX_FEEDER_TEST_KILLS", 5 if os.environ.get("CI") else 20))
+"""Kills of each training."""
 
 
 def run(forked, folder: Path, **options):
@@ -30,28 +32,16 @@ def result(folder: Path) -> tuple[dict, list[np.ndarray]]:
 
 
 @pytest.mark.slow
-def test_a_training_killed_at_random_moments_ends_like_an_uninterrupted_one(forked, tmp_path):
+@pytest.mark.parametrize("kind", ["plain", "streamed"])
+def test_a_training_killed_at_random_moments_ends_like_an_uninterrupted_one(forked, tmp_path, kind):
     kill_training.write_data(tmp_path / "data")
     whole, killed = tmp_path / "whole", tmp_path / "killed"
-    process = run(forked, whole)
+    process = run(forked, whole, kind=kind)
     process.join(300)
     assert process.exitcode == 0
 
-    dice = random.Random(1)
-    kills = 0
-    while kills < KILLS:
-        process = run(forked, killed)
-        before = _newest(killed)
-        while _newest(killed) == before and process.is_alive():
-            time.sleep(0.01)
-        time.sleep(dice.uniform(0, 0.4))
-        if not process.is_alive():
-            break
-        os.kill(process.pid, signal.SIGKILL)
-        process.join()
-        kills += 1
-    assert kills == KILLS, "the training is too short to be killed that often"
-    process = run(forked, killed)
+    kill_again_and_again(killed, lambda: [run(forked, killed, kind=kind)], 0.2)
+    process = run(forked, killed, kind=kind)
     process.join(300)
     assert process.exitcode == 0
 
@@ -66,6 +56,27 @@ def test_a_training_killed_at_random_moments_ends_like_an_uninterrupted_one(fork
     counts = next(w for w in got_weights if w.shape == (kill_training.NUM_EXAMPLES,))
     np.testing.assert_array_equal(counts, len(got["examples"]))
     assert not (killed / "checkpoints").exists()
+
+
+def kill_again_and_again(folder: Path, start: Callable[[], list], longest_s: float) -> None:
+    """Kills a training at random moments after it has saved a checkpoint.
+
+    Args:
+        folder: Folder of the training.
+        start: Starts the processes of the training. One of them is killed, then the others, as
+            their supervisor does.
+        longest_s: Longest time from a checkpoint to the kill, in seconds.
+    """
+    dice = random.Random(1)
+    for _ in range(KILLS):
+        before, processes = _newest(folder), start()
+        while _newest(folder) == before and all(each.is_alive() for each in processes):
+            time.sleep(0.01)
+        time.sleep(dice.uniform(0, longest_s))
+        assert all(each.is_alive() for each in processes), "the training is too short"
+        for process in dice.sample(processes, len(processes)):
+            os.kill(process.pid, signal.SIGKILL)
+            process.join()
 
 
 @pytest.mark.slow
@@ -99,7 +110,8 @@ def test_a_killed_training_remembers_what_it_has_to_beat_and_gives_up_alike(fork
 
 
 def _newest(folder: Path) -> str:
-    return max((p.name for p in (folder / "checkpoints").glob("at-*")), default="")
+    complete = (folder / "checkpoints").glob("at-*/hashes.json")
+    return max((path.parent.name for path in complete), default="")
 
 
 @pytest.mark.slow

@@ -17,7 +17,7 @@ from tfx_feeder.components.feeder_trainer.training.early_stopping import Baselin
 from tfx_feeder.components.feeder_trainer.training.options import TrainingOptions
 
 NUM_EXAMPLES = 203
-SCHEDULE = "0.01:8x120, 0.005:32x120, 0.0025:64x120"
+SCHEDULE = "0.01:8x80, 0.005:32x80, 0.0025:64x80"
 SPEC = {
     "pixels": tf.io.FixedLenFeature([16], tf.float32),
     "id": tf.io.FixedLenFeature([], tf.int64),
@@ -90,14 +90,21 @@ def run(
     every_examples: int = 256,
     baseline: str | None = None,
     deterministic: bool = True,
+    kind: str = "plain",
 ) -> None:
     """Trains from ``folder/data`` into ``folder``; goes on where a killed run stopped.
 
-    With a baseline it validates, and gives up after 30 epochs if it cannot come up to it.
+    With a baseline it validates, and gives up after 30 epochs if it cannot come up to it. The kind
+    is ``"plain"``, or ``"streamed"`` for a feed without a cache.
     """
     root = Path(folder)
     data = [str(root.parent / "data")]
-    feed = FeedOptions(eval_splits=("eval",) if baseline else (), seed=7)
+    feed = FeedOptions(
+        eval_splits=("eval",) if baseline else (),
+        seed=7,
+        cache="none" if kind == "streamed" else "auto",
+        shuffle_buffer=64,
+    )
     early_stopping = (
         BaselineEarlyStopping("val_accuracy", "max", after_epochs=30) if baseline else None
     )

@@ -14,7 +14,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfx_feeder.components.feeder_trainer.distribution.cluster import ClusterTask
-from tfx_feeder.components.feeder_trainer.distribution.fit import FitSpec, fit
+from tfx_feeder.components.feeder_trainer.distribution.fit import FitSpec
 from tfx_feeder.components.feeder_trainer.distribution.options import MultiWorker, Strategy
 from tfx_feeder.components.feeder_trainer.feed.options import FeedOptions
 from tfx_feeder.components.feeder_trainer.model.builder import ModelContext
@@ -114,9 +114,7 @@ def write_data(path: Path) -> None:
             writer.write(example.SerializeToString())
 
 
-def job(
-    folder: Path, strategy: Strategy, every_examples: int = 300, schedule: str = SCHEDULE
-) -> TrainSpec:
+def job(folder: Path, strategy: Strategy, every_examples: int = 300) -> TrainSpec:
     """Returns a training whose data and checkpoints are in a folder."""
     folder.mkdir(exist_ok=True)
     code = folder / "job.py"
@@ -127,7 +125,7 @@ def job(
         fit=FitSpec(
             code=UserCode(module_file=str(code)),
             context=ModelContext(SPEC, FeedOptions(eval_splits=(), seed=7)),
-            schedule=Schedule.from_value(schedule),
+            schedule=Schedule.from_value(SCHEDULE),
             strategy=strategy,
             train_files=[str(folder / "data")],
             eval_files=[],
@@ -152,20 +150,3 @@ def train_over_three(folder: str) -> None:
 def train_without_checkpoints(folder: str) -> None:
     """Trains on two workers; a checkpoint is saved only when the test interrupts this process."""
     train(job(Path(folder), MultiWorker("local:2"), every_examples=1_000_000))
-
-
-def run_member(folder: str, cluster: str) -> None:
-    """Trains as one of two workers, and saves the weights and the number of resumes.
-
-    Args:
-        folder: Folder of the training.
-        cluster: Value of ``TF_CONFIG``.
-    """
-    os.environ["TF_CONFIG"] = cluster
-    task = ClusterTask.required_from_env(os.environ)
-    spec = job(Path(folder), MultiWorker("local:2"), 64, "0.01:16x60, 0.005:32x60").fit
-    result = fit(spec, task)
-    if task.is_chief:
-        resumes = sum(event.kind == "resume" for event in result.history.events)
-        np.savez(Path(folder) / "result.npz", *result.weights, resumes=resumes)
-    os._exit(0)  # Threads of TensorFlow may block a regular exit.
