@@ -22,8 +22,6 @@ import suite
 import tensorflow as tf
 import tfdata_feeds
 
-from tfx_feeder.components.feeder_trainer.feed.tfrecord import TFRecordSource
-
 ENCODINGS = {"raw": "raw", "png": "file"}
 FIGURES = {
     "first_pass_s": ".2f",
@@ -76,7 +74,7 @@ def _measure(
     variant: str, folder: Path, encoding: str, batch_size: int, examples: int
 ) -> dict[str, float]:
     steps = max(1, examples // batch_size)
-    one_pass = TFRecordSource(reference.files(folder, "train")).num_examples
+    one_pass = suite.open_split(folder, "train", reference.feed_options()).num_examples
     total = one_pass + examples
     _drain(iter(VARIANTS[variant](folder, batch_size, encoding, total)), tf.constant(1))
     with harness.stopwatch() as first:

@@ -1,6 +1,7 @@
 """Feed whose batches are copied to a device ahead of the step that uses them."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import tensorflow as tf
 
@@ -23,6 +24,7 @@ class DeviceFeed(Feed):
         self.num_examples = source.num_examples
         self.description = source.description
         self.rejections = source.rejections
+        self.reads_files = source.reads_files
         self._source = source
         self._device = device
 
@@ -34,6 +36,10 @@ class DeviceFeed(Feed):
         return batches.apply(
             tf.data.experimental.prefetch_to_device(f"/device:{self._device}", _BATCHES_AHEAD)
         )
+
+    def sample(self, size: int) -> Any:
+        """See ``Feed``."""
+        return self._source.sample(size)
 
     def stage_datasets(self, batch_size: int) -> dict[str, tf.data.Dataset]:
         """See ``Feed``."""

@@ -226,7 +226,7 @@ def open_fit_context(spec: FitSpec, task: ClusterTask | None = None) -> Iterator
             ),
         )
         # A global batch of one example per shard, so that each process receives one.
-        element = next(iter(feed.batches([range(shard.count)], shard.count)))
+        element = feed.sample(shard.count)
         steps.build(element)
         yield FitContext(distribution, model, steps, feed, validation, plan, element)
 

@@ -6,11 +6,9 @@ from typing import Any
 import tensorflow as tf
 
 from tfx_feeder.common.errors import ConfigError
-from tfx_feeder.components.feeder_trainer.feed.base import (
-    UNBOUNDED_EPOCH,
-    Feed,
-    cache_and_repeat,
-)
+from tfx_feeder.components.feeder_trainer.feed.base import UNBOUNDED_EPOCH, Feed
+from tfx_feeder.components.feeder_trainer.feed.options import FeedOptions
+from tfx_feeder.components.feeder_trainer.feed.sharding import NO_SHARDING, Shard
 
 AugmentFn = Callable[[dict[str, Any], tf.Tensor], dict[str, Any]]
 """``(features, seed) -> features``, for a whole batch. The seed, int64 ``[2]``, is for
@@ -25,17 +23,22 @@ class AugmentedFeed(Feed):
     Args:
         feed: Feed that produces the batches.
         augment_fn: User function.
-        seed: Seed of the feed.
+        options: Seed and prefetching.
+        shard: Part of each global batch that this process receives; its seed differs.
 
     Raises:
         ConfigError: The function changes names, types or shapes of the features.
     """
 
-    def __init__(self, feed: Feed, augment_fn: AugmentFn, seed: int) -> None:
+    def __init__(
+        self, feed: Feed, augment_fn: AugmentFn, options: FeedOptions, shard: Shard = NO_SHARDING
+    ) -> None:
         self.num_examples = feed.num_examples
         self._feed = feed
         self._augment_fn = augment_fn
-        self._seed = seed
+        self.reads_files = feed.reads_files
+        self._seed = options.seed + shard.index
+        self._prefetch = options.prefetch or tf.data.AUTOTUNE
         before: Any = feed.batches([range(1)], 1).element_spec
         after: Any = self.batches([range(1)], 1).element_spec
         check_augmentation(before[0], after[0])
@@ -43,7 +46,11 @@ class AugmentedFeed(Feed):
     def batches(self, epochs: Sequence[range], batch_size: int) -> tf.data.Dataset:
         """See ``Feed``."""
         batches = self._feed.batches(epochs, batch_size)
-        return self._augmented(batches, epochs, batch_size).prefetch(tf.data.AUTOTUNE)
+        return self._augmented(batches, epochs, batch_size).prefetch(self._prefetch)
+
+    def sample(self, size: int) -> Any:
+        """See ``Feed``; the examples are not augmented."""
+        return self._feed.sample(size)
 
     def _augmented(
         self, batches: tf.data.Dataset, epochs: Sequence[range], batch_size: int
@@ -55,7 +62,7 @@ class AugmentedFeed(Feed):
 
     def stage_datasets(self, batch_size: int) -> dict[str, tf.data.Dataset]:
         """See ``Feed``."""
-        batches = cache_and_repeat(self._feed.batches([UNBOUNDED_EPOCH], batch_size))
+        batches = tf.data.Dataset.from_tensors(self._feed.sample(batch_size)).repeat()
         augmented = self._augmented(batches, [UNBOUNDED_EPOCH], batch_size)
         return {**self._feed.stage_datasets(batch_size), "augment_fn": augmented}
 

@@ -3,6 +3,7 @@
 import abc
 import contextlib
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import tensorflow as tf
 
@@ -10,14 +11,6 @@ from tfx_feeder.components.feeder_trainer.feed.tfdata import without_autotune
 
 UNBOUNDED_EPOCH = range(1 << 40)
 """An effectively unbounded epoch."""
-
-
-def cache_and_repeat(batches: tf.data.Dataset) -> tf.data.Dataset:
-    """Returns the first four batches, cached in memory and repeated indefinitely.
-
-    Serves as the input of a single stage that is measured without the stages before it.
-    """
-    return batches.take(4).cache().repeat()
 
 
 def batch_sizes(examples: int, batch_size: int) -> list[int]:
@@ -45,11 +38,14 @@ class Feed(abc.ABC):
         num_examples: Examples in one pass.
         description: Location of the examples and the reason for it, in one line.
         rejections: Number of rejected records by reason.
+        reads_files: True if every pass reads the files, so that each further dataset of batches
+            reads them as well and fills a shuffle buffer of its own.
     """
 
     num_examples: int
     description: str = ""
     rejections: Mapping[str, int] = {}
+    reads_files: bool = False
 
     @abc.abstractmethod
     def batches(self, epochs: Sequence[range], batch_size: int) -> tf.data.Dataset:
@@ -59,6 +55,14 @@ class Feed(abc.ABC):
             epochs: Positions of each epoch in the stream, in examples. No batch spans two epochs.
             batch_size: Examples in a batch; the last batch of an epoch may be smaller.
         """
+
+    def sample(self, size: int) -> Any:
+        """Returns a batch of some examples, to build a model or to time its steps.
+
+        Args:
+            size: Examples in the batch.
+        """
+        return next(iter(self.batches([range(size)], size)))
 
     @abc.abstractmethod
     def stage_datasets(self, batch_size: int) -> dict[str, tf.data.Dataset]:
@@ -97,12 +101,17 @@ class OpenFeed(Feed):
         self.source = source
         self.num_examples = source.num_examples
         self.description = description
+        self.reads_files = source.reads_files
         self.rejections = rejections
         self._resources = resources
 
     def batches(self, epochs: Sequence[range], batch_size: int) -> tf.data.Dataset:
         """See ``Feed``."""
         return without_autotune(self.source.batches(epochs, batch_size))
+
+    def sample(self, size: int) -> Any:
+        """See ``Feed``."""
+        return self.source.sample(size)
 
     def stage_datasets(self, batch_size: int) -> dict[str, tf.data.Dataset]:
         """See ``Feed``."""

@@ -1,18 +1,12 @@
 """Selects where the decoded examples are held: in memory, on disk, or nowhere."""
 
-import os
-import tempfile
 from dataclasses import dataclass
-
-import tensorflow as tf
 
 from tfx_feeder.common.errors import ConfigError
 from tfx_feeder.components.feeder_trainer.feed.options import FeedOptions
-from tfx_feeder.components.feeder_trainer.feed.parsing import ExampleParser, parsed_batches
-from tfx_feeder.components.feeder_trainer.feed.tfrecord import RecordSource
+from tfx_feeder.components.feeder_trainer.feed.parsing import ExampleParser
 
 _MIB = 1 << 20
-_STRING_BYTES = 24  # Overhead of TensorFlow per string.
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,13 +25,16 @@ class CacheChoice:
         return f"{self.kind}: {self.reason}"
 
 
-def choose_cache(records: RecordSource, parser: ExampleParser, options: FeedOptions) -> CacheChoice:
+def choose_cache(
+    parser: ExampleParser, options: FeedOptions, decoded_bytes: float, *, at_least: bool = False
+) -> CacheChoice:
     """Returns the cache that ``options.cache`` names, or the best one for ``auto``.
 
     Args:
-        records: Records to hold; the first batch is decoded to estimate the size.
         parser: Parser of the records.
         options: Options of the feed.
+        decoded_bytes: Size of all decoded examples.
+        at_least: True if the examples may be larger.
 
     Raises:
         ConfigError: The requested cache cannot hold the features.
@@ -54,8 +51,8 @@ def choose_cache(records: RecordSource, parser: ExampleParser, options: FeedOpti
         return CacheChoice("none", "as requested")
     if "memory" in obstacles:
         return CacheChoice("none", obstacles["memory"])
-    size = decoded_bytes(records, parser) / _MIB
-    decoded = f"{size:,.1f} MiB of decoded examples"
+    size = decoded_bytes / _MIB
+    decoded = f"{'at least ' * at_least}{size:,.1f} MiB of decoded examples"
     if requested != "auto":
         return CacheChoice(requested, f"{decoded}, as requested")
     budget = f"the budget of {options.memory_budget_mb:,} MiB"
@@ -69,26 +66,6 @@ def choose_cache(records: RecordSource, parser: ExampleParser, options: FeedOpti
     return CacheChoice("disk", f"{too_large}; held in {options.cache_dir}")
 
 
-def cache_folder(options: FeedOptions) -> str:
-    """Returns the local folder for files that the feed writes, creating it if needed."""
-    folder = options.cache_dir or tempfile.gettempdir()
-    os.makedirs(folder, exist_ok=True)
-    return folder
-
-
-def decoded_bytes(records: RecordSource, parser: ExampleParser) -> float:
-    """Estimates the decoded size of all examples, in bytes, from the first batch.
-
-    Args:
-        records: Records to decode.
-        parser: Parser of the records.
-    """
-    for batch in parsed_batches(records.in_order(), parser).take(1):
-        tensors = tf.nest.flatten(batch)
-        return records.num_examples * sum(_bytes(t) / t.shape[0] for t in tensors)
-    return 0.0
-
-
 def _obstacles(parser: ExampleParser) -> dict[str, str]:
     """Returns the caches that cannot hold the features, with the reason."""
     if not parser.is_dense:
@@ -96,9 +73,3 @@ def _obstacles(parser: ExampleParser) -> dict[str, str]:
     if parser.has_strings:
         return {"disk": "some features are strings, which vary in length"}
     return {}
-
-
-def _bytes(tensor: tf.Tensor) -> int:
-    if tensor.dtype == tf.string:
-        return int(tf.reduce_sum(tf.strings.length(tensor) + _STRING_BYTES))
-    return int(tf.size(tensor)) * tensor.dtype.size

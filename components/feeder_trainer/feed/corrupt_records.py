@@ -18,17 +18,9 @@ import tensorflow as tf
 from tfx_feeder.common.errors import DataError
 from tfx_feeder.common.tfrecord import RecordError, read_records
 from tfx_feeder.components.feeder_trainer.feed.options import FeedOptions
-from tfx_feeder.components.feeder_trainer.feed.parsing import (
-    PARSE_BATCH_SIZE,
-    ExampleParser,
-    parsed_batches,
-)
-from tfx_feeder.components.feeder_trainer.feed.tfrecord import (
-    UNREADABLE,
-    compression_of,
-    count_records,
-    open_records,
-)
+from tfx_feeder.components.feeder_trainer.feed.parsing import ExampleParser
+from tfx_feeder.components.feeder_trainer.feed.record_index import RecordIndexer
+from tfx_feeder.components.feeder_trainer.feed.tfrecord import UNREADABLE, compression_of
 
 
 @dataclass(slots=True)
@@ -73,7 +65,11 @@ class Rejections:
 
 
 def drop_corrupt_records(
-    paths: Sequence[str], parser: ExampleParser, rejections: Rejections, folder: str
+    paths: Sequence[str],
+    parser: ExampleParser,
+    rejections: Rejections,
+    folder: str,
+    indexer: RecordIndexer,
 ) -> list[str]:
     """Replaces files that contain bad records with copies of their good records.
 
@@ -82,6 +78,7 @@ def drop_corrupt_records(
         parser: Parser that every good record must pass.
         rejections: Counter of the bad records; updated.
         folder: Folder of the copies.
+        indexer: Indexer of the files; it remembers those that are intact.
 
     Returns:
         Paths of the intact files and of the copies, in the order of ``paths``.
@@ -91,33 +88,33 @@ def drop_corrupt_records(
     """
     result = []
     for path in paths:
-        if not _is_intact(path, parser):
+        if not _is_intact(path, indexer):
             copy = os.path.join(folder, f"{len(os.listdir(folder)):05d}-{os.path.basename(path)}")
-            _copy_good(path, copy, parser, rejections)
+            _copy_good(path, copy, parser, rejections, indexer)
             path = copy
         result.append(path)
     return result
 
 
-def _is_intact(path: str, parser: ExampleParser) -> bool:
-    compression = compression_of(path)
+def _is_intact(path: str, indexer: RecordIndexer) -> bool:
     try:
-        count_records(path, compression)
-        for _ in parsed_batches(open_records(path, compression), parser):
-            pass
+        indexer.index([path])
     except UNREADABLE:
         return False
     return True
 
 
-def _copy_good(path: str, copy: str, parser: ExampleParser, rejections: Rejections) -> None:
+def _copy_good(
+    path: str, copy: str, parser: ExampleParser, rejections: Rejections, indexer: RecordIndexer
+) -> None:
     parse = _compiled(parser)
     with tf.io.gfile.GFile(path, "rb") as raw, tf.io.TFRecordWriter(copy) as writer:
         zipped = compression_of(path) == "GZIP"
         records = read_records(gzip.GzipFile(fileobj=raw) if zipped else raw)
-        number = 0
-        while chunk := list(itertools.islice(records, PARSE_BATCH_SIZE)):
+        number, size = 0, 1
+        while chunk := list(itertools.islice(records, size)):
             good = [record for record in chunk if isinstance(record, bytes)]
+            size = indexer.chunk_size(max(map(len, good), default=0))
             all_parse = _parses(parse, good)
             for record in chunk:
                 if isinstance(record, bytes) and not (all_parse or _parses(parse, [record])):

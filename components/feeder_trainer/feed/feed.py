@@ -1,18 +1,21 @@
 """Opens a feed: from the splits of an Examples artifact to batches prepared ahead of training."""
 
 import contextlib
+import math
 import tempfile
 from collections.abc import Mapping, Sequence
+from typing import Any
+
+import tensorflow as tf
 
 from tfx_feeder.common.errors import DataError
 from tfx_feeder.components.feeder_trainer.feed.augmentation import AugmentedFeed, AugmentFn
 from tfx_feeder.components.feeder_trainer.feed.base import Feed, OpenFeed
 from tfx_feeder.components.feeder_trainer.feed.cache_policy import (
     CacheChoice,
-    cache_folder,
     choose_cache,
 )
-from tfx_feeder.components.feeder_trainer.feed.cached_feed import CachedFeed
+from tfx_feeder.components.feeder_trainer.feed.cached_feed import CachedFeed, load_examples
 from tfx_feeder.components.feeder_trainer.feed.corrupt_records import (
     Rejections,
     drop_corrupt_records,
@@ -22,15 +25,15 @@ from tfx_feeder.components.feeder_trainer.feed.mixture import (
     MixtureSource,
     quantize_weights,
 )
-from tfx_feeder.components.feeder_trainer.feed.options import FeedOptions
-from tfx_feeder.components.feeder_trainer.feed.parsing import ExampleParser, parsed_batches
+from tfx_feeder.components.feeder_trainer.feed.options import FeedOptions, cache_folder
+from tfx_feeder.components.feeder_trainer.feed.parsing import ExampleParser, tensor_bytes
+from tfx_feeder.components.feeder_trainer.feed.record_index import FileIndex, RecordIndexer
+from tfx_feeder.components.feeder_trainer.feed.record_source import RecordSource, TFRecordSource
 from tfx_feeder.components.feeder_trainer.feed.service_feed import ServiceFeed
 from tfx_feeder.components.feeder_trainer.feed.sharding import NO_SHARDING, Shard
 from tfx_feeder.components.feeder_trainer.feed.streaming_feed import StreamingFeed
 from tfx_feeder.components.feeder_trainer.feed.tfrecord import (
     UNREADABLE,
-    RecordSource,
-    TFRecordSource,
     is_parquet,
 )
 
@@ -68,16 +71,19 @@ def open_feed(
     )
     sources = paths if isinstance(paths, Mapping) else {"": paths}
     sources = {name: _as_tfrecord(sorted(sources[name]), workspace) for name in sorted(sources)}
+    indexer = RecordIndexer(parser, options)
     try:
-        source, description = _open(sources, parser, options, shuffle, augment_fn, shard)
+        source, description = _open(sources, parser, options, shuffle, augment_fn, shard, indexer)
     except UNREADABLE:
         # Records are checked one by one only now, so intact files cost no extra pass.
         try:
             intact = {
-                name: drop_corrupt_records(files, parser, rejections, workspace)
+                name: drop_corrupt_records(files, parser, rejections, workspace, indexer)
                 for name, files in sources.items()
             }
-            source, description = _open(intact, parser, options, shuffle, augment_fn, shard)
+            source, description = _open(
+                intact, parser, options, shuffle, augment_fn, shard, indexer
+            )
         except UNREADABLE as error:
             raise DataError(f"The files {sources} cannot be read: {error}") from error
     resources.callback(source.close)
@@ -100,33 +106,60 @@ def _open(
     shuffle: bool,
     augment_fn: AugmentFn | None,
     shard: Shard,
+    indexer: RecordIndexer,
 ) -> tuple[Feed, str]:
     """Returns the feed and its description."""
-    records = _records(sources, options)
     served = options.service is not None and shuffle  # Validation does not use the service.
-    choice = CacheChoice("none", "") if served else choose_cache(records, parser, options)
-    if choice.kind == "none":
-        for _ in parsed_batches(records.in_order(), parser):
-            pass  # Bad records fail now instead of in the middle of training.
+    paths = [path for files in sources.values() for path in files]
+    if not paths:
+        raise DataError("The splits contain no files.")
+    examples, choice = (
+        (None, CacheChoice("none", "")) if served else _load(paths, parser, options, indexer)
+    )
+    # Reads the files that were not loaded: bad records fail now, not in the middle of training.
+    records = _records({name: indexer.index(files) for name, files in sources.items()}, options)
     if served:
         assert isinstance(records, TFRecordSource)  # FeedOptions rejects a mixture.
         feed = ServiceFeed(records, parser, options, augment_fn)
         return feed, feed.description
     if choice.kind == "none":
+        # The number of examples is known only now.
+        exact = choose_cache(parser, options, indexer.estimate_decoded_bytes(paths)[0])
+        choice = exact if exact.kind == "none" else choice
+    description = str(choice)
+    if choice.kind == "none":
         feed = StreamingFeed(records, parser, options, shuffle=shuffle, shard=shard)
+        description += f"; {records.describe(feed.memory)}"
     else:
-        folder = cache_folder(options) if choice.kind == "disk" else None
-        feed = CachedFeed(records, parser, options, shuffle=shuffle, folder=folder, shard=shard)
+        feed = CachedFeed(records, examples, options, shuffle=shuffle, shard=shard)
     if augment_fn is not None:
-        feed = AugmentedFeed(feed, augment_fn, options.seed + shard.index)
-    return feed, str(choice)
+        feed = AugmentedFeed(feed, augment_fn, options, shard)
+    return feed, description
 
 
-def _records(sources: Mapping[str, Sequence[str]], options: FeedOptions) -> RecordSource:
-    records = {name: TFRecordSource(paths) for name, paths in sources.items()}
-    for source in records.values():
-        if not source.num_examples:
-            raise DataError(f"The splits contain no examples: {source.paths}.")
+def _load(
+    paths: Sequence[str], parser: ExampleParser, options: FeedOptions, indexer: RecordIndexer
+) -> tuple[Any, CacheChoice]:
+    """Returns the examples in the chosen cache, or ``None`` if they are not held."""
+    size, at_least = indexer.estimate_decoded_bytes(paths)
+    if not size:
+        return None, CacheChoice("none", "there are no examples")
+    choice = choose_cache(parser, options, size, at_least=at_least)
+    while choice.kind != "none":
+        folder = cache_folder(options) if choice.kind == "disk" else None
+        in_budget = options.cache == "auto" and folder is None
+        limit = options.memory_budget_mb * (1 << 20) if in_budget else math.inf
+        examples = load_examples(indexer.parsed(paths), folder, limit)
+        if examples is not None:
+            size = sum(tensor_bytes(tensor) for tensor in tf.nest.flatten(examples))
+            exact = choose_cache(parser, options, size)
+            return examples, exact if exact.kind == choice.kind else choice
+        choice = choose_cache(parser, options, limit + 1, at_least=True)
+    return None, choice
+
+
+def _records(sources: Mapping[str, Sequence[FileIndex]], options: FeedOptions) -> RecordSource:
+    records = {name: TFRecordSource(files) for name, files in sources.items()}
     if len(records) == 1:
         return next(iter(records.values()))
     counts = quantize_weights({name: options.mix[name] for name in records})

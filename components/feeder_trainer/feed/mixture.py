@@ -5,7 +5,6 @@ of each source, in an order that is a function of (seed, position). The number o
 source before any period is therefore a product, so the stream can be opened at any position.
 """
 
-import functools
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,12 +18,16 @@ from tfx_feeder.components.feeder_trainer.feed.sampler import Sampler, ShuffleSa
 if TYPE_CHECKING:  # The options check a mixture without TensorFlow.
     import tensorflow as tf
 
-    from tfx_feeder.components.feeder_trainer.feed.tfrecord import TFRecordSource
+    from tfx_feeder.components.feeder_trainer.feed.record_source import (
+        ShuffleMemory,
+        TFRecordSource,
+    )
 
 MIXTURE_PERIOD = 100
 """Positions within which the proportions are exact; weights are rounded to percents."""
 
 _PERIODS_AT_ONCE = 128
+_CHUNK_SIZE = 16
 _STREAM = 1  # Separates the seeds of the mixture from those of the sources' samplers.
 _SPAN = re.compile(r"span:(\d+|newest|others)")
 
@@ -211,10 +214,9 @@ class MixtureSource:
         self._sources = sources
         self._counts = counts
 
-    def in_order(self) -> "tf.data.Dataset":
-        """Returns every record once, source after source: strings ``[]``."""
-        streams = [source.in_order() for source in self._sources]
-        return functools.reduce(lambda before, after: before.concatenate(after), streams)
+    def first(self, count: int) -> "tf.data.Dataset":
+        """Returns the first records of the first source: strings ``[]``."""
+        return self._sources[0].first(count)
 
     def sampler(self, seed: int, *, shuffle: bool) -> Sampler:
         """Returns the order of the mixed stream over the records of ``in_order``.
@@ -229,22 +231,20 @@ class MixtureSource:
         ]
         return MixtureSampler(samplers, self._counts, seed)
 
-    def stream(
-        self, start: "tf.Tensor | int", *, seed: int, shuffle_buffer: int
-    ) -> "tf.data.Dataset":
-        """Returns the unbounded mixed stream from a position: strings ``[]``.
+    def stream(self, start: int, *, seed: int, memory: "ShuffleMemory") -> "tf.data.Dataset":
+        """Returns the unbounded mixed stream from a position: strings ``[chunk]``.
 
         Args:
             start: Position in examples.
             seed: Seed of the order.
-            shuffle_buffer: Examples in a block; 0 keeps the order of the files.
+            memory: Memory of the shuffling of all sources together.
         """
         import tensorflow as tf
 
-        start = tf.convert_to_tensor(start, tf.int64)
-        period = start // MIXTURE_PERIOD
+        period, skipped = divmod(start, MIXTURE_PERIOD)
+        each = memory.divided(len(self._sources))
         streams = [
-            source.stream(period * count, seed=seed + index, shuffle_buffer=shuffle_buffer)
+            source.stream(period * count, seed=seed + index, memory=each).unbatch()
             for index, (source, count) in enumerate(zip(self._sources, self._counts, strict=True))
         ]
         pattern = tf.constant(np.repeat(np.arange(len(self._counts)), self._counts), tf.int64)
@@ -255,4 +255,14 @@ class MixtureSource:
             return tf.data.Dataset.from_tensor_slices(shuffled)
 
         choices = tf.data.Dataset.counter(period).flat_map(mixture)
-        return tf.data.Dataset.choose_from_datasets(streams, choices).skip(start % MIXTURE_PERIOD)
+        records = tf.data.Dataset.choose_from_datasets(streams, choices).skip(skipped)
+        return records.batch(_CHUNK_SIZE)
+
+    def describe(self, memory: "ShuffleMemory") -> str:
+        """Returns how the streams are shuffled, in a few words.
+
+        Args:
+            memory: Memory of the shuffling of all sources together.
+        """
+        each = memory.divided(len(self._sources))
+        return "; ".join(source.describe(each) for source in self._sources)

@@ -2,7 +2,9 @@
 
 import dataclasses
 import json
+import os
 import re
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
@@ -159,6 +161,13 @@ class FeedOptions:
                     if option == "cache"
                     else "",
                 )
+
+
+def cache_folder(options: FeedOptions) -> str:
+    """Returns the local folder for files that the feed writes, creating it if needed."""
+    folder = options.cache_dir or tempfile.gettempdir()
+    os.makedirs(folder, exist_ok=True)
+    return folder
 
 
 def checked(argument: str, value: Any, kind: type[T]) -> T:

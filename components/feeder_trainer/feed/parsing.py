@@ -4,14 +4,13 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
 from tfx_feeder.common.errors import ConfigError
 from tfx_feeder.components.feeder_trainer.feed.options import FeedOptions, Image
-from tfx_feeder.components.feeder_trainer.feed.tfdata import without_autotune
 
-PARSE_BATCH_SIZE = 1024
-"""Records parsed together where the caller specifies no batch size."""
+_STRING_BYTES = 24  # Overhead of TensorFlow per string.
 
 Batch = tuple[dict[str, Any], Any] | tuple[dict[str, Any], Any, Any]
 """``(features, label)`` or ``(features, label, weight)``."""
@@ -95,6 +94,24 @@ class ExampleParser:
         }
 
     @property
+    def fixed_bytes(self) -> int:
+        """Bytes of a decoded example in features of fixed size; the others are not counted."""
+        total = 0
+        for key in self.required_features:
+            spec = self.feature_spec[key]
+            if key in self.feed.images:
+                total += int(np.prod(self.feed.images[key].shape))
+            elif isinstance(spec, tf.io.FixedLenFeature) and spec.dtype != tf.string:
+                total += int(np.prod(spec.shape)) * spec.dtype.size
+        return total
+
+    def fingerprint(self) -> str:
+        """Returns a text that is equal for parsers that accept the same records."""
+        specs = {key: repr(self.feature_spec[key]) for key in sorted(self.required_features)}
+        images = {key: repr(image) for key, image in sorted(self.feed.images.items())}
+        return repr((specs, images, self.feed.label_key, self.feed.weight_key))
+
+    @property
     def has_strings(self) -> bool:
         """True if a feature or a label is a string that is not an image."""
         keys = {*self.feed.label_keys, *self.feature_names} - set(self.feed.images)
@@ -107,17 +124,11 @@ class ExampleParser:
         return all(isinstance(spec, tf.io.FixedLenFeature) for spec in specs)
 
 
-def parsed_batches(records: tf.data.Dataset, parser: ExampleParser) -> tf.data.Dataset:
-    """Parses records in their order, in batches of ``PARSE_BATCH_SIZE``.
-
-    Args:
-        records: Serialized Examples, strings ``[]``.
-        parser: Parser of the records.
-    """
-    batches = records.batch(PARSE_BATCH_SIZE)
-    return without_autotune(
-        batches.map(parser, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
-    )
+def tensor_bytes(tensor: tf.Tensor) -> int:
+    """Returns the memory of a dense tensor in bytes, of strings about."""
+    if tensor.dtype == tf.string:
+        return int(tf.reduce_sum(tf.strings.length(tensor) + _STRING_BYTES))
+    return int(tf.size(tensor)) * tensor.dtype.size
 
 
 def decode_images(contents: tf.Tensor, image: Image) -> tf.Tensor:

@@ -19,9 +19,10 @@ from tfx_feeder.components.feeder_trainer.feed.augmentation import (
 from tfx_feeder.components.feeder_trainer.feed.base import Feed
 from tfx_feeder.components.feeder_trainer.feed.options import FeedOptions
 from tfx_feeder.components.feeder_trainer.feed.parsing import ExampleParser
+from tfx_feeder.components.feeder_trainer.feed.record_source import TFRecordSource
 from tfx_feeder.components.feeder_trainer.feed.service_cluster import ServiceCluster
 from tfx_feeder.components.feeder_trainer.feed.tfdata import without_autotune
-from tfx_feeder.components.feeder_trainer.feed.tfrecord import TFRecordSource, open_records
+from tfx_feeder.components.feeder_trainer.feed.tfrecord import open_records
 
 _FILE_SHARDS = 16
 _OPEN_FILE_SHARDS = 4
@@ -166,7 +167,8 @@ class ServiceFeed(Feed):
             only: bool ``[len(epoch)]``, True for the examples to read; ``None`` reads all.
         """
         shuffled = self._options.shuffle_buffer > 0
-        counts, seed = self._records.counts, self._options.seed
+        counts = [file.num_records for file in self._records.files]
+        seed = self._options.seed
         shards = plan_file_shards(counts, epoch, seed, shuffle=shuffled, num_shards=_FILE_SHARDS)
         examples = self._shard_dataset(shards).interleave(
             _open_shard,
@@ -186,11 +188,11 @@ class ServiceFeed(Feed):
         )
 
     def _shard_dataset(self, shards: Sequence[FileShard]) -> tf.data.Dataset:
-        records = self._records
+        files = self._records.files
         return tf.data.Dataset.from_tensor_slices(
             (
-                [records.paths[shard.file] for shard in shards],
-                [records.compressions[shard.file] for shard in shards],
+                [files[shard.file].path for shard in shards],
+                [files[shard.file].compression for shard in shards],
                 tf.constant([shard.skip for shard in shards], tf.int64),
                 tf.constant([shard.take for shard in shards], tf.int64),
                 tf.constant([shard.position for shard in shards], tf.int64),

@@ -1,15 +1,22 @@
 """Feed that reads and decodes the files in every pass, for data that no cache can hold."""
 
+import dataclasses
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
-from tfx_feeder.components.feeder_trainer.feed.base import Feed, cache_and_repeat
+from tfx_feeder.components.feeder_trainer.feed.base import Feed, batch_sizes
 from tfx_feeder.components.feeder_trainer.feed.options import FeedOptions
 from tfx_feeder.components.feeder_trainer.feed.parsing import ExampleParser
+from tfx_feeder.components.feeder_trainer.feed.record_source import RecordSource, ShuffleMemory
 from tfx_feeder.components.feeder_trainer.feed.sharding import Shard
-from tfx_feeder.components.feeder_trainer.feed.tfrecord import RecordSource
+from tfx_feeder.components.feeder_trainer.feed.tfdata import NUM_THREADS
+
+_MAX_SIZES = 1 << 20
 
 
 class StreamingFeed(Feed):
@@ -18,10 +25,15 @@ class StreamingFeed(Feed):
     Args:
         records: Records to stream.
         parser: Parser of the records.
-        options: Seed, shuffle buffer and prefetching.
+        options: Seed, shuffle buffer, memory budget and prefetching.
         shuffle: If False, the order of the files is kept.
         shard: Part of each global batch that this process receives.
+
+    Attributes:
+        memory: Memory of the shuffling.
     """
+
+    reads_files = True
 
     def __init__(
         self,
@@ -33,39 +45,109 @@ class StreamingFeed(Feed):
         shard: Shard,
     ) -> None:
         self.num_examples = records.num_examples
+        self.memory = ShuffleMemory(
+            options.shuffle_buffer if shuffle else 0, options.memory_budget_mb << 20
+        )
         self._records = records
         self._parser = parser
         self._options = options
         self._shard = shard
-        self._buffer = options.shuffle_buffer if shuffle else 0
 
     def batches(self, epochs: Sequence[range], batch_size: int) -> tf.data.Dataset:
         """See ``Feed``."""
-        if all(
-            before.stop == after.start and len(before) % batch_size == 0
-            for before, after in pairwise(epochs)
-        ):
-            # Contiguous epochs without partial batches form one range: the files stay open.
-            epochs = [range(epochs[0].start, epochs[-1].stop)]
-        starts = tf.constant([epoch.start for epoch in epochs], tf.int64)
-        counts = tf.constant([len(epoch) for epoch in epochs], tf.int64)
-        ranges = tf.data.Dataset.from_tensor_slices((starts, counts))
-        records = ranges.flat_map(
-            lambda start, count: self._stream(start).take(count).batch(batch_size)
-        )
-        return self._parse(records).prefetch(self._options.prefetch or tf.data.AUTOTUNE)
+        streams = [self._cut(cuts) for cuts in plan_cuts(epochs, batch_size)]
+        batches = streams[0]
+        for stream in streams[1:]:
+            batches = batches.concatenate(stream)
+        return self._parse(batches).prefetch(self._options.prefetch or tf.data.AUTOTUNE)
+
+    def sample(self, size: int) -> Any:
+        """See ``Feed``; the first examples of the files, which no shuffling has to precede."""
+        return next(iter(self._parse(self._records.first(size).batch(size))))
 
     def stage_datasets(self, batch_size: int) -> dict[str, tf.data.Dataset]:
-        """See ``Feed``."""
-        records = self._stream(0).batch(batch_size)
-        return {"reading": records, "parsing and decoding": self._parse(cache_and_repeat(records))}
+        """See ``Feed``; without shuffling, which would hold another buffer in memory."""
+        in_order = dataclasses.replace(self.memory, examples=0)
+        reading = self._records.stream(0, seed=0, memory=in_order).rebatch(batch_size)
+        read = self._records.first(4 * batch_size).batch(batch_size).cache().repeat()
+        return {"reading": reading, "parsing and decoding": self._parse(read)}
 
-    def _stream(self, start: tf.Tensor | int) -> tf.data.Dataset:
-        return self._records.stream(start, seed=self._options.seed, shuffle_buffer=self._buffer)
+    def _cut(self, cuts: "Cuts") -> tf.data.Dataset:
+        """Returns the batches of records of one stream."""
+        chunks = self._records.stream(cuts.start, seed=self._options.seed, memory=self.memory)
+        batches = chunks.rebatch(tf.constant(cuts.sizes, tf.int64))
+        if not cuts.kept.all():
+            kept = tf.data.Dataset.from_tensor_slices(cuts.kept).repeat()
+            pairs = tf.data.Dataset.zip((batches, kept)).filter(lambda _, keep: keep)
+            batches = pairs.map(lambda batch, _: batch)
+        return batches.take(cuts.num_batches)
 
     def _parse(self, records: tf.data.Dataset) -> tf.data.Dataset:
         return records.map(
             lambda batch: self._parser(self._shard.slice(batch)),
-            num_parallel_calls=tf.data.AUTOTUNE,
+            num_parallel_calls=NUM_THREADS,
             deterministic=True,
         )
+
+
+@dataclass(frozen=True, slots=True)
+class Cuts:
+    """Batches that are cut from one stream of examples.
+
+    Args:
+        start: Position of the first example.
+        sizes: Examples in each batch, repeated indefinitely.
+        kept: False for the examples between two epochs, which are dropped.
+        num_batches: Number of batches that are kept.
+    """
+
+    start: int
+    sizes: np.ndarray
+    kept: np.ndarray
+    num_batches: int
+
+
+def plan_cuts(epochs: Sequence[range], batch_size: int) -> list[Cuts]:
+    """Plans the batches of epochs as cuts of as few streams as possible.
+
+    Args:
+        epochs: Positions of each epoch, in ascending order.
+        batch_size: Examples in a batch; the last batch of an epoch may be smaller.
+
+    Returns:
+        Usually one stream. A second one begins where a remainder follows more than a million
+        batches; epochs of different lengths with more than that are a stream each.
+    """
+    num_batches = sum(-(-len(epoch) // batch_size) for epoch in epochs)
+    gaps = [after.start - before.stop for before, after in pairwise(epochs)]
+    gaps.append(gaps[-1] if gaps else 0)
+    whole = all(len(epoch) % batch_size == 0 for epoch in epochs)
+    if whole and not any(gaps):
+        return [Cuts(epochs[0].start, np.array([batch_size]), np.array([True]), num_batches)]
+    if num_batches <= _MAX_SIZES:
+        pattern = [_pattern(*each, batch_size) for each in zip(epochs, gaps, strict=True)]
+        return [_cuts(epochs[0].start, np.concatenate(pattern), num_batches)]
+    if len(epochs) == 1:
+        (epoch,) = epochs
+        border = epoch.stop - len(epoch) % batch_size
+        return [
+            *plan_cuts([range(epoch.start, border)], batch_size),
+            *plan_cuts([range(border, epoch.stop)], batch_size),
+        ]
+    cycle = _pattern(epochs[-1], gaps[-1], batch_size)
+    first = _pattern(epochs[0], gaps[0], batch_size)
+    equal = len({len(epoch) for epoch in epochs[1:]}) == len(set(gaps)) == 1
+    if equal and len(cycle) <= _MAX_SIZES and np.array_equal(cycle[-len(first) :], first):
+        cycle = np.roll(cycle, len(first), axis=0)
+        return [_cuts(epochs[0].start, cycle, num_batches)]
+    return [cuts for epoch in epochs for cuts in plan_cuts([epoch], batch_size)]
+
+
+def _pattern(epoch: range, gap: int, batch_size: int) -> np.ndarray:
+    """Returns size and kept of each batch of an epoch, and of the gap after it: ``[cuts, 2]``."""
+    kept = [(size, 1) for size in batch_sizes(len(epoch), batch_size)]
+    return np.array(kept + [(gap, 0)] * (gap > 0), np.int64).reshape(-1, 2)
+
+
+def _cuts(start: int, pattern: np.ndarray, num_batches: int) -> Cuts:
+    return Cuts(start, pattern[:, 0], pattern[:, 1] > 0, num_batches)

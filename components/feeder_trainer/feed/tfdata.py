@@ -1,6 +1,11 @@
 """tf.data options: autotuning is disabled because it can delay training by up to a minute."""
 
+import os
+
 import tensorflow as tf
+
+NUM_THREADS = len(os.sched_getaffinity(0))
+"""Threads of a parallel stage: one per core that this process may use."""
 
 
 def without_autotune(dataset: tf.data.Dataset) -> tf.data.Dataset:

@@ -44,6 +44,7 @@ _ADVICE = {
 
 _HALF_PRECISION = ("float16", "bfloat16")
 _MAX_BUDGET_S = 2.0
+_MIN_BATCHES = 3
 _TRACING_S = 1.0
 """Budget from which the step without gradient exchange is traced and measured as well."""
 _COMMUNICATION_BOUND = 0.8
@@ -107,6 +108,7 @@ class ThroughputMonitor:
         self._process_group = process_group
         self._enabled = enabled
         self._spent_s = 0.0
+        self._stage_costs: dict[str, float] = {}
         self.bounds: ThroughputBounds | None = None
 
     def begin_phase(self) -> None:
@@ -129,19 +131,33 @@ class ThroughputMonitor:
         )
         if count < MIN_STEPS:
             return
-        # Takes time, which is not part of the budget.
-        stages = self._feed.stage_datasets(batch_size)
-        if not stages:
-            return
         begin = time.perf_counter()
+        costs = self._stage_costs or self._measure_stages(batch_size, budget_s / 2)
+        if not costs:
+            return
         device, compute_only = self._device_bounds(batch_size, int(count), budget_s)
-        whole = {"": self._feed.batches([UNBOUNDED_EPOCH], batch_size)}
-        seconds = budget_s / 2 / (1 + len(stages))
-        costs = {name: _batch_s(batches, seconds) for name, batches in (stages | whole).items()}
-        feed = batch_size / costs.pop("")
-        slowest = max(costs, key=costs.__getitem__) if len(costs) > 1 else ""
+        stages = {name: cost for name, cost in costs.items() if name}
+        # The stages run beside one another, so the slowest one limits the feed.
+        feed = 1 / costs.get("", max(stages.values()))
+        slowest = max(stages, key=stages.__getitem__) if len(stages) > 1 else ""
         self.bounds = ThroughputBounds(device, feed, slowest, compute_only)
         self._spent_s += time.perf_counter() - begin
+
+    def _measure_stages(self, batch_size: int, budget_s: float) -> dict[str, float]:
+        """Returns the seconds per example of each stage, and of the whole feed as ``""``.
+
+        A feed that reads files is measured by its stages alone, because a second stream beside
+        that of the training would take its memory and its files; the costs of such a feed are
+        measured once and hold for every batch size.
+        """
+        datasets = self._feed.stage_datasets(batch_size)
+        if datasets and not self._feed.reads_files:
+            datasets[""] = self._feed.batches([UNBOUNDED_EPOCH], batch_size)
+        seconds = budget_s / max(1, len(datasets))
+        costs = {name: _batch_s(each, seconds) / batch_size for name, each in datasets.items()}
+        if self._feed.reads_files:
+            self._stage_costs = costs
+        return costs
 
     def is_input_bound(self, input_wait_pct: float) -> bool:
         """Returns True if the steps waited too long for their batches.
@@ -217,7 +233,7 @@ class ThroughputMonitor:
         self, batch_size: int, count: int, budget_s: float
     ) -> tuple[float, float | None]:
         """Returns examples/s on a cached batch, with and without gradient exchange."""
-        batch = next(iter(self._feed.batches([range(batch_size)], batch_size)))
+        batch = self._feed.sample(batch_size)
         cached = iter(without_autotune(tf.data.Dataset.from_tensors(batch).repeat()))
         with preserve_state(self._steps.model):
             durations = time_steps(
@@ -235,12 +251,12 @@ class ThroughputMonitor:
 
 
 def _batch_s(batches: tf.data.Dataset, seconds: float) -> float:
-    """Takes batches for some seconds and returns the seconds per batch."""
+    """Takes batches for some seconds, at least three, and returns the seconds per batch."""
     iterator = iter(batches)
-    for _ in range(WARM_UP_STEPS):
+    begin, times = time.perf_counter(), []
+    while len(times) < _MIN_BATCHES or times[-1] - begin < seconds:
         next(iterator)
-    begin, count = time.perf_counter(), 0
-    while (elapsed := time.perf_counter() - begin) < seconds or count < 2:
-        next(iterator)
-        count += 1
-    return elapsed / count
+        times.append(time.perf_counter())
+    if len(times) > 2 * WARM_UP_STEPS:
+        times = times[WARM_UP_STEPS:]
+    return (times[-1] - times[0]) / (len(times) - 1)

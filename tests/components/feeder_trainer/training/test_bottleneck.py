@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tfx_feeder.components.feeder_trainer.feed.base import Feed
 from tfx_feeder.components.feeder_trainer.model.state import capture
 from tfx_feeder.components.feeder_trainer.training.bottleneck import (
     ThroughputBounds,
@@ -16,10 +17,8 @@ from tfx_feeder.components.feeder_trainer.training.process_group import SinglePr
 from tfx_feeder.components.feeder_trainer.training.train_step import CompiledSteps
 
 
-class ArrayFeed:
+class ArrayFeed(Feed):
     """Batches of an array, each made by ``work``."""
-
-    rejections: dict = {}
 
     def __init__(self, work=lambda pixels: pixels, description="none"):
         self.description = description
@@ -60,6 +59,35 @@ def test_a_probe_changes_nothing(model):
     assert before.keys() == after.keys()
     for name, array in before.items():
         np.testing.assert_array_equal(after[name], array, err_msg=name)
+
+
+def test_a_feed_of_files_is_measured_once_and_without_a_second_stream(model):
+    class FileFeed(ArrayFeed):
+        reads_files = True
+        measured = 0
+
+        def sample(self, size):
+            return {"x": self._examples[0][:size]}, self._examples[1][:size]
+
+        def batches(self, epochs, batch_size):
+            raise AssertionError("A second stream fills another shuffle buffer.")
+
+        def stage_datasets(self, batch_size):
+            self.measured += 1
+            data = tf.data.Dataset.from_tensors(self.sample(batch_size)).repeat()
+            return {"reading": data, "parsing and decoding": data.map(lambda *batch: batch)}
+
+    feed = FileFeed()
+    steps = CompiledSteps(model, lambda features: features["x"])
+    steps.build(feed.sample(1))
+    steps.train(iter(ArrayFeed().batches([range(64)], 16)), [16] * 4)
+    monitor = ThroughputMonitor(steps, feed, SingleProcess())
+    for batch_size in (16, 32):
+        monitor.begin_phase()
+        monitor.probe(batch_size, step_s=1e-3, trained_s=10.0 * batch_size)
+        assert monitor.bounds is not None
+        assert monitor.bounds.slowest_stage in ("reading", "parsing and decoding")
+    assert feed.measured == 1
 
 
 def test_a_slow_map_is_input_bound(model):

@@ -1,0 +1,309 @@
+"""Index of the records of TFRecord files, from one pass that also checks that they parse.
+
+The index of a file is kept in the system's folder for temporary files, or in ``cache_dir``, so that
+the next attempt of a training and the other workers on the machine do not read the file again. It
+is valid for one path, size and modification time, and for one parser.
+"""
+
+import contextlib
+import hashlib
+import itertools
+import json
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from tfx_feeder.common.tfrecord import FRAME_BYTES
+from tfx_feeder.components.feeder_trainer.feed.options import FeedOptions, cache_folder
+from tfx_feeder.components.feeder_trainer.feed.parsing import ExampleParser, tensor_bytes
+from tfx_feeder.components.feeder_trainer.feed.tfdata import NUM_THREADS, without_autotune
+from tfx_feeder.components.feeder_trainer.feed.tfrecord import (
+    compression_of,
+    contents_bytes,
+    open_records,
+)
+
+_RUN_BYTES = 1 << 16
+_SAVED_FROM_BYTES = 1 << 20
+"""Size of a file from which its index is saved; a smaller file is read again faster."""
+_OPENING_BYTES = 1 << 26
+_VERSION = 1
+_SAMPLE = 32
+_MAX_CHUNK_SIZE = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class FileIndex:
+    """Records of one TFRecord file, as runs of consecutive records.
+
+    Args:
+        path: Path of the file.
+        compression: ``"GZIP"`` or ``""``.
+        offsets: Position of each run in the uncompressed contents, in bytes, int64 ``[runs]``.
+        counts: Records in each run, int64 ``[runs]``.
+        num_bytes: Length of the uncompressed contents.
+    """
+
+    path: str
+    compression: str
+    offsets: np.ndarray
+    counts: np.ndarray
+    num_bytes: int
+
+    @property
+    def num_records(self) -> int:
+        """Records in the file."""
+        return int(self.counts.sum())
+
+    def merged(self, run_bytes: int) -> "FileIndex":
+        """Returns the same index with longer runs.
+
+        Args:
+            run_bytes: Approximate length of a run in bytes.
+        """
+        starts = _first_in_each(self.offsets, run_bytes)
+        counts = np.add.reduceat(self.counts, starts) if len(starts) else self.counts
+        return FileIndex(self.path, self.compression, self.offsets[starts], counts, self.num_bytes)
+
+
+class RecordIndexer:
+    """Makes the index of files, reading and parsing each record once.
+
+    Args:
+        parser: Parser that every record must pass.
+        options: Memory budget and folder of the saved indexes.
+    """
+
+    def __init__(self, parser: ExampleParser, options: FeedOptions) -> None:
+        self._parser = parser
+        self._known: dict[str, FileIndex] = {}
+        self._opening_bytes = min(_OPENING_BYTES, (options.memory_budget_mb << 20) // 8)
+        self._folder = os.path.join(cache_folder(options), f"tfx-feeder-index-{os.getuid()}")
+
+    def index(self, paths: Sequence[str]) -> list[FileIndex]:
+        """Returns the index of each file; files are read in parallel.
+
+        Args:
+            paths: TFRecord files, gzipped or not.
+
+        Raises:
+            tf.errors.OpError: A file cannot be read, is truncated, or a record does not parse.
+        """
+        unknown = [path for path in paths if not self._load(path)]
+        if unknown:
+            builders = [_IndexBuilder(path) for path in unknown]
+            for number, lengths in self._checked_lengths(builders):
+                builders[int(number)].add(lengths.numpy())
+            for builder in builders:
+                self.remember(builder.build())
+        return [self._known[path] for path in paths]
+
+    def parsed(self, paths: Sequence[str]) -> Iterator[Any]:
+        """Yields the parsed records in the order of the files; their indexes are known then.
+
+        Args:
+            paths: TFRecord files, gzipped or not.
+
+        Yields:
+            Elements of the parser, of bounded size.
+
+        Raises:
+            tf.errors.OpError: A file cannot be read, is truncated, or a record does not parse.
+        """
+        builders = [_IndexBuilder(path) for path in paths]
+        chunks = _files_dataset(builders).flat_map(self._chunks_of(builders)).prefetch(2)
+        parsed = chunks.map(
+            lambda number, records: (number, tf.strings.length(records), self._parser(records)),
+            num_parallel_calls=NUM_THREADS,
+            deterministic=True,
+        )
+        for number, lengths, batch in without_autotune(parsed):
+            builders[int(number)].add(lengths.numpy())
+            yield batch
+        for builder in builders:
+            self.remember(builder.build())
+
+    def estimate_decoded_bytes(self, paths: Sequence[str]) -> tuple[float, bool]:
+        """Estimates the decoded size of all examples from the first ones.
+
+        Args:
+            paths: TFRecord files, gzipped or not.
+
+        Returns:
+            Size in bytes, and True if it is only a lower bound because files are compressed.
+        """
+        builders = [_IndexBuilder(path) for path in paths]
+        size = min(_SAMPLE, self.chunk_size(_first_length(builders)))
+        chunks = _files_dataset(builders).flat_map(self._chunks_of(builders, size)).take(1)
+        for _, records in chunks:
+            count = len(records)
+            tensors = tf.nest.flatten(self._parser(records), expand_composites=True)
+            each = sum(map(tensor_bytes, tensors)) / count
+            if indexes := self.known(paths):
+                return each * sum(index.num_records for index in indexes), False
+            frame = int(tf.reduce_sum(tf.strings.length(records))) / count + FRAME_BYTES
+            total = sum(tf.io.gfile.stat(path).length for path in paths)
+            return each * total / frame, any(builder.compression for builder in builders)
+        return 0.0, False
+
+    def known(self, paths: Sequence[str]) -> list[FileIndex] | None:
+        """Returns the indexes of files if no file has to be read for them.
+
+        Args:
+            paths: TFRecord files, gzipped or not.
+        """
+        return [self._known[path] for path in paths] if all(map(self._load, paths)) else None
+
+    def chunk_size(self, record_bytes: int) -> int:
+        """Returns how many records to parse together, so that memory stays bounded.
+
+        Args:
+            record_bytes: Length of a serialized record.
+        """
+        # Each thread holds a chunk, and decoding holds it twice.
+        at_once = 2 * (NUM_THREADS + 1)
+        size = self._opening_bytes // at_once // (record_bytes + self._parser.fixed_bytes)
+        return min(max(1, size), _MAX_CHUNK_SIZE)
+
+    def remember(self, index: FileIndex) -> None:
+        """Keeps an index for the next call, and for other processes if the file is large."""
+        self._known[index.path] = index
+        if index.num_bytes < _SAVED_FROM_BYTES:
+            return
+        with contextlib.suppress(OSError, tf.errors.OpError):
+            os.makedirs(self._folder, mode=0o700, exist_ok=True)
+            name = self._name(index.path)
+            partial = f"{name}.{os.getpid()}"
+            with open(partial, "wb") as file:
+                np.savez(
+                    file,
+                    compression=np.array(index.compression),
+                    offsets=index.offsets,
+                    counts=index.counts,
+                    num_bytes=np.array(index.num_bytes),
+                )
+            os.replace(partial, name)
+
+    def _load(self, path: str) -> bool:
+        """Returns True if the index of a file is known, or saved and still valid."""
+        if path in self._known:
+            return True
+        # A damaged index is not an error: the file is read again.
+        with contextlib.suppress(OSError, tf.errors.OpError, ValueError, KeyError, EOFError):
+            name = self._name(path)
+            if os.stat(name).st_uid != os.getuid():
+                return False
+            with np.load(name, allow_pickle=False) as saved:
+                self._known[path] = FileIndex(
+                    path,
+                    str(saved["compression"]),
+                    saved["offsets"],
+                    saved["counts"],
+                    int(saved["num_bytes"]),
+                )
+        return path in self._known
+
+    def _name(self, path: str) -> str:
+        stat = tf.io.gfile.stat(path)
+        version = [_VERSION, stat.length, stat.mtime_nsec]
+        key = [*version, os.path.abspath(path), self._parser.fingerprint()]
+        digest = hashlib.sha256(json.dumps(key).encode()).hexdigest()
+        return os.path.join(self._folder, f"{digest}.npz")
+
+    def _checked_lengths(self, builders: Sequence["_IndexBuilder"]) -> tf.data.Dataset:
+        """Returns the lengths of the records of each chunk: ``(number of the file, [chunk])``."""
+
+        def check(number: tf.Tensor, records: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+            parsed = tf.nest.flatten(self._parser(records), expand_composites=True)
+            # TensorFlow omits a computation of which nothing is returned.
+            nothing = tf.reduce_sum([_zero(tensor) for tensor in parsed])
+            return number, tf.strings.length(records) + nothing
+
+        chunks = _files_dataset(builders).interleave(
+            self._chunks_of(builders),
+            cycle_length=min(len(builders), NUM_THREADS),
+            num_parallel_calls=min(len(builders), NUM_THREADS),
+            deterministic=True,
+        )
+        return without_autotune(
+            chunks.map(check, num_parallel_calls=NUM_THREADS, deterministic=True)
+        )
+
+    def _chunks_of(self, builders: Sequence["_IndexBuilder"], size: int | None = None) -> Any:
+        size = size or self.chunk_size(_first_length(builders))
+
+        def chunks(number: tf.Tensor, path: tf.Tensor, compression: tf.Tensor) -> tf.data.Dataset:
+            records = open_records(path, compression).batch(size)
+            return records.map(lambda chunk: (number, chunk))
+
+        return chunks
+
+
+@dataclass(slots=True)
+class _IndexBuilder:
+    """Collects the index of a file from the lengths of its records in order."""
+
+    path: str
+    compression: str = ""
+    position: int = 0
+    offsets: list[np.ndarray] = field(default_factory=list)
+    counts: list[np.ndarray] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.compression = compression_of(self.path)
+
+    def add(self, lengths: np.ndarray) -> None:
+        """Adds consecutive records by the lengths of their contents, ``[records]``."""
+        ends = self.position + np.cumsum(lengths.astype(np.int64) + FRAME_BYTES)
+        starts = np.concatenate([[self.position], ends[:-1]])
+        first = _first_in_each(starts, _RUN_BYTES)
+        self.offsets.append(starts[first])
+        self.counts.append(np.diff(first, append=len(lengths)))
+        self.position = int(ends[-1])
+
+    def build(self) -> FileIndex:
+        """Returns the index, after comparing its length with that of the file."""
+        # TensorFlow mistakes some truncations, in a header or a gzip stream, for the file's end.
+        if (self.position - contents_bytes(self.path, self.compression)) % (1 << 32):
+            raise tf.errors.DataLossError(None, None, f"{self.path} ends before its last record")
+        empty = np.empty(0, np.int64)
+        return FileIndex(
+            self.path,
+            self.compression,
+            np.concatenate([empty, *self.offsets]),
+            np.concatenate([empty, *self.counts]),
+            self.position,
+        )
+
+
+def _first_in_each(offsets: np.ndarray, size: int) -> np.ndarray:
+    """Returns the indices of the first offset in each aligned interval of ``size`` bytes."""
+    intervals = offsets // size
+    return np.flatnonzero(np.diff(intervals, prepend=-1))
+
+
+def _files_dataset(builders: Sequence[_IndexBuilder]) -> tf.data.Dataset:
+    return tf.data.Dataset.from_tensor_slices(
+        (
+            tf.range(len(builders)),
+            [builder.path for builder in builders],
+            [builder.compression for builder in builders],
+        )
+    )
+
+
+def _zero(tensor: tf.Tensor) -> tf.Tensor:
+    """Returns 0, computed from a tensor, int32 ``[]``."""
+    last = tf.reshape(tensor[-1:], [-1])
+    return tf.size(tf.where(tf.not_equal(last, last))[:, 0]) * 0
+
+
+def _first_length(builders: Sequence[_IndexBuilder]) -> int:
+    """Returns the length of the first record of the first file that has one."""
+    records = (open_records(builder.path, builder.compression).take(1) for builder in builders)
+    lengths = (len(record.numpy()) for record in itertools.chain.from_iterable(records))
+    return next(lengths, 1)

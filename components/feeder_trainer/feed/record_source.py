@@ -1,0 +1,141 @@
+"""Sources of the records of a feed: their number, their order and a stream from any position."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import tensorflow as tf
+
+from tfx_feeder.common.errors import DataError
+from tfx_feeder.components.feeder_trainer.feed.record_index import FileIndex
+from tfx_feeder.components.feeder_trainer.feed.sampler import Sampler, ShuffleSampler
+from tfx_feeder.components.feeder_trainer.feed.shuffling import buffered_chunks, segment_blocks
+from tfx_feeder.components.feeder_trainer.feed.tfrecord import open_records
+
+_STRING_BYTES = 24  # Overhead of TensorFlow per string.
+_BLOCKS_AT_ONCE = 3  # One is trained on and the next is read; the rest is for chunks of them.
+_IN_ORDER_CHUNK = 64
+
+
+@dataclass(frozen=True, slots=True)
+class ShuffleMemory:
+    """Memory of the shuffling of a stream.
+
+    Args:
+        examples: Examples in a block at most; 0 keeps the order of the files.
+        total_bytes: Bytes of all blocks that are in memory at once.
+    """
+
+    examples: int
+    total_bytes: int = 1 << 62
+
+    def block_size(self, record_bytes: float) -> int:
+        """Returns the examples in a block.
+
+        Args:
+            record_bytes: Average length of a serialized record.
+        """
+        fitting = self.total_bytes / _BLOCKS_AT_ONCE / (record_bytes + _STRING_BYTES)
+        return min(self.examples, max(1, int(fitting)))
+
+    def divided(self, parts: int) -> "ShuffleMemory":
+        """Returns an equal part of the memory."""
+        return ShuffleMemory(self.examples, self.total_bytes // parts)
+
+
+class RecordSource(Protocol):
+    """Records of a feed; ``TFRecordSource`` describes the arguments."""
+
+    num_examples: int
+
+    def first(self, count: int) -> tf.data.Dataset:
+        """Returns the first records in the order of the files: strings ``[]``."""
+        ...
+
+    def sampler(self, seed: int, *, shuffle: bool) -> Sampler:
+        """Returns the sampler of the records."""
+        ...
+
+    def stream(self, start: int, *, seed: int, memory: ShuffleMemory) -> tf.data.Dataset:
+        """Returns the records of the stream from a position on: strings ``[chunk]``."""
+        ...
+
+    def describe(self, memory: ShuffleMemory) -> str:
+        """Returns how the stream is shuffled, in a few words."""
+        ...
+
+
+class TFRecordSource:
+    """Record source that reads TFRecord files of one or several splits.
+
+    Args:
+        files: Indexes of the files; their order defines the order of the records.
+
+    Raises:
+        DataError: There are no files, or no records in them.
+    """
+
+    def __init__(self, files: Sequence[FileIndex]) -> None:
+        self.files = list(files)
+        self.num_examples = sum(file.num_records for file in self.files)
+        if not self.num_examples:
+            raise DataError(
+                f"The splits contain no examples: {[file.path for file in self.files]}."
+            )
+        self._seekable = not any(file.compression for file in self.files)
+        self._record_bytes = sum(file.num_bytes for file in self.files) / self.num_examples
+
+    def first(self, count: int) -> tf.data.Dataset:
+        """Returns the first records in the order of the files: strings ``[]``.
+
+        Args:
+            count: Number of records; the files are repeated if they have fewer.
+        """
+        return self._in_order().repeat().take(count)
+
+    def sampler(self, seed: int, *, shuffle: bool) -> ShuffleSampler:
+        """Returns the order of an unbounded stream over the records in the files' order.
+
+        Args:
+            seed: Seed of the order.
+            shuffle: If False, the order of the files is kept.
+        """
+        return ShuffleSampler(self.num_examples, seed, shuffle=shuffle)
+
+    def stream(self, start: int, *, seed: int, memory: ShuffleMemory) -> tf.data.Dataset:
+        """Returns the unbounded stream of records from a position: strings ``[chunk]``.
+
+        The order is a function of ``(seed, pass)`` alone, and each pass holds each record once.
+
+        Args:
+            start: Position in examples.
+            seed: Seed of the order.
+            memory: Memory of the shuffling.
+        """
+        size = memory.block_size(self._record_bytes)
+        if not size:
+            records = self._in_order().repeat().skip(start % self.num_examples)
+            chunk = ShuffleMemory(_IN_ORDER_CHUNK, memory.total_bytes)
+            return records.batch(chunk.block_size(self._record_bytes))
+        if self._seekable:
+            return segment_blocks(self.files, start, block_size=size, seed=seed)
+        return buffered_chunks(self.files, start, buffer_size=size, seed=seed)
+
+    def describe(self, memory: ShuffleMemory) -> str:
+        """Returns how the stream is shuffled, in a few words.
+
+        Args:
+            memory: Memory of the shuffling.
+        """
+        size = memory.block_size(self._record_bytes)
+        if not size:
+            return "in the order of the files"
+        mebibytes = size * self._record_bytes / (1 << 20)
+        kind = "blocks of segments of the files" if self._seekable else "buffers"
+        return f"shuffled in {kind}, of {size:,} examples ({mebibytes:,.1f} MiB)"
+
+    def _in_order(self) -> tf.data.Dataset:
+        files = tf.data.Dataset.from_tensor_slices(
+            ([file.path for file in self.files], [file.compression for file in self.files])
+        )
+        return files.flat_map(open_records)
