@@ -69,15 +69,17 @@ class FeedOptions:
             weight. In both cases, an epoch has as many examples as all sources together.
         eval_splits: Splits to validate on after each epoch; empty disables validation.
         eval_batch_size: Examples in a validation batch.
-        shuffle_buffer: Block size, in examples, of the shuffling without a cache, which holds two
-            blocks in memory. With a cache, the whole split is shuffled. 0 keeps the order of the
-            files.
+        shuffle_buffer: Largest block, in examples, that is shuffled without a cache; the block is
+            smaller if two of them would exceed two thirds of ``memory_budget_mb``. With a cache,
+            the whole split is shuffled. 0 keeps the order of the files.
         cache: ``"memory"`` holds the decoded examples in memory, ``"disk"`` in memory-mapped
             files; ``"none"`` reads the files in every pass. ``"auto"`` selects memory if the
             examples fit into ``memory_budget_mb``, else disk if ``cache_dir`` is set, else none.
-        memory_budget_mb: Upper bound for ``"auto"``, in MiB.
-        cache_dir: Local folder for ``"disk"`` and for converted files; ``None`` uses the system's
-            folder for temporary files. The files are deleted when the process exits.
+        memory_budget_mb: Memory in MiB for the examples that ``"auto"`` holds in memory, or for
+            opening and shuffling without a cache; the batches of ``prefetch`` come on top.
+        cache_dir: Local folder for ``"disk"``, for converted files and for the index of the
+            records; ``None`` uses the system's folder for temporary files. The files are deleted
+            when the process exits, except for the index.
         on_bad_record: ``"fail"`` stops at the first unusable record; ``"skip"`` drops unusable
             records and counts them by reason.
         max_bad_records: Largest number of records that ``"skip"`` may drop without an error.
