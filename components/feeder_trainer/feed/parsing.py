@@ -64,10 +64,11 @@ class ExampleParser:
         parsed = tf.io.parse_example(serialized, spec)
         features = self.decode({key: parsed[key] for key in self.feature_names})
         key = self.feed.label_key
+        labels = self.decode({label: parsed[label] for label in self.feed.label_keys})
         if isinstance(key, str):
-            label = parsed[key]
+            label = labels[key]
         else:
-            label = {output: parsed[feature] for output, feature in key.items()}
+            label = {output: labels[feature] for output, feature in key.items()}
         if self.feed.weight_key is None:
             return features, label
         return features, label, tf.reshape(parsed[self.feed.weight_key], [-1])

@@ -29,6 +29,17 @@ def test_features_and_label(digits: Any, digits_spec: dict, serialized: tf.Tenso
     np.testing.assert_array_equal(label, digits.labels[:5])
 
 
+def test_an_image_is_decoded_as_label_too(
+    digits: Any, digits_spec: dict, serialized: tf.Tensor
+) -> None:
+    feed = FeedOptions(images=IMAGES, label_key="image")
+
+    features, label = ExampleParser(digits_spec, feed, model_features=["image"])(serialized)
+
+    np.testing.assert_array_equal(label, digits.images[:5])
+    np.testing.assert_array_equal(features["image"], label)
+
+
 def test_the_weight_leaves_the_features(
     digits: Any, digits_spec: dict, serialized: tf.Tensor
 ) -> None:
