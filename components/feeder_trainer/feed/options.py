@@ -55,8 +55,9 @@ class FeedOptions:
     """Options for turning Examples into batches.
 
     Args:
-        label_key: Feature that holds the target; an image of ``images`` for an autoencoder. For a model with several outputs, a mapping from
-            the name of each output to the feature that holds its target.
+        label_key: Feature that holds the target; for an autoencoder, one of ``images``. For a
+            model with several outputs, a mapping from the name of each output to the feature that
+            holds its target.
         weight_key: Feature that holds the weight of each example; optional.
         images: Image format of each bytes feature that holds images; the model receives them as
             uint8 ``[batch, height, width, channels]``.
