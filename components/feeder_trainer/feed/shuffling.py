@@ -136,16 +136,22 @@ def segment_blocks(
         tf.constant(plan.counts),
         tf.constant(plan.sizes),
     )
-    # Extra threads speed up remote files and slow down local ones.
-    parallel = NUM_THREADS if any("://" in file.path for file in files) else None
+    is_remote = any("://" in file.path for file in files)
 
     def read(
         numbers: tf.Tensor, count: tf.Tensor, skipped: tf.Tensor, seeds: tf.Tensor
     ) -> tf.data.Dataset:
         chosen = tuple(tf.gather(column, numbers) for column in segments)
-        records = tf.data.Dataset.from_tensor_slices(chosen).interleave(
-            open_run, cycle_length=parallel or 1, num_parallel_calls=parallel, deterministic=True
-        )
+        slices = tf.data.Dataset.from_tensor_slices(chosen)
+        if is_remote:  # Extra threads speed up remote files and slow down local ones.
+            records = slices.interleave(
+                open_run,
+                cycle_length=NUM_THREADS,
+                num_parallel_calls=NUM_THREADS,
+                deterministic=True,
+            )
+        else:
+            records = slices.flat_map(open_run)
         return _through_buffer(records, count, seeds).skip(skipped).batch(chunk_size)
 
     def every_second(first: int) -> tf.data.Dataset:
