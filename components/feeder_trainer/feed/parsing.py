@@ -10,6 +10,9 @@ import tensorflow as tf
 from tfx_feeder.common.errors import ConfigError
 from tfx_feeder.components.feeder_trainer.feed.options import FeedOptions, Image
 
+PARSE_BATCH_SIZE = 1024
+"""Records parsed together at most where the caller specifies no batch size."""
+
 _STRING_BYTES = 24  # Overhead of TensorFlow per string.
 
 Batch = tuple[dict[str, Any], Any] | tuple[dict[str, Any], Any, Any]

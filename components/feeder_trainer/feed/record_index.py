@@ -19,7 +19,11 @@ import tensorflow as tf
 
 from tfx_feeder.common.tfrecord import FRAME_BYTES
 from tfx_feeder.components.feeder_trainer.feed.options import FeedOptions, cache_folder
-from tfx_feeder.components.feeder_trainer.feed.parsing import ExampleParser, tensor_bytes
+from tfx_feeder.components.feeder_trainer.feed.parsing import (
+    PARSE_BATCH_SIZE,
+    ExampleParser,
+    tensor_bytes,
+)
 from tfx_feeder.components.feeder_trainer.feed.tfdata import NUM_THREADS, without_autotune
 from tfx_feeder.components.feeder_trainer.feed.tfrecord import (
     compression_of,
@@ -33,7 +37,6 @@ _SAVED_FROM_BYTES = 1 << 20
 _OPENING_BYTES = 1 << 26
 _VERSION = 1
 _SAMPLE = 32
-_MAX_CHUNK_SIZE = 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,7 +170,7 @@ class RecordIndexer:
         # Each thread holds a chunk, and decoding holds it twice.
         at_once = 2 * (NUM_THREADS + 1)
         size = self._opening_bytes // at_once // (record_bytes + self._parser.fixed_bytes)
-        return min(max(1, size), _MAX_CHUNK_SIZE)
+        return min(max(1, size), PARSE_BATCH_SIZE)
 
     def remember(self, index: FileIndex) -> None:
         """Keeps an index for the next call, and for other processes if the file is large."""
