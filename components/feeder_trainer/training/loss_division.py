@@ -1,4 +1,4 @@
-"""Whether the losses of the parts of a batch make up the loss of the whole batch."""
+"""Checks that the losses of the parts of a batch make up the loss of the whole batch."""
 
 import contextlib
 import math
@@ -19,7 +19,7 @@ def check_loss_reductions(division: str, model: keras.Model) -> None:
     """Checks that all losses of a model are means over examples.
 
     Args:
-        division: What divides the batches, for the error message.
+        division: Name of what divides the batches, for the error message.
         model: Compiled model.
 
     Raises:
