@@ -97,6 +97,7 @@ def _runner_command(run: Run) -> str | None:
         strategy = json.loads(trainer["strategy"])
     except (ConfigError, KeyError, ValueError):
         return None
+    name = strategy.get("name")
     options = [
         ("data", data),
         ("span", reader.get("span")),
@@ -104,12 +105,13 @@ def _runner_command(run: Run) -> str | None:
             "schedule",
             str(schedule) if isinstance(schedule, Schedule) else serialize_schedule(schedule),
         ),
-        ("strategy", strategy.get("name")),
+        ("strategy", name),
         *(
-            (name.replace("_", "-"), strategy.get(name))
-            for name in ("cluster", "lr_scaling", "time_to_train", "max_cost")
+            (option.replace("_", "-"), strategy.get(option))
+            for option in ("cluster", "lr_scaling", "time_to_train", "max_cost")
         ),
-        ("lr-scaling", strategy.get("learning_rate_rule")),  # Key of earlier versions.
+        # Key of earlier versions, which had no effect on asynchronous parameter servers.
+        ("lr-scaling", strategy.get("learning_rate_rule") if name != "parameter_server" else None),
         *(("device-cost", f"{n}={v}") for n, v in strategy.get("device_cost_per_hour", {}).items()),
         *(("candidate", name) for name in strategy.get("candidates", ())),
     ]
