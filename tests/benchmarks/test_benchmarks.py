@@ -12,22 +12,26 @@ BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
 pytestmark = pytest.mark.slow
 
 
+SHORT = [
+    "feed_throughput.py",
+    "lineage.py",
+    "schedule_vs_diy.py",
+    "strategies.py --strategy mirrored",
+    "wide_table.py",
+]
+LONG = [
+    "input_stall.py",
+    "long_run.py",
+    "loop_vs_fit.py",
+    "pipeline_vs_stock.py",
+    "retraining.py --data digits",
+    "strategies.py --converge --strategy peer_averaging",
+    "strategies.py --predict --schedule short",
+]
+
+
 @pytest.mark.parametrize(
-    "command",
-    [
-        "feed_throughput.py",
-        "input_stall.py",
-        "lineage.py",
-        "long_run.py",
-        "loop_vs_fit.py",
-        "pipeline_vs_stock.py",
-        "retraining.py --data digits",
-        "schedule_vs_diy.py",
-        "strategies.py --strategy mirrored",
-        "strategies.py --converge --strategy peer_averaging",
-        "strategies.py --predict --schedule short",
-        "wide_table.py",
-    ],
+    "command", [*SHORT, *(pytest.param(each, marks=pytest.mark.long) for each in LONG)]
 )
 def test_quick_run_ends_with_a_ratio(command: str, tmp_path: Path) -> None:
     script, *arguments = command.split()

@@ -21,7 +21,7 @@ from tfx_feeder.pipeline.retraining.state import StateFile
 from tfx_feeder.pipeline.run_plan import reason_of
 from tfx_feeder.schemas import training_history
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.long]
 
 _COMMAND = [sys.executable, "-c", "from tfx_feeder.pipeline.cli.main import main; main()"]
 _PATIENCE_S = 900

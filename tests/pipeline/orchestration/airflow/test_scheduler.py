@@ -15,7 +15,7 @@ import pytest
 from tfx_feeder.pipeline.metadata.lineage import Lineage
 from tfx_feeder.schemas import training_history
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.long]
 
 NODES = ["Gen", "Judge", "Never", "Push", "Sibling", "Tell", "latest"]
 SCHEDULE = "0.01:16x6, 0.0025:64x4 @40"
