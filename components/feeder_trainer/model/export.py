@@ -1,7 +1,8 @@
 """Exports a trained model as a SavedModel whose signatures take raw Examples or tensors."""
 
+import contextlib
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import keras
@@ -128,7 +129,22 @@ def export_serving(
     for name, function in {**_signatures(model, examples), **(signatures or {})}.items():
         function.get_concrete_function()  # Traced, or Keras refuses it.
         archive.add_endpoint(name, function)
-    archive.write_out(folder, verbose=False)
+    with _no_default_signature():
+        archive.write_out(folder, verbose=False)
+
+
+@contextlib.contextmanager
+def _no_default_signature() -> Iterator[None]:
+    """Keeps Keras from tracing a signature of its own, which takes dense float32 tensors.
+
+    It would add nothing to the signatures of the archive, and fails for a subclassed model with
+    strings, sparse or ragged tensors as inputs.
+    """
+    keras.Model._default_save_signature = None  # Hides the property of a base class.
+    try:
+        yield
+    finally:
+        del keras.Model._default_save_signature
 
 
 def check_signatures(signatures: Any) -> Signatures:

@@ -1,6 +1,7 @@
 """Small models of the kinds that Keras's guides train, each with its own small data.
 
-Each case names the expected outcome of the modes that refuse it.
+Each case names the expected outcome of the modes that refuse it, by the words of the error, or
+that compute something else by nature: BatchNormalization and random layers see parts of a batch.
 """
 
 from collections.abc import Callable, Mapping
@@ -11,7 +12,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tfx_feeder.components.feeder_trainer.feed.options import FeedOptions
+from tfx_feeder.components.feeder_trainer.feed.options import FeedOptions, Image
 
 EXAMPLES = 17
 """Examples of each case: with batches of 8, the last of an epoch leaves one replica without any."""
@@ -54,6 +55,8 @@ MODES_WITH_PARTS = (
 )
 WHOLE_BATCHES = dict.fromkeys(MODES_WITH_PARTS, "refused")
 """Outcomes of a model that needs the whole batch in one pass."""
+BY_PART = dict.fromkeys(WHOLE_BATCHES, "weight")
+"""Outcomes of a model whose layers normalize or draw by part of a batch: the weights differ."""
 
 WORDS = ["feed", "the", "model", "with", "short", "and", "long", "texts"]
 
@@ -97,6 +100,61 @@ def _tags_and_texts_row(random: np.random.Generator) -> Row:
         "kind": str(random.choice(WORDS)),
         "label": float(random.normal()),
     }
+
+
+# Structured data: normalized numbers, looked-up and hashed categories.
+
+
+def _structured() -> keras.Model:
+    inputs = {
+        "age": keras.Input((1,), name="age"),
+        "city": keras.Input((1,), name="city", dtype="string"),
+        "code": keras.Input((1,), name="code", dtype="int64"),
+    }
+    parts = [
+        keras.layers.Normalization(mean=40.0, variance=100.0)(inputs["age"]),
+        keras.layers.StringLookup(vocabulary=WORDS, output_mode="one_hot")(inputs["city"]),
+        keras.layers.Hashing(4, output_mode="one_hot")(inputs["code"]),
+    ]
+    x = keras.layers.Dense(4, "relu")(keras.layers.Concatenate()(parts))
+    model = keras.Model(inputs, keras.layers.Dense(1, "sigmoid")(x))
+    model.compile(keras.optimizers.Adam(0.01), "binary_crossentropy", metrics=["accuracy", "mse"])
+    return model
+
+
+def _structured_row(random: np.random.Generator) -> Row:
+    return {
+        "age": float(random.normal(40, 10)),
+        "city": str(random.choice(WORDS)),
+        "code": int(random.integers(100)),
+        "label": int(random.integers(2)),
+    }
+
+
+# Images: augmentation and batch normalization.
+
+
+def _image() -> keras.Model:
+    image = keras.Input((4, 4, 1), name="image", dtype="uint8")
+    x = keras.layers.Rescaling(1 / 255)(image)
+    x = keras.layers.RandomFlip(seed=3)(keras.layers.RandomContrast(0.2, seed=4)(x))
+    x = keras.layers.BatchNormalization()(keras.layers.Conv2D(2, 3)(x))
+    x = keras.layers.Dropout(0.2, seed=5)(keras.layers.Flatten()(x))
+    model = keras.Model(image, keras.layers.Dense(3)(x))
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile(keras.optimizers.SGD(0.1, momentum=0.9), loss, metrics=["accuracy"])
+    return model
+
+
+def _pixels(random: np.random.Generator) -> bytes:
+    return random.integers(0, 256, (4, 4, 1), np.uint8).tobytes()
+
+
+def _image_row(random: np.random.Generator) -> Row:
+    return {"image": _pixels(random), "label": int(random.integers(3))}
+
+
+IMAGE_FEED = FeedOptions(images={"image": Image(4, 4, 1)}, cache="none")
 
 
 # Vectors: the inputs of the models below.
@@ -275,6 +333,78 @@ def _contrastive() -> keras.Model:
     return model
 
 
+class OwnMetrics(keras.Model):
+    """Adds a log of its own, and keeps its loss in a metric of its own."""
+
+    def compute_metrics(self, x: Any, y: Any, y_pred: Any, sample_weight: Any = None) -> dict:
+        """Returns the metrics and the mean output of the last batch."""
+        logs = super().compute_metrics(x, y, y_pred, sample_weight)
+        return {**logs, "mean_output": keras.ops.mean(y_pred)}
+
+
+class OwnLossTracker(keras.Model):
+    """Reports its loss by a metric of its own, named as that of Keras."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.tracker = keras.metrics.Mean(name="loss")
+
+    @property
+    def metrics(self) -> list[keras.Metric]:
+        """The model's own metric only."""
+        return [self.tracker]
+
+    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True) -> Any:
+        """Returns the mean squared error and keeps it."""
+        loss = keras.ops.mean((y_pred - keras.ops.reshape(y, (-1, 1))) ** 2)
+        self.tracker.update_state(loss)
+        return loss
+
+
+def _regression(of: type[keras.Model] = keras.Model, **compiled: Any) -> keras.Model:
+    inputs, x = _inputs_and_features()
+    model = of(inputs, keras.layers.Dense(1)(x))
+    model.compile(**{"optimizer": keras.optimizers.SGD(0.1), "loss": "mse"} | compiled)
+    return model
+
+
+def _activity() -> keras.Model:
+    inputs, x = _inputs_and_features()
+    x = keras.layers.Dense(3, activity_regularizer="l2", kernel_regularizer="l2")(x)
+    model = keras.Model(inputs, keras.layers.Dense(1)(x))
+    model.compile(keras.optimizers.SGD(0.1), "mse")
+    return model
+
+
+class MeanPenalty(keras.layers.Layer):
+    """Adds the mean square of its inputs to the loss."""
+
+    def call(self, inputs: Any) -> Any:
+        """Returns the inputs."""
+        self.add_loss(0.1 * keras.ops.mean(inputs**2))
+        return inputs
+
+
+def _added_loss() -> keras.Model:
+    inputs, x = _inputs_and_features()
+    model = keras.Model(inputs, keras.layers.Dense(1)(MeanPenalty()(x)))
+    model.compile(keras.optimizers.SGD(0.1), "mse", metrics=["mae"])
+    return model
+
+
+def _vector_metrics() -> keras.Model:
+    inputs, x = _inputs_and_features()
+    model = keras.Model(inputs, keras.layers.Dense(3, "softmax")(x))
+    metrics = [keras.metrics.F1Score(average=None, name="f1")]
+    model.compile(keras.optimizers.SGD(0.1), "categorical_crossentropy", metrics=metrics)
+    return model
+
+
+def _one_hot_row(random: np.random.Generator) -> Row:
+    label = np.eye(3)[random.integers(3)]
+    return {"x": random.normal(size=4).tolist(), "label": label.tolist()}
+
+
 def _several_outputs() -> keras.Model:
     first, second = keras.Input((4,), name="x"), keras.Input((2,), name="z")
     x = keras.layers.Dense(4, "relu")(keras.layers.Concatenate()([first, second]))
@@ -301,6 +431,62 @@ def _several_outputs_row(random: np.random.Generator) -> Row:
     }
 
 
+class Recommender(keras.Model):
+    """Multiplies the embeddings of users and items."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.users = keras.layers.Embedding(6, 3, embeddings_regularizer="l2")
+        self.items = keras.layers.Embedding(8, 3)
+        self.bias = keras.layers.Embedding(8, 1)
+
+    def call(self, inputs: Any) -> Any:
+        """Returns a rating ``[batch, 1]``."""
+        user, item = self.users(inputs["user"]), self.items(inputs["item"])
+        return keras.ops.sum(user * item, axis=-1, keepdims=True) + self.bias(inputs["item"])
+
+
+def _recommender() -> keras.Model:
+    model = Recommender()
+    # Adaptive optimizers of Keras take the rows of a sparse gradient one by one, also those of the
+    # same embedding; the sum over parts of a batch has one row for each embedding.
+    model.compile(keras.optimizers.SGD(0.1), "mse", weighted_metrics=["mae"])
+    return model
+
+
+def _rating(random: np.random.Generator) -> Row:
+    return {
+        "user": int(random.integers(6)),
+        "item": int(random.integers(8)),
+        "label": float(random.integers(1, 6)),
+        "weight": float(random.uniform(0.5, 2)),
+    }
+
+
+def _tagger() -> keras.Model:
+    words = keras.Input((5,), name="words", dtype="int64")
+    x = keras.layers.Embedding(6, 3, mask_zero=True)(words)
+    x = keras.layers.GRU(3, return_sequences=True)(x)
+    model = keras.Model(words, keras.layers.Dense(4)(x))
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile(keras.optimizers.SGD(0.5), loss, metrics=["accuracy"])
+    return model
+
+
+def _tagger_row(random: np.random.Generator) -> Row:
+    words = random.integers(1, 6, 5)
+    words[random.integers(1, 6) :] = 0
+    return {"words": words.tolist(), "label": random.integers(0, 4, 5).tolist()}
+
+
+def _autoencoder() -> keras.Model:
+    image = keras.Input((4,), name="x")
+    x = keras.layers.Dense(2, "relu")(image)
+    model = keras.Model(image, keras.layers.Dense(4)(x))
+    model.compile(keras.optimizers.Adam(0.01), "mae")
+    return model
+
+
 CASES: dict[str, Case] = {
     "sparse, ragged and string features": Case(
         _tags_and_texts,
@@ -311,6 +497,28 @@ CASES: dict[str, Case] = {
             "kind": _dense(dtype=tf.string),
             "label": _dense(),
         },
+    ),
+    "structured data, preprocessing layers": Case(
+        _structured,
+        _structured_row,
+        {
+            "age": _dense(),
+            "city": _dense(dtype=tf.string),
+            "code": _dense(dtype=tf.int64),
+            "label": _dense(dtype=tf.int64),
+        },
+    ),
+    "images, augmentation, BatchNormalization": Case(
+        _image,
+        _image_row,
+        {"image": _dense(dtype=tf.string), "label": _dense(dtype=tf.int64)},
+        IMAGE_FEED,
+        BY_PART,
+    ),
+    "autoencoder": Case(
+        _autoencoder,
+        lambda random: {"x": (x := random.normal(size=4).tolist()), "label": x},
+        {"x": _dense(4), "label": _dense(4)},
     ),
     "variational autoencoder, own steps": Case(
         _variational_autoencoder, _vector_row, VECTOR, cells=WHOLE_BATCHES
@@ -323,5 +531,39 @@ CASES: dict[str, Case] = {
         _several_outputs_row,
         {"x": _dense(4), "z": _dense(2), "price": _dense(), "kind": _dense(dtype=tf.int64)},
         FeedOptions(label_key={"price": "price", "kind": "kind"}, cache="none"),
+    ),
+    "recommender, embeddings, sample weights": Case(
+        _recommender,
+        _rating,
+        {
+            "user": _dense(dtype=tf.int64),
+            "item": _dense(dtype=tf.int64),
+            "label": _dense(),
+            "weight": _dense(),
+        },
+        FeedOptions(weight_key="weight", cache="none"),
+    ),
+    "sequences with masked targets": Case(
+        _tagger,
+        _tagger_row,
+        {"words": _dense(5, tf.int64), "label": _dense(5, tf.int64)},
+        cells={mode: cell for mode, cell in WHOLE_BATCHES.items() if mode != "micro-batches"},
+    ),
+    "activity regularizer": Case(_activity, _vector_row, VECTOR, cells=WHOLE_BATCHES),
+    "add_loss": Case(_added_loss, _vector_row, VECTOR),
+    'reduction="sum"': Case(
+        lambda: _regression(loss=keras.losses.MeanSquaredError(reduction="sum")),
+        _vector_row,
+        VECTOR,
+        cells=WHOLE_BATCHES,
+    ),
+    "own compute_metrics": Case(
+        lambda: _regression(OwnMetrics, metrics=["mae"]), _vector_row, VECTOR, cells=WHOLE_BATCHES
+    ),
+    "own compute_loss and loss metric": Case(
+        lambda: _regression(OwnLossTracker, loss=None), _vector_row, VECTOR
+    ),
+    "metrics with several values": Case(
+        _vector_metrics, _one_hot_row, {"x": _dense(4), "label": _dense(3)}
     ),
 }

@@ -90,20 +90,21 @@ def write_examples(case: Case, folder: str) -> str:
     return path
 
 
-def _opened(case: Case, model: keras.Model, path: str, shard: Shard) -> tuple[Feed, Callable]:
-    names = input_names(model)
-    parser = ExampleParser(case.spec, case.feed, names)
-    feed = open_feed([path], parser, case.feed, shuffle=True, shard=shard)
-    return feed, feature_adapter(model, parser.feature_names)
+def _opened(case: Case, model: keras.Model, path: str, shard: Shard) -> tuple[Feed, Feed, Callable]:
+    """Returns the feeds of training and validation, and the adapter of their features."""
+    parser = ExampleParser(case.spec, case.feed, input_names(model))
+    train = open_feed([path], parser, case.feed, shuffle=True, shard=shard)
+    validation = open_feed([path], parser, case.feed, shuffle=False, shard=shard)
+    return train, validation, feature_adapter(model, parser.feature_names)
 
 
 def fit(case: Case, path: str) -> Outcome:
     """Trains a case with ``fit()``."""
     keras.utils.set_random_seed(1)
     model = case.make()
-    feed, adapt = _opened(case, model, path, Shard())
+    train, validation, adapt = _opened(case, model, path, Shard())
 
-    def adapted(ranges: list[range], batch_size: int) -> tf.data.Dataset:
+    def adapted(feed: Feed, ranges: list[range], batch_size: int) -> tf.data.Dataset:
         batches = feed.batches(ranges, batch_size)
         count = sum(-(-len(positions) // batch_size) for positions in ranges)
         sized = batches.apply(tf.data.experimental.assert_cardinality(count))
@@ -111,10 +112,10 @@ def fit(case: Case, path: str) -> Outcome:
 
     logs = Logs()
     model.fit(
-        adapted([range(i * EXAMPLES, (i + 1) * EXAMPLES) for i in range(EPOCHS)], BATCH),
+        adapted(train, [range(i * EXAMPLES, (i + 1) * EXAMPLES) for i in range(EPOCHS)], BATCH),
         epochs=EPOCHS,
         steps_per_epoch=-(-EXAMPLES // BATCH),
-        validation_data=adapted([range(EXAMPLES)], EVAL_BATCH),
+        validation_data=adapted(validation, [range(EXAMPLES)], EVAL_BATCH),
         callbacks=[logs],
         verbose=0,
     )
@@ -135,7 +136,7 @@ def loop(case: Case, path: str, placement: DistributionContext, options: StepOpt
     with placement.scope():
         keras.utils.set_random_seed(1)
         model = case.make()
-        feed, adapt = _opened(case, model, path, placement.shard)
+        feed, validation, adapt = _opened(case, model, path, placement.shard)
         steps = placement.steps(model, adapt, options)
         steps.build(next(iter(feed.batches([range(placement.shard.count)], placement.shard.count))))
         recorder, logs = Recorder(placement.replicas), Logs()
@@ -145,7 +146,7 @@ def loop(case: Case, path: str, placement: DistributionContext, options: StepOpt
             feed,
             make_plan(Schedule([(rate, BATCH, EPOCHS)]), feed.num_examples),
             recorder,
-            validation=feed,
+            validation=validation,
             validation_batch_size=EVAL_BATCH,
             callbacks=[logs] if placement.process_group.is_chief else [],
             probe=False,
