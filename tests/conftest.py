@@ -18,6 +18,8 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # the banners of each test p
 for name in ("TF_USE_LEGACY_KERAS", "KERAS_BACKEND", "TF_CONFIG"):
     os.environ.pop(name, None)
 
+del sys.argv[1:]  # TFX parses the options of the process as its own.
+
 # A shell may start tests in the background, which then ignore Ctrl-C, and so does what they start.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
