@@ -71,7 +71,7 @@ def test_ring_skips_a_failed_peer(make_exchanges: Any) -> None:
         return bool(exchanges[2]._inbox)
 
     wait_for(publish)
-    assert exchanges[0].stats.failed == 1
+    assert exchanges[0].stats.failed  # Twice if a second snapshot was waiting.
 
 
 def test_only_the_newest_snapshot_is_kept(make_exchanges: Any) -> None:
