@@ -101,7 +101,9 @@ class DataParallelSteps(CompiledSteps):
         weight = self._with_class_weight(y, weight)
         if self.max_micro_batch_size:
             result = accumulate(
-                lambda x, y, weight, share: self._gradients(x, y, weight, share * weight_of_shard),
+                lambda x, y, weight, fraction: self._gradients(
+                    x, y, weight, fraction * weight_of_shard
+                ),
                 (x, y, weight),
                 self.model.trainable_weights,
                 limit=self.max_micro_batch_size,

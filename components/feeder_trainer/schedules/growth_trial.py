@@ -44,7 +44,7 @@ class GrowthTrial:
 
     @property
     def epochs_left(self) -> int:
-        """Number of epochs until the verdict; 0 if there is no trial."""
+        """Number of epochs until the decision; 0 if there is no trial."""
         return self._epochs_left
 
     def begin(self, result: EpochResult) -> None:

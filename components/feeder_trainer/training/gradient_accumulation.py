@@ -74,14 +74,14 @@ def accumulate(
         targets: tf.Tensor,
     ) -> Any:
         examples = tf.minimum((index + 1) * size, total) - index * size
-        share = tf.cast(examples / total, tf.float32)
-        result = gradients(*part(index), share)
+        fraction = tf.cast(examples / total, tf.float32)
+        result = gradients(*part(index), fraction)
         # A while loop cannot carry the IndexedSlices of embeddings or a missing gradient.
         values = [
             tf.zeros_like(so_far) if value is None else tf.convert_to_tensor(value)
             for value, so_far in zip(result.values, sums, strict=True)
         ]
-        weight = share * result.target_fraction
+        weight = fraction * result.target_fraction
         sums = [a + b * tf.cast(weight, b.dtype) for a, b in zip(sums, values, strict=True)]
         loss += result.loss * weight
         return index + 1, sums, loss, squares + squared_norm(values), targets + weight

@@ -407,19 +407,19 @@ class CompiledSteps:
         columns = [result.loss, result.micro_sq_norm, result.batch_sq_norm, result.micro_batch_size]
         return tf.cast(tf.stack(columns), tf.float64), result.logs
 
-    def _gradients(self, x: Any, y: Any, weight: Any, share: Any = 1.0) -> AccumulatedGradients:
+    def _gradients(self, x: Any, y: Any, weight: Any, fraction: Any = 1.0) -> AccumulatedGradients:
         """Computes the gradients of examples and updates the metrics, except the loss of a part.
 
         Args:
             x: Inputs of the model.
             y: Labels.
             weight: Sample weights; optional.
-            share: Fraction of the batch that the examples are.
+            fraction: Fraction of the batch that the examples are.
         """
         model = self.model
         with tf.GradientTape() as tape:
             y_pred = model(x, training=True)
-            with self._weighted_loss_metrics(share):
+            with self._weighted_loss_metrics(fraction):
                 loss = self._loss(x, y, y_pred, weight, training=True)
             scaled = model.optimizer.scale_loss(loss)
         if not self._divides_batches:
@@ -471,19 +471,19 @@ class CompiledSteps:
         return self.model.compute_loss(x=x, y=y, y_pred=y_pred, sample_weight=weight, **extra)
 
     @contextlib.contextmanager
-    def _weighted_loss_metrics(self, share: Any) -> Iterator[None]:
+    def _weighted_loss_metrics(self, fraction: Any) -> Iterator[None]:
         """Weights the updates of metrics by the loss itself, such as the losses by output.
 
         They count batches, not examples, so the parts of a batch have to add up to one update.
 
         Args:
-            share: Fraction of the batch that the loss is computed for.
+            fraction: Fraction of the batch that the loss is computed for.
         """
         before = [(v, tf.identity(v.value)) for v in self._loss_counters]
         yield
         for variable, value in before:
             change = tf.identity(variable.value) - value
-            variable.assign(value + change * tf.cast(share, change.dtype))
+            variable.assign(value + change * tf.cast(fraction, change.dtype))
 
     def _update_loss(self, loss: tf.Tensor, count: tf.Tensor) -> None:
         """Updates the loss of the epoch, where a partial batch counts by its size, as in fit().

@@ -20,8 +20,8 @@ def problem():
 
 
 def gradients_of(weights):
-    def gradients(x, y, weight, share=1.0):
-        del weight, share
+    def gradients(x, y, weight, fraction=1.0):
+        del weight, fraction
         with tf.GradientTape() as tape:
             loss = tf.reduce_mean(tf.square(tf.linalg.matvec(x, weights[0]) + weights[1] - y))
             loss += 0.1 * tf.reduce_sum(tf.square(weights[0]))
@@ -46,7 +46,7 @@ def test_no_micro_batch_is_larger_than_the_limit(problem):
     x, y, weights = problem
     sizes = []
 
-    def gradients(x, y, weight, share):
+    def gradients(x, y, weight, fraction):
         tf.py_function(lambda n: sizes.append(int(n)), [tf.shape(x)[0]], [])
         return gradients_of(weights)(x, y, weight)
 
@@ -58,7 +58,7 @@ def test_a_weight_without_gradient_gets_zeros(problem):
     x, y, weights = problem
     unused = tf.Variable([1.0, 2.0])
 
-    def gradients(x, y, weight, share):
+    def gradients(x, y, weight, fraction):
         result = gradients_of(weights)(x, y, weight)
         return result._replace(values=[*result.values, None])
 
