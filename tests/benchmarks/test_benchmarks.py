@@ -15,11 +15,11 @@ pytestmark = pytest.mark.slow
 SHORT = [
     "feed_throughput.py",
     "lineage.py",
-    "schedule_vs_diy.py",
-    "strategies.py --strategy mirrored",
     "wide_table.py",
 ]
 LONG = [
+    "schedule_vs_diy.py",
+    "strategies.py --strategy mirrored",
     "input_stall.py",
     "long_run.py",
     "loop_vs_fit.py",
