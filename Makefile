@@ -4,7 +4,7 @@ PYTHON3 ?= python3
 BIN := .venv/bin
 # Never upgrades what is locked already; `make lock UPGRADE=--upgrade` does.
 COMPILE := $(BIN)/uv pip compile --quiet --python-version 3.10 --generate-hashes \
-	--no-emit-index-url --custom-compile-command "make lock" $(UPGRADE)
+	--custom-compile-command "make lock" $(UPGRADE)
 # Modules that import one of these are left out of type checking: they have no usable types.
 UNTYPED := '^ *(from|import) (tfx|tensorflow[a-z_]*|keras|ml_metadata|apache_beam)([. ]|$$)'
 TYPED := 'common/*.py' 'components/*.py' 'pipeline/*.py' 'schemas/*.py' 'scripts/*.py' '*_runner.py'

@@ -49,7 +49,7 @@ def renew(line: str) -> None:
     """Resolves a lock anew."""
     run(
         *(UV, "pip", "compile", "--quiet", "--universal", "--python-version", "3.10"),
-        *("--generate-hashes", "--no-annotate", "--no-emit-index-url"),
+        *("--generate-hashes", "--no-annotate"),
         *("--custom-compile-command", "scripts/airflow_env.py --lock"),
         *("-o", str(LOCKS / f"requirements-{line}.txt"), str(LOCKS / f"requirements-{line}.in")),
     )
