@@ -186,3 +186,20 @@ def test_a_callback_that_ends_the_training_before_its_first_step_leaves_one(
     _, history = train("0.1:64x2", callbacks=[Ends()])
 
     assert [row.steps for row in history.epochs] == [1]
+
+
+def test_steps_per_execution_of_compile_are_the_steps_of_a_call(train: Callable[..., Run]) -> None:
+    calls: list[int] = []
+
+    class Recording(CompiledSteps):
+        def __init__(self, model: keras.Model, *arguments: Any) -> None:
+            model.compile(model.optimizer, model.loss, steps_per_execution=4)
+            super().__init__(model, *arguments)
+
+        def train(self, iterator: Any, sizes: Sequence[int]) -> Any:
+            calls.append(len(sizes))
+            return super().train(iterator, sizes)
+
+    train("0.01:16x1", Recording)
+
+    assert calls == [1, 4, 4, 4]  # The first call, which is traced, is a single step.
