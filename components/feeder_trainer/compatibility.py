@@ -43,6 +43,12 @@ def check_compatibility(
         _check_monitor(schedule.monitor, feed)
     if training.early_stopping is not None:
         _check_early_stopping(schedule, feed)
+    if training.class_weight is not None and feed.label_key is None:
+        raise ConfigError(
+            "loop class_weight and feed label_key",
+            received=(dict(training.class_weight), None),
+            expected="labels, whose classes are weighted",
+        )
 
 
 def _check_absent(option: str, value: Any, strategy: str) -> None:

@@ -31,8 +31,9 @@ def batch_sizes(examples: int, batch_size: int) -> list[int]:
 class Feed(abc.ABC):
     """Unbounded stream of examples, batched on demand.
 
-    Every element of a dataset is ``(features, label)`` or ``(features, label, weight)``: features
-    a dict of tensors ``[batch, ...]``, label ``[batch, ...]``, weight ``[batch]``.
+    Every element of a dataset is ``(features,)``, ``(features, label)`` or ``(features, label,
+    weight)``: features a dict of tensors ``[batch, ...]``, label ``[batch, ...]``, weight
+    ``[batch]``.
 
     Attributes:
         num_examples: Examples in one pass.

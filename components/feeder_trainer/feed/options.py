@@ -55,10 +55,11 @@ class FeedOptions:
     """Options for turning Examples into batches.
 
     Args:
-        label_key: Feature that holds the target; for an autoencoder, one of ``images``. For a
-            model with several outputs, a mapping from the name of each output to the feature that
-            holds its target.
-        weight_key: Feature that holds the weight of each example; optional.
+        label_key: Feature that holds the target; it may be an image, also one that the model takes
+            as input. For a model with several outputs, a mapping from the name of each output to
+            the feature that holds its target. ``None`` for a model without labels, which makes its
+            own targets, such as a GAN; batches then hold features only.
+        weight_key: Feature that holds the weight of each example; optional. Needs a label.
         images: Image format of each bytes feature that holds images; the model receives them as
             uint8 ``[batch, height, width, channels]``.
         train_splits: Splits to train on.
@@ -98,7 +99,7 @@ class FeedOptions:
         ConfigError: A value is out of range.
     """
 
-    label_key: str | Mapping[str, str] = "label"
+    label_key: str | Mapping[str, str] | None = "label"
     weight_key: str | None = None
     images: Mapping[str, Image] = field(default_factory=dict)
     train_splits: tuple[str, ...] = ("train",)
@@ -121,11 +122,22 @@ class FeedOptions:
     def label_keys(self) -> tuple[str, ...]:
         """Features that hold targets."""
         key = self.label_key
+        if key is None:
+            return ()
         return (key,) if isinstance(key, str) else tuple(key.values())
 
     def __post_init__(self) -> None:
-        if not self.label_key or not all(self.label_keys):
-            raise ConfigError("feed label_key", received=self.label_key, expected="a feature name")
+        if self.label_key is not None and not (self.label_key and all(self.label_keys)):
+            raise ConfigError(
+                "feed label_key", received=self.label_key, expected="a feature name, or None"
+            )
+        if self.label_key is None and self.weight_key is not None:
+            raise ConfigError(
+                "feed label_key and weight_key",
+                received=(None, self.weight_key),
+                expected="a label, whose loss is weighted",
+                fix="Drop weight_key; the model then receives that feature like the others.",
+            )
         for name in ("train_splits", "eval_splits"):
             value = getattr(self, name)
             if isinstance(value, str):  # A string would pass for a sequence of its letters.

@@ -15,18 +15,19 @@ PARSE_BATCH_SIZE = 1024
 
 _STRING_BYTES = 24  # Overhead of TensorFlow per string.
 
-Batch = tuple[dict[str, Any], Any] | tuple[dict[str, Any], Any, Any]
-"""``(features, label)`` or ``(features, label, weight)``."""
+Batch = tuple[dict[str, Any]] | tuple[dict[str, Any], Any] | tuple[dict[str, Any], Any, Any]
+"""``(features,)``, ``(features, label)`` or ``(features, label, weight)``."""
 
 
 @dataclass(frozen=True)
 class ExampleParser:
-    """Parses a batch of serialized Examples into features, label and optional weight.
+    """Parses a batch of serialized Examples into features, optional label and optional weight.
 
     Args:
         feature_spec: ``tf.io`` spec of each feature by its name.
         feed: Options that name label, weight and images.
-        model_features: Features that the model takes; ``None`` takes all but label and weight.
+        model_features: Features that the model takes; ``None`` takes all but label and weight, or
+            the labels if there are no others.
 
     Raises:
         ConfigError: A feature that ``feed`` or the model names is missing in the data, or label,
@@ -67,6 +68,8 @@ class ExampleParser:
         parsed = tf.io.parse_example(serialized, spec)
         features = self.decode({key: parsed[key] for key in self.feature_names})
         key = self.feed.label_key
+        if key is None:
+            return (features,)
         labels = self.decode({label: parsed[label] for label in self.feed.label_keys})
         if isinstance(key, str):
             label = labels[key]
@@ -88,7 +91,8 @@ class ExampleParser:
         if self.model_features is not None:
             return sorted(self.model_features)
         special = {*self.feed.label_keys, self.feed.weight_key}
-        return sorted(key for key in self.feature_spec if key not in special)
+        others = sorted(key for key in self.feature_spec if key not in special)
+        return others or sorted({*self.feed.label_keys})  # The target is the input.
 
     def decode(self, features: Mapping[str, Any]) -> dict[str, Any]:
         """Decodes the images among parsed features; other features pass through."""

@@ -57,8 +57,8 @@ class ModelContext:
             batch_size: Number of examples in a batch.
 
         Returns:
-            Batches ``(features, label)`` or ``(features, label, weight)`` of all features of the
-            examples, with decoded images.
+            Batches ``(features,)``, ``(features, label)`` or ``(features, label, weight)`` of all
+            features of the examples, with decoded images.
 
         Raises:
             ConfigError: There are no files, or they are in Parquet format.

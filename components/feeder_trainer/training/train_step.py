@@ -157,10 +157,12 @@ class CompiledSteps:
             batch: Element of a feed with at least one example.
 
         Raises:
-            ConfigError: The model cannot be called; or the batches are divided, and the loss is not
-                a mean over examples.
+            ConfigError: The model cannot be called; or needs a label, and there is none; or the
+                batches are divided, and the loss is not a mean over examples.
         """
         self._example = take_rows(batch, 0, 1)
+        if len(self._example) == 1 and not self._own_train_step:
+            self._check_needs_no_label()
         with unchanged_variables(self.model):
             self._build()
             if self._divides_batches:
@@ -267,6 +269,21 @@ class CompiledSteps:
         """Name of what divides the batches, for error messages."""
         return "the gradient noise scale" if self._noise_scale else "micro-batches"
 
+    def _check_needs_no_label(self) -> None:
+        model = self.model
+        needs = {
+            "loss": model.loss is not None and not _overrides(model, "compute_loss"),
+            "metrics": not self._own_compute_metrics
+            and any(each.name == "compile_metrics" for each in model.metrics),
+        }
+        if needed := [name for name, is_needed in needs.items() if is_needed]:
+            raise ConfigError(
+                "feed label_key",
+                received=f"None, for a model compiled with {' and '.join(needed)}",
+                expected="the label that they take",
+                fix="Name it, or override compute_loss and compute_metrics, or train_step.",
+            )
+
     def _build(self) -> None:
         model, optimizer = self.model, self.model.optimizer
         x, y, weight = self._unpack(self._example)
@@ -284,11 +301,13 @@ class CompiledSteps:
                 expected="a model that can be called, because it is exported for serving",
                 fix="Define call(), such as the output of the inner model.",
             ) from error
-        # The model's own steps may use loss and metrics or not; fit() builds them as well.
-        if not all(getattr(metric, "built", True) for metric in model.metrics):
-            model.compute_metrics(x, y, y_pred, sample_weight=weight)
-        if model.loss is not None:
-            self._loss(x, y, y_pred, weight, training=False)
+        # The model's own steps may use loss and metrics or not; fit() builds them as well. Without
+        # labels, a step that makes its targets builds them when it is traced.
+        if y is not None:
+            if not all(getattr(metric, "built", True) for metric in model.metrics):
+                model.compute_metrics(x, y, y_pred, sample_weight=weight)
+            if model.loss is not None:
+                self._loss(x, y, y_pred, weight, training=False)
         optimizer.build(model.trainable_variables)
         # Creates the variables that only the steps use, such as those of other optimizers.
         self._train_logs = self._traced_logs(
@@ -299,7 +318,7 @@ class CompiledSteps:
             return
         try:
             self._test_logs = specs_of(self._evaluate_examples(self._example))
-        except ValueError as error:
+        except (ValueError, TypeError, AttributeError) as error:
             self.evaluation_error = str(error)
 
     def _traced_logs(self, step: Callable[[tuple], Any]) -> dict[str, tf.TensorSpec]:

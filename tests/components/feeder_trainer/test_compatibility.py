@@ -51,6 +51,13 @@ def test_named_candidates_are_checked() -> None:
         check(auto, REQUESTED["loop deterministic"])
 
 
+def test_class_weights_require_labels() -> None:
+    weighted = {"training": TrainingOptions(class_weight={1: 2.0})}
+    check(SingleDevice(), weighted)
+    with pytest.raises(ConfigError, match="class_weight and feed label_key"):
+        check(SingleDevice(), weighted | {"feed": FeedOptions(label_key=None)})
+
+
 @pytest.mark.parametrize(
     ("requested", "obstacle"),
     [

@@ -206,3 +206,60 @@ def test_a_model_with_several_outputs_gets_a_target_for_each(
     assert history.epochs[1].metrics["loss"] < history.epochs[0].metrics["loss"]
     served = tf.saved_model.load(made.serving_dir).signatures["serving_default"]
     assert set(served.structured_outputs) == {"digit", "size"}
+
+
+UNLABELED = """
+import keras
+
+class Denoiser(keras.Model):
+    def train_step(self, data):
+        return super().train_step((data["image"], data["image"]))
+
+    def test_step(self, data):
+        return super().test_step((data["image"], data["image"]))
+
+def model_fn(context):
+    first, = next(iter(context.dataset()))
+    assert first["image"].shape[1:] == (8, 8, 1)
+    image = keras.Input((8, 8, 1), name="image", dtype="uint8")
+    x = keras.layers.Rescaling(1 / 255)(image)
+    kind = Denoiser if context.custom_config else keras.Model
+    outputs = keras.layers.Rescaling(255)(keras.layers.Conv2D(1, 3, padding="same")(x))
+    model = kind({"image": image}, outputs)
+    model.compile(keras.optimizers.SGD(), "mae", metrics=["mse"])
+    return model
+"""
+
+
+def test_a_model_that_makes_its_targets_needs_no_label(
+    job: Callable[..., TrainSpec],
+    tmp_path: Path,
+    digits_spec: dict[str, Any],
+    digit_files: list[str],
+    digits: Any,
+    serialize: Callable,
+) -> None:
+    module = tmp_path / "unlabeled.py"
+    module.write_text(UNLABELED)
+    feed = FeedOptions(images={"image": Image(8, 8, 1)}, label_key=None)
+
+    def made(name: str, own_steps: bool) -> TrainSpec:
+        context = ModelContext(
+            digits_spec,
+            feed,
+            custom_config={"x": 1} if own_steps else None,
+            train_files=tuple(digit_files),
+        )
+        return job(name, code=UserCode(module_file=str(module)), context=context)
+
+    history = train(made("own", True))
+
+    assert {"loss", "mse", "val_loss", "val_mse"} == set(history.epochs[0].metrics)
+    assert history.feed["label_key"] is None
+    served = tf.saved_model.load(str(tmp_path / "own" / "serving")).signatures["serving_default"]
+    (images,) = served(
+        examples=tf.constant([serialize({"image": row["image"]}) for row in digits.rows()[:3]])
+    ).values()
+    assert images.shape == (3, 8, 8, 1)
+    with pytest.raises(ConfigError, match=r"label_key: .*compiled with loss and metrics"):
+        train(made("keras", False))

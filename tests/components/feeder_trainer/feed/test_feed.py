@@ -1,5 +1,6 @@
 """All feeds: each example once a pass, the same sequence from any position, clear errors."""
 
+import contextlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -73,6 +74,35 @@ def test_what_an_epoch_leaves_out_is_skipped(feeds: dict, kind: str) -> None:
 
     assert [len(batch) for batch in batches] == [64] * 6
     assert _flat(batches) == whole[:192] + whole[200:392]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        *KINDS.values(),
+        {"cache": "disk"},
+        {"mix": {"a": 1, "b": 3}, "train_splits": ("a", "b")},
+    ],
+)
+def test_without_a_label_key_the_batches_hold_features_only(
+    digit_files: list[str], digits_spec: dict, digits: Any, tmp_path: Path, options: dict
+) -> None:
+    feed = FeedOptions(images=IMAGES, label_key=None, cache_dir=str(tmp_path), **options)
+    files: Any = {"a": digit_files[:1], "b": digit_files[1:]} if "mix" in options else digit_files
+    parser = ExampleParser(digits_spec, feed)
+
+    def augment(features: dict, seed: tf.Tensor) -> dict:
+        return {**features, "weight": features["weight"] + tf.cast(seed[0], tf.float32) + 1}
+
+    with contextlib.closing(
+        open_feed(files, parser, feed, shuffle=True, augment_fn=augment)
+    ) as opened:
+        for batch in (opened.sample(2), *opened.batches([range(N)], 64)):
+            assert len(batch) == 1
+            assert sorted(batch[0]) == sorted(digits_spec)
+            ids = batch[0]["id"].numpy()
+            np.testing.assert_array_equal(batch[0]["image"], digits.images[ids])
+            np.testing.assert_array_equal(batch[0]["label"], digits.labels[ids])
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -13,6 +13,7 @@ from tfx_feeder.components.feeder_trainer.feed.options import FeedOptions, Image
     "options",
     [
         FeedOptions(),
+        FeedOptions(label_key=None),
         FeedOptions(
             label_key="species",
             weight_key="weight",
@@ -34,6 +35,7 @@ def test_json_round_trip_is_exact(options: Any) -> None:
     ("arguments", "argument"),
     [
         ({"label_key": ""}, "feed label_key"),
+        ({"label_key": None, "weight_key": "weight"}, "feed label_key and weight_key"),
         ({"train_splits": ()}, "feed train_splits"),
         ({"train_splits": "train"}, "feed train_splits"),
         ({"eval_splits": "eval"}, "feed eval_splits"),

@@ -40,6 +40,17 @@ def test_an_image_is_decoded_as_label_too(
     np.testing.assert_array_equal(features["image"], label)
 
 
+def test_a_label_without_other_features_is_the_input_too(
+    digits: Any, digits_spec: dict, serialized: tf.Tensor
+) -> None:
+    feed = FeedOptions(images=IMAGES, label_key="image")
+
+    features, label = ExampleParser({"image": digits_spec["image"]}, feed)(serialized)
+
+    np.testing.assert_array_equal(label, digits.images[:5])
+    np.testing.assert_array_equal(features["image"], label)
+
+
 def test_the_weight_leaves_the_features(
     digits: Any, digits_spec: dict, serialized: tf.Tensor
 ) -> None:

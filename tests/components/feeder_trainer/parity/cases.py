@@ -479,6 +479,77 @@ def _tagger_row(random: np.random.Generator) -> Row:
     return {"words": words.tolist(), "label": random.integers(0, 4, 5).tolist()}
 
 
+class UnlabeledAutoencoder(keras.Model):
+    """Takes its input as target, with the compiled loss and metrics; never sees a label."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = keras.Sequential([keras.layers.Dense(2, "relu"), keras.layers.Dense(4)])
+
+    def call(self, inputs: Any) -> Any:
+        """Returns the reconstruction of the inputs."""
+        return self.inner(inputs)
+
+    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True) -> Any:
+        """Returns the loss of the reconstruction."""
+        return super().compute_loss(x=x, y=x, y_pred=y_pred, sample_weight=sample_weight)
+
+    def compute_metrics(self, x: Any, y: Any, y_pred: Any, sample_weight: Any = None) -> dict:
+        """Returns the metrics of the reconstruction."""
+        return super().compute_metrics(x, x, y_pred, sample_weight)
+
+
+class MaskedModeling(keras.Model):
+    """Predicts words that its steps hide; the steps of Keras get targets that it made."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embed = keras.layers.Embedding(7, 3)
+        self.out = keras.layers.Dense(7)
+        self.seed_generator = keras.random.SeedGenerator(13)
+
+    def call(self, inputs: Any) -> Any:
+        """Returns scores of the words ``[batch, length, 7]``."""
+        return self.out(self.embed(inputs))
+
+    def _hidden(self, words: Any) -> tuple[Any, Any, Any]:
+        is_hidden = keras.random.uniform(keras.ops.shape(words), seed=self.seed_generator) < 0.4
+        return keras.ops.where(is_hidden, 0, words), words, keras.ops.cast(is_hidden, "float32")
+
+    def train_step(self, data: Any) -> dict[str, Any]:
+        """Hides words and trains on them."""
+        return super().train_step(self._hidden(data))
+
+    def test_step(self, data: Any) -> dict[str, Any]:
+        """Hides words and evaluates on them."""
+        return super().test_step(self._hidden(data))
+
+
+def _masked_modeling() -> keras.Model:
+    model = MaskedModeling()
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile(keras.optimizers.SGD(0.5), loss, weighted_metrics=["accuracy"])
+    return model
+
+
+def _unlabeled_autoencoder() -> keras.Model:
+    model = UnlabeledAutoencoder()
+    model.compile(keras.optimizers.Adam(0.01), "mse", metrics=["mae"])
+    return model
+
+
+def _colorizer() -> keras.Model:
+    image = keras.Input((4, 4, 1), name="image", dtype="uint8")
+    x = keras.layers.Conv2D(3, 3, padding="same")(keras.layers.Rescaling(1 / 255)(image))
+    model = keras.Model(image, keras.layers.Rescaling(255)(x))
+    model.compile(keras.optimizers.SGD(1e-5), "mse", metrics=["mae"])
+    return model
+
+
+def _colorizer_row(random: np.random.Generator) -> Row:
+    return {"image": _pixels(random), "colored": random.integers(0, 256, 48, np.uint8).tobytes()}
+
+
 def _autoencoder() -> keras.Model:
     image = keras.Input((4,), name="x")
     x = keras.layers.Dense(2, "relu")(image)
@@ -486,6 +557,15 @@ def _autoencoder() -> keras.Model:
     model.compile(keras.optimizers.Adam(0.01), "mae")
     return model
 
+
+def _denoiser() -> keras.Model:
+    layers = [keras.layers.Rescaling(1 / 255), keras.layers.Conv2D(1, 3, padding="same")]
+    model = keras.Sequential([*layers, keras.layers.Rescaling(255)])
+    model.compile(keras.optimizers.SGD(1e-5), "mse")
+    return model
+
+
+UNLABELED = ({"x": _dense(4)}, FeedOptions(label_key=None, cache="none"))
 
 CASES: dict[str, Case] = {
     "sparse, ragged and string features": Case(
@@ -519,6 +599,38 @@ CASES: dict[str, Case] = {
         _autoencoder,
         lambda random: {"x": (x := random.normal(size=4).tolist()), "label": x},
         {"x": _dense(4), "label": _dense(4)},
+    ),
+    "autoencoder without labels": Case(
+        _unlabeled_autoencoder, lambda random: {"x": random.normal(size=4).tolist()}, *UNLABELED
+    ),
+    "masked words without labels, own steps": Case(
+        _masked_modeling,
+        lambda random: {"words": random.integers(1, 7, 5).tolist()},
+        {"words": _dense(5, tf.int64)},
+        FeedOptions(label_key=None, cache="none"),
+        WHOLE_BATCHES,
+    ),
+    "contrastive loss without labels": Case(
+        _contrastive,
+        lambda random: {"x": random.normal(size=4).tolist()},
+        *UNLABELED,
+        WHOLE_BATCHES,
+    ),
+    "image to image": Case(
+        _colorizer,
+        _colorizer_row,
+        {"image": _dense(dtype=tf.string), "colored": _dense(dtype=tf.string)},
+        FeedOptions(
+            label_key="colored",
+            images={"image": Image(4, 4, 1), "colored": Image(4, 4, 3)},
+            cache="none",
+        ),
+    ),
+    "image that is its own target": Case(
+        _denoiser,
+        lambda random: {"image": _pixels(random)},
+        {"image": _dense(dtype=tf.string)},
+        FeedOptions(label_key="image", images={"image": Image(4, 4, 1)}, cache="none"),
     ),
     "variational autoencoder, own steps": Case(
         _variational_autoencoder, _vector_row, VECTOR, cells=WHOLE_BATCHES

@@ -108,7 +108,12 @@ def fit(case: Case, path: str) -> Outcome:
         batches = feed.batches(ranges, batch_size)
         count = sum(-(-len(positions) // batch_size) for positions in ranges)
         sized = batches.apply(tf.data.experimental.assert_cardinality(count))
-        return sized.map(lambda features, *rest: (_as_tuple(adapt(features)), *rest))
+
+        def as_fit_takes(features: Any, *rest: Any) -> Any:
+            x = _as_tuple(adapt(features))
+            return (x, *rest) if rest else x
+
+        return sized.map(as_fit_takes)
 
     logs = Logs()
     model.fit(
