@@ -154,6 +154,8 @@ class MirroredSteps(DataParallelSteps):
 
     def compute_only_step_s(self, iterator: Any, sizes: Sequence[int]) -> float | None:
         """See ``CompiledSteps.compute_only_step_s``."""
+        if self.model.run_eagerly:
+            return None
         if self._compute_only is None:
             self._compute_only = tf.function(self._compute_many, reduce_retracing=True)
             self._compute_only(iterator, pack(sizes[:1]))

@@ -1,6 +1,7 @@
 """Compiled training and evaluation steps: many per call, one trace for all batch sizes."""
 
 import contextlib
+import functools
 import inspect
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -256,6 +257,15 @@ class CompiledSteps:
         return ""
 
     def _compile(self) -> None:
+        self._train_one, self._evaluate_one = self._train_batch, self._evaluate_batch
+        if self.model.run_eagerly:
+            self._train, self._evaluate = self._train_many, self._evaluate_many
+            return
+        # Slices of unknown size have no place in programs of XLA.
+        if self.model.jit_compile and not self._divides_batches:
+            xla = functools.partial(tf.function, jit_compile=True, reduce_retracing=True)
+            self._train_one = xla(self._train_batch)
+            self._evaluate_one = xla(self._evaluate_batch)
         self._train = tf.function(self._train_many, reduce_retracing=True)
         self._evaluate = tf.function(self._evaluate_many, reduce_retracing=True)
 
@@ -309,12 +319,15 @@ class CompiledSteps:
             if model.loss is not None:
                 self._loss(x, y, y_pred, weight, training=False)
         optimizer.build(model.trainable_variables)
-        # Creates the variables that only the steps use, such as those of other optimizers.
-        self._train_logs = self._traced_logs(
-            lambda batch: self._train_batch(batch, tf.constant(1))[1]
-        )
+        # Creates the variables that only the steps use, such as those of other optimizers. A step
+        # that runs eagerly may not be traceable; it creates them when it first runs, as in fit().
+        if not model.run_eagerly:
+            self._train_logs = self._traced_logs(
+                lambda batch: self._train_batch(batch, tf.constant(1))[1]
+            )
         if self._own_test_step:
-            self._test_logs = self._traced_logs(self._evaluate_examples)
+            if not model.run_eagerly:
+                self._test_logs = self._traced_logs(self._evaluate_examples)
             return
         try:
             self._test_logs = specs_of(self._evaluate_examples(self._example))
@@ -363,7 +376,7 @@ class CompiledSteps:
         )
 
     def _train_many(self, iterator: Any, lengths: tf.Tensor) -> tuple[tf.Tensor, dict[str, Any]]:
-        self.traces += 1  # Runs when tracing, not when training.
+        self.traces += not tf.executing_eagerly()  # Runs when tracing, not when training.
         steps = lengths[0]
         rows = tf.TensorArray(tf.float64, size=steps)
         logs = zeros_of(self._train_logs)
@@ -374,7 +387,7 @@ class CompiledSteps:
             batch = next(iterator)
             tensors = tf.nest.flatten(batch, expand_composites=True)
             fed = tf.maximum(self._now_after(tensors), begin)
-            figures, logs = self._train_batch(batch, unpack(lengths, step))
+            figures, logs = self._train_one(batch, unpack(lengths, step))
             end = self._now_after([v.value.value() for v in self.model.trainable_variables])
             rows = rows.write(step, tf.concat([[fed - begin, end - fed], figures], axis=0))
             begin = end
@@ -389,7 +402,7 @@ class CompiledSteps:
     def _evaluate_many(self, iterator: Any, lengths: tf.Tensor) -> dict[str, Any]:
         logs = zeros_of(self._test_logs)
         for step in tf.range(lengths[0]):
-            logs = self._evaluate_batch(next(iterator), unpack(lengths, step))
+            logs = self._evaluate_one(next(iterator), unpack(lengths, step))
         return logs
 
     def _train_batch(self, batch: tuple, size: tf.Tensor) -> tuple[tf.Tensor, dict[str, Any]]:

@@ -46,7 +46,7 @@ class ParameterServerSteps(CompiledSteps):
         options: Options of the steps.
 
     Raises:
-        ConfigError: The model overrides ``train_step`` or ``test_step``.
+        ConfigError: The model overrides ``train_step`` or ``test_step``, or runs eagerly.
     """
 
     _weights_masked_targets = False
@@ -64,6 +64,13 @@ class ParameterServerSteps(CompiledSteps):
         self._strategy = strategy
         self._workers = workers
         super().__init__(model, adapt, options)
+        if model.run_eagerly:
+            raise ConfigError(
+                "model_fn",
+                received="a model compiled with run_eagerly=True",
+                expected=f"compiled steps, which strategy {name} sends to its workers",
+                fix="Drop the option, or use another strategy.",
+            )
         for method, is_custom in (
             ("train_step", self._own_train_step),
             ("test_step", self._own_test_step),
@@ -93,6 +100,7 @@ class ParameterServerSteps(CompiledSteps):
 
     def _compile(self) -> None:
         # The coordinator evaluates: it holds the examples, so only the weights are transferred.
+        self._evaluate_one = self._evaluate_batch
         self._evaluate = tf.function(self._evaluate_many, reduce_retracing=True)
 
     def _compiled(self, function: Any) -> Any:

@@ -217,9 +217,9 @@ class VariationalAutoencoder(keras.Model):
         return {"vae_loss": self._total_loss(data[0])}
 
 
-def _variational_autoencoder() -> keras.Model:
+def _variational_autoencoder(**compiled: Any) -> keras.Model:
     model = VariationalAutoencoder()
-    model.compile(keras.optimizers.Adam(0.01))
+    model.compile(keras.optimizers.Adam(0.01), **compiled)
     return model
 
 
@@ -366,6 +366,20 @@ def _regression(of: type[keras.Model] = keras.Model, **compiled: Any) -> keras.M
     model = of(inputs, keras.layers.Dense(1)(x))
     model.compile(**{"optimizer": keras.optimizers.SGD(0.1), "loss": "mse"} | compiled)
     return model
+
+
+class PythonSteps(keras.Model):
+    """Reads values in Python, which only eager steps can."""
+
+    def train_step(self, data: Any) -> dict[str, Any]:
+        """Weights the examples in Python."""
+        x, y = data
+        weights = [2.0 if label == 1 else 0.5 for label in y.numpy()]
+        return {**super().train_step((x, y, tf.constant(weights))), "weight": sum(weights)}
+
+
+def _eager() -> keras.Model:
+    return _regression(PythonSteps, run_eagerly=True)
 
 
 def _activity() -> keras.Model:
@@ -674,6 +688,12 @@ CASES: dict[str, Case] = {
         _vector_row,
         VECTOR,
         cells=WHOLE_BATCHES,
+    ),
+    "run_eagerly": Case(lambda: _regression(run_eagerly=True), _vector_row, VECTOR),
+    "run_eagerly, steps in Python": Case(_eager, _vector_row, VECTOR, cells=WHOLE_BATCHES),
+    "jit_compile": Case(lambda: _regression(jit_compile=True), _vector_row, VECTOR),
+    "jit_compile, own steps": Case(
+        lambda: _variational_autoencoder(jit_compile=True), _vector_row, VECTOR, cells=WHOLE_BATCHES
     ),
     "own compute_metrics": Case(
         lambda: _regression(OwnMetrics, metrics=["mae"]), _vector_row, VECTOR, cells=WHOLE_BATCHES

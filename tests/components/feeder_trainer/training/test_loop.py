@@ -203,3 +203,39 @@ def test_steps_per_execution_of_compile_are_the_steps_of_a_call(train: Callable[
     train("0.01:16x1", Recording)
 
     assert calls == [1, 4, 4, 4]  # The first call, which is traced, is a single step.
+
+
+class InPython(CompiledSteps):
+    """Steps of a model whose loss is computed in Python, which XLA cannot compile."""
+
+    options: Mapping[str, bool] = {}
+
+    def __init__(self, model: keras.Model, adapt: Any) -> None:
+        def in_python(y_true: Any, y_pred: Any) -> Any:
+            loss = tf.py_function(lambda y: tf.reduce_mean(y**2, axis=-1), [y_pred], tf.float32)
+            return tf.ensure_shape(loss, [None])
+
+        model.compile("sgd", in_python, **self.options)
+        super().__init__(model, adapt)
+
+
+class WithXla(InPython):
+    """The same with XLA."""
+
+    options = {"jit_compile": True}
+
+
+class Eager(InPython):
+    """The same without a graph."""
+
+    options = {"run_eagerly": True}
+
+
+def test_jit_compile_uses_xla_and_run_eagerly_no_graph(train: Callable[..., Run]) -> None:
+    in_graph, _ = train("0.01:100x1", InPython)
+    eager, history = train("0.01:100x2", Eager)
+
+    assert (in_graph.traces, eager.traces) == (1, 0)
+    assert all(row.examples_per_s > 0 for row in history.epochs)
+    with pytest.raises(tf.errors.InvalidArgumentError, match="EagerPyFunc"):
+        train("0.01:100x1", WithXla)
