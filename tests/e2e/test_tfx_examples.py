@@ -1,10 +1,11 @@
-"""TFX's taxi pipeline with nothing but the Trainer exchanged.
+"""TFX's taxi and penguin pipelines with nothing but the Trainer exchanged.
 
-The pipeline is written anew from its documentation; the data ships with TFX.
+The pipelines are written anew from their documentation. The trips ship with TFX.
 """
 
 import csv
 import itertools
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,10 +17,11 @@ import pytest
 import tensorflow as tf
 import tfx.examples
 from ml_metadata.proto import metadata_store_pb2
+from tensorflow_serving.apis.prediction_log_pb2 import PredictionLog
 from tfx import v1 as tfx_v1
 from tfx.orchestration import metadata
 
-from tests.e2e import taxi_example
+from tests.e2e import penguin_example, taxi_example
 from tfx_feeder.components import FeederTrainer
 from tfx_feeder.components.feeder_trainer.feed.options import FeedOptions
 from tfx_feeder.pipeline.configs import BEAM_ARGS
@@ -29,6 +31,7 @@ pytestmark = pytest.mark.slow
 
 TRIPS = Path(tfx.examples.__path__[0], "chicago_taxi_pipeline/data/simple/data.csv")
 TRIP_COUNT = 3000
+PENGUIN_COUNT, UNLABELLED_COUNT = 300, 40
 standard = tfx_v1.types.standard_artifacts
 
 
@@ -67,6 +70,29 @@ def _run(root: Path, components: Callable[[], list[Any]], *, times: int) -> Runs
         for artifact in sorted(handle.store.get_artifacts(), key=lambda artifact: artifact.id):
             artifacts.setdefault(names[artifact.type_id], []).append(artifact)
     return Runs(root, artifacts)
+
+
+def _transformed_examples(folder: Path, preprocessing_fn: str) -> tuple[list[Any], dict[str, Any]]:
+    """Returns the nodes up to Transform, and the channels that the others read, by name."""
+    example_gen = tfx_v1.components.CsvExampleGen(input_base=str(folder))
+    examples = example_gen.outputs["examples"]
+    statistics_gen = tfx_v1.components.StatisticsGen(examples=examples)
+    schema_gen = tfx_v1.components.SchemaGen(
+        statistics=statistics_gen.outputs["statistics"], infer_feature_shape=True
+    )
+    schema = schema_gen.outputs["schema"]
+    transform = tfx_v1.components.Transform(
+        examples=examples,
+        schema=schema,
+        preprocessing_fn=preprocessing_fn,
+        disable_statistics=True,
+    )
+    transformed = {
+        "examples": transform.outputs["transformed_examples"],
+        "transform_graph": transform.outputs["transform_graph"],
+    }
+    nodes = [example_gen, statistics_gen, schema_gen, transform]
+    return nodes, {"raw_examples": examples, "schema": schema, **transformed}
 
 
 def _blessed_model() -> tfx_v1.dsl.Resolver:
@@ -120,23 +146,13 @@ def taxi(tmp_path_factory: pytest.TempPathFactory) -> Runs:
         part.writelines(itertools.islice(trips, TRIP_COUNT + 1))
 
     def components() -> list[Any]:
-        example_gen = tfx_v1.components.CsvExampleGen(input_base=str(root / "trips"))
-        examples = example_gen.outputs["examples"]
-        statistics_gen = tfx_v1.components.StatisticsGen(examples=examples)
-        schema_gen = tfx_v1.components.SchemaGen(
-            statistics=statistics_gen.outputs["statistics"], infer_feature_shape=True
+        nodes, channels = _transformed_examples(
+            root / "trips", "tests.e2e.taxi_example.preprocessing_fn"
         )
-        transform = tfx_v1.components.Transform(
-            examples=examples,
-            schema=schema_gen.outputs["schema"],
-            preprocessing_fn="tests.e2e.taxi_example.preprocessing_fn",
-            disable_statistics=True,
-        )
+        raw_examples = channels.pop("raw_examples")
         resolver = _blessed_model()
         trainer = FeederTrainer(
-            examples=transform.outputs["transformed_examples"],
-            transform_graph=transform.outputs["transform_graph"],
-            schema=schema_gen.outputs["schema"],
+            **channels,
             model_fn="tests.e2e.taxi_example.model_fn",
             base_model=resolver.outputs["model"],
             schedule="0.01:32x2, 0.005:64x2",
@@ -145,7 +161,7 @@ def taxi(tmp_path_factory: pytest.TempPathFactory) -> Runs:
         )
         model = trainer.outputs["model"]
         evaluator = _evaluator(
-            examples,
+            raw_examples,
             model,
             resolver.outputs["model"],
             metric="BinaryAccuracy",
@@ -157,8 +173,64 @@ def taxi(tmp_path_factory: pytest.TempPathFactory) -> Runs:
             model_blessing=evaluator.outputs["blessing"],
             push_destination=_push(root),
         )
-        nodes = [example_gen, statistics_gen, schema_gen, transform, resolver, trainer]
-        return [*nodes, evaluator, pusher]
+        return [*nodes, resolver, trainer, evaluator, pusher]
+
+    return _run(root, components, times=2)
+
+
+@pytest.fixture(scope="module")
+def penguin(tmp_path_factory: pytest.TempPathFactory) -> Runs:
+    """Two runs with a Tuner, and a Pusher and a BulkInferrer for a blessed model only."""
+    root = tmp_path_factory.mktemp("penguin")
+    penguin_example.write_penguins(root / "penguins/data.csv", PENGUIN_COUNT)
+    penguin_example.write_penguins(root / "unlabelled/data.csv", UNLABELLED_COUNT, labelled=False)
+
+    def components() -> list[Any]:
+        nodes, channels = _transformed_examples(
+            root / "penguins", "tests.e2e.penguin_example.preprocessing_fn"
+        )
+        raw_examples = channels.pop("raw_examples")
+        tuner = tfx_v1.components.Tuner(
+            tuner_fn="tests.e2e.penguin_example.tuner_fn",
+            examples=channels["examples"],
+            transform_graph=channels["transform_graph"],
+            train_args=tfx_v1.proto.TrainArgs(num_steps=20),
+            eval_args=tfx_v1.proto.EvalArgs(num_steps=5),
+        )
+        resolver = _blessed_model()
+        trainer = FeederTrainer(
+            **channels,
+            hyperparameters=tuner.outputs["best_hyperparameters"],
+            model_fn="tests.e2e.penguin_example.model_fn",
+            base_model=resolver.outputs["model"],
+            schedule="0.01:20x4, 0.005:20x2",
+            tuned_learning_rate=penguin_example.TUNED,
+            feed=FeedOptions(label_key=penguin_example.LABEL),
+        )
+        model = trainer.outputs["model"]
+        evaluator = _evaluator(
+            raw_examples,
+            model,
+            resolver.outputs["model"],
+            metric="SparseCategoricalAccuracy",
+            label=penguin_example.LABEL,
+            lower_bound=0.6,
+        )
+        unlabelled = tfx_v1.components.CsvExampleGen(input_base=str(root / "unlabelled")).with_id(
+            "CsvExampleGen_unlabelled"
+        )
+        blessed = evaluator.outputs["blessing"].future()[0].custom_property("blessed") == 1
+        with tfx_v1.dsl.Cond(blessed):
+            pusher = tfx_v1.components.Pusher(model=model, push_destination=_push(root))
+            bulk_inferrer = tfx_v1.components.BulkInferrer(
+                examples=unlabelled.outputs["examples"],
+                model=model,
+                data_spec=tfx_v1.proto.DataSpec(),
+                model_spec=tfx_v1.proto.ModelSpec(),
+            )
+        bulk_inferrer.add_upstream_node(pusher)
+        nodes += [tuner, resolver, trainer, evaluator, unlabelled, pusher, bulk_inferrer]
+        return nodes
 
     return _run(root, components, times=2)
 
@@ -211,6 +283,42 @@ def test_trips_without_the_tip_are_predicted(taxi: Runs) -> None:
 
 def test_tensorboard_reads_the_taxi_training(taxi: Runs) -> None:
     assert list(taxi.uris("ModelRun")[0].rglob("events*"))
+
+
+def test_the_tuned_learning_rate_is_that_of_the_first_phase(penguin: Runs) -> None:
+    [tuned, *_] = penguin.uris("HyperParameters")
+    [file] = tuned.iterdir()
+
+    best = {penguin_example.TUNED: penguin_example.GOOD_RATE, "layers": 2}
+    assert json.loads(file.read_text())["values"] == best
+    for history in penguin.histories():
+        rates = [row.learning_rate for row in history.epochs]
+        assert rates == pytest.approx([0.02] * 4 + [0.01] * 2)
+
+
+def test_the_second_penguin_training_starts_from_the_blessed_model(penguin: Runs) -> None:
+    first, second = penguin.histories()
+
+    assert [event.kind for event in second.events if "start" in event.kind] == ["warm_start"]
+    assert second.epochs[0].metrics["loss"] < first.epochs[0].metrics["loss"]
+    blessings = penguin.artifacts["ModelBlessing"]
+    assert [blessing.custom_properties["blessed"].int_value for blessing in blessings] == [1, 1]
+    assert "baseline_model_id" in blessings[1].custom_properties
+
+
+def test_unlabelled_penguins_are_inferred_after_each_push(penguin: Runs) -> None:
+    inferences = penguin.uris("InferenceResult")
+
+    assert len(list((penguin.root / "serving").iterdir())) == len(inferences) == 2
+    for inference in inferences:
+        files = [str(path) for path in inference.rglob("*.gz")]
+        logs = [
+            PredictionLog.FromString(record)
+            for record in tf.data.TFRecordDataset(files, "GZIP").as_numpy_iterator()
+        ]
+        assert len(logs) == UNLABELLED_COUNT
+        [output] = logs[0].predict_log.response.outputs.values()
+        assert tf.make_ndarray(output).shape == (1, 3)
 
 
 def _trips(count: int) -> list[bytes]:

@@ -12,10 +12,14 @@ import keras
 import numpy as np
 import pytest
 
+from tests.components.feeder_trainer.distribution.workers import cluster_training
 from tests.components.feeder_trainer.workers import kill_training
+from tfx_feeder.components.feeder_trainer.distribution.cluster import ProcessTopology
+from tfx_feeder.components.feeder_trainer.distribution.options import MultiWorker
 
 KILLS = int(os.environ.get("TFX_FEEDER_TEST_KILLS", 5 if os.environ.get("CI") else 20))
 """Kills of each training."""
+SCHEDULE = "0.01:8x{0}, 0.005:32x{0}, 0.0025:64x{0}".format(4 * KILLS)
 
 
 def run(forked, folder: Path, **options):
@@ -32,16 +36,17 @@ def result(folder: Path) -> tuple[dict, list[np.ndarray]]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", ["plain", "streamed"])
+@pytest.mark.parametrize("kind", ["plain", "two optimizers", "sparse", "streamed"])
 def test_a_training_killed_at_random_moments_ends_like_an_uninterrupted_one(forked, tmp_path, kind):
     kill_training.write_data(tmp_path / "data")
     whole, killed = tmp_path / "whole", tmp_path / "killed"
-    process = run(forked, whole, kind=kind)
+    options = {"kind": kind, "schedule": SCHEDULE}
+    process = run(forked, whole, **options)
     process.join(300)
     assert process.exitcode == 0
 
-    kill_again_and_again(killed, lambda: [run(forked, killed, kind=kind)], 0.2)
-    process = run(forked, killed, kind=kind)
+    kill_again_and_again(killed, lambda: [run(forked, killed, **options)], 0.2)
+    process = run(forked, killed, **options)
     process.join(300)
     assert process.exitcode == 0
 
@@ -56,6 +61,48 @@ def test_a_training_killed_at_random_moments_ends_like_an_uninterrupted_one(fork
     counts = next(w for w in got_weights if w.shape == (kill_training.NUM_EXAMPLES,))
     np.testing.assert_array_equal(counts, len(got["examples"]))
     assert not (killed / "checkpoints").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.long
+@pytest.mark.multi_worker
+def test_a_team_killed_at_random_moments_ends_like_an_uninterrupted_one(forked, tmp_path):
+    epochs = 6 * KILLS
+    schedule = f"0.01:16x{epochs // 2}, 0.005:32x{epochs // 2}"
+
+    def start(folder: Path) -> list:
+        members = [
+            forked.Process(
+                target=cluster_training.run_member, args=(str(folder), task.to_json(), schedule)
+            )
+            for task in ProcessTopology("workers", 2).tasks()
+        ]
+        for member in members:
+            member.start()
+        return members
+
+    def finish(folder: Path) -> tuple[int, list[np.ndarray]]:
+        members = start(folder)
+        for member in members:
+            member.join(300)
+        assert [member.exitcode for member in members] == [0, 0]
+        with np.load(folder / "result.npz") as file:
+            weights = [file[name] for name in file.files if name != "resumes"]
+            return int(file["resumes"]), weights
+
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    for folder in (whole, killed):
+        cluster_training.job(folder, MultiWorker("local:2"))
+    resumes, expected = finish(whole)
+    assert resumes == 0
+    kill_again_and_again(killed, lambda: start(killed), 0.2)
+    resumes, got = finish(killed)
+
+    assert resumes == KILLS
+    for weight, expected_weight in zip(got, expected, strict=True):
+        np.testing.assert_array_equal(weight, expected_weight)
+    counts = next(w for w in got if w.shape == (cluster_training.NUM_EXAMPLES,))
+    np.testing.assert_array_equal(counts, epochs)
 
 
 def kill_again_and_again(folder: Path, start: Callable[[], list], longest_s: float) -> None:

@@ -14,7 +14,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfx_feeder.components.feeder_trainer.distribution.cluster import ClusterTask
-from tfx_feeder.components.feeder_trainer.distribution.fit import FitSpec
+from tfx_feeder.components.feeder_trainer.distribution.fit import FitSpec, fit
 from tfx_feeder.components.feeder_trainer.distribution.options import MultiWorker, Strategy
 from tfx_feeder.components.feeder_trainer.feed.options import FeedOptions
 from tfx_feeder.components.feeder_trainer.model.builder import ModelContext
@@ -114,7 +114,9 @@ def write_data(path: Path) -> None:
             writer.write(example.SerializeToString())
 
 
-def job(folder: Path, strategy: Strategy, every_examples: int = 300) -> TrainSpec:
+def job(
+    folder: Path, strategy: Strategy, every_examples: int = 300, schedule: str = SCHEDULE
+) -> TrainSpec:
     """Returns a training whose data and checkpoints are in a folder."""
     folder.mkdir(exist_ok=True)
     code = folder / "job.py"
@@ -125,7 +127,7 @@ def job(folder: Path, strategy: Strategy, every_examples: int = 300) -> TrainSpe
         fit=FitSpec(
             code=UserCode(module_file=str(code)),
             context=ModelContext(SPEC, FeedOptions(eval_splits=(), seed=7)),
-            schedule=Schedule.from_value(SCHEDULE),
+            schedule=Schedule.from_value(schedule),
             strategy=strategy,
             train_files=[str(folder / "data")],
             eval_files=[],
@@ -150,3 +152,20 @@ def train_over_three(folder: str) -> None:
 def train_without_checkpoints(folder: str) -> None:
     """Trains on two workers; a checkpoint is saved only when the test interrupts this process."""
     train(job(Path(folder), MultiWorker("local:2"), every_examples=1_000_000))
+
+
+def run_member(folder: str, task: str, schedule: str) -> None:
+    """Trains as one of two workers; the chief saves the weights and the number of resumes.
+
+    Args:
+        folder: Folder of the training.
+        task: Value of ``TF_CONFIG``.
+        schedule: Schedule of the training.
+    """
+    os.environ["TF_CONFIG"] = task
+    member = ClusterTask.required_from_env(os.environ)
+    result = fit(job(Path(folder), MultiWorker("local:2"), 64, schedule).fit, member)
+    if member.is_chief:
+        resumes = sum(event.kind == "resume" for event in result.history.events)
+        np.savez(Path(folder) / "result.npz", *result.weights, resumes=resumes)
+    os._exit(0)  # Threads of TensorFlow may block a regular exit.
