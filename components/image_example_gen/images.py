@@ -24,6 +24,15 @@ class ImageError(ValueError):
         super().__init__(cause)
 
 
+def is_image_file(path: str) -> bool:
+    """Returns True if a file begins as a PNG or JPEG does; False if it cannot be read."""
+    try:
+        with tf.io.gfile.GFile(path, "rb") as file:
+            return file.read(len(_PNG)).startswith((_PNG, _JPEG))
+    except tf.errors.OpError:
+        return False
+
+
 def size_of(data: bytes) -> tuple[int, int]:
     """Decodes a PNG or JPEG completely and returns its size.
 

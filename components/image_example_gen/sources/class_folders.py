@@ -8,6 +8,7 @@ from itertools import islice
 
 from tfx_feeder.common.errors import DataError
 from tfx_feeder.components.image_example_gen import files
+from tfx_feeder.components.image_example_gen.images import is_image_file
 from tfx_feeder.components.image_example_gen.rejections import Rejection
 from tfx_feeder.components.image_example_gen.sources.base import ImageFile, Item
 
@@ -38,12 +39,10 @@ class ClassFolders:
             split: Not used.
 
         Raises:
-            DataError: No file in any class folder has the suffix of an image.
+            DataError: No file in any class folder is a PNG or JPEG file.
         """
         source = cls(location)
-        if not any(
-            _suffix(path) in _SUFFIXES and source._class_of(path) for path in source.files()
-        ):
+        if not any(source._class_of(path) and _is_image(path) for path in source.files()):
             raise DataError(f"{location.root}: no PNG or JPEG file in any class folder.")
         return source
 
@@ -53,7 +52,7 @@ class ClassFolders:
         empty = set()
         for folder in self.location.folders:
             name = self.location.relative(folder).split("/")[0]
-            images = (path for path in files.walk(folder) if _suffix(path) in _SUFFIXES)
+            images = filter(_is_image, files.walk(folder))
             (empty if next(images, None) is None else names).add(name)
         if empty := sorted(empty - names):
             _LOGGER.warning(
@@ -87,8 +86,9 @@ class ClassFolders:
             if suffix in _OTHER_SUFFIXES:
                 cause = f"{suffix} file; PNG and JPEG are supported"
                 yield Rejection(path, "unsupported_format", cause)
-            elif suffix not in _SUFFIXES:
-                yield Rejection(path, "not_an_image", "not named .png, .jpg or .jpeg")
+            elif not _is_image(path):
+                cause = "not named .png, .jpg or .jpeg" if suffix else "neither PNG nor JPEG"
+                yield Rejection(path, "not_an_image", cause)
             elif not label:
                 yield Rejection(path, "no_class", "the image is not in a class folder")
             else:
@@ -97,6 +97,12 @@ class ClassFolders:
     def _class_of(self, path: str) -> str:
         parts = self.location.relative(path).split("/")
         return parts[0] if len(parts) > 1 else ""
+
+
+def _is_image(path: str) -> bool:
+    """Returns True if the suffix of a file is that of an image, or without one, its content is."""
+    suffix = _suffix(path)
+    return suffix in _SUFFIXES if suffix else is_image_file(path)
 
 
 def _suffix(path: str) -> str:

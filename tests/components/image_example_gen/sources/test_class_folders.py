@@ -53,6 +53,26 @@ def test_what_is_no_image_is_told_apart(make_folders: Callable[..., Path]) -> No
     }
 
 
+def test_images_without_a_suffix_are_recognized_by_their_content(
+    make_folders: Callable[..., Path],
+) -> None:
+    root = make_folders("cat", "dog")
+    for path in (root / "dog").iterdir():
+        path.rename(path.with_suffix(""))
+    (root / "cat/photo").write_bytes(b"\xff\xd8\xff\xe0 and more")
+    (root / "cat/notes").write_text("x")
+    (root / "cat/gone").symlink_to(root / "nowhere")
+    source = ClassFolders.open(locate(str(root), "*"))
+    assert source.class_names() == ("cat", "dog")
+    items = _read(source)
+    assert Counter(item.label for item in items if isinstance(item, ImageFile)) == {
+        "cat": 7,
+        "dog": 6,
+    }
+    rejected = {Path(item.path).name: item.reason for item in items if isinstance(item, Rejection)}
+    assert rejected == {"notes": "not_an_image", "gone": "not_an_image"}
+
+
 def test_folders_without_an_image_are_refused(tmp_path: Path) -> None:
     (tmp_path / "cat").mkdir()
     (tmp_path / "cat" / "x.txt").write_text("x")
