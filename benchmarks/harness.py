@@ -29,6 +29,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 warnings.filterwarnings("ignore", category=FutureWarning, module="google")
 
 _ONLY, _WORK_DIR = "--only", "--work-dir"
+_ROUND = "TFX_FEEDER_BENCHMARK_ROUND"
 _console = Console(width=None if sys.stdout.isatty() else 120)
 
 
@@ -72,14 +73,33 @@ def in_turn(
         for number in range(rounds):
             for variant in variants:
                 status.update(f"round {number + 1} of {rounds}: {variant}")
-                samples[variant].append(_fresh_process(script, variant, work_dir))
+                samples[variant].append(in_fresh_process(script, variant, work_dir, number))
     return samples
 
 
-def _fresh_process(script: str, variant: str, work_dir: Path) -> Sample:
+def round_number() -> int:
+    """Returns the round that this process measures, from 0: a seed, the same for all variants."""
+    return int(os.environ.get(_ROUND, "0"))
+
+
+def in_fresh_process(script: str, variant: str, work_dir: Path, number: int = 0) -> Sample:
+    """Measures one variant; see ``in_turn``.
+
+    Args:
+        script: File to run.
+        variant: Name that ``--only`` takes.
+        work_dir: Passed on.
+        number: Of the round.
+    """
     command = [sys.executable, script, *sys.argv[1:], _ONLY, variant, _WORK_DIR, str(work_dir)]
     begin = time.perf_counter()
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        command,
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, _ROUND: str(number)},
+    )
     elapsed = time.perf_counter() - begin
     if done.returncode:
         raise click.ClickException(f"{' '.join(command)} failed:\n{done.stdout}\n{done.stderr}")

@@ -6,11 +6,14 @@ stock_tuned  the same with the reference pipeline's Beam arguments and Transform
 feeder       the reference pipeline
 
 All of them go from images to a pushed model: examples, statistics, schema, validation, transform,
-training by one schedule, evaluation on the same slices and gates, push. The stock ones read a
-TFRecord file that was made for them beforehand; the reference pipeline reads the images themselves.
+training by one schedule, evaluation on the same slices and gates, push. The stock ones import the
+Examples that the reference pipeline makes of the images, so all train and evaluate on the same
+ones. Each round has a seed of its own for the initial weights and the order of the examples.
 """
 
 import itertools
+import shutil
+import statistics
 import tempfile
 import time
 from pathlib import Path
@@ -18,9 +21,6 @@ from typing import Any
 
 import click
 import harness
-import numpy as np
-import reference
-import tensorflow as tf
 
 from tfx_feeder.components.feeder_trainer.schedules.schedule import Schedule
 from tfx_feeder.pipeline.configs import BEAM_ARGS, FULL_SCHEDULE, SHORT_SCHEDULE, PipelineConfig
@@ -28,6 +28,8 @@ from tfx_feeder.pipeline.datasets import Dataset, open_data_set
 
 SPAN = 1
 VARIANTS = ("stock", "stock_tuned", "feeder")
+_EXAMPLES = "examples"
+"""Variant that prepares the Examples of the stock pipelines."""
 TOTALS = ("run()", "process")
 ROLES = {
     "ImportExampleGen": "ExampleGen",
@@ -49,17 +51,21 @@ _BEGIN = time.perf_counter()
 
 @click.command(help=__doc__)
 @click.option("--full", is_flag=True, help="Train by the reference schedule, not the short one.")
-@harness.options(repeats=3)
+@harness.options(repeats=5)
 def main(full: bool, repeats: int, quick: bool, only: str | None, work_dir: Path | None) -> None:
     schedule = FULL_SCHEDULE if full else SHORT_SCHEDULE
     if quick:
         schedule = Schedule([(0.01, 16, 1), (0.005, 32, 1)], steps_per_epoch=5)
     if only:
         assert work_dir is not None
-        harness.emit(_measure(only, work_dir, schedule))
+        if only == _EXAMPLES:
+            _write_examples(open_data_set("digits", work_dir), work_dir)
+            harness.emit({})
+        else:
+            harness.emit(_measure(only, work_dir, schedule))
         return
     with tempfile.TemporaryDirectory() as folder:
-        _write_records(open_data_set("digits", Path(folder)), _records(Path(folder)))
+        harness.in_fresh_process(__file__, _EXAMPLES, Path(folder))
         samples = harness.in_turn(__file__, VARIANTS, repeats, Path(folder), quick=quick)
     _report(samples, f"digits, span {SPAN}, {schedule}")
 
@@ -71,7 +77,8 @@ def _measure(variant: str, work_dir: Path, schedule: Schedule) -> dict[str, Any]
             pipeline = _reference_pipeline(data, Path(root), schedule)
         else:
             tuned = variant == "stock_tuned"
-            pipeline = _stock_pipeline(data, _records(work_dir), Path(root), schedule, tuned=tuned)
+            examples = work_dir / _EXAMPLES
+            pipeline = _stock_pipeline(data, examples, Path(root), schedule, tuned=tuned)
         sample["import wall"] = time.perf_counter() - _BEGIN
         _run(pipeline, sample)
         sample["accuracy"] = _accuracy(Path(root))
@@ -84,19 +91,26 @@ def _measure(variant: str, work_dir: Path, schedule: Schedule) -> dict[str, Any]
 def _reference_pipeline(data: Dataset, root: Path, schedule: Schedule) -> Any:
     from tfx_feeder.pipeline.pipeline import create_pipeline
 
-    config = PipelineConfig(data, root, span=SPAN, schedule=schedule)
+    seed = harness.round_number()
+    config = PipelineConfig(data, root, span=SPAN, schedule=schedule, seed=seed)
     config.workspace.prepare()
     return create_pipeline(config)
 
 
 def _stock_pipeline(
-    data: Dataset, records: Path, root: Path, schedule: Schedule, *, tuned: bool
+    data: Dataset, examples: Path, root: Path, schedule: Schedule, *, tuned: bool
 ) -> Any:
     from stock_pipeline import create_pipeline
 
     beam_args = list(BEAM_ARGS) if tuned else []
     return create_pipeline(
-        data, records, root, schedule, beam_args=beam_args, transform_statistics=not tuned
+        data,
+        examples,
+        root,
+        schedule,
+        seed=harness.round_number(),
+        beam_args=beam_args,
+        transform_statistics=not tuned,
     )
 
 
@@ -118,20 +132,17 @@ def _accuracy(root: Path) -> float:
     return read_evaluation(folder).slices(METRIC)[0].candidate
 
 
-def _records(work_dir: Path) -> Path:
-    return work_dir / "records"
+def _write_examples(data: Dataset, work_dir: Path) -> None:
+    """Writes the Examples of the reference pipeline into a folder for each split."""
+    from tfx import v1 as tfx
+    from tfx.orchestration.pipeline import RunOptions
 
-
-def _write_records(data: Dataset, folder: Path) -> None:
-    """Writes the images of the span as a user of ImportExampleGen has to: PNG in tf.Example."""
-    folder.mkdir()
-    arrays = np.load(data.folder / f"span-{SPAN}" / "digits.npz")
-    with tf.io.TFRecordWriter(str(folder / "digits.tfrecord")) as writer:
-        columns = (arrays[key] for key in ("images", "labels", "form"))
-        for image, label, form in zip(*columns, strict=True):
-            png = tf.io.encode_png(image[..., None]).numpy()
-            height, width = image.shape
-            writer.write(reference.example(png, label=label, form=form, height=height, width=width))
+    with tempfile.TemporaryDirectory() as root:
+        pipeline = _reference_pipeline(data, Path(root), SHORT_SCHEDULE)
+        only = RunOptions(to_nodes=["ImageExampleGen"])
+        tfx.orchestration.LocalDagRunner().run(pipeline, run_options=only)
+        [folder] = Path(root).glob("**/ImageExampleGen/examples/*")
+        shutil.copytree(folder, work_dir / _EXAMPLES)
 
 
 def _report(samples: harness.Samples, title: str) -> None:
@@ -149,15 +160,24 @@ def _report(samples: harness.Samples, title: str) -> None:
                 rows.append((f"{figure} s", *medians, *map(harness.describe, to)))
     columns = ("", *VARIANTS, *(f"feeder to {name}" for name in VARIANTS[:-1]))
     harness.show(title, columns, rows)
-    figures = {"accuracy": ".4f", "peak_rss_mib": ",.0f"}
-    rows = [(name, *harness.medians(taken, figures)) for name, taken in samples.items()]
-    harness.show("", ("pipeline", *figures), rows)
+    rows = [
+        (name, _spread(taken, "accuracy", ".4f"), _spread(taken, "peak_rss_mib", ",.0f"))
+        for name, taken in samples.items()
+    ]
+    title = f"median (lowest to highest) of {len(feeder)} seeds"
+    harness.show(title, ("pipeline", "accuracy", "peak MiB"), rows)
     for competitor in VARIANTS[:-1]:
         wall, cpu = (
             harness.ratios(feeder, samples[competitor], f"run() {k}") for k in ("wall", "cpu")
         )
         print(f"CPU seconds of run(), feeder to {competitor}: {harness.describe(cpu)}")
         print(f"ratio {harness.describe(wall)}: wall time of run(), feeder to {competitor}")
+
+
+def _spread(samples: list[harness.Sample], figure: str, layout: str) -> str:
+    values = [sample[figure] for sample in samples]
+    median, low, high = statistics.median(values), min(values), max(values)
+    return f"{median:{layout}} ({low:{layout}} to {high:{layout}})"
 
 
 if __name__ == "__main__":

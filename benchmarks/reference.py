@@ -72,9 +72,10 @@ def feed_options(*, encoding: str = "raw", cache: str = "auto") -> FeedOptions:
     return FeedOptions(images={"image": Image(*SHAPE, encoding=encoding)}, cache=cache, seed=SEED)
 
 
-def create_model() -> keras.Model:
-    """Returns the reference CNN, compiled, the same weights each time."""
-    context = ModelContext(FEATURES, feed_options(), custom_config={"num_classes": 10})
+def create_model(seed: int = SEED) -> keras.Model:
+    """Returns the reference CNN, compiled; the same seed gives the same weights."""
+    custom_config = {"num_classes": 10, "seed": seed}
+    context = ModelContext(FEATURES, feed_options(), custom_config=custom_config)
     return make_model(model.create_model, context)
 
 

@@ -13,10 +13,11 @@ from tfx_feeder.pipeline.eval_config import eval_config
 
 def create_pipeline(
     data: Dataset,
-    records: Path,
+    examples: Path,
     root: Path,
     schedule: Schedule,
     *,
+    seed: int,
     beam_args: list[str],
     transform_statistics: bool,
 ) -> tfx.dsl.Pipeline:
@@ -24,22 +25,28 @@ def create_pipeline(
 
     Args:
         data: Schema, slices and gates are those of the reference pipeline.
-        records: Folder of TFRecord files with the images as PNG.
+        examples: Folder of Examples, with a folder for each split, as TFX writes them.
         root: Folder of everything that is written.
         schedule: Trained phase by phase.
+        seed: Of the initial weights and the order of the examples.
         beam_args: For every Beam component.
         transform_statistics: Let Transform compute statistics before and after, its default.
     """
-    example_gen = tfx.components.ImportExampleGen(input_base=str(records))
-    examples = example_gen.outputs["examples"]
-    statistics_gen = tfx.components.StatisticsGen(examples=examples)
+    splits = [
+        tfx.proto.Input.Split(name=name, pattern=f"Split-{name}/*") for name in ("train", "eval")
+    ]
+    example_gen = tfx.components.ImportExampleGen(
+        input_base=str(examples), input_config=tfx.proto.Input(splits=splits)
+    )
+    imported = example_gen.outputs["examples"]
+    statistics_gen = tfx.components.StatisticsGen(examples=imported)
     schema_gen = tfx.components.ImportSchemaGen(schema_file=str(data.schema / "schema.pbtxt"))
     schema = schema_gen.outputs["schema"]
     validator = tfx.components.ExampleValidator(
         statistics=statistics_gen.outputs["statistics"], schema=schema
     )
     transform = Transform(
-        examples=examples,
+        examples=imported,
         schema=schema,
         preprocessing_fn="stock_training.preprocessing_fn",
         disable_statistics=not transform_statistics,
@@ -49,7 +56,7 @@ def create_pipeline(
         examples=transform.outputs["transformed_examples"],
         transform_graph=transform.outputs["transform_graph"],
         schema=schema,
-        custom_config={"schedule": json.dumps(schedule.to_dict())},
+        custom_config={"schedule": json.dumps(schedule.to_dict()), "seed": seed},
     )
     model = trainer.outputs["model"]
     baseline = tfx.dsl.Resolver(
@@ -58,7 +65,7 @@ def create_pipeline(
         model_blessing=tfx.dsl.Channel(type=tfx.types.standard_artifacts.ModelBlessing),
     ).with_id("baseline")
     evaluator = tfx.components.Evaluator(
-        examples=examples,
+        examples=imported,
         model=model,
         baseline_model=baseline.outputs["model"],
         eval_config=eval_config(data.slice_keys, data.gates),

@@ -33,7 +33,7 @@ def run_fn(fn_args: tfx.components.FnArgs) -> None:
     """Trains phase by phase with a new dataset, compile() and fit(), and exports."""
     graph = tft.TFTransformOutput(fn_args.transform_graph_path)
     schedule = Schedule.from_value(fn_args.custom_config["schedule"])
-    model = reference.create_model()
+    model = reference.create_model(fn_args.custom_config["seed"])
     validation = _batches(fn_args.eval_files, fn_args, graph, _EVAL_BATCH, num_epochs=1)
     for phase in schedule.phases:
         reference.compile_again(model, phase.learning_rate)

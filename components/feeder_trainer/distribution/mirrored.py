@@ -30,6 +30,7 @@ from tfx_feeder.components.feeder_trainer.training.train_step import (
     LOSS,
     Adapter,
     StepOptions,
+    compiled,
     pack,
     unpack,
 )
@@ -79,7 +80,7 @@ class CollectiveGroup:
         self.size = shard.count
         self._distribution = distribution
         self._local_replicas = distribution.num_replicas_in_sync // shard.count
-        self._sum = tf.function(self._all_reduce, reduce_retracing=True)
+        self._sum = compiled(self._all_reduce)
 
     def broadcast(self, values: Sequence[float]) -> list[float]:
         """See ``ProcessGroup.broadcast``."""
@@ -157,19 +158,21 @@ class MirroredSteps(DataParallelSteps):
         if self.model.run_eagerly:
             return None
         if self._compute_only is None:
-            self._compute_only = tf.function(self._compute_many, reduce_retracing=True)
+            self._compute_only = compiled(self._compute_many)
             self._compute_only(iterator, pack(sizes[:1]))
         begin = time.perf_counter()
         self._compute_only(iterator, pack(sizes))
         return (time.perf_counter() - begin) / len(sizes)
 
     def _compute_many(self, iterator: Any, lengths: tf.Tensor) -> tf.Tensor:
-        total = tf.constant(0.0)
-        for step in tf.range(lengths[0]):
+        def compute(step: tf.Tensor, total: tf.Tensor) -> tuple:
             args = (next(iterator), unpack(lengths, step))
             norms = self._distribution.run(self._compute_replica, args=args)
-            total += tf.add_n(self._distribution.experimental_local_results(norms))
-        return total
+            norm = tf.add_n(self._distribution.experimental_local_results(norms))
+            return step + 1, total + norm
+
+        begin = (tf.constant(0), tf.constant(0.0))
+        return tf.while_loop(lambda step, _: step < lengths[0], compute, begin)[1]
 
     def _compute_replica(self, batch: tuple, size: tf.Tensor) -> tf.Tensor:
         context = tf.distribute.get_replica_context()

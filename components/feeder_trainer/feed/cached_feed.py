@@ -67,6 +67,7 @@ class CachedFeed(Feed):
         """See ``Feed``."""
         return {"gathering": self.batches([UNBOUNDED_EPOCH], batch_size)}
 
+    @tf.autograph.experimental.do_not_convert
     def _gather(self, indices: tf.Tensor) -> tuple:
         rows = self._shard.slice(indices)
         return tf.nest.map_structure(lambda tensor: tf.gather(tensor, rows), self._examples)

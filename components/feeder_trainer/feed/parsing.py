@@ -62,6 +62,7 @@ class ExampleParser:
                         fix="Set its shape in the schema, or make it dense in Transform.",
                     )
 
+    @tf.autograph.experimental.do_not_convert
     def __call__(self, serialized: tf.Tensor) -> Batch:
         """Parses strings ``[batch]`` into tensors ``[batch, ...]``."""
         spec = {key: self.feature_spec[key] for key in self.required_features}

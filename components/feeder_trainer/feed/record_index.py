@@ -119,11 +119,12 @@ class RecordIndexer:
         """
         builders = [_IndexBuilder(path) for path in paths]
         chunks = _files_dataset(builders).flat_map(self._chunks_of(builders)).prefetch(2)
-        parsed = chunks.map(
-            lambda number, records: (number, tf.strings.length(records), self._parser(records)),
-            num_parallel_calls=NUM_THREADS,
-            deterministic=True,
-        )
+
+        @tf.autograph.experimental.do_not_convert
+        def parse(number: tf.Tensor, records: tf.Tensor) -> tuple:
+            return number, tf.strings.length(records), self._parser(records)
+
+        parsed = chunks.map(parse, num_parallel_calls=NUM_THREADS, deterministic=True)
         for number, lengths, batch in without_autotune(parsed):
             builders[int(number)].add(lengths.numpy())
             yield batch
@@ -220,6 +221,7 @@ class RecordIndexer:
     def _checked_lengths(self, builders: Sequence["_IndexBuilder"]) -> tf.data.Dataset:
         """Returns the lengths of the records of each chunk: ``(number of the file, [chunk])``."""
 
+        @tf.autograph.experimental.do_not_convert
         def check(number: tf.Tensor, records: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
             parsed = tf.nest.flatten(self._parser(records), expand_composites=True)
             # TensorFlow omits a computation of which nothing is returned.
@@ -239,6 +241,7 @@ class RecordIndexer:
     def _chunks_of(self, builders: Sequence["_IndexBuilder"], size: int | None = None) -> Any:
         size = size or self.chunk_size(_first_length(builders))
 
+        @tf.autograph.experimental.do_not_convert
         def chunks(number: tf.Tensor, path: tf.Tensor, compression: tf.Tensor) -> tf.data.Dataset:
             records = open_records(path, compression).batch(size)
             return records.map(lambda chunk: (number, chunk))

@@ -9,6 +9,7 @@ UNREADABLE = (tf.errors.OpError, UnicodeDecodeError)
 """Errors of reading or parsing a bad record, which TensorFlow quotes even if it is not text."""
 
 
+@tf.autograph.experimental.do_not_convert
 def open_records(path: tf.Tensor | str, compression: tf.Tensor | str) -> tf.data.Dataset:
     """Returns the records of one TFRecord file: strings ``[]``.
 
@@ -48,6 +49,7 @@ def contents_bytes(path: str, compression: str) -> int:
         return int.from_bytes(file.read(4), "little")
 
 
+@tf.autograph.experimental.do_not_convert
 def open_run(
     path: tf.Tensor, offset: tf.Tensor, count: tf.Tensor, size: tf.Tensor
 ) -> tf.data.Dataset:

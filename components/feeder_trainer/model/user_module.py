@@ -5,6 +5,7 @@ is referenced by an importable path.
 """
 
 import ast
+import functools
 import hashlib
 import importlib
 import importlib.util
@@ -21,9 +22,12 @@ from tfx_feeder.common.errors import ConfigError
 _INSTALLED = ("site-packages", "dist-packages")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class UserCode:
     """Location of the user's functions.
+
+    Sources and fingerprint are those of the first time they are asked for, because the code may be
+    edited during training.
 
     Args:
         model_fn: Importable path of the function that builds the model, as in
@@ -74,6 +78,10 @@ class UserCode:
         Raises:
             ConfigError: The module cannot be imported or has no source file.
         """
+        return self._sources
+
+    @functools.cached_property
+    def _sources(self) -> dict[str, Path]:
         if self.module_file:
             path = Path(self.module_file)
             return source_files(path.stem, path)
@@ -90,6 +98,10 @@ class UserCode:
         Raises:
             ConfigError: The module cannot be imported or has no source file.
         """
+        return self._fingerprint
+
+    @functools.cached_property
+    def _fingerprint(self) -> str:
         digest = hashlib.sha256()
         for name, path in sorted(self.sources().items()):
             digest.update(name.encode() + b"\0" + path.read_bytes() + b"\0")

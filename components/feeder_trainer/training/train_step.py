@@ -1,7 +1,6 @@
 """Compiled training and evaluation steps: many per call, one trace for all batch sizes."""
 
 import contextlib
-import functools
 import inspect
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -263,11 +262,10 @@ class CompiledSteps:
             return
         # Slices of unknown size have no place in programs of XLA.
         if self.model.jit_compile and not self._divides_batches:
-            xla = functools.partial(tf.function, jit_compile=True, reduce_retracing=True)
-            self._train_one = xla(self._train_batch)
-            self._evaluate_one = xla(self._evaluate_batch)
-        self._train = tf.function(self._train_many, reduce_retracing=True)
-        self._evaluate = tf.function(self._evaluate_many, reduce_retracing=True)
+            self._train_one = compiled(self._train_batch, jit_compile=True)
+            self._evaluate_one = compiled(self._evaluate_batch, jit_compile=True)
+        self._train = compiled(self._train_many)
+        self._evaluate = compiled(self._evaluate_many)
 
     @property
     def _divides_batches(self) -> bool:
@@ -336,7 +334,7 @@ class CompiledSteps:
 
     def _traced_logs(self, step: Callable[[tuple], Any]) -> dict[str, tf.TensorSpec]:
         spec = tf.nest.map_structure(tf.type_spec_from_value, self._example)
-        traced = tf.function(step).get_concrete_function(with_unknown_batch_size(spec))
+        traced = compiled(step).get_concrete_function(with_unknown_batch_size(spec))
         return specs_of(traced.structured_outputs)
 
     def _check_division(self) -> None:
@@ -378,10 +376,8 @@ class CompiledSteps:
     def _train_many(self, iterator: Any, lengths: tf.Tensor) -> tuple[tf.Tensor, dict[str, Any]]:
         self.traces += not tf.executing_eagerly()  # Runs when tracing, not when training.
         steps = lengths[0]
-        rows = tf.TensorArray(tf.float64, size=steps)
-        logs = zeros_of(self._train_logs)
-        begin = self._now_after([])
-        for step in tf.range(steps):
+
+        def train(step: tf.Tensor, begin: tf.Tensor, rows: tf.TensorArray, _: Any) -> tuple:
             # The iterator may run ahead of the previous step: a wait is only the time after that
             # step has finished and before the batch is ready.
             batch = next(iterator)
@@ -389,8 +385,12 @@ class CompiledSteps:
             fed = tf.maximum(self._now_after(tensors), begin)
             figures, logs = self._train_one(batch, unpack(lengths, step))
             end = self._now_after([v.value.value() for v in self.model.trainable_variables])
-            rows = rows.write(step, tf.concat([[fed - begin, end - fed], figures], axis=0))
-            begin = end
+            row = tf.concat([[fed - begin, end - fed], figures], axis=0)
+            return step + 1, end, rows.write(step, row), logs
+
+        rows = tf.TensorArray(tf.float64, size=steps)
+        begin = (tf.constant(0), self._now_after([]), rows, zeros_of(self._train_logs))
+        _, _, rows, logs = tf.while_loop(lambda step, *_: step < steps, train, begin)
         return rows.stack(), logs
 
     def _now_after(self, tensors: list[tf.Tensor]) -> tf.Tensor:
@@ -400,10 +400,11 @@ class CompiledSteps:
             return tf.constant(0.0, tf.float64) if self._deterministic else tf.timestamp()
 
     def _evaluate_many(self, iterator: Any, lengths: tf.Tensor) -> dict[str, Any]:
-        logs = zeros_of(self._test_logs)
-        for step in tf.range(lengths[0]):
-            logs = self._evaluate_one(next(iterator), unpack(lengths, step))
-        return logs
+        def evaluate(step: tf.Tensor, _: Any) -> tuple:
+            return step + 1, self._evaluate_one(next(iterator), unpack(lengths, step))
+
+        begin = (tf.constant(0), zeros_of(self._test_logs))
+        return tf.while_loop(lambda step, _: step < lengths[0], evaluate, begin)[1]
 
     def _train_batch(self, batch: tuple, size: tf.Tensor) -> tuple[tf.Tensor, dict[str, Any]]:
         """Trains on one batch.
@@ -534,6 +535,18 @@ class CompiledSteps:
         # An unused result is pruned from the graph.
         names = set(self.model.get_metrics_result())
         return {} if names == set(logs) else as_tensors(logs)
+
+
+def compiled(function: Callable[..., Any], *, jit_compile: bool | None = None) -> Any:
+    """Returns a ``tf.function`` that is not retraced for another batch size.
+
+    It does without AutoGraph, as ``fit()``: converting the source takes longer than tracing.
+
+    Args:
+        function: Function of tensors and iterators.
+        jit_compile: Whether XLA compiles it.
+    """
+    return tf.function(function, reduce_retracing=True, autograph=False, jit_compile=jit_compile)
 
 
 def pack(sizes: Sequence[int]) -> tf.Tensor:

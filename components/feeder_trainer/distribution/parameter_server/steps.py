@@ -14,6 +14,7 @@ from tfx_feeder.components.feeder_trainer.training.train_step import (
     Adapter,
     CompiledSteps,
     StepOptions,
+    compiled,
 )
 
 
@@ -101,7 +102,7 @@ class ParameterServerSteps(CompiledSteps):
     def _compile(self) -> None:
         # The coordinator evaluates: it holds the examples, so only the weights are transferred.
         self._evaluate_one = self._evaluate_batch
-        self._evaluate = tf.function(self._evaluate_many, reduce_retracing=True)
+        self._evaluate = compiled(self._evaluate_many)
 
     def _compiled(self, function: Any) -> Any:
         """Returns a function that is traced for execution on a worker."""
@@ -111,7 +112,7 @@ class ParameterServerSteps(CompiledSteps):
             self.traces += 1  # Runs when tracing.
             return strategy.run(function, args)
 
-        return tf.function(in_replica)
+        return tf.function(in_replica, autograph=False)
 
     def _traced(self, functions: tuple[Any, Any], iterator: Any, *extra: tf.TensorSpec) -> Any:
         """Traces a worker's function and the coordinator's, once for all batch sizes.

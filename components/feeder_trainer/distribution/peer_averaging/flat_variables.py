@@ -20,8 +20,8 @@ class FlatVariables:
         self._sizes = [int(np.prod(v.shape)) for v in self._variables]
         double = any(v.dtype == "float64" for v in self._variables)
         self._dtype = tf.float64 if double else tf.float32
-        self._read = tf.function(self._read_all)
-        self._write = tf.function(self._write_all, reduce_retracing=True)
+        self._read = tf.function(self._read_all, autograph=False)
+        self._write = tf.function(self._write_all, reduce_retracing=True, autograph=False)
 
     def read(self) -> np.ndarray:
         """Returns the values, read-only ``[size]``; float64 if any variable is, else float32."""
