@@ -123,8 +123,8 @@ class DataParallelSteps(CompiledSteps):
         )
 
     def _evaluate_replica(self, batch: tuple, size: tf.Tensor, replica: Any) -> None:
-        shard, _ = self._cut(batch, size, replica)
-        self._evaluate_examples(shard)
+        shard, weight_of_shard = self._cut(batch, size, replica)
+        self._evaluate_examples(shard, weight_of_shard)
 
     def _micro_batch_size(self, size: tf.Tensor) -> tf.Tensor:
         """Returns the examples per replica, or 0 if the shards differ in size, float32 ``[]``."""

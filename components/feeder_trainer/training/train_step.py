@@ -469,14 +469,21 @@ class CompiledSteps:
         del size
         return self._evaluate_examples(batch)
 
-    def _evaluate_examples(self, batch: tuple) -> dict[str, Any]:
-        """Updates the metrics with examples and returns the model's own logs."""
+    def _evaluate_examples(self, batch: tuple, fraction: Any = 1.0) -> dict[str, Any]:
+        """Updates the metrics with examples and returns the model's own logs.
+
+        Args:
+            batch: Examples.
+            fraction: Fraction of the batch that they are.
+        """
         x, y, weight = self._unpack(batch)
         if self._own_test_step:
             data = keras.utils.pack_x_y_sample_weight(x, y, weight)
             return as_tensors(self.model.test_step(data))
         y_pred = self.model(x, training=False)
-        self._update_loss(self._loss(x, y, y_pred, weight, training=False), count_rows(x))
+        with self._weighted_loss_metrics(fraction):
+            loss = self._loss(x, y, y_pred, weight, training=False)
+        self._update_loss(loss, count_rows(x))
         return self._update_metrics(x, y, y_pred, weight)
 
     def _unpack(self, batch: tuple) -> tuple:
@@ -516,7 +523,10 @@ class CompiledSteps:
         yield
         for variable, value in before:
             change = tf.identity(variable.value) - value
-            variable.assign(value + change * tf.cast(fraction, change.dtype))
+            # The loss of an all-zero example may be NaN, which a fraction of zero has to remove.
+            variable.assign(
+                value + tf.math.multiply_no_nan(change, tf.cast(fraction, change.dtype))
+            )
 
     def _update_loss(self, loss: tf.Tensor, count: tf.Tensor) -> None:
         """Updates the loss of the epoch, where a partial batch counts by its size, as in fit().

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import keras
 import numpy as np
 import pytest
 
@@ -11,6 +12,9 @@ from tfx_feeder.common.errors import ConfigError
 from tfx_feeder.components.feeder_trainer.distribution.cluster import ClusterTask, ProcessTopology
 from tfx_feeder.components.feeder_trainer.distribution.launcher.supervisor import launch_processes
 from tfx_feeder.components.feeder_trainer.distribution.options import ParameterServer
+from tfx_feeder.components.feeder_trainer.distribution.parameter_server.steps import (
+    ParameterServerSteps,
+)
 from tfx_feeder.components.feeder_trainer.distribution.parameter_server.strategy import (
     open_context,
 )
@@ -132,6 +136,13 @@ def test_options_unsupported_by_asynchronous_training_are_rejected(
 
     assert "parameter_server" in message or what == "momentum"
     assert what.replace("_", " ") in message.replace("_", " ")
+
+
+def test_a_model_that_runs_eagerly_is_rejected(model: keras.Model) -> None:
+    model.run_eagerly = True
+    unused: Any = None
+    with pytest.raises(ConfigError, match="run_eagerly=True"):
+        ParameterServerSteps("parameter_server_sync", unused, unused, model, lambda x: x)
 
 
 def test_a_task_without_servers_is_rejected() -> None:

@@ -30,6 +30,7 @@ class Case:
         spec: ``tf.io`` spec of each feature by its name.
         feed: Options of the feed.
         cells: Expected outcome, or outcomes, by mode; ``equal`` if not listed.
+        eval_batch_size: Examples in a validation batch.
     """
 
     make: Callable[[], keras.Model]
@@ -37,6 +38,7 @@ class Case:
     spec: Mapping[str, Any]
     feed: FeedOptions = field(default_factory=lambda: FeedOptions(cache="none"))
     cells: Mapping[str, str | tuple[str, ...]] = field(default_factory=dict)
+    eval_batch_size: int = 16
 
     def examples(self) -> list[Row]:
         """Returns the rows of the data set, always the same."""
@@ -48,10 +50,14 @@ def _dense(size: int = 1, dtype: Any = tf.float32) -> tf.io.FixedLenFeature:
     return tf.io.FixedLenFeature([size] if size > 1 else [], dtype)
 
 
+AVERAGED = ("weight", "equal")
+"""Outcomes of peer averaging, whose workers train on batches of their own between exchanges."""
 MODES_WITH_PARTS = (
     "micro-batches",
     "mirrored",
     "central_storage",
+    "multi_worker",
+    "parameter_server_sync",
 )
 WHOLE_BATCHES = dict.fromkeys(MODES_WITH_PARTS, "refused")
 """Outcomes of a model that needs the whole batch in one pass."""
@@ -657,6 +663,7 @@ CASES: dict[str, Case] = {
         _several_outputs_row,
         {"x": _dense(4), "z": _dense(2), "price": _dense(), "kind": _dense(dtype=tf.int64)},
         FeedOptions(label_key={"price": "price", "kind": "kind"}, cache="none"),
+        eval_batch_size=3,  # The parts of two replicas differ in size.
     ),
     "recommender, embeddings, sample weights": Case(
         _recommender,

@@ -7,7 +7,7 @@ import functools
 import sys
 import tempfile
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +39,7 @@ from tfx_feeder.components.feeder_trainer.training.loop import TrainingLoop
 from tfx_feeder.components.feeder_trainer.training.recorder import Recorder
 from tfx_feeder.components.feeder_trainer.training.train_step import StepOptions
 
-BATCH, EPOCHS, EVAL_BATCH = 8, 2, 16
+BATCH, EPOCHS = 8, 2
 DEVICES = ("CPU:0", "CPU:1")
 MODES: dict[str, tuple[Strategy, StepOptions]] = {
     "sequential": (SingleDevice(), StepOptions()),
@@ -120,7 +120,7 @@ def fit(case: Case, path: str) -> Outcome:
         adapted(train, [range(i * EXAMPLES, (i + 1) * EXAMPLES) for i in range(EPOCHS)], BATCH),
         epochs=EPOCHS,
         steps_per_epoch=-(-EXAMPLES // BATCH),
-        validation_data=adapted(validation, [range(EXAMPLES)], EVAL_BATCH),
+        validation_data=adapted(validation, [range(EXAMPLES)], case.eval_batch_size),
         callbacks=[logs],
         verbose=0,
     )
@@ -152,7 +152,7 @@ def loop(case: Case, path: str, placement: DistributionContext, options: StepOpt
             make_plan(Schedule([(rate, BATCH, EPOCHS)]), feed.num_examples),
             recorder,
             validation=validation,
-            validation_batch_size=EVAL_BATCH,
+            validation_batch_size=case.eval_batch_size,
             callbacks=[logs] if placement.process_group.is_chief else [],
             probe=False,
             process_group=placement.process_group,
@@ -242,11 +242,25 @@ def main() -> None:
 
     The arguments are names of cases; without any, all are trained.
     """
-    table = run(sys.argv[1:] or None)
-    print("| Model | " + " | ".join(MODES) + " |")
-    print("|---|" + "---|" * len(MODES))
+    print_table(run(sys.argv[1:] or None), MODES)
+
+
+def print_table(table: Mapping[str, Mapping[str, str]], modes: Iterable[str]) -> None:
+    """Prints a table of outcomes as Markdown.
+
+    Args:
+        table: Outcomes by case and mode.
+        modes: Columns of the table.
+    """
+    header = ["Model", *modes]
+    print("| " + " | ".join(header) + " |")
+    print("|" + "---|" * len(header))
     for name, cells in table.items():
-        print(f"| {name} | " + " | ".join(text.split(":")[0] for text in cells.values()) + " |")
+        print(f"| {name} | " + " | ".join(_cell(text) for text in cells.values()) + " |")
+
+
+def _cell(outcome: str) -> str:
+    return "differs" if outcome.startswith(("weight", "epoch")) else outcome.partition(":")[0]
 
 
 if __name__ == "__main__":

@@ -1,9 +1,11 @@
 """What ``fit()`` trains, the loop trains in every mode to the same result, or refuses."""
 
+from pathlib import Path
+
 import pytest
 
-from tests.components.feeder_trainer.parity import harness
-from tests.components.feeder_trainer.parity.cases import CASES
+from tests.components.feeder_trainer.parity import clusters, harness
+from tests.components.feeder_trainer.parity.cases import AVERAGED, CASES
 from tfx_feeder.components.feeder_trainer.distribution.cluster import ProcessTopology
 from tfx_feeder.components.feeder_trainer.distribution.launcher.supervisor import launch_processes
 
@@ -23,3 +25,11 @@ def test_training_is_that_of_fit(table: dict[str, dict[str, str]], name: str, mo
     outcome = table[name][mode]
 
     assert outcome.startswith(CASES[name].cells.get(mode, "equal")), outcome
+
+
+@pytest.mark.multi_worker
+@pytest.mark.parametrize("mode", clusters.CLUSTERS)
+def test_training_in_a_cluster_is_that_of_fit(mode: str, tmp_path: Path) -> None:
+    by_nature = AVERAGED if mode == "peer_averaging" else "equal"
+    for name, outcome in clusters.run(mode, str(tmp_path)).items():
+        assert outcome.startswith(CASES[name].cells.get(mode, by_nature)), f"{name}: {outcome}"
