@@ -474,7 +474,7 @@ class CompiledSteps:
 
         Args:
             batch: Examples.
-            fraction: Fraction of the batch that they are.
+            fraction: Fraction of the batch that the examples are.
         """
         x, y, weight = self._unpack(batch)
         if self._own_test_step:
