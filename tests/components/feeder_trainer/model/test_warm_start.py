@@ -1,5 +1,6 @@
 """Starts from the weights of a trained model."""
 
+import functools
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -85,6 +86,17 @@ def test_a_class_without_config_is_saved_by_its_weights(tmp_path: Path) -> None:
     np.testing.assert_array_equal(model.get_weights()[0], base.get_weights()[0])
 
 
+def test_what_keras_cannot_serialize_is_saved_by_its_weights(tmp_path: Path) -> None:
+    loss = functools.partial(keras.losses.sparse_categorical_crossentropy, from_logits=True)
+    base, model = _network(), _network()
+    for each in (base, model):
+        each.compile("sgd", loss)
+
+    assert save_for_warm_start(base, tmp_path) == tmp_path / WEIGHTS_FILE
+    assert load_warm_start(model, tmp_path) is None
+    _assert_equal(model.get_weights(), base.get_weights())
+
+
 @pytest.mark.parametrize("base_optimizer", ["adam", "sgd"])
 def test_the_optimizer_stays_as_it_was(tmp_path: Path, base_optimizer: str) -> None:
     base, model = _network(optimizer=base_optimizer), _network()
@@ -131,6 +143,87 @@ def test_optimizers_and_metrics_of_the_model_itself_stay_as_they_were(tmp_path: 
     _assert_equal(model.layer.get_weights(), base.layer.get_weights())
     assert int(model.second_optimizer.iterations) == 0
     assert float(model.tracker.result()) == 0
+
+
+class InnerModels(keras.Model):
+    """A model of two parts, each of which may be compiled with an optimizer of its own."""
+
+    def __init__(self, optimizer: str | None) -> None:
+        super().__init__()
+        self.generator = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)])
+        self.critic = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
+        for part in (self.generator, self.critic) if optimizer else ():
+            part.compile(optimizer, "mse")
+            part.optimizer.build(part.trainable_variables)
+
+    def call(self, inputs: Any) -> Any:
+        return self.critic(self.generator(inputs))
+
+
+@pytest.mark.parametrize("optimizer", ["adam", None])
+def test_the_optimizers_of_inner_models_stay_as_they_were(
+    tmp_path: Path, optimizer: str | None
+) -> None:
+    base, model = InnerModels("adam"), InnerModels(optimizer)
+    for each in (base, model):
+        each.compile("sgd", "mse")
+        each(np.ones((1, 3)))
+    base.generator.optimizer.apply([np.ones(v.shape) for v in base.generator.trainable_variables])
+    save_for_warm_start(base, tmp_path)
+
+    assert load_warm_start(model, tmp_path) is None
+
+    _assert_equal(model.get_weights(), base.get_weights())
+    if optimizer:
+        assert int(model.generator.optimizer.iterations) == 0
+
+
+def _towers(*names: str) -> keras.Model:
+    inputs = {name: keras.Input((4,), name=name) for name in names}
+    towers = {name: keras.layers.Dense(2, name=f"{name}_tower")(inputs[name]) for name in names}
+    model = keras.Model(list(inputs.values()), keras.layers.Concatenate()(list(towers.values())))
+    model.compile("sgd", "mse")
+    return model
+
+
+def test_named_layers_that_have_changed_places_are_reported(tmp_path: Path) -> None:
+    save_for_warm_start(_towers("user", "item"), tmp_path)
+
+    assert load_warm_start(_towers("user", "item"), tmp_path) is None
+    assert load_warm_start(_towers("customer", "product"), tmp_path) is None
+    obstacle = load_warm_start(_towers("item", "user"), tmp_path)
+
+    assert obstacle == (
+        "its architecture differs: the layer user_tower is layers/dense in the base model and "
+        "layers/dense_1 in this model"
+    )
+
+
+def _colors(vocabulary: list[str], *, adapted: bool) -> keras.Model:
+    color = keras.Input((), dtype="string")
+    lookup = keras.layers.StringLookup(vocabulary=None if adapted else vocabulary)
+    if adapted:
+        lookup.adapt([word for n, word in enumerate(vocabulary) for _ in range(9 - n)])
+    model = keras.Model(color, keras.layers.Embedding(4, 2)(lookup(color)))
+    model.compile("sgd", "mse")
+    return model
+
+
+@pytest.mark.parametrize("adapted", [True, False])
+def test_another_vocabulary_is_reported(tmp_path: Path, adapted: bool) -> None:
+    base = _colors(["red", "green", "blue"], adapted=adapted)
+    save_for_warm_start(base, tmp_path)
+    same = _colors(["red", "green", "blue"], adapted=adapted)
+    other = _colors(["red", "blue", "green"], adapted=adapted)
+
+    assert load_warm_start(same, tmp_path) is None
+    obstacle = load_warm_start(other, tmp_path)
+
+    assert obstacle is not None
+    assert "of the vocabulary of the layer" in obstacle
+    assert "is 'green' in the base model and 'blue' in this model" in obstacle
+    _assert_equal(same.get_weights(), base.get_weights())
+    assert not np.array_equal(other.get_weights()[0], base.get_weights()[0])
 
 
 @pytest.mark.parametrize(
