@@ -92,12 +92,12 @@ class FitSpec:
     began_at: float = 0.0
 
     def checkpoints(
-        self, num_examples: int | None = None, *, read_only: bool = False
+        self, feed: Feed | None = None, *, read_only: bool = False
     ) -> CheckpointManager:
         """Returns the manager of the checkpoint folder.
 
         Args:
-            num_examples: Examples in one pass over the training files; ``None`` if unknown.
+            feed: Feed of the training examples; ``None`` if it is not open.
             read_only: See ``CheckpointManager``.
         """
         parts = training_id(self)
@@ -105,8 +105,11 @@ class FitSpec:
         if self.training.checkpoint_dir is not None:
             # Several trainings may have the same option.
             folder = os.path.join(self.training.checkpoint_dir, hash_of(parts))
-        if num_examples is not None:
-            parts["number of examples"] = str(num_examples)
+        if feed is not None:
+            parts["number of examples"] = str(feed.num_examples)
+            if self.context.feed.service is None:  # A service has no order.
+                # A cached split is shuffled as a whole, a stream in blocks.
+                parts["order of examples"] = "stream" if feed.reads_files else "cache"
         return CheckpointManager(
             folder,
             training_id=parts,
@@ -278,8 +281,6 @@ def run(spec: FitSpec, context: FitContext) -> History:
             f"{lr_scaling} scaling with {scale}.",
         )
     _check_optimizer(model, spec.schedule, recorder)
-    if spec.start_from is not None:
-        _warm_start(model, spec, recorder)
     callbacks_fn = spec.code.load_optional("callbacks_fn") if process_group.is_chief else None
     TrainingLoop(
         context.steps,
@@ -292,9 +293,8 @@ def run(spec: FitSpec, context: FitContext) -> History:
         drop_remainder=options.drop_remainder,
         steps_per_execution=spec.training.steps_per_execution,
         probe=spec.training.probe,
-        checkpoints=spec.checkpoints(
-            context.feed.num_examples, read_only=not process_group.is_chief
-        ),
+        checkpoints=spec.checkpoints(context.feed, read_only=not process_group.is_chief),
+        start=lambda: _warm_start(model, spec, recorder),
         process_group=process_group,
         lr_scale_factor=factor,
         eta=_eta(spec),
@@ -356,7 +356,8 @@ def _features_to_parse(model: keras.Model, context: ModelContext) -> list[str] |
 
 
 def _warm_start(model: keras.Model, spec: FitSpec, recorder: Recorder) -> None:
-    assert spec.start_from is not None
+    if spec.start_from is None:
+        return
     obstacle = load_warm_start(model, spec.start_from)
     if obstacle is None:
         recorder.event("warm_start", "The weights of the base model were loaded.")

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 _WITHOUT_EFFECT = ("prefetch", "service", "service_timeout_s", "cache_dir")
 """Feed options that may change between two attempts at a training."""
+_END_BYTES = 1 << 12
 
 
 def training_id(spec: "FitSpec") -> dict[str, str]:
@@ -27,7 +28,7 @@ def training_id(spec: "FitSpec") -> dict[str, str]:
     early_stopping = training.early_stopping
     parts = {
         "inputs": [
-            [[path, _size(path)] for path in (*train_paths, *spec.eval_files)],
+            [[path, _contents(path)] for path in (*train_paths, *spec.eval_files)],
             context.transform_graph_path,
             spec.start_from,
             spec.baseline,
@@ -52,8 +53,13 @@ def hash_of(value: Any) -> str:
     return hashlib.sha256(document.encode()).hexdigest()[:16]
 
 
-def _size(path: str) -> int | None:
+def _contents(path: str) -> list[Any] | None:
+    """Returns the size of a file and a hash of its ends; a gzip file ends with a checksum."""
     try:
-        return os.path.getsize(path)
+        with open(path, "rb") as file:
+            size = os.path.getsize(path)
+            ends = file.read(_END_BYTES)
+            file.seek(max(0, size - _END_BYTES))
+            return [size, hashlib.sha256(ends + file.read()).hexdigest()]
     except OSError:
         return None

@@ -1,7 +1,7 @@
 """Captures and restores everything that training changes in a model, as plain arrays."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -16,7 +16,8 @@ _COUNTER = re.compile(r"_\d+(?=/|_|$)")
 process. In the name of an optimizer slot, as in ``adam/dense_1_kernel_momentum``, more follows."""
 
 _NAME = re.compile(r"(.*?/\d{4}/)(.*)")
-_ADDED_LATER = ("optimizers/", "random/")
+_PLAIN = "tensorflow"
+_ADDED_LATER = ("optimizers/", "random/", f"{_PLAIN}/")
 """Groups of variables that checkpoints of release 0.1.0 lack."""
 _KERAS_OWN = ("_layers", "_tracked", "_tracker")
 
@@ -27,7 +28,7 @@ def capture(model: keras.Model) -> ArrayDict:
     """Copies the variables of model, optimizers and metrics, and Keras's global random state.
 
     They include weights, random number states, optimizer slots, iteration count, learning rate and
-    running metrics.
+    running metrics, and the ``tf.Variable`` attributes of the model and its layers.
 
     Returns:
         Array of each variable by a name that contains the variable's index, because paths are not
@@ -54,6 +55,9 @@ def restore(model: keras.Model, arrays: Mapping[str, np.ndarray]) -> None:
     for name in variables.keys() - arrays.keys():
         if name.startswith(_ADDED_LATER):
             del variables[name]
+    for name in [name for name in arrays if name.startswith(f"{_PLAIN}/")]:
+        if name not in variables:  # Made after the restart, for example by a callback.
+            del arrays[name]
     wrong = sorted(
         name
         for name in variables.keys() | arrays.keys()
@@ -71,7 +75,7 @@ def restore(model: keras.Model, arrays: Mapping[str, np.ndarray]) -> None:
         )
     sums = []
     for name, variable in variables.items():
-        if variable.aggregation == "sum" and _is_replicated(variable):
+        if getattr(variable, "aggregation", None) == "sum" and _is_replicated(variable):
             sums.append((variable, arrays[name]))
         else:
             variable.assign(arrays[name])
@@ -119,15 +123,52 @@ def optimizers(model: keras.Model) -> dict[str, keras.optimizers.Optimizer]:
             for name, part in vars(value).items():
                 if name not in _KERAS_OWN:
                     visit(f"{path}/{name}", part)
-        elif isinstance(value, Mapping):
-            for name, part in value.items():
+        else:
+            for name, part in _items(value):
                 visit(f"{path}/{name}", part)
-        elif isinstance(value, (list, tuple)):
-            for index, part in enumerate(value):
-                visit(f"{path}/{index}", part)
 
     visit("", model)
     return found
+
+
+def _plain_variables(model: keras.Model) -> dict[str, tf.Variable]:
+    """Returns the ``tf.Variable`` attributes of a model and its layers, which Keras leaves out.
+
+    A model's own ``train_step`` may keep a counter or a running mean in one. Variables of several
+    replicas are left out, and those of texts.
+    """
+    found: dict[str, tf.Variable] = {}
+    seen = {id(variable.value) for variable in model.variables}
+
+    def visit(path: str, value: Any) -> None:
+        if id(value) in seen:
+            return
+        seen.add(id(value))
+        if isinstance(value, tf.Variable):
+            is_number = value.dtype.is_floating or value.dtype.is_integer or value.dtype.is_bool
+            is_local = not isinstance(value, tf.distribute.DistributedValues)
+            if is_number and is_local and value.shape.is_fully_defined():
+                found[path] = value
+        elif isinstance(value, keras.layers.Layer):
+            for name, part in vars(value).items():
+                if name not in _KERAS_OWN:
+                    visit(f"{path}/{name}", part)
+            for index, layer in enumerate(getattr(value, "layers", ())):
+                visit(f"{path}/layers/{index}", layer)
+        else:
+            for name, part in _items(value):
+                visit(f"{path}/{name}", part)
+
+    visit("", model)
+    return found
+
+
+def _items(value: Any) -> Iterator[tuple[Any, Any]]:
+    """Yields the parts of a container with their names."""
+    if isinstance(value, Mapping):
+        yield from value.items()
+    elif isinstance(value, (list, tuple)):
+        yield from enumerate(value)
 
 
 def _variables(model: keras.Model) -> dict[str, Any]:
@@ -139,11 +180,13 @@ def _variables(model: keras.Model) -> dict[str, Any]:
         # Random operations without a seed of their own draw from it. It has no public accessor.
         "random": [global_seed_generator().state],
     }
-    return {
+    keras_variables = {
         _name(f"{group}/{index:04d}/", variable.path): variable
         for group, variables in groups.items()
         for index, variable in enumerate(variables)
     }
+    plain = {f"{_PLAIN}{path}": variable for path, variable in _plain_variables(model).items()}
+    return {**keras_variables, **plain}
 
 
 def _name(prefix: str, path: str) -> str:

@@ -64,6 +64,17 @@ def check_resumable(callbacks: Sequence[keras.callbacks.Callback]) -> None:
             )
 
 
+def keep_logs(callbacks: Sequence[keras.callbacks.Callback]) -> None:
+    """Makes callbacks of a resumed training append to their files instead of emptying them.
+
+    Args:
+        callbacks: Callbacks, before ``on_train_begin``, which opens the files.
+    """
+    for callback in callbacks:
+        if isinstance(callback, keras.callbacks.CSVLogger):
+            callback.append = True
+
+
 def capture_callbacks(
     callbacks: Sequence[keras.callbacks.Callback],
 ) -> tuple[list[dict[str, Any]], dict[str, np.ndarray]]:
@@ -108,6 +119,9 @@ def restore_callbacks(
             of, name, *_ = key.split("/")
             if int(of) == index and name not in state:
                 values.setdefault(name, []).append(arrays[key])
+        if isinstance(callback, keras.callbacks.CSVLogger):
+            for name in ("append", "append_header"):  # Set by ``keep_logs`` and the open file.
+                values.pop(name, None)
         for name, value in values.items():
             own = vars(callback).get(name)
             if isinstance(value, dict) and isinstance(own, dict):  # For example a defaultdict.

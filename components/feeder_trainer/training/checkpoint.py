@@ -168,7 +168,7 @@ class TrainingCheckpoint:
             f"A checkpoint could not be written to {self.manager.folder}: {error}. The training "
             "goes on; a restart would resume from the previous checkpoint."
         )
-        self._warn("checkpoint_failed", message)
+        self._warn("checkpoint_failed", message, once=True)
 
     def find(self) -> bool:
         """Finds the newest intact checkpoint and restores plan and recorder from it.
@@ -229,10 +229,18 @@ class TrainingCheckpoint:
         state.phase = None if saved["phase"] is None else EpochSpec(**saved["phase"])
         return state
 
-    def _warn(self, kind: str, message: str) -> None:
-        """Warns of something, once in the history of the training."""
+    def _warn(self, kind: str, message: str, *, once: bool = False) -> None:
+        """Logs a warning and records it, unless the history of the training holds it.
+
+        Args:
+            kind: Kind of the event.
+            message: One sentence.
+            once: If True, only the first event of the kind is recorded: a full disk fails every
+                checkpoint, with the name of its folder.
+        """
         progress.log_warning(message)
-        if all(event.message != message for event in self._recorder.events):
+        events = self._recorder.events
+        if not any(each.message == message or (once and each.kind == kind) for each in events):
             self._recorder.event(kind, message)
 
 

@@ -325,7 +325,10 @@ def _committed(folder: Path) -> list[Path]:
 
 
 def _read(folder: Path) -> Checkpoint:
-    for name, expected in json.loads((folder / _HASHES).read_text()).items():
+    hashes = json.loads((folder / _HASHES).read_text())
+    if not isinstance(hashes, dict) or not hashes:
+        raise ValueError(f"{_HASHES} holds no hashes")
+    for name, expected in hashes.items():
         if _hash(folder / name) != expected:
             raise ValueError(f"the hash of {name} does not match")
     state = json.loads((folder / _STATE).read_text())

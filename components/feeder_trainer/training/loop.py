@@ -24,6 +24,7 @@ from tfx_feeder.components.feeder_trainer.training.callbacks import (
     TEST_BATCH_HOOKS,
     TRAIN_BATCH_HOOKS,
     check_resumable,
+    keep_logs,
     needs_every_batch,
 )
 from tfx_feeder.components.feeder_trainer.training.checkpoint import LoopState, TrainingCheckpoint
@@ -57,6 +58,8 @@ class TrainingLoop:
             compiled with, if any, or else about half a second of steps.
         probe: If True, the throughput of feed and model alone is measured.
         checkpoints: Checkpoints to save and to resume from; optional.
+        start: Function that is called before a training that is not resumed, for example to load
+            the weights of another model; optional.
         process_group: Processes that run this loop together. The chief decides everything that
             depends on clocks and callbacks; only the chief has callbacks.
         lr_scale_factor: Factor applied to the plan's learning rates.
@@ -80,6 +83,7 @@ class TrainingLoop:
         steps_per_execution: int | None = None,
         probe: bool = True,
         checkpoints: CheckpointManager | None = None,
+        start: Callable[[], None] | None = None,
         process_group: ProcessGroup | None = None,
         lr_scale_factor: float = 1.0,
         eta: Callable[[int], str | None] | None = None,
@@ -100,6 +104,7 @@ class TrainingLoop:
         )
         self._process_group = process_group or SingleProcess()
         self._lr_scale_factor = lr_scale_factor
+        self._start = start
         self._eta = eta
         self._baseline = baseline
         self._throughput = ThroughputMonitor(steps, feed, self._process_group, enabled=probe)
@@ -148,6 +153,10 @@ class TrainingLoop:
         hooks = self._process_group.broadcast([self._every_train_batch, self._every_test_batch])
         self._every_train_batch, self._every_test_batch = map(bool, hooks)
         is_resumed = self._checkpoint is not None and self._checkpoint.find()
+        if is_resumed:
+            keep_logs(self._callbacks.callbacks)
+        elif self._start is not None:
+            self._start()
         self._callbacks.on_train_begin()
         if is_resumed:
             self._restore()
@@ -171,6 +180,7 @@ class TrainingLoop:
         # With use_ema the averaged weights of the optimizer are the result, as in fit().
         self._model.optimizer.finalize_variable_values(self._model.trainable_weights)
         self._callbacks.on_train_end(logs)
+        self._save_if_due()  # A signal may have arrived since the last epoch.
 
     def _restore(self) -> None:
         """Restores model, callbacks and position from the checkpoint that was found."""

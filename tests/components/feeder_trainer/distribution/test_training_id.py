@@ -70,6 +70,34 @@ def test_its_parts_are_told_apart(spec, tmp_path, digits_spec) -> None:
     assert [name for name, part in training_id(one).items() if part != before[name]] == ["code"]
 
 
+def test_other_contents_of_the_same_size_are_told_apart(spec, tmp_path) -> None:
+    path = tmp_path / "data"
+    one = spec(train_files=[str(path)])
+    path.write_bytes(bytes(9_000))
+    before = training_id(one)
+    assert training_id(one) == before
+    for place in (0, 8_999):
+        path.write_bytes(bytes(place) + b"1" + bytes(8_999 - place))
+        assert training_id(one)["inputs"] != before["inputs"]
+
+
+def test_a_stream_does_not_go_on_from_the_order_of_a_cache(spec) -> None:
+    def events(cache: str) -> list[str]:
+        one = spec()
+        feed = dataclasses.replace(one.context.feed, cache=cache, memory_budget_mb=1)
+        context = dataclasses.replace(one.context, feed=feed)
+        return [
+            event.kind for event in fit(dataclasses.replace(one, context=context)).history.events
+        ]
+
+    with pytest.MonkeyPatch.context() as patch:
+        # As with "auto", which selects another cache if cache_dir is set.
+        patch.setattr(f"{training_id.__module__}._WITHOUT_EFFECT", ("cache",))
+        events("memory")
+        assert events("none") == ["checkpoint_not_used"]
+        assert events("memory") == ["resume"]
+
+
 def test_what_does_not_change_the_result_does_not_count(spec) -> None:
     one = spec()
     feed = dataclasses.replace(one.context.feed, prefetch=7)

@@ -80,6 +80,16 @@ def test_a_damaged_one_is_skipped_for_the_one_before(folder, name):
     assert str(last) in warnings[0]
 
 
+@pytest.mark.parametrize("content", ["[]", "{}", "null"])
+def test_one_without_hashes_is_damaged(folder, content):
+    folder.save(checkpoint(64))
+    (folder.save(checkpoint(128)) / "hashes.json").write_text(content)
+    got, warnings = read(folder)
+    assert got is not None
+    assert got.examples_seen == 64
+    assert "holds no hashes" in warnings[0]
+
+
 def test_a_half_written_one_is_not_seen(folder):
     folder.save(checkpoint(64))
     for name in (".partial-1", "at-000000000000128"):
@@ -257,9 +267,11 @@ def test_a_write_that_fails_warns_and_the_run_goes_on(folder, model, monkeypatch
     saving.save(LoopState(), 8)
     saving.finish()
 
-    def full(*_, **__):
-        raise OSError(errno.ENOSPC, "No space left on device")
+    def full(file, **_):
+        full.calls += 1
+        raise OSError(errno.ENOSPC, "No space left on device", f"at-{full.calls}")
 
+    full.calls = 0
     monkeypatch.setattr(np, "savez", full)
     for position in (16, 24):
         saving.save(LoopState(), position)

@@ -24,6 +24,7 @@ from tfx_feeder.components.feeder_trainer.training import progress
 from tfx_feeder.components.feeder_trainer.training.checkpoint_manager import CheckpointManager
 from tfx_feeder.components.feeder_trainer.training.loop import TrainingLoop
 from tfx_feeder.components.feeder_trainer.training.recorder import Recorder
+from tfx_feeder.components.feeder_trainer.training.step_timer import preserve_state
 from tfx_feeder.components.feeder_trainer.training.train_step import CompiledSteps
 
 K = keras.callbacks
@@ -161,6 +162,41 @@ class TwoOptimizers(keras.Model):
         return {"loss": loss}
 
 
+class Counting(keras.Model):
+    """Divides its gradients by the number of steps, which Keras does not track."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = keras.layers.Dense(10)
+        self.layer.count = tf.Variable(0.0, trainable=False)
+
+    def call(self, inputs: Any) -> Any:
+        return self.layer(tf.reshape(tf.cast(inputs, tf.float32) / 255, [-1, 64]))
+
+    def train_step(self, data: Any) -> dict[str, Any]:
+        x, y = data
+        self.layer.count.assign_add(1.0)
+        with tf.GradientTape() as tape:
+            loss = self.compute_loss(x, y, self(x, training=True)) / self.layer.count
+        gradients = tape.gradient(loss, self.trainable_variables)
+        self.optimizer.apply(gradients, self.trainable_variables)
+        return {"loss": loss}
+
+
+def counting() -> keras.Model:
+    model = Counting()
+    model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    return model
+
+
+def test_timed_steps_leave_the_variables_of_tensorflow_as_they_were() -> None:
+    model = counting()
+    model(np.zeros((1, 8, 8, 1)))
+    with preserve_state(model):
+        model.layer.count.assign(7.0)
+    assert float(model.layer.count) == 0
+
+
 def two_optimizers() -> keras.Model:
     model = TwoOptimizers()
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
@@ -170,8 +206,8 @@ def two_optimizers() -> keras.Model:
 
 @pytest.mark.parametrize(
     "model_fn",
-    [noisy_with_averages, bfloat16, two_optimizers],
-    ids=["unseeded random operations and EMA", "bfloat16", "two optimizers"],
+    [noisy_with_averages, bfloat16, two_optimizers, counting],
+    ids=["unseeded random operations and EMA", "bfloat16", "two optimizers", "tf.Variable"],
 )
 def test_the_weights_are_those_of_an_uninterrupted_training(train, model_fn) -> None:
     expected, _ = train(model_fn)
@@ -288,6 +324,40 @@ def test_the_rate_follows_the_factor_of_the_restarted_team(train) -> None:
 
     rates = [row.learning_rate for row in recorder.epochs]
     assert rates == pytest.approx([0.4, 0.2, 0.2])
+
+
+def test_a_log_file_keeps_the_rows_of_the_epochs_before(train, tmp_path) -> None:
+    def log(name: str) -> Callable[[], list[K.Callback]]:
+        return lambda: [K.CSVLogger(tmp_path / f"{name}.csv")]
+
+    train(callbacks=log("whole"))
+    with pytest.raises(Killed):
+        train(callbacks=log("killed"), name="checkpoints", kill_after=STEPS + 3)
+    train(callbacks=log("killed"), name="checkpoints")
+
+    assert (tmp_path / "killed.csv").read_text() == (tmp_path / "whole.csv").read_text()
+
+
+def test_only_a_training_from_the_beginning_starts_from_another_model(train) -> None:
+    starts: list[str] = []
+    with pytest.raises(Killed):
+        train(name="killed", kill_after=STEPS + 3, start=lambda: starts.append("first"))
+    train(name="killed", start=lambda: starts.append("second"))
+
+    assert starts == ["first"]
+
+
+def test_a_signal_after_the_last_epoch_saves_a_checkpoint(train, tmp_path) -> None:
+    class AtTheEnd(K.Callback):
+        def on_train_end(self, logs: Any = None) -> None:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt):
+        train(callbacks=lambda: [AtTheEnd()], name="stopped", every_examples=10_000)
+    expected, _ = train(callbacks=lambda: [K.Callback()], name="stopped")
+
+    assert [path.name[-3:] for path in (tmp_path / "stopped").glob("at-*")] == ["600"]
+    assert int(expected.optimizer.iterations) == 3 * STEPS
 
 
 class Signal(K.Callback):
