@@ -175,7 +175,7 @@ class _StringColumn:
 
     def append(self, tensor: tf.Tensor) -> None:
         self._parts.append(tensor)
-        self.num_bytes += tensor_bytes(tensor)
+        self.num_bytes += int(tensor_bytes(tensor))
 
     def tensor(self) -> tf.Tensor:
         return tf.concat(self._parts, axis=0)

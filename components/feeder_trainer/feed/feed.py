@@ -123,9 +123,10 @@ def _open(
         feed = ServiceFeed(records, parser, options, augment_fn)
         return feed, feed.description
     if choice.kind == "none":
-        # The number of examples is known only now.
-        exact = choose_cache(parser, options, indexer.estimate_decoded_bytes(paths)[0])
-        choice = exact if exact.kind == "none" else choice
+        # The exact size is known only now. It decides, as it will for the next attempt.
+        choice = choose_cache(parser, options, indexer.estimate_decoded_bytes(paths)[0])
+        if choice.kind != "none":
+            examples, choice = _load(paths, parser, options, indexer)
     description = str(choice)
     if choice.kind == "none":
         feed = StreamingFeed(records, parser, options, shuffle=shuffle, shard=shard)
@@ -151,7 +152,7 @@ def _load(
         limit = options.memory_budget_mb * (1 << 20) if in_budget else math.inf
         examples = load_examples(indexer.parsed(paths), folder, limit)
         if examples is not None:
-            size = sum(tensor_bytes(tensor) for tensor in tf.nest.flatten(examples))
+            size = sum(int(tensor_bytes(tensor)) for tensor in tf.nest.flatten(examples))
             exact = choose_cache(parser, options, size)
             return examples, exact if exact.kind == choice.kind else choice
         choice = choose_cache(parser, options, limit + 1, at_least=True)

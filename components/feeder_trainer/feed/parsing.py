@@ -133,11 +133,11 @@ class ExampleParser:
         return all(isinstance(spec, tf.io.FixedLenFeature) for spec in specs)
 
 
-def tensor_bytes(tensor: tf.Tensor) -> int:
-    """Returns the memory of a dense tensor in bytes, of strings about."""
+def tensor_bytes(tensor: tf.Tensor) -> tf.Tensor:
+    """Returns the memory of a dense tensor in bytes, int64 ``[]``, of strings about."""
     if tensor.dtype == tf.string:
-        return int(tf.reduce_sum(tf.strings.length(tensor) + _STRING_BYTES))
-    return int(tf.size(tensor)) * tensor.dtype.size
+        return tf.reduce_sum(tf.cast(tf.strings.length(tensor) + _STRING_BYTES, tf.int64))
+    return tf.size(tensor, tf.int64) * tensor.dtype.size
 
 
 def decode_images(contents: tf.Tensor, image: Image) -> tf.Tensor:

@@ -11,7 +11,7 @@ import itertools
 import json
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -35,7 +35,7 @@ _RUN_BYTES = 1 << 16
 _SAVED_FROM_BYTES = 1 << 20
 """Size of a file from which its index is saved; a smaller file is read again faster."""
 _OPENING_BYTES = 1 << 26
-_VERSION = 1
+_VERSION = 2
 _SAMPLE = 32
 
 
@@ -49,6 +49,7 @@ class FileIndex:
         offsets: Position of each run in the uncompressed contents, in bytes, int64 ``[runs]``.
         counts: Records in each run, int64 ``[runs]``.
         num_bytes: Length of the uncompressed contents.
+        decoded_bytes: Size of the decoded examples.
     """
 
     path: str
@@ -56,6 +57,7 @@ class FileIndex:
     offsets: np.ndarray
     counts: np.ndarray
     num_bytes: int
+    decoded_bytes: int = 0
 
     @property
     def num_records(self) -> int:
@@ -70,7 +72,7 @@ class FileIndex:
         """
         starts = _first_in_each(self.offsets, run_bytes)
         counts = np.add.reduceat(self.counts, starts) if len(starts) else self.counts
-        return FileIndex(self.path, self.compression, self.offsets[starts], counts, self.num_bytes)
+        return replace(self, offsets=self.offsets[starts], counts=counts)
 
 
 class RecordIndexer:
@@ -99,8 +101,8 @@ class RecordIndexer:
         unknown = [path for path in paths if not self._load(path)]
         if unknown:
             builders = [_IndexBuilder(path) for path in unknown]
-            for number, lengths in self._checked_lengths(builders):
-                builders[int(number)].add(lengths.numpy())
+            for number, lengths, decoded in self._checked_lengths(builders):
+                builders[int(number)].add(lengths.numpy(), int(decoded))
             for builder in builders:
                 self.remember(builder.build())
         return [self._known[path] for path in paths]
@@ -126,29 +128,29 @@ class RecordIndexer:
 
         parsed = chunks.map(parse, num_parallel_calls=NUM_THREADS, deterministic=True)
         for number, lengths, batch in without_autotune(parsed):
-            builders[int(number)].add(lengths.numpy())
+            builders[int(number)].add(lengths.numpy(), _decoded_bytes(batch))
             yield batch
         for builder in builders:
             self.remember(builder.build())
 
     def estimate_decoded_bytes(self, paths: Sequence[str]) -> tuple[float, bool]:
-        """Estimates the decoded size of all examples from the first ones.
+        """Estimates the decoded size of all examples from the first ones, or looks it up.
 
         Args:
             paths: TFRecord files, gzipped or not.
 
         Returns:
-            Size in bytes, and True if it is only a lower bound because files are compressed.
+            Size in bytes, which is exact for files that were indexed; and True if it is only a
+            lower bound because files are compressed.
         """
+        if indexes := self.known(paths):
+            return sum(index.decoded_bytes for index in indexes), False
         builders = [_IndexBuilder(path) for path in paths]
         size = min(_SAMPLE, self.chunk_size(_first_length(builders)))
         chunks = _files_dataset(builders).flat_map(self._chunks_of(builders, size)).take(1)
         for _, records in chunks:
             count = len(records)
-            tensors = tf.nest.flatten(self._parser(records), expand_composites=True)
-            each = sum(map(tensor_bytes, tensors)) / count
-            if indexes := self.known(paths):
-                return each * sum(index.num_records for index in indexes), False
+            each = _decoded_bytes(self._parser(records)) / count
             frame = int(tf.reduce_sum(tf.strings.length(records))) / count + FRAME_BYTES
             total = sum(tf.io.gfile.stat(path).length for path in paths)
             return each * total / frame, any(builder.compression for builder in builders)
@@ -189,6 +191,7 @@ class RecordIndexer:
                     offsets=index.offsets,
                     counts=index.counts,
                     num_bytes=np.array(index.num_bytes),
+                    decoded_bytes=np.array(index.decoded_bytes),
                 )
             os.replace(partial, name)
 
@@ -208,6 +211,7 @@ class RecordIndexer:
                     saved["offsets"],
                     saved["counts"],
                     int(saved["num_bytes"]),
+                    int(saved["decoded_bytes"]),
                 )
         return path in self._known
 
@@ -219,14 +223,15 @@ class RecordIndexer:
         return os.path.join(self._folder, f"{digest}.npz")
 
     def _checked_lengths(self, builders: Sequence["_IndexBuilder"]) -> tf.data.Dataset:
-        """Returns the lengths of the records of each chunk: ``(number of the file, [chunk])``."""
+        """Returns file, lengths and decoded bytes of each chunk: ``(number, [chunk], bytes)``."""
 
         @tf.autograph.experimental.do_not_convert
-        def check(number: tf.Tensor, records: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        def check(number: tf.Tensor, records: tf.Tensor) -> tuple[tf.Tensor, ...]:
             parsed = tf.nest.flatten(self._parser(records), expand_composites=True)
             # TensorFlow omits a computation of which nothing is returned.
             nothing = tf.reduce_sum([_zero(tensor) for tensor in parsed])
-            return number, tf.strings.length(records) + nothing
+            decoded = tf.add_n([tensor_bytes(tensor) for tensor in parsed])
+            return number, tf.strings.length(records) + nothing, decoded
 
         chunks = _files_dataset(builders).interleave(
             self._chunks_of(builders),
@@ -256,14 +261,21 @@ class _IndexBuilder:
     path: str
     compression: str = ""
     position: int = 0
+    decoded_bytes: int = 0
     offsets: list[np.ndarray] = field(default_factory=list)
     counts: list[np.ndarray] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.compression = compression_of(self.path)
 
-    def add(self, lengths: np.ndarray) -> None:
-        """Adds consecutive records by the lengths of their contents, ``[records]``."""
+    def add(self, lengths: np.ndarray, decoded_bytes: int) -> None:
+        """Adds consecutive records.
+
+        Args:
+            lengths: Lengths of their contents, ``[records]``.
+            decoded_bytes: Size of the decoded examples.
+        """
+        self.decoded_bytes += decoded_bytes
         ends = self.position + np.cumsum(lengths.astype(np.int64) + FRAME_BYTES)
         starts = np.concatenate([[self.position], ends[:-1]])
         first = _first_in_each(starts, _RUN_BYTES)
@@ -283,7 +295,13 @@ class _IndexBuilder:
             np.concatenate([empty, *self.offsets]),
             np.concatenate([empty, *self.counts]),
             self.position,
+            self.decoded_bytes,
         )
+
+
+def _decoded_bytes(batch: Any) -> int:
+    """Returns the memory of a parsed batch in bytes."""
+    return sum(int(tensor_bytes(each)) for each in tf.nest.flatten(batch, expand_composites=True))
 
 
 def _first_in_each(offsets: np.ndarray, size: int) -> np.ndarray:

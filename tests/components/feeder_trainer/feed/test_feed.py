@@ -154,6 +154,26 @@ def test_auto_holds_in_memory_what_fits(digit_files: list[str], digits_spec: dic
     assert feed.description.startswith("memory")
 
 
+@pytest.mark.parametrize("gzip", [True, False])
+def test_auto_decides_the_same_in_every_attempt(
+    write_files: Callable, tmp_path: Path, gzip: bool
+) -> None:
+    # The first examples, from which the size is estimated, are not like the others.
+    spec = {key: tf.io.FixedLenFeature([], tf.string) for key in ("text", "label")}
+    noise = np.random.default_rng(0).bytes(60_000)
+    first = [{"text": noise, "label": str(i)} for i in range(32)]
+    others = [{"text": noise[i : i + 200], "label": str(i)} for i in range(1_000)]
+    paths = write_files([*first, *others], gzip=gzip)
+    options = FeedOptions(memory_budget_mb=4, cache_dir=str(tmp_path))
+
+    feeds = [
+        open_feed(paths, ExampleParser(spec, options), options, shuffle=True) for _ in range(2)
+    ]
+
+    assert feeds[0].description == feeds[1].description
+    assert feeds[0].description.startswith("memory")
+
+
 def test_features_of_varying_length_are_streamed(write_files: Callable) -> None:
     spec = {
         "tags": tf.io.VarLenFeature(tf.int64),
