@@ -554,7 +554,7 @@ def compiled(function: Callable[..., Any], *, jit_compile: bool | None = None) -
 
     Args:
         function: Function of tensors and iterators.
-        jit_compile: Whether XLA compiles the function.
+        jit_compile: If True, compile with XLA.
     """
     return tf.function(function, reduce_retracing=True, autograph=False, jit_compile=jit_compile)
 
