@@ -133,13 +133,13 @@ class DataParallelSteps(CompiledSteps):
 
     def _cut(self, batch: tuple, size: tf.Tensor, replica: Any) -> tuple[tuple, tf.Tensor]:
         """Returns a replica's shard of the batch, and its weight in the whole, float32 ``[]``."""
-        offset, end = self._shard.bounds(size)
-        start, stop = Shard(replica, self.replicas).bounds(size)
+        rows, local = count_rows(batch), self.replicas // self._shard.count
+        start, stop = Shard(replica - self._shard.index * local, local).bounds(rows)
         count = stop - start
         self._traced_shard.has_examples = count > 0
         # A replica without examples takes a neighbor's, or zeros, with weight zero.
-        first = tf.maximum(tf.minimum(start, end - 1) - offset, 0)
-        last = tf.maximum(stop - offset, first + 1)
+        first = tf.maximum(tf.minimum(start, rows - 1), 0)
+        last = tf.maximum(stop, first + 1)
         # Slice on the CPU: otherwise every device would receive the whole batch.
         with tf.device("CPU:0"):
             if self._shard.count > 1:

@@ -25,6 +25,7 @@ class DeviceFeed(Feed):
         self.description = source.description
         self.rejections = source.rejections
         self.reads_files = source.reads_files
+        self.order = source.order
         self._source = source
         self._device = device
 

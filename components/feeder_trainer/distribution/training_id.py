@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from tfx_feeder.components.feeder_trainer.distribution.fit import FitSpec
 
-_WITHOUT_EFFECT = ("prefetch", "service", "service_timeout_s", "cache_dir")
+_WITHOUT_EFFECT = ("prefetch", "sharding", "service", "service_timeout_s", "cache_dir")
 """Feed options that may change between two attempts at a training."""
 _END_BYTES = 1 << 12
 

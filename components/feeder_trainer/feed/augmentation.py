@@ -37,6 +37,7 @@ class AugmentedFeed(Feed):
         self._feed = feed
         self._augment_fn = augment_fn
         self.reads_files = feed.reads_files
+        self.order = feed.order
         self._seed = options.seed + shard.index
         self._prefetch = options.prefetch or tf.data.AUTOTUNE
         before: Any = feed.batches([range(1)], 1).element_spec

@@ -41,12 +41,15 @@ class Feed(abc.ABC):
         rejections: Number of rejected records by reason.
         reads_files: True if every pass reads the files, so that each further dataset of batches
             reads them as well and fills a shuffle buffer of its own.
+        order: Name of the function from seed and position to example; empty for the permutation
+            of all examples. A run that resumes within a pass needs the same.
     """
 
     num_examples: int
     description: str = ""
     rejections: Mapping[str, int] = {}
     reads_files: bool = False
+    order: str = ""
 
     @abc.abstractmethod
     def batches(self, epochs: Sequence[range], batch_size: int) -> tf.data.Dataset:
@@ -103,6 +106,7 @@ class OpenFeed(Feed):
         self.num_examples = source.num_examples
         self.description = description
         self.reads_files = source.reads_files
+        self.order = source.order
         self.rejections = rejections
         self._resources = resources
 

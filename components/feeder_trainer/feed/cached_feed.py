@@ -20,7 +20,7 @@ from tfx_feeder.components.feeder_trainer.feed.options import FeedOptions
 from tfx_feeder.components.feeder_trainer.feed.parsing import tensor_bytes
 from tfx_feeder.components.feeder_trainer.feed.record_source import RecordSource
 from tfx_feeder.components.feeder_trainer.feed.sampler import batch_blocks
-from tfx_feeder.components.feeder_trainer.feed.sharding import Shard
+from tfx_feeder.components.feeder_trainer.feed.sharding import FilePart, Shard
 
 _MIN_ROWS = 1024
 
@@ -29,11 +29,12 @@ class CachedFeed(Feed):
     """Feed of decoded examples in memory or on disk.
 
     Args:
-        records: Records that the examples were read from.
+        records: Records of this process, from which the examples were read.
         examples: Examples in the order of the files; see ``load_examples``.
         options: Seed, shuffling and prefetching.
         shuffle: If False, the order of the files is kept.
-        shard: Part of each global batch that this process receives.
+        shard: Shard of each batch of the records that this process receives.
+        part: Part of all examples that the records are.
     """
 
     def __init__(
@@ -44,8 +45,11 @@ class CachedFeed(Feed):
         *,
         shuffle: bool,
         shard: Shard,
+        part: FilePart,
     ) -> None:
-        self.num_examples = records.num_examples
+        self.num_examples = part.num_examples
+        self.order = part.name
+        self._part = part
         self._records = records
         self._options = options
         self._shard = shard
@@ -56,7 +60,7 @@ class CachedFeed(Feed):
         """See ``Feed``."""
         sampler = self._records.sampler(self._options.seed, shuffle=self._shuffle)
         blocks = tf.data.Dataset.from_generator(
-            lambda: batch_blocks(sampler, epochs, batch_size),
+            lambda: batch_blocks(sampler, epochs, batch_size, self._part),
             output_signature=tf.TensorSpec([None, None], tf.int64),
         )
         rows = blocks.flat_map(tf.data.Dataset.from_tensor_slices)

@@ -1,6 +1,7 @@
 """Opens a feed: from the splits of an Examples artifact to batches prepared ahead of training."""
 
 import contextlib
+import dataclasses
 import math
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -30,7 +31,7 @@ from tfx_feeder.components.feeder_trainer.feed.parsing import ExampleParser, ten
 from tfx_feeder.components.feeder_trainer.feed.record_index import FileIndex, RecordIndexer
 from tfx_feeder.components.feeder_trainer.feed.record_source import RecordSource, TFRecordSource
 from tfx_feeder.components.feeder_trainer.feed.service_feed import ServiceFeed
-from tfx_feeder.components.feeder_trainer.feed.sharding import NO_SHARDING, Shard
+from tfx_feeder.components.feeder_trainer.feed.sharding import NO_SHARDING, FilePart, Shard
 from tfx_feeder.components.feeder_trainer.feed.streaming_feed import StreamingFeed
 from tfx_feeder.components.feeder_trainer.feed.tfrecord import (
     UNREADABLE,
@@ -57,7 +58,8 @@ def open_feed(
         options: Options of the feed.
         shuffle: If False, the order of the files is kept, as for validation.
         augment_fn: Function that augments the features of each batch, for training only.
-        shard: Part of each global batch that this process receives.
+        shard: This process among those that receive a share of each global batch; see
+            ``FeedOptions.sharding``.
 
     Raises:
         ConfigError: The options do not fit the features.
@@ -113,36 +115,82 @@ def _open(
     paths = [path for files in sources.values() for path in files]
     if not paths:
         raise DataError("The splits contain no files.")
+    rows, reader, own, order = shard, NO_SHARDING, None, options
+    if shard.count > 1:
+        indexer.index(paths)  # All processes decide alike, from the exact number of examples.
+        if _divides_files(paths, options, indexer, served):
+            rows, reader = NO_SHARDING, shard
+            own = _own_records(indexer.index(paths), shard)
+            # With one seed, the same examples would meet in a batch in every pass.
+            order = dataclasses.replace(options, seed=options.seed + shard.index)
     examples, choice = (
-        (None, CacheChoice("none", "")) if served else _load(paths, parser, options, indexer)
+        (None, CacheChoice("none", "")) if served else _load(paths, parser, options, indexer, own)
     )
     # Reads the files that were not loaded: bad records fail now, not in the middle of training.
-    records = _records({name: indexer.index(files) for name, files in sources.items()}, options)
+    indexes = {name: indexer.index(files) for name, files in sources.items()}
+    records = own or _records(indexes, options)
+    part = FilePart(reader, sum(file.num_records for files in indexes.values() for file in files))
     if served:
         assert isinstance(records, TFRecordSource)  # FeedOptions rejects a mixture.
-        feed = ServiceFeed(records, parser, options, augment_fn)
+        feed = ServiceFeed(records, parser, order, part, augment_fn)
         return feed, feed.description
     if choice.kind == "none":
         # The exact size is known only now. It decides, as it will for the next attempt.
-        choice = choose_cache(parser, options, indexer.estimate_decoded_bytes(paths)[0])
+        choice = choose_cache(parser, options, _decoded_bytes(paths, indexer, own)[0])
         if choice.kind != "none":
-            examples, choice = _load(paths, parser, options, indexer)
+            examples, choice = _load(paths, parser, options, indexer, own)
     description = str(choice)
     if choice.kind == "none":
-        feed = StreamingFeed(records, parser, options, shuffle=shuffle, shard=shard)
+        feed = StreamingFeed(records, parser, order, shuffle=shuffle, shard=rows, part=part)
         description += f"; {records.describe(feed.memory)}"
     else:
-        feed = CachedFeed(records, examples, options, shuffle=shuffle, shard=shard)
+        feed = CachedFeed(records, examples, order, shuffle=shuffle, shard=rows, part=part)
+    if own is not None:
+        description += f"; part {shard.index + 1} of {shard.count} of the files"
     if augment_fn is not None:
         feed = AugmentedFeed(feed, augment_fn, options, shard)
     return feed, description
 
 
+def _divides_files(
+    paths: Sequence[str], options: FeedOptions, indexer: RecordIndexer, served: bool
+) -> bool:
+    """Returns True if each process reads its part of the files; see ``FeedOptions.sharding``."""
+    if options.sharding != "auto" or options.mix:
+        return options.sharding == "file"
+    return served or _decoded_bytes(paths, indexer)[0] > options.memory_budget_mb << 20
+
+
+def _own_records(files: Sequence[FileIndex], shard: Shard) -> TFRecordSource:
+    """Returns the records of one of several processes."""
+    records = TFRecordSource(files)
+    if records.num_examples < shard.count:
+        raise DataError(
+            f"{records.num_examples} examples cannot be divided among {shard.count} processes. "
+            "Use fewer processes, or sharding='data'."
+        )
+    return records.part(FilePart(shard, records.num_examples))
+
+
+def _decoded_bytes(
+    paths: Sequence[str], indexer: RecordIndexer, own: TFRecordSource | None = None
+) -> tuple[float, bool]:
+    """Returns ``RecordIndexer.estimate_decoded_bytes`` for the examples of this process."""
+    size, at_least = indexer.estimate_decoded_bytes(paths)
+    if own is not None:
+        size *= own.num_examples / sum(file.num_records for file in indexer.index(paths))
+    return size, at_least
+
+
 def _load(
-    paths: Sequence[str], parser: ExampleParser, options: FeedOptions, indexer: RecordIndexer
+    paths: Sequence[str],
+    parser: ExampleParser,
+    options: FeedOptions,
+    indexer: RecordIndexer,
+    own: TFRecordSource | None,
 ) -> tuple[Any, CacheChoice]:
     """Returns the examples in the chosen cache, or ``None`` if they are not held."""
-    size, at_least = indexer.estimate_decoded_bytes(paths)
+    size, at_least = _decoded_bytes(paths, indexer, own)
     if not size:
         return None, CacheChoice("none", "there are no examples")
     choice = choose_cache(parser, options, size, at_least=at_least)
@@ -150,7 +198,8 @@ def _load(
         folder = cache_folder(options) if choice.kind == "disk" else None
         in_budget = options.cache == "auto" and folder is None
         limit = options.memory_budget_mb * (1 << 20) if in_budget else math.inf
-        examples = load_examples(indexer.parsed(paths), folder, limit)
+        parsed = indexer.parsed(paths) if own is None else indexer.parsed_parts(own.files)
+        examples = load_examples(parsed, folder, limit)
         if examples is not None:
             size = sum(int(tensor_bytes(tensor)) for tensor in tf.nest.flatten(examples))
             exact = choose_cache(parser, options, size)

@@ -88,6 +88,12 @@ class FeedOptions:
         drop_remainder: If True, the last partial batch of an epoch is dropped, unless it is the
             only batch.
         prefetch: Batches prepared ahead of the training step; 0 lets tf.data choose.
+        sharding: Division of the examples among the processes of a strategy that runs the
+            training in several. ``"data"``: every process reads all files and takes its rows of
+            each batch, so the batches are those of a single process. ``"file"``: every process
+            reads its part of the files, and the batches depend on the number of processes.
+            ``"auto"``: ``"file"`` with ``service``, or if the decoded examples exceed
+            ``memory_budget_mb`` and there is no ``mix``; else ``"data"``.
         service: tf.data service that makes the batches, for input-bound jobs: ``"local:2"`` starts
             two workers on this machine, ``"grpc://host:port"`` uses a running dispatcher. The
             files are read in every pass; ``mix`` is not supported.
@@ -114,6 +120,7 @@ class FeedOptions:
     max_bad_records: int = 100
     drop_remainder: bool = False
     prefetch: int = 4
+    sharding: str = "auto"
     service: str | None = None
     service_timeout_s: int = 60
     seed: int = 0
@@ -149,6 +156,14 @@ class FeedOptions:
             quantize_weights(self.mix)
         check_among("feed cache", self.cache, ("auto", "memory", "disk", "none"))
         check_among("feed on_bad_record", self.on_bad_record, ("fail", "skip"))
+        check_among("feed sharding", self.sharding, ("auto", "data", "file"))
+        if self.sharding == "file" and self.mix:
+            raise ConfigError(
+                "feed sharding and mix",
+                received=(self.sharding, self.mix),
+                expected="only one of the two",
+                fix='A mixture needs sharding="data".',
+            )
         check_at_least("feed eval_batch_size", self.eval_batch_size, 1)
         for name in ("shuffle_buffer", "prefetch", "seed", "max_bad_records"):
             check_at_least(f"feed {name}", getattr(self, name), 0)
@@ -166,7 +181,12 @@ class FeedOptions:
             raise ConfigError(
                 "feed service", received=service, expected="as in 'local:2' or 'grpc://host:port'"
             )
-        for option, is_set in (("mix", self.mix), ("cache", self.cache in ("memory", "disk"))):
+        conflicts = {
+            "mix": self.mix,
+            "cache": self.cache in ("memory", "disk"),
+            "sharding": self.sharding == "data",
+        }
+        for option, is_set in conflicts.items():
             if is_set:
                 raise ConfigError(
                     f"feed service and {option}",

@@ -6,12 +6,13 @@ is valid for one path, size and modification time, and for one parser.
 """
 
 import contextlib
+import dataclasses
 import hashlib
 import itertools
 import json
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -29,9 +30,11 @@ from tfx_feeder.components.feeder_trainer.feed.tfrecord import (
     compression_of,
     contents_bytes,
     open_records,
+    open_run,
 )
 
 _RUN_BYTES = 1 << 16
+_READ_BYTES = 1 << 18
 _SAVED_FROM_BYTES = 1 << 20
 """Size of a file from which its index is saved; a smaller file is read again faster."""
 _OPENING_BYTES = 1 << 26
@@ -48,8 +51,10 @@ class FileIndex:
         compression: ``"GZIP"`` or ``""``.
         offsets: Position of each run in the uncompressed contents, in bytes, int64 ``[runs]``.
         counts: Records in each run, int64 ``[runs]``.
-        num_bytes: Length of the uncompressed contents.
-        decoded_bytes: Size of the decoded examples.
+        num_bytes: Length of the uncompressed contents, up to the end of the last run.
+        decoded_bytes: Size of the decoded examples of the whole file.
+        first: Index of the first record in the file, above 0 for a part of a file.
+        skipped: Records of the first run that do not belong to the part.
     """
 
     path: str
@@ -58,11 +63,38 @@ class FileIndex:
     counts: np.ndarray
     num_bytes: int
     decoded_bytes: int = 0
+    first: int = 0
+    skipped: int = 0
 
     @property
     def num_records(self) -> int:
-        """Records in the file."""
+        """Records in the file, or in the part of it."""
         return int(self.counts.sum())
+
+    @property
+    def bytes_of_runs(self) -> int:
+        """Length of all runs in bytes."""
+        return self.num_bytes - int(self.offsets[0]) if len(self.offsets) else 0
+
+    def part(self, records: range) -> "FileIndex":
+        """Returns the index of consecutive records of a whole file.
+
+        Args:
+            records: Indices of the records in the file; at least one.
+        """
+        ends = np.cumsum(self.counts)
+        starts = ends - self.counts
+        begin = int(np.searchsorted(ends, records.start, side="right"))
+        end = int(np.searchsorted(ends, records.stop, side="left")) + 1
+        counts = np.minimum(ends, records.stop) - np.maximum(starts, records.start)
+        return dataclasses.replace(
+            self,
+            offsets=self.offsets[begin:end],
+            counts=counts[begin:end],
+            num_bytes=int(self.offsets[end]) if end < len(starts) else self.num_bytes,
+            first=records.start,
+            skipped=records.start - int(starts[begin]),
+        )
 
     def merged(self, run_bytes: int) -> "FileIndex":
         """Returns the same index with longer runs.
@@ -72,7 +104,32 @@ class FileIndex:
         """
         starts = _first_in_each(self.offsets, run_bytes)
         counts = np.add.reduceat(self.counts, starts) if len(starts) else self.counts
-        return replace(self, offsets=self.offsets[starts], counts=counts)
+        return dataclasses.replace(self, offsets=self.offsets[starts], counts=counts)
+
+
+def file_runs(files: Sequence[FileIndex]) -> tuple[tf.Tensor, ...]:
+    """Returns the arguments of ``open_run`` that read each file: tensors ``[files]``."""
+    is_gzip = [bool(file.compression) for file in files]
+    offsets = [
+        0 if gzip or not len(file.offsets) else int(file.offsets[0])
+        for file, gzip in zip(files, is_gzip, strict=True)
+    ]
+    skipped = [
+        file.first if gzip else file.skipped for file, gzip in zip(files, is_gzip, strict=True)
+    ]
+    return (
+        tf.constant([file.path for file in files]),
+        tf.constant([file.compression for file in files]),
+        tf.constant(offsets, tf.int64),
+        tf.constant(skipped, tf.int64),
+        tf.constant([file.num_records for file in files], tf.int64),
+        tf.constant([_READ_BYTES] * len(files), tf.int64),
+    )
+
+
+def records_in_order(files: Sequence[FileIndex]) -> tf.data.Dataset:
+    """Returns the records of files, or of parts of them, in their order: strings ``[]``."""
+    return tf.data.Dataset.from_tensor_slices(file_runs(files)).flat_map(open_run)
 
 
 class RecordIndexer:
@@ -132,6 +189,19 @@ class RecordIndexer:
             yield batch
         for builder in builders:
             self.remember(builder.build())
+
+    def parsed_parts(self, files: Sequence[FileIndex]) -> tf.data.Dataset:
+        """Returns the parsed records of files, or of parts of them, in their order.
+
+        Args:
+            files: Indexes with at least one record.
+        """
+        num_records = sum(file.num_records for file in files)
+        size = self.chunk_size(sum(file.bytes_of_runs for file in files) // num_records)
+        chunks = records_in_order(files).batch(size).prefetch(2)
+        return without_autotune(
+            chunks.map(self._parser, num_parallel_calls=NUM_THREADS, deterministic=True)
+        )
 
     def estimate_decoded_bytes(self, paths: Sequence[str]) -> tuple[float, bool]:
         """Estimates the decoded size of all examples from the first ones, or looks it up.

@@ -7,10 +7,10 @@ from typing import Protocol
 import tensorflow as tf
 
 from tfx_feeder.common.errors import DataError
-from tfx_feeder.components.feeder_trainer.feed.record_index import FileIndex
+from tfx_feeder.components.feeder_trainer.feed.record_index import FileIndex, records_in_order
 from tfx_feeder.components.feeder_trainer.feed.sampler import Sampler, ShuffleSampler
+from tfx_feeder.components.feeder_trainer.feed.sharding import FilePart
 from tfx_feeder.components.feeder_trainer.feed.shuffling import buffered_chunks, segment_blocks
-from tfx_feeder.components.feeder_trainer.feed.tfrecord import open_records
 
 _STRING_BYTES = 24  # Overhead of TensorFlow per string.
 _BLOCKS_AT_ONCE = 3  # One is trained on and the next is read; the rest is for chunks of them.
@@ -83,7 +83,22 @@ class TFRecordSource:
                 f"The splits contain no examples: {[file.path for file in self.files]}."
             )
         self._seekable = not any(file.compression for file in self.files)
-        self._record_bytes = sum(file.num_bytes for file in self.files) / self.num_examples
+        self._record_bytes = sum(file.bytes_of_runs for file in self.files) / self.num_examples
+
+    def part(self, part: FilePart) -> "TFRecordSource":
+        """Returns the records that one of several processes reads.
+
+        Args:
+            part: Part of these records.
+        """
+        files, first = [], 0
+        for file in self.files:
+            begin = max(first, part.records.start)
+            end = min(first + file.num_records, part.records.stop)
+            if begin < end:
+                files.append(file.part(range(begin - first, end - first)))
+            first += file.num_records
+        return TFRecordSource(files)
 
     def first(self, count: int) -> tf.data.Dataset:
         """Returns the first records in the order of the files: strings ``[]``.
@@ -91,7 +106,7 @@ class TFRecordSource:
         Args:
             count: Number of records; the files are repeated if they have fewer.
         """
-        return self._in_order().repeat().take(count)
+        return records_in_order(self.files).repeat().take(count)
 
     def sampler(self, seed: int, *, shuffle: bool) -> ShuffleSampler:
         """Returns the order of an unbounded stream over the records in the files' order.
@@ -114,7 +129,7 @@ class TFRecordSource:
         """
         size = memory.block_size(self._record_bytes)
         if not size:
-            records = self._in_order().repeat().skip(start % self.num_examples)
+            records = records_in_order(self.files).repeat().skip(start % self.num_examples)
             chunk = ShuffleMemory(_IN_ORDER_CHUNK, memory.total_bytes)
             return records.batch(chunk.block_size(self._record_bytes))
         if self._seekable:
@@ -133,9 +148,3 @@ class TFRecordSource:
         mebibytes = size * self._record_bytes / (1 << 20)
         kind = "blocks of segments of the files" if self._seekable else "buffers"
         return f"shuffled in {kind}, of {size:,} examples ({mebibytes:,.1f} MiB)"
-
-    def _in_order(self) -> tf.data.Dataset:
-        files = tf.data.Dataset.from_tensor_slices(
-            ([file.path for file in self.files], [file.compression for file in self.files])
-        )
-        return files.flat_map(open_records)

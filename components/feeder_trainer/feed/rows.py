@@ -88,6 +88,16 @@ def _at_least_one(tensor: Any) -> Any:
     return tf.concat([tensor, zeros], axis=0)
 
 
+def dataset_of_one(batch: Any) -> tf.data.Dataset:
+    """Returns a dataset of one batch, with the element spec that a feed would have.
+
+    Args:
+        batch: Nested tensors ``[batch, ...]`` of any kind.
+    """
+    spec = with_unknown_batch_size(tf.nest.map_structure(tf.type_spec_from_value, batch))
+    return tf.data.Dataset.from_generator(lambda: iter([batch]), output_signature=spec)
+
+
 def with_unknown_batch_size(spec: Any) -> Any:
     """Returns nested ``tf.TypeSpec`` with an unknown batch dimension.
 

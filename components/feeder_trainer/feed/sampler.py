@@ -5,10 +5,13 @@ of the order can be computed independently, a resumed run needs only its positio
 the same examples.
 """
 
+import itertools
 from collections.abc import Iterator, Sequence
 from typing import Protocol
 
 import numpy as np
+
+from tfx_feeder.components.feeder_trainer.feed.sharding import FilePart
 
 
 class Sampler(Protocol):
@@ -67,24 +70,33 @@ class ShuffleSampler:
 
 
 def batch_blocks(
-    sampler: Sampler, epochs: Sequence[range], batch_size: int, *, limit: int = 1 << 16
+    sampler: Sampler,
+    epochs: Sequence[range],
+    batch_size: int,
+    part: FilePart,
+    *,
+    limit: int = 1 << 16,
 ) -> Iterator[np.ndarray]:
     """Splits epochs into batches and yields blocks of batches of equal size.
 
     Args:
-        sampler: Order of the examples.
+        sampler: Order of the examples of the part.
         epochs: Positions of each epoch; no batch spans two epochs.
         batch_size: Examples in a batch; the last batch of an epoch may be smaller.
+        part: Examples that this process provides.
         limit: Largest number of indices in a block.
 
     Yields:
-        int64 ``[batches, batch_size]``, or ``[1, remainder]`` for a partial batch.
+        int64 ``[batches, examples]``, with this process's examples of each batch.
     """
     rows = max(1, limit // batch_size)
     for epoch in epochs:
-        full = epoch.start + len(epoch) // batch_size * batch_size
-        for first in range(epoch.start, full, rows * batch_size):
-            block = range(first, min(first + rows * batch_size, full))
-            yield sampler.indices(block).reshape(-1, batch_size)
-        if full < epoch.stop:
-            yield sampler.indices(range(full, epoch.stop)).reshape(1, -1)
+        for first in range(epoch.start, epoch.stop, rows * batch_size):
+            last = min(first + rows * batch_size, epoch.stop)
+            borders = part.before(np.append(np.arange(first, last, batch_size), last))
+            indices = sampler.indices(range(int(borders[0]), int(borders[-1])))
+            sizes = np.diff(borders)
+            changes = np.flatnonzero(np.diff(sizes)) + 1
+            for begin, end in itertools.pairwise([0, *changes, len(sizes)]):
+                start, stop = borders[[begin, end]] - borders[0]
+                yield indices[start:stop].reshape(end - begin, sizes[begin])

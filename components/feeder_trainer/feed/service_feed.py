@@ -21,6 +21,7 @@ from tfx_feeder.components.feeder_trainer.feed.options import FeedOptions
 from tfx_feeder.components.feeder_trainer.feed.parsing import ExampleParser
 from tfx_feeder.components.feeder_trainer.feed.record_source import TFRecordSource
 from tfx_feeder.components.feeder_trainer.feed.service_cluster import ServiceCluster
+from tfx_feeder.components.feeder_trainer.feed.sharding import FilePart
 from tfx_feeder.components.feeder_trainer.feed.tfdata import without_autotune
 from tfx_feeder.components.feeder_trainer.feed.tfrecord import open_records
 
@@ -58,9 +59,11 @@ class ServiceFeed(Feed):
     examples and reads them itself at the end of the epoch.
 
     Args:
-        records: Records to read; the workers must reach the files under the same paths.
+        records: Records of this process; the service's workers must reach the files under the
+            same paths.
         parser: Parser of the records; all features must be dense.
         options: Seed, shuffle buffer, prefetching and service.
+        part: Part of all examples that the records are.
         augment_fn: Function that augments the features of each batch, on the workers.
 
     Raises:
@@ -73,19 +76,22 @@ class ServiceFeed(Feed):
         records: TFRecordSource,
         parser: ExampleParser,
         options: FeedOptions,
+        part: FilePart,
         augment_fn: AugmentFn | None = None,
     ) -> None:
         if not parser.is_dense:
             raise ConfigError(
                 "feed service", received=options.service, expected="features of fixed length"
             )
-        self.num_examples = records.num_examples
+        self.num_examples = part.num_examples
+        self.order = part.name
         self.description = (
             f"none: read by tf.data service {options.service}, at most once; the trainer reads "
             "the examples of a failed worker; the order within an epoch is not reproducible"
         )
         self.num_missing = 0
         self._records = records
+        self._part = part
         self._parser = parser
         self._options = options
         self._augment_fn = None
@@ -107,6 +113,10 @@ class ServiceFeed(Feed):
 
     def batches(self, epochs: Sequence[range], batch_size: int) -> tf.data.Dataset:
         """See ``Feed``."""
+        starts, stops = (
+            tf.constant([getattr(epoch, name) for epoch in epochs], tf.int64)
+            for name in ("start", "stop")
+        )
 
         def one_epoch(index: tf.Tensor) -> tf.data.Dataset:
             arrivals = tf.data.Dataset.from_generator(
@@ -114,7 +124,11 @@ class ServiceFeed(Feed):
                 args=(index,),
                 output_signature=self._spec[1],
             )
-            return arrivals.rebatch(batch_size)
+            if self._part.shard.count == 1:
+                return arrivals.rebatch(batch_size)
+            firsts = tf.range(starts[index], stops[index], batch_size)
+            borders = self._part.before(tf.concat([firsts, stops[index, None]], axis=0))
+            return arrivals.rebatch(borders[1:] - borders[:-1])
 
         batches = tf.data.Dataset.range(len(epochs)).flat_map(one_epoch)
         return batches.prefetch(self._options.prefetch or tf.data.AUTOTUNE)
@@ -125,7 +139,8 @@ class ServiceFeed(Feed):
         return {}
 
     def _epoch(self, epoch: range, batch_size: int) -> Iterator[Any]:
-        """Yields batches of varying size that hold each example of an epoch once."""
+        """Yields batches of varying size that hold each of the part's examples of an epoch once."""
+        epoch = range(self._part.before(epoch.start), self._part.before(epoch.stop))
         if self.cluster is not None:
             self.cluster.restart_workers()
         distribute = tf.data.experimental.service.distribute(
@@ -193,7 +208,7 @@ class ServiceFeed(Feed):
             (
                 [files[shard.file].path for shard in shards],
                 [files[shard.file].compression for shard in shards],
-                tf.constant([shard.skip for shard in shards], tf.int64),
+                tf.constant([files[shard.file].first + shard.skip for shard in shards], tf.int64),
                 tf.constant([shard.take for shard in shards], tf.int64),
                 tf.constant([shard.position for shard in shards], tf.int64),
             )

@@ -20,9 +20,9 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from tfx_feeder.components.feeder_trainer.feed.record_index import FileIndex
+from tfx_feeder.components.feeder_trainer.feed.record_index import FileIndex, file_runs
 from tfx_feeder.components.feeder_trainer.feed.tfdata import NUM_THREADS
-from tfx_feeder.components.feeder_trainer.feed.tfrecord import open_records, open_run
+from tfx_feeder.components.feeder_trainer.feed.tfrecord import open_run
 
 _shuffled = tf.random.experimental.stateless_shuffle
 _SEGMENTS_PER_BLOCK = 256
@@ -42,6 +42,7 @@ class SegmentPlan:
     Args:
         files: File of each segment, int64 ``[segments]``.
         offsets: Position of each segment in its file, in bytes.
+        skipped: Records at the beginning of each segment that are left out.
         counts: Records in each segment.
         sizes: Bytes of each segment.
         block_size: Records in a block; a block ends with the segment that reaches this number.
@@ -50,6 +51,7 @@ class SegmentPlan:
 
     files: np.ndarray
     offsets: np.ndarray
+    skipped: np.ndarray
     counts: np.ndarray
     sizes: np.ndarray
     block_size: int
@@ -64,7 +66,7 @@ class SegmentPlan:
             block_size: Records in a block.
             seed: Seed of the order.
         """
-        num_bytes = sum(file.num_bytes for file in files)
+        num_bytes = sum(file.bytes_of_runs for file in files)
         num_records = max(1, sum(file.num_records for file in files))
         target = block_size * num_bytes // num_records // _SEGMENTS_PER_BLOCK
         target = min(max(target, _MIN_SEGMENT_BYTES), _MAX_SEGMENT_BYTES)
@@ -72,6 +74,9 @@ class SegmentPlan:
         return cls(
             np.repeat(np.arange(len(files)), [len(file.counts) for file in merged]),
             np.concatenate([file.offsets for file in merged]),
+            np.concatenate(
+                [np.where(np.arange(len(file.counts)), 0, file.skipped) for file in merged]
+            ),
             np.concatenate([file.counts for file in merged]),
             np.concatenate([np.diff(file.offsets, append=file.num_bytes) for file in merged]),
             block_size,
@@ -132,7 +137,9 @@ def segment_blocks(
     paths = tf.constant([file.path for file in files])
     segments = (
         tf.gather(paths, plan.files),
+        tf.repeat("", len(plan.files)),
         tf.constant(plan.offsets),
+        tf.constant(plan.skipped),
         tf.constant(plan.counts),
         tf.constant(plan.sizes),
     )
@@ -185,12 +192,11 @@ def buffered_chunks(
         seed: Seed of the order.
     """
     num_records = sum(file.num_records for file in files)
-    record_bytes = max(1, sum(file.num_bytes for file in files) // num_records)
+    record_bytes = max(1, sum(file.bytes_of_runs for file in files) // num_records)
     interleaved = min(max(1, _INTERLEAVED_BYTES // record_bytes), _MAX_INTERLEAVED)
     chunk_size = _chunk_size(files, buffer_size)
     first_pass, skipped = divmod(start, num_records)
-    paths = tf.constant([file.path for file in files])
-    compressions = tf.constant([file.compression for file in files])
+    runs = file_runs(files)
     cycle_length = min(len(files), _OPEN_FILES)
 
     def skipped_in(index: tf.Tensor) -> tf.Tensor:
@@ -199,11 +205,9 @@ def buffered_chunks(
     def one_pass(index: tf.Tensor) -> tf.data.Dataset:
         seeds = tf.stack([tf.constant(seed + 1, tf.int64), index])
         order = _shuffled(tf.range(len(files)), seeds)
-        ordered = tf.data.Dataset.from_tensor_slices(
-            (tf.gather(paths, order), tf.gather(compressions, order))
-        )
-        records = ordered.interleave(
-            open_records,
+        ordered = tuple(tf.gather(column, order) for column in runs)
+        records = tf.data.Dataset.from_tensor_slices(ordered).interleave(
+            open_run,
             cycle_length=cycle_length,
             block_length=interleaved,
             num_parallel_calls=min(cycle_length, NUM_THREADS),
@@ -245,7 +249,8 @@ def _in_turns(
 
 def _chunk_size(files: Sequence[FileIndex], block_size: int) -> int:
     """Returns the records in a chunk: a small part of a block, and of bounded size."""
-    record_bytes = sum(file.num_bytes for file in files) / sum(file.num_records for file in files)
+    num_bytes = sum(file.bytes_of_runs for file in files)
+    record_bytes = num_bytes / sum(file.num_records for file in files)
     return int(min(max(1, _CHUNK_BYTES // record_bytes), max(1, block_size // 16), _MAX_CHUNK_SIZE))
 
 

@@ -13,7 +13,7 @@ from tfx_feeder.components.feeder_trainer.feed.base import Feed, batch_sizes
 from tfx_feeder.components.feeder_trainer.feed.options import FeedOptions
 from tfx_feeder.components.feeder_trainer.feed.parsing import ExampleParser
 from tfx_feeder.components.feeder_trainer.feed.record_source import RecordSource, ShuffleMemory
-from tfx_feeder.components.feeder_trainer.feed.sharding import Shard
+from tfx_feeder.components.feeder_trainer.feed.sharding import FilePart, Shard
 from tfx_feeder.components.feeder_trainer.feed.tfdata import NUM_THREADS
 
 _MAX_SIZES = 1 << 20
@@ -23,11 +23,12 @@ class StreamingFeed(Feed):
     """Reads, shuffles and decodes records during training.
 
     Args:
-        records: Records to stream.
+        records: Records of this process.
         parser: Parser of the records.
         options: Seed, shuffle buffer, memory budget and prefetching.
         shuffle: If False, the order of the files is kept.
-        shard: Part of each global batch that this process receives.
+        shard: Shard of each batch of the records that this process receives.
+        part: Part of all examples that the records are.
 
     Attributes:
         memory: Memory of the shuffling.
@@ -43,19 +44,24 @@ class StreamingFeed(Feed):
         *,
         shuffle: bool,
         shard: Shard,
+        part: FilePart,
     ) -> None:
-        self.num_examples = records.num_examples
+        self.num_examples = part.num_examples
         self.memory = ShuffleMemory(
             options.shuffle_buffer if shuffle else 0, options.memory_budget_mb << 20
         )
+        kind = "blocks" if self.memory.examples else ""
+        self.order = ", ".join(filter(None, (kind, part.name)))
         self._records = records
+        self._part = part
         self._parser = parser
         self._options = options
         self._shard = shard
 
     def batches(self, epochs: Sequence[range], batch_size: int) -> tf.data.Dataset:
         """See ``Feed``."""
-        streams = [self._cut(cuts) for cuts in plan_cuts(epochs, batch_size)]
+        plan = plan_cuts(epochs, batch_size)
+        streams = [self._cut(own) for cuts in plan for own in cuts_of_part(cuts, self._part)]
         batches = streams[0]
         for stream in streams[1:]:
             batches = batches.concatenate(stream)
@@ -63,10 +69,12 @@ class StreamingFeed(Feed):
 
     def sample(self, size: int) -> Any:
         """See ``Feed``; the first examples of the files, which no shuffling has to precede."""
+        size = self._part.before(size)
         return next(iter(self._parse(self._records.first(size).batch(size))))
 
     def stage_datasets(self, batch_size: int) -> dict[str, tf.data.Dataset]:
         """See ``Feed``; without shuffling, which would hold another buffer in memory."""
+        batch_size = max(1, self._part.before(batch_size))
         in_order = dataclasses.replace(self.memory, examples=0)
         reading = self._records.stream(0, seed=0, memory=in_order).rebatch(batch_size)
         read = self._records.first(4 * batch_size).batch(batch_size).cache().repeat()
@@ -141,6 +149,30 @@ def plan_cuts(epochs: Sequence[range], batch_size: int) -> list[Cuts]:
         cycle = np.roll(cycle, len(first), axis=0)
         return [_cuts(epochs[0].start, cycle, num_batches)]
     return [cuts for epoch in epochs for cuts in plan_cuts([epoch], batch_size)]
+
+
+def cuts_of_part(cuts: Cuts, part: FilePart) -> list[Cuts]:
+    """Returns what one process provides of the batches: cuts of the stream of its records.
+
+    Args:
+        cuts: Batches of all processes.
+        part: Part of the examples.
+
+    Returns:
+        One stream, or one for each million of batches.
+    """
+    if part.shard.count == 1:
+        return [cuts]
+    result, number, position, left = [], 0, cuts.start, cuts.num_batches
+    while left:
+        numbers = np.arange(number, number + min(_MAX_SIZES, 2 * left)) % len(cuts.sizes)
+        kept = cuts.kept[numbers]
+        borders = position + np.append(0, np.cumsum(cuts.sizes[numbers]))
+        own = part.before(borders)
+        num_batches = min(left, int(kept.sum()))
+        result.append(Cuts(int(own[0]), np.diff(own), kept, num_batches))
+        number, position, left = number + len(numbers), int(borders[-1]), left - num_batches
+    return result
 
 
 def _pattern(epoch: range, gap: int, batch_size: int) -> np.ndarray:

@@ -51,22 +51,30 @@ def contents_bytes(path: str, compression: str) -> int:
 
 @tf.autograph.experimental.do_not_convert
 def open_run(
-    path: tf.Tensor, offset: tf.Tensor, count: tf.Tensor, size: tf.Tensor
+    path: tf.Tensor,
+    compression: tf.Tensor | str,
+    offset: tf.Tensor,
+    skipped: tf.Tensor,
+    count: tf.Tensor,
+    size: tf.Tensor | int,
 ) -> tf.data.Dataset:
-    """Returns consecutive records of an uncompressed file: strings ``[]``.
+    """Returns consecutive records of a file: strings ``[]``.
 
     Only for use in functions of a dataset: TensorFlow cannot serialize this operation.
 
     Args:
         path: Path of the file.
-        offset: Position of the first record in bytes.
+        compression: ``"GZIP"`` or ``""``.
+        offset: Position in bytes of a record from which to read; 0 for a compressed file.
+        skipped: Number of records from there on that are read and left out.
         count: Number of records.
-        size: Bytes of the records, which are read at once.
+        size: Bytes that are read at once.
     """
-    records = tf.raw_ops.TFRecordDatasetV2(
+    raw = tf.raw_ops.TFRecordDatasetV2(
         filenames=tf.reshape(path, [1]),
-        compression_type="",
+        compression_type=compression,
         buffer_size=size,
         byte_offsets=tf.reshape(offset, [1]),
     )
-    return tf.data.experimental.from_variant(records, tf.TensorSpec([], tf.string)).take(count)
+    records = tf.data.experimental.from_variant(raw, tf.TensorSpec([], tf.string))
+    return records.skip(skipped).take(count)

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 import keras
 import numpy as np
 
+from tfx_feeder.common.errors import ConfigError
+from tfx_feeder.components.feeder_trainer.feed.base import Feed
 from tfx_feeder.components.feeder_trainer.model.builder import learning_rate, set_learning_rate
 from tfx_feeder.components.feeder_trainer.model.state import capture, restore
 from tfx_feeder.components.feeder_trainer.schedules.plan import Plan
@@ -31,6 +33,7 @@ _ROWS, _MODEL, _CALLBACKS = "rows", "model/", "callbacks/"
 _BASELINE_METRIC = "to_beat"
 """Stored name, kept so that checkpoints of earlier releases can be restored."""
 _LR_SCALE_FACTOR = "lr_scale_factor"
+_FEED_ORDER = "feed_order"
 _NO_CHECKPOINT = -1
 
 
@@ -91,6 +94,7 @@ class TrainingCheckpoint:
         plan: Plan of the run.
         recorder: Recorder of the run.
         baseline: Baseline model of the run, if any.
+        feed: Feed of the run; ``None`` if a checkpoint may be resumed in any order of examples.
         process_group: Processes that run the loop together. All of them restore the checkpoint
             that the chief has found.
         lr_scale_factor: Factor applied to the plan's learning rates in this run.
@@ -104,6 +108,7 @@ class TrainingCheckpoint:
         recorder: Recorder,
         baseline: BaselineModel | None = None,
         *,
+        feed: Feed | None = None,
         process_group: ProcessGroup | None = None,
         lr_scale_factor: float = 1.0,
     ) -> None:
@@ -112,6 +117,7 @@ class TrainingCheckpoint:
         self._plan = plan
         self._recorder = recorder
         self._baseline = baseline
+        self._feed = feed
         self._process_group = process_group or SingleProcess()
         self._lr_scale_factor = lr_scale_factor
         self._found: Checkpoint | None = None
@@ -153,6 +159,7 @@ class TrainingCheckpoint:
             "stopped": state.phase is None and self._model.stop_training,
             _BASELINE_METRIC: self._baseline.baseline_metric if self._baseline else None,
             _LR_SCALE_FACTOR: self._lr_scale_factor,
+            _FEED_ORDER: self._feed.order if self._feed else "",
             "callbacks": callback_states,
             "plan": self._plan.state(),
             "recorder": self._recorder.state(),
@@ -175,6 +182,9 @@ class TrainingCheckpoint:
 
         Returns:
             True if there is one, for ``restore``.
+
+        Raises:
+            ConfigError: The checkpoint is from within a pass over the examples in another order.
         """
         number = examples_seen = _NO_CHECKPOINT
         if self._process_group.is_chief:
@@ -194,6 +204,7 @@ class TrainingCheckpoint:
             return False
         saved = self._found.state
         self._plan.restore(saved["plan"])
+        self._check_order(self._found)
         self._recorder.restore(saved["recorder"])
         message = f"Resumed from the checkpoint at {self._found.examples_seen} examples."
         self._recorder.event("resume", message, self._found.examples_seen)
@@ -202,6 +213,22 @@ class TrainingCheckpoint:
         if self._baseline is not None:
             self._baseline.baseline_metric = saved[_BASELINE_METRIC]
         return True
+
+    def _check_order(self, found: Checkpoint) -> None:
+        # Release 0.1.0 stored no order; that of a cached feed is still the same.
+        order, upcoming = found.state.get(_FEED_ORDER, ""), self._plan.current_phase_epochs()
+        if self._feed is None or order == self._feed.order or not upcoming:
+            return
+        first = upcoming[0]
+        position = first.start + len(found.arrays[_ROWS]) * first.batch_size
+        if position % self._feed.num_examples:
+            raise ConfigError(
+                "checkpoint",
+                received=f"{found.examples_seen} examples, within a pass in the order {order!r}",
+                expected=f"the order {self._feed.order!r} of this training, or the end of a pass",
+                fix="Resume with the release, the number of workers and the sharding that wrote "
+                f"it, or delete {self.manager.folder} to train from the beginning.",
+            )
 
     def restore(self, callbacks: Sequence[keras.callbacks.Callback] = ()) -> LoopState:
         """Restores the rest of the run, once after ``find`` has returned True.

@@ -13,6 +13,7 @@ import tensorflow as tf
 from tfx_feeder.common.errors import FeederError
 from tfx_feeder.components.feeder_trainer.feed.base import batch_sizes
 from tfx_feeder.components.feeder_trainer.feed.feed import Feed
+from tfx_feeder.components.feeder_trainer.feed.rows import dataset_of_one
 from tfx_feeder.components.feeder_trainer.model.builder import learning_rate, set_learning_rate
 from tfx_feeder.components.feeder_trainer.model.state import capture, optimizers, restore
 from tfx_feeder.components.feeder_trainer.schedules.plan import EpochResult, Plan
@@ -117,6 +118,7 @@ class TrainingLoop:
                 plan,
                 recorder,
                 baseline,
+                feed=feed,
                 process_group=self._process_group,
                 lr_scale_factor=lr_scale_factor,
             )
@@ -189,7 +191,7 @@ class TrainingLoop:
         if upcoming and not all(each.built for each in optimizers(self._model).values()):
             # A train_step builds its own optimizers when it is traced.
             size = upcoming[0].batch_size
-            self._steps.profile(iter(self._feed.batches([range(size)], size)), [size])
+            self._steps.profile(iter(dataset_of_one(self._feed.sample(size))), [size])
         self._state = self._checkpoint.restore(self._callbacks.callbacks)
         self._model.stop_training = self._state.stopped
 

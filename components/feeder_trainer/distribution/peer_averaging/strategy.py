@@ -40,6 +40,7 @@ from tfx_feeder.components.feeder_trainer.distribution.peer_averaging.group impo
     PeerGroup,
 )
 from tfx_feeder.components.feeder_trainer.distribution.peer_averaging.node import PeerNode
+from tfx_feeder.components.feeder_trainer.feed.rows import count_rows, dataset_of_one
 from tfx_feeder.components.feeder_trainer.feed.sharding import Shard
 from tfx_feeder.components.feeder_trainer.training.train_step import (
     COLUMNS,
@@ -274,17 +275,19 @@ class GossipSteps(CompiledSteps):
 
     def _on_shard(self, run: Any, iterator: Any, sizes: Sequence[int]) -> np.ndarray:
         """Runs ``run(iterator, sizes)`` on this worker's shards, and skips empty shards."""
-        bounds = map(self._shard.bounds, sizes)
+        count = self._shard.count
         rows = [np.empty((0, COLUMNS))]
-        for has_examples, group in itertools.groupby(
-            (stop - start for start, stop in bounds), bool
-        ):
-            shard_sizes = list(group)
-            if has_examples:
-                result = run(iterator, shard_sizes)
+        # A batch may span two passes, and each of its parts may be divided unevenly.
+        for is_large, group in itertools.groupby(sizes, lambda size: size >= 2 * count):
+            shard_sizes = [size // count for size in group]
+            if is_large:
+                results = [run(iterator, shard_sizes)]
             else:
-                for _ in shard_sizes:
-                    next(iterator)
-                result = np.zeros((len(shard_sizes), COLUMNS))
-            rows += [] if result is None else [result]
+                results = [self._on_small_shard(run, next(iterator)) for _ in shard_sizes]
+            rows += [result for result in results if result is not None]
         return np.concatenate(rows)
+
+    def _on_small_shard(self, run: Any, batch: tuple) -> np.ndarray | None:
+        """Runs a function on a shard that may be empty; an empty shard is a row of zeros."""
+        size = int(count_rows(batch))
+        return run(iter(dataset_of_one(batch)), [size]) if size else np.zeros((1, COLUMNS))

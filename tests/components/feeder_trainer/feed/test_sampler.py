@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tfx_feeder.components.feeder_trainer.feed.sampler import ShuffleSampler, batch_blocks
+from tfx_feeder.components.feeder_trainer.feed.sharding import NO_SHARDING, FilePart
 
 sizes = st.integers(1, 40)
 seeds = st.integers(0, 2**63 - 1)
@@ -66,7 +67,9 @@ def test_blocks_cut_each_epoch_into_its_batches(
     epochs = [range(stop - count, stop) for stop, count in zip(stops, epoch_sizes, strict=True)]
     sampler = ShuffleSampler(size, seed=7)
 
-    blocks = list(batch_blocks(sampler, epochs, batch_size, limit=limit))
+    blocks = list(
+        batch_blocks(sampler, epochs, batch_size, FilePart(NO_SHARDING, size), limit=limit)
+    )
 
     batches = [batch for block in blocks for batch in block]
     expected = [
@@ -81,7 +84,8 @@ def test_blocks_cut_each_epoch_into_its_batches(
 @pytest.mark.parametrize("batch_size", [1, 7, 32, 100])
 def test_epochs_of_one_pass_use_each_example_once(batch_size: int) -> None:
     epochs = [range(start, start + 100) for start in (0, 100, 200)]
-    blocks = batch_blocks(ShuffleSampler(100, seed=1), epochs, batch_size)
+    part = FilePart(NO_SHARDING, 100)
+    blocks = batch_blocks(ShuffleSampler(100, seed=1), epochs, batch_size, part)
 
     seen = np.concatenate([block.ravel() for block in blocks])
 

@@ -1,5 +1,6 @@
 """Checkpoints are complete or absent, and belong to one training; the last intact one is used."""
 
+import contextlib
 import dataclasses
 import errno
 import json
@@ -11,7 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tfx_feeder.common.errors import FeederError
+from tfx_feeder.common.errors import ConfigError, FeederError
+from tfx_feeder.components.feeder_trainer.feed.base import Feed
 from tfx_feeder.components.feeder_trainer.schedules.policy import make_plan
 from tfx_feeder.components.feeder_trainer.schedules.schedule import Schedule
 from tfx_feeder.components.feeder_trainer.training.checkpoint import LoopState, TrainingCheckpoint
@@ -174,6 +176,7 @@ def test_stored_names_are_those_of_earlier_releases(folder, model):
     assert saved is not None
     assert sorted(saved.state) == [
         "callbacks",
+        "feed_order",
         "first_step_s",
         "lr_scale_factor",
         "next_reason",
@@ -190,6 +193,50 @@ def test_stored_names_are_those_of_earlier_releases(folder, model):
     restored = again.restore()
     assert dataclasses.astuple(restored)[:3] == dataclasses.astuple(state)[:3]
     assert (restored.steps_done, restored.seconds, restored.phase_fits) == (1, 2.0, False)
+
+
+class OrderedFeed(Feed):
+    """Feed of 16 examples in an order with a name."""
+
+    num_examples = 16
+
+    def __init__(self, order: str) -> None:
+        self.order = order
+
+    def batches(self, epochs, batch_size):
+        raise NotImplementedError
+
+    stage_datasets = batches
+
+
+@pytest.mark.parametrize(
+    ("saved", "resumed"), [(None, "blocks"), ("files of 2", "files of 3"), ("files of 2", "")]
+)
+def test_another_order_of_the_examples_is_refused_within_a_pass(tmp_path, model, saved, resumed):
+    @contextlib.contextmanager
+    def opened(order: str | None):
+        feed = None if order is None else OrderedFeed(order)
+        plan = make_plan(Schedule.from_value("0.1:8x2"), num_examples=16)
+        with contextlib.closing(Manager(tmp_path / "checkpoints")) as manager:
+            yield TrainingCheckpoint(manager, model, plan, Recorder(), feed=feed)
+
+    with opened(saved) as within_a_pass:
+        within_a_pass.save(LoopState(rows=np.zeros((1, 6))), 8)
+        found, _ = read(within_a_pass.manager)
+        assert found is not None
+        if saved is None:  # Release 0.1.0 stored no order.
+            del found.state["feed_order"]
+            within_a_pass.manager.save(found)
+    with opened(saved or "") as same:
+        assert same.find()
+    with opened(resumed) as other, pytest.raises(ConfigError, match=f"the order '{resumed}'"):
+        other.find()
+
+    found.arrays["rows"] = np.zeros((2, 6))  # The last step of the pass.
+    with opened(saved) as at_its_end:
+        at_its_end.manager.save(found)
+    with opened(resumed) as other:
+        assert other.find()
 
 
 def test_remove_leaves_nothing(folder):
