@@ -92,8 +92,8 @@ class FeedOptions:
             training in several. ``"data"``: every process reads all files and takes its rows of
             each batch, so the batches are those of a single process. ``"file"``: every process
             reads its part of the files, and the batches depend on the number of processes.
-            ``"auto"``: ``"file"`` with ``service``, or if the decoded examples exceed
-            ``memory_budget_mb`` and there is no ``mix``; else ``"data"``.
+            ``"auto"``: ``"file"`` if the decoded examples exceed ``memory_budget_mb`` and there
+            is no ``mix``; else ``"data"``.
         service: tf.data service that makes the batches, for input-bound jobs: ``"local:2"`` starts
             two workers on this machine, ``"grpc://host:port"`` uses a running dispatcher. The
             files are read in every pass; ``mix`` is not supported.
