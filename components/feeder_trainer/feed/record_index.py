@@ -40,6 +40,7 @@ _SAVED_FROM_BYTES = 1 << 20
 _OPENING_BYTES = 1 << 26
 _VERSION = 2
 _SAMPLE = 32
+_SAMPLE_FILES = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +76,13 @@ class FileIndex:
     def bytes_of_runs(self) -> int:
         """Length of all runs in bytes."""
         return self.num_bytes - int(self.offsets[0]) if len(self.offsets) else 0
+
+    @property
+    def largest_record(self) -> int:
+        """Length of the largest record in bytes, about: the largest mean of a run."""
+        if not len(self.offsets):
+            return 0
+        return int(np.max(np.diff(self.offsets, append=self.num_bytes) / self.counts))
 
     def part(self, records: range) -> "FileIndex":
         """Returns the index of consecutive records of a whole file.
@@ -196,8 +204,7 @@ class RecordIndexer:
         Args:
             files: Indexes with at least one record.
         """
-        num_records = sum(file.num_records for file in files)
-        size = self.chunk_size(sum(file.bytes_of_runs for file in files) // num_records)
+        size = self.chunk_size(max(file.largest_record for file in files))
         chunks = records_in_order(files).batch(size).prefetch(2)
         return without_autotune(
             chunks.map(self._parser, num_parallel_calls=NUM_THREADS, deterministic=True)
@@ -216,7 +223,7 @@ class RecordIndexer:
         if indexes := self.known(paths):
             return sum(index.decoded_bytes for index in indexes), False
         builders = [_IndexBuilder(path) for path in paths]
-        size = min(_SAMPLE, self.chunk_size(_first_length(builders)))
+        size = min(_SAMPLE, self.chunk_size(_sampled_length(builders)))
         chunks = _files_dataset(builders).flat_map(self._chunks_of(builders, size)).take(1)
         for _, records in chunks:
             count = len(records)
@@ -238,7 +245,7 @@ class RecordIndexer:
         """Returns how many records to parse together, so that memory stays bounded.
 
         Args:
-            record_bytes: Length of a serialized record.
+            record_bytes: Length of a large serialized record.
         """
         # Each thread holds a chunk, and decoding holds it twice.
         at_once = 2 * (NUM_THREADS + 1)
@@ -314,7 +321,7 @@ class RecordIndexer:
         )
 
     def _chunks_of(self, builders: Sequence["_IndexBuilder"], size: int | None = None) -> Any:
-        size = size or self.chunk_size(_first_length(builders))
+        size = size or self.chunk_size(_sampled_length(builders))
 
         @tf.autograph.experimental.do_not_convert
         def chunks(number: tf.Tensor, path: tf.Tensor, compression: tf.Tensor) -> tf.data.Dataset:
@@ -396,8 +403,10 @@ def _zero(tensor: tf.Tensor) -> tf.Tensor:
     return tf.size(tf.where(tf.not_equal(last, last))[:, 0]) * 0
 
 
-def _first_length(builders: Sequence[_IndexBuilder]) -> int:
-    """Returns the length of the first record of the first file that has one."""
-    records = (open_records(builder.path, builder.compression).take(1) for builder in builders)
+def _sampled_length(builders: Sequence[_IndexBuilder]) -> int:
+    """Returns the length of the longest among the first records of some of the files."""
+    step = -(-len(builders) // _SAMPLE_FILES)
+    some = builders[::step] if builders else ()
+    records = (open_records(file.path, file.compression).take(_SAMPLE) for file in some)
     lengths = (len(record.numpy()) for record in itertools.chain.from_iterable(records))
-    return next(lengths, 1)
+    return max(lengths, default=1)

@@ -238,6 +238,28 @@ def test_a_file_is_read_once_by_all_attempts(
     assert index().num_records == 5
 
 
+def test_a_small_record_in_front_of_large_ones_does_not_make_chunks_large(
+    write_files: Callable[..., list[str]],
+) -> None:
+    sizes: list[int] = []
+
+    class Parser(AnyRecord):
+        def __call__(self, serialized: tf.Tensor) -> tf.Tensor:
+            tf.py_function(lambda n: sizes.append(int(n)), [tf.size(serialized)], [])
+            return super().__call__(serialized)
+
+    [path] = write_files([b"x", *[bytes(1 << 20)] * 40])
+    opening = RecordIndexer(Parser(), FeedOptions(memory_budget_mb=64))  # pyright: ignore[reportArgumentType]
+    opening.index([path])
+    assert sum(sizes) == 41
+    assert max(sizes) <= 8
+    sizes.clear()
+    for _ in opening.parsed_parts(opening.index([path])):
+        pass
+    assert sum(sizes) == 41
+    assert max(sizes) <= 8
+
+
 def test_records_are_parsed_in_chunks_bounded_by_bytes() -> None:
     parser = AnyRecord()
     parser.fixed_bytes = 3 << 20
