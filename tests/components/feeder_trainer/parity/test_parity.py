@@ -28,7 +28,13 @@ def test_training_is_that_of_fit(table: dict[str, dict[str, str]], name: str, mo
 
 
 @pytest.mark.multi_worker
-@pytest.mark.parametrize("mode", clusters.CLUSTERS)
+@pytest.mark.parametrize(
+    "mode",
+    [
+        pytest.param(mode, marks=() if mode == "multi_worker" else pytest.mark.long)
+        for mode in clusters.CLUSTERS
+    ],
+)
 def test_training_in_a_cluster_is_that_of_fit(mode: str, tmp_path: Path) -> None:
     by_nature = AVERAGED if mode == "peer_averaging" else "equal"
     for name, outcome in clusters.run(mode, str(tmp_path)).items():
