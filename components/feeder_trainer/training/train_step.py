@@ -375,7 +375,6 @@ class CompiledSteps:
 
     def _train_many(self, iterator: Any, lengths: tf.Tensor) -> tuple[tf.Tensor, dict[str, Any]]:
         self.traces += not tf.executing_eagerly()  # Runs when tracing, not when training.
-        steps = lengths[0]
 
         def train(step: tf.Tensor, begin: tf.Tensor, rows: tf.TensorArray, _: Any) -> tuple:
             # The iterator may run ahead of the previous step: a wait is only the time after that
@@ -386,11 +385,11 @@ class CompiledSteps:
             figures, logs = self._train_one(batch, unpack(lengths, step))
             end = self._now_after([v.value.value() for v in self.model.trainable_variables])
             row = tf.concat([[fed - begin, end - fed], figures], axis=0)
-            return step + 1, end, rows.write(step, row), logs
+            return end, rows.write(step, row), logs
 
-        rows = tf.TensorArray(tf.float64, size=steps)
-        begin = (tf.constant(0), self._now_after([]), rows, zeros_of(self._train_logs))
-        _, _, rows, logs = tf.while_loop(lambda step, *_: step < steps, train, begin)
+        rows = tf.TensorArray(tf.float64, size=lengths[0])
+        begin = (self._now_after([]), rows, zeros_of(self._train_logs))
+        _, rows, logs = _repeated(lengths[0], train, begin)
         return rows.stack(), logs
 
     def _now_after(self, tensors: list[tf.Tensor]) -> tf.Tensor:
@@ -401,10 +400,9 @@ class CompiledSteps:
 
     def _evaluate_many(self, iterator: Any, lengths: tf.Tensor) -> dict[str, Any]:
         def evaluate(step: tf.Tensor, _: Any) -> tuple:
-            return step + 1, self._evaluate_one(next(iterator), unpack(lengths, step))
+            return (self._evaluate_one(next(iterator), unpack(lengths, step)),)
 
-        begin = (tf.constant(0), zeros_of(self._test_logs))
-        return tf.while_loop(lambda step, _: step < lengths[0], evaluate, begin)[1]
+        return _repeated(lengths[0], evaluate, (zeros_of(self._test_logs),))[0]
 
     def _train_batch(self, batch: tuple, size: tf.Tensor) -> tuple[tf.Tensor, dict[str, Any]]:
         """Trains on one batch.
@@ -557,6 +555,27 @@ def compiled(function: Callable[..., Any], *, jit_compile: bool | None = None) -
         jit_compile: If True, compile with XLA.
     """
     return tf.function(function, reduce_retracing=True, autograph=False, jit_compile=jit_compile)
+
+
+def _repeated(count: tf.Tensor, step: Callable[..., tuple], state: tuple) -> tuple:
+    """Returns the state after a number of steps.
+
+    Args:
+        count: Number of steps, int32 ``[]``.
+        step: Function of the index of the step and the elements of the state.
+        state: State before the first step. A graph carries only one of fixed structure; the logs
+            of an eager step may be known only after it.
+    """
+    if tf.executing_eagerly():
+        for index in range(int(count)):
+            state = step(tf.constant(index), *state)
+        return state
+    _, *state = tf.while_loop(
+        lambda index, *_: index < count,
+        lambda index, *state: (index + 1, *step(index, *state)),
+        (tf.constant(0), *state),
+    )
+    return tuple(state)
 
 
 def pack(sizes: Sequence[int]) -> tf.Tensor:

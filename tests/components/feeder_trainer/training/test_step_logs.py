@@ -91,6 +91,18 @@ def test_running_out_of_memory_never_changes_the_update(kind: type[keras.Model])
         steps.halve_micro_batches(8)
 
 
+@pytest.mark.parametrize("run_eagerly", [False, True])
+def test_logs_of_own_steps_are_those_of_the_last_batch(run_eagerly: bool) -> None:
+    steps = _built(OwnStep, run_eagerly=run_eagerly)
+    batches = tf.data.Dataset.from_tensors(BATCH).repeat()
+    expected = float(keras.ops.mean(steps.model(BATCH[0]["x"])))
+
+    rows = steps.train(iter(batches), [3, 3])
+
+    assert rows.shape == (2, COLUMNS)
+    assert steps.metrics_result() == pytest.approx({"my_loss": expected})
+
+
 def test_a_model_without_loss_cannot_be_validated() -> None:
     with pytest.raises(ConfigError, match=r"No loss to compute.*eval_splits=\(\)"):
         Validation(_built(OwnStep), None, 8)
