@@ -75,8 +75,7 @@ class CentralStorageSteps(DataParallelSteps):
             with tf.device(device):
                 towers.append(self._shard_gradients(batch, size, index))
         values = [_sum(parts) for parts in zip(*(tower.values for tower in towers), strict=True)]
-        weights = self.model.trainable_weights
-        self.model.optimizer.apply_gradients(zip(values, weights, strict=True))
+        self._apply_gradients(values)
         micro_sq_norm, batch_sq_norm, micro_batch_size = 0.0, 0.0, 0.0
         if self._noise_scale:
             micro_sq_norm = tf.add_n([tower.micro_sq_norm for tower in towers])

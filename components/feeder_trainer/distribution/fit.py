@@ -30,6 +30,7 @@ from tfx_feeder.components.feeder_trainer.feed.base import Feed
 from tfx_feeder.components.feeder_trainer.feed.feed import open_feed
 from tfx_feeder.components.feeder_trainer.feed.mixture import Files
 from tfx_feeder.components.feeder_trainer.feed.parsing import ExampleParser
+from tfx_feeder.components.feeder_trainer.feed.rows import take_rows
 from tfx_feeder.components.feeder_trainer.model.builder import (
     ModelContext,
     feature_adapter,
@@ -52,7 +53,10 @@ from tfx_feeder.components.feeder_trainer.training.loop import TrainingLoop
 from tfx_feeder.components.feeder_trainer.training.options import TrainingOptions
 from tfx_feeder.components.feeder_trainer.training.progress import log_warning
 from tfx_feeder.components.feeder_trainer.training.recorder import Recorder
-from tfx_feeder.components.feeder_trainer.training.train_step import StepOptions
+from tfx_feeder.components.feeder_trainer.training.train_step import (
+    EXAMPLES_TO_BUILD,
+    StepOptions,
+)
 from tfx_feeder.schemas.training_history import History, StrategyRecord
 
 
@@ -228,9 +232,10 @@ def open_fit_context(spec: FitSpec, task: ClusterTask | None = None) -> Iterator
                 deterministic=training.deterministic,
             ),
         )
-        # A global batch of one example per shard, so that each process receives one.
-        element = feed.sample(shard.count)
-        steps.build(element)
+        # The same number of examples for each shard, so that no process receives none.
+        sample = feed.sample(EXAMPLES_TO_BUILD * shard.count)
+        steps.build(sample)
+        element = take_rows(sample, 0, 1)
         yield FitContext(distribution, model, steps, feed, validation, plan, element)
 
 

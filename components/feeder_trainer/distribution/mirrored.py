@@ -201,8 +201,7 @@ class MirroredSteps(DataParallelSteps):
                 norm = squared_norm([value for value in whole if value is not None])
                 batch_sq_norm = norm / self.replicas
                 micro_batch_size = self._micro_batch_size(size) / self.replicas
-        weights = self.model.trainable_weights
-        self.model.optimizer.apply_gradients(zip(values, weights, strict=True))
+        self._apply_gradients(values)
         return tf.cast(
             tf.stack([result.loss, result.micro_sq_norm, batch_sq_norm, micro_batch_size]),
             tf.float64,

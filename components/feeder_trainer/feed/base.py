@@ -33,7 +33,7 @@ class Feed(abc.ABC):
 
     Every element of a dataset is ``(features,)``, ``(features, label)`` or ``(features, label,
     weight)``: features a dict of tensors ``[batch, ...]``, label ``[batch, ...]``, weight
-    ``[batch]``.
+    ``[batch]`` or, of each position, ``[batch, ...]``.
 
     Attributes:
         num_examples: Examples in one pass.

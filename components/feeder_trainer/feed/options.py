@@ -59,7 +59,8 @@ class FeedOptions:
             as input. For a model with several outputs, a mapping from the name of each output to
             the feature that holds its target. ``None`` for a model without labels, which makes its
             own targets, such as a GAN; batches then hold features only.
-        weight_key: Feature that holds the weight of each example; optional. Needs a label.
+        weight_key: Feature that holds the weight of each example, or of each of its positions, such
+            as the words of a text; optional. Needs a label.
         images: Image format of each bytes feature that holds images; the model receives them as
             uint8 ``[batch, height, width, channels]``.
         train_splits: Splits to train on.

@@ -23,6 +23,8 @@ Batch = tuple[dict[str, Any]] | tuple[dict[str, Any], Any] | tuple[dict[str, Any
 class ExampleParser:
     """Parses a batch of serialized Examples into features, optional label and optional weight.
 
+    The weight is that of each example, ``[batch]``, or of each of its positions, ``[batch, ...]``.
+
     Args:
         feature_spec: ``tf.io`` spec of each feature by its name.
         feed: Options that name label, weight and images.
@@ -78,7 +80,9 @@ class ExampleParser:
             label = {output: labels[feature] for output, feature in key.items()}
         if self.feed.weight_key is None:
             return features, label
-        return features, label, tf.reshape(parsed[self.feed.weight_key], [-1])
+        weight = parsed[self.feed.weight_key]
+        is_of_example = weight.shape[1:].num_elements() == 1
+        return features, label, tf.reshape(weight, [-1]) if is_of_example else weight
 
     @property
     def required_features(self) -> set[str]:

@@ -133,4 +133,5 @@ def noise_scale(
 
 def squared_norm(values: Sequence[tf.Tensor]) -> tf.Tensor:
     """Returns the squared global norm of gradients, float32 ``[]``."""
-    return tf.add_n([tf.reduce_sum(tf.square(tf.cast(value, tf.float32))) for value in values])
+    squares = [tf.reduce_sum(tf.square(tf.cast(value, tf.float32))) for value in values]
+    return tf.add_n([tf.constant(0.0), *squares])

@@ -9,7 +9,7 @@ import keras
 import tensorflow as tf
 
 from tfx_feeder.common.errors import ConfigError
-from tfx_feeder.components.feeder_trainer.feed.rows import repeated_rows
+from tfx_feeder.components.feeder_trainer.feed.rows import count_rows, repeated_rows, take_rows
 
 _MEAN_REDUCTIONS = ("sum_over_batch_size", "mean")
 """Reductions of losses that are means over examples."""
@@ -25,7 +25,7 @@ def check_loss_reductions(division: str, model: keras.Model) -> None:
     Raises:
         ConfigError: A loss has another reduction.
     """
-    losses = tf.nest.flatten(model.loss)
+    losses = [keras.losses.get(each) for each in tf.nest.flatten(model.loss)]
     reductions = {getattr(loss, "reduction", _MEAN_REDUCTIONS[0]) for loss in losses}
     if others := sorted(str(each) for each in reductions - set(_MEAN_REDUCTIONS)):
         raise ConfigError(
@@ -35,22 +35,60 @@ def check_loss_reductions(division: str, model: keras.Model) -> None:
             fix=f"Compile the model with reduction={_MEAN_REDUCTIONS[0]!r}, or train whole batches "
             "on one device.",
         )
+    if others := sorted({_name(each) for each in losses if _depends_on_the_batch(each)}):
+        raise ConfigError(
+            "model_fn",
+            received=f"{division}, for {', '.join(others)}",
+            expected="a loss of each example by itself, because batches are divided",
+            fix="Reduce it over the axes of an example only, or train whole batches on one device.",
+        )
 
 
-def is_mean_over_examples(loss_of: Callable[[Any], float], example: Any) -> bool:
-    """Returns False if the loss of an example changes when the batch holds it twice.
+def _depends_on_the_batch(loss: Any) -> bool:
+    """Returns True if a loss divides a sum over the batch by another one."""
+    if getattr(loss, "ignore_class", None) is not None:
+        return True
+    if isinstance(loss, (keras.losses.Dice, keras.losses.Tversky)):
+        return loss.axis is None
+    return loss in (keras.losses.dice, keras.losses.tversky)
 
-    Sums over the batch and losses that compare examples with one another do. A model that draws
-    random numbers outside of training cannot be judged, and counts as a mean.
+
+def _name(loss: Any) -> str:
+    return getattr(loss, "name", None) or getattr(loss, "__name__", repr(loss))
+
+
+def is_mean_over_examples(loss_of: Callable[[Any], tuple[float, float]], examples: Any) -> bool:
+    """Returns False if the loss of a batch is not the mean of the losses of its parts.
+
+    That of a batch that holds one example twice reveals sums, and comparisons of examples with one
+    another. That of different examples reveals quotients of sums over the batch, such as a Dice
+    loss. A model that draws random numbers outside of training cannot be judged, and counts as a
+    mean.
 
     Args:
-        loss_of: Function that returns the loss of a batch.
-        example: Batch of one example.
+        loss_of: Function that returns the loss of a batch, and the fraction of its targets that the
+            loss is the mean of.
+        examples: Batch of some examples.
     """
-    once, again = loss_of(example), loss_of(example)
+    example = take_rows(examples, 0, 1)
+    (once, fraction), (again, _) = loss_of(example), loss_of(example)
     if once != again and not math.isnan(once):
         return True
-    return math.isclose(once, loss_of(repeated_rows(example)), rel_tol=1e-3, abs_tol=1e-6)
+    if not _is_close(once, loss_of(repeated_rows(example))[0]):
+        return False
+    count = int(count_rows(examples))
+    if count == 1:
+        return True
+    rest, fraction_of_rest = loss_of(take_rows(examples, 1, count))
+    weights = fraction, fraction_of_rest * (count - 1)
+    if not sum(weights):
+        return True
+    mean = (once * weights[0] + rest * weights[1]) / sum(weights)
+    return _is_close(mean, loss_of(examples)[0])
+
+
+def _is_close(value: float, other: float) -> bool:
+    return math.isclose(value, other, rel_tol=1e-3, abs_tol=1e-6)
 
 
 def loss_mask(y_pred: Any) -> Any:

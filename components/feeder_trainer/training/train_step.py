@@ -67,6 +67,9 @@ class StepOptions:
 
 DEFAULT_STEP_OPTIONS = StepOptions()
 
+EXAMPLES_TO_BUILD = 8
+"""Examples that ``CompiledSteps.build`` needs to judge whether a loss is a mean over examples."""
+
 
 class CompiledSteps:
     """Runs steps of a compiled Keras model without a host round trip between them.
@@ -103,6 +106,7 @@ class CompiledSteps:
         self._logs: dict[str, Any] | None = None
         self._train_logs: Mapping[str, tf.TensorSpec] = {}
         self._test_logs: Mapping[str, tf.TensorSpec] = {}
+        self._examples: tuple = ()
         self._example: tuple = ()
         self._loss_counters: list[Any] = []
         self._adapt = adapt
@@ -116,6 +120,8 @@ class CompiledSteps:
         # A model may replace the property ``metrics``; fit() updates its own tracker in any case.
         own_metrics = keras.Model.metrics.fget(model)
         self._loss_tracker = next(each for each in own_metrics if each.name == "loss")
+        # As fit(): a model without this argument runs its layers as in inference.
+        self._takes_training = "training" in inspect.signature(model.call).parameters
         self._loss_takes_training = "training" in inspect.signature(model.compute_loss).parameters
         if self._own_train_step and (options.max_micro_batch_size or options.noise_scale):
             raise ConfigError(
@@ -154,13 +160,14 @@ class CompiledSteps:
         """Creates the variables of model, optimizers and metrics without training.
 
         Args:
-            batch: Element of a feed with at least one example.
+            batch: Element of a feed with at least one example; with ``EXAMPLES_TO_BUILD``, losses
+                are seen to depend on the other examples of a batch.
 
         Raises:
             ConfigError: The model cannot be called; or needs a label, and there is none; or the
                 batches are divided, and the loss is not a mean over examples.
         """
-        self._example = take_rows(batch, 0, 1)
+        self._examples, self._example = batch, take_rows(batch, 0, 1)
         if len(self._example) == 1 and not self._own_train_step:
             self._check_needs_no_label()
         with unchanged_variables(self.model):
@@ -358,12 +365,14 @@ class CompiledSteps:
         if any(masks) and (len(masks) > 1 or not can_weight):
             raise self._cannot_divide("a loss with masked targets")
 
-        def loss_of(batch: tuple) -> float:
+        def loss_of(batch: tuple) -> tuple[float, float]:
             x, y, weight = self._unpack(batch)
-            return float(self._loss(x, y, model(x, training=False), weight, training=False))
+            y_pred = model(x, training=False)
+            loss = self._loss(x, y, y_pred, weight, training=False)
+            return float(loss), float(unmasked_fraction(y_pred))
 
-        if not is_mean_over_examples(loss_of, self._example):
-            raise self._cannot_divide("a loss that changes if the batch holds each example twice")
+        if not is_mean_over_examples(loss_of, self._examples):
+            raise self._cannot_divide("a loss that depends on the other examples of the batch")
 
     def _cannot_divide(self, received: str) -> ConfigError:
         return ConfigError(
@@ -433,8 +442,7 @@ class CompiledSteps:
         if self._divides_batches:
             # Once for the whole batch: masked micro-batches differ in their number of targets.
             self._update_loss(result.loss, count_rows(x))
-        weights = self.model.trainable_weights
-        self.model.optimizer.apply_gradients(zip(result.values, weights, strict=True))
+        self._apply_gradients(result.values)
         columns = [result.loss, result.micro_sq_norm, result.batch_sq_norm, result.micro_batch_size]
         return tf.cast(tf.stack(columns), tf.float64), result.logs
 
@@ -449,7 +457,7 @@ class CompiledSteps:
         """
         model = self.model
         with tf.GradientTape() as tape:
-            y_pred = model(x, training=True)
+            y_pred = self._predictions(x, training=True)
             with self._weighted_loss_metrics(fraction):
                 loss = self._loss(x, y, y_pred, weight, training=True)
             scaled = model.optimizer.scale_loss(loss)
@@ -491,18 +499,34 @@ class CompiledSteps:
     def _with_class_weight(self, y: Any, weight: Any) -> Any:
         if self._class_weight is None:
             return weight
-        if isinstance(y, Mapping):
+        if y is None or isinstance(y, Mapping):
             raise ConfigError(
                 "loop class_weight",
-                received=f"labels for the outputs {sorted(y)}",
+                received="no label" if y is None else f"labels for the outputs {sorted(y)}",
                 expected="a model with one output",
-                fix="Use FeedOptions(weight_key=...) instead.",
+                fix="Drop it." if y is None else "Use FeedOptions(weight_key=...) instead.",
             )
-        labels = tf.argmax(y, axis=-1) if y.shape.rank > 1 and y.shape[-1] != 1 else y
-        labels = tf.reshape(tf.cast(labels, tf.int64), [-1])
+        labels = y
+        if y.shape.rank > 1:
+            labels = tf.squeeze(y, axis=-1) if y.shape[-1] == 1 else tf.argmax(y, axis=-1)
+        # Rounded, as by fit(): a smoothed label counts for the closest class.
+        labels = tf.cast(tf.round(labels) if labels.dtype.is_floating else labels, tf.int64)
         last = self._class_weight.shape[0] - 1
         of_class = tf.gather(self._class_weight, tf.minimum(labels, last))
-        return of_class if weight is None else of_class * tf.cast(weight, tf.float32)
+        if weight is None:
+            return of_class
+        # Either may be that of each example, or of each of its positions.
+        rank = max(of_class.shape.rank, weight.shape.rank)
+        of_class, weight = (_with_rank(each, rank) for each in (of_class, weight))
+        return of_class * tf.cast(weight, tf.float32)
+
+    def _predictions(self, x: Any, *, training: bool) -> Any:
+        return self.model(x, training=training) if self._takes_training else self.model(x)
+
+    def _apply_gradients(self, gradients: Sequence[Any]) -> None:
+        """Updates the trainable weights, if there are any; a gradient may be ``None``."""
+        if weights := self.model.trainable_weights:
+            self.model.optimizer.apply_gradients(zip(gradients, weights, strict=True))
 
     def _loss(self, x: Any, y: Any, y_pred: Any, weight: Any, *, training: bool) -> tf.Tensor:
         extra = {"training": training} if self._loss_takes_training else {}
@@ -610,9 +634,16 @@ def _weight_table(class_weight: Mapping[int, float] | None) -> tf.Tensor | None:
     return tf.constant(table)
 
 
+def _with_rank(tensor: tf.Tensor, rank: int) -> tf.Tensor:
+    """Returns a tensor with as many more dimensions of size 1 as the rank needs."""
+    for _ in range(rank - tensor.shape.rank):
+        tensor = tf.expand_dims(tensor, axis=-1)
+    return tensor
+
+
 def _overrides(model: keras.Model, name: str) -> bool:
-    """Returns True if the user's class overrides a method of keras.Model."""
-    return getattr(type(model), name) not in (
+    """Returns True if the user's class, or the model itself, overrides a method of keras.Model."""
+    return name in vars(model) or getattr(type(model), name) not in (
         getattr(keras.Model, name),
         getattr(keras.Sequential, name),
     )

@@ -151,7 +151,7 @@ class ParameterServerSteps(CompiledSteps):
         known = [(v, v) for v in model.trainable_variables]
         zeros = [(v, tf.zeros(v.shape, v.dtype)) for v in model.metrics_variables]
         with keras.StatelessScope([*known, *zeros], collect_losses=True) as scope:
-            predictions = model(x, training=training)
+            predictions = self._predictions(x, training=training)
             loss = self._loss(x, y, predictions, weight, training=training)
             scaled = model.optimizer.scale_loss(loss) if training else loss
         values = [(v, scope.get_current_value(v), zero) for v, zero in zeros]
@@ -168,7 +168,7 @@ class ParameterServerSteps(CompiledSteps):
             # Keras reduces over the replicas and requires each gradient on its weight's device.
             with tf.device(weight.value.device):
                 placed.append(None if gradient is None else tf.identity(gradient))
-        self.model.optimizer.apply_gradients(zip(placed, weights, strict=True))
+        super()._apply_gradients(placed)
 
     def _update_from_output(self, x: Any, y: Any, weight: Any, output: StepOutput) -> None:
         """Updates the metrics with the output of a worker."""

@@ -51,6 +51,17 @@ def test_a_label_without_other_features_is_the_input_too(
     np.testing.assert_array_equal(features["image"], label)
 
 
+def test_weights_of_positions_keep_their_shape(serialize: Callable) -> None:
+    rows = [{"words": [1, 2], "label": [0, 1], "weight": [0.5, 2.0]}] * 3
+    spec = {key: tf.io.FixedLenFeature([2], tf.int64) for key in ("words", "label")}
+    spec["weight"] = tf.io.FixedLenFeature([2], tf.float32)
+
+    parser = ExampleParser(spec, FeedOptions(weight_key="weight"))
+    _, _, weight = parser(tf.constant([serialize(row) for row in rows]))
+
+    assert weight.numpy().tolist() == [[0.5, 2.0]] * 3
+
+
 def test_the_weight_leaves_the_features(
     digits: Any, digits_spec: dict, serialized: tf.Tensor
 ) -> None:

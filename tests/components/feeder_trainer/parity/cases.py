@@ -585,6 +585,58 @@ def _denoiser() -> keras.Model:
     return model
 
 
+class Ranking(keras.Model):
+    """Compares the scores of each pair of examples with different labels in its loss."""
+
+    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True) -> Any:
+        """Returns the mean over the pairs, which are none if the batch holds equal labels."""
+        scores = keras.ops.reshape(y_pred, (-1,))
+        is_better = keras.ops.cast(y[:, None] > y[None], "float32")
+        losses = is_better * keras.ops.softplus(scores[None] - scores[:, None])
+        return keras.ops.sum(losses) / keras.ops.maximum(keras.ops.sum(is_better), 1.0)
+
+
+def _segmentation() -> keras.Model:
+    image = keras.Input((4, 4, 1), name="image", dtype="uint8")
+    x = keras.layers.Conv2D(1, 3, padding="same", activation="sigmoid")(
+        keras.layers.Rescaling(1 / 255)(image)
+    )
+    model = keras.Model(image, x)
+    model.compile(keras.optimizers.SGD(0.5), keras.losses.Dice())
+    return model
+
+
+def _segmentation_row(random: np.random.Generator) -> Row:
+    return {"image": _pixels(random), "label": random.integers(0, 2, 16).astype(float).tolist()}
+
+
+class WithoutTraining(keras.Model):
+    """Has a call without ``training``, so its layers run as in inference."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = keras.layers.Dense(4)
+        self.norm = keras.layers.BatchNormalization()
+        self.drop = keras.layers.Dropout(0.5, seed=14)
+        self.out = keras.layers.Dense(1)
+
+    def call(self, inputs: Any) -> Any:
+        """Returns one value ``[batch, 1]`` for each example."""
+        return self.out(self.drop(self.norm(self.inner(inputs))))
+
+
+def _without_training() -> keras.Model:
+    model = WithoutTraining()
+    model.compile(keras.optimizers.SGD(0.1), "mse", metrics=["mae"])
+    return model
+
+
+def _frozen() -> keras.Model:
+    model = _regression(metrics=["mae"])
+    model.trainable = False
+    return model
+
+
 UNLABELED = ({"x": _dense(4)}, FeedOptions(label_key=None, cache="none"))
 
 CASES: dict[str, Case] = {
@@ -658,6 +710,24 @@ CASES: dict[str, Case] = {
     "GAN, two optimizers": Case(_adversarial, _vector_row, VECTOR, cells=WHOLE_BATCHES),
     "distillation, inner models": Case(_distiller, _vector_row, VECTOR, cells=WHOLE_BATCHES),
     "contrastive loss": Case(_contrastive, _vector_row, VECTOR, cells=WHOLE_BATCHES),
+    "loss of pairs of examples": Case(
+        lambda: _regression(Ranking, loss=None),
+        lambda random: {**_vector_row(random), "label": float(random.normal())},
+        VECTOR,
+        cells=WHOLE_BATCHES,
+    ),
+    "segmentation, Dice loss": Case(
+        _segmentation,
+        _segmentation_row,
+        {
+            "image": _dense(dtype=tf.string),
+            "label": tf.io.FixedLenFeature([4, 4, 1], tf.float32),
+        },
+        IMAGE_FEED,
+        WHOLE_BATCHES,
+    ),
+    "call without training": Case(_without_training, _vector_row, VECTOR),
+    "no trainable weights": Case(_frozen, _vector_row, VECTOR),
     "several inputs and outputs": Case(
         _several_outputs,
         _several_outputs_row,

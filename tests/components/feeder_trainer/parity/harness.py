@@ -37,7 +37,10 @@ from tfx_feeder.components.feeder_trainer.schedules.policy import make_plan
 from tfx_feeder.components.feeder_trainer.schedules.schedule import Schedule
 from tfx_feeder.components.feeder_trainer.training.loop import TrainingLoop
 from tfx_feeder.components.feeder_trainer.training.recorder import Recorder
-from tfx_feeder.components.feeder_trainer.training.train_step import StepOptions
+from tfx_feeder.components.feeder_trainer.training.train_step import (
+    EXAMPLES_TO_BUILD,
+    StepOptions,
+)
 
 BATCH, EPOCHS = 8, 2
 DEVICES = ("CPU:0", "CPU:1")
@@ -143,7 +146,7 @@ def loop(case: Case, path: str, placement: DistributionContext, options: StepOpt
         model = case.make()
         feed, validation, adapt = _opened(case, model, path, placement.shard)
         steps = placement.steps(model, adapt, options)
-        steps.build(next(iter(feed.batches([range(placement.shard.count)], placement.shard.count))))
+        steps.build(feed.sample(EXAMPLES_TO_BUILD * placement.shard.count))
         recorder, logs = Recorder(placement.replicas), Logs()
         rate = float(model.optimizer.learning_rate.numpy())
         TrainingLoop(
