@@ -78,7 +78,7 @@ class WorkerPool:
         try:
             remote = self._coordinator.schedule(function, args)
         except Exception:
-            self._discard_pending()
+            self.discard_pending()
             raise
         self._running.put((key, remote))
         self.pending += 1
@@ -92,7 +92,7 @@ class WorkerPool:
         """
         key, result, error = self._next_finished()
         if error is not None:
-            self._discard_pending()
+            self.discard_pending()
             raise error
         return key, result
 
@@ -119,7 +119,7 @@ class WorkerPool:
             key, remote = self._running.get()
             self._finished.put((key, *_wait_for(remote)))
 
-    def _discard_pending(self) -> None:
+    def discard_pending(self) -> None:
         """Waits for the pending calls and clears the coordinator's error."""
         while self.pending:
             self._next_finished()

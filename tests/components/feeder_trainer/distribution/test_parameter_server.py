@@ -64,8 +64,8 @@ def test_synchronous_training_matches_single_device_training(
 
 
 def test_one_trace_serves_all_sizes_even_after_a_restore(compared: dict[str, Any]) -> None:
-    # One for the workers, and one for the coordinator.
-    assert {compared[case][1]["traces"] for case in jobs.CASES} == {2}
+    # One for the workers, and one each for the update and the metrics on the coordinator.
+    assert {compared[case][1]["traces"] for case in jobs.CASES} == {3}
 
 
 def test_the_loss_scale_of_half_precision_is_kept(compared: dict[str, Any]) -> None:
@@ -160,6 +160,7 @@ def test_training_continues_without_killed_workers_until_they_rejoin(
     # While worker 0 was down, only worker 1, which had rejoined, could continue.
     assert ran.result["during"] > 0
     assert ran.result["iterations"] == 64 * ran.result["calls"]
+    assert ran.result["examples"] == 4 * 64 * ran.result["calls"]
     surplus = ran.result["applied"] - ran.result["calls"]
     assert surplus.min() >= 0
     assert surplus.sum() <= (2 if strategy == "parameter_server" else 0)

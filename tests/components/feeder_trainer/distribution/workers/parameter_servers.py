@@ -340,11 +340,13 @@ def survive(name: str, task: ClusterTask) -> dict[str, Any]:
             during = calls - before
             for _ in range(10):
                 train()
+        tracker: Any = next(metric for metric in model.metrics if metric.name == "loss")
         return {
             "applied": -model.get_weights()[0][:, 0],
             "calls": calls,
             "during": during,
             "iterations": int(keras.ops.convert_to_numpy(model.optimizer.iterations)),
+            "examples": int(keras.ops.convert_to_numpy(tracker.count)),
         }
 
 
