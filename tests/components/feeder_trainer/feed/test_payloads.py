@@ -6,7 +6,7 @@ import pyarrow.parquet as pq
 import pytest
 import tensorflow as tf
 
-from tfx_feeder.common.errors import ConfigError
+from tfx_feeder.common.errors import ConfigError, DataError
 from tfx_feeder.components.feeder_trainer.feed.feed import open_feed
 from tfx_feeder.components.feeder_trainer.feed.options import FeedOptions, Image
 from tfx_feeder.components.feeder_trainer.feed.parsing import ExampleParser
@@ -23,6 +23,9 @@ def parquet_file(tmp_path):
             "flag": [number % 2 == 0 for number in range(count)],
             "fare": pa.array([[number / 2, 0.5] for number in range(count)]),
             "tip": [None if number % 3 else float(number) for number in range(count)],
+            "place": pa.array(
+                [[number, 0.25] for number in range(count)], pa.list_(pa.float64(), 2)
+            ),
         }
     )
     path = tmp_path / "split" / "data_parquet-00000-of-00001.parquet"
@@ -37,6 +40,7 @@ SPEC = {
     "flag": tf.io.FixedLenFeature([], tf.int64),
     "fare": tf.io.FixedLenFeature([2], tf.float32),
     "tip": tf.io.FixedLenFeature([], tf.float32, -1.0),
+    "place": tf.io.FixedLenFeature([2], tf.float32),
 }
 
 
@@ -52,6 +56,28 @@ def test_parquet_is_fed(cache, parquet_file):
         np.testing.assert_array_equal(features["flag"], number % 2 == 0)
         np.testing.assert_array_equal(features["fare"][:, 0], number / 2)
         np.testing.assert_array_equal(features["tip"], np.where(number % 3, -1, number))
+        np.testing.assert_array_equal(features["place"][:, 0], number)
+
+
+@pytest.mark.parametrize(
+    "column",
+    [
+        pa.array([[1.0, None, 3.0]]),
+        pa.array([[b"a", None]]),
+        pa.array([[1, None]], pa.list_(pa.int64(), 2)),
+        pa.array([0], pa.timestamp("ms")),
+        pa.array([2**63], pa.uint64()),
+    ],
+    ids=lambda column: str(column.type),
+)
+def test_a_column_that_an_example_cannot_hold_is_named(column, tmp_path):
+    pq.write_table(pa.table({"label": [1], "odd": column}), tmp_path / "data.parquet")
+    options = FeedOptions()
+    spec = {"label": SPEC["label"], "odd": tf.io.VarLenFeature(tf.float32)}
+    with pytest.raises(DataError, match=r"column 'odd' of .*data\.parquet"):
+        open_feed(
+            [str(tmp_path / "data.parquet")], ExampleParser(spec, options), options, shuffle=False
+        )
 
 
 @pytest.mark.slow
