@@ -169,7 +169,9 @@ class CheckpointManager:
     # Intervals.
 
     def should_save(self, examples_seen: int) -> bool:
-        """Returns True if a checkpoint is due."""
+        """Returns True if a checkpoint is due, and the last one is not at this position already."""
+        if self.is_saved(examples_seen):
+            return False
         if self._every_examples is not None:
             return examples_seen - self._last_examples >= self._every_examples
         if self._writer is not None and self._writer.is_alive():

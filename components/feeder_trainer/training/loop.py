@@ -385,8 +385,14 @@ class TrainingLoop:
         manager = self._checkpoint.manager
         batch_size = spec.batch_size if spec else 1
         seen = self._recorder.examples_seen + self._state.steps_done * batch_size
+        # If a callback has stopped the epoch, its end follows at once and saves; a checkpoint from
+        # within the epoch would not hold the stop.
+        is_stopped = spec is not None and self._model.stop_training
         is_due, is_interrupted = self._process_group.broadcast(
-            [manager.should_save(seen), self._interrupt.is_requested]
+            [
+                manager.should_save(seen) and not is_stopped,
+                self._interrupt.is_requested and not is_stopped,
+            ]
         )
         if is_due or (is_interrupted and not manager.is_saved(seen)):
             self._steps.synchronize()

@@ -159,6 +159,19 @@ def test_it_should_save_by_examples(folder):
     assert folder.should_save(200)
 
 
+def test_it_does_not_write_the_newest_checkpoint_again(tmp_path, monkeypatch):
+    now = 0.0
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    manager = CheckpointManager(tmp_path, every_s=1, keep=1)
+    now = 2.0
+    assert manager.should_save(100)
+    manager.save(checkpoint(100))
+    manager.finish()
+    now = 4.0
+    assert not manager.should_save(100)  # Replacing it would leave none for a moment.
+    assert manager.should_save(101)
+
+
 def test_a_resumed_folder_counts_from_where_it_stopped(folder):
     folder.save(checkpoint(1000))
     again = CheckpointManager(folder.folder, every_examples=100)

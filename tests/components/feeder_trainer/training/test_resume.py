@@ -360,6 +360,36 @@ def test_a_signal_after_the_last_epoch_saves_a_checkpoint(train, tmp_path) -> No
     assert int(expected.optimizer.iterations) == 3 * STEPS
 
 
+class StopAfterSixSteps(K.Callback):
+    """Stops the training within its second epoch."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.steps = 0
+
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        self.steps += 1
+        if self.steps == STEPS + 2:
+            self.model.stop_training = True
+
+
+class KilledAtTheEndOfTheSecondEpoch(K.Callback):
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        if epoch == 1:
+            raise Killed
+
+
+def test_a_stop_within_an_epoch_holds_after_a_kill(train) -> None:
+    with pytest.raises(Killed):
+        train(
+            callbacks=lambda: [StopAfterSixSteps(), KilledAtTheEndOfTheSecondEpoch()],
+            name="killed",
+        )
+    _, recorder = train(callbacks=lambda: [StopAfterSixSteps(), K.Callback()], name="killed")
+
+    assert [row.steps for row in recorder.epochs] == [STEPS, 2]
+
+
 class Signal(K.Callback):
     """Sends a signal to this process after some steps."""
 
