@@ -30,7 +30,6 @@ def check_compatibility(
         ConfigError: Two options are incompatible.
     """
     requested = {
-        "feed service": feed.service,
         "loop deterministic": training.deterministic or None,
         "loop max_micro_batch_size": training.max_micro_batch_size,
         "schedule": schedule if isinstance(schedule, GradientNoiseScale) else None,

@@ -19,6 +19,7 @@ from tfx_feeder.components.feeder_trainer.distribution.context import (
     open_context,
 )
 from tfx_feeder.components.feeder_trainer.distribution.device_feed import DeviceFeed
+from tfx_feeder.components.feeder_trainer.distribution.feed_service import shared_service
 from tfx_feeder.components.feeder_trainer.distribution.options import (
     STALENESS,
     DistributedStrategy,
@@ -211,6 +212,7 @@ def open_fit_context(spec: FitSpec, task: ClusterTask | None = None) -> Iterator
         stack.enter_context(distribution.scope())
         model = build_model(spec)
         shard = distribution.shard
+        options = stack.enter_context(shared_service(options, distribution.process_group, task))
 
         def opened(files: Files, *, shuffle: bool, **more: Any) -> Feed:
             feed = open_feed(files, model.parser, options, shuffle=shuffle, shard=shard, **more)

@@ -28,7 +28,7 @@ class StrategyInfo:
         launch_mode: Processes that run the training.
         batch_split: Distribution of a global batch.
         module: Module whose ``open_context`` opens the strategy.
-        unsupported: Unsupported options, from ``"feed service"``, ``"loop deterministic"``,
+        unsupported: Unsupported options, from ``"loop deterministic"``,
             ``"loop max_micro_batch_size"``, and ``"schedule"`` for one that follows the gradient
             noise scale.
         synchronous: True if every update uses the gradients of one whole global batch.
@@ -78,7 +78,6 @@ STRATEGIES: Mapping[str, StrategyInfo] = {
             "workers",
             "a shard per device of each worker",
             _PACKAGE + "mirrored",
-            unsupported=("feed service",),
         ),
         StrategyInfo(
             "parameter_server",
@@ -105,7 +104,7 @@ STRATEGIES: Mapping[str, StrategyInfo] = {
             "workers",
             "a shard per worker",
             _PACKAGE + "peer_averaging.strategy",
-            unsupported=("feed service", "loop deterministic", "schedule"),
+            unsupported=("loop deterministic", "schedule"),
             synchronous=False,
         ),
         StrategyInfo(

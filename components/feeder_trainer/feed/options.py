@@ -93,11 +93,12 @@ class FeedOptions:
             training in several. ``"data"``: every process reads all files and takes its rows of
             each batch, so the batches are those of a single process. ``"file"``: every process
             reads its part of the files, and the batches depend on the number of processes.
-            ``"auto"``: ``"file"`` if the decoded examples exceed ``memory_budget_mb`` and there
-            is no ``mix``; else ``"data"``.
+            ``"auto"``: ``"file"`` with ``service``, or if the decoded examples exceed
+            ``memory_budget_mb`` and there is no ``mix``; else ``"data"``.
         service: tf.data service that makes the batches, for input-bound jobs: ``"local:2"`` starts
-            two workers on this machine, ``"grpc://host:port"`` uses a running dispatcher. The
-            files are read in every pass; ``mix`` is not supported.
+            two workers on this machine, or on that of the chief if several processes train;
+            ``"grpc://host:port"`` uses a running dispatcher. The files are read in every pass;
+            ``mix`` is not supported.
         service_timeout_s: Longest wait for the service, in seconds, after which the trainer reads
             the missing examples of the epoch itself.
         seed: Seed of the order of the examples and of the augmentation.
@@ -125,6 +126,12 @@ class FeedOptions:
     service: str | None = None
     service_timeout_s: int = 60
     seed: int = 0
+
+    @property
+    def service_workers(self) -> int:
+        """Workers that ``service`` starts on this machine; 0 for a running dispatcher."""
+        kind, _, workers = (self.service or "").partition(":")
+        return int(workers) if kind == "local" else 0
 
     @property
     def label_keys(self) -> tuple[str, ...]:

@@ -6,8 +6,12 @@ standard input closes, which happens when the parent process exits, even if it i
 """
 
 import atexit
+import contextlib
+import logging
+import signal
 import subprocess
 import sys
+import threading
 from typing import IO
 
 import tensorflow as tf
@@ -18,43 +22,43 @@ _MODULE = "tfx_feeder.components.feeder_trainer.feed.service_cluster"
 _SHUTDOWN_S = 10
 _WORKER_TIMEOUT_MS = 5_000
 _HEARTBEAT_MS = 1_000
+_POLL_S = 0.5
+
+_log = logging.getLogger(__name__)
 
 
 class ServiceCluster:
-    """Dispatcher and workers in processes of their own.
+    """Dispatcher and workers in processes of their own; a worker that exits is replaced.
 
     Args:
         workers: Number of workers.
+        host: Name of this machine for the processes that use the service.
 
     Raises:
         FeederError: A process does not start.
     """
 
-    def __init__(self, workers: int) -> None:
+    def __init__(self, workers: int, host: str = "localhost") -> None:
         self._dispatcher = _start("dispatcher")
         self.workers = [_start("worker") for _ in range(workers)]
-        self.address = _read_line(self._dispatcher)
+        self.port = int(_read_line(self._dispatcher).rpartition(":")[2])
+        self.address = f"grpc://{host}:{self.port}"
         for worker in self.workers:
             self._connect(worker)
+            _read_line(worker)
+        self._closing = threading.Event()
+        self._lock = threading.Lock()
         atexit.register(self.close)
-
-    def restart_workers(self) -> None:
-        """Replaces workers that have exited.
-
-        Raises:
-            FeederError: A worker does not start.
-        """
-        for index, worker in enumerate(self.workers):
-            if worker.poll() is not None:
-                self.workers[index] = _start("worker")
-                self._connect(self.workers[index])
+        threading.Thread(target=self._replace_workers, name="feed-workers", daemon=True).start()
 
     def close(self) -> None:
         """Stops all processes; further calls have no effect."""
         atexit.unregister(self.close)
+        with self._lock:
+            self._closing.set()
         processes = [*self.workers, self._dispatcher]
         for process in processes:
-            _pipe(process.stdin).close()
+            _close_input(process)
         for process in processes:
             try:
                 process.wait(_SHUTDOWN_S)
@@ -67,7 +71,27 @@ class ServiceCluster:
         pipe = _pipe(worker.stdin)
         pipe.write(f"{self.address}\n")
         pipe.flush()
-        _read_line(worker)
+
+    def _replace_workers(self) -> None:
+        while not self._closing.wait(_POLL_S):
+            for index, worker in enumerate(self.workers):
+                if worker.poll() is not None:
+                    self._replace(index)
+
+    def _replace(self, index: int) -> None:
+        failed = self.workers[index]
+        with self._lock:
+            if self._closing.is_set():
+                return
+            _log.warning(
+                "A worker of the feed service exited with status %d and is replaced.",
+                failed.returncode,
+            )
+            _close_input(failed)
+            _pipe(failed.stdout).close()
+            self.workers[index] = _start("worker")
+            with contextlib.suppress(OSError):  # It may exit at once, and is replaced then.
+                self._connect(self.workers[index])
 
 
 def start_dispatcher(port: int = 0) -> tf.data.experimental.service.DispatchServer:
@@ -125,6 +149,11 @@ def _read_line(process: subprocess.Popen[str]) -> str:
     return line
 
 
+def _close_input(process: subprocess.Popen[str]) -> None:
+    with contextlib.suppress(OSError):  # Its buffer may hold an address that was not read.
+        _pipe(process.stdin).close()
+
+
 def _pipe(stream: IO[str] | None) -> IO[str]:
     assert stream is not None
     return stream
@@ -136,11 +165,15 @@ def main(role: str) -> None:
     Args:
         role: Either ``dispatcher`` or ``worker``.
     """
+    # Ctrl-C reaches this process too, but the trainer needs batches until it has saved its state.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     if role == "dispatcher":
         server = start_dispatcher()
         print(server.target, flush=True)
     else:
-        server = start_worker(sys.stdin.readline().strip())
+        dispatcher = sys.stdin.readline().strip()
+        host = dispatcher.partition("://")[2].rpartition(":")[0]
+        server = start_worker(dispatcher, address=f"{host}:%port%")
         print("ready", flush=True)
     sys.stdin.read()
 

@@ -101,9 +101,8 @@ class ServiceFeed(Feed):
         check_augmentation(plain[1][0], self._spec[1][0])
         self._address = options.service
         self.cluster: ServiceCluster | None = None
-        local, _, workers = (options.service or "").partition(":")
-        if local == "local":
-            self.cluster = ServiceCluster(int(workers))
+        if options.service_workers:
+            self.cluster = ServiceCluster(options.service_workers)
             self._address = self.cluster.address
 
     def close(self) -> None:
@@ -128,7 +127,9 @@ class ServiceFeed(Feed):
                 return arrivals.rebatch(batch_size)
             firsts = tf.range(starts[index], stops[index], batch_size)
             borders = self._part.before(tf.concat([firsts, stops[index, None]], axis=0))
-            return arrivals.rebatch(borders[1:] - borders[:-1])
+            sizes = borders[1:] - borders[:-1]
+            # Sizes are repeated; after the last example, a size of 0 would repeat without end.
+            return arrivals.rebatch(sizes).take(tf.size(sizes, tf.int64))
 
         batches = tf.data.Dataset.range(len(epochs)).flat_map(one_epoch)
         return batches.prefetch(self._options.prefetch or tf.data.AUTOTUNE)
@@ -141,8 +142,8 @@ class ServiceFeed(Feed):
     def _epoch(self, epoch: range, batch_size: int) -> Iterator[Any]:
         """Yields batches of varying size that hold each of the part's examples of an epoch once."""
         epoch = range(self._part.before(epoch.start), self._part.before(epoch.stop))
-        if self.cluster is not None:
-            self.cluster.restart_workers()
+        if not epoch:  # An epoch may have fewer examples than there are processes.
+            return
         distribute = tf.data.experimental.service.distribute(
             processing_mode=tf.data.experimental.service.ShardingPolicy.DYNAMIC,
             service=self._address,

@@ -14,7 +14,6 @@ from tfx_feeder.components.feeder_trainer.training.early_stopping import Baselin
 from tfx_feeder.components.feeder_trainer.training.options import TrainingOptions
 
 REQUESTED: dict[str, dict[str, Any]] = {
-    "feed service": {"feed": FeedOptions(service="local:2")},
     "loop deterministic": {"training": TrainingOptions(deterministic=True)},
     "loop max_micro_batch_size": {"training": TrainingOptions(max_micro_batch_size=8)},
     "schedule": {"schedule": parse_schedule("noise_scale")},

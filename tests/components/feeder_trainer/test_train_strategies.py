@@ -169,11 +169,12 @@ def test_it_trains_gives_up_exports_and_records(
 
 
 @pytest.mark.parametrize("strategy", [MultiWorker("local:2"), PeerAveraging("local:2")])
+@pytest.mark.parametrize("feeding", [{"sharding": "file"}, {"service": "local:1"}])
 def test_each_process_reads_its_part_of_the_files(
-    strategy: Strategy, job: Callable[[Strategy], TrainSpec]
+    strategy: Strategy, feeding: dict[str, Any], job: Callable[[Strategy], TrainSpec]
 ) -> None:
     made = job(strategy)
-    feed = dataclasses.replace(made.fit.context.feed, cache="auto", sharding="file")
+    feed = dataclasses.replace(made.fit.context.feed, cache="auto", **feeding)
     context = dataclasses.replace(made.fit.context, feed=feed)
     schedule = Schedule.from_value("0.02:33x2, 0.01:199x2")
 
@@ -186,7 +187,9 @@ def test_each_process_reads_its_part_of_the_files(
     # The last batch of 1 example leaves one of the two processes without any.
     assert [(row.steps, row.examples) for row in history.epochs] == 2 * [(7, 200)] + 2 * [(2, 200)]
     assert history.epochs[-1].metrics["val_accuracy"] > 0.15
-    assert history.feed["cache_chosen"].endswith("part 1 of 2 of the files")
+    served = "read by tf.data service grpc://localhost:"
+    expected = served if "service" in feeding else "part 1 of 2 of the files"
+    assert expected in history.feed["cache_chosen"]
 
 
 def test_a_trainer_that_leaves_the_gpus_to_processes_profiles_and_trains_in_them(
