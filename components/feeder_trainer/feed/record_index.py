@@ -84,6 +84,19 @@ class FileIndex:
             return 0
         return int(np.max(np.diff(self.offsets, append=self.num_bytes) / self.counts))
 
+    def heaviest_bytes(self, count: int) -> int:
+        """Returns the largest length of consecutive records, rounded up to whole runs.
+
+        Args:
+            count: Number of records.
+        """
+        if not len(self.offsets):
+            return 0
+        ends = np.cumsum(self.counts)
+        borders = np.append(self.offsets, self.num_bytes)
+        last = np.minimum(np.searchsorted(ends, ends - self.counts + count), len(ends) - 1)
+        return int(np.max(borders[last + 1] - self.offsets))
+
     def part(self, records: range) -> "FileIndex":
         """Returns the index of consecutive records of a whole file.
 

@@ -10,7 +10,11 @@ from tfx_feeder.common.errors import DataError
 from tfx_feeder.components.feeder_trainer.feed.record_index import FileIndex, records_in_order
 from tfx_feeder.components.feeder_trainer.feed.sampler import Sampler, ShuffleSampler
 from tfx_feeder.components.feeder_trainer.feed.sharding import FilePart
-from tfx_feeder.components.feeder_trainer.feed.shuffling import buffered_chunks, segment_blocks
+from tfx_feeder.components.feeder_trainer.feed.shuffling import (
+    buffer_size_within,
+    buffered_chunks,
+    segment_blocks,
+)
 
 _STRING_BYTES = 24  # Overhead of TensorFlow per string.
 _BLOCKS_AT_ONCE = 3  # One is trained on and the next is read; the rest is for chunks of them.
@@ -35,8 +39,22 @@ class ShuffleMemory:
         Args:
             record_bytes: Average length of a serialized record.
         """
-        fitting = self.total_bytes / _BLOCKS_AT_ONCE / (record_bytes + _STRING_BYTES)
+        fitting = self.block_bytes / (record_bytes + _STRING_BYTES)
         return min(self.examples, max(1, int(fitting)))
+
+    @property
+    def block_bytes(self) -> int:
+        """Bytes of a block, with TensorFlow's own of each string."""
+        return self.total_bytes // _BLOCKS_AT_ONCE
+
+    def fits(self, count: int, num_bytes: int) -> bool:
+        """Returns True if records fit into a block.
+
+        Args:
+            count: Number of records.
+            num_bytes: Length of all of them.
+        """
+        return num_bytes + count * _STRING_BYTES <= self.block_bytes
 
     def divided(self, parts: int) -> "ShuffleMemory":
         """Returns an equal part of the memory."""
@@ -127,14 +145,23 @@ class TFRecordSource:
             seed: Seed of the order.
             memory: Memory of the shuffling.
         """
-        size = memory.block_size(self._record_bytes)
+        size = self._block_size(memory)
         if not size:
             records = records_in_order(self.files).repeat().skip(start % self.num_examples)
             chunk = ShuffleMemory(_IN_ORDER_CHUNK, memory.total_bytes)
             return records.batch(chunk.block_size(self._record_bytes))
         if self._seekable:
-            return segment_blocks(self.files, start, block_size=size, seed=seed)
+            limits = {"block_size": size, "block_bytes": memory.block_bytes}
+            return segment_blocks(self.files, start, **limits, seed=seed)
         return buffered_chunks(self.files, start, buffer_size=size, seed=seed)
+
+    def _block_size(self, memory: ShuffleMemory) -> int:
+        """Returns the examples in a block, 0 to keep the order of the files."""
+        size = memory.block_size(self._record_bytes)
+        # A block of segments ends at its bytes as well; a buffer has one size.
+        if self._seekable or not size:
+            return size
+        return buffer_size_within(self.files, size, memory.fits)
 
     def describe(self, memory: ShuffleMemory) -> str:
         """Returns how the stream is shuffled, in a few words.
@@ -142,7 +169,7 @@ class TFRecordSource:
         Args:
             memory: Memory of the shuffling.
         """
-        size = memory.block_size(self._record_bytes)
+        size = self._block_size(memory)
         if not size:
             return "in the order of the files"
         mebibytes = size * self._record_bytes / (1 << 20)

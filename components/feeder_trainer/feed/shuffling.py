@@ -13,7 +13,7 @@ at the border of two passes.
 """
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -33,6 +33,7 @@ _INTERLEAVED_BYTES = 1 << 18
 _MAX_INTERLEAVED = 16
 _CHUNK_BYTES = 1 << 20
 _MAX_CHUNK_SIZE = 1024
+_UNLIMITED_KIB = 1 << 31
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +46,9 @@ class SegmentPlan:
         skipped: Records at the beginning of each segment that are left out.
         counts: Records in each segment.
         sizes: Bytes of each segment.
-        block_size: Records in a block; a block ends with the segment that reaches this number.
+        block_size: Records in a block; a block ends with the segment that reaches this number, or
+            the bytes of a block.
+        block_bytes: Bytes of a block.
         seed: Seed of the order.
     """
 
@@ -55,15 +58,19 @@ class SegmentPlan:
     counts: np.ndarray
     sizes: np.ndarray
     block_size: int
+    block_bytes: int
     seed: int
 
     @classmethod
-    def of(cls, files: Sequence[FileIndex], block_size: int, seed: int) -> "SegmentPlan":
+    def of(
+        cls, files: Sequence[FileIndex], block_size: int, block_bytes: int, seed: int
+    ) -> "SegmentPlan":
         """Cuts files into segments.
 
         Args:
             files: Uncompressed files.
             block_size: Records in a block.
+            block_bytes: Bytes of a block.
             seed: Seed of the order.
         """
         num_bytes = sum(file.bytes_of_runs for file in files)
@@ -80,6 +87,7 @@ class SegmentPlan:
             np.concatenate([file.counts for file in merged]),
             np.concatenate([np.diff(file.offsets, append=file.num_bytes) for file in merged]),
             block_size,
+            block_bytes,
             seed,
         )
 
@@ -90,11 +98,16 @@ class SegmentPlan:
             start: Position in records.
         """
         first_pass, skipped = divmod(start, int(self.counts.sum()))
+        # The larger of a segment's two fractions of a block, both multiplied by both limits. In
+        # KiB, because the sum over all segments has to be an int64.
+        kibibytes = min(max(1, self.block_bytes >> 10), _UNLIMITED_KIB)
+        weights = np.maximum(self.counts * kibibytes, (self.sizes >> 10) * self.block_size)
         for index in itertools.count(first_pass):
             generator = np.random.Generator(np.random.PCG64([self.seed, index]))
             order = generator.permutation(len(self.counts))
             ends = np.cumsum(self.counts[order])
-            block_of = (ends - self.counts[order]) // self.block_size
+            before_each = np.cumsum(weights[order]) - weights[order]
+            block_of = before_each // (self.block_size * kibibytes)
             borders = np.flatnonzero(np.diff(block_of, prepend=-1, append=-1))
             seeds = generator.integers(1, 1 << 62, (len(borders), 2))
             for (begin, end), pair in zip(itertools.pairwise(borders), seeds, strict=False):
@@ -122,7 +135,7 @@ class Block(NamedTuple):
 
 
 def segment_blocks(
-    files: Sequence[FileIndex], start: int, *, block_size: int, seed: int
+    files: Sequence[FileIndex], start: int, *, block_size: int, block_bytes: int, seed: int
 ) -> tf.data.Dataset:
     """Returns the unbounded stream of uncompressed files: strings ``[chunk]``.
 
@@ -130,9 +143,10 @@ def segment_blocks(
         files: Uncompressed files.
         start: Position in records.
         block_size: Records in a block.
+        block_bytes: Bytes of a block.
         seed: Seed of the order.
     """
-    plan = SegmentPlan.of(files, block_size, seed)
+    plan = SegmentPlan.of(files, block_size, block_bytes, seed)
     chunk_size = _chunk_size(files, block_size)
     paths = tf.constant([file.path for file in files])
     segments = (
@@ -223,6 +237,27 @@ def buffered_chunks(
         lambda index: -(-(num_records - skipped_in(index)) // chunk_size)
     )
     return _in_turns(every_second(first_pass), every_second(first_pass + 1), counts)
+
+
+def buffer_size_within(files: Sequence[FileIndex], size: int, fits: Callable[..., bool]) -> int:
+    """Returns the largest buffer size whose heaviest contents fit into memory.
+
+    Args:
+        files: Files, compressed or not.
+        size: Largest size, in records.
+        fits: Function of the number and the bytes of records.
+    """
+    cycle_length = min(len(files), _OPEN_FILES)
+    low, high = 1, size  # The smallest buffer is allowed in any case.
+    while low < high:
+        middle = high if high == size else (low + high + 1) // 2
+        each = -(-middle // cycle_length)
+        heaviest = sorted((file.heaviest_bytes(each) for file in files), reverse=True)
+        if fits(middle, sum(heaviest[:cycle_length])):
+            low = middle
+        else:
+            high = middle - 1
+    return low
 
 
 def _in_turns(

@@ -360,6 +360,9 @@ class CompiledSteps:
             if v.dtype.startswith("float")
             and not np.array_equal(before, keras.ops.convert_to_numpy(v))
         ]
+        if self._loss_counters and model.run_eagerly:
+            # Keras weights them by the size of each part then, which is unknown in a graph.
+            raise self._cannot_divide("losses by output, of a model that runs eagerly")
         masks = [loss_mask(each) is not None for each in tf.nest.flatten(y_pred)]
         can_weight = self._weights_masked_targets and not _overrides(model, "compute_loss")
         if any(masks) and (len(masks) > 1 or not can_weight):

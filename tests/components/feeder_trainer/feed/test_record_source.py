@@ -1,5 +1,6 @@
 """Record sources of any compression: each record once a pass, at the same position."""
 
+import itertools
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -175,7 +176,7 @@ def test_blocks_hold_each_record_of_a_pass_once(counts, block_size, seed, start)
         FileIndex(f"{index}", "", np.arange(count) * 600, np.full(count, 3), count * 600)
         for index, count in enumerate(counts)
     ]
-    plan = shuffling.SegmentPlan.of(files, block_size, seed)
+    plan = shuffling.SegmentPlan.of(files, block_size, 1 << 62, seed)
     firsts = np.cumsum([0, *plan.counts])
 
     def stream(position: int) -> Iterator[int]:
@@ -236,6 +237,31 @@ def test_a_file_is_read_once_by_all_attempts(
     np.testing.assert_array_equal(again.offsets, first.offsets)
     Path(path).write_bytes(Path(write_files(RECORDS[:5])[0]).read_bytes())
     assert index().num_records == 5
+
+
+def skewed_file(compression: str = "") -> FileIndex:
+    """Index of 90,000 records of 100 bytes, followed by 1,000 of 1 MiB."""
+    small, large = 655, 1 << 20
+    counts = np.array([small] * 137 + [1] * 1000)
+    lengths = np.where(counts > 1, small * 100, large)
+    offsets = np.cumsum(lengths) - lengths
+    return FileIndex("file", compression, offsets, counts, int(lengths.sum()))
+
+
+def test_blocks_and_buffers_of_skewed_records_stay_within_the_memory() -> None:
+    memory = ShuffleMemory(10_000, 128 << 20)
+    file = skewed_file()
+    limits = memory.block_size(file.num_bytes / file.num_records), memory.block_bytes
+
+    plan = shuffling.SegmentPlan.of([file], *limits, seed=3)
+    blocks = list(itertools.takewhile(lambda b: b.count, itertools.islice(plan.blocks(0), 200)))
+    bytes_of = [int(plan.sizes[block.segments].sum()) for block in blocks]
+    assert max(bytes_of) <= memory.block_bytes + int(plan.sizes.max())
+
+    files = [skewed_file("GZIP")] * 2
+    size = shuffling.buffer_size_within(files, limits[0], memory.fits)
+    assert 1 < size < limits[0]
+    assert size * (1 << 20) <= memory.block_bytes
 
 
 def test_a_small_record_in_front_of_large_ones_does_not_make_chunks_large(
