@@ -62,7 +62,7 @@ class DataParallelSteps(CompiledSteps):
         options: StepOptions = DEFAULT_STEP_OPTIONS,
     ) -> None:
         self.replicas = replicas
-        self._name = strategy
+        self._strategy_name = strategy
         self._shard = shard
         # tf.distribute traces each replica in a thread of its own, one at a time.
         self._traced_shard = threading.local()
@@ -79,14 +79,6 @@ class DataParallelSteps(CompiledSteps):
     def halve_micro_batches(self, batch_size: int) -> int:
         """See ``CompiledSteps.halve_micro_batches``; the limit applies to one replica."""
         return super().halve_micro_batches(-(-batch_size // self.replicas))
-
-    @property
-    def _divides_batches(self) -> bool:
-        return True
-
-    @property
-    def _division(self) -> str:
-        return f"strategy {self._name}"
 
     def _shard_gradients(self, batch: tuple, size: tf.Tensor, replica: Any) -> AccumulatedGradients:
         """Returns one replica's summand of the gradient, the loss and the micro-batch norm.

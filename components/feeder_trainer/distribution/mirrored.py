@@ -25,14 +25,12 @@ from tfx_feeder.components.feeder_trainer.distribution.options import TPU, Mirro
 from tfx_feeder.components.feeder_trainer.feed.sharding import Shard
 from tfx_feeder.components.feeder_trainer.training.gradient_accumulation import squared_norm
 from tfx_feeder.components.feeder_trainer.training.process_group import SingleProcess
+from tfx_feeder.components.feeder_trainer.training.step_loop import compiled, pack, unpack
 from tfx_feeder.components.feeder_trainer.training.train_step import (
     DEFAULT_STEP_OPTIONS,
     LOSS,
     Adapter,
     StepOptions,
-    compiled,
-    pack,
-    unpack,
 )
 
 _COLLECTIVE_TIMEOUT_S = 300.0

@@ -13,6 +13,7 @@ from tfx_feeder.common.errors import ConfigError
 from tfx_feeder.common.validation import check_among, check_at_least
 from tfx_feeder.components.feeder_trainer.feed.mixture import check_sources, quantize_weights
 
+_ADDED_DEFAULTS = (("sharding", "auto"),)
 T = TypeVar("T")
 _SERVICE = re.compile(r"local:[1-9]\d*|grpc://[^\s/]+:\d+")
 
@@ -232,8 +233,14 @@ def checked(argument: str, value: Any, kind: type[T]) -> T:
 
 
 def to_json(options: Any) -> str:
-    """Serializes an options dataclass for an execution property."""
-    return json.dumps(dataclasses.asdict(options), sort_keys=True)
+    """Serializes an options dataclass for an execution property.
+
+    The cache and the folder of checkpoints are keyed by this text, so it names an option that was
+    added after release 0.1.0 only where it is set.
+    """
+    values = dataclasses.asdict(options)
+    set_values = {key: v for key, v in values.items() if (key, v) not in _ADDED_DEFAULTS}
+    return json.dumps(set_values, sort_keys=True)
 
 
 def from_json(kind: type[T], text: str) -> T:

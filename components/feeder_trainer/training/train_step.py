@@ -18,6 +18,7 @@ from tfx_feeder.components.feeder_trainer.feed.rows import (
     take_rows,
     with_unknown_batch_size,
 )
+from tfx_feeder.components.feeder_trainer.training.class_weights import ClassWeights
 from tfx_feeder.components.feeder_trainer.training.gradient_accumulation import (
     AccumulatedGradients,
     accumulate,
@@ -35,6 +36,12 @@ from tfx_feeder.components.feeder_trainer.training.step_logs import (
     specs_of,
     total_loss,
     zeros_of,
+)
+from tfx_feeder.components.feeder_trainer.training.step_loop import (
+    compiled,
+    pack,
+    repeated,
+    unpack,
 )
 
 Adapter = Callable[[Any], Any]
@@ -90,6 +97,8 @@ class CompiledSteps:
     replicas = 1
     min_steps_per_call = 1
     """Minimum number of steps per call, so that workers do not idle at the end of each call."""
+    _strategy_name = ""
+    """Name of the strategy that divides the batches; empty for one device."""
     _weights_masked_targets = True
     """Whether the parts of a batch are weighted by their unmasked targets."""
 
@@ -110,7 +119,7 @@ class CompiledSteps:
         self._example: tuple = ()
         self._loss_counters: list[Any] = []
         self._adapt = adapt
-        self._class_weight = _weight_table(options.class_weight)
+        self._with_class_weight = ClassWeights(options.class_weight)
         self._noise_scale = options.noise_scale
         # TensorFlow refuses to read the clock in a graph once determinism is on in a process.
         self._deterministic = options.deterministic or is_op_determinism_enabled()
@@ -277,11 +286,13 @@ class CompiledSteps:
     @property
     def _divides_batches(self) -> bool:
         """True if no forward pass covers a whole batch."""
-        return bool(self.max_micro_batch_size or self._noise_scale)
+        return bool(self._strategy_name or self.max_micro_batch_size or self._noise_scale)
 
     @property
     def _division(self) -> str:
         """Name of what divides the batches, for error messages."""
+        if self._strategy_name:
+            return f"strategy {self._strategy_name}"
         return "the gradient noise scale" if self._noise_scale else "micro-batches"
 
     def _check_needs_no_label(self) -> None:
@@ -401,7 +412,7 @@ class CompiledSteps:
 
         rows = tf.TensorArray(tf.float64, size=lengths[0])
         begin = (self._now_after([]), rows, zeros_of(self._train_logs))
-        _, rows, logs = _repeated(lengths[0], train, begin)
+        _, rows, logs = repeated(lengths[0], train, begin)
         return rows.stack(), logs
 
     def _now_after(self, tensors: list[tf.Tensor]) -> tf.Tensor:
@@ -414,7 +425,7 @@ class CompiledSteps:
         def evaluate(step: tf.Tensor, _: Any) -> tuple:
             return (self._evaluate_one(next(iterator), unpack(lengths, step)),)
 
-        return _repeated(lengths[0], evaluate, (zeros_of(self._test_logs),))[0]
+        return repeated(lengths[0], evaluate, (zeros_of(self._test_logs),))[0]
 
     def _train_batch(self, batch: tuple, size: tf.Tensor) -> tuple[tf.Tensor, dict[str, Any]]:
         """Trains on one batch.
@@ -499,30 +510,6 @@ class CompiledSteps:
         features, label, weight = keras.utils.unpack_x_y_sample_weight(batch)
         return self._adapt(features), label, weight
 
-    def _with_class_weight(self, y: Any, weight: Any) -> Any:
-        if self._class_weight is None:
-            return weight
-        if y is None or isinstance(y, Mapping):
-            raise ConfigError(
-                "loop class_weight",
-                received="no label" if y is None else f"labels for the outputs {sorted(y)}",
-                expected="a model with one output",
-                fix="Drop it." if y is None else "Use FeedOptions(weight_key=...) instead.",
-            )
-        labels = y
-        if y.shape.rank > 1:
-            labels = tf.squeeze(y, axis=-1) if y.shape[-1] == 1 else tf.argmax(y, axis=-1)
-        # Rounded, as by fit(): a smoothed label counts for the closest class.
-        labels = tf.cast(tf.round(labels) if labels.dtype.is_floating else labels, tf.int64)
-        last = self._class_weight.shape[0] - 1
-        of_class = tf.gather(self._class_weight, tf.minimum(labels, last))
-        if weight is None:
-            return of_class
-        # Either may be that of each example, or of each of its positions.
-        rank = max(of_class.shape.rank, weight.shape.rank)
-        of_class, weight = (_with_rank(each, rank) for each in (of_class, weight))
-        return of_class * tf.cast(weight, tf.float32)
-
     def _predictions(self, x: Any, *, training: bool) -> Any:
         return self.model(x, training=training) if self._takes_training else self.model(x)
 
@@ -570,78 +557,6 @@ class CompiledSteps:
         # An unused result is pruned from the graph.
         names = set(self.model.get_metrics_result())
         return {} if names == set(logs) else as_tensors(logs)
-
-
-def compiled(function: Callable[..., Any], *, jit_compile: bool | None = None) -> Any:
-    """Returns a ``tf.function`` that is not retraced for another batch size.
-
-    It does without AutoGraph, as ``fit()``: converting the source takes longer than tracing.
-
-    Args:
-        function: Function of tensors and iterators.
-        jit_compile: If True, compile with XLA.
-    """
-    return tf.function(function, reduce_retracing=True, autograph=False, jit_compile=jit_compile)
-
-
-def _repeated(count: tf.Tensor, step: Callable[..., tuple], state: tuple) -> tuple:
-    """Returns the state after a number of steps.
-
-    Args:
-        count: Number of steps, int32 ``[]``.
-        step: Function of the index of the step and the elements of the state.
-        state: State before the first step. A graph carries only one of fixed structure; the logs
-            of an eager step may be known only after it.
-    """
-    if tf.executing_eagerly():
-        for index in range(int(count)):
-            state = step(tf.constant(index), *state)
-        return state
-    _, *state = tf.while_loop(
-        lambda index, *_: index < count,
-        lambda index, *state: (index + 1, *step(index, *state)),
-        (tf.constant(0), *state),
-    )
-    return tuple(state)
-
-
-def pack(sizes: Sequence[int]) -> tf.Tensor:
-    """Returns the number of batches, their size, and the size of the last one.
-
-    A tensor of all sizes would change its shape from call to call, which causes retracing.
-    """
-    return tf.constant([len(sizes), sizes[0], sizes[-1]])
-
-
-def unpack(lengths: tf.Tensor, step: tf.Tensor) -> tf.Tensor:
-    """Returns the size of a batch, int32 ``[]``.
-
-    Args:
-        lengths: Tensor returned by ``pack``.
-        step: Index of the batch.
-    """
-    return tf.where(step == lengths[0] - 1, lengths[2], lengths[1])
-
-
-def _weight_table(class_weight: Mapping[int, float] | None) -> tf.Tensor | None:
-    """Returns float32 ``[classes + 1]``; the last entry is the weight of all higher classes.
-
-    A class without a weight has weight 1, also above the highest class with a weight, where
-    ``fit()`` fails.
-    """
-    if class_weight is None:
-        return None
-    table = np.ones(max(class_weight) + 2, np.float32)
-    for label, weight in class_weight.items():
-        table[label] = weight
-    return tf.constant(table)
-
-
-def _with_rank(tensor: tf.Tensor, rank: int) -> tf.Tensor:
-    """Returns a tensor with as many more dimensions of size 1 as the rank needs."""
-    for _ in range(rank - tensor.shape.rank):
-        tensor = tf.expand_dims(tensor, axis=-1)
-    return tensor
 
 
 def _overrides(model: keras.Model, name: str) -> bool:

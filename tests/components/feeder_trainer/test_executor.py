@@ -1,5 +1,6 @@
 """What the executor adds to the plain modules."""
 
+import dataclasses
 import shutil
 import subprocess
 from pathlib import Path
@@ -50,7 +51,6 @@ def test_another_training_has_its_own(inputs):
     assert checkpoint_dir(path, inputs, PROPERTIES) != first
 
 
-@pytest.mark.skipif(shutil.which("git") is None, reason="Git is not installed")
 def test_a_training_that_release_0_1_0_began_finds_its_checkpoints():
     properties = {
         "model_fn": "m.f",
@@ -67,22 +67,24 @@ def test_a_training_that_release_0_1_0_began_finds_its_checkpoints():
     assert folder == "/r/FeederTrainer/checkpoints/ac3817fcce630d74"
 
 
+@pytest.mark.skipif(shutil.which("git") is None, reason="Git is not installed")
 def test_the_commit_of_the_model_is_found_and_what_it_imports_counts(tmp_path):
     model = tmp_path / "model.py"
     model.write_text("import layers\n")
     code = UserCode(module_file=str(model))
-    assert repository_of(code) == {}
+    # A run has a UserCode of its own, which keeps the sources it began with.
+    assert repository_of(dataclasses.replace(code)) == {}
     for arguments in (
         ["init", "--quiet"],
         ["add", "model.py"],
         ["-c", "user.name=A", "-c", "user.email=a@example.com", "commit", "--quiet", "-m", "First"],
     ):
         subprocess.run(["git", "-C", tmp_path, *arguments], check=True)
-    found = repository_of(code)
+    found = repository_of(dataclasses.replace(code))
     assert len(found["git_commit"]) == 40
     assert found["git_dirty"] == "no"
     (tmp_path / "layers.py").write_text("")
-    assert repository_of(code) == found | {"git_dirty": "yes"}
+    assert repository_of(dataclasses.replace(code)) == found | {"git_dirty": "yes"}
 
 
 @pytest.mark.parametrize(

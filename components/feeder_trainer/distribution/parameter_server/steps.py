@@ -9,12 +9,12 @@ import tensorflow as tf
 from tfx_feeder.common.errors import ConfigError
 from tfx_feeder.components.feeder_trainer.distribution.parameter_server.workers import WorkerPool
 from tfx_feeder.components.feeder_trainer.feed.rows import count_rows, with_unknown_batch_size
+from tfx_feeder.components.feeder_trainer.training.step_loop import compiled
 from tfx_feeder.components.feeder_trainer.training.train_step import (
     DEFAULT_STEP_OPTIONS,
     Adapter,
     CompiledSteps,
     StepOptions,
-    compiled,
 )
 
 
@@ -61,7 +61,7 @@ class ParameterServerSteps(CompiledSteps):
         adapt: Adapter,
         options: StepOptions = DEFAULT_STEP_OPTIONS,
     ) -> None:
-        self._name = name
+        self._strategy_name = name
         self._strategy = strategy
         self._workers = workers
         super().__init__(model, adapt, options)
@@ -90,14 +90,6 @@ class ParameterServerSteps(CompiledSteps):
             super().build(batch)
         if self._train_logs:
             raise self._cannot_divide("compute_metrics with names of its own")
-
-    @property
-    def _divides_batches(self) -> bool:
-        return True
-
-    @property
-    def _division(self) -> str:
-        return f"strategy {self._name}"
 
     def _compile(self) -> None:
         # The coordinator evaluates: it holds the examples, so only the weights are transferred.
