@@ -21,8 +21,8 @@ from tfx_feeder.components.feeder_trainer.training.callbacks import (
     not_captured,
     restore_callbacks,
 )
+from tfx_feeder.components.feeder_trainer.training.checkpoint_files import Checkpoint
 from tfx_feeder.components.feeder_trainer.training.checkpoint_manager import (
-    Checkpoint,
     CheckpointManager,
 )
 from tfx_feeder.components.feeder_trainer.training.process_group import ProcessGroup, SingleProcess

@@ -1,59 +1,36 @@
-"""Checkpoint files that survive a kill at any moment: written beside the training, then committed.
+"""Checkpoints that survive a kill at any moment, written beside the training.
 
-A checkpoint is a folder ``at-<examples seen>`` that holds the arrays, the remaining state as JSON,
-and the hashes of both files. The hashes are written last: a folder without them is incomplete and
-ignored. No folder is renamed, because mounts of object stores do not support it.
+Each is a folder ``at-<examples seen>``.
 """
 
-import contextlib
-import fcntl
-import hashlib
 import itertools
-import json
-import os
 import shutil
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
-from typing import IO, Any
-
-import numpy as np
+from typing import IO
 
 from tfx_feeder.common.errors import FeederError
-from tfx_feeder.common.files import atomic_write
+from tfx_feeder.components.feeder_trainer.training.checkpoint_files import (
+    PREFIX,
+    Checkpoint,
+    TrainingId,
+    committed,
+    different_parts,
+    read_checkpoint,
+    remove_checkpoint,
+    write_checkpoint,
+)
+from tfx_feeder.components.feeder_trainer.training.checkpoint_lock import try_lock, unlock
 
 MAX_COST_FRACTION = 0.05
 """Maximum fraction of the time spent on checkpoints, unless their interval is given in examples."""
 
-_ARRAYS = "arrays.npz"
-_STATE = "state.json"
-_HASHES = "hashes.json"
-_LOCK = ".lock"
-_PREFIX = "at-"
 _OLD_PARTIAL = ".partial-*"
 """Unfinished checkpoints of release 0.1.0."""
-_TRAINING, _DTYPES = "training", "dtypes"
 
 Warn = Callable[[str], None]
-TrainingId = Mapping[str, str]
-"""What a training consists of, by part, each as a hash or a short text."""
-
-
-@dataclass(frozen=True)
-class Checkpoint:
-    """The complete state of a training run at one moment.
-
-    Args:
-        examples_seen: Position in the stream of examples.
-        arrays: Variables and other arrays.
-        state: All other state, as JSON values.
-    """
-
-    examples_seen: int
-    arrays: Mapping[str, np.ndarray]
-    state: Mapping[str, Any]
 
 
 class CheckpointManager:
@@ -110,17 +87,17 @@ class CheckpointManager:
         Returns:
             The number of the folder, for ``open_read_only`` of other processes.
         """
-        begun = [n for n in self._existing() if _committed(self._numbered(n))]
+        begun = [n for n in self._existing() if committed(self._numbered(n))]
         numbers = itertools.chain(begun, (n for n in itertools.count(1) if n not in begun))
         while True:
             number = next(numbers)
             folder = self._numbered(number)
-            lock = _try_lock(folder)
+            lock = try_lock(folder)
             if lock is None:
                 warn(f"Another process that is running uses the checkpoints in {folder}.")
                 continue
-            if different := _different_parts(folder, self._training_id):
-                _unlock(folder, lock)
+            if different := different_parts(folder, self._training_id):
+                unlock(folder, lock)
                 warn(
                     f"The checkpoints in {folder} belong to another training, which differs in "
                     f"its {' and '.join(different)}; they are not used."
@@ -141,7 +118,7 @@ class CheckpointManager:
         """Waits for the last write, whose error is ignored, and gives the folder free."""
         self.finish()
         if self._lock is not None:
-            _unlock(self.folder, self._lock)
+            unlock(self.folder, self._lock)
             self._lock = None
 
     def remove(self) -> None:
@@ -149,12 +126,12 @@ class CheckpointManager:
         self.close()
         for number in self._existing():
             folder = self._numbered(number)
-            lock = _try_lock(folder)
+            lock = try_lock(folder)
             if lock is None:
                 continue
-            if not _different_parts(folder, self._training_id):
+            if not different_parts(folder, self._training_id):
                 shutil.rmtree(folder, ignore_errors=True)
-            _unlock(folder, lock)
+            unlock(folder, lock)
 
     def _existing(self) -> list[int]:
         """Returns the numbers of the folders that exist."""
@@ -252,9 +229,9 @@ class CheckpointManager:
         Returns:
             The checkpoint; ``None`` if there is none.
         """
-        for folder in reversed(_committed(self.folder)):
+        for folder in reversed(committed(self.folder)):
             try:
-                checkpoint = _read(folder)
+                checkpoint = read_checkpoint(folder)
             except (OSError, ValueError, KeyError) as error:
                 warn(f"The checkpoint {folder} is damaged and was skipped: {error}")
                 continue
@@ -272,7 +249,7 @@ class CheckpointManager:
         """
         folder = self._folder_at(examples_seen)
         try:
-            return self._restored(_read(folder))
+            return self._restored(read_checkpoint(folder))
         except (OSError, ValueError, KeyError) as error:
             raise FeederError(
                 f"The chief resumes from the checkpoint {folder}, which this process cannot read: "
@@ -281,7 +258,7 @@ class CheckpointManager:
 
     def latest_path(self) -> Path | None:
         """Returns the folder of the newest complete checkpoint."""
-        folders = _committed(self.folder)
+        folders = committed(self.folder)
         return folders[-1] if folders else None
 
     def _restored(self, checkpoint: Checkpoint) -> Checkpoint:
@@ -289,162 +266,13 @@ class CheckpointManager:
         return checkpoint
 
     def _folder_at(self, examples_seen: int) -> Path:
-        return self.folder / f"{_PREFIX}{examples_seen:015d}"
+        return self.folder / f"{PREFIX}{examples_seen:015d}"
 
     def _write(self, checkpoint: Checkpoint, folder: Path) -> None:
-        (folder / _HASHES).unlink(missing_ok=True)
-        shutil.rmtree(folder, ignore_errors=True)
-        try:
-            folder.mkdir(parents=True)
-            dtypes, arrays = _plain_arrays(checkpoint.arrays)
-            document = {
-                "examples_seen": checkpoint.examples_seen,
-                _TRAINING: self._training_id,
-                _DTYPES: dtypes,
-                **checkpoint.state,
-            }
-            hashes = {}
-            with _hashing(folder / _ARRAYS, hashes) as file:
-                np.savez(file, **arrays)
-            with _hashing(folder / _STATE, hashes) as file:
-                file.write(json.dumps(document).encode())
-            atomic_write(folder / _HASHES, json.dumps(hashes), sync=True)
-        except BaseException:
-            shutil.rmtree(folder, ignore_errors=True)  # The disk may be full.
-            raise
+        write_checkpoint(checkpoint, self._training_id, folder)
         # Checkpoints at later positions are damaged: this training has passed them over.
-        intact = [path for path in _committed(self.folder) if path.name <= folder.name]
+        intact = [path for path in committed(self.folder) if path.name <= folder.name]
         kept = intact[-self._keep :]
-        for old in [*self.folder.glob(f"{_PREFIX}*"), *self.folder.glob(_OLD_PARTIAL)]:
+        for old in [*self.folder.glob(f"{PREFIX}*"), *self.folder.glob(_OLD_PARTIAL)]:
             if old not in kept:
-                # Without its hashes, a folder that is removed in part is incomplete.
-                (old / _HASHES).unlink(missing_ok=True)
-                shutil.rmtree(old, ignore_errors=True)
-
-
-def _committed(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.glob(f"{_PREFIX}*") if (path / _HASHES).exists())
-
-
-def _read(folder: Path) -> Checkpoint:
-    hashes = json.loads((folder / _HASHES).read_text())
-    if not isinstance(hashes, dict) or not hashes:
-        raise ValueError(f"{_HASHES} holds no hashes")
-    for name, expected in hashes.items():
-        if _hash(folder / name) != expected:
-            raise ValueError(f"the hash of {name} does not match")
-    state = json.loads((folder / _STATE).read_text())
-    state.pop(_TRAINING, None)
-    dtypes = state.pop(_DTYPES, {})
-    with np.load(folder / _ARRAYS) as file:
-        arrays = {
-            name: file[name].view(dtypes[name]) if name in dtypes else file[name]
-            for name in file.files
-        }
-    return Checkpoint(state.pop("examples_seen"), arrays, state)
-
-
-def _different_parts(folder: Path, training_id: TrainingId) -> list[str]:
-    """Returns the parts in which the training of a folder's checkpoints differs from this one."""
-    for path in reversed(_committed(folder)):
-        try:
-            saved = json.loads((path / _STATE).read_text()).get(_TRAINING, {})
-        except (OSError, ValueError):
-            continue  # Damaged; reported when it is restored.
-        return [key for key in saved if saved[key] != training_id.get(key, saved[key])]
-    return []
-
-
-def _plain_arrays(
-    arrays: Mapping[str, np.ndarray],
-) -> tuple[dict[str, str], dict[str, np.ndarray]]:
-    """Views arrays of types that NumPy's file format does not know as integers.
-
-    Returns:
-        The types of these arrays, such as ``bfloat16``, and all arrays.
-    """
-    dtypes: dict[str, str] = {}
-    plain: dict[str, np.ndarray] = {}
-    for name, value in arrays.items():
-        array = np.asarray(value)
-        if array.dtype.isbuiltin == 2:  # Registered by ml_dtypes.
-            dtypes[name] = array.dtype.name
-            array = array.view(f"u{array.dtype.itemsize}")
-        plain[name] = array
-    return dtypes, plain
-
-
-class _HashingFile:
-    """Hashes what is written to a file that cannot seek."""
-
-    def __init__(self, file: IO[bytes]) -> None:
-        self.digest = hashlib.sha256()
-        self._file = file
-
-    def write(self, data: Any) -> int:
-        self.digest.update(data)
-        return self._file.write(data)
-
-    def flush(self) -> None:
-        self._file.flush()
-
-    def read(self, _: int = -1) -> bytes:
-        """NumPy takes an object with this method for a file."""
-        raise OSError("write only")
-
-
-@contextlib.contextmanager
-def _hashing(path: Path, hashes: dict[str, str]) -> Iterator[Any]:
-    """Opens a new file; on exit, flushes it to the disk and adds its hash to ``hashes``."""
-    with path.open("wb") as file:
-        hashing = _HashingFile(file)
-        yield hashing
-        file.flush()
-        os.fsync(file.fileno())
-    hashes[path.name] = hashing.digest.hexdigest()
-
-
-def _hash(path: Path) -> str:
-    with open(path, "rb") as file:
-        digest = hashlib.sha256()
-        while chunk := file.read(1 << 20):
-            digest.update(chunk)
-    return digest.hexdigest()
-
-
-def _try_lock(folder: Path) -> IO[bytes] | None:
-    """Locks a folder for as long as this process lives, or returns ``None`` if it is locked.
-
-    A folder that cannot be locked, for example on a file system without locks, counts as locked by
-    this process.
-    """
-    path = folder / _LOCK
-    while True:
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            file = path.open("wb")
-        except OSError:
-            return open(os.devnull, "wb")
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            file.close()
-            return None
-        except OSError:
-            return file
-        try:
-            is_same = os.path.samestat(os.fstat(file.fileno()), path.stat())
-        except OSError:
-            is_same = False
-        if is_same:
-            return file
-        file.close()  # Its previous owner has removed the folder.
-
-
-def _unlock(folder: Path, lock: IO[bytes]) -> None:
-    """Unlocks a folder, and removes it if it contains no checkpoint."""
-    with contextlib.suppress(OSError):
-        if not any(folder.glob(f"{_PREFIX}*")):
-            (folder / _LOCK).unlink()
-            folder.rmdir()
-    lock.close()
+                remove_checkpoint(old)

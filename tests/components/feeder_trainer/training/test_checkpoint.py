@@ -17,8 +17,8 @@ from tfx_feeder.components.feeder_trainer.feed.base import Feed
 from tfx_feeder.components.feeder_trainer.schedules.policy import make_plan
 from tfx_feeder.components.feeder_trainer.schedules.schedule import Schedule
 from tfx_feeder.components.feeder_trainer.training.checkpoint import LoopState, TrainingCheckpoint
+from tfx_feeder.components.feeder_trainer.training.checkpoint_files import Checkpoint
 from tfx_feeder.components.feeder_trainer.training.checkpoint_manager import (
-    Checkpoint,
     CheckpointManager,
 )
 from tfx_feeder.components.feeder_trainer.training.recorder import Recorder
