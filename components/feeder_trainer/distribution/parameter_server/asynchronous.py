@@ -110,7 +110,7 @@ class AsynchronousSteps(ParameterServerSteps):
     def _unsupported(self, feature: str) -> ConfigError:
         return ConfigError(
             "strategy",
-            received=f"{self._name} with {feature}",
+            received=f"{self._strategy_name} with {feature}",
             expected="a synchronous strategy",
             fix="Use parameter_server_sync, which runs on the same cluster.",
         )
