@@ -25,7 +25,12 @@ from tfx_feeder.components.feeder_trainer.distribution.options import TPU, Mirro
 from tfx_feeder.components.feeder_trainer.feed.sharding import Shard
 from tfx_feeder.components.feeder_trainer.training.gradient_accumulation import squared_norm
 from tfx_feeder.components.feeder_trainer.training.process_group import SingleProcess
-from tfx_feeder.components.feeder_trainer.training.step_loop import compiled, pack, unpack
+from tfx_feeder.components.feeder_trainer.training.step_loop import (
+    compiled,
+    pack,
+    repeated,
+    unpack,
+)
 from tfx_feeder.components.feeder_trainer.training.train_step import (
     DEFAULT_STEP_OPTIONS,
     LOSS,
@@ -163,14 +168,12 @@ class MirroredSteps(DataParallelSteps):
         return (time.perf_counter() - begin) / len(sizes)
 
     def _compute_many(self, iterator: Any, lengths: tf.Tensor) -> tf.Tensor:
-        def compute(step: tf.Tensor, total: tf.Tensor) -> tuple:
+        def compute(step: tf.Tensor, total: tf.Tensor) -> tuple[tf.Tensor]:
             args = (next(iterator), unpack(lengths, step))
             norms = self._distribution.run(self._compute_replica, args=args)
-            norm = tf.add_n(self._distribution.experimental_local_results(norms))
-            return step + 1, total + norm
+            return (total + tf.add_n(self._distribution.experimental_local_results(norms)),)
 
-        begin = (tf.constant(0), tf.constant(0.0))
-        return tf.while_loop(lambda step, _: step < lengths[0], compute, begin)[1]
+        return repeated(lengths[0], compute, (tf.constant(0.0),))[0]
 
     def _compute_replica(self, batch: tuple, size: tf.Tensor) -> tf.Tensor:
         context = tf.distribute.get_replica_context()

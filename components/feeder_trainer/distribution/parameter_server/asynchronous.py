@@ -42,7 +42,6 @@ class AsynchronousSteps(ParameterServerSteps):
         model: Compiled model.
         adapt: See ``CompiledSteps``.
         options: Options of the steps.
-
         corrects_momentum: If True, lower the momentum of the optimizer; see
             ``options.corrected_momentum``.
 
