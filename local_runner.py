@@ -15,7 +15,8 @@ from tfx_feeder.pipeline.runner.launch import RunRequest, run_with_logging
 def main(request: RunRequest, verbose: bool) -> None:
     """Train on images, evaluate the model against the latest blessed one, and push it.
 
-    Exit status: 0 success, 1 failure, 2 usage error, 3 model not blessed, 130 interrupted.
+    Exit status: 0 success, 1 failure, 2 usage error, 3 model not blessed, 5 another
+    process runs the pipeline, 130 interrupted.
     """
     sys.exit(run_with_logging(dataclasses.replace(request, verbose=verbose)))
 

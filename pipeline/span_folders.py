@@ -51,4 +51,6 @@ def _is_stable(folder: Path, before: float) -> bool:
 def _changes(folder: Path) -> Iterator[float]:
     yield folder.stat().st_ctime
     for path in folder.rglob("*"):
-        yield path.stat().st_ctime
+        # A link to a file that does not exist stays what it is: nothing is being copied there.
+        dangling = path.is_symlink() and not path.exists()
+        yield path.stat(follow_symlinks=not dangling).st_ctime

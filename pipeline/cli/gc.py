@@ -4,6 +4,7 @@
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from functools import partial
@@ -19,7 +20,8 @@ from tfx_feeder.pipeline.cli.console import print_json, show, table
 from tfx_feeder.pipeline.cli.options import store_options
 from tfx_feeder.pipeline.metadata.gc import ArtifactFiles, classify_files, delete_files
 from tfx_feeder.pipeline.metadata.lineage import Lineage
-from tfx_feeder.pipeline.metadata.store import open_store, writable_config
+from tfx_feeder.pipeline.metadata.store import open_store, store_folder, writable_config
+from tfx_feeder.pipeline.ownership import PipelineLock
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +115,7 @@ def gc(
     """
     age_s = parse_duration("--older-than", older_than)
     target = context.params["store"]
+    folder = store_folder(target)
     store = mlmd.MetadataStore(writable_config(target)) if yes else open_store(target)
     sort = partial(
         classify_files,
@@ -121,7 +124,11 @@ def gc(
         untouched_since=datetime.now(timezone.utc) - timedelta(seconds=age_s),
         keep_runs=keep_runs,
     )
-    found = sweep(sort, store if yes else None)
+    with ExitStack() as locks:
+        if yes and folder is not None:
+            for name in [lineage.pipeline] if lineage.pipeline else lineage.pipelines():
+                locks.enter_context(PipelineLock(folder, name).hold("tfx-feeder gc"))
+        found = sweep(sort, store if yes else None)
     if as_json:
         print_json(found)
     else:

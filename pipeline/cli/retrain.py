@@ -1,7 +1,6 @@
 """The command ``tfx-feeder retrain``."""
 
 import dataclasses
-import signal
 import sys
 from collections.abc import Iterator
 from datetime import datetime
@@ -28,7 +27,7 @@ from tfx_feeder.pipeline.retraining.triggers import (
 )
 from tfx_feeder.pipeline.retraining.window import Window
 from tfx_feeder.pipeline.run_plan import RunPlan
-from tfx_feeder.pipeline.runner.launch import RunRequest
+from tfx_feeder.pipeline.runner.launch import RunRequest, interrupted_by_signals
 
 NO = 99
 """Exit status if no trigger fires; Airflow's BashOperator skips downstream tasks on it."""
@@ -212,15 +211,16 @@ def retrain(
     if request.plan != RunPlan():
         raise click.UsageError("--span and --decision are not options of retrain, which sets both.")
     controller = RetrainingController(
-        request=request if watch is None else dataclasses.replace(request, data=watch),
+        request=dataclasses.replace(
+            request, command="tfx-feeder retrain", **({} if watch is None else {"data": watch})
+        ),
         policy=policy,
         quiet_period_s=parse_duration("quiet_period", quiet_period),
         store=store if only_decide else None,
         metrics=metrics,
     )
     if watch is not None:
-        RetrainingDaemon(controller, parse_duration("poll", poll), _echo).run()
-        return
+        sys.exit(RetrainingDaemon(controller, parse_duration("poll", poll), _echo).run())
     if once:
         controller.collect_statistics()
     decision = controller.decide()
@@ -228,9 +228,9 @@ def retrain(
     if decision.plan is None:
         sys.exit(NO)
     if once:
-        # The run has its own process group, so SIGTERM must be forwarded to it.
-        signal.signal(signal.SIGTERM, signal.default_int_handler)
-        status = controller.retrain(decision.plan)
+        # The run has its own process group, so signals must be forwarded to it.
+        with interrupted_by_signals():
+            status = controller.retrain(decision.plan)
         click.echo(f"Retraining {OUTCOMES.get(status, f'ended with {status}')}.")
         sys.exit(status)
 

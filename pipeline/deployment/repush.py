@@ -20,6 +20,7 @@ from tfx_feeder.pipeline.deployment.rollback import Rollback
 from tfx_feeder.pipeline.deployment.withdrawal import mark_withdrawn
 from tfx_feeder.pipeline.metadata.lineage import Lineage
 from tfx_feeder.pipeline.metadata.types import Artifact
+from tfx_feeder.pipeline.ownership import PipelineLock
 from tfx_feeder.pipeline.runner.local import run_locally
 from tfx_feeder.schemas.artifacts import TrainingHistory
 
@@ -62,12 +63,15 @@ class RollbackResult:
     reason: str
 
 
-def repush(rollback: Rollback, connection: pb.ConnectionConfig) -> RollbackResult:
+def repush(
+    rollback: Rollback, connection: pb.ConnectionConfig, lock: PipelineLock
+) -> RollbackResult:
     """Pushes an earlier version again and withdraws the models that were pushed after it.
 
     Args:
         rollback: Version to push, as returned by ``plan``.
         connection: Connection to the store, for reading and writing.
+        lock: Lock of the pipeline, which the caller holds.
 
     Raises:
         ConfigError: The new version would not be the highest.
@@ -76,7 +80,7 @@ def repush(rollback: Rollback, connection: pb.ConnectionConfig) -> RollbackResul
     _wait_until_higher(rollback.highest_version)
     store = mlmd.MetadataStore(connection)
     with mark_withdrawn(store, rollback):
-        run_id = run_locally(create_pipeline(rollback, connection), store)
+        run_id = run_locally(create_pipeline(rollback, connection), store, lock)
         pushed = _pushed(Lineage(store, rollback.pusher.pipeline), run_id, rollback.pusher.node)
     return RollbackResult(
         version=pushed.properties["pushed_version"],

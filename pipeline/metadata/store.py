@@ -68,6 +68,18 @@ def writable_config(target: str | Path) -> pb.ConnectionConfig:
     return _sqlite_config(path, pb.SqliteMetadataSourceConfig.READWRITE_OPENCREATE)
 
 
+def store_folder(target: str | Path) -> Path | None:
+    """Returns the folder of an SQLite store; ``None`` for a database server.
+
+    Args:
+        target: Store as for ``open_store``.
+    """
+    if "://" in str(target):
+        return None
+    path = Path(target).absolute()
+    return path if path.is_dir() else path.parent
+
+
 def create_store(target: str | Path) -> mlmd.MetadataStore:
     """Opens a store for reading and writing, and creates it if it does not exist.
 

@@ -70,7 +70,7 @@ class RetrainingController:
         """
         data = self._data()
         state = self._state(data)
-        if busy := state.busy():
+        if busy := state.lock.busy():
             return RetrainingDecision((busy,))
         snapshot, pending = self._snapshot(data), state.pending()
         newest = snapshot.spans[-1] if snapshot.spans else None
@@ -89,7 +89,7 @@ class RetrainingController:
         if not self._has(DataDrift):
             return
         data = self._data()
-        if self._state(data).busy():
+        if self._state(data).lock.busy():
             return
         snapshot = self._snapshot(data)
         known = {*snapshot.measured, *self._failed_spans}
@@ -104,7 +104,7 @@ class RetrainingController:
         """Retrains in a separate process, and waits for it.
 
         Returns:
-            Exit status: that of ``run_with_logging``, or ``run_process.BUSY``.
+            Exit status: that of ``run_with_logging``.
         """
         return self._run(run_process.train, plan, self._data())
 
@@ -126,17 +126,20 @@ class RetrainingController:
         self, work: Callable[[RunRequest, StateFile], int], plan: RunPlan, data: ObservedData
     ) -> int:
         self._idle.clear()
-        self._process = run_process.start(work, self.request, plan, self._state(data))
-        if self._stopping:
-            run_process.interrupt(self._process)
         try:
-            self._process.join()
-        except KeyboardInterrupt:
-            run_process.interrupt(self._process)
-            self._process.join()
+            process = run_process.start(work, self.request, plan, self._state(data))
+            self._process = process
+            if self._stopping:
+                run_process.interrupt(process)
+            try:
+                process.join()
+            except KeyboardInterrupt:
+                run_process.interrupt(process)
+                process.join()
+            return process.exitcode or 0
         finally:
+            self._process = None
             self._idle.set()
-        return self._process.exitcode or 0
 
     def _has(self, kind: type) -> bool:
         return any(isinstance(trigger, kind) for trigger in self.policy.triggers)

@@ -7,8 +7,16 @@ from collections.abc import Callable
 
 from tfx_feeder.common.errors import FeederError
 from tfx_feeder.pipeline.retraining.controller import RetrainingController
-from tfx_feeder.pipeline.retraining.run_process import BUSY
-from tfx_feeder.pipeline.runner.launch import DONE, FAILED, INTERRUPTED, NOT_BLESSED
+from tfx_feeder.pipeline.runner.launch import (
+    BUSY,
+    DONE,
+    FAILED,
+    INTERRUPTED,
+    NOT_BLESSED,
+    root_cause,
+)
+
+_LOG = logging.getLogger(__name__)
 
 OUTCOMES = {
     DONE: "done",
@@ -19,9 +27,12 @@ OUTCOMES = {
 }
 """Descriptions of the exit statuses of a run."""
 
+_LIMIT = 10
+"""Unexpected errors in a row after which the daemon ends, for its supervisor to start it anew."""
+
 
 class RetrainingDaemon:
-    """Decides at intervals until it is stopped.
+    """Decides at intervals until it is stopped, or cannot decide any more.
 
     Args:
         controller: Controller that decides and retrains.
@@ -37,18 +48,28 @@ class RetrainingDaemon:
         self._echo = echo
         self._stop = threading.Event()
         self._last = ""
+        self._errors = 0
 
-    def run(self) -> None:
-        """Runs until SIGINT or SIGTERM; interrupts an active retraining, which can resume."""
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, lambda *_: self._stop.set())
+    def run(self) -> int:
+        """Runs until SIGINT, SIGTERM or SIGHUP; interrupts an active retraining, which can resume.
+
+        Returns:
+            Exit status: 0 if it was stopped, 1 after ten unexpected errors in a row.
+        """
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                signal.signal(number, lambda *_: self._stop.set())
         # Python runs signal handlers in the main thread, which therefore only waits.
         polling = threading.Thread(target=self._poll, name="retraining")
         polling.start()
         self._stop.wait()
         self._controller.stop()
         polling.join()
+        if self._errors >= _LIMIT:
+            self._echo(f"Stopped after {self._errors} errors in a row.")
+            return FAILED
         self._echo("Stopped.")
+        return DONE
 
     def _poll(self) -> None:
         self._check()
@@ -56,10 +77,11 @@ class RetrainingDaemon:
             self._check()
 
     def _check(self) -> None:
-        """Decides once, and retrains if there is a reason to; errors do not end the daemon."""
+        """Decides once, and retrains if there is a reason to; a single error is only reported."""
         try:
             self._controller.collect_statistics()
             decision = self._controller.decide()
+            self._errors = 0
             if self._controller.stopping:
                 return
             reasons = "; ".join(decision.reasons)
@@ -72,10 +94,15 @@ class RetrainingDaemon:
             status = self._controller.retrain(decision.plan)
             self._echo(f"Retraining {OUTCOMES.get(status, f'ended with {status}')}.")
         except FeederError as error:
+            self._errors = 0
             self._echo_once(str(error), f"Cannot decide: {error}")
         except Exception as error:
-            logging.exception("The check failed.")
-            self._echo_once(repr(error), f"Cannot decide: {error!r}")
+            _LOG.debug("The check failed.", exc_info=True)
+            line = root_cause(error)
+            self._echo_once(line, f"Cannot decide: {line}")
+            self._errors += 1
+            if self._errors >= _LIMIT:
+                self._stop.set()
 
     def _echo_once(self, key: str, line: str) -> None:
         """Prints a line unless the last key was the same."""

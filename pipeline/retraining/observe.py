@@ -132,7 +132,12 @@ def _is_trainer(execution: Execution) -> bool:
 def _training(execution: Execution) -> PastTraining:
     if execution.state == CACHED:
         return PastTraining(
-            execution.run_id, execution.created_at, 0.0, warm_start=False, done=False
+            execution.run_id,
+            execution.created_at,
+            0.0,
+            warm_start=False,
+            done=False,
+            cached=True,
         )
     made = (artifact for group in execution.outputs.values() for artifact in group)
     history = next((artifact for artifact in made if artifact.type_name == HISTORY), None)

@@ -53,7 +53,7 @@ class RunBudget:
     def exhausted_reason(self, snapshot: Snapshot) -> str:
         """Returns why no training may start; empty if the budget is not exhausted."""
         begin = snapshot.now - timedelta(seconds=self.period_s)
-        recent = [t for t in snapshot.trainings if t.began > begin and t.seconds > 0]
+        recent = [t for t in snapshot.past_trainings if t.began > begin and not t.cached]
         seconds = sum(training.seconds for training in recent)
         period = format_duration(self.period_s)
         if self.runs is not None and len(recent) >= self.runs:
@@ -150,8 +150,7 @@ def _obstacles(snapshot: Snapshot, policy: RetrainingPolicy, *, on_demand: bool)
         yield "no span has arrived yet"
     if on_demand:
         return
-    if snapshot.trainings:
-        last = snapshot.trainings[-1]
+    for last in snapshot.past_trainings[-1:]:
         pause_s = (snapshot.now - last.began).total_seconds() - last.seconds
         if pause_s < policy.cool_down_s:
             rest = format_duration(policy.cool_down_s - pause_s)

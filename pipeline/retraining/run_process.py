@@ -9,18 +9,17 @@ from collections.abc import Callable
 from contextlib import suppress
 from multiprocessing.process import BaseProcess
 
-from tfx_feeder.pipeline.retraining.state import BusyError, StateFile
+from tfx_feeder.pipeline.ownership import BusyError
+from tfx_feeder.pipeline.retraining.state import StateFile
 from tfx_feeder.pipeline.run_plan import RunPlan
 from tfx_feeder.pipeline.runner.launch import (
+    BUSY,
     DONE,
     INTERRUPTED,
     NOT_BLESSED,
     RunRequest,
     run_with_logging,
 )
-
-BUSY = 5
-"""Exit status of a run that found another process retraining."""
 
 
 def start(
@@ -29,7 +28,7 @@ def start(
     plan: RunPlan,
     state: StateFile,
 ) -> BaseProcess:
-    """Starts a run; its exit status is that of ``run_with_logging``, or ``BUSY``.
+    """Starts a run; its exit status is that of ``run_with_logging``.
 
     Args:
         work: ``train`` or ``collect_statistics``.
@@ -84,7 +83,7 @@ def _run(
     os.setpgid(0, 0)
     try:
         # This process holds the lock, so that the lock outlives the parent process.
-        with state.lock():
+        with state.lock.hold(request.command):
             status = work(request, state)
     except BusyError:
         status = BUSY

@@ -15,6 +15,7 @@ class PastTraining:
         seconds: Training time; 0 if the model came from the cache.
         warm_start: True if the training started from a model.
         done: True if the training produced a model.
+        cached: True if the model came from the cache.
     """
 
     run_id: str
@@ -22,6 +23,7 @@ class PastTraining:
     seconds: float
     warm_start: bool
     done: bool
+    cached: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +83,11 @@ class Snapshot:
     measured: frozenset[int] = frozenset()
     drift: tuple[FeatureDrift, ...] = ()
     busy: str = ""
+
+    @property
+    def past_trainings(self) -> tuple[PastTraining, ...]:
+        """Trainings without those in the future, whose age is unknown because a clock was wrong."""
+        return tuple(training for training in self.trainings if training.began <= self.now)
 
     @property
     def new_spans(self) -> tuple[int, ...]:

@@ -1,24 +1,22 @@
-"""State that survives a crash: the pending run, its attempts, and the lock of the pipeline."""
+"""State that survives a crash: the pending run and its attempts."""
 
 import dataclasses
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
+import logging
+import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
-
-import filelock
+from typing import Any
 
 from tfx_feeder.common.errors import FeederError
 from tfx_feeder.common.files import atomic_write
+from tfx_feeder.pipeline.ownership import PipelineLock
 from tfx_feeder.pipeline.run_plan import RunPlan, from_document, to_document
 
+_LOG = logging.getLogger(__name__)
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 60.0, 6 * 3600.0
-
-
-class BusyError(FeederError):
-    """Raised when another process is retraining the pipeline."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,16 +36,17 @@ class PendingRun:
     def wait_s(self, now: datetime) -> float:
         """Returns the seconds to wait before the next attempt.
 
-        The pause doubles with each attempt, from one minute to six hours.
+        The pause doubles with each attempt, from one minute to six hours. An attempt in the future
+        shows that a clock was wrong, so nothing is known about its age, and there is no pause.
         """
-        if not self.count:
+        if not self.count or self.began > now:
             return 0.0
         pause_s = min(_FIRST_PAUSE_S * 2 ** (self.count - 1), _LONGEST_PAUSE_S)
         return max(0.0, pause_s - (now - self.began).total_seconds())
 
 
 class StateFile:
-    """State file and lock of the retrainings of one pipeline.
+    """State file of the retrainings of one pipeline, and the lock of the pipeline.
 
     Args:
         root: Root folder of the pipeline's output.
@@ -57,19 +56,22 @@ class StateFile:
     def __init__(self, root: Path, pipeline: str) -> None:
         folder = root / "retrain"
         self._path = folder / f"{pipeline}.json"
-        self._lock_path = folder / f"{pipeline}.lock"
+        self.lock = PipelineLock(root, pipeline)
 
     def pending(self) -> PendingRun | None:
-        """Returns the pending run; ``None`` if there is none."""
+        """Returns the pending run; ``None`` if there is none.
+
+        A file that cannot be read is set aside, as if no run were pending.
+        """
         try:
-            document = json.loads(self._path.read_text(encoding="utf-8"))
+            return _parse(json.loads(self._path.read_text(encoding="utf-8")))
         except FileNotFoundError:
             return None
-        return PendingRun(
-            plan=from_document(document["plan"]),
-            count=document["count"],
-            began=datetime.fromisoformat(document["began"]),
-        )
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError, FeederError):
+            aside = self._path.with_suffix(".damaged")
+            os.replace(self._path, aside)
+            _LOG.warning("The state of the retraining could not be read; set aside as %s.", aside)
+            return None
 
     def begin(self, plan: RunPlan) -> None:
         """Records the start of an attempt; the caller must hold the lock."""
@@ -87,35 +89,23 @@ class StateFile:
         """Records that the retraining has finished."""
         self._path.unlink(missing_ok=True)
 
-    @contextmanager
-    def lock(self) -> Iterator[None]:
-        """Holds the lock, which the operating system releases if the process dies.
-
-        Raises:
-            BusyError: Another process holds the lock.
-        """
-        self._lock_path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            held = filelock.FileLock(self._lock_path).acquire(timeout=0)
-        except filelock.Timeout as error:
-            raise BusyError("another process is retraining this pipeline") from error
-        with held:
-            yield
-
-    def busy(self) -> str:
-        """Returns a message if another process is retraining; empty if none is."""
-        if not self._lock_path.exists():
-            return ""
-        try:
-            with self.lock():
-                return ""
-        except BusyError as error:
-            return str(error)
-
     def _write(self, attempt: PendingRun) -> None:
         document = {
             "plan": to_document(attempt.plan),
             "count": attempt.count,
             "began": attempt.began.isoformat(),
         }
+        self._path.parent.mkdir(parents=True, exist_ok=True)
         atomic_write(self._path, json.dumps(document))
+
+
+def _parse(document: Mapping[str, Any]) -> PendingRun:
+    """Parses a state file.
+
+    Raises:
+        Exception: Of several types; the document has another form.
+    """
+    began = datetime.fromisoformat(document["began"])
+    if began.tzinfo is None or not isinstance(document["count"], int) or document["count"] < 0:
+        raise ValueError(document)
+    return PendingRun(plan=from_document(document["plan"]), count=document["count"], began=began)

@@ -8,6 +8,7 @@ from pathlib import Path
 from rich.console import Console
 
 from tfx_feeder.pipeline.metadata.store import create_store
+from tfx_feeder.pipeline.ownership import PipelineLock
 from tfx_feeder.pipeline.pipeline import create_pipeline
 from tfx_feeder.pipeline.runner.configure import configure
 from tfx_feeder.pipeline.runner.launch import DONE, RunRequest
@@ -30,9 +31,12 @@ def run(request: RunRequest, console: Console, log: Path) -> int:
     Raises:
         ConfigError: A setting is invalid.
         DataError: The images are invalid.
+        BusyError: Another process runs the pipeline.
     """
     config, _ = configure(request)
     line = f"Computing the statistics of span {config.span}. Log: {log}"
     console.print(line, highlight=False, markup=False, soft_wrap=True)
-    run_locally(create_pipeline(config), create_store(config.workspace.metadata), until=[LAST_NODE])
+    store, lock = create_store(config.workspace.metadata), PipelineLock(config.root, config.name)
+    with lock.hold(request.command):
+        run_locally(create_pipeline(config), store, lock, until=[LAST_NODE])
     return DONE

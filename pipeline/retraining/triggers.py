@@ -2,7 +2,7 @@
 
 import re
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta, timezone
 from typing import Protocol
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -13,6 +13,7 @@ from tfx_feeder.common.errors import ConfigError
 from tfx_feeder.pipeline.metadata.drift import L_INFINITY
 from tfx_feeder.pipeline.retraining.snapshot import LiveModel, Snapshot
 
+_CRON_FIELDS = 5
 _CONDITION = re.compile(r"(?P<metric>\S+?)\s*(?P<sign>>=|<=|-)\s*(?P<value>\d+(?:\.\d+)?)")
 
 
@@ -53,13 +54,15 @@ class Cron:
     timezone: str = "UTC"
 
     def __post_init__(self) -> None:
-        if not croniter.is_valid(self.expression):
+        if not _comes_due(self.expression):
             raise ConfigError(
-                "cron", received=self.expression, expected="five fields, as in '0 3 * * 1'"
+                "cron",
+                received=self.expression,
+                expected="five fields of a time that comes, as in '0 3 * * 1'",
             )
         try:
             ZoneInfo(self.timezone)
-        except (ZoneInfoNotFoundError, ValueError) as error:
+        except (ZoneInfoNotFoundError, ValueError, OSError) as error:  # OSError: it is a folder.
             raise ConfigError(
                 "timezone", received=self.timezone, expected="a name such as 'Europe/Berlin'"
             ) from error
@@ -70,9 +73,17 @@ class Cron:
         # The search excludes its start, so start just after now to include a time that is due now.
         due = croniter(self.expression, here + timedelta(microseconds=1)).get_prev(type(here))
         text = f"cron {self.expression!r} was due at {due:%Y-%m-%d %H:%M %Z}"
-        if snapshot.trainings and snapshot.trainings[-1].began >= due:
+        if any(training.began >= due for training in snapshot.past_trainings[-1:]):
             return TriggerResult(False, f"{text}, and a training has started since")
         return TriggerResult(True, text)
+
+
+def _comes_due(expression: str) -> bool:
+    try:
+        croniter(expression, datetime.now(timezone.utc)).get_prev()
+    except (ValueError, TypeError, OverflowError):  # Also for a date such as 30 February.
+        return False
+    return expression.startswith("@") or len(expression.split()) == _CRON_FIELDS
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,10 @@ first messages to the log.
 import importlib
 import logging
 import os
+import signal
+import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -18,13 +21,14 @@ from rich.console import Console
 from tfx_feeder.common.errors import ConfigError, FeederError
 from tfx_feeder.components.feeder_trainer.distribution.options import SingleDevice, Strategy
 from tfx_feeder.pipeline.beam import BEAM_ARGS
+from tfx_feeder.pipeline.ownership import BusyError
 from tfx_feeder.pipeline.run_plan import RunPlan
 from tfx_feeder.pipeline.runner import log_file
 from tfx_feeder.pipeline.workspace import prepare_root
 
 _PLAIN_WIDTH = 110
 """Minimum width of tables in a file or a pipe, in columns."""
-DONE, FAILED, USAGE_ERROR, NOT_BLESSED, INTERRUPTED = 0, 1, 2, 3, 130
+DONE, FAILED, USAGE_ERROR, NOT_BLESSED, BUSY, INTERRUPTED = 0, 1, 2, 3, 5, 130
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +46,7 @@ class RunRequest:
         cache: If True, reuses the outputs of earlier runs.
         verbose: If True, also shows the logs of the libraries.
         plan: Plan of a retraining; its span is passed as ``span``.
+        command: Name of the command, for a second process that finds the pipeline busy.
     """
 
     data: str
@@ -54,6 +59,7 @@ class RunRequest:
     cache: bool = True
     verbose: bool = False
     plan: RunPlan = field(default_factory=RunPlan)
+    command: str = "local_runner.py"
 
 
 class ComponentError(Exception):
@@ -77,7 +83,8 @@ def run_with_logging(request: RunRequest, work: str = "tfx_feeder.pipeline.runne
             open.
 
     Returns:
-        Exit status: 0 success, 1 failure, 2 wrong setting, 3 model not blessed, 130 interrupted.
+        Exit status: 0 success, 1 failure, 2 wrong setting, 3 model not blessed, 5 another process
+        runs the pipeline, 130 interrupted.
     """
     root = request.root.absolute()
     log = root / "logs" / f"{datetime.now():%Y%m%d-%H%M%S}-{os.getpid()}.log"
@@ -92,9 +99,13 @@ def run_with_logging(request: RunRequest, work: str = "tfx_feeder.pipeline.runne
     with log_file.to_file(log, verbose=request.verbose) as screen:
         console = _console(screen, plain=request.verbose)
         try:
-            with console.status("Loading TensorFlow and TFX"):
-                module = importlib.import_module(work)
-            return module.run(request, console, log)
+            with interrupted_by_signals():
+                with console.status("Loading TensorFlow and TFX"):
+                    module = importlib.import_module(work)
+                return module.run(request, console, log)
+        except BusyError as error:
+            _echo(console, f"Refused: {error}")
+            return BUSY
         except KeyboardInterrupt:
             _echo(console, "Interrupted. Run the same command again to resume.")
             return INTERRUPTED
@@ -107,6 +118,25 @@ def run_with_logging(request: RunRequest, work: str = "tfx_feeder.pipeline.runne
             _echo(console, f"Failed{_where(error)}: {root_cause(error)}")
             _echo(console, f"Details: {log}")
             return FAILED
+
+
+@contextmanager
+def interrupted_by_signals() -> Iterator[None]:
+    """Lets SIGTERM and SIGHUP interrupt a block as Ctrl-C does, which closes what is open.
+
+    A signal that the process ignores, as SIGHUP under ``nohup``, stays ignored. Signals can be
+    handled in the main thread only; in other threads, nothing changes.
+    """
+    previous = {}
+    if threading.current_thread() is threading.main_thread():
+        for number in (signal.SIGTERM, signal.SIGHUP):
+            if signal.getsignal(number) is signal.SIG_DFL:
+                previous[number] = signal.signal(number, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
 
 
 def root_cause(error: BaseException) -> str:

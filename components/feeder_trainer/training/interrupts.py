@@ -1,15 +1,15 @@
-"""Interrupts of a training: Ctrl-C and SIGTERM take effect at the next checkpoint."""
+"""Interrupts of a training: Ctrl-C, SIGTERM and SIGHUP take effect at the next checkpoint."""
 
 import signal
 import threading
 from types import FrameType, TracebackType
 from typing import Any
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class DeferredInterrupt:
-    """Context manager that records the first SIGINT or SIGTERM, for the training loop to act upon.
+    """Context manager that records the first of them, for the training loop to act upon.
 
     A second signal takes effect immediately. Signals can be handled in the main thread only; in
     other threads, nothing changes.
@@ -46,7 +46,7 @@ class DeferredInterrupt:
 
         Raises:
             KeyboardInterrupt: The signal was SIGINT.
-            SystemExit: The signal was SIGTERM, and the program does not handle it.
+            SystemExit: The signal was another one, and the program does not handle it.
         """
         number = signal.SIGTERM if self._received is None else self._received
         previous = self._previous.get(number)

@@ -76,26 +76,26 @@ def test_metrics_of_a_monitor_must_be_numbers(ask, tmp_path):
 
 
 def test_nothing_is_decided_while_another_process_retrains(ask, tmp_path):
-    with StateFile(tmp_path / "runs", "sheets").lock():
-        assert "another process is retraining" in ask("--decide", status=99)
+    with StateFile(tmp_path / "runs", "sheets").lock.hold("test"):
+        assert "No: `test` (process " in ask("--decide", status=99)
 
 
 def test_a_retraining_that_failed_is_tried_again_later(ask, tmp_path):
     state = StateFile(tmp_path / "runs", "sheets")
-    with state.lock():
+    with state.lock.hold("test"):
         state.begin(RunPlan(("new span 3",), 3))
     output = ask("--decide", status=99)
     assert "attempt 2 begins in" in output
     assert "it is: new span 3" in output
     assert "Retrain: by hand: at once" in ask("--decide", "--reason", "at once", status=0)
-    with state.lock():
+    with state.lock.hold("test"):
         state.mark_interrupted()
     assert "Retrain: new span 3" in ask("--decide", status=0)
 
 
 def test_newer_data_take_the_place_of_a_retraining_that_failed(ask, folder, tmp_path):
     state = StateFile(tmp_path / "runs", "sheets")
-    with state.lock():
+    with state.lock.hold("test"):
         state.begin(RunPlan(("new span 2",), 2))
     assert "Retrain: new spans 1, 2, 3" in ask("--decide", status=0)
 

@@ -17,6 +17,7 @@ from tfx_feeder.pipeline.deployment.rollback import plan
 from tfx_feeder.pipeline.metadata.lineage import Lineage
 from tfx_feeder.pipeline.metadata.models import ModelVersion, read_models
 from tfx_feeder.pipeline.metadata.store import create_store
+from tfx_feeder.pipeline.ownership import PipelineLock
 from tfx_feeder.schemas import model_card
 
 pytestmark = pytest.mark.slow
@@ -42,7 +43,9 @@ class Served:
         from tfx_feeder.pipeline.runner.local import run_locally
 
         time.sleep(1)  # The Pusher of TFX tells versions apart by the second.
-        run_locally(pipeline, create_store(self.root / "metadata.sqlite"))
+        lock = PipelineLock(self.root, pipeline.pipeline_info.pipeline_name)
+        with lock.hold("test"):
+            run_locally(pipeline, create_store(self.root / "metadata.sqlite"), lock)
 
     def roll_back(self, version: str, *options: str) -> Result:
         """Calls ``tfx-feeder rollback``."""
@@ -245,3 +248,17 @@ def test_versions_of_another_pusher_are_rejected(served):
     store.put_artifacts([pushed])
     with pytest.raises(ConfigError, match="one that the TFX Pusher pushed to a folder"):
         served.plan("first")
+
+
+def test_a_copied_store_does_not_change_the_original_unasked(served, tmp_path_factory):
+    first, second = served.run(1), served.run(2)
+    copy = tmp_path_factory.mktemp("copy")
+    shutil.copy(served.root / "metadata.sqlite", copy)
+    arguments = ["rollback", first, "--reason", REASON, "--store", str(copy)]
+    done = CliRunner().invoke(main, arguments)
+    assert done.exit_code == 1
+    assert f"expected the store beside the serving folder {served.root / 'serving'}" in done.stderr
+    assert served.versions == [first, second]
+    done = CliRunner().invoke(main, [*arguments, "--yes"])
+    assert done.exit_code == 0, done.output
+    assert len(served.versions) == 3

@@ -200,6 +200,15 @@ def test_spans_count_once_they_are_settled(tmp_path):
     assert observe_data(str(folder), tmp_path, changed - 60) == ObservedData("my-sheets", ())
 
 
+def test_a_link_to_nothing_does_not_hold_a_span_back_for_ever(tmp_path):
+    span = tmp_path / "sheets" / "span-1"
+    span.mkdir(parents=True)
+    (span / "images.npz").write_bytes(b"1")
+    (span / "gone.png").symlink_to("nowhere.png")
+    changed = (span / "gone.png").lstat().st_ctime
+    assert observe_data(str(span.parent), tmp_path, changed + 60).spans == (1,)
+
+
 def test_a_folder_of_one_set_has_no_spans(tmp_path):
     folder = tmp_path / "flowers"
     (folder / "rose").mkdir(parents=True)

@@ -16,8 +16,10 @@ NOW = datetime(2026, 1, 1, tzinfo=timezone.utc)
 NEW = Snapshot(NOW, spans=(1, 2, 3), done=frozenset({1, 2}))
 
 
-def training(ago: timedelta, *, seconds=60.0, warm_start=True, done=True) -> PastTraining:
-    return PastTraining("r", NOW - ago, seconds, warm_start, done)
+def training(
+    ago: timedelta, *, seconds=60.0, warm_start=True, done=True, cached=False
+) -> PastTraining:
+    return PastTraining("r", NOW - ago, seconds, warm_start, done, cached)
 
 
 def with_trainings(*trainings: PastTraining) -> Snapshot:
@@ -85,7 +87,7 @@ def test_budgets_count_what_began_within_the_period(budget, retrains):
         # One that failed has cost its time as well.
         training(timedelta(hours=2), seconds=300, done=False),
         # One that came from the cache has cost nothing.
-        training(timedelta(minutes=9), seconds=0, done=False),
+        training(timedelta(minutes=9), seconds=0, done=False, cached=True),
     )
     assert decide(seen, RetrainingPolicy(budgets=(RunBudget.parse(budget),))).retrain is retrains
 
@@ -146,3 +148,17 @@ def test_a_year_of_weekly_spans_under_a_budget_of_two_runs_in_four_weeks():
         assert third - first >= timedelta(days=28)
     # Spans that fell into a pause are trained on with the next.
     assert seen.done == set(range(1, max(trained) + 1))
+
+
+def test_a_training_in_the_future_stops_nothing_for_a_clock_was_wrong():
+    seen = with_trainings(training(timedelta(days=-365)))
+    policy = RetrainingPolicy(
+        (Cron("0 3 * * *"),), cool_down_s=3600, budgets=(RunBudget(86400, runs=1),)
+    )
+    assert decide(seen, policy).retrain
+
+
+def test_a_training_that_was_killed_at_once_counts_for_the_budget():
+    seen = with_trainings(training(timedelta(hours=2), seconds=0.0, done=False))
+    policy = RetrainingPolicy((NewSpan(),), budgets=(RunBudget(86400, runs=1),))
+    assert not decide(seen, policy).retrain

@@ -1,12 +1,10 @@
 """State that survives a crash."""
 
-import subprocess
-import sys
 from datetime import timedelta
 
 import pytest
 
-from tfx_feeder.pipeline.retraining.state import BusyError, StateFile
+from tfx_feeder.pipeline.retraining.state import StateFile
 from tfx_feeder.pipeline.run_plan import RunPlan
 
 PLAN = RunPlan(("new span 1",), 1)
@@ -17,38 +15,49 @@ def state(tmp_path):
     return StateFile(tmp_path, "p")
 
 
-HOLDER = """
-import pathlib, signal, sys
-from tfx_feeder.pipeline.run_plan import RunPlan
-from tfx_feeder.pipeline.retraining.state import StateFile
-state = StateFile(pathlib.Path(sys.argv[1]), "p")
-with state.lock():
-    state.begin(RunPlan(("new span 1",), 1))
-    print("held", flush=True)
-    signal.pause()
-"""
-
-
 def test_a_fresh_state_has_nothing_to_go_on_with(state):
     assert state.pending() is None
-    assert state.busy() == ""
+    assert state.lock.busy() == ""
 
 
-def test_a_killed_process_leaves_its_attempt_and_frees_the_lock(state, tmp_path):
-    command = [sys.executable, "-c", HOLDER, str(tmp_path)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout.readline() == "held\n"
-        assert "is retraining this pipeline" in state.busy()
-        with pytest.raises(BusyError), state.lock():
-            pass
-        process.kill()
-    assert state.busy() == ""
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"{",
+        b"[]",
+        b"\xff",
+        b'{"plan": 1}',
+        b'{"plan": {"reasons": []}, "count": 1, "began": "2026-01-01"}',
+        b"[" * 100_000,
+    ],
+)
+def test_a_damaged_state_is_set_aside_with_one_line(state, tmp_path, caplog, content):
+    path = tmp_path / "retrain" / "p.json"
+    path.parent.mkdir()
+    path.write_bytes(content)
+    assert state.pending() is None
+    assert state.pending() is None
+    assert [record.message for record in caplog.records] == [
+        f"The state of the retraining could not be read; set aside as {path.parent}/p.damaged."
+    ]
+    assert (tmp_path / "retrain" / "p.damaged").read_bytes() == content
+    with state.lock.hold("test"):
+        state.begin(PLAN)
     assert state.pending().plan == PLAN
+
+
+def test_a_time_without_a_zone_is_damage(state, tmp_path):
+    with state.lock.hold("test"):
+        state.begin(PLAN)
+    path = tmp_path / "retrain" / "p.json"
+    path.write_text(path.read_text().replace("+00:00", ""))
+    assert state.pending() is None
 
 
 def test_pauses_grow_with_every_attempt_at_the_same(state):
     pauses = []
-    with state.lock():
+    with state.lock.hold("test"):
         for _ in range(12):
             state.begin(PLAN)
             attempt = state.pending()
@@ -56,10 +65,12 @@ def test_pauses_grow_with_every_attempt_at_the_same(state):
     assert pauses[:4] == [60, 120, 240, 480]
     assert pauses[-1] == 6 * 3600
     assert attempt.wait_s(attempt.began + timedelta(hours=7)) == 0
+    # The clock was a year ahead when the attempt began.
+    assert attempt.wait_s(attempt.began - timedelta(days=365)) == 0
 
 
 def test_another_plan_begins_to_count_afresh(state):
-    with state.lock():
+    with state.lock.hold("test"):
         state.begin(PLAN)
         state.begin(RunPlan(("new span 2",), 2))
         assert state.pending().count == 1
@@ -68,7 +79,7 @@ def test_another_plan_begins_to_count_afresh(state):
 
 
 def test_an_interrupted_attempt_goes_on_at_once(state):
-    with state.lock():
+    with state.lock.hold("test"):
         state.begin(PLAN)
         state.mark_interrupted()
         attempt = state.pending()

@@ -44,7 +44,15 @@ def test_cron_fires_where_nothing_was_trained_yet():
 
 
 @pytest.mark.parametrize(
-    ("expression", "zone"), [("never", "UTC"), ("0 3 * *", "UTC"), ("0 3 * * *", "Nowhere/At all")]
+    ("expression", "zone"),
+    [
+        ("never", "UTC"),
+        ("0 3 * *", "UTC"),
+        ("0 0 3 * * *", "UTC"),  # With seconds, which crontab does not have.
+        ("0 0 30 2 *", "UTC"),  # Never comes.
+        ("0 3 * * *", "Nowhere/At all"),
+        ("0 3 * * *", "Europe"),  # A folder of time zones.
+    ],
 )
 def test_cron_that_cannot_be_read_is_refused(expression, zone):
     with pytest.raises(ConfigError):

@@ -1,0 +1,88 @@
+"""Runs that are killed, terminated, or started twice, in real processes."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tfx_feeder.pipeline.metadata.lineage import Lineage
+from tfx_feeder.pipeline.runner.launch import BUSY, INTERRUPTED
+
+pytestmark = pytest.mark.slow
+
+_RUN = """
+import sys
+from pathlib import Path
+from tfx_feeder.pipeline.runner.launch import RunRequest, run_with_logging
+sys.exit(run_with_logging(RunRequest(sys.argv[2], Path(sys.argv[1])), work="waiting_run"))
+"""
+
+
+def start(root: Path, pipeline: str = "p") -> subprocess.Popen:
+    path = os.pathsep.join([str(Path(__file__).parent / "waiting"), *sys.path])
+    return subprocess.Popen(
+        [sys.executable, "-c", _RUN, str(root), pipeline],
+        env=os.environ | {"PYTHONPATH": path},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def start_waiting(root: Path, pipeline: str = "p") -> subprocess.Popen:
+    """Starts a run and returns when its component is running."""
+    process = start(root, pipeline)
+    while not (root / f"waiting-{process.pid}").exists():
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.05)
+    return process
+
+
+def states(root: Path, pipeline: str = "p") -> list[str]:
+    """Returns the states of all executions, oldest run first."""
+    runs = Lineage.open(root, pipeline).runs()[::-1]
+    return [execution.state for run in runs for execution in run.executions]
+
+
+def test_a_second_run_is_refused_by_a_line_that_names_the_first(tmp_path):
+    first = start_waiting(tmp_path)
+    second = start(tmp_path)
+    said, _ = second.communicate(timeout=120)
+    assert second.returncode == BUSY
+    assert said.splitlines()[-1].startswith(f"Refused: `local_runner.py` (process {first.pid} on ")
+    assert states(tmp_path) == ["RUNNING"]
+
+    # Another pipeline of the root is another matter.
+    other = start_waiting(tmp_path, "other")
+    (tmp_path / "go").touch()
+    for process, pipeline in ((first, "p"), (other, "other")):
+        said, _ = process.communicate(timeout=120)
+        assert process.returncode == 0, said
+        # Each reports its own run, although both ran at once on the same store.
+        assert f"run {Lineage.open(tmp_path, pipeline).run_ids()[-1]}" in said
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
+def test_a_signal_closes_what_is_open(tmp_path, number):
+    process = start_waiting(tmp_path)
+    process.send_signal(number)
+    said, _ = process.communicate(timeout=120)
+    assert process.returncode == INTERRUPTED
+    assert "Interrupted. Run the same command again to resume." in said
+    # TFX records a KeyboardInterrupt in an executor as a failure, or the runner cancels it.
+    assert states(tmp_path)[0] in ("CANCELED", "FAILED")
+
+
+def test_the_next_run_closes_what_a_killed_one_left_open(tmp_path):
+    killed = start_waiting(tmp_path)
+    killed.kill()
+    killed.communicate()
+    assert states(tmp_path) == ["RUNNING"]
+    (tmp_path / "go").touch()
+    said, _ = (following := start(tmp_path)).communicate(timeout=120)
+    assert following.returncode == 0, said
+    assert states(tmp_path) == ["CANCELED", "COMPLETE"]
