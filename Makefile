@@ -9,7 +9,7 @@ COMPILE := $(BIN)/uv pip compile --quiet --python-version 3.10 --generate-hashes
 UNTYPED := '^ *(from|import) (tfx|tensorflow[a-z_]*|keras|ml_metadata|apache_beam)([. ]|$$)'
 TYPED := 'common/*.py' 'components/*.py' 'pipeline/*.py' 'schemas/*.py' 'scripts/*.py' '*_runner.py'
 
-.PHONY: help setup run test test-fast lint format types docs lock clean
+.PHONY: help setup run test test-fast soak lint format types docs lock clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -25,6 +25,9 @@ test: setup ## Run every test (ARGS is passed on to pytest)
 
 test-fast: setup ## Run the tests that take seconds
 	@$(BIN)/python -m pytest -m "not slow" $(ARGS)
+
+soak: setup ## Kill every command at random moments, 200 times in all
+	@TFX_FEEDER_TEST_SOAK_ROUNDS=10 $(BIN)/python -m pytest -v tests/e2e/test_soak.py $(ARGS)
 
 lint: setup ## Check style
 	@$(BIN)/ruff check --no-cache . && $(BIN)/ruff format --no-cache --check .
