@@ -16,6 +16,7 @@ import click
 import yaml
 from click.core import ParameterSource
 
+from tfx_feeder.common.files import atomic_write
 from tfx_feeder.components.feeder_trainer.distribution.options import cluster_of
 from tfx_feeder.pipeline.cli.compile import compile_command
 from tfx_feeder.pipeline.cli.errors import ErrorReporting
@@ -128,7 +129,7 @@ def main(
         _report(output / "pipeline.json", f"copy it into {image} as {ir_in_image}")
     if clusters:
         services = [each for cluster in clusters.values() for each in cluster.services()]
-        (output / "services.yaml").write_text(yaml.safe_dump_all(services))
+        atomic_write(output / "services.yaml", yaml.safe_dump_all(services))
         _report(output / "services.yaml", "apply it once, in the namespace of the runs")
     if vertex_root:
         _write_vertex(compiling, image, vertex_root, output / "vertex.json")

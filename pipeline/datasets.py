@@ -1,6 +1,6 @@
 """Data sets of the reference pipeline: built-in ones, and folders of the user."""
 
-import os
+import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from tfx_feeder.common.errors import ConfigError, DataError
+from tfx_feeder.common.files import atomic_path
 from tfx_feeder.components.image_example_gen.classes import ClassTable, merge_names
 from tfx_feeder.components.image_example_gen.sources import open_sources
 from tfx_feeder.pipeline.eval_config import Gates
@@ -75,7 +76,7 @@ def digits(folder: Path) -> Dataset:
     """Returns scikit-learn's handwritten digits, 8 x 8 gray, in three spans of forms."""
     for span, forms in enumerate(_DIGITS_SPANS, start=1):
         target = folder / f"span-{span}" / "digits.npz"
-        if not target.exists():
+        if not zipfile.is_zipfile(target):
             _save(target, **_digits_of(forms))
     return Dataset(
         name="digits",
@@ -139,7 +140,7 @@ def _digits_of(forms: range) -> dict[str, np.ndarray]:
 
 def _from_keras(name: str, folder: Path, classes: Sequence[str], gates: Gates) -> Dataset:
     patterns = {"train": "train.npz", "eval": "eval.npz"}
-    if not all((folder / file).exists() for file in patterns.values()):
+    if not all(zipfile.is_zipfile(folder / file) for file in patterns.values()):
         import keras
 
         try:
@@ -157,7 +158,5 @@ def _from_keras(name: str, folder: Path, classes: Sequence[str], gates: Gates) -
 def _save(target: Path, **arrays: np.ndarray) -> None:
     """Writes an ``.npz`` file atomically."""
     target.parent.mkdir(parents=True, exist_ok=True)
-    partial = target.with_suffix(".partial")
-    with partial.open("wb") as file:
-        np.savez(file, **arrays)
-    os.replace(partial, target)
+    with atomic_path(target) as partial:
+        np.savez(partial, **arrays)

@@ -31,6 +31,7 @@ from tfx_feeder.components.feeder_trainer.schedules.parser import parse_schedule
 from tfx_feeder.components.feeder_trainer.train import TrainSpec, train
 from tfx_feeder.components.feeder_trainer.training.options import TrainingOptions
 from tfx_feeder.schemas import training_history
+from tfx_feeder.schemas.file_record import seal
 
 KERAS_FORMAT_DIR = "Format-Keras"
 """Folder of the Keras file in a Model artifact, next to the ``Format-Serving`` of TFX."""
@@ -126,6 +127,7 @@ class Executor(base_executor.BaseExecutor):
         training_history.write(history, local_path(record.uri))
         for name, value in history.summary().items():
             _set_custom_property(record, name, value)
+        seal(output_dict)
 
 
 def _optional_path(input_dict: _Artifacts, key: str) -> str | None:

@@ -17,6 +17,7 @@ from tfx_feeder.components.image_example_gen import classes, rejections
 from tfx_feeder.components.image_example_gen.exec_properties import input_patterns, unpack
 from tfx_feeder.components.image_example_gen.ingest import ReadImages
 from tfx_feeder.components.image_example_gen.sources import open_sources
+from tfx_feeder.schemas.file_record import seal
 
 _METRICS = "tfx_feeder.ImageExampleGen"
 
@@ -92,6 +93,7 @@ class Executor(base_example_gen_executor.BaseExampleGenExecutor):
         with tf.io.gfile.GFile(os.path.join(examples.uri, classes.FILE_NAME), "w") as file:
             file.write(table.to_json())
         _describe(examples, accepted, rejected, len(table.names))
+        seal(output_dict)
 
 
 def _write(records: beam.PCollection, split: str, folder: str) -> None:

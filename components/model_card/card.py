@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from tfx_feeder.common.errors import DataError
-from tfx_feeder.components.model_card.hashing import hash_files
+from tfx_feeder.common.hashing import hash_files
 from tfx_feeder.schemas import model_card, training_history
 from tfx_feeder.schemas.evaluation import read_evaluation
 from tfx_feeder.schemas.model_card import (

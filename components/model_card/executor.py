@@ -12,6 +12,7 @@ from tfx.types import artifact_utils
 
 from tfx_feeder.common.mounts import local_path
 from tfx_feeder.components.model_card.card import PushedModelInfo, write_card
+from tfx_feeder.schemas.file_record import seal
 from tfx_feeder.schemas.model_card import LineageEntry
 
 _Artifacts = dict[str, list[types.Artifact]]
@@ -41,6 +42,7 @@ class Executor(base_executor.BaseExecutor):
         record.set_string_custom_property("pushed_version", card.pushed_version)
         if card.reason:
             record.set_string_custom_property("reason", card.reason)
+        seal(output_dict)
 
     def _describe(
         self, pushed: types.Artifact, inputs: _Artifacts, exec_properties: dict[str, Any]

@@ -5,8 +5,10 @@
 # pyright: reportPrivateImportUsage=false
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import ml_metadata as mlmd
+from absl import logging
 from tfx import types
 from tfx.dsl.components.common.resolver import ResolverStrategy
 from tfx.dsl.input_resolution.strategies.latest_blessed_model_strategy import (
@@ -14,6 +16,7 @@ from tfx.dsl.input_resolution.strategies.latest_blessed_model_strategy import (
 )
 
 from tfx_feeder.common.errors import DataError
+from tfx_feeder.schemas.file_record import PROPERTY, damage
 from tfx_feeder.schemas.properties import WITHDRAWN
 
 
@@ -25,7 +28,8 @@ class LatestBlessedModelBefore(LatestBlessedModelStrategy):
     subject, the result does not change, so a repeated run is served from the cache to the last
     node.
 
-    Models that were withdrawn by a rollback are skipped.
+    Models that were withdrawn by a rollback are skipped, and so are models whose files are missing
+    or not those that were written.
     """
 
     def resolve_artifacts(
@@ -39,10 +43,23 @@ class LatestBlessedModelBefore(LatestBlessedModelStrategy):
             for model in input_dict["model"]
             if model.id < limit and not model.get_string_custom_property(WITHDRAWN)
         ]
-        found = super().resolve_artifacts(
-            store, {"model": models, "blessing": input_dict["blessing"]}
-        )
-        return {"before": subject, **(found or {"model": [], "blessing": []})}
+        while True:
+            found = super().resolve_artifacts(
+                store, {"model": models, "blessing": input_dict["blessing"]}
+            ) or {"model": [], "blessing": []}
+            damaged = [(model, reason) for model in found["model"] if (reason := _damage(model))]
+            if not damaged:
+                return {"before": subject, **found}
+            for model, reason in damaged:
+                logging.warning("The model at %s is skipped: %s", model.uri, reason)
+                models.remove(model)
+
+
+def _damage(model: types.Artifact) -> str:
+    """Returns what is wrong with the files of a model; empty if they are not on this machine."""
+    if not model.uri or "://" in model.uri:
+        return ""
+    return damage(Path(model.uri), model.get_string_custom_property(PROPERTY), contents=True)
 
 
 class ArtifactsById(ResolverStrategy):

@@ -31,6 +31,7 @@ _COMMANDS: Mapping[str, tuple[str, str]] = {
         "Show the inputs or the descendants of an artifact.",
     ),
     "models": ("models:models", "List models with span, metric, blessing and pushes."),
+    "repair": ("repair:repair", "Find damaged files, and repair a root."),
     "report": ("report:report", "Write an HTML report about a run."),
     "retrain": (
         "retrain:retrain",
@@ -42,7 +43,10 @@ _COMMANDS: Mapping[str, tuple[str, str]] = {
     "rollback": ("rollback:rollback", "Push an earlier version again and withdraw later models."),
     "schedule": ("schedule:schedule", "Preview schedules of learning rate and batch size."),
     "strategy": ("strategy:strategy", "List distribution strategies and predict training times."),
-    "verify": ("models:verify", "Compare the files of a pushed model with its model card."),
+    "verify": (
+        "verify:verify",
+        "Compare the files of a model, or of all runs, with records.",
+    ),
     "why": ("why:why", "Explain why a model was or was not trained, blessed and pushed."),
     "worker": ("worker:worker", "Join a distributed training as a worker or parameter server."),
 }

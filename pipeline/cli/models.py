@@ -1,9 +1,8 @@
-"""The commands ``models``, ``history`` and ``verify``."""
+"""The commands ``models`` and ``history``."""
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import click
 from rich.console import RenderableType
@@ -11,11 +10,9 @@ from rich.markup import escape
 
 from tfx_feeder.common.durations import format_age, format_elapsed
 from tfx_feeder.common.errors import DataError
-from tfx_feeder.components.model_card.hashing import FileDifferences, compare, hash_files
 from tfx_feeder.pipeline.cli.console import print_json, show, table
 from tfx_feeder.pipeline.cli.options import (
     all_option,
-    json_option,
     newest_option,
     store_options,
     truncation_note,
@@ -32,9 +29,8 @@ from tfx_feeder.pipeline.metadata.lineage import Lineage
 from tfx_feeder.pipeline.metadata.lookup import find_model
 from tfx_feeder.pipeline.metadata.models import MODEL, ModelVersion, read_models
 from tfx_feeder.pipeline.runner.tables import candidates_table
-from tfx_feeder.schemas import model_card, training_history
+from tfx_feeder.schemas import training_history
 from tfx_feeder.schemas.evaluation import SliceRow
-from tfx_feeder.schemas.model_card import ModelCardDocument
 from tfx_feeder.schemas.training_history import EpochRecord, History
 
 _VALIDATION = "val_"
@@ -70,23 +66,6 @@ class ModelHistory:
 
     model: ModelVersion
     history: History
-
-
-@dataclass(frozen=True, slots=True)
-class Verification:
-    """Comparison of the folder of a model with its model card.
-
-    Args:
-        folder: Folder that was checked.
-        whole: If True, all files are as they were pushed.
-        differences: Files that differ from the card.
-        card: Model card in the folder.
-    """
-
-    folder: Path
-    whole: bool
-    differences: FileDifferences
-    card: ModelCardDocument
 
 
 @click.command()
@@ -126,26 +105,6 @@ def history(lineage: Lineage, as_json: bool, model: str) -> None:
         print_json(found)
     else:
         show(*history_lines(found))
-
-
-@click.command()
-@click.argument(
-    "model_dir", type=click.Path(exists=True, file_okay=False, path_type=Path), metavar="MODEL_DIR"
-)
-@json_option
-@click.pass_context
-def verify(context: click.Context, model_dir: Path, as_json: bool) -> None:
-    """Compare the files in the folder of a pushed model, or of a copy, with its model card.
-
-    Exit status: 0 no differences; 1 a file was changed, is missing or was added, or there is no
-    model card.
-    """
-    found = verify_folder(model_dir)
-    if as_json:
-        print_json(found)
-    else:
-        show(*verification_lines(found))
-    context.exit(0 if found.whole else 1)
 
 
 def list_models(lineage: Lineage, newest: int | None = None) -> list[ModelRow]:
@@ -318,39 +277,3 @@ def _heading(metric: str) -> str:
 
 def _number(metrics: Mapping[str, float], name: str) -> str:
     return f"{metrics[name]:.4f}" if name in metrics else ""
-
-
-def verify_folder(folder: Path) -> Verification:
-    """Compares the files of a folder with the model card in it.
-
-    Args:
-        folder: Folder of a pushed model.
-
-    Raises:
-        DataError: There is no model card, or a file cannot be read.
-    """
-    card = model_card.read(folder)
-    differences = compare(card.files, hash_files(folder, exclude=[model_card.FILE_NAME]))
-    return Verification(folder, not differences, differences, card)
-
-
-def verification_lines(found: Verification) -> Iterator[RenderableType]:
-    """Yields the result of a verification as lines of markup and a table."""
-    card = found.card
-    spans = ", ".join(map(str, card.spans))
-    yield (
-        f"Version {escape(card.pushed_version)} of pipeline {escape(card.pipeline or 'unknown')}, "
-        f"written by run {escape(card.run_id or 'unknown')}{f', span {spans}' if spans else ''}"
-    )
-    yield f"Pushed to {escape(card.destination)}"
-    if card.reason:
-        yield f"Reason: {escape(card.reason)}"
-    if found.whole:
-        yield f"[green]Unchanged:[/] all {len(card.files)} files are as they were pushed"
-        return
-    yield "[red]Changed since the push:[/]"
-    drawn = table("", "file", "state")
-    for state in ("changed", "missing", "added"):
-        for name in getattr(found.differences, state):
-            drawn.add_row(escape(name), f"[red]{state}[/]")
-    yield drawn

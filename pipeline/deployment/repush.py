@@ -6,6 +6,7 @@
 import posixpath
 import time
 from dataclasses import dataclass
+from pathlib import Path
 
 import ml_metadata as mlmd
 from google.protobuf import json_format
@@ -15,6 +16,7 @@ from tfx import v1 as tfx
 from tfx_feeder.common.errors import ConfigError, DataError
 from tfx_feeder.components import ModelCardGenerator
 from tfx_feeder.components.pusher.component import Pusher
+from tfx_feeder.components.pusher.versions import highest_version
 from tfx_feeder.components.resolvers.strategies import ArtifactsById
 from tfx_feeder.pipeline.deployment.rollback import Rollback
 from tfx_feeder.pipeline.deployment.withdrawal import mark_withdrawn
@@ -77,7 +79,7 @@ def repush(
         ConfigError: The new version would not be the highest.
         DataError: The Pusher did not push the model.
     """
-    _wait_until_higher(rollback.highest_version)
+    _wait_until_higher(rollback)
     store = mlmd.MetadataStore(connection)
     with mark_withdrawn(store, rollback):
         run_id = run_locally(create_pipeline(rollback, connection), store, lock)
@@ -148,14 +150,20 @@ def _pushed(lineage: Lineage, run_id: str, node: str) -> Artifact:
     raise DataError(f"{node} did not push the model. See the log for the reason.")
 
 
-def _wait_until_higher(version: int) -> None:
-    """Waits until the clock has passed a version; the Pusher uses the time as version."""
+def _wait_until_higher(rollback: Rollback) -> None:
+    """Waits until the clock has passed a version that was removed from the serving folder.
+
+    The Pusher uses the time as version, or the next one after the highest in the folder.
+    """
+    version = rollback.highest_version
+    if highest_version(Path(rollback.push.place)) >= version:
+        return
     if version - time.time() > _MAX_WAIT_S:
         raise ConfigError(
             "version",
             received=f"version {version}, and the time {time.time():.0f}",
             expected="pushed versions below the current Unix time, which becomes the new version",
-            fix="Set the clock, or remove the higher version from the serving folder.",
+            fix="Set the clock, or restore the higher version in the serving folder.",
         )
     while int(time.time()) <= version:
         time.sleep(0.1)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tfx_feeder.common.errors import ConfigError, DataError
-from tfx_feeder.components.model_card.hashing import compare, hash_files
+from tfx_feeder.common.hashing import compare, hash_files
 from tfx_feeder.pipeline.metadata.lineage import Lineage
 from tfx_feeder.pipeline.metadata.models import (
     EXAMPLES,
@@ -25,7 +25,8 @@ PUSHERS = (
     "tfx_feeder.pipeline.pusher.Pusher",  # Executions before the move to components.
 )
 """Component types whose executions can be repeated; other Pushers have other destinations."""
-_SERVING_DIRS = ("Format-Serving", "serving_model_dir")
+SERVING_DIRS = ("Format-Serving", "serving_model_dir")
+"""Folders of the served model in a Model artifact, of this release of TFX and of older ones."""
 _SHOWN = 5
 
 
@@ -173,11 +174,11 @@ def check_unchanged(model: ModelVersion, push: Push, card: Execution | None) -> 
     Raises:
         DataError: The files are missing or differ, or there is no record to compare them with.
     """
-    folders = (model.model.path / name for name in _SERVING_DIRS)
+    folders = (model.model.path / name for name in SERVING_DIRS)
     serving = next((folder for folder in folders if folder.is_dir()), None)
     if serving is None:
         raise DataError(f"The files of {MODEL} {model.model.id} are missing.")
-    before = _hashes_of(push, card)
+    before = hashes_of(push, card)
     if not before:
         raise DataError(
             f"There is no record of the files of version {push.version}: neither a model card "
@@ -227,8 +228,15 @@ def intended_slices(card: Execution | None) -> tuple[str, ...]:
     return tuple(json.loads(card.properties["intended_slices"])) if card else ()
 
 
-def _hashes_of(push: Push, card: Execution | None) -> Mapping[str, str]:
-    """Returns the hashes in the card or, without one, those of the Pusher's own copy."""
+def hashes_of(push: Push, card: Execution | None) -> Mapping[str, str]:
+    """Returns the hashes of the files that were pushed; empty if there is no record of them.
+
+    They are those in the model card or, without one, those of the Pusher's own copy.
+
+    Args:
+        push: Push of the model.
+        card: Execution that wrote the model card of the push; ``None`` if there is no card.
+    """
     record = card.output("model_card") if card else None
     if record and not record.files_missing:
         return model_card.read(record.path).files

@@ -128,6 +128,18 @@ class Lineage:
             found = [artifact for artifact in found if artifact.id in ids]
         return sorted(map(to_artifact, found), key=lambda artifact: artifact.id)
 
+    def outputs_of_node(self, node: str) -> list[Artifact]:
+        """Returns all artifacts that a node of the pipeline has written in any run, oldest first.
+
+        Args:
+            node: Name of the node.
+        """
+        context = self._store.get_context_by_type_and_name("node", f"{self.pipeline}.{node}")
+        executions = self._store.get_executions_by_context(context.id) if context else ()
+        events = self._events([execution.id for execution in executions])
+        found = self._by_id({e.artifact_id for e in events if e.type in OUTPUT_EVENTS})
+        return [found[number] for number in sorted(found)]
+
     def artifact(self, artifact_id: int) -> Artifact | None:
         """Returns an artifact of any pipeline of the store; ``None`` if there is none."""
         if not 0 < artifact_id <= _LARGEST_ID:

@@ -13,6 +13,7 @@ import logging
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime, timedelta, timezone
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from google.protobuf import json_format
 from ml_metadata.proto import metadata_store_pb2 as pb
 
 from tfx_feeder.common.errors import ConfigError, FeederError
+from tfx_feeder.pipeline.metadata.integrity import forget_damaged
 from tfx_feeder.pipeline.metadata.lineage import Lineage
 from tfx_feeder.pipeline.metadata.store import close_run, writable_config
 from tfx_feeder.pipeline.metadata.types import SUCCEEDED, Execution
@@ -37,6 +39,8 @@ _OTHER_RELEASE = "MLMD database version"
 _REGISTRATION_ATTEMPTS = 20
 _CACHE_CONTEXT = {"name": "execution_cache"}
 """Type of the only context of a node that the compiled pipeline does not list."""
+_SETTLED_AFTER = timedelta(minutes=5)
+"""Age from which outputs are checked; the cache of a network file system may lag behind."""
 _LOG = logging.getLogger(__name__)
 
 
@@ -107,6 +111,10 @@ def run_node(
         _check_upstream(compiled, lineage, node_id, run_id)
         quiet_imports(_LAUNCHER)
         _register_types(opened, compiled, node_id)
+        settled = datetime.now(timezone.utc) - _SETTLED_AFTER
+        earlier = [a for a in lineage.outputs_of_node(node_id) if a.created_at < settled]
+        for damaged in forget_damaged(opened, earlier):
+            _LOG.warning("%s. It is not used any more.", damaged)
         try:
             import_module(_LAUNCHER).launch(compiled, node_id, run_id, connection)
         except BaseException as error:

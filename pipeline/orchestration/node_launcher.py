@@ -8,16 +8,24 @@ TFX lines.
 # TFX declares no exports in its public modules.
 # pyright: reportPrivateImportUsage=false
 
+from pathlib import Path
 from typing import Any
 
 from google.protobuf import json_format
 from tfx.dsl.compiler import constants
 from tfx.orchestration import metadata
 from tfx.orchestration.local import runner_utils
-from tfx.orchestration.portable import launcher, runtime_parameter_utils
-from tfx.proto.orchestration import pipeline_pb2
+from tfx.orchestration.portable import (
+    beam_executor_operator,
+    data_types,
+    launcher,
+    python_executor_operator,
+    runtime_parameter_utils,
+)
+from tfx.proto.orchestration import executable_spec_pb2, pipeline_pb2
 
 from tfx_feeder.pipeline.orchestration.compiled_pipeline import CompiledPipeline
+from tfx_feeder.schemas.file_record import sync_folders
 
 
 def launch(compiled: CompiledPipeline, node_id: str, run_id: str, connection: Any) -> None:
@@ -45,4 +53,34 @@ def launch(compiled: CompiledPipeline, node_id: str, run_id: str, connection: An
         pipeline_runtime_spec=pipeline.runtime_spec,
         executor_spec=runner_utils.extract_executor_spec(deployment, node_id),
         custom_driver_spec=runner_utils.extract_custom_driver_spec(deployment, node_id),
+        custom_executor_operators={
+            executable_spec_pb2.PythonClassExecutableSpec: _PythonOperator,
+            executable_spec_pb2.BeamExecutableSpec: _BeamOperator,
+        },
     ).launch()
+
+
+class _PythonOperator(python_executor_operator.PythonExecutorOperator):
+    """Runs an executor, and flushes its outputs to the disk before TFX publishes them."""
+
+    def run_executor(self, execution_info: data_types.ExecutionInfo) -> Any:
+        """Returns the output of the executor."""
+        output = super().run_executor(execution_info)
+        _sync_outputs(execution_info)
+        return output
+
+
+class _BeamOperator(beam_executor_operator.BeamExecutorOperator):
+    """Runs an executor on Beam, and flushes its outputs before TFX publishes them."""
+
+    def run_executor(self, execution_info: data_types.ExecutionInfo, *arguments: Any) -> Any:
+        """Returns the output of the executor."""
+        output = super().run_executor(execution_info, *arguments)
+        _sync_outputs(execution_info)
+        return output
+
+
+def _sync_outputs(execution_info: data_types.ExecutionInfo) -> None:
+    uris = [artifact.uri for group in execution_info.output_dict.values() for artifact in group]
+    paths = (Path(uri) for uri in uris if "://" not in uri)
+    sync_folders(path for path in paths if path.exists())

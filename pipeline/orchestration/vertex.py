@@ -11,6 +11,7 @@ from pathlib import Path
 from tfx import v1 as tfx
 
 from tfx_feeder.common.errors import ConfigError
+from tfx_feeder.common.files import atomic_path
 from tfx_feeder.pipeline.configs import PipelineConfig
 from tfx_feeder.pipeline.pipeline import create_pipeline
 
@@ -61,4 +62,5 @@ def write_pipeline(pipeline: tfx.dsl.Pipeline, image: str, path: Path) -> None:
     """
     runner = tfx.orchestration.experimental
     settings = runner.KubeflowV2DagRunnerConfig(default_image=image, use_pipeline_spec_2_1=True)
-    runner.KubeflowV2DagRunner(settings, str(path.parent), path.name).run(pipeline)
+    with atomic_path(path) as partial:
+        runner.KubeflowV2DagRunner(settings, str(partial.parent), partial.name).run(pipeline)

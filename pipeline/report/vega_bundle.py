@@ -4,6 +4,7 @@
 """
 
 import contextlib
+import hashlib
 import os
 from pathlib import Path
 
@@ -21,16 +22,23 @@ def javascript_bundle(cache: Path | None = None) -> str:
         cache: Cache folder; ``None``: the cache folder of the user.
     """
     folder = cache or _cache_folder()
-    path = folder / f"{_versions()}.js"
     with contextlib.suppress(OSError):
-        return path.read_text(encoding="utf-8")
+        for path in folder.glob(f"{_versions()}-*.js"):
+            content = path.read_bytes()
+            if path == _path(folder, content):
+                return content.decode()
     # A closing tag in a comment would end the script element.
     bundle = vl_convert.javascript_bundle(_SNIPPET).replace("</script", "<\\/script")
     # Without a cache, the next call takes seconds again.
     with contextlib.suppress(OSError):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        atomic_write(path, bundle)
+        folder.mkdir(parents=True, exist_ok=True)
+        atomic_write(_path(folder, bundle.encode()), bundle)
     return bundle
+
+
+def _path(folder: Path, content: bytes) -> Path:
+    """Returns the file of a bundle, whose name has the hash of the content."""
+    return folder / f"{_versions()}-{hashlib.sha256(content).hexdigest()[:16]}.js"
 
 
 def _versions() -> str:

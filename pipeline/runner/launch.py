@@ -4,9 +4,11 @@ Imports neither TensorFlow nor TFX, which keeps the command line responsive and 
 first messages to the log.
 """
 
+import errno
 import importlib
 import logging
 import os
+import shutil
 import signal
 import threading
 from collections.abc import Iterator
@@ -28,6 +30,8 @@ from tfx_feeder.pipeline.workspace import prepare_root
 
 _PLAIN_WIDTH = 110
 """Minimum width of tables in a file or a pipe, in columns."""
+_NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
+_ALMOST_NOTHING_BYTES = 1 << 20
 DONE, FAILED, USAGE_ERROR, NOT_BLESSED, BUSY, INTERRUPTED = 0, 1, 2, 3, 5, 130
 
 
@@ -115,7 +119,8 @@ def run_with_logging(request: RunRequest, work: str = "tfx_feeder.pipeline.runne
             return USAGE_ERROR
         except Exception as error:
             logging.exception("The run failed.")
-            _echo(console, f"Failed{_where(error)}: {root_cause(error)}")
+            reason = _disk_full(root, error) or root_cause(error)
+            _echo(console, f"Failed{_where(error)}: {reason}")
             _echo(console, f"Details: {log}")
             return FAILED
 
@@ -151,6 +156,18 @@ def root_cause(error: BaseException) -> str:
             return str(link)
     lines = [line for line in str(chain[0]).splitlines() if line.strip()]
     return f"{type(chain[0]).__name__}: {lines[0] if lines else 'no message'}"
+
+
+def _disk_full(root: Path, error: BaseException) -> str:
+    """Returns a message if the disk is full; libraries then raise errors of any kind."""
+    free = shutil.disk_usage(root).free
+    full = any(isinstance(link, OSError) and link.errno in _NO_SPACE for link in _chain(error))
+    if not full and free > _ALMOST_NOTHING_BYTES:
+        return ""
+    return (
+        f"the disk of {root} is full ({free >> 20} MiB free). Free some space, and run the same "
+        f"command again. ({root_cause(error)})"
+    )
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:

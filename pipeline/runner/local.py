@@ -5,6 +5,7 @@
 
 from collections.abc import Sequence
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 import ml_metadata as mlmd
@@ -14,8 +15,10 @@ from tfx.dsl.compiler import constants
 from tfx.orchestration.pipeline import RunOptions
 from tfx.orchestration.portable import runtime_parameter_utils
 
+from tfx_feeder.pipeline.metadata.lineage import Lineage
 from tfx_feeder.pipeline.metadata.store import close_run
 from tfx_feeder.pipeline.ownership import PipelineLock
+from tfx_feeder.pipeline.runner.durable_run import durable_outputs
 from tfx_feeder.pipeline.runner.launch import root_cause
 
 _ABANDONED = "its process ended without a word"
@@ -67,10 +70,13 @@ def run_locally(
         close_run(store, abandoned, _ABANDONED)
     run_id = run_id or new_run_id()
     lock.begin_run(run_id)
+    info = pipeline.pipeline_info
+    lineage = Lineage(store, info.pipeline_name)
     # Set the absl verbosity, because other code saves and restores the level of the logger.
     absl_logging.set_verbosity(absl_logging.INFO)
     try:
-        _Runner(run_id).run(pipeline, RunOptions(to_nodes=until) if until else None)
+        with durable_outputs(store, lineage, Path(info.pipeline_root)):
+            _Runner(run_id).run(pipeline, RunOptions(to_nodes=until) if until else None)
     except BaseException as error:
         close_run(store, run_id, root_cause(error))
         raise

@@ -40,6 +40,17 @@ def test_existing_digits_are_left_alone_so_that_their_fingerprint_stays(tmp_path
     assert file.stat().st_mtime_ns == before
 
 
+@pytest.mark.parametrize("size", [0, 4096])
+def test_digits_that_a_power_failure_cut_are_made_again(tmp_path, size):
+    data = open_data_set("digits", tmp_path)
+    file = data.folder / "span-2" / "digits.npz"
+    whole = np.load(file)["images"]
+    file.write_bytes(file.read_bytes()[:size])
+    open_data_set("digits", tmp_path)
+    np.testing.assert_array_equal(np.load(file)["images"], whole)
+    assert [path.name for path in file.parent.iterdir()] == ["digits.npz"]
+
+
 def test_own_folder_tells_its_classes(tmp_path):
     folder = tmp_path / "My Pets!"
     for name in ("dog", "cat"):

@@ -13,11 +13,13 @@ import json
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
+from tfx_feeder.common.files import atomic_path
 from tfx_feeder.common.tfrecord import FRAME_BYTES
 from tfx_feeder.components.feeder_trainer.feed.options import FeedOptions, cache_folder
 from tfx_feeder.components.feeder_trainer.feed.parsing import (
@@ -273,17 +275,15 @@ class RecordIndexer:
         with contextlib.suppress(OSError, tf.errors.OpError):
             os.makedirs(self._folder, mode=0o700, exist_ok=True)
             name = self._name(index.path)
-            partial = f"{name}.{os.getpid()}"
-            with open(partial, "wb") as file:
+            with atomic_path(Path(name)) as partial:
                 np.savez(
-                    file,
+                    partial,
                     compression=np.array(index.compression),
                     offsets=index.offsets,
                     counts=index.counts,
                     num_bytes=np.array(index.num_bytes),
                     decoded_bytes=np.array(index.decoded_bytes),
                 )
-            os.replace(partial, name)
 
     def _load(self, path: str) -> bool:
         """Returns True if the index of a file is known, or saved and still valid."""

@@ -16,7 +16,7 @@ from typing import IO, Any
 
 import numpy as np
 
-from tfx_feeder.common.files import atomic_write
+from tfx_feeder.common.files import atomic_write, sync_folder
 
 PREFIX = "at-"
 """Prefix of the name of a checkpoint's folder, before its position."""
@@ -99,7 +99,8 @@ def write_checkpoint(checkpoint: Checkpoint, training_id: TrainingId, folder: Pa
             np.savez(file, **arrays)
         with _hashing(folder / _STATE, hashes) as file:
             file.write(json.dumps(document).encode())
-        atomic_write(folder / _HASHES, json.dumps(hashes), sync=True)
+        atomic_write(folder / _HASHES, json.dumps(hashes))
+        sync_folder(folder.parent)
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)  # The disk may be full.
         raise

@@ -19,6 +19,7 @@ from typing import Any
 from kfp import compiler, dsl, kubernetes
 
 from tfx_feeder.common.errors import ConfigError
+from tfx_feeder.common.files import atomic_path
 from tfx_feeder.pipeline.metadata.env import PASSWORD_VARIABLE, STORE_VARIABLE
 from tfx_feeder.pipeline.orchestration import compiled_pipeline
 from tfx_feeder.pipeline.orchestration.compiled_pipeline import CompiledPipeline
@@ -41,7 +42,8 @@ def write_spec(compiled: CompiledPipeline, options: Kubeflow, path: Path) -> Non
     """
     options.check(compiled)
     path.parent.mkdir(parents=True, exist_ok=True)
-    compiler.Compiler().compile(_pipeline(compiled, options), str(path))
+    with atomic_path(path) as partial:
+        compiler.Compiler().compile(_pipeline(compiled, options), str(partial))
 
 
 def _pipeline(compiled: CompiledPipeline, options: Kubeflow) -> Any:

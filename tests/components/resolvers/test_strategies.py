@@ -5,6 +5,7 @@ from tfx import v1 as tfx
 
 from tfx_feeder.common.errors import DataError
 from tfx_feeder.components.resolvers.strategies import ArtifactsById, LatestBlessedModelBefore
+from tfx_feeder.schemas.file_record import seal
 
 _artifacts = tfx.types.standard_artifacts
 
@@ -42,6 +43,29 @@ def test_the_latest_blessed_model_before_the_subject_is_found():
 def test_withdrawn_models_are_passed_over():
     assert _blessed_before(9, withdrawn=[5]) == [3]
     assert _blessed_before(9, withdrawn=[3, 5]) == []
+
+
+def test_models_whose_files_are_damaged_are_passed_over(tmp_path):
+    models, damaged = [], {5: "saved_model.pb", 7: "variables.index"}
+    for number in (1, 3, 5, 7, 9):
+        model = _artifact(_artifacts.Model, number)
+        model.uri = str(tmp_path / str(number))
+        if number != 9:
+            (tmp_path / str(number)).mkdir()
+            for name in ("saved_model.pb", "variables.index"):
+                (tmp_path / str(number) / name).write_text("content")
+            seal({"model": [model]})
+        models.append(model)
+    (tmp_path / "5" / damaged[5]).write_text("")
+    (tmp_path / "7" / damaged[7]).write_text("flipped")  # Of the same size.
+    blessings = [
+        _artifact(_artifacts.ModelBlessing, 20 + n, current_model_id=n, blessed=1)
+        for n in (1, 3, 5, 7, 9)
+    ]
+    inputs = {"before": [_artifact(_artifacts.Model, 10)], "model": models, "blessing": blessings}
+    found = LatestBlessedModelBefore().resolve_artifacts(None, inputs)
+    assert [model.id for model in found["model"]] == [3]
+    assert [blessing.id for blessing in found["blessing"]] == [23]
 
 
 def test_artifacts_are_found_by_id_in_the_order_asked_for():

@@ -8,7 +8,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from tests.mlmd_store import StoreWithFiles
-from tfx_feeder.components.model_card.hashing import hash_files
+from tfx_feeder.common.hashing import hash_files
 from tfx_feeder.pipeline.cli.main import main
 from tfx_feeder.schemas import model_card, training_history
 from tfx_feeder.schemas.model_card import LineageEntry, ModelCardDocument

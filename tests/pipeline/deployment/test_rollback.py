@@ -11,7 +11,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from tfx_feeder.common.errors import ConfigError, DataError
-from tfx_feeder.components.model_card.hashing import hash_files
+from tfx_feeder.common.hashing import hash_files
 from tfx_feeder.pipeline.cli.main import main
 from tfx_feeder.pipeline.deployment.rollback import plan
 from tfx_feeder.pipeline.metadata.lineage import Lineage
@@ -193,13 +193,21 @@ def test_a_push_that_fails_leaves_the_marks_as_they_were(served):
     assert any(before.values())
 
 
-def test_a_version_from_the_future_cannot_be_outdone(served):
+def test_a_version_from_the_future_in_the_serving_folder_is_outdone(served):
     first = served.run(1)
     served.run(2)
     (served.root / "serving" / "99999999999").mkdir()
+    assert served.rolled_back(first)["version"] == "100000000000"
+
+
+def test_a_version_from_the_future_that_was_removed_cannot_be_outdone(served):
+    (served.root / "serving" / "99999999998").mkdir(parents=True)
+    first = served.run(1)
+    served.run(2)
+    shutil.rmtree(served.root / "serving")
     done = served.roll_back(first)
     assert done.exit_code == 1
-    assert "version 99999999999, and the time" in done.stderr
+    assert "version 100000000000, and the time" in done.stderr
     assert not any(m.withdrawn for m in served.models().values())
 
 

@@ -84,8 +84,19 @@ def test_bundle_is_kept(tmp_path, monkeypatch):
     [path] = tmp_path.iterdir()
     assert path.read_text() == made
     assert "</script" not in made
-    path.write_text("kept")
-    assert javascript_bundle(tmp_path) == "kept"
+    with monkeypatch.context() as patched:
+        patched.delattr("vl_convert.javascript_bundle")
+        assert javascript_bundle(tmp_path) == made
+
+
+@pytest.mark.parametrize("damaged", [b"", b"window.vegaEmbed = vegaEmbed;", b"\xff"])
+def test_damaged_bundle_is_made_again(tmp_path, monkeypatch, damaged):
+    monkeypatch.setattr("vl_convert.javascript_bundle", lambda _: "made")
+    assert javascript_bundle(tmp_path) == "made"
+    [path] = tmp_path.iterdir()
+    path.write_bytes(damaged)
+    assert javascript_bundle(tmp_path) == "made"
+    assert path.read_bytes() == b"made"
 
 
 @pytest.mark.slow

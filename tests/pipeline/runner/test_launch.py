@@ -1,8 +1,11 @@
 """Log, exit status and error message of a run."""
 
+import errno
 import os
+import shutil
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 
@@ -43,6 +46,28 @@ def test_root_that_cannot_be_written_is_one_line(tmp_path, capfd):
     err = capfd.readouterr().err
     assert "root: expected a folder that can be written" in err
     assert "--root" in err
+
+
+@pytest.mark.parametrize(
+    ("error", "free", "full"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device"), 1 << 30, True),
+        (RuntimeError("Transaction already open."), 4096, True),
+        (RuntimeError("Transaction already open."), 1 << 30, False),
+    ],
+)
+def test_full_disk_is_named_whatever_error_it_causes(
+    tmp_path, capfd, monkeypatch, error, free, full
+):
+    def run(*_):
+        monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=free))
+        raise _raise_from(ComponentError("Transform"), error)
+
+    monkeypatch.setitem(sys.modules, "some_work", SimpleNamespace(run=run))
+    assert run_with_logging(RunRequest(data="digits", root=tmp_path), "some_work") == FAILED
+    out = capfd.readouterr().out
+    assert ("Failed in Transform: the disk of" in out) is full
+    assert str(error) in out
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from tfx_feeder.common.errors import ConfigError, FeederError
+from tfx_feeder.common.files import atomic_write
 from tfx_feeder.components.feeder_trainer.distribution.cluster import (
     VARIABLE,
     ClusterTask,
@@ -215,7 +216,7 @@ def _next_item(path: Path, task: ClusterTask, timeout_s: float) -> worker.WorkIt
         if item is not None and worker.is_server(task):
             return item
         if item is not None and (not attempted.exists() or attempted.read_text() != item.run_id):
-            attempted.write_text(item.run_id)
+            atomic_write(attempted, item.run_id)
             return item
         time.sleep(_POLL_S)
     return None

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tfx_feeder.common.errors import DataError
-from tfx_feeder.components.model_card.hashing import FileDifferences, compare, hash_files
+from tfx_feeder.common.hashing import FileDifferences, compare, hash_files
 
 
 @pytest.fixture

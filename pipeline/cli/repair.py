@@ -1,0 +1,83 @@
+"""The command ``tfx-feeder repair``."""
+# ML Metadata declares no exports.
+# pyright: reportPrivateImportUsage=false
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import click
+import ml_metadata as mlmd
+from rich.console import RenderableType
+from rich.markup import escape
+
+from tfx_feeder.pipeline.cli.console import print_json, show, table
+from tfx_feeder.pipeline.cli.options import store_options
+from tfx_feeder.pipeline.deployment.repair import REMEDIES, Finding, find
+from tfx_feeder.pipeline.deployment.repair import repair as apply
+from tfx_feeder.pipeline.metadata.lineage import Lineage
+from tfx_feeder.pipeline.metadata.store import writable_config
+
+
+@dataclass(frozen=True, slots=True)
+class RepairResult:
+    """Result of a repair, or of a dry run.
+
+    Args:
+        repaired: If True, the remedies were applied.
+        findings: What was or is damaged.
+        failures: Messages about what could not be repaired.
+    """
+
+    repaired: bool
+    findings: Sequence[Finding]
+    failures: Sequence[str] = ()
+
+
+@click.command()
+@click.option("--yes", is_flag=True, help="Repair. Without this option, only list the damage.")
+@store_options
+@click.pass_context
+def repair(context: click.Context, lineage: Lineage, as_json: bool, yes: bool) -> None:
+    """Find damaged files of a root; with --yes, repair the root.
+
+    For use after a power failure, a full disk or an error of the disk. Damaged artifacts are marked
+    as deleted in the store, so that neither the cache nor a comparison uses them; the next run
+    makes them again. Damaged served versions are restored from the model that was pushed or, if
+    that is damaged as well, renamed, so that the next lower version is served.
+    """
+    findings = find(lineage)
+    failures = []
+    if yes and findings:
+        failures = apply(findings, mlmd.MetadataStore(writable_config(context.params["store"])))
+    result = RepairResult(yes, findings, failures)
+    if as_json:
+        print_json(result)
+    else:
+        show(*repair_lines(result))
+    if failures:
+        raise click.ClickException("\n".join(failures))
+
+
+def findings_table(findings: Sequence[Finding]) -> RenderableType:
+    """Returns a table of what is damaged."""
+    drawn = table("Damaged", "what", "reason")
+    for finding in findings:
+        drawn.add_row(escape(finding.subject), escape(finding.reason))
+    return drawn
+
+
+def repair_lines(result: RepairResult) -> Iterator[RenderableType]:
+    """Yields a repair as a table and lines of markup."""
+    if not result.findings:
+        yield "[green]Nothing is damaged.[/] If a run fails, its last lines say why."
+        return
+    yield findings_table(result.findings)
+    for remedy, text in REMEDIES.items():
+        subjects = [f.subject for f in result.findings if f.remedy == remedy]
+        if subjects:
+            did = "Done" if result.repaired else "With --yes"
+            yield f"{did}: {text}: {escape(', '.join(subjects))}"
+    if result.repaired:
+        yield "Run the pipeline again: it makes what is missing."
+    else:
+        yield "Nothing was changed. Run the same command with --yes to repair."

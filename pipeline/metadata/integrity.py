@@ -1,0 +1,117 @@
+"""Artifacts whose files are damaged, and the marks with which TFX treats them as deleted."""
+# The client defines its messages at run time.
+# pyright: reportAttributeAccessIssue=false, reportPrivateImportUsage=false
+
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import ml_metadata as mlmd
+from ml_metadata.proto import metadata_store_pb2 as pb
+
+from tfx_feeder.pipeline.metadata.models import HISTORY, MODEL, PUSHED
+from tfx_feeder.pipeline.metadata.types import Artifact
+from tfx_feeder.pipeline.metadata.unsynced import lost_artifacts
+from tfx_feeder.schemas.file_record import PROPERTY, damage
+
+LOST = "the power failed before the files were on the disk"
+_LIVE = ("", "LIVE")
+_LEVELS = 3
+"""Folder levels of an output below the root of its pipeline: ``NODE/KEY/EXECUTION``."""
+_HASHED = (MODEL, HISTORY, PUSHED)
+"""Types whose contents are compared before each run; others can be large."""
+
+
+@dataclass(frozen=True, slots=True)
+class DamagedArtifact:
+    """An artifact that must not be used any more.
+
+    Args:
+        artifact: The artifact.
+        reason: What is wrong, as a clause.
+    """
+
+    artifact: Artifact
+    reason: str
+
+    @property
+    def files_exist(self) -> bool:
+        """True if the files are there, but damaged."""
+        return self.artifact.path.exists()
+
+    def __str__(self) -> str:
+        return f"{self.artifact.type_name} {self.artifact.id}: {self.reason}"
+
+
+def find_damaged(
+    artifacts: Iterable[Artifact], *, contents_of: Collection[int] | None = None
+) -> list[DamagedArtifact]:
+    """Returns the damaged ones among the outputs of components on this machine.
+
+    Args:
+        artifacts: Artifacts of any state; those that are deleted are skipped.
+        contents_of: Ids of the artifacts whose contents are compared with their recorded hash;
+            ``None`` for all.
+    """
+    outputs = [a for a in artifacts if a.is_local and a.state in _LIVE and pipeline_root(a)]
+    by_root: dict[Path, list[Artifact]] = defaultdict(list)
+    for artifact in outputs:
+        by_root[pipeline_root(artifact) or Path()].append(artifact)
+    lost = {a.id for root, group in by_root.items() for a in lost_artifacts(root, group)}
+    return list(_examine(outputs, lost, contents_of))
+
+
+def forget_damaged(
+    store: mlmd.MetadataStore, artifacts: Sequence[Artifact]
+) -> list[DamagedArtifact]:
+    """Marks damaged artifacts as deleted before a run, so that TFX does not use them.
+
+    Sizes are compared for all artifacts, and contents for the newest model and its records. Missing
+    files are not marked: TFX finds them itself, and a volume that is not mounted must not cost the
+    records.
+
+    Args:
+        store: Store, open for writing.
+        artifacts: Artifacts that the run may use, oldest first.
+
+    Returns:
+        The artifacts that were marked.
+    """
+    newest = {a.type_name: a.id for a in artifacts if a.type_name in _HASHED}
+    found = find_damaged(artifacts, contents_of=newest.values())
+    damaged = [each for each in found if each.files_exist]
+    mark_deleted(store, (each.artifact.id for each in damaged))
+    return damaged
+
+
+def mark_deleted(store: mlmd.MetadataStore, artifact_ids: Iterable[int]) -> None:
+    """Marks artifacts as deleted; the cache and the resolvers of TFX skip them.
+
+    Args:
+        store: Store, open for writing.
+        artifact_ids: Ids of the artifacts.
+    """
+    marked = [pb.Artifact(id=number, state=pb.Artifact.DELETED) for number in artifact_ids]
+    if marked:
+        store.put_artifacts(marked, field_mask_paths=["state"])
+
+
+def pipeline_root(artifact: Artifact) -> Path | None:
+    """Returns the root of the pipeline that wrote an artifact; ``None`` for imported ones."""
+    path = artifact.path
+    folder = path if path.name.isdecimal() else path.parent  # A value artifact is a file.
+    if not folder.name.isdecimal() or len(folder.parts) <= _LEVELS:
+        return None
+    return folder.parents[_LEVELS - 1]
+
+
+def _examine(
+    outputs: Iterable[Artifact], lost: Collection[int], contents_of: Collection[int] | None
+) -> Iterator[DamagedArtifact]:
+    for artifact in outputs:
+        contents = contents_of is None or artifact.id in contents_of
+        recorded = str(artifact.properties.get(PROPERTY, ""))
+        reason = LOST if artifact.id in lost else damage(artifact.path, recorded, contents=contents)
+        if reason:
+            yield DamagedArtifact(artifact, reason)
