@@ -1,8 +1,11 @@
 """Record of the files of an artifact, kept in ML Metadata, and their comparison with it."""
 
+import contextlib
 import fnmatch
 import hashlib
+import os
 import re
+import stat
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +19,9 @@ from tfx_feeder.common.mounts import local_path
 PROPERTY = "files_written"
 """Custom property of an artifact with the record of its files."""
 
-_TEXT = re.compile(r"(\d+) files, (\d+) bytes, sha256 ([0-9a-f]{64})")
+_TEXT = re.compile(r"(\d+) files, (\d+) bytes(?:, sha256 ([0-9a-f]{64}))?")
+_MAX_HASHED_BYTES = 4 << 30
+"""Size up to which contents are hashed: reading them again must not take minutes."""
 _NEVER_EMPTY = (
     "saved_model.pb",
     "variables.index",
@@ -53,7 +58,7 @@ class FileRecord:
     Args:
         files: Number of files.
         bytes: Total size.
-        sha256: Hash of the names and contents of all files; empty if it was not computed.
+        sha256: Hash of the names and contents of all files; empty for very large folders.
     """
 
     files: int
@@ -65,21 +70,26 @@ class FileRecord:
         """Reads the files of a folder.
 
         Raises:
+            OSError: The folder cannot be read.
             DataError: A file cannot be read.
         """
+        sizes = _sizes(folder)
+        total = sum(sizes.values())
+        if total > _MAX_HASHED_BYTES:
+            return cls(len(sizes), total)
         hashes = hash_files(folder)
-        lines = "".join(f"{digest}  {name}\n" for name, digest in sorted(hashes.items()))
-        total = sum((folder / name).stat().st_size for name in hashes)
-        return cls(len(hashes), total, hashlib.sha256(lines.encode()).hexdigest())
+        lines = "".join(f"{digest}  {name}\n" for name, digest in hashes.items())
+        return cls(len(sizes), total, hashlib.sha256(lines.encode()).hexdigest())
 
     @classmethod
     def parse(cls, text: str) -> "FileRecord | None":
         """Returns the record in a custom property; ``None`` if there is none."""
         match = _TEXT.fullmatch(text)
-        return cls(int(match[1]), int(match[2]), match[3]) if match else None
+        return cls(int(match[1]), int(match[2]), match[3] or "") if match else None
 
     def __str__(self) -> str:
-        return f"{self.files} files, {self.bytes} bytes, sha256 {self.sha256}"
+        digest = f", sha256 {self.sha256}" if self.sha256 else ""
+        return f"{self.files} files, {self.bytes} bytes{digest}"
 
 
 def seal(outputs: Mapping[str, Iterable[OutputArtifact]]) -> None:
@@ -131,10 +141,10 @@ def damage(path: Path, recorded: str, *, contents: bool = False) -> str:
     if not path.exists():
         return "the files are missing"
     try:
-        sizes = {file: file.stat().st_size for file in sorted(path.rglob("*")) if file.is_file()}
-        for file, size in sizes.items():
-            if not size and any(fnmatch.fnmatch(file.name, each) for each in _NEVER_EMPTY):
-                return f"{file.relative_to(path)} is empty"
+        sizes = _sizes(path)
+        for name, size in sizes.items():
+            if not size and any(fnmatch.fnmatch(Path(name).name, each) for each in _NEVER_EMPTY):
+                return f"{name} is empty"
         record = FileRecord.parse(recorded)
         if record is None:
             return ""
@@ -144,8 +154,21 @@ def damage(path: Path, recorded: str, *, contents: bool = False) -> str:
                 f"there are {len(sizes)} files with {total:,} bytes instead of {record.files} with "
                 f"{record.bytes:,} bytes"
             )
-        if contents and FileRecord.of(path) != record:
+        if contents and record.sha256 and FileRecord.of(path) != record:
             return "the contents are not those that were written"
     except (OSError, DataError) as error:
         return f"the files cannot be read: {error}"
     return ""
+
+
+def _sizes(folder: Path) -> dict[str, int]:
+    """Returns the sizes of the files in a folder by relative path."""
+    sizes = {}
+    for parent, _, names in os.walk(folder):
+        for name in names:
+            path = os.path.join(parent, name)
+            with contextlib.suppress(FileNotFoundError):
+                found = os.stat(path)
+                if stat.S_ISREG(found.st_mode):
+                    sizes[os.path.relpath(path, folder)] = found.st_size
+    return dict(sorted(sizes.items()))

@@ -4,6 +4,7 @@
 # TFX declares no exports in its public modules, and messages get their names at run time.
 # pyright: reportPrivateImportUsage=false, reportAttributeAccessIssue=false
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -69,7 +70,7 @@ class Executor(executor.Executor):
             [written] = incoming.iterdir()
             version = publish(written, Path(base))
         logging.info("The model is served from %s.", version)
-        pushed.set_string_custom_property("pushed_destination", str(version))
+        pushed.set_string_custom_property("pushed_destination", os.path.join(base, version.name))
         pushed.set_string_custom_property("pushed_version", version.name)
 
 

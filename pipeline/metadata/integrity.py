@@ -22,6 +22,9 @@ _LEVELS = 3
 _HASHED = (MODEL, HISTORY, PUSHED)
 """Types whose contents are compared before each run; others can be large."""
 
+_OPEN = ("ModelRun",)
+"""Types to whose folders others add files, such as the logs of TensorBoard."""
+
 
 @dataclass(frozen=True, slots=True)
 class DamagedArtifact:
@@ -111,7 +114,7 @@ def _examine(
 ) -> Iterator[DamagedArtifact]:
     for artifact in outputs:
         contents = contents_of is None or artifact.id in contents_of
-        recorded = str(artifact.properties.get(PROPERTY, ""))
+        recorded = "" if artifact.type_name in _OPEN else str(artifact.properties.get(PROPERTY, ""))
         reason = LOST if artifact.id in lost else damage(artifact.path, recorded, contents=contents)
         if reason:
             yield DamagedArtifact(artifact, reason)

@@ -4,6 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from tfx_feeder.schemas import file_record
 from tfx_feeder.schemas.file_record import PROPERTY, FileRecord, damage, seal
 
 
@@ -84,3 +85,13 @@ def test_outputs_elsewhere_or_without_files_are_not_recorded(tmp_path):
     missing, of_missing = _artifact(tmp_path / "missing")
     seal({"model": [remote, missing]})
     assert (of_remote, of_missing) == ({}, {})
+
+
+def test_very_large_outputs_are_compared_by_size(model, monkeypatch):
+    monkeypatch.setattr(file_record, "_MAX_HASHED_BYTES", 9)
+    recorded = _recorded(model)
+    assert recorded == "3 files, 10 bytes"
+    (model / "Format-Serving" / "saved_model.pb").write_bytes(b"grapH")
+    assert damage(model, recorded, contents=True) == ""
+    (model / "Format-Serving" / "saved_model.pb").write_bytes(b"gra")
+    assert damage(model, recorded)
