@@ -21,7 +21,6 @@ _LEVELS = 3
 """Folder levels of an output below the root of its pipeline: ``NODE/KEY/EXECUTION``."""
 _HASHED = (MODEL, HISTORY, PUSHED)
 """Types whose contents are compared before each run; others can be large."""
-
 _OPEN = ("ModelRun",)
 """Types to whose folders others add files, such as the logs of TensorBoard."""
 
@@ -57,12 +56,17 @@ def find_damaged(
         contents_of: Ids of the artifacts whose contents are compared with their recorded hash;
             ``None`` for all.
     """
-    outputs = [a for a in artifacts if a.is_local and a.state in _LIVE and pipeline_root(a)]
     by_root: dict[Path, list[Artifact]] = defaultdict(list)
-    for artifact in outputs:
-        by_root[pipeline_root(artifact) or Path()].append(artifact)
-    lost = {a.id for root, group in by_root.items() for a in lost_artifacts(root, group)}
-    return list(_examine(outputs, lost, contents_of))
+    for artifact in artifacts:
+        root = _root_of(artifact)
+        if root is not None and artifact.is_local and artifact.state in _LIVE:
+            by_root[root].append(artifact)
+    return [
+        DamagedArtifact(artifact, reason)
+        for root, outputs in by_root.items()
+        for artifact, reason in _reasons(root, outputs, contents_of)
+        if reason
+    ]
 
 
 def forget_damaged(
@@ -100,21 +104,21 @@ def mark_deleted(store: mlmd.MetadataStore, artifact_ids: Iterable[int]) -> None
         store.put_artifacts(marked, field_mask_paths=["state"])
 
 
-def pipeline_root(artifact: Artifact) -> Path | None:
+def _reasons(
+    root: Path, outputs: Sequence[Artifact], contents_of: Collection[int] | None
+) -> Iterator[tuple[Artifact, str]]:
+    lost = {artifact.id for artifact in lost_artifacts(root, outputs)}
+    for artifact in outputs:
+        contents = contents_of is None or artifact.id in contents_of
+        recorded = "" if artifact.type_name in _OPEN else str(artifact.properties.get(PROPERTY, ""))
+        found = damage(artifact.path, recorded, contents=contents)
+        yield artifact, LOST if artifact.id in lost else found
+
+
+def _root_of(artifact: Artifact) -> Path | None:
     """Returns the root of the pipeline that wrote an artifact; ``None`` for imported ones."""
     path = artifact.path
     folder = path if path.name.isdecimal() else path.parent  # A value artifact is a file.
     if not folder.name.isdecimal() or len(folder.parts) <= _LEVELS:
         return None
     return folder.parents[_LEVELS - 1]
-
-
-def _examine(
-    outputs: Iterable[Artifact], lost: Collection[int], contents_of: Collection[int] | None
-) -> Iterator[DamagedArtifact]:
-    for artifact in outputs:
-        contents = contents_of is None or artifact.id in contents_of
-        recorded = "" if artifact.type_name in _OPEN else str(artifact.properties.get(PROPERTY, ""))
-        reason = LOST if artifact.id in lost else damage(artifact.path, recorded, contents=contents)
-        if reason:
-            yield DamagedArtifact(artifact, reason)
