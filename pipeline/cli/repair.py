@@ -24,7 +24,7 @@ class RepairResult:
 
     Args:
         repaired: If True, the remedies were applied.
-        findings: What was or is damaged.
+        findings: Damage that was found.
         failures: Messages about what could not be repaired.
     """
 

@@ -14,10 +14,11 @@ import ml_metadata as mlmd
 from tfx_feeder.common.files import atomic_path, remove, sync_folder
 from tfx_feeder.common.hashing import compare, hash_files
 from tfx_feeder.components.pusher.versions import leftovers
-from tfx_feeder.pipeline.deployment.rollback import SERVING_DIRS, card_execution, hashes_of
+from tfx_feeder.pipeline.deployment.rollback import SERVING_DIRS, card_execution
 from tfx_feeder.pipeline.metadata.integrity import find_damaged, mark_deleted
 from tfx_feeder.pipeline.metadata.lineage import Lineage
 from tfx_feeder.pipeline.metadata.models import ModelVersion, Push, read_models, served_ids
+from tfx_feeder.pipeline.metadata.types import Artifact
 from tfx_feeder.schemas import model_card
 from tfx_feeder.schemas.file_record import damage
 
@@ -38,9 +39,9 @@ class Finding:
     """Damage in a root, and its remedy.
 
     Args:
-        subject: What is damaged.
-        reason: What is wrong, as a clause.
-        remedy: What ``repair`` does.
+        subject: Name of the damaged artifact or version.
+        reason: Description of the damage, as a clause.
+        remedy: Action of ``repair``.
         path: Files that are damaged.
         artifact_id: Artifact to forget; ``None`` for files outside of artifacts.
         source: Folder to restore the files from.
@@ -142,10 +143,17 @@ def _served(lineage: Lineage, damaged: set[int | None]) -> Iterator[Finding]:
 def _version(
     lineage: Lineage, folder: Path, model: ModelVersion, push: Push, damaged: set[int | None]
 ) -> Iterator[Finding]:
+    def is_intact(artifact: Artifact) -> bool:
+        return artifact.id not in damaged and not artifact.files_missing
+
     execution = card_execution(lineage, push)
     written = execution.output("model_card") if execution else None
-    card = written.path if written and written.id not in damaged else None
-    before = hashes_of(push, execution) if card or push.artifact.id not in damaged else {}
+    card = written.path if written and is_intact(written) else None
+    before: Mapping[str, str] = {}
+    if card:
+        before = model_card.read(card).files
+    elif is_intact(push.artifact):
+        before = hash_files(push.artifact.path)
     reason = _incomplete(folder)
     if before and not reason:
         now = hash_files(folder, exclude=[model_card.FILE_NAME])
@@ -154,8 +162,8 @@ def _version(
         return
     subject = f"Version {push.version} in {folder.parent}"
     copies = [
-        *([push.artifact.path] if push.artifact.id not in damaged else []),
-        *(model.model.path / name for name in SERVING_DIRS if model.model.id not in damaged),
+        *([push.artifact.path] if is_intact(push.artifact) else []),
+        *(model.model.path / name for name in SERVING_DIRS if is_intact(model.model)),
     ]
     for copy in copies:
         if _incomplete(copy) or (before and compare(before, hash_files(copy))):

@@ -178,7 +178,7 @@ def check_unchanged(model: ModelVersion, push: Push, card: Execution | None) -> 
     serving = next((folder for folder in folders if folder.is_dir()), None)
     if serving is None:
         raise DataError(f"The files of {MODEL} {model.model.id} are missing.")
-    before = hashes_of(push, card)
+    before = _hashes_of(push, card)
     if not before:
         raise DataError(
             f"There is no record of the files of version {push.version}: neither a model card "
@@ -228,7 +228,7 @@ def intended_slices(card: Execution | None) -> tuple[str, ...]:
     return tuple(json.loads(card.properties["intended_slices"])) if card else ()
 
 
-def hashes_of(push: Push, card: Execution | None) -> Mapping[str, str]:
+def _hashes_of(push: Push, card: Execution | None) -> Mapping[str, str]:
     """Returns the hashes of the files that were pushed; empty if there is no record of them.
 
     They are those in the model card or, without one, those of the Pusher's own copy.

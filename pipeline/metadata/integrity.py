@@ -31,7 +31,7 @@ class DamagedArtifact:
 
     Args:
         artifact: The artifact.
-        reason: What is wrong, as a clause.
+        reason: Description of the damage, as a clause.
     """
 
     artifact: Artifact
