@@ -3,6 +3,7 @@
 # pyright: reportPrivateImportUsage=false
 
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 
 import click
@@ -15,7 +16,8 @@ from tfx_feeder.pipeline.cli.options import store_options
 from tfx_feeder.pipeline.deployment.repair import REMEDIES, Finding, find
 from tfx_feeder.pipeline.deployment.repair import repair as apply
 from tfx_feeder.pipeline.metadata.lineage import Lineage
-from tfx_feeder.pipeline.metadata.store import writable_config
+from tfx_feeder.pipeline.metadata.store import store_folder, writable_config
+from tfx_feeder.pipeline.ownership import PipelineLock
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,10 +47,15 @@ def repair(context: click.Context, lineage: Lineage, as_json: bool, yes: bool) -
     makes them again. Damaged served versions are restored from the model that was pushed or, if
     that is damaged as well, renamed, so that the next lower version is served.
     """
-    findings = find(lineage)
-    failures = []
-    if yes and findings:
-        failures = apply(findings, mlmd.MetadataStore(writable_config(context.params["store"])))
+    target = context.params["store"]
+    folder, failures = store_folder(target), []
+    with ExitStack() as locks:
+        if yes and folder is not None:
+            for name in [lineage.pipeline] if lineage.pipeline else lineage.pipelines():
+                locks.enter_context(PipelineLock(folder, name).hold("tfx-feeder repair"))
+        findings = find(lineage)
+        if yes and findings:
+            failures = apply(findings, mlmd.MetadataStore(writable_config(target)))
     result = RepairResult(yes, findings, failures)
     if as_json:
         print_json(result)

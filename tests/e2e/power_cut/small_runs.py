@@ -12,13 +12,16 @@ def main(root: Path, number: int) -> None:
     import small_pipeline
 
     from tfx_feeder.pipeline.metadata.store import create_store
+    from tfx_feeder.pipeline.ownership import PipelineLock
     from tfx_feeder.pipeline.runner.local import run_locally
 
     print("ready", flush=True)
     for count in itertools.count() if number == 0 else range(number):
         pipeline = small_pipeline.create(root, 1 + count % 3)
         pipeline.enable_cache = count % 2 == 0
-        run_locally(pipeline, create_store(root / "metadata.sqlite"))
+        lock = PipelineLock(root, pipeline.pipeline_info.pipeline_name)
+        with lock.hold("test"):
+            run_locally(pipeline, create_store(root / "metadata.sqlite"), lock)
 
 
 if __name__ == "__main__":
