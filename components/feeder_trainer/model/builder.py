@@ -120,10 +120,10 @@ def make_model(model_fn: Callable[[ModelContext], Any], context: ModelContext) -
         )
     try:
         set_learning_rate(model, float(keras.ops.convert_to_numpy(model.optimizer.learning_rate)))
-    except TypeError as error:
+    except (TypeError, AttributeError) as error:
         raise ConfigError(
             "model_fn",
-            received="an optimizer with a LearningRateSchedule",
+            received="an optimizer with a LearningRateSchedule or a function as learning rate",
             expected="an optimizer with a plain learning rate",
             fix="Pass a float to the optimizer; FeederTrainer's schedule sets the learning rate.",
         ) from error

@@ -69,9 +69,10 @@ def test_a_model_that_is_not_compiled_is_refused() -> None:
         make_model(lambda _: _small(), CONTEXT)
 
 
-def test_a_learning_rate_schedule_is_refused() -> None:
-    decay = keras.optimizers.schedules.ExponentialDecay(0.1, 10, 0.9)
-
+@pytest.mark.parametrize(
+    "decay", [keras.optimizers.schedules.ExponentialDecay(0.1, 10, 0.9), lambda: 0.1]
+)
+def test_a_learning_rate_schedule_is_refused(decay: Any) -> None:
     with pytest.raises(ConfigError, match=r"LearningRateSchedule.*Pass a float"):
         make_model(lambda _: _small(optimizer=keras.optimizers.SGD(decay), loss="mse"), CONTEXT)
 
