@@ -59,6 +59,7 @@ def accumulate(
     if at_least_two:
         size = tf.minimum(size, tf.maximum(1, (total + 1) // 2))
     count = (total + size - 1) // size
+    has_gradient = [False] * len(weights)  # Known once the loop is traced.
 
     def part(index: tf.Tensor) -> Any:
         return take_rows(batch, index * size, tf.minimum((index + 1) * size, total))
@@ -76,6 +77,7 @@ def accumulate(
         examples = tf.minimum((index + 1) * size, total) - index * size
         fraction = tf.cast(examples / total, tf.float32)
         result = gradients(*part(index), fraction)
+        has_gradient[:] = [value is not None for value in result.values]
         # A while loop cannot carry the IndexedSlices of embeddings or a missing gradient.
         values = [
             tf.zeros_like(so_far) if value is None else tf.convert_to_tensor(value)
@@ -95,7 +97,8 @@ def accumulate(
     # The two norms allow an estimate only if all micro-batches have the same size.
     equal = tf.logical_and(count > 1, count * size == total)
     return AccumulatedGradients(
-        sums,
+        # The optimizer leaves out weights without a gradient, also their weight decay.
+        [value if is_given else None for value, is_given in zip(sums, has_gradient, strict=True)],
         loss,
         micro_sq_norm=squares / tf.cast(count, tf.float32),
         batch_sq_norm=squared_norm(sums),
