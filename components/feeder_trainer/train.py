@@ -24,6 +24,7 @@ from tfx_feeder.components.feeder_trainer.model.export import (
     check_signatures,
     export_serving,
 )
+from tfx_feeder.components.feeder_trainer.model.state import refresh_constants
 from tfx_feeder.components.feeder_trainer.model.warm_start import save_for_warm_start
 from tfx_feeder.components.feeder_trainer.strategy_selection.select import Selection, select
 from tfx_feeder.components.feeder_trainer.training import progress
@@ -137,6 +138,7 @@ def _model_from_result(spec: FitSpec, result: FitResult) -> ModelBundle:
     CompiledSteps(model.keras_model, model.to_model_inputs).build(result.element)
     for variable, value in zip(model.keras_model.variables, result.weights, strict=True):
         variable.assign(value)
+    refresh_constants(model.keras_model)
     return model
 
 

@@ -38,6 +38,7 @@ from tfx_feeder.components.feeder_trainer.model.builder import (
     input_names,
     make_model,
 )
+from tfx_feeder.components.feeder_trainer.model.state import reset_random_state
 from tfx_feeder.components.feeder_trainer.model.user_module import UserCode
 from tfx_feeder.components.feeder_trainer.model.warm_start import load_warm_start
 from tfx_feeder.components.feeder_trainer.schedules.batch_on_plateau import IncreaseBatchOnPlateau
@@ -206,10 +207,10 @@ def open_fit_context(spec: FitSpec, task: ClusterTask | None = None) -> Iterator
     distribution = open_context(spec.strategy, task)
     with contextlib.ExitStack() as stack:
         stack.enter_context(contextlib.closing(distribution))
-        keras.utils.set_random_seed(options.seed)
         if training.deterministic:
             tf.config.experimental.enable_op_determinism()
         stack.enter_context(distribution.scope())
+        reset_random_state(options.seed)
         model = build_model(spec)
         shard = distribution.shard
         options = stack.enter_context(shared_service(options, distribution.process_group, task))

@@ -28,7 +28,7 @@ def capture(model: keras.Model) -> ArrayDict:
     """Copies the variables of model, optimizers and metrics, and Keras's global random state.
 
     They include weights, random number states, optimizer slots, iteration count, learning rate and
-    running metrics, and the ``tf.Variable`` attributes of the model and its layers.
+    running metrics, and the ``tf.Variable`` attributes of the model and its parts.
 
     Returns:
         Array of each variable by a name that contains the variable's index, because paths are not
@@ -81,6 +81,7 @@ def restore(model: keras.Model, arrays: Mapping[str, np.ndarray]) -> None:
             variable.assign(arrays[name])
     if sums:
         _assign_sums(sums)
+    refresh_constants(model)
 
 
 def _is_replicated(variable: Any) -> bool:
@@ -131,36 +132,79 @@ def optimizers(model: keras.Model) -> dict[str, keras.optimizers.Optimizer]:
     return found
 
 
-def _plain_variables(model: keras.Model) -> dict[str, tf.Variable]:
-    """Returns the ``tf.Variable`` attributes of a model and its layers, which Keras leaves out.
+def plain_variables(model: keras.Model) -> dict[str, tf.Variable]:
+    """Returns the ``tf.Variable`` attributes of a model and its parts, which Keras leaves out.
 
-    A model's own ``train_step`` may keep a counter or a running mean in one. Variables of several
-    replicas are left out, and those of texts.
+    A model's own ``train_step`` may keep a counter or a running mean in one, and so may a layer, a
+    metric or an optimizer. Variables of several replicas are left out, and those of texts.
     """
+    tracked = {id(variable.value) for variable in _keras_variables(model).values()}
     found: dict[str, tf.Variable] = {}
-    seen = {id(variable.value) for variable in model.variables}
-
-    def visit(path: str, value: Any) -> None:
-        if id(value) in seen:
-            return
-        seen.add(id(value))
-        if isinstance(value, tf.Variable):
+    for path, value in _parts(model):
+        if isinstance(value, tf.Variable) and id(value) not in tracked:
             is_number = value.dtype.is_floating or value.dtype.is_integer or value.dtype.is_bool
             is_local = not isinstance(value, tf.distribute.DistributedValues)
             if is_number and is_local and value.shape.is_fully_defined():
                 found[path] = value
-        elif isinstance(value, keras.layers.Layer):
-            for name, part in vars(value).items():
-                if name not in _KERAS_OWN:
-                    visit(f"{path}/{name}", part)
-            for index, layer in enumerate(getattr(value, "layers", ())):
-                visit(f"{path}/layers/{index}", layer)
-        else:
-            for name, part in _items(value):
-                visit(f"{path}/{name}", part)
-
-    visit("", model)
     return found
+
+
+def reset_random_state(seed: int) -> None:
+    """Seeds Python, NumPy, TensorFlow and Keras, as in a new process.
+
+    Args:
+        seed: Seed, below 2**32.
+    """
+    state = global_seed_generator().state  # Draws from Python's generator if it is made now.
+    keras.utils.set_random_seed(seed)
+    # Keras keeps the state of an earlier training in this process.
+    state.assign(np.array([seed, 0], np.uint32))
+
+
+def refresh_constants(model: keras.Model) -> bool:
+    """Recomputes the constants that layers derive from their variables.
+
+    ``Normalization`` and the lookup layers with ``output_mode="tf_idf"`` compute with them: they
+    have to follow variables that are restored or assigned. A traced function keeps the old ones.
+
+    Returns:
+        True if a layer has such constants.
+    """
+    layers = [
+        layer
+        for _, layer in _parts(model)
+        if isinstance(layer, keras.layers.Normalization)
+        or (
+            isinstance(layer, (keras.layers.StringLookup, keras.layers.IntegerLookup))
+            and layer.output_mode == "tf_idf"
+        )
+    ]
+    for layer in layers:
+        layer.finalize_state()
+    return bool(layers)
+
+
+def _parts(model: keras.Model) -> Iterator[tuple[str, Any]]:
+    """Yields the layers, metrics, optimizers and variables of TensorFlow in a model, with paths."""
+    seen: set[int] = set()
+    pending: list[tuple[str, Any]] = [("", model)]
+    while pending:
+        path, value = pending.pop()
+        if id(value) in seen:
+            continue
+        seen.add(id(value))
+        parts: list[tuple[str, Any]]
+        if isinstance(value, tf.Variable):
+            yield path, value
+            continue
+        if isinstance(value, (keras.layers.Layer, keras.Metric, keras.Optimizer)):
+            yield path, value
+            parts = [(name, part) for name, part in vars(value).items() if name not in _KERAS_OWN]
+            layers = enumerate(getattr(value, "layers", ()))
+            parts += [(f"layers/{index}", layer) for index, layer in layers]
+        else:
+            parts = [(str(name), part) for name, part in _items(value)]
+        pending += [(f"{path}/{name}", part) for name, part in reversed(parts)]
 
 
 def _items(value: Any) -> Iterator[tuple[Any, Any]]:
@@ -172,6 +216,11 @@ def _items(value: Any) -> Iterator[tuple[Any, Any]]:
 
 
 def _variables(model: keras.Model) -> dict[str, Any]:
+    plain = {f"{_PLAIN}{path}": variable for path, variable in plain_variables(model).items()}
+    return {**_keras_variables(model), **plain}
+
+
+def _keras_variables(model: keras.Model) -> dict[str, keras.Variable]:
     groups = {
         "model": model.variables,
         "optimizer": model.optimizer.variables,
@@ -180,13 +229,11 @@ def _variables(model: keras.Model) -> dict[str, Any]:
         # Random operations without a seed of their own draw from it. It has no public accessor.
         "random": [global_seed_generator().state],
     }
-    keras_variables = {
+    return {
         _name(f"{group}/{index:04d}/", variable.path): variable
         for group, variables in groups.items()
         for index, variable in enumerate(variables)
     }
-    plain = {f"{_PLAIN}{path}": variable for path, variable in _plain_variables(model).items()}
-    return {**keras_variables, **plain}
 
 
 def _name(prefix: str, path: str) -> str:

@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from tfx_feeder.common.errors import ConfigError
 from tfx_feeder.components.feeder_trainer.feed.rows import count_rows, repeated_rows, take_rows
+from tfx_feeder.components.feeder_trainer.model.state import plain_variables
 
 _MEAN_REDUCTIONS = ("sum_over_batch_size", "mean")
 """Reductions of losses that are means over examples."""
@@ -109,10 +110,14 @@ def unmasked_fraction(y_pred: Any) -> Any:
 def unchanged_variables(model: keras.Model) -> Iterator[None]:
     """Restores variables that a call of the model changes, such as the states of random seeds.
 
+    They include the ``tf.Variable`` attributes of the model and its parts, such as a counter.
+
     Args:
         model: Model to call; variables that the call creates keep their new values.
     """
-    before = [(v, tf.identity(v.value)) for v in model.non_trainable_variables]
+    keras_variables = [variable.value for variable in model.non_trainable_variables]
+    variables = [*keras_variables, *plain_variables(model).values()]
+    before = [(variable, tf.identity(variable)) for variable in variables]
     try:
         yield
     finally:

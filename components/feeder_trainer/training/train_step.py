@@ -18,6 +18,7 @@ from tfx_feeder.components.feeder_trainer.feed.rows import (
     take_rows,
     with_unknown_batch_size,
 )
+from tfx_feeder.components.feeder_trainer.model.state import refresh_constants
 from tfx_feeder.components.feeder_trainer.training.class_weights import ClassWeights
 from tfx_feeder.components.feeder_trainer.training.gradient_accumulation import (
     AccumulatedGradients,
@@ -29,6 +30,10 @@ from tfx_feeder.components.feeder_trainer.training.loss_division import (
     loss_mask,
     unchanged_variables,
     unmasked_fraction,
+)
+from tfx_feeder.components.feeder_trainer.training.metric_division import (
+    DependentMetricError,
+    variables_by_batch,
 )
 from tfx_feeder.components.feeder_trainer.training.step_logs import (
     as_numpy,
@@ -101,6 +106,8 @@ class CompiledSteps:
     """Name of the strategy that divides the batches; empty for one device."""
     _weights_masked_targets = True
     """Whether the parts of a batch are weighted by their unmasked targets."""
+    _divides_metrics = True
+    """Whether the metrics are updated with the parts of a batch."""
 
     def __init__(
         self,
@@ -117,7 +124,7 @@ class CompiledSteps:
         self._test_logs: Mapping[str, tf.TensorSpec] = {}
         self._examples: tuple = ()
         self._example: tuple = ()
-        self._loss_counters: list[Any] = []
+        self._batch_counters: list[keras.Variable] = []
         self._adapt = adapt
         self._with_class_weight = ClassWeights(options.class_weight)
         self._noise_scale = options.noise_scale
@@ -184,6 +191,11 @@ class CompiledSteps:
             if self._divides_batches:
                 self._check_division()
         self.model.reset_metrics()
+
+    def retrace(self) -> None:
+        """Forgets the traced steps, if they hold constants of layers whose weights were loaded."""
+        if refresh_constants(self.model):
+            self._compile()
 
     def metrics_result(self) -> dict[str, Any]:
         """Returns the logs of an epoch, as in ``fit()``.
@@ -360,20 +372,7 @@ class CompiledSteps:
         model = self.model
         if self._train_logs:
             raise self._cannot_divide("compute_metrics with names of its own")
-        x, y, weight = self._unpack(self._example)
-        y_pred = model(x, training=False)
-        model.reset_metrics()
-        counters = [(v, keras.ops.convert_to_numpy(v)) for v in model.metrics_variables]
-        self._loss(x, y, y_pred, weight, training=False)
-        self._loss_counters = [
-            v
-            for v, before in counters
-            if v.dtype.startswith("float")
-            and not np.array_equal(before, keras.ops.convert_to_numpy(v))
-        ]
-        if self._loss_counters and model.run_eagerly:
-            # Keras weights them by the size of each part then, which is unknown in a graph.
-            raise self._cannot_divide("losses by output, of a model that runs eagerly")
+        y_pred = model(self._unpack(self._example)[0], training=False)
         masks = [loss_mask(each) is not None for each in tf.nest.flatten(y_pred)]
         can_weight = self._weights_masked_targets and not _overrides(model, "compute_loss")
         if any(masks) and (len(masks) > 1 or not can_weight):
@@ -387,6 +386,35 @@ class CompiledSteps:
 
         if not is_mean_over_examples(loss_of, self._examples):
             raise self._cannot_divide("a loss that depends on the other examples of the batch")
+        if self._divides_metrics:
+            self._batch_counters = self._find_batch_counters()
+
+    def _find_batch_counters(self) -> list[keras.Variable]:
+        """Returns the variables of metrics that count batches; see ``variables_by_batch``."""
+        model, examples = self.model, self._examples
+        update = self._update_metrics_with
+        if not model.run_eagerly:
+            # In a graph, as the steps: Keras weights losses by output by the size of the batch
+            # where it is known.
+            spec = tf.nest.map_structure(tf.type_spec_from_value, examples)
+            signature = [with_unknown_batch_size(spec)]
+            update = tf.function(update, input_signature=signature, autograph=False)
+        try:
+            return variables_by_batch(model, update, examples)
+        except DependentMetricError as error:
+            raise ConfigError(
+                "model_fn",
+                received=f"a metric {error} that depends on the other examples of the batch",
+                expected=f"a sum or a mean over the examples, for {self._division}",
+                fix="Use a keras.metrics.Metric that adds up over batches, such as F1Score, or "
+                "train whole batches on one device.",
+            ) from error
+
+    def _update_metrics_with(self, batch: tuple) -> None:
+        x, y, weight = self._unpack(batch)
+        y_pred = self.model(x, training=False)
+        self._loss(x, y, y_pred, weight, training=False)
+        self._update_metrics(x, y, y_pred, weight)
 
     def _cannot_divide(self, received: str) -> ConfigError:
         return ConfigError(
@@ -470,18 +498,19 @@ class CompiledSteps:
             fraction: Fraction of the batch that the examples are.
         """
         model = self.model
-        with tf.GradientTape() as tape:
-            y_pred = self._predictions(x, training=True)
-            with self._weighted_loss_metrics(fraction):
+        with self._weighted_by(fraction):
+            with tf.GradientTape() as tape:
+                y_pred = self._predictions(x, training=True)
                 loss = self._loss(x, y, y_pred, weight, training=True)
-            scaled = model.optimizer.scale_loss(loss)
-        if not self._divides_batches:
-            self._update_loss(loss, count_rows(x))
+                scaled = model.optimizer.scale_loss(loss)
+            if not self._divides_batches:
+                self._update_loss(loss, count_rows(x))
+            logs = self._update_metrics(x, y, y_pred, weight)
         return AccumulatedGradients(
             tape.gradient(scaled, model.trainable_weights),
             tf.cast(loss, tf.float32),
             target_fraction=unmasked_fraction(y_pred),
-            logs=self._update_metrics(x, y, y_pred, weight),
+            logs=logs,
         )
 
     def _evaluate_batch(self, batch: tuple, size: tf.Tensor) -> dict[str, Any]:
@@ -500,11 +529,11 @@ class CompiledSteps:
         if self._own_test_step:
             data = keras.utils.pack_x_y_sample_weight(x, y, weight)
             return as_tensors(self.model.test_step(data))
-        y_pred = self.model(x, training=False)
-        with self._weighted_loss_metrics(fraction):
+        with self._weighted_by(fraction):
+            y_pred = self.model(x, training=False)
             loss = self._loss(x, y, y_pred, weight, training=False)
-        self._update_loss(loss, count_rows(x))
-        return self._update_metrics(x, y, y_pred, weight)
+            self._update_loss(loss, count_rows(x))
+            return self._update_metrics(x, y, y_pred, weight)
 
     def _unpack(self, batch: tuple) -> tuple:
         features, label, weight = keras.utils.unpack_x_y_sample_weight(batch)
@@ -520,18 +549,19 @@ class CompiledSteps:
 
     def _loss(self, x: Any, y: Any, y_pred: Any, weight: Any, *, training: bool) -> tf.Tensor:
         extra = {"training": training} if self._loss_takes_training else {}
-        return self.model.compute_loss(x=x, y=y, y_pred=y_pred, sample_weight=weight, **extra)
+        # By position, as Keras passes them: the user's class may name them differently.
+        return self.model.compute_loss(x, y, y_pred, weight, **extra)
 
     @contextlib.contextmanager
-    def _weighted_loss_metrics(self, fraction: Any) -> Iterator[None]:
-        """Weights the updates of metrics by the loss itself, such as the losses by output.
+    def _weighted_by(self, fraction: Any) -> Iterator[None]:
+        """Weights the updates of metrics that count batches, such as the losses by output.
 
-        They count batches, not examples, so the parts of a batch have to add up to one update.
+        The parts of a batch have to add up to one update.
 
         Args:
-            fraction: Fraction of the batch that the loss is computed for.
+            fraction: Fraction of the batch that the examples are.
         """
-        before = [(v, tf.identity(v.value)) for v in self._loss_counters]
+        before = [(v, tf.identity(v.value)) for v in self._batch_counters]
         yield
         for variable, value in before:
             change = tf.identity(variable.value) - value

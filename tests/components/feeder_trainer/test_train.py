@@ -11,7 +11,7 @@ import pytest
 import tensorflow as tf
 
 from tfx_feeder.common.errors import ConfigError
-from tfx_feeder.components.feeder_trainer.distribution.fit import FitSpec
+from tfx_feeder.components.feeder_trainer.distribution.fit import FitSpec, fit
 from tfx_feeder.components.feeder_trainer.distribution.options import SingleDevice
 from tfx_feeder.components.feeder_trainer.feed.options import FeedOptions, Image
 from tfx_feeder.components.feeder_trainer.model.builder import ModelContext
@@ -206,6 +206,37 @@ def test_a_model_with_several_outputs_gets_a_target_for_each(
     assert history.epochs[1].metrics["loss"] < history.epochs[0].metrics["loss"]
     served = tf.saved_model.load(made.serving_dir).signatures["serving_default"]
     assert set(served.structured_outputs) == {"digit", "size"}
+
+
+NOISY = """
+import keras
+
+class Noise(keras.layers.Layer):
+    def call(self, inputs, training=False):
+        return inputs + keras.random.normal(keras.ops.shape(inputs)) if training else inputs
+
+def model_fn(context):
+    image = keras.Input((8, 8, 1), name="image", dtype="uint8")
+    x = keras.layers.Dropout(0.1)(keras.layers.Flatten()(keras.layers.Rescaling(1 / 255)(image)))
+    model = keras.Model(image, keras.layers.Dense(10, activation="softmax")(Noise()(x)))
+    model.compile("sgd", "sparse_categorical_crossentropy")
+    return model
+"""
+
+
+def test_trainings_in_one_process_draw_the_same_random_numbers(
+    job: Callable[..., TrainSpec], tmp_path: Path
+) -> None:
+    module = tmp_path / "noisy.py"
+    module.write_text(NOISY)
+    code = UserCode(module_file=str(module))
+
+    losses = [
+        fit(job(name, code=code, eval_files=[]).fit).history.epochs[-1].metrics["loss"]
+        for name in ("first", "second")
+    ]
+
+    assert losses[0] == losses[1]
 
 
 UNLABELED = """

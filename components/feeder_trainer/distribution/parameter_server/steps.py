@@ -51,6 +51,7 @@ class ParameterServerSteps(CompiledSteps):
     """
 
     _weights_masked_targets = False
+    _divides_metrics = False
 
     def __init__(
         self,

@@ -18,6 +18,10 @@ from tfx_feeder.components.feeder_trainer.feed.feed import open_feed
 from tfx_feeder.components.feeder_trainer.feed.options import FeedOptions, Image
 from tfx_feeder.components.feeder_trainer.feed.parsing import ExampleParser
 from tfx_feeder.components.feeder_trainer.model.builder import feature_adapter
+from tfx_feeder.components.feeder_trainer.model.warm_start import (
+    load_warm_start,
+    save_for_warm_start,
+)
 from tfx_feeder.components.feeder_trainer.schedules.policy import make_plan
 from tfx_feeder.components.feeder_trainer.schedules.schedule import Schedule
 from tfx_feeder.components.feeder_trainer.training import progress
@@ -195,6 +199,91 @@ def test_timed_steps_leave_the_variables_of_tensorflow_as_they_were() -> None:
     with preserve_state(model):
         model.layer.count.assign(7.0)
     assert float(model.layer.count) == 0
+
+
+class CountedCalls(keras.layers.Layer):
+    """Divides by the number of calls, which it keeps in a variable of TensorFlow."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls = tf.Variable(0.0, trainable=False)
+
+    def call(self, inputs: Any) -> Any:
+        self.calls.assign_add(1.0)
+        return inputs / self.calls
+
+
+class PlainMetric(keras.Metric):
+    """Sums up in a variable of TensorFlow."""
+
+    def __init__(self) -> None:
+        super().__init__(name="plain")
+        self.total = tf.Variable(0.0)
+
+    def update_state(self, y: Any, y_pred: Any, sample_weight: Any = None) -> None:
+        self.total.assign_add(tf.reduce_sum(tf.abs(y_pred)))
+
+    def result(self) -> Any:
+        return tf.identity(self.total)
+
+    def reset_state(self) -> None:
+        self.total.assign(0.0)
+
+
+def counted_calls() -> keras.Model:
+    model = dense()
+    model = keras.Sequential([*model.layers[:2], CountedCalls(), model.layers[-1]])
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile("sgd", loss, metrics=[PlainMetric()])
+    return model
+
+
+def test_building_a_model_does_not_count_as_a_call_of_it() -> None:
+    model = counted_calls()
+    CompiledSteps(model, lambda x: x).build((np.zeros((1, 8, 8, 1)), np.zeros(1)))
+
+    assert float(model.layers[2].calls) == 0
+
+
+def test_variables_of_tensorflow_in_layers_and_metrics_survive_a_kill(train) -> None:
+    expected, whole = train(counted_calls)
+    with pytest.raises(Killed):
+        train(counted_calls, name="killed", kill_after=STEPS + 3)
+    model, resumed = train(counted_calls, name="killed")
+
+    assert float(model.layers[2].calls) == float(expected.layers[2].calls) == 3 * STEPS
+    assert [row.metrics for row in resumed.epochs] == [row.metrics for row in whole.epochs]
+
+
+def normalized(data: Any) -> keras.Model:
+    """Returns a model whose first layer is adapted to data."""
+    normalization = keras.layers.Normalization(axis=None)
+    normalization.adapt(data)
+    image = keras.Input((8, 8, 1), name="image")
+    x = keras.layers.Flatten()(normalization(image))
+    model = keras.Model(image, keras.layers.Dense(10)(x))
+    model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    return model
+
+
+def test_statistics_of_the_base_model_survive_a_kill(train, tmp_path: Path) -> None:
+    base = save_for_warm_start(normalized(np.array([10.0, 200.0])), tmp_path / "base").parent
+    made: list[keras.Model] = []
+
+    def model_fn() -> keras.Model:
+        made.append(normalized(np.array([0.0, 1.0])))
+        return made[-1]
+
+    options = {"start": lambda: load_warm_start(made[-1], base), "schedule": "0.01:50x3"}
+    expected, whole = train(model_fn, **options)
+    with pytest.raises(Killed):
+        train(model_fn, name="killed", kill_after=STEPS + 3, **options)
+    model, resumed = train(model_fn, name="killed", **options)
+
+    assert float(tf.squeeze(model.layers[1].mean)) == pytest.approx(105)
+    assert [row.metrics for row in resumed.epochs] == [row.metrics for row in whole.epochs]
+    for weight, other in zip(model.get_weights(), expected.get_weights(), strict=True):
+        np.testing.assert_array_equal(weight, other)
 
 
 def two_optimizers() -> keras.Model:
