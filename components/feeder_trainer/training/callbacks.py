@@ -11,6 +11,8 @@ import numpy as np
 import tensorflow as tf
 
 from tfx_feeder.common.errors import ConfigError
+from tfx_feeder.components.feeder_trainer.training.step_logs import scalars
+from tfx_feeder.schemas.training_history import EpochRecord
 
 TRAIN_BATCH_HOOKS = ("on_train_batch_begin", "on_train_batch_end", "on_batch_begin", "on_batch_end")
 TEST_BATCH_HOOKS = ("on_test_batch_begin", "on_test_batch_end")
@@ -22,6 +24,58 @@ _CONTAINERS = {
     dict: "dict",
     collections.deque: "deque",
 }
+
+
+class EpochLogs(keras.callbacks.History):
+    """Last callback of a training, which sees what the others have added to the logs of an epoch.
+
+    As in ``fit()``, it is ``model.history``.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._last: dict[str, Any] = {}
+
+    def on_epoch_end(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
+        """Keeps the logs."""
+        super().on_epoch_end(epoch, logs)
+        self._last = dict(logs or {})
+
+    def added(self, logs: Mapping[str, Any]) -> dict[str, float]:
+        """Returns the numbers that callbacks have added or changed, vectors as by ``scalars``.
+
+        The learning rate, which some callbacks of Keras add, is left out: it is no metric.
+
+        Args:
+            logs: Logs of the epoch before the callbacks.
+        """
+        numbers = {name: value for name, value in self._last.items() if _is_numeric(value)}
+        before = scalars(logs)
+        return {
+            name: value
+            for name, value in scalars(numbers).items()
+            if name != "learning_rate" and before.get(name) != value
+        }
+
+    def restore(self, epochs: Sequence[EpochRecord]) -> None:
+        """Continues the history of a resumed training.
+
+        Args:
+            epochs: Completed epochs.
+        """
+        self.epoch = [row.epoch for row in epochs]
+        self.history = {}
+        for row in epochs:
+            for name, value in row.metrics.items():
+                self.history.setdefault(name, []).append(value)
+        self.model.history = self
+
+
+def _is_numeric(value: Any) -> bool:
+    try:
+        return np.asarray(value).dtype.kind in "biuf"
+    except ValueError:  # Lists of different lengths.
+        return False
 
 
 def needs_every_batch(callbacks: Sequence[keras.callbacks.Callback], hooks: Sequence[str]) -> bool:

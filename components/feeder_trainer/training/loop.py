@@ -24,6 +24,7 @@ from tfx_feeder.components.feeder_trainer.training.bottleneck import ThroughputM
 from tfx_feeder.components.feeder_trainer.training.callbacks import (
     TEST_BATCH_HOOKS,
     TRAIN_BATCH_HOOKS,
+    EpochLogs,
     check_resumable,
     keep_logs,
     needs_every_batch,
@@ -79,7 +80,7 @@ class TrainingLoop:
         *,
         validation: Feed | None = None,
         validation_batch_size: int = 256,
-        callbacks: Sequence[keras.callbacks.Callback] = (),
+        callbacks: Sequence[keras.callbacks.Callback] | keras.callbacks.Callback | None = (),
         drop_remainder: bool = False,
         steps_per_execution: int | None = None,
         probe: bool = True,
@@ -123,10 +124,17 @@ class TrainingLoop:
                 lr_scale_factor=lr_scale_factor,
             )
         )
-        self._every_train_batch = needs_every_batch(callbacks, TRAIN_BATCH_HOOKS)
-        self._every_test_batch = needs_every_batch(callbacks, TEST_BATCH_HOOKS)
+        # As fit(), which takes a single callback, nested lists and None as well.
+        self._own_callbacks = [] if callbacks is None else keras.tree.flatten(callbacks)
+        self._every_train_batch = needs_every_batch(self._own_callbacks, TRAIN_BATCH_HOOKS)
+        self._every_test_batch = needs_every_batch(self._own_callbacks, TEST_BATCH_HOOKS)
+        self._epoch_logs = EpochLogs()
         self._callbacks = keras.callbacks.CallbackList(
-            list(callbacks), model=self._model, epochs=plan.total_epochs, steps=None, verbose=0
+            [*self._own_callbacks, self._epoch_logs],
+            model=self._model,
+            epochs=plan.total_epochs,
+            steps=None,
+            verbose=0,
         )
         self._state = LoopState()
         self._interrupt = DeferredInterrupt()
@@ -144,7 +152,7 @@ class TrainingLoop:
         """
         with contextlib.ExitStack() as stack:
             if self._checkpoint is not None:
-                check_resumable(self._callbacks.callbacks)
+                check_resumable(self._own_callbacks)
                 stack.enter_context(self._interrupt)
                 stack.enter_context(contextlib.closing(self._checkpoint.manager))
             self._run()
@@ -156,7 +164,7 @@ class TrainingLoop:
         self._every_train_batch, self._every_test_batch = map(bool, hooks)
         is_resumed = self._checkpoint is not None and self._checkpoint.find()
         if is_resumed:
-            keep_logs(self._callbacks.callbacks)
+            keep_logs(self._own_callbacks)
         elif self._start is not None:
             self._start()
         self._callbacks.on_train_begin()
@@ -165,6 +173,7 @@ class TrainingLoop:
         elif self._baseline is not None:
             assert self._validation is not None
             self._baseline.measure(self._validation.run)
+        self._steps.retrace()
         logs: dict[str, float] = {}
         while (upcoming := self._plan.current_phase_epochs()) and not self._model.stop_training:
             spec = upcoming[0]
@@ -175,7 +184,7 @@ class TrainingLoop:
             logs = self._run_epoch(spec)
             following = self._plan.current_phase_epochs()
             if not following or following[0].phase != spec.phase or self._model.stop_training:
-                self._end_phase(logs)
+                self._end_phase()
             self._save_if_due()
         if self._checkpoint is not None:
             self._checkpoint.finish()
@@ -192,7 +201,8 @@ class TrainingLoop:
             # A train_step builds its own optimizers when it is traced.
             size = upcoming[0].batch_size
             self._steps.profile(iter(dataset_of_one(self._feed.sample(size))), [size])
-        self._state = self._checkpoint.restore(self._callbacks.callbacks)
+        self._state = self._checkpoint.restore(self._own_callbacks)
+        self._epoch_logs.restore(self._recorder.epochs)
         self._model.stop_training = self._state.stopped
 
     def _begin_phase(self, spec: EpochSpec) -> None:
@@ -200,14 +210,14 @@ class TrainingLoop:
         self._throughput.begin_phase()
         set_learning_rate(self._model, spec.learning_rate * self._lr_scale_factor)
 
-    def _end_phase(self, logs: dict[str, float]) -> None:
+    def _end_phase(self) -> None:
         first = self._state.phase
         assert first is not None
         examples_per_s, wait_pct = self._recorder.phase_throughput(first.phase)
         self._recorder.phase(
             first,
             reason=self._state.reason,
-            metrics=logs,
+            metrics=self._recorder.epochs[-1].metrics,
             bottleneck=self._throughput.diagnose(wait_pct, examples_per_s),
             bounds=self._throughput.bounds,
         )
@@ -251,6 +261,8 @@ class TrainingLoop:
         )
         self._report_progress(spec, steps, steps, record.examples_per_s, logs)
         self._callbacks.on_epoch_end(spec.epoch, logs)
+        added = self._epoch_logs.added(logs)
+        self._recorder.add_metrics(added)
         if self._eta and (message := self._eta(spec.epoch + 1)):
             self._recorder.event("pace", message)
             progress.log_warning(message)
@@ -267,7 +279,9 @@ class TrainingLoop:
         result = EpochResult(
             spec,
             learning_rate(self._model) / self._lr_scale_factor,
-            dict(zip(scalars(logs), values, strict=True)),
+            # Only the chief has callbacks; policies must decide alike in all processes.
+            dict(zip(scalars(logs), values, strict=True))
+            | (added if self._process_group.size == 1 else {}),
             input_bound=bool(input_bound),
             examples_per_s=examples_per_s,
             noise_scale=None if math.isnan(noise_scale) else noise_scale,
@@ -396,7 +410,7 @@ class TrainingLoop:
         )
         if is_due or (is_interrupted and not manager.is_saved(seen)):
             self._steps.synchronize()
-            self._checkpoint.save(self._state, seen, self._callbacks.callbacks)
+            self._checkpoint.save(self._state, seen, self._own_callbacks)
         if is_interrupted:
             self._checkpoint.finish()
             self._interrupt.interrupt()

@@ -137,6 +137,11 @@ class Recorder:
         self._epochs.append(row)
         return row
 
+    def add_metrics(self, metrics: Mapping[str, float]) -> None:
+        """Adds metrics to the last epoch, or replaces them."""
+        row = self._epochs[-1]
+        self._epochs[-1] = dataclasses.replace(row, metrics={**row.metrics, **metrics})
+
     def phase_throughput(self, phase: int) -> tuple[float, float]:
         """Returns examples/s and the input wait in percent of a phase so far."""
         rows = [row for row in self._epochs if row.phase == phase]

@@ -389,6 +389,35 @@ def test_callbacks_do_what_they_do_in_fit(
     _assert_same(*results)
 
 
+class OwnMetric(keras.callbacks.Callback):
+    """Adds a metric of its own to the logs, and changes one; reads the history so far."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: list[list[float]] = []
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        self.seen.append(list(self.model.history.history.get("val_own", [])))
+        logs["val_own"] = 1 / (1 + epoch)
+        logs["accuracy"] = 2 * logs["accuracy"]
+        logs["comment"] = "no number"
+
+
+@pytest.mark.parametrize("wrapped", [lambda callback: callback, lambda callback: [[callback]]])
+def test_what_callbacks_add_to_the_logs_is_recorded(feeds: Callable, wrapped: Callable) -> None:
+    outcomes, seen = [], []
+    for train in (_loop, _fit):
+        keras.utils.set_random_seed(1)
+        callback = OwnMetric()
+        outcomes.append(train(_model(), feeds(None), wrapped(callback)))
+        seen.append(callback.seen)
+    outcomes[1]["history"].pop("comment")
+
+    _assert_same(*outcomes)
+    assert seen[0] == seen[1]
+    assert "val_own" in outcomes[0]["history"]
+
+
 def _assert_alike(ours: Any, theirs: Any) -> None:
     """Compares floats closely, all else exactly."""
     if isinstance(theirs, float):
