@@ -40,7 +40,7 @@ _READ_BYTES = 1 << 18
 _SAVED_FROM_BYTES = 1 << 20
 """Size of a file from which its index is saved; a smaller file is read again faster."""
 _OPENING_BYTES = 1 << 26
-_VERSION = 2
+_VERSION = 3
 _SAMPLE = 32
 _SAMPLE_FILES = 8
 
@@ -379,7 +379,7 @@ class _IndexBuilder:
         if (self.position - contents_bytes(self.path, self.compression)) % (1 << 32):
             raise tf.errors.DataLossError(None, None, f"{self.path} ends before its last record")
         empty = np.empty(0, np.int64)
-        return FileIndex(
+        index = FileIndex(
             self.path,
             self.compression,
             np.concatenate([empty, *self.offsets]),
@@ -387,6 +387,8 @@ class _IndexBuilder:
             self.position,
             self.decoded_bytes,
         )
+        # The size of the chunks depends on the machine; the order of the examples must not.
+        return index.merged(_RUN_BYTES)
 
 
 def _decoded_bytes(batch: Any) -> int:

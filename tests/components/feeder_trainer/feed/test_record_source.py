@@ -239,6 +239,27 @@ def test_a_file_is_read_once_by_all_attempts(
     assert index().num_records == 5
 
 
+@pytest.mark.parametrize("gzip", [True, False])
+def test_the_order_does_not_depend_on_how_many_records_were_parsed_together(
+    write_files: Callable, monkeypatch: pytest.MonkeyPatch, gzip: bool
+) -> None:
+    # Borders of segments that are not those of runs.
+    monkeypatch.setattr(shuffling, "_MIN_SEGMENT_BYTES", 700)
+    monkeypatch.setattr(shuffling, "_MAX_SEGMENT_BYTES", 700)
+    records = [record * (1 + 3 * (index % 7 == 0)) for index, record in enumerate(RECORDS)]
+    paths = write_files(records, files=2, gzip=gzip)
+    memory = ShuffleMemory(10, 6000)
+    orders, indexes = [], []
+    for size in (1, 3, 5, 1024):
+        monkeypatch.setattr(RecordIndexer, "chunk_size", lambda *_, size=size: size)
+        source = open_source(paths)
+        indexes.append([(file.offsets.tolist(), file.counts.tolist()) for file in source.files])
+        stream = source.stream(0, seed=3, memory=memory).unbatch().take(2 * len(RECORDS))
+        orders.append(list(stream.as_numpy_iterator()))
+    assert orders[1:] == orders[:1] * 3
+    assert indexes[1:] == indexes[:1] * 3
+
+
 def skewed_file(compression: str = "") -> FileIndex:
     """Index of 90,000 records of 100 bytes, followed by 1,000 of 1 MiB."""
     small, large = 655, 1 << 20
