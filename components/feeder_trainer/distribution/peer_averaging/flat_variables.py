@@ -9,22 +9,27 @@ import tensorflow as tf
 
 
 class FlatVariables:
-    """Concatenated floating-point variables; variables of other types are skipped.
+    """Concatenated floating-point variables, and integers if wanted; others are skipped.
 
     Args:
         variables: Built Keras variables.
+        integers: True to include integers, such as the counts of a metric.
     """
 
-    def __init__(self, variables: Iterable[Any]) -> None:
-        self._variables = [v for v in variables if keras.backend.is_float_dtype(v.dtype)]
+    def __init__(self, variables: Iterable[Any], *, integers: bool = False) -> None:
+        is_float, is_int = keras.backend.is_float_dtype, keras.backend.is_int_dtype
+        self._variables = [
+            v for v in variables if is_float(v.dtype) or (integers and is_int(v.dtype))
+        ]
         self._sizes = [int(np.prod(v.shape)) for v in self._variables]
-        double = any(v.dtype == "float64" for v in self._variables)
+        # Of a large integer, single precision would drop the last digits.
+        double = any(v.dtype == "float64" or is_int(v.dtype) for v in self._variables)
         self._dtype = tf.float64 if double else tf.float32
         self._read = tf.function(self._read_all, autograph=False)
         self._write = tf.function(self._write_all, reduce_retracing=True, autograph=False)
 
     def read(self) -> np.ndarray:
-        """Returns the values, read-only ``[size]``; float64 if any variable is, else float32."""
+        """Returns the values, read-only ``[size]``; float32, or float64 if one needs it."""
         return self._read().numpy()
 
     def write(self, values: np.ndarray) -> None:

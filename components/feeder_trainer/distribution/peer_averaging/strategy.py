@@ -238,7 +238,8 @@ class GossipSteps(CompiledSteps):
     @functools.cached_property
     def _flat(self) -> tuple[FlatVariables, FlatVariables]:
         """Metrics and weights; created on first use, because they exist only after ``build``."""
-        return FlatVariables(self.model.metrics_variables), FlatVariables(self.model.weights)
+        metrics = FlatVariables(self.model.metrics_variables, integers=True)
+        return metrics, FlatVariables(self.model.weights)
 
     def _start(self) -> None:
         """Takes over the chief's weights, which it may have restored from a checkpoint."""

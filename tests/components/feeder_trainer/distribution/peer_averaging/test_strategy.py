@@ -37,7 +37,9 @@ def make_model(seed: int, optimizer: Any = "adam", cls: type = keras.Sequential)
     ]
     model = cls(layers)
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-    model.compile(optimizer=optimizer, loss=loss, metrics=["accuracy"])
+    # The counts of the second metric are integers.
+    counts = keras.metrics.MeanIoU(2, sparse_y_pred=False, name="iou")
+    model.compile(optimizer=optimizer, loss=loss, metrics=["accuracy", counts])
     return model
 
 
