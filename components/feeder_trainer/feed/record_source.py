@@ -161,7 +161,8 @@ class TFRecordSource:
         # A block of segments ends at its bytes as well; a buffer has one size.
         if self._seekable or not size:
             return size
-        return buffer_size_within(self.files, size, memory.fits)
+        # TensorFlow reserves the whole buffer at once.
+        return buffer_size_within(self.files, min(size, self.num_examples), memory.fits)
 
     def describe(self, memory: ShuffleMemory) -> str:
         """Returns how the stream is shuffled, in a few words.

@@ -69,7 +69,7 @@ class StreamingFeed(Feed):
 
     def sample(self, size: int) -> Any:
         """See ``Feed``; the first examples of the files, which no shuffling has to precede."""
-        size = self._part.before(size)
+        size = max(1, self._part.before(size))  # A batch may be smaller than the team.
         return next(iter(self._parse(self._records.first(size).batch(size))))
 
     def stage_datasets(self, batch_size: int) -> dict[str, tf.data.Dataset]:

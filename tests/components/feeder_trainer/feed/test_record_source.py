@@ -215,6 +215,11 @@ def test_blocks_stay_within_the_memory_whatever_the_size_of_the_records() -> Non
     assert "of 5 examples" in TFRecordSource([large]).describe(memory)
 
 
+def test_a_buffer_reserves_no_more_than_the_records(write_files: Callable) -> None:
+    source = open_source(write_files(RECORDS))
+    assert f"of {len(RECORDS)} examples" in source.describe(ShuffleMemory(10**12, 1 << 60))
+
+
 def test_a_file_is_read_once_by_all_attempts(
     write_files: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

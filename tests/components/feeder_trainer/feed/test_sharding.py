@@ -95,6 +95,13 @@ def test_each_pass_holds_each_example_once_in_whole_batches(
 
 
 @pytest.mark.parametrize("kind", KINDS)
+def test_a_batch_smaller_than_the_team_can_be_sampled(
+    open_team: Callable[..., list[Feed]], kind: str
+) -> None:
+    assert max(len(feed.sample(2)[1]) for feed in open_team(3, kind)) == 1
+
+
+@pytest.mark.parametrize("kind", KINDS)
 def test_the_order_depends_on_seed_and_position_only(
     open_team: Callable[..., list[Feed]], kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
