@@ -129,13 +129,14 @@ class DataParallelSteps(CompiledSteps):
         start, stop = Shard(replica - self._shard.index * local, local).bounds(rows)
         count = stop - start
         self._traced_shard.has_examples = count > 0
-        # A replica without examples takes a neighbor's, or zeros, with weight zero.
+        # A replica without examples takes a neighbor's, or a known one, with weight zero: zeros may
+        # be no valid example, and would reach moving averages.
         first = tf.maximum(tf.minimum(start, rows - 1), 0)
         last = tf.maximum(stop, first + 1)
         # Slice on the CPU: otherwise every device would receive the whole batch.
         with tf.device("CPU:0"):
             if self._shard.count > 1:
-                batch = at_least_one_row(batch)
+                batch = at_least_one_row(batch, self._example)
             shard = take_rows(batch, first, last)
         return shard, tf.cast(count / size, tf.float32)
 

@@ -62,30 +62,31 @@ def repeated_rows(batch: Any) -> Any:
     return tf.nest.map_structure(repeat, batch)
 
 
-def at_least_one_row(batch: Any) -> Any:
-    """Returns a batch as it is, or one example of zeros, or without values, if it is empty.
+def at_least_one_row(batch: Any, example: Any) -> Any:
+    """Returns a batch as it is, or the given example if it is empty.
 
     Args:
-        batch: Nested tensors ``[batch, ...]`` of any kind.
+        batch: Nested tensors ``[batch, ...]`` of any kind; ``None`` elements are kept.
+        example: The same structure with one example.
     """
-    return tf.nest.map_structure(_at_least_one, batch)
+    return tf.nest.map_structure(_at_least_one, batch, example)
 
 
-def _at_least_one(tensor: Any) -> Any:
-    if isinstance(tensor, tf.SparseTensor):
-        shape = tensor.dense_shape
-        filled = tf.concat([[tf.maximum(shape[0], 1)], shape[1:]], axis=0)
-        padded = tf.SparseTensor(tensor.indices, tensor.values, filled)
-        padded.set_shape([None, *tensor.shape[1:]])
-        return padded
-    if isinstance(tensor, tf.RaggedTensor):
-        splits = tensor.row_splits
-        missing = 1 - tf.minimum(tf.size(splits) - 1, 1)
-        filled = tf.concat([splits, tf.repeat(splits[-1:], missing)], axis=0)
-        return tf.RaggedTensor.from_row_splits(tensor.values, filled, validate=False)
-    missing = 1 - tf.minimum(tf.shape(tensor)[:1], 1)
-    zeros = tf.zeros(tf.concat([missing, tf.shape(tensor)[1:]], axis=0), tensor.dtype)
-    return tf.concat([tensor, zeros], axis=0)
+def _at_least_one(tensor: Any, example: Any) -> Any:
+    if tensor is None:
+        return None
+    missing = 1 - tf.minimum(count_rows(tensor), 1)
+    part = take_rows(example, 0, missing)
+    if not isinstance(tensor, tf.SparseTensor):
+        return tf.concat([tensor, part], axis=0)
+    # One of the two has no values. tf.sparse.concat would pad one to the size of the other.
+    filled = tf.SparseTensor(
+        tf.concat([tensor.indices, part.indices], axis=0),
+        tf.concat([tensor.values, part.values], axis=0),
+        tf.where(missing > 0, part.dense_shape, tensor.dense_shape),
+    )
+    filled.set_shape([None, *tensor.shape[1:]])
+    return filled
 
 
 def dataset_of_one(batch: Any) -> tf.data.Dataset:

@@ -70,16 +70,20 @@ def test_rows_of_sparse_ragged_and_dense_tensors_are_the_same() -> None:
 
     part = take_rows(batch, tf.constant(1), tf.constant(3))
     twice = repeated_rows(part)
-    empty = at_least_one_row(take_rows(ragged.to_sparse(), 0, 0))
+    example = take_rows(batch, 0, 1)
+    filled = at_least_one_row(take_rows(batch, 0, 0), example)
+    whole = at_least_one_row(batch, take_rows(batch, 2, 3))
 
     assert part["ragged"].to_list() == [[], [3]]
     assert tf.sparse.to_dense(part["sparse"]).numpy().tolist() == [[0, 0], [3, 0]]
     assert part["dense"].numpy().tolist() == [[0, 0], [3, 0]]
     assert part["none"] is None
     assert [int(count_rows(twice[name])) for name in ("ragged", "sparse", "dense")] == [4, 4, 4]
-    assert int(count_rows(empty)) == 1
-    assert at_least_one_row(ragged[:0]).to_list() == [[]]
-    assert at_least_one_row(tf.zeros([0, 2])).shape == [1, 2]
+    for both, expected in ((filled, [[1, 2]]), (whole, [[1, 2], [0, 0], [3, 0]])):
+        assert both["ragged"].to_list() == (ragged.to_list() if both is whole else [[1, 2]])
+        assert tf.sparse.to_dense(both["sparse"]).numpy().tolist() == expected
+        assert both["dense"].numpy().tolist() == expected
+        assert both["none"] is None
 
 
 @pytest.mark.parametrize("kind", [OwnStep, keras.Model])
