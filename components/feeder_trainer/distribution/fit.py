@@ -23,6 +23,7 @@ from tfx_feeder.components.feeder_trainer.distribution.feed_service import share
 from tfx_feeder.components.feeder_trainer.distribution.options import (
     STALENESS,
     DistributedStrategy,
+    MultiWorker,
     Strategy,
     lr_scale_factor,
 )
@@ -290,6 +291,8 @@ def run(spec: FitSpec, context: FitContext) -> History:
         )
     _check_optimizer(model, spec.schedule, recorder)
     callbacks_fn = spec.code.load_optional("callbacks_fn") if process_group.is_chief else None
+    callbacks = callbacks_fn(spec.context) if callbacks_fn else ()
+    _check_callbacks(strategy, callbacks)
     TrainingLoop(
         context.steps,
         context.feed,
@@ -297,7 +300,7 @@ def run(spec: FitSpec, context: FitContext) -> History:
         recorder,
         validation=context.validation,
         validation_batch_size=options.eval_batch_size,
-        callbacks=callbacks_fn(spec.context) if callbacks_fn else (),
+        callbacks=callbacks,
         drop_remainder=options.drop_remainder,
         steps_per_execution=spec.training.steps_per_execution,
         probe=spec.training.probe,
@@ -324,6 +327,24 @@ def run(spec: FitSpec, context: FitContext) -> History:
         policy_state=plan.state(),
         placement=StrategyRecord(strategy.to_dict(), replicas, lr_scaling),
     )
+
+
+def _check_callbacks(strategy: Strategy, callbacks: Sequence[keras.callbacks.Callback]) -> None:
+    """Refuses callbacks that save the model on the chief alone.
+
+    Keras creates variables whenever it saves a model, and with a strategy over several workers all
+    of them have to create a variable together.
+    """
+    if isinstance(strategy, MultiWorker):
+        for callback in callbacks:
+            if isinstance(callback, keras.callbacks.ModelCheckpoint):
+                raise ConfigError(
+                    "callbacks_fn",
+                    received=f"{type(callback).__name__}, with strategy {strategy.name}",
+                    expected="callbacks that do not save the model",
+                    fix="Remove it: checkpoints are saved without it. The weights of the best "
+                    "epoch are those of EarlyStopping(restore_best_weights=True).",
+                )
 
 
 def _check_optimizer(model: keras.Model, schedule: Schedule | Policy, recorder: Recorder) -> None:

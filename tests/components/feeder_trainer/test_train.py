@@ -11,8 +11,13 @@ import pytest
 import tensorflow as tf
 
 from tfx_feeder.common.errors import ConfigError
-from tfx_feeder.components.feeder_trainer.distribution.fit import FitSpec, fit
-from tfx_feeder.components.feeder_trainer.distribution.options import SingleDevice
+from tfx_feeder.components.feeder_trainer.distribution.fit import (
+    FitSpec,
+    fit,
+    open_fit_context,
+    run,
+)
+from tfx_feeder.components.feeder_trainer.distribution.options import MultiWorker, SingleDevice
 from tfx_feeder.components.feeder_trainer.feed.options import FeedOptions, Image
 from tfx_feeder.components.feeder_trainer.model.builder import ModelContext
 from tfx_feeder.components.feeder_trainer.model.user_module import UserCode
@@ -294,3 +299,14 @@ def test_a_model_that_makes_its_targets_needs_no_label(
     assert images.shape == (3, 8, 8, 1)
     with pytest.raises(ConfigError, match=r"label_key: .*compiled with loss and metrics"):
         train(made("keras", False))
+
+
+def test_several_workers_refuse_a_callback_that_saves_the_model(
+    job: Callable[..., TrainSpec], tmp_path: Path
+) -> None:
+    saves = 'return [keras.callbacks.ModelCheckpoint("model.keras")]'
+    before, _, _ = MODULE.partition("return [keras.callbacks")
+    (tmp_path / "model.py").write_text(before + saves)
+    spec = job().fit
+    with open_fit_context(spec) as context, pytest.raises(ConfigError, match="ModelCheckpoint"):
+        run(dataclasses.replace(spec, strategy=MultiWorker("local:2")), context)
