@@ -21,6 +21,7 @@ from tfx_feeder.components.feeder_trainer.distribution.launcher.launch import ru
 from tfx_feeder.components.feeder_trainer.distribution.options import Auto, SingleDevice
 from tfx_feeder.components.feeder_trainer.model.export import (
     RawExamples,
+    check_outputs,
     check_signatures,
     export_serving,
 )
@@ -28,6 +29,7 @@ from tfx_feeder.components.feeder_trainer.model.state import refresh_constants
 from tfx_feeder.components.feeder_trainer.model.warm_start import save_for_warm_start
 from tfx_feeder.components.feeder_trainer.strategy_selection.select import Selection, select
 from tfx_feeder.components.feeder_trainer.training import progress
+from tfx_feeder.components.feeder_trainer.training.loss_division import unchanged_variables
 from tfx_feeder.components.feeder_trainer.training.tensorboard import write_scalars
 from tfx_feeder.components.feeder_trainer.training.train_step import CompiledSteps
 from tfx_feeder.schemas.training_history import Event, History
@@ -100,6 +102,7 @@ def _fit(spec: TrainSpec, elapsed: Callable[[], float]) -> tuple[History, "_Expo
             )
         if trains_here and isinstance(fit_spec.strategy, SingleDevice):
             exporter = _Exporter(spec, context.model)  # Errors of the user's code come first.
+            exporter.check(context.element[0])
             history = run(fit_spec, context)
             return _with_candidates(history, selection, fit_spec.began_at), exporter
     # The context is closed by now, so its memory is available to the processes.
@@ -157,6 +160,16 @@ class _Exporter:
             self._signatures = check_signatures(
                 signatures_fn(self._model, self._examples, spec.fit.context)
             )
+
+    def check(self, features: dict[str, Any]) -> None:
+        """Checks that the outputs of the model can be exported.
+
+        Args:
+            features: Training features of an example.
+        """
+        with unchanged_variables(self._model):
+            outputs = self._model(self._examples.adapt(features), training=False)
+        check_outputs(outputs, self._signatures)
 
     def write(self) -> None:
         """Writes the SavedModel and the file for warm starts."""

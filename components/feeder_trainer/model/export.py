@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -16,6 +17,9 @@ SERVING_DEFAULT, TRANSFORM_FEATURES = "serving_default", "transform_features"
 TENSORS = "serving_tensors"
 """Signature for tensors. TensorFlow Model Analysis prefers one named ``predict`` to
 ``serving_default`` and would call it with serialized Examples."""
+
+_NO_NAME = re.compile(r"\W", re.ASCII)
+"""Characters that the name of a signature's input cannot hold."""
 
 Signatures = Mapping[str, Any]
 """A ``tf.function`` with an ``input_signature`` by the name of the signature."""
@@ -77,9 +81,10 @@ class RawExamples:
         return required_raw_features(self._spec, self.transform or dict, names)
 
     def _components(self, name: str) -> dict[str, tf.TensorSpec]:
-        spec = self._parser.feature_spec[name]
-        if name in self._parser.feed.images:
-            shape = self._parser.feed.images[name].shape
+        spec, feature = self._parser.feature_spec[name], name
+        name = _NO_NAME.sub("_", feature)
+        if feature in self._parser.feed.images:
+            shape = self._parser.feed.images[feature].shape
             return {"": tf.TensorSpec([None, *shape], tf.uint8, name)}
         if isinstance(spec, tf.io.FixedLenFeature):
             return {"": tf.TensorSpec([None, *spec.shape], spec.dtype, name)}
@@ -114,7 +119,9 @@ def export_serving(
     - ``serving_tensors``: from the training features by name, with the dtypes of the Examples, to
       the outputs of the model. A sparse feature has the components ``NAME_indices``,
       ``NAME_values`` and ``NAME_dense_shape``, a ragged one ``NAME_values`` and
-      ``NAME_row_splits``. Absent for ragged features of more than one ragged dimension.
+      ``NAME_row_splits``. Other characters than letters and digits in a name are replaced by
+      underscores. Absent for features whose names differ in such characters only, and for ragged
+      features of more than one ragged dimension.
 
     Args:
         model: Trained model.
@@ -145,6 +152,34 @@ def _no_default_signature() -> Iterator[None]:
         yield
     finally:
         del keras.Model._default_save_signature
+
+
+def check_outputs(outputs: Any, signatures: Signatures | None) -> None:
+    """Checks that a signature can return the outputs of a model.
+
+    Args:
+        outputs: Outputs of the model for some examples.
+        signatures: Signatures of the user; those that replace all that return the outputs make the
+            check unnecessary.
+
+    Raises:
+        ConfigError: The outputs are nested, or hold ``None``.
+    """
+    if {SERVING_DEFAULT, TENSORS} <= set(signatures or {}):
+        return
+    values: Any = [outputs]
+    if isinstance(outputs, Mapping):
+        values = outputs.values()
+    elif isinstance(outputs, (list, tuple)):
+        values = outputs
+    if wrong := [value for value in values if not tf.is_tensor(value)]:
+        raise ConfigError(
+            "model_fn",
+            received=f"a model whose outputs hold a {type(wrong[0]).__name__}",
+            expected="a tensor, a list of tensors or a dict of them, because the model is exported",
+            fix="Flatten the outputs, or replace the signatures serving_default and "
+            "serving_tensors in signatures_fn.",
+        )
 
 
 def check_signatures(signatures: Any) -> Signatures:
@@ -180,7 +215,8 @@ def _signatures(model: keras.Model, examples: RawExamples) -> dict[str, Any]:
     if examples.transform is not None:
         functions[TRANSFORM_FEATURES] = signature(serialized)(examples.transform_features)
     components = examples.tensor_specs()
-    if components and all(components.values()):
+    names = [spec.name for spec in tf.nest.flatten(components)]
+    if components and all(components.values()) and len(set(names)) == len(names):
 
         @signature(components)
         def serve_tensors(components: dict[str, dict[str, tf.Tensor]]) -> Any:

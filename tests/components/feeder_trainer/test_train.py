@@ -213,6 +213,42 @@ def test_a_model_with_several_outputs_gets_a_target_for_each(
     assert set(served.structured_outputs) == {"digit", "size"}
 
 
+NESTED = """
+import keras
+
+class Nested(keras.Model):
+    def __init__(self):
+        super().__init__()
+        self.flat, self.out = keras.layers.Flatten(), keras.layers.Dense(10, "softmax")
+
+    def call(self, inputs):
+        x = self.flat(inputs["image"])
+        return {"scores": self.out(x), "parts": [x, x]}
+
+    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+        losses = keras.losses.sparse_categorical_crossentropy(y, y_pred["scores"])
+        return keras.ops.mean(losses)
+
+def model_fn(context):
+    model = Nested()
+    model.compile("sgd")
+    return model
+"""
+
+
+def test_outputs_that_cannot_be_exported_are_refused_before_the_first_step(
+    job: Callable[..., TrainSpec], tmp_path: Path
+) -> None:
+    module = tmp_path / "nested.py"
+    module.write_text(NESTED)
+    made = job(code=UserCode(module_file=str(module)))
+
+    with pytest.raises(ConfigError, match=r"exported.*outputs hold a"):
+        train(made)
+
+    assert not Path(made.log_dir).exists()
+
+
 NOISY = """
 import keras
 

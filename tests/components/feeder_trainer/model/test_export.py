@@ -15,6 +15,7 @@ from tfx_feeder.components.feeder_trainer.feed.parsing import ExampleParser
 from tfx_feeder.components.feeder_trainer.model.builder import feature_adapter
 from tfx_feeder.components.feeder_trainer.model.export import (
     RawExamples,
+    check_outputs,
     check_signatures,
     export_serving,
 )
@@ -197,3 +198,36 @@ def test_tensors_take_the_types_of_the_examples(tmp_path: Path) -> None:
     assert serve.structured_input_signature[1]["hour"].dtype == tf.int64
     (served,) = serve(hour=tf.constant([3, 4], tf.int64)).values()
     np.testing.assert_allclose(served, model(np.array([[3], [4]])), rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("names", "inputs"),
+    [(("working-hours", "a b"), {"working_hours", "a_b"}), (("a-b", "a_b"), None)],
+    ids=["replaced", "equal"],
+)
+def test_names_that_a_signature_cannot_hold(
+    tmp_path: Path, names: tuple[str, ...], inputs: set[str] | None
+) -> None:
+    layers = {name: keras.Input((1,), name=name) for name in names}
+    x = keras.layers.Concatenate()(list(layers.values()))
+    model = keras.Model(layers, keras.layers.Dense(1)(x))
+    spec = dict.fromkeys(names, tf.io.FixedLenFeature([], tf.float32))
+    parser = ExampleParser(spec, FeedOptions(label_key=None))
+    adapt = feature_adapter(model, list(names))
+
+    export_serving(model, RawExamples(spec, None, parser, adapt), str(tmp_path))
+
+    signatures = tf.saved_model.load(str(tmp_path)).signatures
+    assert "serving_default" in signatures
+    tensors = signatures.get("serving_tensors")
+    assert (tensors and set(tensors.structured_input_signature[1])) == inputs
+
+
+def test_outputs_that_a_signature_cannot_return_are_refused() -> None:
+    tensor, replaced = tf.ones([2, 1]), dict.fromkeys(("serving_default", "serving_tensors"))
+    for outputs in (tensor, [tensor, tensor], {"a": tensor}):
+        check_outputs(outputs, None)
+    check_outputs({"a": [tensor]}, replaced)
+    for outputs in ({"a": [tensor]}, {"a": {"b": tensor}}, [tensor, None]):
+        with pytest.raises(ConfigError, match=r"exported.*outputs hold a"):
+            check_outputs(outputs, {"classify": None})
