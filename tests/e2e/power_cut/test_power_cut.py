@@ -17,6 +17,8 @@ SMALL = Path(__file__).with_name("small_runs.py")
 SEED = 20261128
 CLI = "from tfx_feeder.pipeline.cli.main import main; main()"
 NOT_BLESSED = 3
+CUTS = int(os.environ.get("TFX_FEEDER_TEST_POWER_CUTS", "30"))
+"""Power cuts of the long test."""
 LONG_SCHEDULE = "0.01:32x12, 0.001:64x8"
 
 
@@ -91,7 +93,7 @@ def test_reference_pipeline_and_retraining_survive_power_cuts(tmp_path):
             "retraining": ("-c", CLI, "retrain", *root, "--once", "--reason", "a test"),
         }
         duration_s = dict.fromkeys(commands, 75.0)
-        for count in range(30):
+        for count in range(CUTS):
             name = list(commands)[count % len(commands)]
             process = _start(machine, *commands[name], log=log)
             after_s = moments.uniform(0.1, 1.1) * duration_s[name]
