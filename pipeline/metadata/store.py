@@ -6,6 +6,7 @@ import json
 import os
 import sqlite3
 from collections.abc import Callable, Mapping
+from contextlib import closing, suppress
 from pathlib import Path
 from urllib.parse import SplitResult, unquote, urlsplit
 
@@ -151,16 +152,26 @@ def _check_file(path: Path) -> None:
 
 
 def _is_store(path: Path) -> bool:
-    database = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)
     try:
-        return database.execute("SELECT 1 FROM MLMDEnv").fetchone() is not None
+        return _has_environment(path, "ro")
     except sqlite3.OperationalError as error:
         # The file is locked while another process writes to the store.
-        return "locked" in str(error)
+        if "locked" in str(error):
+            return True
     except sqlite3.DatabaseError:
         return False
-    finally:
-        database.close()
+    if not path.with_name(f"{path.name}-journal").exists():
+        return False
+    # A process ended in the middle of a transaction, by a kill or a power failure. SQLite rolls it
+    # back as soon as the file is opened for writing, unless another process is writing.
+    with suppress(sqlite3.DatabaseError):
+        return _has_environment(path, "rw")
+    return False
+
+
+def _has_environment(path: Path, mode: str) -> bool:
+    with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode={mode}", uri=True)) as database:
+        return database.execute("SELECT 1 FROM MLMDEnv").fetchone() is not None
 
 
 def _sqlite_config(path: Path, mode: int) -> pb.ConnectionConfig:

@@ -1,6 +1,8 @@
 """Stores are opened or rejected with the reason."""
 
 import sqlite3
+import subprocess
+import sys
 
 import pytest
 from ml_metadata.proto import metadata_store_pb2 as pb
@@ -93,3 +95,27 @@ def test_passwords_are_not_shown():
     with pytest.raises(ConfigError) as refused:
         open_store("ftp://user:secret@host/db")
     assert "secret" not in str(refused.value)
+
+
+UNFINISHED = """
+import os, sqlite3, sys
+database = sqlite3.connect(sys.argv[1], isolation_level=None)
+database.execute("PRAGMA cache_size = 1")  # Changed pages reach the file before the commit.
+database.execute("BEGIN")
+for number in range(1000):
+    database.execute("CREATE TABLE IF NOT EXISTS filler (text TEXT)")
+    database.execute("INSERT INTO filler VALUES (?)", ("x" * 1000,))
+    database.execute("UPDATE Artifact SET uri = 'half'")
+os._exit(1)
+"""
+
+
+def test_store_of_a_process_that_ended_in_a_transaction_is_read(tmp_path):
+    builder = StoreBuilder(tmp_path / "metadata.sqlite")
+    artifact_id = builder.artifact("Model")
+    del builder
+    path = tmp_path / "metadata.sqlite"
+    subprocess.run([sys.executable, "-c", UNFINISHED, str(path)], check=False)
+    assert path.with_name("metadata.sqlite-journal").stat().st_size
+    [artifact] = open_store(tmp_path).get_artifacts()
+    assert (artifact.id, artifact.uri) == (artifact_id, "/somewhere/Model")
