@@ -10,6 +10,7 @@ _DURATION = re.compile(
     r"(?:(?P<d>\d+(?:\.\d+)?)d)?(?:(?P<h>\d+(?:\.\d+)?)h)?"
     r"(?:(?P<m>\d+(?:\.\d+)?)m)?(?:(?P<s>\d+(?:\.\d+)?)s)?"
 )
+_MOST_SECONDS = 10**300
 _SECONDS = {"d": 86_400.0, "h": 3_600.0, "m": 60.0, "s": 1.0}
 
 
@@ -28,7 +29,7 @@ def parse_duration(argument: str, text: str | float) -> float:
         5400.0
     """
     if isinstance(text, (int, float)) and not isinstance(text, bool):
-        seconds = float(text)
+        seconds = float(text) if abs(text) < _MOST_SECONDS else float("inf")
     else:
         match = _DURATION.fullmatch(text.replace(" ", "")) if isinstance(text, str) else None
         parts = match.groupdict() if match else {}

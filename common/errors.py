@@ -1,11 +1,21 @@
 """Exceptions of the suite. Each names the faulty argument, the value received, and the fix."""
 
 import functools
+import reprlib
 from typing import Any
+
+_MOST_CHARACTERS = 1_900
+_MOST_BITS = 1_024
 
 
 class FeederError(Exception):
-    """Base class of every exception that the suite raises on purpose."""
+    """Base class of every exception that the suite raises on purpose.
+
+    Its text is bounded and printable, whatever the data contains that it quotes.
+    """
+
+    def __str__(self) -> str:
+        return _printable(_shorten(super().__str__(), _MOST_CHARACTERS))
 
 
 class ConfigError(FeederError, ValueError):
@@ -13,7 +23,7 @@ class ConfigError(FeederError, ValueError):
 
     Args:
         argument: Name of the invalid argument, option or file.
-        received: Invalid value; shown with ``repr``.
+        received: Invalid value; shown with ``repr``, large values abbreviated.
         expected: Description of the accepted values.
         fix: Imperative sentence that tells how to fix it; optional.
 
@@ -30,7 +40,7 @@ class ConfigError(FeederError, ValueError):
         self.received = received
         self.expected = expected
         self.fix = fix
-        message = f"{argument}: expected {expected}. Received: {received!r}."
+        message = f"{argument}: expected {expected}. Received: {_short_repr(received)}."
         super().__init__(f"{message} {fix}" if fix else message)
 
     def __reduce__(self) -> Any:
@@ -41,3 +51,53 @@ class ConfigError(FeederError, ValueError):
 
 class DataError(FeederError):
     """Unusable data: unreadable, or too many records were rejected."""
+
+
+class _ShortRepr(reprlib.Repr):
+    """``repr`` of bounded length: nested YAML aliases of 300 bytes can stand for 60 MB."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.maxlevel = 4
+        self.maxlist = self.maxtuple = self.maxset = self.maxfrozenset = self.maxdict = 20
+        self.maxstring = self.maxother = 500
+
+    def repr_dict(self, x: dict[Any, Any], level: int) -> str:
+        """Keeps the order of the keys."""
+        if level <= 0:
+            return "{...}" if x else "{}"
+        shown = [
+            f"{self.repr1(k, level - 1)}: {self.repr1(x[k], level - 1)}"
+            for k in list(x)[: self.maxdict]
+        ]
+        return "{" + ", ".join(shown + ["..."] * (len(x) > self.maxdict)) + "}"
+
+    def repr_int(self, x: int, level: int) -> str:
+        """Does not convert numbers of more digits than Python is willing to."""
+        if x.bit_length() > _MOST_BITS:
+            return f"<integer of {x.bit_length()} bits>"
+        return super().repr_int(x, level)
+
+
+def _short_repr(value: Any) -> str:
+    text = _ShortRepr().repr(value)
+    return _shorten(text, _MOST_CHARACTERS // 2)
+
+
+def _shorten(text: str, most: int) -> str:
+    if len(text) <= most:
+        return text
+    half = (most - 5) // 2
+    return f"{text[:half]} ... {text[-half:]}"
+
+
+def _printable(text: str) -> str:
+    """Escapes control characters of file names, and their bytes that are not UTF-8."""
+    if text.isprintable():
+        return text
+    return "".join(
+        character
+        if character.isprintable() or character == "\n"
+        else character.encode("unicode_escape").decode()
+        for character in text
+    )

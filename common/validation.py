@@ -22,7 +22,7 @@ def check_among(argument: str, value: Any, choices: Collection[str]) -> None:
     Raises:
         ConfigError: ``value`` is none of ``choices``.
     """
-    if value not in choices:
+    if not isinstance(value, str) or value not in choices:
         raise ConfigError(argument, received=value, expected=f"one of {', '.join(choices)}")
 
 

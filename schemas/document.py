@@ -11,6 +11,7 @@ from tfx_feeder.common.errors import DataError
 from tfx_feeder.common.files import atomic_write
 
 _T = TypeVar("_T")
+_DAMAGED = (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RecursionError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +61,7 @@ class JsonDocument:
         path = Path(folder) / self.file_name
         try:
             document = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             raise DataError(f"No {self.title} can be read from {path}: {error}") from error
         if not isinstance(document, dict) or document.pop("format", None) != self.name:
             raise DataError(f"{path} is not a {self.title}: its format is not {self.name!r}.")
@@ -73,7 +74,7 @@ class JsonDocument:
             )
         try:
             return make(document)
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+        except _DAMAGED as error:
             raise DataError(f"{path} is damaged: {type(error).__name__}: {error}.") from error
 
 

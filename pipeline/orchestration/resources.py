@@ -12,8 +12,9 @@ from tfx_feeder.components.feeder_trainer.distribution.options import (
     cluster_of,
 )
 
-_CPU = re.compile(r"\d+m|\d+(\.\d+)?")
-_MEMORY = re.compile(r"\d+(Ki|Mi|Gi|Ti|k|M|G|T)?")
+_CPU = re.compile(r"[0-9]{1,12}m|[0-9]{1,9}(\.[0-9]{1,9})?")
+_MEMORY = re.compile(r"[0-9]{1,18}(Ki|Mi|Gi|Ti|k|M|G|T)?")
+_COUNT = re.compile(r"[0-9]{1,6}")
 
 _LOCAL = "local:"
 
@@ -75,7 +76,7 @@ class Resources:
         accelerator, count = amounts.popitem() if amounts else ("", "0")
         # As in nvidia.com/gpu or NVIDIA_TESLA_T4; anything else is a typo.
         known = not accelerator or "/" in accelerator or accelerator.isupper()
-        if amounts or not known or not count.isdigit():
+        if amounts or not known or not _COUNT.fullmatch(count):
             raise ConfigError(
                 "resources",
                 received=text,

@@ -1,5 +1,6 @@
 """Retraining decision: a pure function of a snapshot and a retraining policy."""
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -10,6 +11,8 @@ from tfx_feeder.pipeline.retraining.snapshot import PastTraining, Snapshot
 from tfx_feeder.pipeline.retraining.triggers import NewSpan, OnDemand, Trigger
 from tfx_feeder.pipeline.retraining.window import Window
 from tfx_feeder.pipeline.run_plan import RunPlan
+
+_COUNT = re.compile(r"[0-9]{1,9}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +49,7 @@ class RunBudget:
         """
         amount, _, period = (part.strip() for part in text.partition("/"))
         period_s = parse_duration("budget", period)
-        if amount.isdecimal():
+        if _COUNT.fullmatch(amount):
             return cls(period_s, runs=int(amount))
         return cls(period_s, training_s=parse_duration("budget", amount))
 

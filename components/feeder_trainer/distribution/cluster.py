@@ -83,7 +83,10 @@ class ClusterTask:
                 for type_, addresses in document["cluster"].items()
             }
             return cls(cluster, _normalize_task_type(task["type"]), int(task.get("index", 0)))
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except (
+            *(ValueError, KeyError, TypeError, AttributeError),
+            *(OverflowError, RecursionError),
+        ) as error:
             if isinstance(error, ConfigError):
                 raise
             raise ConfigError(

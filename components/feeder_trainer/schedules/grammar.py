@@ -21,6 +21,8 @@ _COMMA = re.compile(",")
 _AT = re.compile("@")
 _NAME = re.compile(r"[A-Za-z_]\w*")
 _VALUE = re.compile(r"[^\s@]+")
+_MOST_DIGITS = 18
+_SHOWN_CHARACTERS = 60
 
 ParsedPhase = tuple[float, int, str]
 """Learning rate, batch size, and length with unit."""
@@ -90,23 +92,23 @@ steps_per_epoch=200)
 def _take_phase(reader: "_Reader") -> ParsedPhase:
     rate = float(reader.take(_NUMBER, "a learning rate such as 0.01"))
     reader.expect(":", "':' between learning rate and batch size")
-    batch = int(reader.take(_INTEGER, "a batch size such as 32"))
+    batch = reader.take_integer("a batch size such as 32")
     reader.expect("x", "'x' between batch size and length")
-    amount = reader.take(_INTEGER, "a length such as 10, 10ep, 2000steps or 50000ex")
-    return rate, batch, amount + (reader.take_if(_UNIT) or "ep")
+    amount = reader.take_integer("a length such as 10, 10ep, 2000steps or 50000ex")
+    return rate, batch, str(amount) + (reader.take_if(_UNIT) or "ep")
 
 
 def _take_end(reader: "_Reader", otherwise: str) -> int | None:
     steps_per_epoch = None
     if reader.take_if(_AT) is not None:
-        steps_per_epoch = int(reader.take(_INTEGER, "the steps per epoch, such as 200"))
+        steps_per_epoch = reader.take_integer("the steps per epoch, such as 200")
     if not reader.at_end():
         reader.fail(f"{otherwise}, '@' and the steps per epoch, or the end")
     return steps_per_epoch
 
 
 def _number_or_word(token: str) -> int | float | str:
-    if _INTEGER.fullmatch(token):
+    if _INTEGER.fullmatch(token) and len(token) <= _MOST_DIGITS:
         return int(token)
     return float(token) if _NUMBER.fullmatch(token) else token
 
@@ -136,6 +138,14 @@ class _Reader:
             self.fail(expected)
         return token
 
+    def take_integer(self, expected: str) -> int:
+        begin = self._position
+        token = self.take(_INTEGER, expected)
+        if len(token) > _MOST_DIGITS:
+            self._position = begin
+            self.fail(f"{expected}, of at most {_MOST_DIGITS} digits,")
+        return int(token)
+
     def expect(self, literal: str, expected: str) -> None:
         self.take(re.compile(re.escape(literal)), expected)
 
@@ -154,7 +164,8 @@ class _Reader:
 
     def fail(self, expected: str) -> NoReturn:
         begin = self._text.rfind("\n", 0, self._position) + 1
-        line = self._text[begin:].partition("\n")[0]
+        begin = max(begin, self._position - _SHOWN_CHARACTERS)
+        line = self._text[begin : self._position + _SHOWN_CHARACTERS].partition("\n")[0]
         pointer = " " * (self._position - begin) + "^"
         raise ConfigError(
             "schedule",

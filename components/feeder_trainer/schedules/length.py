@@ -7,7 +7,10 @@ from tfx_feeder.common.errors import ConfigError
 from tfx_feeder.common.validation import is_integer
 
 _UNITS = ("ep", "steps", "ex")
-_TEXT = re.compile(rf"(\d+)({'|'.join(_UNITS)})?")
+_TEXT = re.compile(rf"([0-9]{{1,18}})({'|'.join(_UNITS)})?")
+MAX_EPOCHS = 100_000
+"""Largest number of epochs of a training; each is an entry of the plan and of the history."""
+_LARGEST = {"ep": MAX_EPOCHS, "steps": 10**12, "ex": 10**18}
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,7 +18,8 @@ class Length:
     """Amount of training with a unit.
 
     Args:
-        amount: Number of units; 1 or more.
+        amount: Number of units; 1 or more, and at most 100,000 epochs, 10^12 steps or 10^18
+            examples.
         unit: ``"ep"`` (epochs), ``"steps"`` (full batches) or ``"ex"`` (examples).
 
     Raises:
@@ -35,8 +39,12 @@ class Length:
                 "length", received=self.unit, expected=f"one of the units {', '.join(_UNITS)}"
             )
         if not is_integer(self.amount) or self.amount < 1:
+            raise ConfigError("length", received=self.amount, expected="an amount of 1 or more")
+        if self.amount > _LARGEST[self.unit]:
             raise ConfigError(
-                "length", received=f"{self.amount}{self.unit}", expected="an amount of 1 or more"
+                "length",
+                received=self.amount,
+                expected=f"at most {_LARGEST[self.unit]:,} {self.unit}",
             )
 
     @classmethod

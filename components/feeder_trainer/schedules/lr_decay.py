@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tfx_feeder.common.errors import ConfigError
-from tfx_feeder.common.validation import check_among
+from tfx_feeder.common.validation import check_among, is_integer
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,8 +76,15 @@ class PiecewiseConstantDecay:
     rates: Sequence[float]
 
     def __post_init__(self) -> None:
-        steps, rates = tuple(self.steps), tuple(self.rates)
-        rising = all(first < second for first, second in itertools.pairwise(steps))
+        try:
+            steps, rates = tuple(self.steps), tuple(self.rates)
+        except TypeError as error:
+            raise ConfigError(
+                "lr_schedule", received=self, expected="lists of steps and of rates"
+            ) from error
+        rising = all(map(is_integer, steps)) and all(
+            first < second for first, second in itertools.pairwise(steps)
+        )
         if len(steps) != len(rates) or steps[:1] != (0,) or not rising:
             raise ConfigError(
                 "lr_schedule",
@@ -123,7 +130,7 @@ def decay_from_dict(value: Mapping[str, Any]) -> LearningRateDecay | PiecewiseCo
 
 
 def _check_rate(argument: str, value: Any, upper_bound: float) -> None:
-    number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    if not number or not 0 < value <= upper_bound:
+    number = isinstance(value, float) or (is_integer(value) and value.bit_length() < 1024)
+    if not number or value == math.inf or not 0 < value <= upper_bound:
         bound = "" if upper_bound == math.inf else f" and at most {upper_bound}"
         raise ConfigError(argument, received=value, expected=f"a number above 0{bound}")

@@ -1,5 +1,6 @@
 """Parses schedules and policies in any supported notation."""
 
+import errno
 import json
 import re
 from collections.abc import Mapping
@@ -36,6 +37,17 @@ PRESETS: Mapping[str, str] = {
 """Text of the predefined schedules, by name."""
 
 _FILE_SUFFIXES = (".yaml", ".yml", ".json")
+_MOST_CHARACTERS = 65_536
+# PyYAML converts dates, numbers and references with functions that raise these.
+_YAML_ERRORS = (
+    yaml.YAMLError,
+    ValueError,
+    LookupError,
+    TypeError,
+    AttributeError,
+    OverflowError,
+    RecursionError,
+)
 
 
 def parse_schedule(value: Any) -> Schedule | Policy:
@@ -54,7 +66,11 @@ def parse_schedule(value: Any) -> Schedule | Policy:
         3
     """
     if isinstance(value, str):
-        return _parse_text(value.strip())
+        return _parse_text(value.strip(), may_be_file=True)
+    return _parse_value(value)
+
+
+def _parse_value(value: Any) -> Schedule | Policy:
     if isinstance(value, Policy):
         return value
     if isinstance(value, Mapping) and "policy" in value:
@@ -76,13 +92,20 @@ def serialize_schedule(value: Any) -> str:
     return json.dumps(parse_schedule(value).to_dict())
 
 
-def _parse_text(text: str) -> Schedule | Policy:
+def _parse_text(text: str, *, may_be_file: bool) -> Schedule | Policy:
+    if len(text) > _MOST_CHARACTERS:
+        raise ConfigError(
+            "schedule", received=text, expected=f"at most {_MOST_CHARACTERS:,} characters"
+        )
     if text in PRESETS:
         return parse_schedule(PRESETS[text])
-    if text.endswith(_FILE_SUFFIXES):
-        return parse_schedule(_load_file(text, Path(text)))
+    if may_be_file and text.endswith(_FILE_SUFFIXES):
+        value = _load_file(text)
+        if isinstance(value, str):
+            return _parse_text(value.strip(), may_be_file=False)
+        return _parse_value(value)
     if text.startswith(("{", "[")):
-        return parse_schedule(_parse_yaml(text, "schedule"))
+        return _parse_value(_parse_yaml(text, "schedule"))
     if not text[:1].isalpha():
         return Schedule.from_value(text)
     names = {name: policy.TEXT_OPTIONS for name, policy in POLICIES.items()}
@@ -91,21 +114,31 @@ def _parse_text(text: str) -> Schedule | Policy:
     return policy.from_text(Phase.from_value(parsed.start), parsed.options, parsed.steps_per_epoch)
 
 
-def _load_file(name: str, path: Path) -> Any:
+def _load_file(name: str) -> Any:
+    path = Path(name)
     try:
-        text = path.read_text(encoding="utf-8")
-    except OSError as error:
+        # Reading a FIFO or a device would never end.
+        if path.exists() and not path.is_file():
+            raise OSError(errno.EINVAL, "not a regular file")
+        with path.open(encoding="utf-8") as file:
+            text = file.read(_MOST_CHARACTERS + 1)
+    except (OSError, ValueError) as error:  # ValueError: a null byte, or bytes not in UTF-8
+        cause = (isinstance(error, OSError) and error.strerror) or error
         raise ConfigError(
-            "schedule file", received=name, expected=f"a readable file ({error.strerror})"
+            "schedule file", received=name, expected=f"a readable file in UTF-8 ({cause})"
         ) from error
     return _parse_yaml(text, f"schedule file {name}")
 
 
 def _parse_yaml(text: str, argument: str) -> Any:
     """Parses YAML, a superset of JSON."""
+    if len(text) > _MOST_CHARACTERS:
+        raise ConfigError(
+            argument, received=text, expected=f"at most {_MOST_CHARACTERS:,} characters"
+        )
     try:
         return yaml.load(text, Loader=_Loader)
-    except yaml.YAMLError as error:
+    except _YAML_ERRORS as error:
         raise ConfigError(argument, received=text, expected=f"YAML or JSON ({error})") from error
 
 

@@ -83,7 +83,7 @@ class Policy(abc.ABC):
         if not set(required) <= set(given) <= set(names):
             raise ConfigError(
                 cls.NAME,
-                received=sorted(given),
+                received=list(given),
                 expected=f"{', '.join(required)}, and any of {', '.join(names)}",
             )
         return cls(**given)

@@ -13,7 +13,10 @@ from typing import Any
 from tfx_feeder.common.errors import ConfigError
 from tfx_feeder.common.validation import is_integer
 from tfx_feeder.components.feeder_trainer.schedules.grammar import parse_schedule_text
-from tfx_feeder.components.feeder_trainer.schedules.length import Length
+from tfx_feeder.components.feeder_trainer.schedules.length import MAX_EPOCHS, Length
+
+_LARGEST_BATCH = 10**9
+_LARGEST_STEPS = 10**9
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +25,7 @@ class Phase:
 
     Args:
         learning_rate: Learning rate assigned to the optimizer at the start of the phase; above 0.
-        batch_size: Global batch size in examples; 1 or more.
+        batch_size: Global batch size in examples; 1 to 10^9.
         length: Length of the phase: a ``Length``, its text (``"10ep"``, ``"2000steps"``,
             ``"50000ex"``), or a number of epochs.
 
@@ -38,8 +41,10 @@ class Phase:
         rate, batch = self.learning_rate, self.batch_size
         if not _is_number(rate) or not (0 < rate < math.inf):
             raise ConfigError("learning_rate", received=rate, expected="a number above 0")
-        if not is_integer(batch) or batch < 1:
-            raise ConfigError("batch_size", received=batch, expected="an integer of 1 or more")
+        if not is_integer(batch) or not 1 <= batch <= _LARGEST_BATCH:
+            raise ConfigError(
+                "batch_size", received=batch, expected="an integer of 1 or more, at most 10^9"
+            )
         object.__setattr__(self, "learning_rate", float(rate))
         object.__setattr__(self, "batch_size", int(batch))
         object.__setattr__(self, "length", Length.from_value(self.length))
@@ -221,8 +226,10 @@ class Schedule:
             replicas: Number of replicas that share a batch.
 
         Raises:
-            ConfigError: If a batch exceeds the data or has less than one example per replica.
+            ConfigError: If a batch exceeds the data or has less than one example per replica, or if
+                there are too many epochs.
         """
+        self._check_epochs(num_examples)
         for index, phase in enumerate(self.phases):
             name = f"schedule phase {index + 1} ({phase}): batch_size"
             if phase.batch_size > num_examples:
@@ -240,16 +247,32 @@ class Schedule:
                     fix="Raise the batch size or use fewer devices.",
                 )
 
+    def _check_epochs(self, num_examples: int) -> None:
+        epochs = 0
+        for phase in self.phases:
+            full = max(1, self.epoch_examples(phase.batch_size, num_examples))
+            length = phase.length.in_examples(batch_size=phase.batch_size, epoch_examples=full)
+            epochs += math.ceil(length / full)
+        if epochs > MAX_EPOCHS:
+            raise ConfigError(
+                "schedule",
+                received=str(self),
+                expected=f"at most {MAX_EPOCHS:,} epochs",
+                fix=f"These are {epochs:.3g}. Set or raise the steps per epoch.",
+            )
+
 
 def check_steps_per_epoch(steps: Any) -> None:
-    """Checks that ``steps`` is an integer of 1 or more, or ``None``.
+    """Checks that ``steps`` is an integer of 1 or more, at most 10^9, or ``None``.
 
     Raises:
         ConfigError: If it is not.
     """
-    if steps is not None and (not is_integer(steps) or steps < 1):
+    if steps is not None and (not is_integer(steps) or not 1 <= steps <= _LARGEST_STEPS):
         raise ConfigError(
-            "steps_per_epoch", received=steps, expected="an integer of 1 or more, or None"
+            "steps_per_epoch",
+            received=steps,
+            expected="an integer of 1 or more, or None, and at most 10^9",
         )
 
 
@@ -257,7 +280,7 @@ def _from_dict(value: Mapping[str, Any]) -> Schedule:
     unknown = set(value) - {"phases", "steps_per_epoch"}
     if unknown or "phases" not in value:
         raise ConfigError(
-            "schedule", received=sorted(value), expected="the keys phases and steps_per_epoch"
+            "schedule", received=list(value), expected="the keys phases and steps_per_epoch"
         )
     if isinstance(value["phases"], str) or not isinstance(value["phases"], Iterable):
         raise ConfigError("schedule", received=value["phases"], expected="a list of phases")
@@ -267,11 +290,11 @@ def _from_dict(value: Mapping[str, Any]) -> Schedule:
 def _from_json(text: str) -> Any:
     try:
         return json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ConfigError(
             "schedule", received=text, expected="JSON as written by to_dict", fix=f"{error}."
         ) from error
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
+    return isinstance(value, float) or (is_integer(value) and value.bit_length() < 1024)

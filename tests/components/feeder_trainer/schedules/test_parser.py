@@ -1,6 +1,7 @@
 """All notations of schedules and policies parse to the same values."""
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from tfx_feeder.components.feeder_trainer.schedules.parser import (
     parse_schedule,
     serialize_schedule,
 )
+from tfx_feeder.components.feeder_trainer.schedules.policy import make_plan
 from tfx_feeder.components.feeder_trainer.schedules.preview import preview
 from tfx_feeder.components.feeder_trainer.schedules.schedule import Schedule
 
@@ -160,3 +162,92 @@ def test_errors_point_at_the_character(text: str, expected: str, character: int)
 def test_rejects(value: Any, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         parse_schedule(value)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"self.yaml", "schedule"),
+        (b"2001-99-99", "YAML or JSON"),
+        (b"{1: 2, a: 3}", "the keys phases"),
+        (b"{policy: on_plateau, 1: 2, a: 3}", "on_plateau"),
+        (
+            b"{policy: decay_to_batch, lr_schedule: {steps: 1, rates: [1]}, batch_size: 1, "
+            b"length: 1, max_batch_size: 2}",
+            "lr_schedule",
+        ),
+        (
+            b"{policy: decay_to_batch, lr_schedule: {steps: [0, a], rates: [1, 1]}, batch_size: 1, "
+            b"length: 1, max_batch_size: 2}",
+            "lr_schedule",
+        ),
+        (
+            b"{policy: batch_warmup, start: [0.1, 1, 1], scaling: [1], max_batch_size: 2}",
+            "batch_warm",
+        ),
+        (b"&a [*a, *a]", "schedule phase"),
+        (b"[" * 5_000, "YAML or JSON"),
+        (b'{"a":' * 5_000, "YAML or JSON"),
+        ("0.01:32x10 ü".encode("latin-1"), "a readable file in UTF-8"),
+        ("0.01:32x10".encode("utf-16"), "a readable file in UTF-8"),
+        (b"x" * 70_000, "at most 65,536 characters"),
+        (
+            b"&a [x"
+            + b"".join(
+                b", &%c [%s]" % (98 + i, b", ".join([b"*%c" % (97 + i)] * 9)) for i in range(9)
+            )
+            + b"]",
+            "schedule phase",
+        ),
+    ],
+)
+def test_a_file_that_holds_no_schedule_is_one_error(
+    content: bytes, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("self.yaml").write_bytes(content)
+    with pytest.raises(ConfigError, match=message) as caught:
+        parse_schedule("self.yaml")
+    assert len(str(caught.value)) < 2_000
+
+
+@pytest.mark.parametrize("name", ["a\0b.yaml", "x" * 300 + ".yaml", "folder.yaml", "fifo.yaml"])
+def test_a_path_that_is_no_file_is_one_error(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("folder.yaml").mkdir()
+    os.mkfifo("fifo.yaml")
+    with pytest.raises(ConfigError, match="a readable file"):
+        parse_schedule(name)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "0.01:32x" + "1" * 5_000,
+        "0.01:" + "1" * 5_000 + "x1",
+        "0.01:32x1 @" + "1" * 5_000,
+        "0.01:1000000001x1",
+        "on_plateau 0.01:32x30 max=" + "1" * 5_000,
+        '{"phases": [[' + "1" * 400 + ", 32, 1]]}",
+        '{"phases": [[0.1, ' + "1" * 400 + ", 1]]}",
+        '{"phases": [[0.1, 1, ' + "1" * 400 + "]]}",
+        '{"phases": [[0.1, 1, 1]], "steps_per_epoch": ' + "1" * 400 + "}",
+        '{"phases": [[0.1, 1, 1]], "steps_per_epoch": ' + "1" * 5_000 + "}",
+        " " * 40_000 + "0.01:32x10, ?" + " " * 10_000,
+    ],
+)
+def test_numbers_and_lines_without_end_are_one_error(text: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        parse_schedule(text)
+    assert len(str(caught.value)) < 2_000
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["0.01:32x1000000000", "0.01:1x1000000steps @1", "decay_to_batch 0.01:32x99999999 max=64"],
+)
+def test_more_epochs_than_a_plan_holds_are_refused(text: str) -> None:
+    with pytest.raises(ConfigError, match="100,000 ep"):
+        make_plan(parse_schedule(text), 1_000)
