@@ -8,7 +8,7 @@ import click
 import yaml
 
 from tfx_feeder.common.errors import ConfigError
-from tfx_feeder.common.files import atomic_write
+from tfx_feeder.common.output import write_output
 from tfx_feeder.components.feeder_trainer.distribution.options import cluster_of
 from tfx_feeder.pipeline.cli.errors import ErrorReporting
 from tfx_feeder.pipeline.cli.options import ir_option
@@ -130,8 +130,7 @@ def cluster_command(
         timeout=timeout,
     )
     manifests = _KINDS[kind](cluster, pods)
-    output.parent.mkdir(parents=True, exist_ok=True)
-    atomic_write(output, yaml.dump_all(manifests, Dumper=_Yaml, sort_keys=False))
+    write_output(output, yaml.dump_all(manifests, Dumper=_Yaml, sort_keys=False))
     hosts = ", ".join(cluster.host(*member) for member in cluster.members)
     click.echo(f"{output}: {len(cluster.members)} pods: {hosts}")
     if not run_id:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from tfx_feeder.common.errors import ConfigError
-from tfx_feeder.common.files import atomic_write
+from tfx_feeder.common.output import write_output
 from tfx_feeder.components.feeder_trainer.distribution.options import Strategy
 from tfx_feeder.pipeline.orchestration.resources import Resources, default_resources
 
@@ -141,10 +141,12 @@ def write(compiled: CompiledPipeline, path: Path) -> None:
     Args:
         compiled: The compiled pipeline.
         path: File to write; its folder is created if necessary.
+
+    Raises:
+        ConfigError: The file cannot be written.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     document = {"format": FORMAT, "version": VERSION, **dataclasses.asdict(compiled)}
-    atomic_write(path, json.dumps(document, indent=1))
+    write_output(path, json.dumps(document, indent=1))
 
 
 def read(path: Path) -> CompiledPipeline:

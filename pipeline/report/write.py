@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tfx_feeder.common.errors import ConfigError
-from tfx_feeder.common.files import atomic_write
+from tfx_feeder.common.output import write_output
 from tfx_feeder.pipeline.metadata.lineage import Lineage
 from tfx_feeder.pipeline.metadata.types import Run
 from tfx_feeder.pipeline.report.blocks import Page
@@ -84,15 +84,5 @@ def _default_path(store: str, run_ids: Sequence[str]) -> Path:
 
 
 def _write(page: Page, path: Path, runs: Sequence[Run]) -> WrittenReport:
-    html = render(page)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        atomic_write(path, html)
-    except OSError as error:
-        raise ConfigError(
-            "output",
-            received=str(path),
-            expected="a writable file",
-            fix=f"{error.strerror}. Choose another file with --output.",
-        ) from error
-    return WrittenReport(path, path.stat().st_size, tuple(run.id for run in runs))
+    size = write_output(path, render(page))
+    return WrittenReport(path, size, tuple(run.id for run in runs))
