@@ -53,3 +53,12 @@ def check_number_at_least_0(argument: str, value: Any) -> None:
     """
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not value >= 0:
         raise ConfigError(argument, received=value, expected="a number of 0 or more")
+
+
+def is_text(path: str) -> bool:
+    """Returns False if a path has bytes that are not UTF-8, which ML Metadata cannot store."""
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

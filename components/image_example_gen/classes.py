@@ -3,11 +3,13 @@
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from tfx_feeder.common.errors import DataError
 
 FILE_NAME = "classes.json"
 _MOST_CLASSES = 100_000
+_MOST_DIGITS = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +75,22 @@ def class_names_from_labels(labels: Iterable[int | str]) -> tuple[str, ...]:
     return tuple(map(str, range(largest + 1)))
 
 
+def add_labels(found: set[Any], labels: Iterable[int | str], where: object) -> None:
+    """Adds labels to those found so far.
+
+    Args:
+        found: Different labels so far.
+        labels: Labels to add.
+        where: File of the labels, for the error message.
+
+    Raises:
+        DataError: There are more different labels than a classifier can have classes.
+    """
+    found.update(labels)
+    if len(found) > _MOST_CLASSES:
+        raise DataError(f"{where}: more than {_MOST_CLASSES:,} different labels.")
+
+
 def merge_names(parts: Sequence[tuple[str, ...]]) -> tuple[str, ...]:
     """Merges the class names of several splits.
 
@@ -88,4 +106,4 @@ def merge_names(parts: Sequence[tuple[str, ...]]) -> tuple[str, ...]:
 
 def _is_integer(text: str) -> bool:
     digits = text[1:] if text.startswith("-") else text
-    return digits.isascii() and digits.isdigit()
+    return len(digits) < _MOST_DIGITS and digits.isascii() and digits.isdigit()

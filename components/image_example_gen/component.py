@@ -1,18 +1,19 @@
 """ImageExampleGen: component definition and build-time checks."""
 
+import os
 from collections.abc import Sequence
 from typing import Any
 
-from tfx import v1 as tfx
-from tfx.components.example_gen import component, input_processor, utils
+from tfx.components.example_gen import component, utils
 from tfx.dsl.components.base import executor_spec
 from tfx.proto import example_gen_pb2, range_config_pb2
 
 from tfx_feeder.common.errors import ConfigError
-from tfx_feeder.components.image_example_gen import classes as class_tables
+from tfx_feeder.common.validation import is_text
 from tfx_feeder.components.image_example_gen import driver, exec_properties, executor
-from tfx_feeder.components.image_example_gen.options import IngestOptions
-from tfx_feeder.components.image_example_gen.sources import open_sources
+from tfx_feeder.components.image_example_gen.options import MAX_PIXELS, IngestOptions
+from tfx_feeder.components.image_example_gen.sources import class_table, open_sources
+from tfx_feeder.components.image_example_gen.storage import is_local
 
 
 class ImageExampleGen(component.FileBasedExampleGen):
@@ -23,8 +24,8 @@ class ImageExampleGen(component.FileBasedExampleGen):
     - ``examples``: splits of gzipped TFRecords with the features ``image`` (PNG or JPEG bytes),
       ``label``, ``height``, ``width`` (int64) and the additional columns of the source. The
       artifact also contains ``classes.json`` and ``rejected.jsonl``; its custom properties are
-      ``span``, ``version``, ``input_fingerprint``, ``num_classes``, ``num_examples_<split>`` and
-      ``rejected_<reason>``.
+      ``span``, ``version``, ``input_fingerprint``, ``source``, ``num_classes``,
+      ``num_examples_<split>`` and ``rejected_<reason>``.
 
     Args:
         input_base: Local or remote folder.
@@ -37,6 +38,9 @@ class ImageExampleGen(component.FileBasedExampleGen):
         range_config: Span to read; by default, the latest.
         classes: Class names in index order; by default, inferred from the data.
         max_rejected_fraction: Maximum fraction of rejected records, 0 to 1.
+        max_pixels: Limit of height times width of an image in a file of its own.
+        allow_outside: If True, symbolic links and the paths in a manifest may lead out of
+            ``input_base``.
         check_input: If True, a local ``input_base`` is checked when the component is created; set
             False if only the workers can access it.
 
@@ -58,16 +62,27 @@ class ImageExampleGen(component.FileBasedExampleGen):
         range_config: Any = None,
         classes: Sequence[str] | None = None,
         max_rejected_fraction: float = 0.01,
+        max_pixels: int = MAX_PIXELS,
+        allow_outside: bool = False,
         check_input: bool = True,
     ) -> None:
         options = IngestOptions(
             source=source,
             classes=tuple(classes) if classes is not None else None,
             max_rejected_fraction=max_rejected_fraction,
+            max_pixels=max_pixels,
+            allow_outside=allow_outside,
         )
         input_config = input_config or utils.make_default_input_config()
         output_config = output_config or utils.make_default_output_config(input_config)
-        if check_input and "://" not in input_base:
+        if not is_text(input_base):
+            raise ConfigError(
+                "input_base",
+                received=input_base,
+                expected="a path in UTF-8, because ML Metadata stores it",
+                fix="Rename the folder. Names below it may consist of any bytes.",
+            )
+        if check_input and is_local(input_base):
             _check(input_base, input_config, range_config, options)
         super().__init__(
             input_base=input_base,
@@ -90,7 +105,7 @@ def _hash_images(config: example_gen_pb2.Output) -> example_gen_pb2.Output:
 def _check(
     base: str, config: example_gen_pb2.Input, range_config: Any, options: IngestOptions
 ) -> None:
-    if not tfx.dsl.io.fileio.isdir(base):
+    if not os.path.isdir(base):
         raise ConfigError(
             "input_base",
             received=base,
@@ -99,8 +114,8 @@ def _check(
         )
     if range_config is not None and not isinstance(range_config, range_config_pb2.RangeConfig):
         return  # Known only at run time.
-    processor = input_processor.FileBasedInputProcessor(base, config.splits, range_config)
     try:
+        processor = driver.create_input_processor(base, config.splits, range_config)
         span, version = processor.resolve_span_and_version()
     except ValueError as error:
         patterns = [split.pattern for split in config.splits]
@@ -111,8 +126,6 @@ def _check(
         split.name: processor.get_pattern_for_span_version(split.pattern, span, version)
         for split in config.splits
     }
-    sources = open_sources(base, patterns, options.source)
+    sources = open_sources(base, patterns, options.source, allow_outside=options.allow_outside)
     if options.classes is None:
-        class_tables.ClassTable(
-            class_tables.merge_names([source.class_names() for source in sources.values()])
-        )
+        class_table(sources)

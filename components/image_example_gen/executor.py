@@ -16,7 +16,7 @@ from tfx_feeder.common.errors import DataError
 from tfx_feeder.components.image_example_gen import classes, rejections
 from tfx_feeder.components.image_example_gen.exec_properties import input_patterns, unpack
 from tfx_feeder.components.image_example_gen.ingest import ReadImages
-from tfx_feeder.components.image_example_gen.sources import open_sources
+from tfx_feeder.components.image_example_gen.sources import class_table, open_sources
 from tfx_feeder.schemas.file_record import seal
 
 _METRICS = "tfx_feeder.ImageExampleGen"
@@ -62,14 +62,13 @@ class Executor(base_example_gen_executor.BaseExampleGenExecutor):
             exec_properties[specs.INPUT_BASE_KEY],
             input_patterns(exec_properties),
             options.source,
+            allow_outside=options.allow_outside,
         )
-        table = classes.ClassTable(
-            options.classes
-            or classes.merge_names([source.class_names() for source in sources.values()])
-        )
+        table = classes.ClassTable(options.classes) if options.classes else class_table(sources)
         parts = os.path.join(examples.uri, "rejected-")
         self._reading = {
-            split: ReadImages(source, table, f"{parts}{split}") for split, source in sources.items()
+            split: ReadImages(source, table, f"{parts}{split}", options.max_pixels)
+            for split, source in sources.items()
         }
         pipeline = self._make_beam_pipeline()
         with pipeline:
@@ -93,6 +92,8 @@ class Executor(base_example_gen_executor.BaseExampleGenExecutor):
         with tf.io.gfile.GFile(os.path.join(examples.uri, classes.FILE_NAME), "w") as file:
             file.write(table.to_json())
         _describe(examples, accepted, rejected, len(table.names))
+        kinds = ", ".join(dict.fromkeys(source.kind for source in sources.values()))
+        examples.set_string_custom_property("source", kinds)
         seal(output_dict)
 
 

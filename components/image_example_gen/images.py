@@ -4,11 +4,14 @@ Images are validated by the decoder that the training uses.
 """
 
 import re
+import struct
 
 import numpy as np
 import tensorflow as tf
 
+from tfx_feeder.components.image_example_gen.options import MAX_PIXELS
 from tfx_feeder.components.image_example_gen.rejections import Reason
+from tfx_feeder.components.image_example_gen.storage import READ_ERRORS, open_file
 
 _PNG = b"\x89PNG\r\n\x1a\n"
 _JPEG = b"\xff\xd8\xff"
@@ -27,23 +30,24 @@ class ImageError(ValueError):
 def is_image_file(path: str) -> bool:
     """Returns True if a file begins as a PNG or JPEG does; False if it cannot be read."""
     try:
-        with tf.io.gfile.GFile(path, "rb") as file:
+        with open_file(path) as file:
             return file.read(len(_PNG)).startswith((_PNG, _JPEG))
-    except tf.errors.OpError:
+    except READ_ERRORS:
         return False
 
 
-def size_of(data: bytes) -> tuple[int, int]:
+def size_of(data: bytes, max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
     """Decodes a PNG or JPEG completely and returns its size.
 
     Args:
         data: Encoded image.
+        max_pixels: Limit of height times width; a larger image is not decoded.
 
     Returns:
         Height and width in pixels.
 
     Raises:
-        ImageError: The image has another format, is corrupt, or is truncated.
+        ImageError: The image has another format, is corrupt, truncated, or too large.
     """
     if data.startswith(_PNG):
         decode = tf.io.decode_png
@@ -57,10 +61,25 @@ def size_of(data: bytes) -> tuple[int, int]:
             raise ImageError("unsupported_format", f"{known} content; PNG and JPEG are supported")
         raise ImageError("corrupt_image", f"neither PNG nor JPEG: starts with {data[:8].hex(' ')}")
     try:
+        height, width = _announced_size(data)
+        if height * width > max_pixels:
+            cause = f"{height:,} x {width:,} pixels; at most {max_pixels:,} are decoded"
+            raise ImageError("too_large", cause)
         height, width, _ = decode(data).shape
     except tf.errors.OpError as error:
         cause = _TF_FRAME.sub("", error.message).strip()
         raise ImageError("corrupt_image", cause or type(error).__name__) from error
+    return height, width
+
+
+def _announced_size(data: bytes) -> tuple[int, int]:
+    """Returns height and width from the header; 0 if a PNG has none, which the decoder reports."""
+    if data.startswith(_JPEG):
+        height, width, _ = tf.io.extract_jpeg_shape(data).numpy().tolist()
+        return height, width
+    if data[12:16] != b"IHDR" or len(data) < 24:
+        return 0, 0
+    width, height = struct.unpack(">II", data[16:24])
     return height, width
 
 

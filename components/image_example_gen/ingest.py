@@ -13,10 +13,20 @@ from apache_beam.typehints import with_input_types
 from tfx_feeder.components.image_example_gen import images
 from tfx_feeder.components.image_example_gen.classes import ClassTable
 from tfx_feeder.components.image_example_gen.examples import to_example
+from tfx_feeder.components.image_example_gen.options import MAX_PIXELS
 from tfx_feeder.components.image_example_gen.rejections import Rejection
 from tfx_feeder.components.image_example_gen.sources.base import ImageBatch, ImageFile, Source
+from tfx_feeder.components.image_example_gen.storage import (
+    READ_ERRORS,
+    TooLargeError,
+    cause_of,
+    read_file,
+)
 
 _REJECTED = "rejected"
+# No PNG or JPEG needs more than 16 bits in four channels, beside its metadata.
+_BYTES_PER_PIXEL = 8
+_METADATA_BYTES = 64 << 20
 
 
 class ReadImages(beam.PTransform):
@@ -29,13 +39,21 @@ class ReadImages(beam.PTransform):
         source: Data set to read.
         classes: Valid classes.
         rejected_prefix: Path prefix of the rejection lists.
+        max_pixels: Limit of height times width; a larger image is rejected.
     """
 
-    def __init__(self, source: Source, classes: ClassTable, rejected_prefix: str) -> None:
+    def __init__(
+        self,
+        source: Source,
+        classes: ClassTable,
+        rejected_prefix: str,
+        max_pixels: int = MAX_PIXELS,
+    ) -> None:
         super().__init__()
         self._source = source
         self._classes = classes
         self._rejected_prefix = rejected_prefix
+        self._max_pixels = max_pixels
 
     def expand(self, input_or_inputs: Pipeline) -> pvalue.PCollection:
         """Returns the Examples; writes the rejections as a side output."""
@@ -45,7 +63,7 @@ class ReadImages(beam.PTransform):
             | "References" >> beam.FlatMap(_References(self._source))
             | "Distribute" >> beam.Reshuffle()
             | "ToExamples"
-            >> beam.ParDo(_ToExamples(self._source, self._classes)).with_outputs(
+            >> beam.ParDo(_ToExamples(self._source, self._classes, self._max_pixels)).with_outputs(
                 _REJECTED, main="examples"
             )
         )
@@ -69,9 +87,10 @@ class _References:
 
 @with_input_types(Any)
 class _ToExamples(beam.DoFn):
-    def __init__(self, source: Source, classes: ClassTable) -> None:
+    def __init__(self, source: Source, classes: ClassTable, max_pixels: int) -> None:
         self._source = source
         self._classes = classes
+        self._max_pixels = max_pixels
 
     def process(self, chunk: Any) -> Iterator[Any]:
         for item in self._source.read(chunk):
@@ -94,15 +113,16 @@ class _ToExamples(beam.DoFn):
         except KeyError:
             return Rejection(file.path, "label_outside_set", f"label {file.label!r}")
         try:
-            with tf.io.gfile.GFile(file.path, "rb") as stream:
-                data = stream.read()
-            return to_example(data, label, images.size_of(data), file.features)
+            data = read_file(file.path, self._max_pixels * _BYTES_PER_PIXEL + _METADATA_BYTES)
+            return to_example(data, label, images.size_of(data, self._max_pixels), file.features)
         except images.ImageError as error:
             return Rejection(file.path, error.reason, str(error))
-        except tf.errors.NotFoundError:
+        except TooLargeError as error:
+            return Rejection(file.path, "too_large", str(error))
+        except (FileNotFoundError, tf.errors.NotFoundError):
             return Rejection(file.path, "missing_file", "no such file")
-        except tf.errors.OpError as error:
-            return Rejection(file.path, "unreadable_file", error.message)
+        except READ_ERRORS as error:
+            return Rejection(file.path, "unreadable_file", cause_of(error))
 
     def _from_batch(self, batch: ImageBatch) -> Iterator[tf.train.Example | Rejection]:
         size = (batch.pixels.shape[1], batch.pixels.shape[2])
@@ -115,4 +135,7 @@ class _ToExamples(beam.DoFn):
                 yield Rejection(batch.path, "label_outside_set", cause, batch.start + row)
                 continue
             features = {name: column[row] for name, column in batch.features.items()}
-            yield to_example(image, index, size, features)
+            try:
+                yield to_example(image, index, size, features)
+            except ValueError as error:  # Such as an integer of more than 63 bits.
+                yield Rejection(batch.path, "malformed_row", str(error), batch.start + row)

@@ -4,7 +4,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from tfx_feeder.common.errors import ConfigError
+from tfx_feeder.common.validation import check_at_least
 
+MAX_PIXELS = 100_000_000
+"""Default limit of an image; a JPEG of 5 MB can decode to 3 GB."""
 KINDS = ("class_folders", "manifest", "arrays", "idx", "cifar10")
 
 
@@ -16,6 +19,9 @@ class IngestOptions:
         source: ``auto`` or one of `KINDS`.
         classes: Class names in index order; if None, inferred from the data.
         max_rejected_fraction: Maximum fraction of rejected records, 0 to 1.
+        max_pixels: Limit of height times width of an image in a file of its own.
+        allow_outside: If True, symbolic links and the paths in a manifest may lead out of the
+            input folder.
 
     Raises:
         ConfigError: A value is out of range.
@@ -28,6 +34,8 @@ class IngestOptions:
     source: str = "auto"
     classes: tuple[str, ...] | None = None
     max_rejected_fraction: float = 0.01
+    max_pixels: int = MAX_PIXELS
+    allow_outside: bool = False
 
     def __post_init__(self) -> None:
         if self.source not in ("auto", *KINDS):
@@ -40,6 +48,7 @@ class IngestOptions:
                 received=self.max_rejected_fraction,
                 expected="a fraction from 0 to 1",
             )
+        check_at_least("max_pixels", self.max_pixels, 1)
         if self.classes is None:
             return
         names = self.classes
@@ -55,14 +64,18 @@ class IngestOptions:
             "source": self.source,
             "classes": list(self.classes) if self.classes is not None else None,
             "max_rejected_fraction": self.max_rejected_fraction,
+            "max_pixels": self.max_pixels,
+            "allow_outside": self.allow_outside,
         }
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "IngestOptions":
-        """Creates options from the result of ``as_dict``."""
+        """Creates options from the result of ``as_dict``, also of an earlier release."""
         classes = values["classes"]
         return cls(
             source=values["source"],
             classes=tuple(classes) if classes is not None else None,
             max_rejected_fraction=float(values["max_rejected_fraction"]),
+            max_pixels=int(values.get("max_pixels", MAX_PIXELS)),
+            allow_outside=values.get("allow_outside", False),
         )

@@ -13,19 +13,25 @@ from tfx_feeder.common.errors import DataError
 
 FILE_NAME = "rejected.jsonl"
 Reason = Literal[
+    "corrupt_archive",
     "corrupt_image",
     "label_outside_set",
+    "link",
     "malformed_row",
     "missing_file",
     "no_class",
+    "not_a_file",
     "not_an_image",
+    "outside_folder",
+    "passed_over",
+    "too_large",
     "truncated_archive",
     "unreadable_file",
     "unsupported_format",
 ]
 # A text file beside the images is listed, but it is not a record: it must not make the ingestion
-# of a small folder fail.
-IGNORED_REASONS: frozenset[str] = frozenset({"not_an_image"})
+# of a small folder fail. Nor does a link whose target is read where it lies.
+IGNORED_REASONS: frozenset[str] = frozenset({"link", "not_a_file", "not_an_image", "passed_over"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,8 +53,12 @@ class Rejection:
     records: int = 1
 
     def to_json(self) -> str:
-        """Returns one line of ``rejected.jsonl``."""
-        return json.dumps(asdict(self), ensure_ascii=False)
+        """Returns one line of ``rejected.jsonl``.
+
+        Bytes of a path that are not UTF-8 are written as the surrogates that Python reads back.
+        """
+        line = json.dumps(asdict(self), ensure_ascii=False)
+        return line.encode("utf-8", "backslashreplace").decode()
 
 
 def merge_rejections(parts_prefix: str, target: str) -> dict[str, int]:

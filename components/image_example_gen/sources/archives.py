@@ -1,21 +1,28 @@
 """Images and labels as parallel arrays."""
 
-import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from tfx_feeder.common.errors import DataError
-from tfx_feeder.components.image_example_gen.classes import class_names_from_labels, merge_names
+from tfx_feeder.components.image_example_gen.classes import (
+    add_labels,
+    class_names_from_labels,
+    merge_names,
+)
 from tfx_feeder.components.image_example_gen.examples import RESERVED
 from tfx_feeder.components.image_example_gen.rejections import Rejection
-from tfx_feeder.components.image_example_gen.sources.array_stream import ArrayFile
+from tfx_feeder.components.image_example_gen.sources.array_stream import (
+    ArrayFile,
+    ArrayStream,
+)
 from tfx_feeder.components.image_example_gen.sources.base import ImageBatch, Item
 
 _SLICE_BYTES = 4 << 20
 _MOST_ROWS = 256
 _LABELS_PER_SLICE = 65_536
+_LARGEST_NUMBER_BYTES = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +60,7 @@ class ImageArrays:
             raise DataError(f"{self.images.path}: the array {min(taken)!r} needs another name.")
         for member in self.features.values():
             stream = member.open()
-            if stream.dtype.kind not in "biufUS" or stream.shape[0] != images.shape[0]:
+            if not _is_column(stream.dtype) or stream.shape[0] != images.shape[0]:
                 raise DataError(
                     f"{member}: expected {images.shape[0]} rows of numbers or text. "
                     f"Received: {stream.dtype} {list(stream.shape)}."
@@ -64,6 +71,9 @@ class ImageArrays:
 class ArrayArchives:
     """Archives of arrays; each archive is a chunk and is read in slices of a few megabytes.
 
+    Check sums are compared before the first row: a damaged array is rejected as a whole, because
+    nothing tells which of its rows are damaged.
+
     Args:
         archives: Archives with the same columns.
     """
@@ -71,9 +81,20 @@ class ArrayArchives:
     archives: tuple[ImageArrays, ...]
 
     def class_names(self) -> tuple[str, ...]:
-        """Returns the class names found in the labels."""
+        """Returns the class names found in the labels of undamaged archives.
+
+        Raises:
+            DataError: The labels of all archives are damaged, or cannot be class names.
+        """
+        damaged = [archive.labels.find_damage() for archive in self.archives]
+        if all(damaged):
+            raise DataError(f"{self.archives[0].labels}: damaged: {damaged[0]}")
         return merge_names(
-            [class_names_from_labels(_distinct(archive.labels)) for archive in self.archives]
+            [
+                class_names_from_labels(_distinct(archive.labels))
+                for archive, damage in zip(self.archives, damaged, strict=True)
+                if not damage
+            ]
         )
 
     def files(self) -> Iterator[str]:
@@ -90,11 +111,15 @@ class ArrayArchives:
         yield from self.archives
 
     def read(self, chunk: ImageArrays) -> Iterator[Item]:
-        """Yields the images slice by slice; rejects the missing part of a damaged archive."""
+        """Yields the images slice by slice; rejects what is missing or damaged."""
         members = (chunk.images, chunk.labels, *chunk.features.values())
         streams = [member.open() for member in members]
         total = streams[0].shape[0]
-        step = min(_MOST_ROWS, max(1, _SLICE_BYTES // math.prod(streams[0].shape[1:])))
+        for member in members:
+            if damage := member.find_damage():
+                yield Rejection(member.path, "corrupt_archive", f"{member}: {damage}", 0, total)
+                return
+        step = _rows_per_slice(*streams)
         start = 0
         while start < total:
             count = min(step, total - start)
@@ -106,8 +131,11 @@ class ArrayArchives:
                     path=chunk.images.path,
                     start=start,
                     pixels=pixels if pixels.ndim == 4 else pixels[..., np.newaxis],
-                    labels=_as_labels(marks),
-                    features=dict(zip(chunk.features, rest, strict=True)),
+                    labels=_as_text(marks.reshape(-1), chunk.labels),
+                    features={
+                        name: _as_text(rows, member) if rows.dtype.kind == "U" else rows
+                        for (name, member), rows in zip(chunk.features.items(), rest, strict=True)
+                    },
                 )
             start += whole
             if whole < count:
@@ -120,15 +148,35 @@ class ArrayArchives:
                 return
 
 
+def _is_column(dtype: np.dtype) -> bool:
+    if dtype.kind in "US":
+        return True
+    return dtype.kind in "biuf" and dtype.itemsize <= _LARGEST_NUMBER_BYTES
+
+
+def _rows_per_slice(*streams: ArrayStream) -> int:
+    largest = max(stream.row_bytes for stream in streams)
+    return min(_MOST_ROWS, max(1, _SLICE_BYTES // max(1, largest)))
+
+
 def _distinct(member: ArrayFile) -> set[int | str]:
     stream = member.open()
     found: set[int | str] = set()
-    for start in range(0, stream.shape[0], _LABELS_PER_SLICE):
-        rows = stream.rows(min(_LABELS_PER_SLICE, stream.shape[0] - start))
-        found.update(np.unique(_as_labels(rows)).tolist())
+    step = max(1, min(_LABELS_PER_SLICE, _SLICE_BYTES // stream.row_bytes))
+    for start in range(0, stream.shape[0], step):
+        rows = stream.rows(min(step, stream.shape[0] - start))
+        add_labels(found, np.unique(_as_text(rows.reshape(-1), member)).tolist(), member)
+        if stream.damage:
+            break
     return found
 
 
-def _as_labels(rows: np.ndarray) -> np.ndarray:
-    flat = rows.reshape(-1)
-    return np.char.decode(flat, "utf-8", "replace") if flat.dtype.kind == "S" else flat
+def _as_text(rows: np.ndarray, member: ArrayFile) -> np.ndarray:
+    """Returns numbers as they are, and text as valid Unicode."""
+    if rows.dtype.kind not in "US":
+        return rows
+    try:
+        encoded = rows if rows.dtype.kind == "S" else np.char.encode(rows, "utf-8", "replace")
+        return np.char.decode(encoded, "utf-8", "replace")
+    except ValueError as error:
+        raise DataError(f"{member}: not text: {error}") from error

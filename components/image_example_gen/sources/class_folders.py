@@ -1,6 +1,7 @@
 """Folder with one subfolder of PNG and JPEG files per class."""
 
 import logging
+import os
 import posixpath
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -11,13 +12,15 @@ from tfx_feeder.components.image_example_gen import files
 from tfx_feeder.components.image_example_gen.images import is_image_file
 from tfx_feeder.components.image_example_gen.rejections import Rejection
 from tfx_feeder.components.image_example_gen.sources.base import ImageFile, Item
+from tfx_feeder.components.image_example_gen.storage import as_text
 
 _SUFFIXES = frozenset({".png", ".jpg", ".jpeg"})
 _OTHER_SUFFIXES = frozenset({".bmp", ".gif", ".heic", ".tif", ".tiff", ".webp"})
 _PATHS_PER_CHUNK = 64
 _LOGGER = logging.getLogger("tfx_feeder.image_example_gen")
 
-Chunk = tuple[str, tuple[str, ...]]
+# Beam encodes text as UTF-8, which names of files need not be.
+Chunk = tuple[str, tuple[bytes, ...]] | Rejection
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,17 +46,17 @@ class ClassFolders:
         """
         source = cls(location)
         if not any(source._class_of(path) and _is_image(path) for path in source.files()):
-            raise DataError(f"{location.root}: no PNG or JPEG file in any class folder.")
+            passed = "".join(f" {item.path}: {item.cause}." for item in location.passed[:3])
+            raise DataError(f"{location.root}: no PNG or JPEG file in any class folder.{passed}")
         return source
 
     def class_names(self) -> tuple[str, ...]:
         """Returns the sorted names of the class folders; warns of those without an image."""
         names = {self._class_of(path) for path in self.location.files}
         empty = set()
-        for folder in self.location.folders:
-            name = self.location.relative(folder).split("/")[0]
-            images = filter(_is_image, files.walk(folder))
-            (empty if next(images, None) is None else names).add(name)
+        for folder, found in self.location.walk():
+            images = (path for path in found if isinstance(path, str) and _is_image(path))
+            (empty if next(images, None) is None else names).add(self._class_of(f"{folder}/"))
         if empty := sorted(empty - names):
             _LOGGER.warning(
                 "%s: no class, because they hold no PNG or JPEG file: %s",
@@ -65,23 +68,27 @@ class ClassFolders:
     def files(self) -> Iterator[str]:
         """Yields the visible files, images or not."""
         yield from self.location.files
-        for folder in self.location.folders:
-            yield from files.walk(folder)
+        for _, found in self.location.walk():
+            yield from (path for path in found if isinstance(path, str))
 
     def chunks(self) -> Iterator[Chunk]:
-        """Yields chunks of a few dozen paths, as (class name, paths)."""
-        if self.location.files:
-            for path in self.location.files:
-                yield self._class_of(path), (path,)
-        for folder in self.location.folders:
-            paths = files.walk(folder)
-            while some := tuple(islice(paths, _PATHS_PER_CHUNK)):
-                yield self._class_of(some[0]), some
+        """Yields chunks of a few dozen paths, as (class name, paths), and what is not read."""
+        for path in self.location.files:
+            yield self._class_of(path), (os.fsencode(path),)
+        for folder, found in self.location.walk():
+            label = self._class_of(f"{folder}/")
+            while some := list(islice(found, _PATHS_PER_CHUNK)):
+                yield from (item for item in some if isinstance(item, Rejection))
+                if paths := tuple(os.fsencode(item) for item in some if isinstance(item, str)):
+                    yield label, paths
 
     def read(self, chunk: Chunk) -> Iterator[Item]:
         """Yields the images of a chunk; rejects other files."""
+        if isinstance(chunk, Rejection):
+            yield chunk
+            return
         label, paths = chunk
-        for path in paths:
+        for path in map(os.fsdecode, paths):
             suffix = _suffix(path)
             if suffix in _OTHER_SUFFIXES:
                 cause = f"{suffix} file; PNG and JPEG are supported"
@@ -96,7 +103,7 @@ class ClassFolders:
 
     def _class_of(self, path: str) -> str:
         parts = self.location.relative(path).split("/")
-        return parts[0] if len(parts) > 1 else ""
+        return as_text(parts[0]) if len(parts) > 1 else ""
 
 
 def _is_image(path: str) -> bool:

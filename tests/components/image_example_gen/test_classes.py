@@ -3,6 +3,7 @@ import pytest
 from tfx_feeder.common.errors import DataError
 from tfx_feeder.components.image_example_gen.classes import (
     ClassTable,
+    add_labels,
     class_names_from_labels,
     merge_names,
 )
@@ -26,7 +27,7 @@ def test_a_name_wins_over_a_number() -> None:
     assert ClassTable(("1", "0")).index("0") == 1
 
 
-@pytest.mark.parametrize("label", ["bird", 2, -1, "-1", "", "²"])
+@pytest.mark.parametrize("label", ["bird", 2, -1, "-1", "", "²", "1" * 5_000])
 def test_a_label_outside_the_set(label: int | str) -> None:
     with pytest.raises(KeyError):
         ClassTable(("cat", "dog")).index(label)
@@ -54,3 +55,13 @@ def test_one_class_is_no_classification(names: tuple[str, ...]) -> None:
 def test_a_wild_integer_does_not_make_a_million_classes() -> None:
     with pytest.raises(DataError, match="4000000000"):
         class_names_from_labels([1, 4_000_000_000])
+
+
+def test_a_number_of_thousands_of_digits_is_a_name() -> None:
+    assert class_names_from_labels(["1" * 5_000, "2"]) == ("1" * 5_000, "2")
+
+
+def test_more_labels_than_classes_can_be(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tfx_feeder.components.image_example_gen.classes._MOST_CLASSES", 3)
+    with pytest.raises(DataError, match=r"list\.csv: more than 3 different labels"):
+        add_labels({"a", "b"}, ["c", "d"], "list.csv")

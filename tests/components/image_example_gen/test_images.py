@@ -1,3 +1,5 @@
+import struct
+import zlib
 from collections.abc import Callable
 
 import numpy as np
@@ -49,3 +51,28 @@ def test_other_content_is_named(data: bytes, reason: str) -> None:
     with pytest.raises(ImageError) as caught:
         size_of(data)
     assert caught.value.reason == reason
+
+
+def _png_of_zeros(height: int, width: int) -> bytes:
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        check = zlib.crc32(kind + data)
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", check)
+
+    head = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
+    rows = zlib.compress(b"\0" * (height * (width + 1)))
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
+
+
+def test_more_pixels_than_the_limit_are_not_decoded(png: bytes) -> None:
+    assert size_of(_png_of_zeros(100, 200)) == (100, 200)
+    jpeg = tf.io.encode_jpeg(np.zeros((100, 200, 3), np.uint8)).numpy()
+    for data in (_png_of_zeros(100, 200), jpeg):
+        with pytest.raises(ImageError, match=r"100 x 200 pixels; at most 19,999") as caught:
+            size_of(data, max_pixels=19_999)
+        assert caught.value.reason == "too_large"
+    bomb = _png_of_zeros(1, 1).replace(
+        struct.pack(">II", 1, 1), struct.pack(">II", 2**31 - 1, 2**31 - 1)
+    )
+    with pytest.raises(ImageError, match="pixels") as caught:
+        size_of(bomb)
+    assert caught.value.reason == "too_large"

@@ -1,4 +1,5 @@
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -112,3 +113,31 @@ def test_several_processes_give_the_same_records(
         )
     paths = [str(path) for path in tmp_path.glob("examples*")]
     assert sum(1 for _ in tf.data.TFRecordDataset(paths)) == 12
+
+
+def test_names_of_any_bytes_and_what_is_passed_over_go_through_beam(
+    make_folders: Callable[..., Path], tmp_path: Path
+) -> None:
+    root = make_folders("cat", "dog")
+    strange = os.fsdecode(b"caf\xe9\n\x1b[2J.png")
+    (root / "cat/0.png").rename(root / "cat" / strange)
+    (root / "dog" / os.fsdecode(b"\xff.txt")).write_text("x")
+    (root / "dog/loop").symlink_to(".")
+    examples, rejected = _run(root, PETS, tmp_path)
+    assert len(examples) == 12
+    assert {(os.path.basename(line["path"]), line["reason"]) for line in rejected} == {
+        (os.fsdecode(b"\xff.txt"), "not_an_image"),
+        ("loop", "link"),
+    }
+
+
+def test_a_number_that_no_example_can_hold_is_rejected_alone(
+    tmp_path: Path,
+) -> None:
+    folder = tmp_path / "data"
+    folder.mkdir()
+    counts = np.array([1, 2**63, 3], np.uint64)
+    np.savez(folder / "a.npz", images=np.zeros((3, 4, 4), np.uint8), labels=[0, 1, 1], n=counts)
+    examples, (rejected,) = _run(folder, PETS, tmp_path)
+    assert len(examples) == 2
+    assert (rejected["reason"], rejected["index"]) == ("malformed_row", 1)

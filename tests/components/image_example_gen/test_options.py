@@ -8,8 +8,13 @@ from tfx_feeder.components.image_example_gen.options import IngestOptions
 
 
 def test_options_survive_json() -> None:
-    options = IngestOptions("idx", ("a", "b"), 0.25)
+    options = IngestOptions("idx", ("a", "b"), 0.25, max_pixels=100, allow_outside=True)
     assert IngestOptions.from_dict(json.loads(json.dumps(options.as_dict()))) == options
+
+
+def test_options_of_an_earlier_release_are_read() -> None:
+    stored = {"source": "auto", "classes": None, "max_rejected_fraction": 0.5}
+    assert IngestOptions.from_dict(stored) == IngestOptions(max_rejected_fraction=0.5)
 
 
 @pytest.mark.parametrize(
@@ -23,6 +28,7 @@ def test_options_survive_json() -> None:
         ("max_rejected_fraction", 1.5),
         ("max_rejected_fraction", -0.1),
         ("max_rejected_fraction", math.nan),
+        ("max_pixels", 0),
     ],
 )
 def test_a_bad_value_is_named(argument: str, value: object) -> None:

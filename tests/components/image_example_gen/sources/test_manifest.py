@@ -10,10 +10,12 @@ from tfx_feeder.components.image_example_gen.sources.base import ImageFile, Item
 from tfx_feeder.components.image_example_gen.sources.manifest import Manifest
 
 
-def _open(folder: Path, text: str, encoding: str = "utf-8") -> Manifest:
+def _open(
+    folder: Path, text: str, encoding: str = "utf-8", *, allow_outside: bool = False
+) -> Manifest:
     folder.mkdir(exist_ok=True)
     (folder / "list.csv").write_text(text, encoding=encoding)
-    return Manifest.open(locate(str(folder), "*"))
+    return Manifest.open(locate(str(folder), "*", allow_outside=allow_outside))
 
 
 def _read(source: Manifest) -> list[Item]:
@@ -24,6 +26,7 @@ def test_columns_get_the_narrowest_type_that_fits_all(tmp_path: Path) -> None:
     source = _open(
         tmp_path,
         "path,label,age,weight,note\na.png,cat,3,1,x\nsub/b.png,dog,,2.5,\n/abs/c.png,cat,4,3,7\n",
+        allow_outside=True,
     )
     assert source.class_names() == ("cat", "dog")
     assert _read(source) == [
@@ -65,6 +68,9 @@ def test_the_images_count_as_files(tmp_path: Path) -> None:
         ("file,label\na,b\n", "no column 'path'. Found: file, label"),
         ("", "no column"),
         ("path,label,image\na,b,c\n", "'image' needs another name"),
+        ("path,label,n,n\na,b,1,2\n", "'n' occurs more than once"),
+        (f"path,label\n{'x' * 2**20},b\n", "a line has"),
+        ("path,label," + ",".join(map(str, range(10_000))) + "\n", "columns; at most"),
     ],
 )
 def test_a_table_that_cannot_work(tmp_path: Path, text: str, message: str) -> None:
@@ -76,6 +82,19 @@ def test_a_table_that_is_no_text(tmp_path: Path) -> None:
     (tmp_path / "list.csv").write_bytes(b"path,label\n\xff\xfe,x\n")
     with pytest.raises(DataError, match="UTF-8"):
         Manifest.open(locate(str(tmp_path), "*"))
+
+
+def test_a_manifest_lists_no_image_outside_of_its_folder(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data/link").symlink_to(tmp_path)
+    (tmp_path / "data/mine.png").symlink_to(tmp_path / "secret.png")
+    rows = f"../secret.png,a\n{tmp_path}/secret.png,b\nlink/secret.png,a\nmine.png,b\nok.png,b\n"
+    source = _open(tmp_path / "data", "path,label\n" + rows)
+    outside, allowed = _read(source)[:4], _read(source)[4:]
+    assert {item.reason for item in outside if isinstance(item, Rejection)} == {"outside_folder"}
+    assert allowed == [ImageFile(str(tmp_path / "data/ok.png"), "b")]
+    source = _open(tmp_path / "data", "path,label\n" + rows, allow_outside=True)
+    assert len([item for item in _read(source) if isinstance(item, ImageFile)]) == 5
 
 
 def test_splits_agree_on_types(tmp_path: Path) -> None:
