@@ -10,10 +10,15 @@ import numpy as np
 
 from tfx_feeder.common.errors import ConfigError, DataError
 from tfx_feeder.common.files import atomic_path
-from tfx_feeder.components.image_example_gen.classes import ClassTable, merge_names
-from tfx_feeder.components.image_example_gen.sources import open_sources
+from tfx_feeder.common.validation import is_text
+from tfx_feeder.components.image_example_gen.sources import class_table, open_sources
 from tfx_feeder.pipeline.eval_config import Gates
-from tfx_feeder.pipeline.span_folders import pipeline_name, spans_in
+from tfx_feeder.pipeline.span_folders import (
+    claim_pipeline_name,
+    pipeline_name,
+    span_pattern,
+    spans_in,
+)
 
 SCHEMAS = Path(__file__).resolve().parent.parent / "schemas"
 SPAN_PATTERN = "span-{SPAN}/*"
@@ -37,6 +42,7 @@ class Dataset:
         slice_keys: Columns whose values are the evaluation slices.
         schema: Folder of the curated schema; if ``None``, the schema is inferred.
         gates: Thresholds that a model must meet.
+        source: Format of the images and what is passed over; empty for built-in data sets.
     """
 
     name: str
@@ -47,6 +53,7 @@ class Dataset:
     slice_keys: tuple[str, ...] = ("label",)
     schema: Path | None = None
     gates: Gates = field(default_factory=Gates)
+    source: str = ""
 
 
 def open_data_set(name_or_path: str, download_to: Path) -> Dataset:
@@ -69,7 +76,7 @@ def open_data_set(name_or_path: str, download_to: Path) -> Dataset:
             received=name_or_path,
             expected=f"{', '.join(BUILT_IN)}, or a folder that exists",
         )
-    return own_folder(folder.resolve())
+    return own_folder(folder.resolve(), download_to)
 
 
 def digits(folder: Path) -> Dataset:
@@ -107,22 +114,41 @@ BUILT_IN: dict[str, Callable[[Path], Dataset]] = {
 }
 
 
-def own_folder(folder: Path) -> Dataset:
+def own_folder(folder: Path, data_root: Path) -> Dataset:
     """Returns a folder as a data set: any ImageExampleGen source, or ``span-<number>`` folders.
 
+    Args:
+        folder: Absolute path of the folder.
+        data_root: Folder in which the root records the folder of each pipeline.
+
     Raises:
+        ConfigError: The folder holds the outputs of the pipeline, or its path is not UTF-8.
         DataError: The folder has no usable images, or fewer than two classes.
     """
+    if not is_text(str(folder)):
+        raise ConfigError(
+            "data", received=str(folder), expected="a path in UTF-8", fix="Rename it."
+        )
     spans = spans_in(folder)
-    patterns = [f"span-{span}/*" for span in spans] or ["*"]
+    if not spans and data_root.resolve().is_relative_to(folder):
+        raise ConfigError(
+            "data",
+            received=str(folder),
+            expected="a folder without the outputs of the pipeline, which are no images",
+            fix="Choose a --root outside of it.",
+        )
+    patterns = [span_pattern(folder, span) for span in spans] or ["*"]
     sources = open_sources(str(folder), {pattern: pattern for pattern in patterns})
-    table = ClassTable(merge_names([source.class_names() for source in sources.values()]))
+    table = class_table(sources)
+    name = pipeline_name(folder, data_root)
+    claim_pipeline_name(name, folder, data_root)
     return Dataset(
-        name=pipeline_name(folder),
+        name=name,
         folder=folder,
         classes=table.names,
         spans=spans,
         gates=Gates.for_classes(len(table.names)),
+        source="; ".join(dict.fromkeys(source.describe() for source in sources.values())),
     )
 
 

@@ -6,8 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tfx_feeder.common.errors import ConfigError
+from tfx_feeder.common.validation import is_text
 
 LEAST_FREE_BYTES = 64 << 20
+_PATTERN_CHARACTERS = frozenset("*?[]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,8 +54,14 @@ def prepare_root(root: Path) -> None:
     """Creates the root and checks that it is writable.
 
     Raises:
-        ConfigError: The root is not writable, or the disk is full.
+        ConfigError: The root is not writable, the disk is full, or TFX cannot use the path.
     """
+    if not is_text(str(root)) or _PATTERN_CHARACTERS.intersection(str(root.absolute())):
+        raise ConfigError(
+            "root",
+            received=str(root),
+            expected="a path in UTF-8 without *, ?, [ and ], which TFX takes for patterns",
+        )
     try:
         root.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=root) as probe:

@@ -20,7 +20,12 @@ from tfx_feeder.pipeline.metadata.types import CACHED, COMPLETE, RUNNING, Artifa
 from tfx_feeder.pipeline.retraining.snapshot import FeatureDrift, LiveModel, PastTraining, Snapshot
 from tfx_feeder.pipeline.run_plan import starts_warm
 from tfx_feeder.pipeline.runner.quiet_imports import quiet_imports
-from tfx_feeder.pipeline.span_folders import pipeline_name, spans_in, stable_spans
+from tfx_feeder.pipeline.span_folders import (
+    BUILT_IN_NAMES,
+    pipeline_name,
+    spans_in,
+    stable_spans,
+)
 from tfx_feeder.schemas.evaluation import ALL_EXAMPLES, read_evaluation
 from tfx_feeder.schemas.statistics import read_statistics
 
@@ -56,13 +61,12 @@ def observe_data(name_or_path: str, root: Path, unchanged_since: float) -> Obser
         DataError: The data is invalid.
     """
     folder = Path(name_or_path).expanduser()
-    if folder.is_dir():
+    if name_or_path not in BUILT_IN_NAMES and folder.is_dir():
         folder = folder.resolve()
         spans = stable_spans(folder, unchanged_since)
         # In an empty folder, spans are expected to arrive.
-        return ObservedData(
-            pipeline_name(folder), spans, bool(spans_in(folder)) or not any(folder.iterdir())
-        )
+        name = pipeline_name(folder, root / "data")
+        return ObservedData(name, spans, bool(spans_in(folder)) or not any(folder.iterdir()))
     # Built-in data sets need TensorFlow; folders with spans do not have to wait for its import.
     quiet_imports("tfx_feeder.pipeline.datasets")
     data_sets = import_module("tfx_feeder.pipeline.datasets")

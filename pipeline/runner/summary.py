@@ -38,7 +38,9 @@ def print_start(
     """
     data = config.data
     span = "" if config.span is None else f", span {config.span} of {len(data.spans)}"
-    yield f"[bold]{escape(data.name)}[/]{span}: {len(data.classes)} classes in {data.folder}"
+    source = f", read as {escape(data.source)}" if data.source else ""
+    folder = escape(str(data.folder))
+    yield f"[bold]{escape(data.name)}[/]{span}: {len(data.classes)} classes in {folder}{source}"
     yield f"Schedule: {config.schedule}"
     if data.spans and not span_given and config.span in trained_spans:
         again = (
@@ -48,7 +50,7 @@ def print_start(
         )
         yield (
             f"No new spans: all spans have been trained on. {again}\n"
-            f"To start over, remove {config.root} or use another --root; "
+            f"To start over, remove {escape(str(config.root))} or use another --root; "
             "to train on a span again, use --span."
         )
 

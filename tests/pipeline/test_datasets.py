@@ -1,12 +1,16 @@
 """Data sets: what is made, found and refused."""
 
+import os
+from pathlib import Path
+
 import keras
 import numpy as np
 import pytest
 from sklearn.datasets import load_digits
 
 from tfx_feeder.common.errors import ConfigError, DataError
-from tfx_feeder.pipeline.datasets import open_data_set
+from tfx_feeder.pipeline.datasets import BUILT_IN, open_data_set
+from tfx_feeder.pipeline.span_folders import BUILT_IN_NAMES
 
 PNG = (  # 1 x 1 grey
     b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\0\x01\0\0\0\x01\x08\0\0\0\0:~\x9bU\0\0\0\nIDATx\x9cc`\0\0"
@@ -72,14 +76,14 @@ def test_own_folder_may_have_spans(tmp_path):
 
 def test_empty_folder_is_refused(tmp_path):
     with pytest.raises(DataError, match="empty or does not exist"):
-        open_data_set(str(tmp_path), tmp_path)
+        open_data_set(str(tmp_path), tmp_path.parent)
 
 
 def test_single_class_is_refused(tmp_path):
     (tmp_path / "cat").mkdir()
     (tmp_path / "cat" / "1.png").write_bytes(PNG)
     with pytest.raises(DataError, match=r"two classes or more\. Found: cat"):
-        open_data_set(str(tmp_path), tmp_path)
+        open_data_set(str(tmp_path), tmp_path.parent / "runs")
 
 
 def test_unknown_name_is_refused(tmp_path):
@@ -103,3 +107,87 @@ def test_downloaded_sets_keep_their_splits(tmp_path, monkeypatch):
     data = open_data_set("cifar10", tmp_path)
     assert data.patterns == {"train": "train.npz", "eval": "eval.npz"}
     assert np.load(data.folder / "train.npz")["labels"].tolist() == [0, 1, 2, 9]
+
+
+def _pets(folder: Path, *names: str) -> Path:
+    for name in names or ("cat", "dog"):
+        (folder / name).mkdir(parents=True)
+        (folder / name / "1.png").write_bytes(PNG)
+    return folder
+
+
+def test_folders_of_the_same_name_are_different_pipelines(tmp_path):
+    first, second = _pets(tmp_path / "a/images"), _pets(tmp_path / "b/images")
+    root = tmp_path / "runs" / "data"
+    names = [open_data_set(str(folder), root).name for folder in (first, second, first, second)]
+    assert names[0] == names[2] == "images"
+    assert names[1] == names[3] != "images"
+    assert names[1].startswith("images-")
+    assert open_data_set(str(second), tmp_path / "other").name == "images"
+
+
+def test_names_of_other_scripts_are_told_apart(tmp_path):
+    names = [open_data_set(str(_pets(tmp_path / name)), tmp_path / "runs").name for name in "猫犬"]
+    assert names[0] == "data"
+    assert names[1].startswith("data-")
+
+
+def test_a_folder_that_was_moved_keeps_its_pipeline(tmp_path):
+    root = tmp_path / "runs"
+    assert open_data_set(str(_pets(tmp_path / "a/images")), root).name == "images"
+    (tmp_path / "a").rename(tmp_path / "b")
+    assert open_data_set(str(tmp_path / "b/images"), root).name == "images"
+
+
+def test_a_folder_is_not_taken_for_a_built_in_data_set(tmp_path):
+    assert set(BUILT_IN) == set(BUILT_IN_NAMES)
+    assert open_data_set(str(_pets(tmp_path / "digits")), tmp_path / "runs").name != "digits"
+
+
+def test_a_root_that_only_allows_reading_is_enough(tmp_path):
+    (tmp_path / "runs").write_text("no folder can be made here")
+    assert open_data_set(str(_pets(tmp_path / "pets")), tmp_path / "runs").name == "pets"
+
+
+@pytest.mark.parametrize("names", [("span-01", "span-02"), ("span-001", "span-2", "span-10")])
+def test_spans_may_have_leading_zeros(tmp_path, names):
+    for name in names:
+        _pets(tmp_path / "pets" / name)
+    data = open_data_set(str(tmp_path / "pets"), tmp_path / "runs")
+    assert data.spans == tuple(int(name[5:]) for name in names)
+    assert data.classes == ("cat", "dog")
+
+
+def test_the_same_span_twice_is_refused(tmp_path):
+    for name in ("span-1", "span-01"):
+        _pets(tmp_path / "pets" / name)
+    with pytest.raises(DataError, match="span-01 and span-1 are the same span"):
+        open_data_set(str(tmp_path / "pets"), tmp_path / "runs")
+
+
+def test_outputs_of_the_pipeline_are_no_class(tmp_path):
+    _pets(tmp_path)
+    with pytest.raises(ConfigError, match=r"without the outputs of the pipeline.*--root"):
+        open_data_set(str(tmp_path), tmp_path / "runs" / "data")
+
+
+def test_brackets_and_stars_are_ordinary_characters(tmp_path):
+    _pets(tmp_path / "star_OTHER_x", "emu", "yak")
+    for name in ("my[photos]", "star*x"):
+        data = open_data_set(str(_pets(tmp_path / name)), tmp_path / "runs")
+        assert data.classes == ("cat", "dog")
+
+
+def test_a_path_that_metadata_cannot_hold_is_refused(tmp_path):
+    folder = os.fsdecode(os.path.join(os.fsencode(tmp_path), b"caf\xe9"))
+    _pets(Path(folder))
+    with pytest.raises(ConfigError, match=r"a path in UTF-8.*caf.udce9"):
+        open_data_set(folder, tmp_path / "runs")
+
+
+def test_the_format_is_named_with_what_is_passed_over(tmp_path):
+    _pets(tmp_path / "pets")
+    assert open_data_set(str(tmp_path / "pets"), tmp_path / "runs").source == "class_folders"
+    np.savez(tmp_path / "pets/a.npz", images=np.zeros((2, 4, 4), np.uint8), labels=np.arange(2))
+    data = open_data_set(str(tmp_path / "pets"), tmp_path / "runs")
+    assert data.source == "arrays, passing over cat, dog"
