@@ -37,7 +37,7 @@ def test_examples_of_each_unit(length: Length, batch_size: int, epoch_examples: 
         0,
         -1,
         10**9,
-        -(10**5_000),
+        -(10**400),
         "9" * 20 + "ex",
         "0ep",
         "-5ep",
