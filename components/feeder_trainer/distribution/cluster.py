@@ -5,13 +5,15 @@ The vocabulary is that of ``tf.distribute.cluster_resolver.TFConfigClusterResolv
 
 import contextlib
 import json
+import os
 import re
 import socket
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from tfx_feeder.common.errors import ConfigError
+from tfx_feeder.common.loopback import is_loopback, loopback_port
 from tfx_feeder.components.feeder_trainer.distribution.strategy_info import LaunchMode
 
 VARIABLE = "TF_CONFIG"
@@ -38,6 +40,7 @@ class ClusterTask:
         cluster: Addresses (``host:port``) of all tasks by task type.
         type: Type of this task.
         index: Index of this task among those of its type.
+        token: Secret that the processes of one training share; not part of ``TF_CONFIG``.
 
     Raises:
         ConfigError: The cluster has no such task, or an address is malformed.
@@ -50,6 +53,7 @@ class ClusterTask:
     cluster: Mapping[str, tuple[str, ...]]
     type: str
     index: int
+    token: str = field(default="", repr=False)
 
     def __post_init__(self) -> None:
         cluster = {type_: tuple(addresses) for type_, addresses in self.cluster.items()}
@@ -206,6 +210,32 @@ def free_addresses(count: int) -> list[str]:
         for each in sockets:
             each.bind(("localhost", 0))
         return [f"localhost:{each.getsockname()[1]}" for each in sockets]
+
+
+@contextlib.contextmanager
+def restricted_server(task: ClusterTask) -> Iterator[None]:
+    """Restricts the server that TensorFlow starts for a task in the context, if its address is.
+
+    TensorFlow's servers execute what any client sends, and listen on all interfaces. The server of
+    an address of the loopback interface, such as ``localhost:1``, accepts clients on this machine
+    only; every other address is one that an orchestrator gave, for other machines to reach.
+
+    Args:
+        task: Task of this process.
+
+    Raises:
+        ConfigError: The operating system cannot restrict a port.
+        OSError: The port is in use.
+    """
+    host, _, port = task.address.rpartition(":")
+    if not is_loopback(host):
+        yield
+        return
+    os.environ["TF_GRPC_REUSE_PORT"] = "true"  # Required by ``loopback_port``.
+    # Otherwise NCCL selects any other interface to listen on.
+    os.environ.setdefault("NCCL_SOCKET_IFNAME", "lo")
+    with loopback_port(int(port)):
+        yield
 
 
 def is_reachable(address: str) -> bool:

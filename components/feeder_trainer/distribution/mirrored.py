@@ -1,5 +1,6 @@
 """Synchronous data parallelism with ``tf.distribute``: one machine, several machines, or a TPU."""
 
+import contextlib
 import functools
 import os
 import socket
@@ -13,7 +14,10 @@ import tensorflow as tf
 from keras.src.losses import loss as keras_loss
 
 from tfx_feeder.common.errors import ConfigError
-from tfx_feeder.components.feeder_trainer.distribution.cluster import ClusterTask
+from tfx_feeder.components.feeder_trainer.distribution.cluster import (
+    ClusterTask,
+    restricted_server,
+)
 from tfx_feeder.components.feeder_trainer.distribution.context import DistributionContext
 from tfx_feeder.components.feeder_trainer.distribution.data_parallel import (
     DataParallelSteps,
@@ -56,10 +60,12 @@ def open_context(strategy: Strategy, task: ClusterTask | None) -> DistributionCo
     """
     spans_workers = strategy.name == "multi_worker"
     shard = Shard()
-    if spans_workers:
-        task = task or ClusterTask.required_from_env(os.environ)
-        shard = Shard(task.rank, len(task.trainers))
-    distribution = _DISTRIBUTIONS[strategy.name](strategy)
+    with contextlib.ExitStack() as stack:
+        if spans_workers:
+            task = task or ClusterTask.required_from_env(os.environ)
+            shard = Shard(task.rank, len(task.trainers))
+            stack.enter_context(restricted_server(task))
+        distribution = _DISTRIBUTIONS[strategy.name](strategy)
     group = CollectiveGroup(distribution, shard) if spans_workers else SingleProcess()
     return DistributionContext(
         functools.partial(MirroredSteps, distribution, strategy.name, group, shard),

@@ -17,6 +17,7 @@ from typing import IO
 import tensorflow as tf
 
 from tfx_feeder.common.errors import FeederError
+from tfx_feeder.common.loopback import is_loopback, loopback_port
 
 _MODULE = "tfx_feeder.components.feeder_trainer.feed.service_cluster"
 _SHUTDOWN_S = 10
@@ -32,14 +33,15 @@ class ServiceCluster:
 
     Args:
         workers: Number of workers.
-        host: Name of this machine for the processes that use the service.
+        host: Name of this machine for the processes that use the service. With ``"localhost"``,
+            the processes of other machines cannot connect.
 
     Raises:
         FeederError: A process does not start.
     """
 
     def __init__(self, workers: int, host: str = "localhost") -> None:
-        self._dispatcher = _start("dispatcher")
+        self._dispatcher = _start("dispatcher", host)
         self.workers = [_start("worker") for _ in range(workers)]
         self.port = int(_read_line(self._dispatcher).rpartition(":")[2])
         self.address = f"grpc://{host}:{self.port}"
@@ -94,16 +96,25 @@ class ServiceCluster:
                 self._connect(self.workers[index])
 
 
-def start_dispatcher(port: int = 0) -> tf.data.experimental.service.DispatchServer:
+def start_dispatcher(
+    port: int = 0, host: str | None = None
+) -> tf.data.experimental.service.DispatchServer:
     """Starts a dispatcher in this process.
 
     Args:
         port: Port to listen on; 0 selects a free one.
+        host: Name of this machine; for that of the loopback interface, only clients on this
+            machine can connect. ``None`` for all clients.
+
+    Raises:
+        ConfigError: The operating system cannot restrict a port.
+        OSError: The port is in use.
     """
     service = tf.data.experimental.service
-    return service.DispatchServer(
-        service.DispatcherConfig(port=port, worker_timeout_ms=_WORKER_TIMEOUT_MS)
-    )
+    with _opened_port(port, host) as port:
+        return service.DispatchServer(
+            service.DispatcherConfig(port=port, worker_timeout_ms=_WORKER_TIMEOUT_MS)
+        )
 
 
 def start_worker(
@@ -116,23 +127,35 @@ def start_worker(
         port: Port to listen on; 0 selects a free one.
         address: Address ``host:port`` under which trainers reach this worker; ``%port%`` stands
             for the port. ``None`` restricts the worker to trainers on this machine.
+
+    Raises:
+        ConfigError: The operating system cannot restrict a port.
+        OSError: The port is in use.
     """
     service = tf.data.experimental.service
-    return service.WorkerServer(
-        service.WorkerConfig(
-            dispatcher_address=dispatcher.partition("://")[2],
-            port=port,
-            worker_address=address,
-            data_transfer_address=address,
-            heartbeat_interval_ms=_HEARTBEAT_MS,
+    host = "localhost" if address is None else address.rpartition(":")[0]
+    with _opened_port(port, host) as port:
+        return service.WorkerServer(
+            service.WorkerConfig(
+                dispatcher_address=dispatcher.partition("://")[2],
+                port=port,
+                worker_address=address,
+                data_transfer_address=address,
+                heartbeat_interval_ms=_HEARTBEAT_MS,
+            )
         )
-    )
 
 
-def _start(role: str) -> subprocess.Popen[str]:
+def _opened_port(port: int, host: str | None) -> contextlib.AbstractContextManager[int]:
+    """Returns a context in which a server may listen on a port of a host."""
+    is_restricted = host is not None and is_loopback(host)
+    return loopback_port(port) if is_restricted else contextlib.nullcontext(port)
+
+
+def _start(role: str, *arguments: str) -> subprocess.Popen[str]:
     # The pipe ties the child to this process: the kernel closes it even if this process is killed.
     return subprocess.Popen(
-        [sys.executable, "-m", _MODULE, role],
+        [sys.executable, "-m", _MODULE, role, *arguments],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
@@ -159,16 +182,17 @@ def _pipe(stream: IO[str] | None) -> IO[str]:
     return stream
 
 
-def main(role: str) -> None:
+def main(role: str, host: str = "localhost") -> None:
     """Runs a dispatcher or a worker until the standard input closes.
 
     Args:
         role: Either ``dispatcher`` or ``worker``.
+        host: Name of this machine for the clients of the dispatcher.
     """
     # Ctrl-C reaches this process too, but the trainer needs batches until it has saved its state.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if role == "dispatcher":
-        server = start_dispatcher()
+        server = start_dispatcher(host=host)
         print(server.target, flush=True)
     else:
         dispatcher = sys.stdin.readline().strip()
@@ -179,4 +203,4 @@ def main(role: str) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(*sys.argv[1:])

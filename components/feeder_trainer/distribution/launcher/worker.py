@@ -4,22 +4,27 @@
 work item from the folder and writes the result there. ``supervisor.py`` starts it.
 """
 
+import dataclasses
 import importlib
 import os
 import pickle
+import secrets
 import signal
 import sys
 import threading
 import traceback
 import uuid
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from tfx_feeder.common.errors import FeederError
 from tfx_feeder.common.files import atomic_write
-from tfx_feeder.components.feeder_trainer.distribution.cluster import ClusterTask
+from tfx_feeder.components.feeder_trainer.distribution.cluster import (
+    ClusterTask,
+    restricted_server,
+)
 from tfx_feeder.components.feeder_trainer.distribution.launcher.log_forwarding import (
     forward_records,
 )
@@ -47,12 +52,14 @@ class WorkItem:
             ``ClusterTask``.
         argument: Pickled argument; only the processes that run the function unpickle it.
         run_id: Unique identifier; a training process runs an item at most once.
+        token: Secret of the processes that run the item; the calls between them carry it.
         has_successor: True if another item may follow this one.
     """
 
     function: str
     argument: bytes
     run_id: str
+    token: str = field(repr=False)
     has_successor: bool = False
 
     @classmethod
@@ -67,10 +74,13 @@ class WorkItem:
             has_successor: True if another item may follow.
         """
         name = f"{function.__module__}:{function.__qualname__}"
-        return cls(name, pickle.dumps(argument), uuid.uuid4().hex, has_successor)
+        token = secrets.token_hex()
+        return cls(name, pickle.dumps(argument), uuid.uuid4().hex, token, has_successor)
 
     def __call__(self, task: ClusterTask | None) -> Any:
         """Runs the function in this process."""
+        if task is not None:
+            task = dataclasses.replace(task, token=self.token)
         module, _, name = self.function.partition(":")
         return getattr(importlib.import_module(module), name)(pickle.loads(self.argument), task)
 
@@ -89,15 +99,16 @@ def serve(task: ClusterTask) -> None:
     """Runs the server of a worker or a parameter server until the process ends."""
     import tensorflow as tf
 
-    server = tf.distribute.Server(
-        tf.train.ClusterSpec({type_: list(each) for type_, each in task.cluster.items()}),
-        job_name=task.type,
-        task_index=task.index,
-        protocol="grpc",
-        # A worker runs a call on one device; on several it would repeat the same batch.
-        config=tf.compat.v1.ConfigProto(device_count={"GPU": int(task.type == "worker")}),
-        start=True,
-    )
+    with restricted_server(task):
+        server = tf.distribute.Server(
+            tf.train.ClusterSpec({type_: list(each) for type_, each in task.cluster.items()}),
+            job_name=task.type,
+            task_index=task.index,
+            protocol="grpc",
+            # A worker runs a call on one device; on several it would repeat the same batch.
+            config=tf.compat.v1.ConfigProto(device_count={"GPU": int(task.type == "worker")}),
+            start=True,
+        )
     server.join()
 
 

@@ -26,7 +26,11 @@ from typing import Any
 import tensorflow as tf
 
 from tfx_feeder.common.errors import ConfigError
-from tfx_feeder.components.feeder_trainer.distribution.cluster import VARIABLE, ClusterTask
+from tfx_feeder.components.feeder_trainer.distribution.cluster import (
+    VARIABLE,
+    ClusterTask,
+    restricted_server,
+)
 from tfx_feeder.components.feeder_trainer.distribution.context import DistributionContext
 from tfx_feeder.components.feeder_trainer.distribution.options import ParameterServer, Strategy
 from tfx_feeder.components.feeder_trainer.distribution.parameter_server.asynchronous import (
@@ -68,14 +72,14 @@ def open_context(
     wait_for_servers((*addresses, *task.cluster["ps"]))
     # A call to a process that has exited fails instead of waiting for its return.
     os.environ.setdefault("GRPC_FAIL_FAST", "use_caller")
-    servers = tf.distribute.experimental.ParameterServerStrategy(
-        tf.distribute.cluster_resolver.SimpleClusterResolver(
-            tf.train.ClusterSpec({type_: list(each) for type_, each in task.cluster.items()}),
-            task_type=task.type,
-            task_id=task.index,
-            rpc_layer="grpc",
-        )
+    resolver = tf.distribute.cluster_resolver.SimpleClusterResolver(
+        tf.train.ClusterSpec({type_: list(each) for type_, each in task.cluster.items()}),
+        task_type=task.type,
+        task_id=task.index,
+        rpc_layer="grpc",
     )
+    with restricted_server(task):
+        servers = tf.distribute.experimental.ParameterServerStrategy(resolver)
     workers = WorkerPool(servers, addresses, timeout_s=timeout_s)
     synchronous = STRATEGIES[strategy.name].synchronous
     steps: Callable[..., Any] = SynchronousSteps
