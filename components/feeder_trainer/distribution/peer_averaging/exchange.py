@@ -5,6 +5,7 @@ replaces an older one that has not been sent or used yet, so no queue builds up,
 peer nor at a slow receiver.
 """
 
+import logging
 import threading
 import time
 from collections.abc import Sequence
@@ -17,6 +18,8 @@ from tfx_feeder.components.feeder_trainer.distribution.peer_averaging.node impor
     PeerLostError,
     PeerNode,
 )
+
+_log = logging.getLogger(__name__)
 
 _AVOID_S = 5.0
 """Time for which a ring bypasses an unreachable peer."""
@@ -33,6 +36,8 @@ class ExchangeStats:
         used: Number of snapshots averaged in.
         dropped: Number of snapshots replaced by a newer one before they were sent or used.
         failed: Number of snapshots that did not reach their peer.
+        refused: Number of snapshots that were not averaged in, because their values were not finite
+            or those of another model.
     """
 
     mean_staleness: float = 0.0
@@ -40,6 +45,7 @@ class ExchangeStats:
     used: int = 0
     dropped: int = 0
     failed: int = 0
+    refused: int = 0
 
 
 class Exchange:
@@ -59,6 +65,8 @@ class Exchange:
         self._used = 0
         self._total_staleness = 0
         self._max_staleness: int | None = None
+        self._refused = 0
+        self._node = node
         successors = [(node.rank + step) % node.size for step in range(1, node.size)]
         self._outboxes = [_Outbox(node, peer) for peer in successors]
         node.register_handler("snapshot", self._on_snapshot)
@@ -78,14 +86,19 @@ class Exchange:
         for box in receivers:
             box.put(step, array)
 
-    def drain(self, step: int) -> list[np.ndarray]:
+    def drain(self, step: int, size: int) -> list[np.ndarray]:
         """Returns the newest unused snapshot of each peer.
 
         Args:
             step: Own step, from which the staleness is measured.
+            size: Size of the own snapshots; others are refused.
         """
         with self._lock:
             messages, self._inbox = list(self._inbox.values()), {}
+        for message in messages:
+            if message.array.size != size:
+                self._refuse(message, f"of {message.array.size} values instead of {size}")
+        messages = [message for message in messages if message.array.size == size]
         for message in messages:
             staleness = step - message.number
             self._used += 1
@@ -109,6 +122,7 @@ class Exchange:
             used=self._used,
             dropped=self._overwritten + sum(box.dropped for box in self._outboxes),
             failed=sum(box.failed for box in self._outboxes),
+            refused=self._refused,
         )
 
     def close(self) -> None:
@@ -117,9 +131,20 @@ class Exchange:
             box.close()
 
     def _on_snapshot(self, message: Message) -> None:
+        # A peer whose training diverged must not spoil the weights of all.
+        if not np.isfinite(message.array).all():
+            self._refuse(message, "that are not finite")
+            return
         with self._lock:
             self._overwritten += message.sender in self._inbox
             self._inbox[message.sender] = message
+
+    def _refuse(self, message: Message, reason: str) -> None:
+        if not self._refused:
+            _log.warning(
+                "Weights %s from %s were refused.", reason, self._node.name(message.sender)
+            )
+        self._refused += 1
 
 
 class _Outbox:

@@ -79,7 +79,7 @@ class PeerGroup:
             return
         with self._changed:
             self._changed.wait_for(
-                lambda: len(self._incarnations) == self.size - 1, self._start_timeout_s
+                lambda: self._incarnations.keys() >= set(self._node.peers), self._start_timeout_s
             )
             missing = [peer for peer in self._node.peers if peer not in self._incarnations]
         if missing:
@@ -134,7 +134,12 @@ class PeerGroup:
             if peer not in contributions and peer not in self.failed:
                 self._mark_failed(peer)
         result = array.copy()
-        for part in contributions.values():
+        for peer, part in contributions.items():
+            if part.size != result.size:
+                raise PeerLostError(
+                    f"{self._node.name(peer)} has {part.size} values, but the chief has "
+                    f"{result.size}: their models or options differ."
+                )
             result += part
         return self._publish(number, result)
 

@@ -1,10 +1,12 @@
 """gRPC node of one process: sends arrays to its peers and answers their messages.
 
-A message is a header and the bytes of a one-dimensional array; nothing in it is ever executed. The
-channels are neither encrypted nor authenticated, like those of TensorFlow's own clusters: run a
-cluster in a private network.
+A message is a header and the bytes of a one-dimensional array; nothing in it is ever executed. Each
+call carries the secret of the training, and is refused without it before its message is read. The
+channels are not encrypted, like those of TensorFlow's own clusters: run a cluster in a private
+network.
 """
 
+import hmac
 import struct
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -14,6 +16,7 @@ import grpc
 import numpy as np
 
 from tfx_feeder.common.errors import ConfigError, FeederError
+from tfx_feeder.common.loopback import is_loopback
 from tfx_feeder.components.feeder_trainer.distribution.cluster import VARIABLE
 
 CALL_TIMEOUT_S = 30.0
@@ -21,6 +24,8 @@ CALL_TIMEOUT_S = 30.0
 
 _SERVICE = "tfx_feeder.Peer"
 _HEADER = struct.Struct("<qqq8s")
+_TOKEN = "tfx-feeder-token"
+_REFUSALS = (grpc.StatusCode.FAILED_PRECONDITION, grpc.StatusCode.UNAUTHENTICATED)
 _OPTIONS = (
     ("grpc.max_send_message_length", -1),
     ("grpc.max_receive_message_length", -1),
@@ -64,9 +69,18 @@ class Message(NamedTuple):
 
     @classmethod
     def from_bytes(cls, data: bytes) -> "Message":
-        """Returns the message that ``to_bytes`` serialized."""
-        session, sender, number, kind = _HEADER.unpack_from(data)
-        dtype = np.dtype(kind.rstrip(b"\0").decode())
+        """Returns the message that ``to_bytes`` serialized.
+
+        Raises:
+            ValueError: The data is not such a message.
+        """
+        try:
+            session, sender, number, kind = _HEADER.unpack_from(data)
+            dtype = np.dtype(kind.rstrip(b"\0").decode())
+        except (struct.error, TypeError) as error:
+            raise ValueError(str(error)) from error
+        if dtype.kind != "f":
+            raise ValueError(f"values of type {dtype}")
         array = np.frombuffer(data, dtype, offset=_HEADER.size)
         return cls(session, sender, number, array)
 
@@ -81,16 +95,18 @@ class PeerNode:
     Args:
         addresses: Addresses (``host:port``) of all processes of the group, the chief first.
         rank: Rank of this process among them.
+        token: Secret of the group; calls without it are refused.
 
     Raises:
         ConfigError: The address of this process cannot be bound.
     """
 
-    def __init__(self, addresses: Sequence[str], rank: int) -> None:
+    def __init__(self, addresses: Sequence[str], rank: int, token: str = "") -> None:
         self.rank = rank
         self.size = len(addresses)
         self.peers = [peer for peer in range(self.size) if peer != rank]
         self.session = 0
+        self._metadata = ((_TOKEN, token),)
         self._addresses = addresses
         self._handlers: dict[str, Handler] = {}
         self._channels = {
@@ -100,7 +116,7 @@ class PeerNode:
         # Every peer may block in a call of its own while snapshots arrive.
         self._server = grpc.server(
             ThreadPoolExecutor(2 * self.size + 2, thread_name_prefix="peer"),
-            handlers=[_Router(self._answer)],
+            handlers=[_Router(self._answer, token)],
             options=(*_OPTIONS, ("grpc.so_reuseport", 0)),
         )
         try:
@@ -165,9 +181,9 @@ class PeerNode:
         """
         stub = self._channels[peer].unary_unary(f"/{_SERVICE}/{method}")
         try:
-            reply = stub(message.to_bytes(), timeout=timeout_s)
+            reply = stub(message.to_bytes(), timeout=timeout_s, metadata=self._metadata)
         except grpc.RpcError as error:
-            if error.code() is grpc.StatusCode.FAILED_PRECONDITION:  # pyright: ignore
+            if error.code() in _REFUSALS:  # pyright: ignore
                 raise PeerLostError(error.details()) from None  # pyright: ignore
             raise UnreachableError(f"{self.name(peer)} does not respond.") from None
         except ValueError:
@@ -187,25 +203,44 @@ class PeerNode:
 
     def _answer(self, method: str, data: bytes, context: grpc.ServicerContext) -> bytes:
         try:
-            reply = self._handlers[method](Message.from_bytes(data))
+            handler, message = self._handlers[method], Message.from_bytes(data)
+        except (KeyError, ValueError) as error:
+            context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
+        try:
+            if message.sender not in self.peers:
+                raise PeerLostError(f"Process {message.sender} is not a peer of {self.rank}.")
+            reply = handler(message)
         except PeerLostError as error:
             context.abort(grpc.StatusCode.FAILED_PRECONDITION, str(error))
         return reply.to_bytes() if isinstance(reply, Message) else reply or b""
 
 
 class _Router(grpc.GenericRpcHandler):
-    """Routes every method of the service to one function."""
+    """Routes every method of the service to one function, for calls that carry the token."""
 
-    def __init__(self, answer: Callable[[str, bytes, Any], bytes]) -> None:
+    def __init__(self, answer: Callable[[str, bytes, Any], bytes], token: str) -> None:
         self._answer = answer
+        self._token = token.encode()
 
     def service(self, handler_call_details: Any) -> grpc.RpcMethodHandler | None:
-        _, service, method = handler_call_details.method.split("/")
+        service, _, method = handler_call_details.method.removeprefix("/").partition("/")
         if service != _SERVICE:
             return None
+        token = str(dict(handler_call_details.invocation_metadata).get(_TOKEN, ""))
+        if not hmac.compare_digest(token.encode(), self._token):
+            # A handler of streams does not read the message of a stranger.
+            return grpc.stream_unary_rpc_method_handler(_refuse)
         return grpc.unary_unary_rpc_method_handler(
             lambda data, context: self._answer(method, data, context)
         )
+
+
+def _refuse(_: Any, context: grpc.ServicerContext) -> None:
+    context.abort(
+        grpc.StatusCode.UNAUTHENTICATED,
+        "The call does not carry the token of this training: the two processes belong to "
+        "different trainings, or one of them was restarted alone.",
+    )
 
 
 def _numeric(address: str) -> str:
@@ -220,4 +255,4 @@ def _bind_address(address: str) -> str:
     ``TF_CONFIG`` holds the name that other machines use, which may belong to a service in front.
     """
     host, _, port = _numeric(address).rpartition(":")
-    return f"{host}:{port}" if host in ("127.0.0.1", "[::1]") else f"[::]:{port}"
+    return f"{host}:{port}" if is_loopback(host) else f"[::]:{port}"

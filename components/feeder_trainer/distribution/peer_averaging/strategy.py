@@ -42,6 +42,7 @@ from tfx_feeder.components.feeder_trainer.distribution.peer_averaging.group impo
 from tfx_feeder.components.feeder_trainer.distribution.peer_averaging.node import PeerNode
 from tfx_feeder.components.feeder_trainer.feed.rows import count_rows, dataset_of_one
 from tfx_feeder.components.feeder_trainer.feed.sharding import Shard
+from tfx_feeder.components.feeder_trainer.training.progress import log_warning
 from tfx_feeder.components.feeder_trainer.training.train_step import (
     COLUMNS,
     DEFAULT_STEP_OPTIONS,
@@ -78,7 +79,7 @@ def open_context(
             received=f"{task.type} {task.index}",
             expected="a cluster of workers without parameter servers",
         )
-    node = PeerNode(task.trainers, task.rank)
+    node = PeerNode(task.trainers, task.rank, task.token)
     group = PeerGroup(node, timeout_s=timeout_s)
     exchange = Exchange(node, strategy.exchange)
 
@@ -188,8 +189,8 @@ class GossipSteps(CompiledSteps):
         return (
             f"Snapshot staleness: mean {s['mean_staleness']:.1f} steps, max {s['max_staleness']}. "
             f"Snapshots: {s['used']} used, {s['dropped']} replaced by newer ones, {s['failed']} "
-            f"not delivered. Exchange: {s['exchange_ms']:.1f} ms, every {s['steps_per_exchange']} "
-            f"steps at the end. Failed workers: {s['failed_workers']}."
+            f"not delivered, {s['refused']} refused. Exchange: {s['exchange_ms']:.1f} ms, every "
+            f"{s['steps_per_exchange']} steps at the end. Failed workers: {s['failed_workers']}."
         )
 
     def train(self, iterator: Any, sizes: Sequence[int]) -> np.ndarray:
@@ -219,19 +220,25 @@ class GossipSteps(CompiledSteps):
         """Sets all workers' weights to their mean, and the chief's metrics to the sum over all.
 
         All workers call this method at the same point. The other workers reset their metrics, so
-        nothing is counted twice.
+        nothing is counted twice. A worker whose weights are not finite takes over the mean of the
+        others.
         """
         metrics, weights = self._flat
         own_metrics = metrics.read()
         own_weights = weights.read() if self._is_diverged else np.empty(0, own_metrics.dtype)
-        count = np.ones(1, own_metrics.dtype)
+        is_finite = bool(np.isfinite(own_weights).all())
+        if not is_finite:
+            log_warning("The weights of a worker are not finite; the mean leaves them out.")
+            own_weights = np.zeros_like(own_weights)
+        count = np.full(1, is_finite, own_metrics.dtype)
         total = self._group.all_reduce_sum(np.concatenate([own_metrics, own_weights, count]))
         if self._group.is_chief:
             metrics.write(total[: own_metrics.size])
         else:
             self.model.reset_metrics()
         if self._is_diverged:
-            weights.write(total[own_metrics.size : -1] / total[-1])
+            if total[-1]:
+                weights.write(total[own_metrics.size : -1] / total[-1])
             self._exchange.clear()
             self._is_diverged = False
 
@@ -267,7 +274,7 @@ class GossipSteps(CompiledSteps):
     def _exchange_weights(self) -> None:
         _, weights = self._flat
         own = weights.read()
-        snapshots = self._exchange.drain(self._step)
+        snapshots = self._exchange.drain(self._step, own.size)
         if snapshots:
             own = mean(own, snapshots)
             weights.write(own)

@@ -10,7 +10,11 @@ import pytest
 
 from tests.components.feeder_trainer.distribution.workers.waiting import wait_for
 from tfx_feeder.components.feeder_trainer.distribution.peer_averaging.exchange import Exchange, mean
-from tfx_feeder.components.feeder_trainer.distribution.peer_averaging.node import Message, PeerNode
+from tfx_feeder.components.feeder_trainer.distribution.peer_averaging.node import (
+    Message,
+    PeerLostError,
+    PeerNode,
+)
 
 LONG_S = 30.0
 
@@ -47,10 +51,10 @@ def test_broadcast_reaches_all_and_each_snapshot_is_used_once(make_exchanges: An
     first.publish(7, vector(1, 2))
     for other in others:
         wait_for(lambda other=other: other._inbox)
-        assert [array.tolist() for array in other.drain(step=9)] == [[1, 2]]
-        assert other.drain(step=10) == []
+        assert [array.tolist() for array in other.drain(step=9, size=2)] == [[1, 2]]
+        assert other.drain(step=10, size=2) == []
         assert (other.stats.mean_staleness, other.stats.used) == (2, 1)
-    assert first.drain(step=7) == []
+    assert first.drain(step=7, size=2) == []
 
 
 def test_ring_sends_to_the_next_peer_only(make_exchanges: Any) -> None:
@@ -59,7 +63,7 @@ def test_ring_sends_to_the_next_peer_only(make_exchanges: Any) -> None:
     exchanges[2].publish(1, vector(1))
 
     wait_for(lambda: exchanges[0]._inbox)
-    assert exchanges[1].drain(1) == []
+    assert exchanges[1].drain(1, 1) == []
 
 
 def test_ring_skips_a_failed_peer(make_exchanges: Any) -> None:
@@ -81,7 +85,7 @@ def test_only_the_newest_snapshot_is_kept(make_exchanges: Any) -> None:
         sender.publish(step, vector(step))
         wait_for(lambda step=step: receiver._inbox and receiver._inbox[0].number == step)
 
-    assert [array.tolist() for array in receiver.drain(step=4)] == [[5]]
+    assert [array.tolist() for array in receiver.drain(step=4, size=1)] == [[5]]
     assert receiver.stats.dropped == 4
     assert (receiver.stats.mean_staleness, receiver.stats.max_staleness) == (-1, -1)
 
@@ -128,7 +132,7 @@ def test_snapshots_of_another_session_are_rejected(make_exchanges: Any) -> None:
     old.publish(1, vector(1))
 
     wait_for(lambda: old.stats.failed == 1)
-    assert new.drain(1) == []
+    assert new.drain(1, 1) == []
 
 
 def test_a_large_snapshot_is_transferred(make_exchanges: Any) -> None:
@@ -137,4 +141,23 @@ def test_a_large_snapshot_is_transferred(make_exchanges: Any) -> None:
     sender.publish(1, np.ones(5_000_000, np.float32))
 
     wait_for(lambda: receiver._inbox)
-    assert receiver.drain(1)[0].sum() == 5_000_000
+    assert receiver.drain(1, 5_000_000)[0].sum() == 5_000_000
+
+
+def test_weights_that_would_spoil_the_own_ones_are_refused(make_exchanges: Any) -> None:
+    nodes, (diverged, other, receiver) = make_exchanges(3, "broadcast")
+
+    diverged.publish(1, vector(1, float("nan")))
+    wait_for(lambda: receiver.stats.refused == 1)
+    other.publish(1, vector(1, 2, 3))
+    wait_for(lambda: receiver._inbox)
+
+    assert receiver.drain(1, 2) == []
+    assert (receiver.stats.refused, receiver.stats.used) == (2, 0)
+    diverged.publish(2, vector(3, 4))
+    wait_for(lambda: receiver._inbox)
+    assert [array.tolist() for array in receiver.drain(2, 2)] == [[3, 4]]
+    nodes[0].call(2, "snapshot", nodes[0].message(3, vector(5, 6)))
+    with pytest.raises(PeerLostError, match="Process 7 is not a peer of 2"):
+        nodes[0].call(2, "snapshot", Message(0, 7, 3, vector(5, 6)))
+    assert set(receiver._inbox) == {0}

@@ -17,6 +17,7 @@ from tests.components.feeder_trainer.distribution.workers.waiting import wait_fo
 from tfx_feeder.components.feeder_trainer.distribution.cluster import free_addresses
 from tfx_feeder.components.feeder_trainer.distribution.peer_averaging.group import PeerGroup
 from tfx_feeder.components.feeder_trainer.distribution.peer_averaging.node import (
+    Message,
     PeerLostError,
     PeerNode,
     UnreachableError,
@@ -146,6 +147,34 @@ def test_workers_with_different_models_are_rejected(make_groups: Any) -> None:
 
     with pytest.raises(PeerLostError, match="3 values, but this worker has 2"):
         worker.broadcast_array(vector(1, 2))
+
+
+def test_a_sum_over_different_models_names_the_worker(make_groups: Any) -> None:
+    chief, worker = make_groups(2, timeout_s=1)
+
+    def add() -> None:
+        with pytest.raises(PeerLostError):
+            worker.all_reduce_sum(vector(1, 2))
+
+    adding = threading.Thread(target=add)
+    adding.start()
+
+    with pytest.raises(PeerLostError, match=r"worker 1 at .* has 2 values, but the chief has 3"):
+        chief.all_reduce_sum(vector(1, 2, 3))
+    chief._node.close()
+    adding.join(LONG_S)
+
+
+def test_a_stranger_does_not_count_as_a_worker_that_joined(make_nodes: Any) -> None:
+    chief, _, other = make_nodes(3)
+    group = PeerGroup(chief, start_timeout_s=0.5)
+    chief.start()
+    for rank in (2, 3, 999):
+        with contextlib.suppress(PeerLostError):
+            other.call(0, "join", Message(0, rank, 1))
+
+    with pytest.raises(PeerLostError, match=r"^worker 1 at localhost:\d+ did not start"):
+        group.start()
 
 
 def test_a_single_restarted_worker_is_rejected(make_groups: Any) -> None:

@@ -141,11 +141,27 @@ def test_synchronize_sets_all_models_to_their_average(open_workers: Any, exchang
     assert figures["failed"] == figures["failed_workers"] == 0
 
 
+def test_a_diverged_worker_takes_over_the_average_of_the_others(open_workers: Any) -> None:
+    models = [make_model(seed) for seed in range(3)]
+    workers = open_workers(models)
+    side_by_side(train, workers)
+    models[1].layers[0].kernel.assign(np.full((5, 4), np.nan))
+    before = [floats(model) for model in models]
+
+    side_by_side(lambda worker: worker.synchronize(), workers)
+
+    for model in models:
+        for index, value in enumerate(floats(model)):
+            mean = np.mean([before[0][index], before[2][index]], axis=0)
+            np.testing.assert_allclose(value, mean, rtol=1e-5, atol=1e-6)
+
+
 def test_snapshots_of_peers_are_averaged_in(open_workers: Any) -> None:
     models = [make_model(seed, keras.optimizers.SGD(0.0)) for seed in (1, 2)]
     chief, worker = open_workers(models)
     side_by_side(train, [chief, worker])
-    while chief._exchange.drain(0) or worker._exchange.drain(0):
+    size = chief._flat[1].read().size
+    while chief._exchange.drain(0, size) or worker._exchange.drain(0, size):
         pass
     weights = [np.full_like(value, 3) for value in floats(models[0])]
 
