@@ -8,7 +8,6 @@ wait for the chief's next attempt.
 
 import logging
 import os
-import pickle
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -23,15 +22,17 @@ from tfx_feeder.components.feeder_trainer.distribution.cluster import (
     is_reachable,
 )
 from tfx_feeder.components.feeder_trainer.distribution.launcher import worker
+from tfx_feeder.components.feeder_trainer.distribution.launcher.job_file import (
+    RENDEZVOUS_VARIABLE,
+    read_job,
+    write_job,
+)
 from tfx_feeder.components.feeder_trainer.distribution.launcher.supervisor import (
     ProcessLostError,
     run_single,
 )
 
 LOGGER = logging.getLogger("tfx_feeder.processes")
-
-RENDEZVOUS_VARIABLE = "TFX_FEEDER_RENDEZVOUS"
-"""Environment variable with the path of the rendezvous file."""
 
 _OLD_VARIABLE = "TFX_FEEDER_JOB"
 """Name of the variable up to release 0.1; still read."""
@@ -76,7 +77,7 @@ def run_chief(
     path = rendezvous_path()
     path.parent.mkdir(parents=True, exist_ok=True)
     item = worker.WorkItem.from_function(function, argument, has_successor=has_successor)
-    worker.write_pickle(path, item)
+    write_job(path, item)
     try:
         result = run_single(item, task, log_dir=log_dir)
         os.replace(path, _beside(path, "done"))
@@ -172,7 +173,7 @@ class _ChiefWatch:
             return
         self._next_check_s = now + _POLL_S
         is_server = worker.is_server(self.task)
-        current = _read(self.path)
+        current = read_job(self.path)
         if current is None or current.run_id != self.item.run_id:
             self._ended_s = self._ended_s or now
             if is_server or now - self._ended_s > _GRACE_S:
@@ -198,7 +199,7 @@ def _run_item(
         LOGGER.warning("%s Waiting for the chief's next attempt.", error)
         return False
     except _ChiefEndedError:
-        done = _read(_beside(path, "done"))
+        done = read_job(_beside(path, "done"))
         return done is not None and done.run_id == item.run_id
     return True
 
@@ -212,7 +213,7 @@ def _next_item(path: Path, task: ClusterTask, timeout_s: float) -> worker.WorkIt
     attempted = _beside(path, f"{task.type}-{task.index}")
     deadline = time.monotonic() + timeout_s
     while time.monotonic() < deadline:
-        item = _read(path)
+        item = read_job(path)
         if item is not None and worker.is_server(task):
             return item
         if item is not None and (not attempted.exists() or attempted.read_text() != item.run_id):
@@ -224,21 +225,3 @@ def _next_item(path: Path, task: ClusterTask, timeout_s: float) -> worker.WorkIt
 
 def _beside(path: Path, name: str) -> Path:
     return path.with_name(f"{path.name}.{name}")
-
-
-def _read(path: Path) -> worker.WorkItem | None:
-    """Returns the work item in a file, or ``None`` if the file does not exist."""
-    item: Any = None
-    try:
-        item = pickle.loads(path.read_bytes())
-    except OSError:  # Missing, or replaced during the read on a network file system.
-        return None
-    except Exception as error:  # Unpickling foreign bytes may raise anything.
-        LOGGER.debug("%s", error)
-    if not isinstance(item, worker.WorkItem):
-        raise ConfigError(
-            RENDEZVOUS_VARIABLE,
-            received=str(path),
-            expected="the rendezvous file of the chief's Trainer",
-        )
-    return item

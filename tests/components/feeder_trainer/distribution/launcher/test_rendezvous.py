@@ -20,6 +20,7 @@ from tfx_feeder.components.feeder_trainer.distribution.cluster import (
     ProcessTopology,
 )
 from tfx_feeder.components.feeder_trainer.distribution.launcher import worker
+from tfx_feeder.components.feeder_trainer.distribution.launcher.job_file import write_job
 from tfx_feeder.components.feeder_trainer.distribution.launcher.rendezvous import (
     RENDEZVOUS_VARIABLE,
     run_chief,
@@ -159,7 +160,7 @@ def test_an_exception_in_a_worker_is_reported_by_that_worker(
 def test_failed_work_is_not_retried(path: Path, tmp_path: Path) -> None:
     _, other = tasks_of(ProcessTopology("workers", 2))
     call = worker.WorkItem.from_function(jobs.fail, "")
-    worker.write_pickle(path, call)
+    write_job(path, call)
     with pytest.raises(ProcessError, match="no such thing"):
         run_worker(other, path, timeout_s=30, log_dir=tmp_path)
 
@@ -169,7 +170,7 @@ def test_failed_work_is_not_retried(path: Path, tmp_path: Path) -> None:
 
 def test_an_unreachable_chief_is_named(path: Path, tmp_path: Path) -> None:
     _, other = tasks_of(ProcessTopology("workers", 2))
-    worker.write_pickle(path, worker.WorkItem.from_function(jobs.stay, str(tmp_path)))
+    write_job(path, worker.WorkItem.from_function(jobs.stay, str(tmp_path)))
 
     with pytest.raises(FeederError, match=f"not reachable at {other.trainers[0]}"):
         run_worker(other, path, timeout_s=1, log_dir=tmp_path)
