@@ -14,7 +14,7 @@ import ml_metadata as mlmd
 from ml_metadata.proto import metadata_store_pb2 as pb
 
 from tfx_feeder.common.errors import ConfigError
-from tfx_feeder.pipeline.metadata.env import PASSWORD_VARIABLE
+from tfx_feeder.pipeline.metadata.env import PASSWORD_VARIABLE, without_password
 from tfx_feeder.pipeline.metadata.types import RESULT_PROPERTY
 
 FILE_NAME = "metadata.sqlite"
@@ -40,9 +40,9 @@ def open_store(target: str | Path) -> mlmd.MetadataStore:
     """
     url = urlsplit(str(target))
     if url.scheme in _SERVERS:
-        return _connect(_server_config(url), _without_password(url))
+        return _connect(_server_config(url), without_password(url.geturl()))
     if "://" in str(target):
-        raise ConfigError("store", received=_without_password(url), expected=_EXPECTED)
+        raise ConfigError("store", received=without_password(url.geturl()), expected=_EXPECTED)
     path = Path(target)
     if path.is_dir():
         path = path / FILE_NAME
@@ -63,7 +63,7 @@ def writable_config(target: str | Path) -> pb.ConnectionConfig:
     if url.scheme in _SERVERS:
         return _server_config(url)
     if "://" in str(target):
-        raise ConfigError("store", received=_without_password(url), expected=_EXPECTED)
+        raise ConfigError("store", received=without_password(url.geturl()), expected=_EXPECTED)
     path = Path(target)
     path = path / FILE_NAME if path.is_dir() else path
     return _sqlite_config(path, pb.SqliteMetadataSourceConfig.READWRITE_OPENCREATE)
@@ -90,7 +90,7 @@ def create_store(target: str | Path) -> mlmd.MetadataStore:
     Raises:
         ConfigError: The store cannot be read, or it has the schema of another release.
     """
-    return _connect(writable_config(target), _without_password(urlsplit(str(target))))
+    return _connect(writable_config(target), without_password(str(target)))
 
 
 def close_run(store: mlmd.MetadataStore, run_id: str, reason: str, node: str | None = None) -> None:
@@ -148,7 +148,7 @@ def _check_file(path: Path) -> None:
         fix, expected = "The file is not an ML Metadata store.", "an ML Metadata store"
     else:
         return
-    raise ConfigError("store", received=str(path), expected=expected, fix=fix)
+    raise ConfigError("store", received=without_password(str(path)), expected=expected, fix=fix)
 
 
 def _is_store(path: Path) -> bool:
@@ -219,15 +219,9 @@ def _server_config(url: SplitResult) -> pb.ConnectionConfig:
     except ValueError:  # The port is not a number.
         complete = False
     if not complete:
-        raise ConfigError("store", received=_without_password(url), expected=_EXPECTED)
+        raise ConfigError("store", received=without_password(url.geturl()), expected=_EXPECTED)
     password = unquote(url.password or "") or os.environ.get(PASSWORD_VARIABLE, "")
     return _SERVERS[url.scheme](url, password)
-
-
-def _without_password(url: SplitResult) -> str:
-    if url.password is None:
-        return url.geturl()
-    return url.geturl().replace(f":{url.password}@", ":***@", 1)
 
 
 def _sentence(error: Exception) -> str:

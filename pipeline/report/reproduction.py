@@ -10,6 +10,7 @@ from typing import Any
 from tfx_feeder.common.errors import ConfigError
 from tfx_feeder.components.feeder_trainer.schedules.parser import parse_schedule, serialize_schedule
 from tfx_feeder.components.feeder_trainer.schedules.schedule import Schedule
+from tfx_feeder.pipeline.metadata.env import without_password
 from tfx_feeder.pipeline.metadata.facts import facts_of_run
 from tfx_feeder.pipeline.metadata.models import ModelVersion
 from tfx_feeder.pipeline.metadata.types import Execution, Run
@@ -73,7 +74,8 @@ def _commands(
     command = _runner_command(run)
     if command:
         yield "The same run", command
-    store_option = f"--store {shlex.quote(store)}"
+    # Readers of the page set the password in the environment.
+    store_option = f"--store {shlex.quote(without_password(store, mask=''))}"
     yield "This page", f"tfx-feeder report {shlex.quote(run.id)} {store_option}"
     if model is not None:
         yield "Why the model was pushed or not", f"tfx-feeder why {model.model.id} {store_option}"

@@ -10,6 +10,7 @@ from ml_metadata.proto import metadata_store_pb2 as pb
 from tests.mlmd_store import StoreBuilder
 from tfx_feeder.common.errors import ConfigError
 from tfx_feeder.pipeline.metadata.describe import error_message
+from tfx_feeder.pipeline.metadata.env import without_password
 from tfx_feeder.pipeline.metadata.lineage import Lineage
 from tfx_feeder.pipeline.metadata.store import close_run, create_store, open_store
 
@@ -91,9 +92,20 @@ def test_url_that_names_no_database_is_rejected(url):
         open_store(url)
 
 
-def test_passwords_are_not_shown():
-    with pytest.raises(ConfigError) as refused:
-        open_store("ftp://user:secret@host/db")
+@pytest.mark.parametrize(
+    "url",
+    [
+        "ftp://user:secret@host/db",
+        "mysql:/user:secret@host/db",
+        "mysql:user:secret@host/db",
+        "mysql://user:sec@secret@host:x/db",
+        "postgresql://user:/secret/secret@host/db",
+        "MySQL://user:secret@host/",
+    ],
+)
+def test_passwords_are_not_shown(url):
+    with pytest.raises(ConfigError, match=r":\*\*\*@host") as refused:
+        open_store(url)
     assert "secret" not in str(refused.value)
 
 
@@ -119,3 +131,8 @@ def test_store_of_a_process_that_ended_in_a_transaction_is_read(tmp_path):
     assert path.with_name("metadata.sqlite-journal").stat().st_size
     [artifact] = open_store(tmp_path).get_artifacts()
     assert (artifact.id, artifact.uri) == (artifact_id, "/somewhere/Model")
+
+
+@pytest.mark.parametrize("store", ["runs", "/a:b@c/metadata.sqlite", "mysql://user@host:3306/db"])
+def test_stores_without_a_password_are_shown_as_they_are(store):
+    assert without_password(store) == store

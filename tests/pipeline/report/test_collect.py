@@ -5,6 +5,7 @@ import contextlib
 import pytest
 
 from tests.pipeline.report_runs import FIRST, SECOND, STOCK
+from tfx_feeder.pipeline.report.collect import collect
 from tfx_feeder.pipeline.report.facts import EvaluationFacts, Unavailable
 
 
@@ -65,6 +66,14 @@ def test_run_can_be_reproduced(facts_of):
     assert commands["This page"].startswith(f"tfx-feeder report {FIRST} --store ")
     assert reproduction.seeds == {"FeederTrainer.feed.seed": "7"}
     assert "abc" in reproduction.hashes.values()
+
+
+def test_commands_hold_no_password(lineage):
+    url = "postgresql://feeder:s3cretPW@db:5432/mlmd"
+    facts = collect(lineage, lineage.run(FIRST), url)
+    assert "s3cretPW" not in str(facts)
+    commands = dict(facts.reproduction.commands)
+    assert commands["This page"].endswith("--store postgresql://feeder@db:5432/mlmd")
 
 
 def test_stock_run_lists_unavailable_facts(facts_of):

@@ -33,6 +33,11 @@ def file(root: str) -> CompiledPipeline:
             {"retrain_options": ()},
             "compile_options: expected arguments, because runs",
         ),
+        *(
+            ({name: words, "compile_options": words, "pvc": "c"}, r":\*\*\*@.* --secret")
+            for name in ("compile_options", "retrain_options")
+            for words in (("--store", "mysql://u:pw@h/db"), ("--store=postgresql:/u:pw@h/db",))
+        ),
         ({"compile_options": ()}, "pvc: expected a PersistentVolumeClaim"),
         (
             {"compile_options": (), "pvc": "c", "run_options": {"--span": ""}},
@@ -41,8 +46,9 @@ def file(root: str) -> CompiledPipeline:
     ],
 )
 def test_options_fit_each_other(options, message):
-    with pytest.raises(ConfigError, match=message):
+    with pytest.raises(ConfigError, match=message) as refused:
         Kubeflow(**{"image": "i", **options})
+    assert "pw@" not in str(refused.value)
 
 
 @pytest.mark.parametrize("root", ["s3://bucket/shop", "/data/shop"])
