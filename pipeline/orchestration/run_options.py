@@ -35,3 +35,13 @@ def shell_argument(name: str, variable: str) -> str:
         '${1:+"--time-to-train=${1}"}'
     """
     return f'${{{variable}:+"--{name.replace("_", "-")}=${{{variable}}}"}}'
+
+
+def quoted_template(template: str) -> str:
+    """Returns a Jinja template whose value, whatever it contains, is one word of the shell.
+
+    Args:
+        template: Jinja template, such as ``{{ var.value.mlmd_store }}``.
+    """
+    escape = """{% filter replace("'", "'\\"'\\"'") %}"""
+    return f"'{escape}{template}{{% endfilter %}}'"

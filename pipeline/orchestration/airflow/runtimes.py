@@ -19,6 +19,7 @@ except ImportError:  # Airflow 2 without the provider
 
 from tfx_feeder.pipeline.orchestration.airflow.options import Sensor
 from tfx_feeder.pipeline.orchestration.resources import Resources
+from tfx_feeder.pipeline.orchestration.run_options import quoted_template
 
 NOT_BLESSED = 3
 """Exit status of ``run-node`` for a pusher without a blessed model; the task is skipped."""
@@ -90,7 +91,7 @@ class Bash:
     def sensor(self, sensor: Sensor) -> Any:
         """Returns a ``BashSensor``, which releases its worker between two attempts."""
         # The argument ``env`` of a BashSensor would replace the environment of the worker.
-        exports = "".join(f"export {name}={shlex.quote(v)}\n" for name, v in self.env.items())
+        exports = "".join(f"export {name}={quoted_template(v)}\n" for name, v in self.env.items())
         return BashSensor(
             task_id=sensor.task_id,
             bash_command=exports + self._on_path(sensor.script),
