@@ -128,7 +128,11 @@ def main(
     if ir_in_image:
         _report(output / "pipeline.json", f"copy it into {image} as {ir_in_image}")
     if clusters:
-        services = [each for cluster in clusters.values() for each in cluster.services()]
+        services = [
+            manifest
+            for cluster in clusters.values()
+            for manifest in (*cluster.services(), cluster.network_policy())
+        ]
         atomic_write(output / "services.yaml", yaml.safe_dump_all(services))
         _report(output / "services.yaml", "apply it once, in the namespace of the runs")
     if vertex_root:

@@ -20,6 +20,7 @@ from kfp import compiler, dsl, kubernetes
 
 from tfx_feeder.common.errors import ConfigError
 from tfx_feeder.common.files import atomic_path
+from tfx_feeder.components.feeder_trainer.distribution.launcher.job_file import TOKEN_VARIABLE
 from tfx_feeder.pipeline.metadata.env import PASSWORD_VARIABLE, STORE_VARIABLE
 from tfx_feeder.pipeline.orchestration import compiled_pipeline
 from tfx_feeder.pipeline.orchestration.compiled_pipeline import CompiledPipeline
@@ -116,6 +117,10 @@ def _task(
     if options.secret:
         variables = {"store": STORE_VARIABLE, "password": PASSWORD_VARIABLE}
         kubernetes.use_secret_as_env(task, options.secret, variables)
+        if step.labels:
+            kubernetes.use_secret_as_env(
+                task, options.secret, {"token": TOKEN_VARIABLE}, optional=True
+            )
     return task
 
 

@@ -203,6 +203,23 @@ class Cluster:
             for member in self.members
         ]
 
+    def network_policy(self) -> dict[str, Any]:
+        """Returns the manifest of a NetworkPolicy that admits the members to one another only.
+
+        All ports are admitted, because the servers of a feed select theirs when they start.
+        """
+        members = {"matchLabels": {CLUSTER_LABEL: self.name}}
+        return {
+            "apiVersion": "networking.k8s.io/v1",
+            "kind": "NetworkPolicy",
+            "metadata": {"name": self.name, "labels": {CLUSTER_LABEL: self.name}},
+            "spec": {
+                "podSelector": members,
+                "policyTypes": ["Ingress"],
+                "ingress": [{"from": [{"podSelector": members}]}],
+            },
+        }
+
 
 def check_shared_path(argument: str, path: str, pvc: str, mount: str) -> None:
     """Checks that all pods can reach a path.

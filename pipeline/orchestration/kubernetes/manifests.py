@@ -7,8 +7,9 @@ from typing import Any
 from tfx_feeder.common.durations import parse_duration
 from tfx_feeder.common.errors import ConfigError
 from tfx_feeder.components.feeder_trainer.distribution.cluster import VARIABLE
-from tfx_feeder.components.feeder_trainer.distribution.launcher.rendezvous import (
+from tfx_feeder.components.feeder_trainer.distribution.launcher.job_file import (
     RENDEZVOUS_VARIABLE,
+    TOKEN_VARIABLE,
 )
 from tfx_feeder.pipeline.metadata.env import PASSWORD_VARIABLE, STORE_VARIABLE
 from tfx_feeder.pipeline.orchestration.kubernetes.cluster import (
@@ -45,7 +46,8 @@ class Pods:
             chief.
         ir: Path of the compiled pipeline in the image.
         secret: Name of a Secret whose keys ``store`` and ``password`` hold the address of ML
-            Metadata; empty for the compiled connection.
+            Metadata; empty for the compiled connection. Its key ``token``, if there is one, signs
+            the rendezvous file.
         timeout: Time that members wait for the chief, such as ``"30m"``.
         retries: Number of restarts of the members of each type.
 
@@ -72,7 +74,7 @@ class Pods:
 
 
 def jobs(cluster: Cluster, pods: Pods) -> list[dict[str, Any]]:
-    """Returns a Service for each member, and an Indexed Job for each type of member.
+    """Returns a Service for each member, a NetworkPolicy, and a Job for each type of member.
 
     The chief gets a Job if ``pods.run_id`` is set. Otherwise, the orchestrator that runs the chief
     has to give its pod ``cluster.labels("chief", 0)`` and ``cluster.environment("chief", 0)``.
@@ -82,11 +84,17 @@ def jobs(cluster: Cluster, pods: Pods) -> list[dict[str, Any]]:
         pods: Settings of their pods.
     """
     started = [type_ for type_ in cluster.counts if type_ != CHIEF or pods.run_id]
-    return [*cluster.services(), *(_job(cluster, pods, type_) for type_ in started)]
+    return [
+        *cluster.services(),
+        cluster.network_policy(),
+        *(_job(cluster, pods, type_) for type_ in started),
+    ]
 
 
 def tfjob(cluster: Cluster, pods: Pods) -> list[dict[str, Any]]:
-    """Returns a TFJob for Kubeflow's Training Operator, which sets ``TF_CONFIG`` and Services.
+    """Returns a NetworkPolicy, and a TFJob for Kubeflow's Training Operator.
+
+    The operator sets ``TF_CONFIG`` and creates the Services.
 
     Args:
         cluster: Members of the training.
@@ -105,7 +113,7 @@ def tfjob(cluster: Cluster, pods: Pods) -> list[dict[str, Any]]:
             "replicas": count,
             "restartPolicy": "OnFailure",
             "template": {
-                "metadata": {"annotations": _NO_PROXY},
+                "metadata": {"labels": {CLUSTER_LABEL: cluster.name}, "annotations": _NO_PROXY},
                 "spec": _pod(pods, type_, env, cluster.port),
             },
         }
@@ -113,12 +121,13 @@ def tfjob(cluster: Cluster, pods: Pods) -> list[dict[str, Any]]:
     }
     policy = {"backoffLimit": pods.retries, "cleanPodPolicy": "Running"}
     return [
+        cluster.network_policy(),
         {
             "apiVersion": "kubeflow.org/v1",
             "kind": "TFJob",
             "metadata": {"name": cluster.name},
             "spec": {"runPolicy": policy, "tfReplicaSpecs": replicas},
-        }
+        },
     ]
 
 
@@ -159,6 +168,7 @@ def _pod(pods: Pods, type_: str, env: list[dict[str, Any]], port: int) -> dict[s
         command = ["run-node", "--ir", pods.ir, "--node", pods.node, "--run-id", pods.run_id]
         command += ["--json-logs"]
         env = [*env, *_store(pods.secret)]
+    env = [*env, *_token(pods.secret)]
     container = {
         "name": _CONTAINER,
         "image": pods.image,
@@ -190,6 +200,11 @@ def _store(secret: str) -> list[dict[str, Any]]:
         for name, key in keys.items()
         if secret
     ]
+
+
+def _token(secret: str) -> list[dict[str, Any]]:
+    key = {"name": secret, "key": "token", "optional": True}
+    return [{"name": TOKEN_VARIABLE, "valueFrom": {"secretKeyRef": key}}] if secret else []
 
 
 def _env(name: str, value: str) -> dict[str, str]:

@@ -56,6 +56,7 @@ def test_without_a_run_id_the_settings_of_the_chief_are_printed(writing):
     assert set(made) == {
         *(("Service", f"my-shop-{each}") for each in ("chief-0", "worker-0", "worker-1")),
         ("Job", "my-shop-worker"),
+        ("NetworkPolicy", "my-shop"),
     }
     assert made["Job", "my-shop-worker"]["completions"] == 2
     chief = made["Service", "my-shop-chief-0"]["selector"]
@@ -105,6 +106,34 @@ def test_pods_request_the_resources_of_the_node_and_servers_no_accelerator(writi
     assert made["Job", "my-shop-ps"]["completions"] == 2
 
 
+@pytest.mark.parametrize("kind", ["job", "tfjob"])
+def test_only_the_members_reach_one_another(writing, kind):
+    result, manifests = writing(ParameterServer("env"), "--run-id", "monday", "--kind", kind)
+    assert result.exit_code == 0, result.output
+    (policy,) = (each["spec"] for each in manifests if each["kind"] == "NetworkPolicy")
+    assert policy["policyTypes"] == ["Ingress"]
+    assert policy["ingress"] == [{"from": [{"podSelector": policy["podSelector"]}]}]
+    selected = policy["podSelector"]["matchLabels"].items()
+    pods = [
+        template
+        for each in manifests
+        for spec in each["spec"].get("tfReplicaSpecs", {"": each["spec"]}).values()
+        if (template := spec.get("template"))
+    ]
+    assert len(pods) == 3
+    assert all(selected <= pod["metadata"]["labels"].items() for pod in pods)
+
+
+def test_all_members_get_the_token_of_the_secret(writing):
+    _, manifests = writing(MultiWorker("env"), "--run-id", "monday", "--secret", "mlmd")
+    token = {"secretKeyRef": {"name": "mlmd", "key": "token", "optional": True}}
+    jobs = [each["spec"] for each in manifests if each["kind"] == "Job"]
+    assert len(jobs) == 2
+    for job in jobs:
+        found = {each["name"]: each.get("valueFrom") for each in container(job)["env"]}
+        assert found["TFX_FEEDER_TOKEN"] == token
+
+
 @pytest.mark.parametrize(
     ("strategy", "arguments", "file", "expected"),
     [
@@ -133,7 +162,7 @@ def test_kubernetes_and_kubeflow_know_everything_in_the_manifests(writing):
     wishes = "cpu:4,memory:8Gi,nvidia.com/gpu:1"
     servers = ParameterServer("env")
     _, jobs = writing(servers, *output, resources=wishes)
-    _, (tfjob,) = writing(servers, *output, "--kind", "tfjob", resources=wishes)
+    _, (policy, tfjob) = writing(servers, *output, "--kind", "tfjob", resources=wishes)
     assert {type_: each["replicas"] for type_, each in tfjob["spec"]["tfReplicaSpecs"].items()} == {
         "Chief": 1,
         "Worker": 2,
@@ -142,7 +171,7 @@ def test_kubernetes_and_kubeflow_know_everything_in_the_manifests(writing):
     pods = [each["template"] for each in tfjob["spec"]["tfReplicaSpecs"].values()]
     misspelt = json.loads(json.dumps(tfjob).replace("claimName", "claim_name"))
     documents = [*jobs, *({"apiVersion": "v1", "kind": "Pod", **pod} for pod in pods)]
-    assert validated([*documents, tfjob]) == []
+    assert validated([*documents, policy, tfjob]) == []
     wrong = validated([{**jobs[0], "spec": {"selector": "all"}}, misspelt])
     assert len(wrong) == 2, wrong
 

@@ -270,8 +270,9 @@ def test_one_command_writes_both_specifications_and_the_schedule(tmp_path, runne
     assert vertex_part[0] == "digits"
     assert {"FeederTrainer", "baseline-model-resolver", "ModelCard"} <= set(vertex_part[1])
 
-    services = yaml.safe_load_all((folder / "services.yaml").read_text())
-    names = {service["metadata"]["name"] for service in services}
+    services = list(yaml.safe_load_all((folder / "services.yaml").read_text()))
+    assert [each["kind"] for each in services].count("NetworkPolicy") == 1
+    names = {each["metadata"]["name"] for each in services if each["kind"] == "Service"}
     assert names == {f"digits-feedertrainer-{m}-0" for m in ("chief", "ps")} | {
         f"digits-feedertrainer-worker-{index}" for index in (0, 1)
     }
