@@ -4,8 +4,10 @@ Orchestrators pass the value in a shell variable, so that the shell never interp
 """
 
 import re
+from collections.abc import Iterable
 
 from tfx_feeder.common.errors import ConfigError
+from tfx_feeder.pipeline.metadata.env import without_password
 
 REFERENCE_RUN_OPTIONS = ("span", "schedule", "strategy")
 """Names of the options that a run of the reference pipeline can set."""
@@ -21,6 +23,27 @@ def check_run_option(name: str) -> None:
         raise ConfigError(
             "run_options", received=name, expected="names such as span or time_to_train"
         )
+
+
+def check_no_password(words: Iterable[str], fix: str) -> None:
+    """Checks that no argument of a command is a URL with a password, which every reader would see.
+
+    Args:
+        words: Arguments of ``tfx-feeder``.
+        fix: Sentence that says where else to put the password.
+
+    Raises:
+        ConfigError: An argument contains a password.
+    """
+    for word in words:
+        store = word.removeprefix("--store=")
+        if without_password(store) != store:
+            raise ConfigError(
+                "store",
+                received=without_password(store),
+                expected="a URL without a password, which every reader of the run would see",
+                fix=fix,
+            )
 
 
 def shell_argument(name: str, variable: str) -> str:

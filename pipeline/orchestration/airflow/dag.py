@@ -21,10 +21,12 @@ except ImportError:  # Airflow 2
     HAS_SLA = True
 
 from tfx_feeder.common.errors import ConfigError
+from tfx_feeder.pipeline.metadata.env import PASSWORD_VARIABLE
 from tfx_feeder.pipeline.orchestration import compiled_pipeline
 from tfx_feeder.pipeline.orchestration.airflow.options import RunOption, Sensor, Timeouts
 from tfx_feeder.pipeline.orchestration.airflow.runtimes import NO_RESOURCES, NOT_BLESSED, Runtime
 from tfx_feeder.pipeline.orchestration.resources import Resources
+from tfx_feeder.pipeline.orchestration.run_options import check_no_password
 
 _COMPILE_ONLY = ("--resources", "--exit-handler")
 
@@ -67,11 +69,16 @@ def make_dag(
         **dag_arguments: Further arguments of Airflow's ``DAG``.
 
     Raises:
-        ConfigError: The compiled pipeline does not exist, or an argument does not match it.
+        ConfigError: The compiled pipeline does not exist, an argument does not match it, or an
+            option contains a password.
     """
     timeouts = timeouts or Timeouts()
     pipeline = compiled_pipeline.read(compiled)
     _check(runs, compile_options)
+    check_no_password(
+        (*compile_options, *(retrain_options or ())),
+        f"Set {PASSWORD_VARIABLE} in the environment of the runtime.",
+    )
     for node in (*timeouts.nodes_s, *getattr(runtime, "nodes", ())):
         pipeline.check_node(node)
     if retrain_options is not None:

@@ -4,10 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from tfx_feeder.common.errors import ConfigError
-from tfx_feeder.pipeline.metadata.env import without_password
 from tfx_feeder.pipeline.orchestration.compiled_pipeline import CompiledPipeline
 from tfx_feeder.pipeline.orchestration.kubernetes.cluster import Cluster, check_shared_path
-from tfx_feeder.pipeline.orchestration.run_options import check_run_option
+from tfx_feeder.pipeline.orchestration.run_options import check_no_password, check_run_option
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,15 +64,8 @@ class Kubeflow:
             )
         for name in self.run_options:
             check_run_option(name)
-        for word in (*(self.compile_options or ()), *(self.retrain_options or ())):
-            store = word.removeprefix("--store=")
-            if without_password(store) != store:
-                raise ConfigError(
-                    "store",
-                    received=without_password(store),
-                    expected="a URL without a password, which every reader of the run would see",
-                    fix="Name a Secret with --secret, whose key password holds it.",
-                )
+        words = (*(self.compile_options or ()), *(self.retrain_options or ()))
+        check_no_password(words, "Name a Secret with --secret, whose key password holds it.")
 
     @property
     def run_folder(self) -> str:
