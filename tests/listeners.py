@@ -27,6 +27,7 @@ def listeners(pids: Iterable[int]) -> list[str]:
         for port, address, interface, inode in _dump(family):
             if inode in owned:
                 host = ipaddress.ip_address(address[: 4 if family == socket.AF_INET else 16])
+                host = getattr(host, "ipv4_mapped", None) or host
                 shown = f"[{host}]:{port}" if host.version == 6 else f"{host}:{port}"
                 name = f"{socket.if_indextoname(interface)} " if interface else ""
                 found.append(name + shown)
