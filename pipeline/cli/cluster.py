@@ -9,6 +9,7 @@ import yaml
 
 from tfx_feeder.common.errors import ConfigError
 from tfx_feeder.common.output import write_output
+from tfx_feeder.components.feeder_trainer.distribution.launcher.job_file import TOKEN_VARIABLE
 from tfx_feeder.components.feeder_trainer.distribution.options import cluster_of
 from tfx_feeder.pipeline.cli.errors import ErrorReporting
 from tfx_feeder.pipeline.cli.options import ir_option
@@ -51,7 +52,9 @@ class _Yaml(yaml.SafeDumper):
 @click.option("--pvc", required=True, help="PersistentVolumeClaim that all pods mount.")
 @click.option("--mount", default="/data", show_default=True, help="Mount path of the volume.")
 @click.option(
-    "--secret", default="", help="Secret with the keys store and password of ML Metadata."
+    "--secret",
+    default="",
+    help="Secret with the keys store and password of ML Metadata, and optionally token.",
 )
 @click.option(
     "--run-id",
@@ -142,6 +145,8 @@ def cluster_command(
             *cluster.environment(CHIEF, 0).items(),
         ):
             click.echo(f"  {key}={shlex.quote(value)}")
+        if secret:
+            click.echo(f"  {TOKEN_VARIABLE}: key token of the Secret {secret}, if there is one")
 
 
 def _only_trainer(file: CompiledPipeline) -> str:
