@@ -130,6 +130,8 @@ def test_store_of_a_process_that_ended_in_a_transaction_is_read(tmp_path):
     assert path.with_name("metadata.sqlite-journal").stat().st_size
     [artifact] = open_store(tmp_path).get_artifacts()
     assert (artifact.id, artifact.uri) == (artifact_id, "/somewhere/Model")
+
+
 def test_a_password_may_hold_any_character():
     assert (
         without_password("postgresql://user:/s@:/ecret@host/db") == "postgresql://user:***@host/db"
