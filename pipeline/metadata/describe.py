@@ -1,7 +1,8 @@
 """Text for the contents of a store: states, artifacts, errors, input paths, model status."""
 
 import json
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Any
@@ -25,6 +26,8 @@ from tfx_feeder.pipeline.metadata.types import (
 from tfx_feeder.schemas.evaluation import ALL_EXAMPLES, EvaluationResult, SliceRow, read_evaluation
 from tfx_feeder.schemas.properties import WITHDRAWN
 
+REPORT_SEPARATOR = "-and-"
+"""Text between two runs in the name of a report."""
 _STATES = {
     COMPLETE: "[green]complete[/]",
     CACHED: "[dim]cached[/]",
@@ -97,6 +100,12 @@ def summarize(artifact: Artifact) -> ArtifactSummary:
         facts=tuple(_facts(artifact)),
         properties=artifact.properties,
     )
+
+
+def report_stem(run_ids: Iterable[str]) -> str:
+    """Returns the file name of a report without suffix, safe in paths and URLs."""
+    names = (re.sub(r"[^\w.-]+", "-", run_id, flags=re.ASCII).strip(".-") for run_id in run_ids)
+    return REPORT_SEPARATOR.join(names)
 
 
 def count_epochs(count: int) -> str:

@@ -1,12 +1,12 @@
 """Writes report pages next to the store."""
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from tfx_feeder.common.errors import ConfigError
 from tfx_feeder.common.output import write_output
+from tfx_feeder.pipeline.metadata.describe import report_stem
 from tfx_feeder.pipeline.metadata.lineage import Lineage
 from tfx_feeder.pipeline.metadata.types import Run
 from tfx_feeder.pipeline.report.blocks import Page
@@ -76,9 +76,7 @@ def write_comparison(
 
 
 def _default_path(store: str, run_ids: Sequence[str]) -> Path:
-    """Derives the file name from the run ids; keeps only characters safe in paths and URLs."""
-    names = (re.sub(r"[^\w.-]+", "-", run_id, flags=re.ASCII).strip(".-") for run_id in run_ids)
-    name = "-and-".join(names)[:_MAX_NAME_CHARS] or "run"
+    name = report_stem(run_ids)[:_MAX_NAME_CHARS] or "run"
     folder = Path(store) if Path(store).is_dir() else Path(store).parent
     return (Path() if "://" in store else folder) / _FOLDER / f"{name}.html"
 

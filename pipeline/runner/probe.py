@@ -4,13 +4,13 @@
 # pyright: reportPrivateImportUsage=false
 
 import dataclasses
-import tempfile
 import time
 from pathlib import Path
 
 import tensorflow_transform as tft
 
 from tfx_feeder.common.errors import ConfigError
+from tfx_feeder.common.temporary import temporary_folder
 from tfx_feeder.components.feeder_trainer.distribution.devices import reserve_gpus
 from tfx_feeder.components.feeder_trainer.distribution.fit import FitSpec, open_fit_context
 from tfx_feeder.components.feeder_trainer.distribution.options import SingleDevice, Strategy
@@ -70,7 +70,7 @@ def probe(
     in_process = reserve_gpus(strategy)
     single_device = dataclasses.replace(spec, strategy=SingleDevice())
     with (
-        tempfile.TemporaryDirectory(prefix="tfx-feeder-") as logs,
+        temporary_folder() as logs,
         open_fit_context(single_device) as context,
     ):
         return select(

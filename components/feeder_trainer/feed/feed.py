@@ -3,13 +3,13 @@
 import contextlib
 import dataclasses
 import math
-import tempfile
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import tensorflow as tf
 
 from tfx_feeder.common.errors import DataError
+from tfx_feeder.common.temporary import temporary_folder
 from tfx_feeder.components.feeder_trainer.feed.augmentation import AugmentedFeed, AugmentFn
 from tfx_feeder.components.feeder_trainer.feed.base import Feed, OpenFeed
 from tfx_feeder.components.feeder_trainer.feed.cache_policy import (
@@ -68,9 +68,7 @@ def open_feed(
     """
     rejections = Rejections.from_options(options)
     resources = contextlib.ExitStack()
-    workspace = resources.enter_context(
-        tempfile.TemporaryDirectory(prefix="tfx-feeder-", dir=cache_folder(options))
-    )
+    workspace = resources.enter_context(temporary_folder(cache_folder(options)))
     sources = paths if isinstance(paths, Mapping) else {"": paths}
     sources = {name: _as_tfrecord(sorted(sources[name]), workspace) for name in sorted(sources)}
     indexer = RecordIndexer(parser, options)

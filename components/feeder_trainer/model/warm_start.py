@@ -4,7 +4,6 @@ import itertools
 import json
 import os
 import re
-import tempfile
 import zipfile
 from collections.abc import Collection, Iterator
 from pathlib import Path
@@ -12,6 +11,8 @@ from typing import Any
 
 import h5py
 import keras
+
+from tfx_feeder.common.temporary import temporary_folder
 
 KERAS_FILE = "model.keras"
 WEIGHTS_FILE = "model.weights.h5"
@@ -65,7 +66,7 @@ def load_warm_start(model: keras.Model, folder: str | Path) -> str | None:
     else:
         return f"it holds neither {KERAS_FILE} nor {WEIGHTS_FILE}, which FeederTrainer writes"
     excluded = _optimizers_and_metrics(model)
-    with tempfile.TemporaryDirectory() as workspace:
+    with temporary_folder() as workspace:
         # Keras reads a file without a word if it holds more layers than the model, and it reads
         # the optimizer as well. The weights are therefore copied into a file of this model.
         saved = save_for_warm_start(model, Path(workspace) / "own")

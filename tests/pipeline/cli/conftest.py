@@ -4,6 +4,7 @@ import contextlib
 import json
 import shutil
 import sqlite3
+import tempfile
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -13,6 +14,12 @@ from click.testing import CliRunner, Result
 from tests.mlmd_store import StoreWithFiles
 from tests.pipeline.cli.reference_runs import write_runs
 from tfx_feeder.pipeline.cli.main import main
+
+
+@pytest.fixture(autouse=True)
+def _own_temporary_folder(tmp_path_factory, monkeypatch):
+    """Keeps ``gc`` away from the temporary folders of other processes."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path_factory.mktemp("temporary")))
 
 
 @pytest.fixture(scope="session")

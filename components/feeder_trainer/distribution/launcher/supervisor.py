@@ -6,7 +6,6 @@ import logging
 import os
 import pickle
 import signal
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -16,6 +15,7 @@ from types import FrameType
 from typing import Any, Generic, Literal, TypeVar
 
 from tfx_feeder.common.errors import FeederError
+from tfx_feeder.common.temporary import temporary_folder
 from tfx_feeder.components.feeder_trainer.distribution.cluster import ClusterTask, ProcessTopology
 from tfx_feeder.components.feeder_trainer.distribution.launcher import log_forwarding, worker
 from tfx_feeder.components.feeder_trainer.distribution.launcher.process import ManagedProcess
@@ -154,7 +154,7 @@ def run_single(
 def _supervised(
     item: worker.WorkItem, log_dir: str | Path, failures: list[str], restarts: int
 ) -> Iterator["_Supervisor"]:
-    with tempfile.TemporaryDirectory(prefix="tfx-feeder-") as folder, _sigterm_raises():
+    with temporary_folder() as folder, _sigterm_raises():
         worker.write_pickle(Path(folder) / worker.WORK_FILE, item)
         supervisor = _Supervisor(Path(folder), Path(log_dir), failures, restarts)
         try:
