@@ -22,9 +22,18 @@ import shlex
 from datetime import datetime, timezone
 from pathlib import Path
 
+from tfx_feeder.common.errors import ConfigError
 from tfx_feeder.pipeline.orchestration.airflow import REFERENCE_OPTIONS, Bash, Kubernetes, make_dag
 
-ROOT = Path(os.environ["TFX_FEEDER_ROOT"])
+
+def _required(variable: str, meaning: str) -> Path:
+    value = os.environ.get(variable)
+    if not value:
+        raise ConfigError(variable, received=value, expected=meaning)
+    return Path(value)
+
+
+ROOT = _required("TFX_FEEDER_ROOT", "the folder for all outputs, shared by all workers")
 IMAGE = os.environ.get("TFX_FEEDER_IMAGE")
 RETRAIN = os.environ.get("TFX_FEEDER_RETRAIN")
 
@@ -32,7 +41,9 @@ dag = make_dag(
     "tfx_feeder",
     compiled=ROOT / "airflow" / "pipeline.json",
     runs=ROOT / "airflow" / "runs",
-    runtime=Kubernetes(IMAGE) if IMAGE else Bash(Path(os.environ["TFX_FEEDER_BIN"])),
+    runtime=Kubernetes(IMAGE)
+    if IMAGE
+    else Bash(_required("TFX_FEEDER_BIN", "the bin folder of the pipeline's environment")),
     compile_options=["--root", str(ROOT), "--data", os.environ.get("TFX_FEEDER_DATA", "digits")],
     run_options=REFERENCE_OPTIONS,
     retrain_options=None if RETRAIN is None else shlex.split(RETRAIN),

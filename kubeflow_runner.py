@@ -33,9 +33,7 @@ KFP = ("kfp==2.17.0", "kfp-kubernetes==2.17.0")
 _MODULES = "tfx_feeder.pipeline.orchestration"
 
 
-@click.command(
-    cls=ErrorReporting, error_status=2, context_settings={"help_option_names": ["-h", "--help"]}
-)
+@click.command(cls=ErrorReporting, context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("--image", required=True, help="Container image with environment and code.")
 @click.option("--pvc", default="", help="PersistentVolumeClaim for the root.")
 @click.option("--mount", default="/data", show_default=True, help="Mount path of the PVC.")

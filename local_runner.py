@@ -5,11 +5,12 @@ import sys
 
 import click
 
+from tfx_feeder.pipeline.cli.errors import ErrorReporting
 from tfx_feeder.pipeline.cli.options import request_options
 from tfx_feeder.pipeline.runner.launch import RunRequest, run_with_logging
 
 
-@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.command(cls=ErrorReporting, context_settings={"help_option_names": ["-h", "--help"]})
 @request_options
 @click.option("--verbose", is_flag=True, help="Also show the TFX log.")
 def main(request: RunRequest, verbose: bool) -> None:

@@ -13,6 +13,7 @@ from tfx_feeder.components.feeder_trainer.training.early_stopping import Baselin
 from tfx_feeder.components.feeder_trainer.training.options import TrainingOptions
 from tfx_feeder.pipeline.eval_config import METRIC, Gates
 from tfx_feeder.pipeline.metadata.types import Execution
+from tfx_feeder.schemas.type_check import check_types
 
 REASON = "retrain_reason"
 """Key of the retraining reason in the trainer's ``custom_config``, and thus in ML Metadata."""
@@ -113,7 +114,7 @@ def from_document(document: Mapping[str, Any]) -> RunPlan:
         KeyError: A value is missing.
         TypeError: A value has the wrong type.
     """
-    return RunPlan(
+    plan = RunPlan(
         reasons=tuple(document["reasons"]),
         span=document["span"],
         earlier=tuple(
@@ -125,6 +126,8 @@ def from_document(document: Mapping[str, Any]) -> RunPlan:
         # Earlier releases wrote "give_up_after", or neither.
         early_stop_after=document.get("early_stop_after", document.get("give_up_after")),
     )
+    check_types(plan)
+    return plan
 
 
 def read_decision(path: Path) -> RunPlan:
@@ -135,7 +138,7 @@ def read_decision(path: Path) -> RunPlan:
     """
     try:
         return from_document(json.loads(path.read_text(encoding="utf-8"))["plan"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ConfigError(
             "decision",
             received=str(path),

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 from tfx_feeder.common.errors import DataError
 from tfx_feeder.common.files import atomic_write
+from tfx_feeder.schemas.type_check import check_types
 
 _T = TypeVar("_T")
 _DAMAGED = (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RecursionError)
@@ -53,7 +54,7 @@ class JsonDocument:
 
         Args:
             folder: Folder that contains the file.
-            make: Function from the content, without format and version, to the result.
+            make: Function from the content, without format and version, to a dataclass.
 
         Raises:
             DataError: The file is missing, damaged, or has an unknown version.
@@ -73,9 +74,11 @@ class JsonDocument:
                 f"{path} has version {version}; this release reads {known}. Upgrade tfx-feeder."
             )
         try:
-            return make(document)
+            record = make(document)
+            check_types(record)
         except _DAMAGED as error:
             raise DataError(f"{path} is damaged: {type(error).__name__}: {error}.") from error
+        return record
 
 
 def storable(value: float) -> float | str:

@@ -33,7 +33,7 @@ class _Yaml(yaml.SafeDumper):
         return True
 
 
-@click.command("cluster", cls=ErrorReporting, error_status=2)
+@click.command("cluster", cls=ErrorReporting)
 @ir_option
 @click.option("--node", help="Id of the FeederTrainer.  [default: the one with cluster='env']")
 @click.option("--image", required=True, help="Container image with environment and code.")

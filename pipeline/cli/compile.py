@@ -18,7 +18,7 @@ from tfx_feeder.pipeline.runner.launch import RunRequest
 from tfx_feeder.pipeline.runner.quiet_imports import quiet_imports
 
 
-@click.command("compile", cls=ErrorReporting, error_status=2)
+@click.command("compile", cls=ErrorReporting)
 @click.option(
     "--output",
     "-o",
@@ -70,7 +70,7 @@ def compile_command(
         config, _ = import_module("tfx_feeder.pipeline.runner.configure").configure(request, store)
         made = import_module("tfx_feeder.pipeline.pipeline").create_pipeline(config)
     else:
-        made = _load(factory)()
+        made = _make(factory)
     if isinstance(made, compiled_pipeline.CompiledPipeline):
         file = made.with_resources(requests, exit_handlers)
     else:
@@ -90,16 +90,43 @@ def _parse_requests(texts: tuple[str, ...]) -> dict[str, Resources]:
     return requests
 
 
+def _make(factory: str) -> Any:
+    """Calls a factory.
+
+    Raises:
+        ConfigError: There is no such function, or it returns something else than a pipeline.
+    """
+    made = _load(factory)()
+    # Any TFX pipeline has this attribute; importing TFX takes seconds.
+    if isinstance(made, compiled_pipeline.CompiledPipeline) or hasattr(made, "pipeline_info"):
+        return made
+    raise ConfigError(
+        "factory",
+        received=factory,
+        expected="a function that returns a TFX pipeline or a CompiledPipeline",
+        fix=f"It returned {type(made).__name__}.",
+    )
+
+
 def _load(factory: str) -> Callable[[], Any]:
     module, _, function = factory.partition(":")
     sys.path.insert(0, str(Path.cwd()))
     try:
+        if not module or module.startswith("."):
+            raise ImportError("The module has no absolute name")
         quiet_imports(module)
-        return getattr(sys.modules[module], function)
+        found = getattr(sys.modules[module], function)
     except (ImportError, AttributeError, ValueError) as error:
-        raise ConfigError(
-            "factory",
-            received=factory,
-            expected="MODULE:FUNCTION that can be imported from the working directory",
-            fix=f"{error}.",
-        ) from error
+        raise _not_importable(factory, f"{error}.") from error
+    if not callable(found):
+        raise _not_importable(factory, f"{function} is not a function.")
+    return found
+
+
+def _not_importable(factory: str, fix: str) -> ConfigError:
+    return ConfigError(
+        "factory",
+        received=factory,
+        expected="MODULE:FUNCTION that can be imported from the working directory",
+        fix=fix,
+    )

@@ -168,8 +168,8 @@ def _check_variables(environ: Mapping[str, str]) -> Iterator[Check]:
 
 def _check_folder(name: str, folder: Path) -> Check:
     folder = folder.absolute()
-    existing = next(parent for parent in (folder, *folder.parents) if parent.exists())
     try:
+        existing = next(parent for parent in (folder, *folder.parents) if parent.exists())
         with tempfile.TemporaryFile(dir=existing) as file:
             file.write(b"1")
             file.flush()

@@ -17,7 +17,7 @@ PIPELINE = "pipeline.json"
 _ENGINES = ("docker", "podman", "buildah")
 
 
-@click.command("image", cls=ErrorReporting, error_status=2)
+@click.command("image", cls=ErrorReporting)
 @click.option("--tag", "-t", help="Name of the image.  [default: tfx-feeder:VERSION-COMMIT]")
 @click.option(
     "--pipeline",

@@ -17,7 +17,7 @@ from tfx_feeder.pipeline.metadata.describe import (
     summarize,
 )
 from tfx_feeder.pipeline.metadata.lineage import Lineage
-from tfx_feeder.pipeline.metadata.lookup import find_artifact, find_model
+from tfx_feeder.pipeline.metadata.lookup import find_artifact, find_model, is_id
 from tfx_feeder.pipeline.metadata.models import MODEL
 from tfx_feeder.pipeline.metadata.types import CACHED, COMPLETE, Artifact, Execution, Graph
 
@@ -227,7 +227,7 @@ def _find(lineage: Lineage, text: str) -> Artifact:
     """Finds an artifact by URI or id, or a model by name."""
     if "/" in text:
         return find_artifact(lineage, text)
-    found = lineage.artifact(int(text)) if text.isdecimal() else None
+    found = lineage.artifact(int(text)) if is_id(text) else None
     return found or find_model(lineage, text).model
 
 

@@ -17,7 +17,6 @@ from tfx_feeder.components.feeder_trainer.distribution.options import (
 from tfx_feeder.components.feeder_trainer.distribution.strategy_info import STRATEGIES
 from tfx_feeder.components.feeder_trainer.schedules.parser import parse_schedule
 from tfx_feeder.pipeline.beam import PROFILES, beam_args
-from tfx_feeder.pipeline.cli.errors import usage_errors
 from tfx_feeder.pipeline.metadata.env import STORE_VARIABLE
 from tfx_feeder.pipeline.run_plan import RunPlan, read_decision
 from tfx_feeder.pipeline.runner.launch import RunRequest
@@ -208,7 +207,6 @@ The command receives ``strategy``, an ``Auto``.
 """
 
 
-@usage_errors()
 def _make_request(
     data: str,
     span: int | None,

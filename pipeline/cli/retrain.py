@@ -10,7 +10,6 @@ import click
 
 from tfx_feeder.common.durations import parse_duration
 from tfx_feeder.pipeline.cli.console import print_json
-from tfx_feeder.pipeline.cli.errors import usage_errors
 from tfx_feeder.pipeline.cli.options import parsed_options, request_options
 from tfx_feeder.pipeline.metadata.env import STORE_VARIABLE
 from tfx_feeder.pipeline.retraining.controller import RetrainingController
@@ -33,7 +32,6 @@ NO = 99
 """Exit status if no trigger fires; Airflow's BashOperator skips downstream tasks on it."""
 
 
-@usage_errors()
 def _make_policy(
     cron: str | None,
     timezone: str,

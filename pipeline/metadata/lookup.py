@@ -15,6 +15,7 @@ from tfx_feeder.pipeline.metadata.models import (
 from tfx_feeder.pipeline.metadata.types import Artifact, Run
 from tfx_feeder.schemas.properties import WITHDRAWN
 
+_MAX_ID_DIGITS = 18
 _SHOWN = 5
 """Number of candidates listed in an error message."""
 
@@ -70,7 +71,7 @@ def find_artifact(lineage: Lineage, text: str) -> Artifact:
     Raises:
         ConfigError: No artifact matches.
     """
-    found = lineage.artifact(int(text)) if text.isdecimal() else None
+    found = lineage.artifact(int(text)) if is_id(text) else None
     if found is None:
         uri = text.rstrip("/")
         found = next((a for a in reversed(lineage.artifacts()) if a.uri.rstrip("/") == uri), None)
@@ -82,6 +83,11 @@ def find_artifact(lineage: Lineage, text: str) -> Artifact:
             fix="List them with `tfx-feeder artifacts`.",
         )
     return found
+
+
+def is_id(text: str) -> bool:
+    """Returns True if a text is a number that ML Metadata can hold as an id."""
+    return text.isdecimal() and len(text) <= _MAX_ID_DIGITS
 
 
 def _by_word(lineage: Lineage, text: str, models: Mapping[int, Artifact]) -> Iterable[int]:
@@ -98,7 +104,7 @@ def _by_word(lineage: Lineage, text: str, models: Mapping[int, Artifact]) -> Ite
 
 
 def _by_number(lineage: Lineage, text: str, models: Mapping[int, Artifact]) -> Iterable[int]:
-    if text.isdecimal() and int(text) in models:
+    if is_id(text) and int(text) in models:
         return [int(text)]
     versions = [a.id for a in lineage.artifacts(PUSHED) if _version(a) == text]
     return _pushed_models(lineage, versions)

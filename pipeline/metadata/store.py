@@ -38,14 +38,10 @@ def open_store(target: str | Path) -> mlmd.MetadataStore:
     Raises:
         ConfigError: There is no store, it cannot be read, or it has the schema of another release.
     """
-    url = urlsplit(str(target))
+    url = _split(target)
     if url.scheme in _SERVERS:
         return _connect(_server_config(url), without_password(url.geturl()))
-    if "://" in str(target):
-        raise ConfigError("store", received=without_password(url.geturl()), expected=_EXPECTED)
-    path = Path(target)
-    if path.is_dir():
-        path = path / FILE_NAME
+    path = _sqlite_path(target)
     _check_file(path)
     return _connect(_sqlite_config(path, pb.SqliteMetadataSourceConfig.READONLY), str(path))
 
@@ -59,13 +55,10 @@ def writable_config(target: str | Path) -> pb.ConnectionConfig:
     Raises:
         ConfigError: ``target`` is not a valid store.
     """
-    url = urlsplit(str(target))
+    url = _split(target)
     if url.scheme in _SERVERS:
         return _server_config(url)
-    if "://" in str(target):
-        raise ConfigError("store", received=without_password(url.geturl()), expected=_EXPECTED)
-    path = Path(target)
-    path = path / FILE_NAME if path.is_dir() else path
+    path = _sqlite_path(target)
     return _sqlite_config(path, pb.SqliteMetadataSourceConfig.READWRITE_OPENCREATE)
 
 
@@ -137,10 +130,49 @@ def _connect(config: pb.ConnectionConfig, shown: str) -> mlmd.MetadataStore:
         ) from error
 
 
+def _split(target: str | Path) -> SplitResult:
+    """Splits a URL; a path becomes the path of a URL without a scheme.
+
+    Raises:
+        ConfigError: The URL is malformed, or names another kind of server.
+    """
+    try:
+        url = urlsplit(str(target))
+    except ValueError as error:  # Such as an unclosed bracket; it may contain a password.
+        scheme = str(target).partition(":")[0]
+        raise ConfigError(
+            "store", received=f"{scheme}:...", expected=_EXPECTED, fix=f"{error}."
+        ) from error
+    if url.scheme not in _SERVERS and "://" in str(target):
+        raise ConfigError("store", received=without_password(url.geturl()), expected=_EXPECTED)
+    return url
+
+
+def _sqlite_path(target: str | Path) -> Path:
+    """Returns the path of an SQLite file, which may not exist yet.
+
+    Raises:
+        ConfigError: The file system or the ML Metadata client does not take such a name.
+    """
+    path = Path(target)
+    try:
+        path = path / FILE_NAME if path.is_dir() else path
+        path.exists()
+        str(path).encode()
+    except (OSError, ValueError) as error:
+        reason = (isinstance(error, OSError) and error.strerror) or "The name is not UTF-8"
+        raise ConfigError(
+            "store", received=str(target), expected=_EXPECTED, fix=f"{reason}."
+        ) from error
+    return path
+
+
 def _check_file(path: Path) -> None:
     """Raises a specific error where the client would raise the same one for every cause."""
     expected = _EXPECTED
-    if not path.is_file():
+    if path.is_dir():
+        fix = "It is a folder. Pass the SQLite file."
+    elif not path.is_file():
         fix = "The file does not exist. Run a pipeline first, or pass its store."
     elif path.stat().st_size == 0:
         fix = "The file is empty. Run a pipeline first, or pass another store."

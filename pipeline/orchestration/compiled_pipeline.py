@@ -4,6 +4,7 @@ The file holds TFX's intermediate representation, which lists every node with it
 and properties, plus the settings that orchestrators need and TFX has no field for.
 """
 
+import contextlib
 import dataclasses
 import json
 import re
@@ -159,7 +160,7 @@ def read(path: Path) -> CompiledPipeline:
     try:
         text = path.read_text(encoding="utf-8")
         document = json.loads(text)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ConfigError(
             "ir", received=str(path), expected=expected, fix=f"{error}. {fix}"
         ) from error
@@ -173,18 +174,37 @@ def read(path: Path) -> CompiledPipeline:
             expected=f"version {VERSION} or 1, which this release of tfx-feeder reads",
             fix=fix,
         )
-    if version == 1:
-        document["pipeline"] = _with_current_names(document["pipeline"])
     try:
+        if version == 1:
+            document["pipeline"] = _with_current_names(document["pipeline"])
         requests = {node: Resources(**each) for node, each in document.pop("resources").items()}
         handlers = tuple(document.pop("exit_handlers"))
         compiled = CompiledPipeline(resources=requests, exit_handlers=handlers, **document)
-        _ = (compiled.name, compiled.root, compiled.upstream)
-    except (KeyError, TypeError, AttributeError) as error:
+        _check(compiled)
+    except (KeyError, TypeError, AttributeError, ValueError, RecursionError) as error:
         raise ConfigError(
             "ir", received=str(path), expected=expected, fix=f"It is damaged: {error!r}. {fix}"
         ) from error
     return compiled
+
+
+def _check(compiled: CompiledPipeline) -> None:
+    """Reads whatever orchestrators and nodes read without a check of their own.
+
+    Raises:
+        KeyError: A part is missing.
+        TypeError: A part has another type.
+    """
+    for text in (compiled.name, compiled.root, *compiled.upstream, *compiled.exit_handlers):
+        if not isinstance(text, str):
+            raise TypeError(f"{text!r} instead of a text")
+    if not set(compiled.exit_handlers) <= compiled.upstream.keys():
+        raise KeyError(*compiled.exit_handlers)
+    for nodes in compiled.upstream.values():
+        if not set(nodes) <= compiled.upstream.keys():
+            raise KeyError(*nodes)
+    with contextlib.suppress(ConfigError):  # Reported by the commands that need the strategies.
+        _ = compiled.strategies
 
 
 def _with_current_names(pipeline: Any) -> Any:

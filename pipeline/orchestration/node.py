@@ -146,9 +146,28 @@ def _connection_config(compiled: CompiledPipeline, store: str | None) -> Any:
             raise InvalidNodeError(
                 error.argument, received=error.received, expected=error.expected, fix=error.fix
             ) from error
-    config = dict(compiled.pipeline["deployment_config"]["metadata_connection_config"])
-    message = getattr(pb, config.pop("@type").rpartition(".")[2])
-    return json_format.ParseDict(config, message())
+    with _checking_file():
+        config = dict(compiled.pipeline["deployment_config"]["metadata_connection_config"])
+        message = getattr(pb, config.pop("@type").rpartition(".")[2])
+        return json_format.ParseDict(config, message())
+
+
+@contextlib.contextmanager
+def _checking_file() -> Iterator[None]:
+    """Reports missing and wrong parts of the compiled file.
+
+    Raises:
+        InvalidNodeError: The file is damaged.
+    """
+    try:
+        yield
+    except (KeyError, TypeError, AttributeError, ValueError, json_format.Error) as error:
+        raise InvalidNodeError(
+            "ir",
+            received=type(error).__name__,
+            expected="a file written by `tfx-feeder compile`",
+            fix=f"It is damaged: {error}. Compile the pipeline again.",
+        ) from error
 
 
 def _connect(connection: Any, timeout_s: float) -> mlmd.MetadataStore:
@@ -200,7 +219,9 @@ def _register_types(store: mlmd.MetadataStore, compiled: CompiledPipeline, node_
     be unique in the database. With an external id on each type, one process succeeds, and the
     others retry and find the type. TFX registers types as well, but reuses existing ones.
     """
-    for type_ in _types(compiled, node_id):
+    with _checking_file():
+        types = list(_types(compiled, node_id))
+    for type_ in types:
         kind = type_.DESCRIPTOR.name
         suffix = f"{kind.removesuffix('Type').lower()}_type"
         get, put = getattr(store, f"get_{suffix}"), getattr(store, f"put_{suffix}")

@@ -166,7 +166,7 @@ class RetrainingController:
         try:
             found = json.loads(self.metrics.read_text(encoding="utf-8"))
             return {str(name): float(value) for name, value in found.items()}
-        except (OSError, ValueError, TypeError, AttributeError) as error:
+        except (OSError, ValueError, TypeError, AttributeError, RecursionError) as error:
             raise ConfigError(
                 "metrics",
                 received=str(self.metrics),

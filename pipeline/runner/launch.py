@@ -95,7 +95,8 @@ def run_with_logging(request: RunRequest, work: str = "tfx_feeder.pipeline.runne
     try:
         prepare_root(root)
         log.parent.mkdir(exist_ok=True)
-    except FeederError as error:
+        log.touch()
+    except (FeederError, OSError) as error:
         _echo(Console(stderr=True), f"Failed: {error}")
         return FAILED
     # All components share this process, and the first would take the whole memory of a GPU.

@@ -25,7 +25,7 @@ DEFAULT_RESTARTS = 3
 
 _DEFAULTS_OF_0_1_0: Mapping[str, Any] = {"exchange": "broadcast", "restarts": 3}
 """Defaults other than ``None`` of the options that every strategy had in release 0.1.0."""
-_CLUSTER = re.compile(r"env|local:[1-9]\d*")
+_CLUSTER = re.compile(r"env|local:[1-9][0-9]{0,3}")
 
 
 def _is_set(option: str, value: Any) -> bool:

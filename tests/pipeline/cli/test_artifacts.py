@@ -59,7 +59,7 @@ def test_text_of_the_store_is_not_taken_for_markup(ask, own_reference):
 
 
 def test_an_unknown_name_is_rejected_in_one_line(ask):
-    done = ask("artifacts", "Nothing", status=1)
+    done = ask("artifacts", "Nothing", status=2)
     assert done.stderr.startswith("Error: artifact: expected the id or URI")
 
 

@@ -52,7 +52,7 @@ def test_scripts_get_json(words, ask_json):
 def test_an_invalid_store_is_rejected_in_one_line(words, holds, ask, tmp_path):
     if holds is not None:
         (tmp_path / "metadata.sqlite").write_bytes(holds)
-    done = ask(*words, store=tmp_path, status=1)
+    done = ask(*words, store=tmp_path, status=2)
     assert done.stderr.startswith("Error: store: expected ")
     assert len(done.stderr.splitlines()) == 1
 
@@ -61,10 +61,10 @@ def test_an_invalid_store_is_rejected_in_one_line(words, holds, ask, tmp_path):
 def test_an_empty_store_is_reported_in_one_line(words, ask, tmp_path):
     StoreWithFiles(tmp_path)
     lists = words in (["runs"], ["models"], ["artifacts"])
-    done = ask(*words, store=tmp_path, status=0 if lists else 1)
+    done = ask(*words, store=tmp_path, status=0 if lists else 2)
     assert len((done.stdout if lists else done.stderr).splitlines()) == 1
 
 
 def test_an_unknown_pipeline_is_rejected_by_name(ask):
-    done = ask("runs", "--pipeline", "other", status=1)
+    done = ask("runs", "--pipeline", "other", status=2)
     assert "Error: pipeline: expected one of p. Received: 'other'." in done.stderr

@@ -131,8 +131,8 @@ def test_schedules_are_shown_in_the_notation_of_the_command_line(differ, own_ref
 
 
 def test_unknown_names_are_rejected_with_the_available_ones(ask):
-    assert "2026-01-01" in ask("diff", "latest", "never", status=1).output
-    assert "model: expected" in ask("diff", "latest", "4711", status=1).output
+    assert "2026-01-01" in ask("diff", "latest", "never", status=2).output
+    assert "model: expected" in ask("diff", "latest", "4711", status=2).output
 
 
 def test_nested_settings_become_paths():

@@ -223,5 +223,5 @@ def test_deletion_failures_are_reported(runs, ask):
 def test_an_invalid_age_is_rejected(runs, ask):
     assert (
         "--older-than: expected a duration"
-        in ask("gc", "--older-than", "never", store=runs.folder, status=1).output
+        in ask("gc", "--older-than", "never", store=runs.folder, status=2).output
     )

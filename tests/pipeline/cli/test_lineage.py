@@ -114,6 +114,6 @@ def test_scripts_get_every_artifact_and_execution(ask_json, reference):
 
 
 def test_an_unknown_name_is_rejected_in_one_line(ask):
-    done = ask("lineage", "nowhere", status=1)
+    done = ask("lineage", "nowhere", status=2)
     assert done.stderr.startswith("Error: model: expected one of ")
     assert len(done.stderr.splitlines()) == 1

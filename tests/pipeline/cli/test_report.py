@@ -54,16 +54,16 @@ def test_runs_side_by_side(call, report_store):
 
 def test_comparison_needs_different_runs(call):
     for runs in (["latest"], ["2026-01-01", "2026-01-01"]):
-        assert "2 to 8 different runs" in call("compare", *runs, status=1).output
+        assert "2 to 8 different runs" in call("compare", *runs, status=2).output
 
 
 def test_unknown_run_is_rejected_by_name(call):
-    assert "2025" in call("report", "2025", status=1).output
+    assert "2025" in call("report", "2025", status=2).output
 
 
 def test_unwritable_output_is_rejected(call, tmp_path):
     (tmp_path / "file").write_text("")
-    output = call("report", "-o", tmp_path / "file" / "page.html", status=1).output
+    output = call("report", "-o", tmp_path / "file" / "page.html", status=2).output
     assert "--output" in output
 
 

@@ -72,7 +72,7 @@ def test_decision_in_json_can_be_read_by_other_commands(ask, tmp_path):
 def test_metrics_of_a_monitor_must_be_numbers(ask, tmp_path):
     path = tmp_path / "metrics.json"
     path.write_text('{"accuracy": "high"}')
-    assert "a JSON object with numbers" in ask("--decide", "--metrics", str(path), status=1)
+    assert "a JSON object with numbers" in ask("--decide", "--metrics", str(path), status=2)
 
 
 def test_nothing_is_decided_while_another_process_retrains(ask, tmp_path):
@@ -116,4 +116,4 @@ def test_newer_data_take_the_place_of_a_retraining_that_failed(ask, folder, tmp_
     ],
 )
 def test_wrong_usage_has_its_own_exit_status(ask, arguments):
-    assert "Usage:" in ask(*arguments, status=2)
+    assert "Error: " in ask(*arguments, status=2)

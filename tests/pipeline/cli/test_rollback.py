@@ -36,18 +36,18 @@ def test_an_unevaluated_model_is_rejected_without_heavy_imports(store: Path) -> 
     )
     arguments = ["rollback", "", "--reason", "r", "--store", str(store)]
     done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True)
-    assert done.returncode == 1
+    assert done.returncode == 2
     assert done.stderr.startswith("Error: version: expected one whose model is blessed.")
 
 
 def test_a_store_without_pushed_models_is_reported(tmp_path: Path) -> None:
     StoreBuilder(tmp_path / "metadata.sqlite").run("r")
     done = _roll_back(tmp_path, "7", "--reason", "r")
-    assert done.exit_code == 1
+    assert done.exit_code == 2
     assert "version: expected none: nothing was pushed. Received: '7'." in done.output
 
 
 def test_a_missing_store_is_reported_in_one_line(tmp_path: Path) -> None:
     done = _roll_back(tmp_path, "7", "--reason", "r")
-    assert done.exit_code == 1
+    assert done.exit_code == 2
     assert done.output.startswith("Error: store: expected ")

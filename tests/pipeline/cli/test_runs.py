@@ -93,7 +93,7 @@ def test_a_cached_model_is_shown_with_the_run_that_trained_it(ask, own_reference
 
 
 def test_an_unknown_run_is_rejected_in_one_line(ask):
-    done = ask("run", "1999", status=1)
+    done = ask("run", "1999", status=2)
     assert done.stderr.startswith("Error: run: expected one of 2026-01-01, 2026-01-02, 2026-01-03")
     assert len(done.stderr.splitlines()) == 1
 

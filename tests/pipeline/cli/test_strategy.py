@@ -121,5 +121,5 @@ def test_examples_without_their_graph_are_rejected(examples: Path, tmp_path: Pat
 
     code, output = run("probe", "--root", str(tmp_path), "--examples", str(moved))
 
-    assert code == 1
+    assert code == 2
     assert "--transform-graph" in output

@@ -39,7 +39,8 @@ def test_what_is_wrong_is_said(
 
     result = CliRunner().invoke(worker, ["--timeout", timeout], env=environment)
 
-    assert result.exit_code == 1
+    # Work may arrive later, so its absence is not wrong usage.
+    assert result.exit_code == (1 if timeout == "0.1s" else 2)
     assert expected in result.output
 
 

@@ -264,7 +264,7 @@ def test_a_copied_store_does_not_change_the_original_unasked(served, tmp_path_fa
     shutil.copy(served.root / "metadata.sqlite", copy)
     arguments = ["rollback", first, "--reason", REASON, "--store", str(copy)]
     done = CliRunner().invoke(main, arguments)
-    assert done.exit_code == 1
+    assert done.exit_code == 2
     assert f"expected the store beside the serving folder {served.root / 'serving'}" in done.stderr
     assert served.versions == [first, second]
     done = CliRunner().invoke(main, [*arguments, "--yes"])
