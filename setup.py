@@ -43,7 +43,7 @@ setup(
         "tensorboard",
         "click>=8.1",
         "croniter",
-        "filelock>=3.12",
+        "filelock>=3.13",
         "jinja2>=3",
         "python-json-logger>=3",
         "pyyaml",
