@@ -23,7 +23,7 @@ from tfx_feeder.schemas.training_history import History
 pytestmark = [pytest.mark.slow, pytest.mark.multi_worker]
 
 ROUNDS = int(os.environ.get("TFX_FEEDER_TEST_SOAK_ROUNDS", "1"))
-"""Each command is killed a few times in a round; ten rounds are 200 kills."""
+"""Each command is killed a few times in a round, 24 times in all, 20 of them without `long`."""
 PROJECT = Path(__file__).resolve().parents[2]
 LOCAL_RUNNER = (str(PROJECT / "local_runner.py"),)
 TFX_FEEDER = ("-c", "from tfx_feeder.pipeline.cli.main import main; main()")
@@ -130,7 +130,7 @@ def assert_same_training(got: Root, expected: Root) -> None:
 
 def test_pipeline(whole, killed):
     command = [*LOCAL_RUNNER, "--root", str(killed.folder), *LONG_ENOUGH_TO_RESUME]
-    kill(6, command, 35)
+    kill(8, command, 35)
     # The kills may have left no more to do than to repeat what has been done.
     finish([*command, "--span", "1"])
     killed.check()
@@ -141,7 +141,7 @@ def test_pipeline(whole, killed):
 def test_retraining(killed):
     arguments = ["retrain", "--once", "--reason", "soak", "--root", str(killed.folder)]
     command = [*TFX_FEEDER, *arguments, "--schedule", "0.005:32x2 @40"]
-    kill(4, command, 45)
+    kill(5, command, 45)
     finish(command, statuses=(0, 3))
     killed.check()
     assert not list((killed.folder / "retrain").glob("*.json"))
@@ -150,7 +150,7 @@ def test_retraining(killed):
 def test_rollback(killed):
     first = min(path.name for path in (killed.folder / "serving" / "digits").iterdir())
     command = [*TFX_FEEDER, "rollback", first, "--reason", "soak", "--store", str(killed.folder)]
-    kill(3, command, 15)
+    kill(4, command, 15)
     # It is live already if a kill came too late.
     finish(command, statuses=(0, 1))
     killed.check()
@@ -172,6 +172,7 @@ def test_garbage_collection(killed):
     killed.check()
 
 
+@pytest.mark.long
 def test_node_by_node(tmp_path):
     root, compiled = Root(tmp_path / "root"), tmp_path / "pipeline.json"
     options = ("--root", str(root.folder), "--schedule", "0.01:16x3 @40")
@@ -188,6 +189,7 @@ def test_node_by_node(tmp_path):
     assert all(sum(state in SUCCEEDED for state in of_node) == 1 for of_node in states.values())
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("strategy", ["multi_worker", "parameter_server"])
 def test_strategies(tmp_path, strategy):
     root = Root(tmp_path)

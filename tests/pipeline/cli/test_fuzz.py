@@ -188,6 +188,7 @@ def test_arguments(place: SimpleNamespace, data: st.DataObject) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 @_SLOW
 @given(data=st.data())
 def test_many_arguments(place: SimpleNamespace, data: st.DataObject) -> None:
@@ -289,6 +290,7 @@ def test_damaged_files(place: SimpleNamespace, data: st.DataObject) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 @_SLOW
 @given(data=st.data())
 def test_many_damaged_files(place: SimpleNamespace, data: st.DataObject) -> None:
