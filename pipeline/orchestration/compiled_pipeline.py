@@ -181,7 +181,7 @@ def read(path: Path) -> CompiledPipeline:
         handlers = tuple(document.pop("exit_handlers"))
         compiled = CompiledPipeline(resources=requests, exit_handlers=handlers, **document)
         _check(compiled)
-    except (KeyError, TypeError, AttributeError, ValueError, RecursionError) as error:
+    except (LookupError, TypeError, AttributeError, ValueError, RecursionError) as error:
         raise ConfigError(
             "ir", received=str(path), expected=expected, fix=f"It is damaged: {error!r}. {fix}"
         ) from error

@@ -38,6 +38,7 @@ PRESETS: Mapping[str, str] = {
 
 _FILE_SUFFIXES = (".yaml", ".yml", ".json")
 _MOST_CHARACTERS = 65_536
+_DEEP = re.compile(r"(?:[\[{]\s*){20}|(?:[-?]\s+){20}")
 # PyYAML converts dates, numbers and references with functions that raise these.
 _YAML_ERRORS = (
     yaml.YAMLError,
@@ -136,6 +137,8 @@ def _parse_yaml(text: str, argument: str) -> Any:
         raise ConfigError(
             argument, received=text, expected=f"at most {_MOST_CHARACTERS:,} characters"
         )
+    if _DEEP.search(text):  # PyYAML would take a time that grows with the square of the depth.
+        raise ConfigError(argument, received=text, expected="YAML or JSON of fewer levels")
     try:
         return yaml.load(text, Loader=_Loader)
     except _YAML_ERRORS as error:
