@@ -2,7 +2,6 @@
 
 import gc
 import logging
-import signal
 import sys
 from importlib import import_module
 from pathlib import Path
@@ -15,7 +14,7 @@ from tfx_feeder.common.errors import FeederError
 from tfx_feeder.pipeline.cli.options import ir_option
 from tfx_feeder.pipeline.metadata.env import STORE_VARIABLE
 from tfx_feeder.pipeline.orchestration import compiled_pipeline
-from tfx_feeder.pipeline.runner.launch import root_cause
+from tfx_feeder.pipeline.runner.launch import interrupted_by_signals, root_cause
 from tfx_feeder.pipeline.runner.quiet_imports import quiet_imports
 
 _NODE = "tfx_feeder.pipeline.orchestration.node"
@@ -40,6 +39,7 @@ _NODE = "tfx_feeder.pipeline.orchestration.node"
 )
 @click.option("--unblessed-ok", is_flag=True, help="Exit with 0 if the model was not blessed.")
 @click.option("--json-logs", is_flag=True, help="Write log lines as JSON.")
+@interrupted_by_signals()  # Containers and tasks are stopped with SIGTERM.
 def run_node(
     path: Path,
     node: str,
@@ -54,9 +54,6 @@ def run_node(
     Exit status: 0 done, 1 failed, 2 wrong usage or a node that cannot run yet, 3 the model was not
     blessed, so nothing was pushed, 4 ML Metadata cannot be reached.
     """
-    # SIGTERM stops containers and tasks. Handling it closes the execution, and lets the first
-    # process of a container exit at all.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
     _log_to_stderr(json_logs, node=node, run_id=run_id)
     # Must precede the import of ML Metadata's client, which otherwise logs every connection.
     quiet_imports(_NODE)

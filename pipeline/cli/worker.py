@@ -1,7 +1,6 @@
 """The commands ``tfx-feeder worker`` and ``tfx-feeder feed-worker``: processes of a cluster."""
 
 import os
-import signal
 import threading
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from tfx_feeder.components.feeder_trainer.distribution.launcher.rendezvous impor
     run_worker,
 )
 from tfx_feeder.pipeline.cli.errors import ErrorReporting
+from tfx_feeder.pipeline.runner.launch import interrupted_by_signals
 
 _FOLDER = click.Path(file_okay=False, path_type=Path)
 
@@ -43,15 +43,13 @@ _FOLDER = click.Path(file_okay=False, path_type=Path)
 @click.option(
     "--log-dir", type=_FOLDER, help="Log folder.  [default: logs, next to the rendezvous file]"
 )
+@interrupted_by_signals()  # Containers are stopped with SIGTERM.
 def worker(rendezvous: str | None, timeout: str, no_work_ok: bool, log_dir: Path | None) -> None:
     """Join a training run as the task that TF_CONFIG describes, and exit when it is done.
 
     The chief runs the pipeline, with a strategy that has cluster="env"; all other tasks of the
     cluster run this command.
     """
-    # Containers are stopped with SIGTERM, which the first process of a container ignores by
-    # default.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
     timeout_s = parse_duration("--timeout", timeout)
     path = rendezvous_path(rendezvous)
     task = ClusterTask.required_from_env(os.environ)
@@ -78,6 +76,7 @@ def worker(rendezvous: str | None, timeout: str, no_work_ok: bool, log_dir: Path
     metavar="HOST:PORT",
     help="Address at which trainers on other machines reach this worker.",
 )
+@interrupted_by_signals()
 def feed_worker(service: str | None, dispatcher: bool, port: int, address: str | None) -> None:
     """Run one server of the tf.data service until interrupted.
 

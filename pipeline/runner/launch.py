@@ -130,8 +130,9 @@ def run_with_logging(request: RunRequest, work: str = "tfx_feeder.pipeline.runne
 def interrupted_by_signals() -> Iterator[None]:
     """Lets SIGTERM and SIGHUP interrupt a block as Ctrl-C does, which closes what is open.
 
-    A signal that the process ignores, as SIGHUP under ``nohup``, stays ignored. Signals can be
-    handled in the main thread only; in other threads, nothing changes.
+    The first process of a container ignores both signals by default. A signal that the process
+    ignores, as SIGHUP under ``nohup``, stays ignored. Signals can be handled in the main thread
+    only; in other threads, nothing changes.
     """
     previous = {}
     if threading.current_thread() is threading.main_thread():

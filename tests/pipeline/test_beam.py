@@ -9,6 +9,7 @@ from click.testing import CliRunner
 
 from tfx_feeder.common.errors import ConfigError
 from tfx_feeder.pipeline.beam import ARGUMENTS, PROFILES, beam_args
+from tfx_feeder.pipeline.cli.errors import ErrorReporting
 from tfx_feeder.pipeline.cli.options import request_options
 
 DOCS = Path(__file__).parents[2] / "docs" / "beam.md"
@@ -130,7 +131,7 @@ def test_what_is_missing_is_said(profile, arguments, message):
         beam_args(profile, arguments)
 
 
-@click.command()
+@click.command(cls=ErrorReporting)
 @request_options
 def shown(request):
     """Stands for the command lines of the reference pipeline."""

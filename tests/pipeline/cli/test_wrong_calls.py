@@ -151,7 +151,9 @@ def test_a_terminal_without_the_characters_of_a_table_shows_it(tmp_path):
         text=True,
         check=False,
     )
-    assert done.returncode == 0, done.stderr
+    assert done.returncode in (0, 1), done.stderr  # 1: it found fault with this machine.
+    assert "free" in done.stdout
+    assert "Traceback" not in done.stderr
 
 
 @pytest.mark.parametrize("runner", ["local_runner", "kubeflow_runner"])
