@@ -113,6 +113,7 @@ POLICIES = st.fixed_dictionaries(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=2_000)
 @given(VALUES | SCHEDULES | POLICIES)
 def test_invented_schedules(value: Any) -> None:

@@ -15,9 +15,10 @@ from tfx_feeder.pipeline.runner.launch import BUSY, INTERRUPTED
 pytestmark = pytest.mark.slow
 
 _RUN = """
-import sys
+import signal, sys
 from pathlib import Path
 from tfx_feeder.pipeline.runner.launch import RunRequest, run_with_logging
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # The tests may run under nohup.
 sys.exit(run_with_logging(RunRequest(sys.argv[2], Path(sys.argv[1])), work="waiting_run"))
 """
 
