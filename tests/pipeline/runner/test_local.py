@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from tfx_feeder.pipeline.runner.launch import BUSY, INTERRUPTED
 
 pytestmark = pytest.mark.slow
 
+STARTED: list[subprocess.Popen] = []
 _RUN = """
 import signal, sys
 from pathlib import Path
@@ -23,15 +25,25 @@ sys.exit(run_with_logging(RunRequest(sys.argv[2], Path(sys.argv[1])), work="wait
 """
 
 
+@pytest.fixture(autouse=True)
+def _no_process_is_left() -> Iterator[None]:
+    yield
+    while STARTED:
+        with STARTED.pop() as process:
+            process.kill()
+
+
 def start(root: Path, pipeline: str = "p") -> subprocess.Popen:
     path = os.pathsep.join([str(Path(__file__).parent / "waiting"), *sys.path])
-    return subprocess.Popen(
+    process = subprocess.Popen(
         [sys.executable, "-c", _RUN, str(root), pipeline],
         env=os.environ | {"PYTHONPATH": path},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
     )
+    STARTED.append(process)
+    return process
 
 
 def start_waiting(root: Path, pipeline: str = "p") -> subprocess.Popen:
