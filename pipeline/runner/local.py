@@ -21,7 +21,7 @@ from tfx_feeder.pipeline.ownership import PipelineLock
 from tfx_feeder.pipeline.runner.durable_run import durable_outputs
 from tfx_feeder.pipeline.runner.launch import root_cause
 
-_ABANDONED = "its process ended without a word"
+_ABANDONED = "The process ended before it closed its executions."
 
 
 class _Runner(tfx.orchestration.LocalDagRunner):
