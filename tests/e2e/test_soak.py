@@ -23,7 +23,10 @@ from tfx_feeder.schemas.training_history import History
 pytestmark = [pytest.mark.slow, pytest.mark.multi_worker]
 
 ROUNDS = int(os.environ.get("TFX_FEEDER_TEST_SOAK_ROUNDS", "1"))
-"""Each command is killed a few times in a round, up to 24 times in all, 20 of them without `long`; a command that ends earlier is not killed."""
+"""Each command is killed a few times in a round, up to 24 times in all, 20 of them without `long`.
+
+A command that ends before its moment is not killed.
+"""
 PROJECT = Path(__file__).resolve().parents[2]
 LOCAL_RUNNER = (str(PROJECT / "local_runner.py"),)
 TFX_FEEDER = ("-c", "from tfx_feeder.pipeline.cli.main import main; main()")
