@@ -2,7 +2,21 @@
 
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
+
+
+def batch_of_tensors(batch: Any) -> Any:
+    """Returns a batch in which every array is a tensor, which a graph can slice by tensors.
+
+    Args:
+        batch: Nested arrays and tensors ``[batch, ...]`` of any kind; ``None`` elements are kept.
+    """
+
+    def convert(array: Any) -> Any:
+        return tf.convert_to_tensor(array) if isinstance(array, np.ndarray) else array
+
+    return tf.nest.map_structure(convert, batch)
 
 
 def count_rows(batch: Any) -> tf.Tensor:

@@ -14,6 +14,7 @@ from tensorflow.python.framework.config import is_op_determinism_enabled
 
 from tfx_feeder.common.errors import ConfigError
 from tfx_feeder.components.feeder_trainer.feed.rows import (
+    batch_of_tensors,
     count_rows,
     take_rows,
     with_unknown_batch_size,
@@ -183,6 +184,7 @@ class CompiledSteps:
             ConfigError: The model cannot be called; or needs a label, and there is none; or the
                 batches are divided, and the loss is not a mean over examples.
         """
+        batch = batch_of_tensors(batch)
         self._examples, self._example = batch, take_rows(batch, 0, 1)
         if len(self._example) == 1 and not self._own_train_step:
             self._check_needs_no_label()

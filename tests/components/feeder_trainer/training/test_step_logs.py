@@ -10,6 +10,7 @@ import tensorflow as tf
 from tfx_feeder.common.errors import ConfigError
 from tfx_feeder.components.feeder_trainer.feed.rows import (
     at_least_one_row,
+    batch_of_tensors,
     count_rows,
     repeated_rows,
     take_rows,
@@ -84,6 +85,16 @@ def test_rows_of_sparse_ragged_and_dense_tensors_are_the_same() -> None:
         assert tf.sparse.to_dense(both["sparse"]).numpy().tolist() == expected
         assert both["dense"].numpy().tolist() == expected
         assert both["none"] is None
+
+
+def test_a_graph_fills_an_empty_shard_from_a_batch_of_arrays() -> None:
+    arrays = ({"x": np.ones([3, 4], np.float32)}, np.array([[1.0], [2.0], [3.0]], np.float32))
+    example = take_rows(batch_of_tensors(arrays), 0, 1)
+
+    filled = tf.function(lambda batch: at_least_one_row(batch, example))(take_rows(BATCH, 0, 0))
+
+    assert filled[0]["x"].numpy().tolist() == [[1, 1, 1, 1]]
+    assert filled[1].numpy().tolist() == [[1]]
 
 
 @pytest.mark.parametrize("kind", [OwnStep, keras.Model])
