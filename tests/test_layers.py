@@ -28,10 +28,12 @@ ALLOWED: Mapping[str, set[str]] = {
     | {f"{TRAINER}.{name}" for name in ("feed", "schedules", "model", "training", "distribution")},
     TRAINER: BASE | {f"{TRAINER}.*"},
     # Components do not import one another.
+    "components.eval_gate": BASE,
     "components.image_example_gen": BASE,
     "components.model_card": BASE,
     "components.pusher": BASE,
     "components.resolvers": BASE,
+    "components.slice_gen": BASE,
     "components": BASE | {"components.*"},
     "serving": BASE,
     # The reference pipeline and its tools.
@@ -54,9 +56,20 @@ A folder without a row of its own belongs to the nearest one above that has one.
 
 # Modules that declare, run and resolve components.
 TFX_MODULES = ("component", "executor", "driver", "exec_properties", "strategies")
-TFX_FREE = ("common", f"{TRAINER}.*", "components.image_example_gen.*", "components.model_card.*")
+TFX_FREE = (
+    "common",
+    f"{TRAINER}.*",
+    "components.eval_gate.*",
+    "components.image_example_gen.*",
+    "components.model_card.*",
+    "components.slice_gen.*",
+)
 TENSORFLOW_FREE = (
     "common",
+    "components.eval_gate.paired",
+    "components.slice_gen.conjunctions",
+    "components.slice_gen.search",
+    "components.slice_gen.tail",
     TRAINER,
     f"{TRAINER}.schedules.*",
     f"{TRAINER}.distribution.options",

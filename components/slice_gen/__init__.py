@@ -1,0 +1,1 @@
+"""SliceGen: evaluation slices from subpopulations, serving skew and drift."""
