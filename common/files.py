@@ -23,8 +23,7 @@ def atomic_write(path: Path, content: str | bytes) -> None:
     """Writes a file such that readers, also after a power failure, see the old content or the new.
 
     Args:
-        path: File to write; its folder must exist. A link is followed, and a device or pipe is
-            written to.
+        path: File to write; its folder must exist. A link to it stays.
         content: New content; text is encoded as UTF-8.
 
     Raises:
@@ -43,14 +42,12 @@ def atomic_path(path: Path) -> Iterator[Path]:
     because some writers add a missing one.
 
     Args:
-        path: Target; its folder must exist. A folder may not exist yet, or must be empty.
+        path: Target; its folder must exist. A link to it stays. A folder may not exist yet, or must
+            be empty. For paths that a user gave, which may be devices, there is ``write_output``.
 
     Raises:
         OSError: The target cannot be written; its old content is kept.
     """
-    if path.exists() and not path.is_file() and not path.is_dir():
-        yield path  # A device or a pipe, such as /dev/stdout.
-        return
     target = Path(os.path.realpath(path))
     suffix = target.suffix if len(target.suffix) <= _MAX_SUFFIX_CHARS else ""
     partial = target.with_name(f".partial-{os.getpid()}-{secrets.token_hex(4)}{suffix}")

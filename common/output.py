@@ -54,9 +54,8 @@ def _write(path: Path, content: str | bytes) -> int:
     if not stat.S_ISREG(mode) or (special and path.exists()):
         _write_into(path, data)
     else:
-        target = Path(os.path.realpath(path))
-        target.parent.mkdir(parents=True, exist_ok=True)
-        atomic_write(target, data)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        atomic_write(path, data)
     return len(data)
 
 

@@ -2,7 +2,6 @@
 
 import os
 import stat
-import threading
 from pathlib import Path
 
 import pytest
@@ -88,16 +87,6 @@ def test_link_stays_a_link(tmp_path):
     link.symlink_to(target)
     atomic_write(link, "after")
     assert (link.is_symlink(), target.read_text()) == (True, "after")
-
-
-def test_pipe_is_written_to_and_stays_a_pipe(tmp_path):
-    pipe, read = tmp_path / "pipe", []
-    os.mkfifo(pipe)
-    reader = threading.Thread(target=lambda: read.append(pipe.read_text()))
-    reader.start()
-    atomic_write(pipe, "content")
-    reader.join(10)
-    assert (read, pipe.is_fifo()) == (["content"], True)
 
 
 @pytest.mark.parametrize("name", ["a" * 255, f"{'a' * 100}.{'b' * 154}"])
