@@ -19,29 +19,20 @@ from tfx_feeder.common.errors import ConfigError
 _SO_ATTACH_FILTER, _SO_ATTACH_REUSEPORT_CBPF = 26, 51
 """Socket options of Linux that the ``socket`` module does not name."""
 
-_NETWORK_HEADER = 0xFFF00000
-"""Offset at which a packet filter finds the header of IP (``SKF_NET_OFF``)."""
+_INTERFACE = 0xFFFFF000 + 8
+"""Offset at which a packet filter finds the interface (``SKF_AD_OFF + SKF_AD_IFINDEX``)."""
 
-_LOAD_BYTE, _LOAD_WORD, _SHIFT_RIGHT, _IF_EQUAL, _RETURN = 0x30, 0x20, 0x74, 0x15, 0x06
+_LOOPBACK = 1
+"""Index of the loopback interface in every network namespace (``LOOPBACK_IFINDEX``)."""
+
+_LOAD_WORD, _IF_EQUAL, _RETURN = 0x20, 0x15, 0x06
 """Instructions of the classic Berkeley Packet Filter, as in ``linux/bpf_common.h``."""
 
 _IS_FROM_LOOPBACK = (
-    (_LOAD_BYTE, 0, 0, _NETWORK_HEADER),
-    (_SHIFT_RIGHT, 0, 0, 4),
-    (_IF_EQUAL, 0, 2, 4),  # IPv4: the source is in 127.0.0.0/8.
-    (_LOAD_BYTE, 0, 0, _NETWORK_HEADER + 12),
-    (_IF_EQUAL, 10, 9, 127),
-    (_IF_EQUAL, 0, 8, 6),  # IPv6: the source is ::1.
-    (_LOAD_WORD, 0, 0, _NETWORK_HEADER + 8),
-    (_IF_EQUAL, 0, 6, 0),
-    (_LOAD_WORD, 0, 0, _NETWORK_HEADER + 12),
-    (_IF_EQUAL, 0, 4, 0),
-    (_LOAD_WORD, 0, 0, _NETWORK_HEADER + 16),
-    (_IF_EQUAL, 0, 2, 0),
-    (_LOAD_WORD, 0, 0, _NETWORK_HEADER + 20),
-    (_IF_EQUAL, 1, 0, 1),
-    (_RETURN, 0, 0, 0),
+    (_LOAD_WORD, 0, 0, _INTERFACE),
+    (_IF_EQUAL, 0, 1, _LOOPBACK),
     (_RETURN, 0, 0, 1),
+    (_RETURN, 0, 0, 0),
 )
 """Program that returns 1 for a packet from this machine and 0 for any other."""
 
