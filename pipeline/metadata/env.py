@@ -11,6 +11,9 @@ PASSWORD_VARIABLE = "TFX_FEEDER_STORE_PASSWORD"
 """Password of a database server whose URL contains none."""
 
 _CREDENTIALS = re.compile(r"^([a-z][a-z0-9+.-]*:/*[^/:@]*):.*@", re.IGNORECASE | re.DOTALL)
+_OPTION = re.compile(
+    r"^([a-z][a-z0-9+.-]*:.*?[?&;]\w*(?:pass|pwd)\w*)=.*", re.IGNORECASE | re.DOTALL
+)
 
 
 def without_password(store: str, mask: str = ":***") -> str:
@@ -24,4 +27,5 @@ def without_password(store: str, mask: str = ":***") -> str:
         >>> without_password("mysql:/me:secret@host/db")
         'mysql:/me:***@host/db'
     """
+    store = _OPTION.sub(r"\1=***", store)
     return _CREDENTIALS.sub(lambda match: f"{match[1]}{mask}@", store)

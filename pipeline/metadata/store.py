@@ -4,6 +4,7 @@
 
 import json
 import os
+import re
 import sqlite3
 from collections.abc import Callable, Mapping
 from contextlib import closing, suppress
@@ -20,6 +21,7 @@ from tfx_feeder.pipeline.metadata.types import RESULT_PROPERTY
 FILE_NAME = "metadata.sqlite"
 """File name of the store in a pipeline's root folder."""
 
+_DATABASE = re.compile(r"/+[^/@\s]+/*")
 _EXPECTED = (
     f"the SQLite file of an ML Metadata store, a folder with {FILE_NAME} in it, "
     "mysql://USER@HOST:PORT/DATABASE or postgresql://USER@HOST:PORT/DATABASE"
@@ -231,12 +233,20 @@ def _postgresql(url: SplitResult, password: str) -> pb.ConnectionConfig:
             host=url.hostname,
             port=str(url.port or 5432),
             dbname=url.path.strip("/"),
-            user=unquote(url.username or ""),
-            password=password,
+            user=_quoted(unquote(url.username or "")),
+            password=_quoted(password),
             # PostgreSQL lacks CREATE DATABASE IF NOT EXISTS; an administrator creates it.
             skip_db_creation=True,
         )
     )
+
+
+def _quoted(value: str) -> str:
+    """Returns a value of a connection string of PostgreSQL, which the client does not quote."""
+    if not re.search(r"[\s\\']", value):
+        return value
+    escaped = re.sub(r"([\\'])", r"\\\1", value)
+    return f"'{escaped}'"
 
 
 _SERVERS: Mapping[str, Callable[[SplitResult, str], pb.ConnectionConfig]] = {
@@ -247,10 +257,13 @@ _SERVERS: Mapping[str, Callable[[SplitResult, str], pb.ConnectionConfig]] = {
 
 def _server_config(url: SplitResult) -> pb.ConnectionConfig:
     try:
-        complete = url.hostname and url.path.strip("/") and (url.port is None or url.port > 0)
+        complete = url.hostname and (url.port is None or url.port > 0)
     except ValueError:  # The port is not a number.
         complete = False
-    if not complete:
+    if url.scheme == "postgresql":
+        complete = complete and url.username  # Without one, the client ends the process.
+    # The client has no options: those of a URL, such as for TLS, would have no effect.
+    if not complete or not _DATABASE.fullmatch(url.path) or url.query or url.fragment:
         raise ConfigError("store", received=without_password(url.geturl()), expected=_EXPECTED)
     password = unquote(url.password or "") or os.environ.get(PASSWORD_VARIABLE, "")
     return _SERVERS[url.scheme](url, password)

@@ -24,7 +24,7 @@ from tfx_feeder.pipeline.metadata.lineage import Lineage
 from tfx_feeder.pipeline.metadata.store import writable_config
 
 pytestmark = pytest.mark.slow
-PASSWORD = "p@ss/word:1"
+PASSWORD = "p@ss /word:1"
 STARTED_IN_S = 60
 
 

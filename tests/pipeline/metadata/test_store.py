@@ -85,7 +85,12 @@ def test_database_of_another_program_is_rejected(path):
 
 
 @pytest.mark.parametrize(
-    "url", ["mysql://user@/nowhere", "postgresql://host", "http://host/db", "mysql://h:port/db"]
+    "url",
+    [
+        *("mysql://user@/nowhere", "postgresql://host", "http://host/db", "mysql://h:port/db"),
+        *("postgresql://user:/x/y@host/db", "mysql://user@host/db?ssl=true", "mysql://host/db#x"),
+        *("postgresql://host/db", "postgresql://:password@host/db"),
+    ],
 )
 def test_url_that_names_no_database_is_rejected(url):
     with pytest.raises(ConfigError, match="store"):
@@ -100,10 +105,13 @@ def test_url_that_names_no_database_is_rejected(url):
         "mysql:user:secret@host/db",
         "mysql://user:sec@secret@host:x/db",
         "MySQL://user:secret@host/",
+        "mysql://user@host/db?password=secret",
+        "mysql://user@host/db?a=b&sslpassword=se@secret&c=secret",
+        "mysql://user:secret@host/db?password=se@secret",
     ],
 )
 def test_passwords_are_not_shown(url):
-    with pytest.raises(ConfigError, match=r":\*\*\*@host") as refused:
+    with pytest.raises(ConfigError, match=r":\*\*\*@host|=\*\*\*") as refused:
         open_store(url)
     assert "secret" not in str(refused.value)
 
