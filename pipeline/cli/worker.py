@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from tfx_feeder.common.durations import parse_duration
+from tfx_feeder.common.errors import ConfigError
 from tfx_feeder.components.feeder_trainer.distribution.cluster import ClusterTask
 from tfx_feeder.components.feeder_trainer.distribution.launcher.rendezvous import (
     RENDEZVOUS_VARIABLE,
@@ -94,12 +95,17 @@ def feed_worker(service: str | None, dispatcher: bool, port: int, address: str |
         start_worker,
     )
 
-    if service is None:
-        server = start_dispatcher(port)
-        click.echo(f"Dispatcher ready at {server.target}")
-    else:
-        server = start_worker(service, port, address)
-        click.echo(f"Worker ready for {service}")
+    try:
+        if service is None:
+            server = start_dispatcher(port)
+            click.echo(f"Dispatcher ready at {server.target}")
+        else:
+            server = start_worker(service, port, address)
+            click.echo(f"Worker ready for {service}")
+    except OSError as error:
+        raise ConfigError(
+            "--port", received=port, expected="a port to listen on", fix=f"{error.strerror}."
+        ) from error
     try:
         threading.Event().wait()
     except KeyboardInterrupt:

@@ -9,6 +9,7 @@ import atexit
 import contextlib
 import logging
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -147,9 +148,16 @@ def start_worker(
 
 
 def _opened_port(port: int, host: str | None) -> contextlib.AbstractContextManager[int]:
-    """Returns a context in which a server may listen on a port of a host."""
-    is_restricted = host is not None and is_loopback(host)
-    return loopback_port(port) if is_restricted else contextlib.nullcontext(port)
+    """Returns a context in which a server may listen on a port of a host.
+
+    Raises:
+        OSError: The port is in use.
+    """
+    if host is not None and is_loopback(host):
+        return loopback_port(port)
+    # gRPC would share the port with another server, and each would get a part of the calls.
+    socket.create_server(("", port)).close()
+    return contextlib.nullcontext(port)
 
 
 def _start(role: str, *arguments: str) -> subprocess.Popen[str]:

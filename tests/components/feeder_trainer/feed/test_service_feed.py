@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import textwrap
@@ -10,11 +11,14 @@ from pathlib import Path
 
 import pytest
 import tensorflow as tf
+from click.testing import CliRunner
 
 from tfx_feeder.common.errors import ConfigError
 from tfx_feeder.components.feeder_trainer.feed.feed import open_feed
 from tfx_feeder.components.feeder_trainer.feed.options import FeedOptions
+from tfx_feeder.components.feeder_trainer.feed.service_cluster import start_dispatcher, start_worker
 from tfx_feeder.components.feeder_trainer.feed.service_feed import plan_file_shards
+from tfx_feeder.pipeline.cli.main import main
 
 
 @pytest.mark.parametrize("shuffle", [True, False])
@@ -163,6 +167,19 @@ def test_the_command_runs_a_cluster(write_examples, make_parser, labels_of):
             process.send_signal(signal.SIGINT)
             assert process.wait(20) == 0
             process.stdout.close()
+
+
+@pytest.mark.parametrize("address", [None, "localhost:%port%", "0.0.0.0:%port%"])
+def test_a_port_is_not_shared_with_another_server(address):
+    with socket.create_server(("", 0), reuse_port=True) as other:
+        port = other.getsockname()[1]
+        with pytest.raises(OSError, match="in use"):
+            start_worker("grpc://localhost:1", port, address)
+        with pytest.raises(OSError, match="in use"):
+            start_dispatcher(port)
+        done = CliRunner().invoke(main, ["feed-worker", "--dispatcher", "--port", str(port)])
+    assert done.exit_code == 2
+    assert done.stderr.startswith(f"Error: --port: expected a port to listen on. Received: {port}")
 
 
 def _runs(pid):
