@@ -2,7 +2,8 @@
 
 The index of a file is kept in the system's folder for temporary files, or in ``cache_dir``, so that
 the next attempt of a training and the other workers on the machine do not read the file again. It
-is valid for one path, size and modification time, and for one parser.
+is valid for one path, size and modification time, and for one parser. A folder in which another
+user can write is not used.
 """
 
 import contextlib
@@ -11,6 +12,7 @@ import hashlib
 import itertools
 import json
 import os
+import stat
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -155,6 +157,12 @@ def records_in_order(files: Sequence[FileIndex]) -> tf.data.Dataset:
     return tf.data.Dataset.from_tensor_slices(file_runs(files)).flat_map(open_run)
 
 
+def _is_private(folder: str) -> bool:
+    """Returns True if nobody but this user can write in a folder, which must exist."""
+    found = os.lstat(folder)
+    return found.st_uid == os.getuid() and not found.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
+
+
 class RecordIndexer:
     """Makes the index of files, reading and parsing each record once.
 
@@ -274,6 +282,8 @@ class RecordIndexer:
             return
         with contextlib.suppress(OSError, tf.errors.OpError):
             os.makedirs(self._folder, mode=0o700, exist_ok=True)
+            if not _is_private(self._folder):
+                return
             name = self._name(index.path)
             with atomic_path(Path(name)) as partial:
                 np.savez(
@@ -291,10 +301,9 @@ class RecordIndexer:
             return True
         # A damaged index is not an error: the file is read again.
         with contextlib.suppress(OSError, tf.errors.OpError, ValueError, KeyError, EOFError):
-            name = self._name(path)
-            if os.stat(name).st_uid != os.getuid():
+            if not _is_private(self._folder):
                 return False
-            with np.load(name, allow_pickle=False) as saved:
+            with np.load(self._name(path), allow_pickle=False) as saved:
                 self._known[path] = FileIndex(
                     path,
                     str(saved["compression"]),
@@ -306,8 +315,8 @@ class RecordIndexer:
         return path in self._known
 
     def _name(self, path: str) -> str:
-        stat = tf.io.gfile.stat(path)
-        version = [_VERSION, stat.length, stat.mtime_nsec]
+        file = tf.io.gfile.stat(path)
+        version = [_VERSION, file.length, file.mtime_nsec]
         key = [*version, os.path.abspath(path), self._parser.fingerprint()]
         digest = hashlib.sha256(json.dumps(key).encode()).hexdigest()
         return os.path.join(self._folder, f"{digest}.npz")

@@ -244,6 +244,24 @@ def test_a_file_is_read_once_by_all_attempts(
     assert index().num_records == 5
 
 
+def test_an_index_in_a_folder_of_others_is_neither_read_nor_written(
+    write_files: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(record_index, "_SAVED_FROM_BYTES", 1)
+    (path,) = write_files(RECORDS)
+    cache = tmp_path / "cache"
+    indexer(cache_dir=str(cache)).index([path])
+    (saved,) = cache.rglob("*.npz")
+    (tmp_path / "mine").write_text("mine")
+    saved.unlink()
+    saved.symlink_to(tmp_path / "mine")
+    saved.parent.chmod(0o777)
+
+    indexer(cache_dir=str(cache)).index([path])
+
+    assert (tmp_path / "mine").read_text() == "mine"
+
+
 @pytest.mark.parametrize("gzip", [True, False])
 def test_the_order_does_not_depend_on_how_many_records_were_parsed_together(
     write_files: Callable, monkeypatch: pytest.MonkeyPatch, gzip: bool
