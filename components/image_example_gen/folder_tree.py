@@ -7,10 +7,11 @@ import stat
 from collections.abc import Iterator
 from fnmatch import fnmatchcase
 
+from tfx_feeder.common.errors import DataError
 from tfx_feeder.components.image_example_gen.rejections import Rejection
 
 WILDCARDS = frozenset("*?[")
-_LITTER = frozenset({"thumbs.db", "desktop.ini", "__macosx"})
+_LITTER = frozenset({"thumbs.db", "desktop.ini", "__macosx", "lost+found"})
 
 
 def is_hidden(path: str) -> bool:
@@ -80,7 +81,11 @@ class FolderTree:
                 yield _not_a_file(path)
 
     def walk(self, folder: str) -> Iterator[str | Rejection]:
-        """Yields the visible files below a folder, sorted in each folder, and what was left out."""
+        """Yields the visible files below a folder, sorted in each folder, and what was left out.
+
+        Raises:
+            DataError: A folder cannot be read, so that the number of its images is unknown.
+        """
         left = [folder]
         while left:
             here = left.pop()
@@ -88,8 +93,7 @@ class FolderTree:
                 status = os.stat(here)
                 entries = sorted(os.scandir(here), key=lambda entry: entry.name)
             except OSError as error:
-                yield Rejection(here, "unreadable_file", error.strerror or str(error))
-                continue
+                raise DataError(f"{here}: cannot be read: {error.strerror or error}.") from error
             if (status.st_dev, status.st_ino) in self._visited:
                 yield Rejection(here, "link", "the same folder as one that is read elsewhere")
                 continue

@@ -2,12 +2,14 @@
 
 import errno
 import os
+import re
 import stat
 from typing import Any
 
 import tensorflow as tf
 
 READ_ERRORS = (OSError, tf.errors.OpError)
+_URI = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]*://")
 
 
 class TooLargeError(ValueError):
@@ -16,7 +18,7 @@ class TooLargeError(ValueError):
 
 def is_local(path: str) -> bool:
     """Returns True unless a path is a URI."""
-    return "://" not in path
+    return _URI.match(path) is None
 
 
 def is_folder(path: str) -> bool:

@@ -217,6 +217,8 @@ def _widen(kind: int, value: str) -> int:
 
 
 def _fits(kind: type, value: str) -> bool:
+    if kind is not str and "_" in value:  # An identifier, which Python takes for a number.
+        return False
     try:
         number = kind(value)
     except ValueError:

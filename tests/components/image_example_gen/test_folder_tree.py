@@ -1,9 +1,11 @@
 """Links, special files and names of any bytes: each file once, and what is left out is listed."""
 
+import errno
 import os
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -105,11 +107,19 @@ def test_what_is_no_regular_file_is_never_opened(make_folders: Callable[..., Pat
     )
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root can read every folder")
-def test_a_folder_that_cannot_be_read_is_listed(make_folders: Callable[..., Path]) -> None:
-    root = make_folders("cat", "dog")
-    (root / "cat/closed").mkdir(mode=0)
-    assert _read(root)[1] == {"cat/closed": "unreadable_file"}
+def test_a_folder_that_cannot_be_read_is_an_error_because_it_may_hold_a_whole_class(
+    make_folders: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root, scandir = make_folders("cat", "dog", "emu"), os.scandir
+
+    def deny(path: str) -> Any:
+        if path.endswith("emu"):
+            raise PermissionError(errno.EACCES, "Permission denied")
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", deny)
+    with pytest.raises(DataError, match="emu: cannot be read: Permission denied"):
+        open_sources(str(root), {"all": "*"})["all"].class_names()
 
 
 def test_names_may_consist_of_any_bytes(make_folders: Callable[..., Path]) -> None:

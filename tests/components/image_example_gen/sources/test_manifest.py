@@ -44,6 +44,14 @@ def test_an_integer_beyond_64_bits_is_no_integer(tmp_path: Path) -> None:
     ]
 
 
+def test_an_identifier_with_underscores_is_no_number(tmp_path: Path) -> None:
+    source = _open(tmp_path, "path,label,patient\na,0,1_02\nb,1,10_2\n")
+    assert [item.features["patient"] for item in _read(source) if isinstance(item, ImageFile)] == [
+        "1_02",
+        "10_2",
+    ]
+
+
 def test_bad_rows_are_rejected_one_by_one(tmp_path: Path) -> None:
     source = _open(tmp_path, 'path,label\na.png,cat\nb.png\n,dog\nc.png,\n\n"d,d.png",dog\n')
     items = _read(source)
@@ -82,6 +90,17 @@ def test_a_table_that_is_no_text(tmp_path: Path) -> None:
     (tmp_path / "list.csv").write_bytes(b"path,label\n\xff\xfe,x\n")
     with pytest.raises(DataError, match="UTF-8"):
         Manifest.open(locate(str(tmp_path), "*"))
+
+
+def test_a_folder_that_looks_like_a_scheme_is_no_way_out(tmp_path: Path) -> None:
+    (tmp_path / "secret.png").write_bytes(b"secret")
+    (tmp_path / "data/x:").mkdir(parents=True)
+    (tmp_path / "data/x:/up").symlink_to(tmp_path)
+    source = _open(tmp_path / "data", "path,label\nx://../../secret.png,a\nx://up/secret.png,b\n")
+    assert [item.reason for item in _read(source) if isinstance(item, Rejection)] == [
+        "outside_folder",
+        "outside_folder",
+    ]
 
 
 def test_a_manifest_lists_no_image_outside_of_its_folder(tmp_path: Path) -> None:
