@@ -138,7 +138,8 @@ def own_folder(folder: Path, data_root: Path) -> Dataset:
             fix="Choose a --root outside of it.",
         )
     patterns = [span_pattern(folder, span) for span in spans] or ["*"]
-    sources = open_sources(str(folder), {pattern: pattern for pattern in patterns})
+    # Opened together, the spans would be splits, such as the halves of a Keras file.
+    sources = {each: open_sources(str(folder), {"all": each})["all"] for each in patterns}
     table = class_table(sources)
     name = pipeline_name(folder, data_root)
     claim_pipeline_name(name, folder, data_root)

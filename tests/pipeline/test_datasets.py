@@ -74,6 +74,18 @@ def test_own_folder_may_have_spans(tmp_path):
     assert data.classes == ("cat", "dog", "emu")
 
 
+def test_spans_may_be_files_of_keras(tmp_path):
+    for span, digits in ((1, [0, 1]), (2, [1, 2])):
+        folder = tmp_path / "pets" / f"span-{span}"
+        folder.mkdir(parents=True)
+        images = np.zeros((2, 4, 4), np.uint8)
+        np.savez(
+            folder / "a.npz", x_train=images, y_train=digits, x_test=images[:1], y_test=digits[:1]
+        )
+    data = open_data_set(str(tmp_path / "pets"), tmp_path / "downloads")
+    assert (data.spans, data.classes) == ((1, 2), ("0", "1", "2"))
+
+
 def test_empty_folder_is_refused(tmp_path):
     with pytest.raises(DataError, match="empty or does not exist"):
         open_data_set(str(tmp_path), tmp_path.parent)
