@@ -232,10 +232,17 @@ def restricted_server(task: ClusterTask) -> Iterator[None]:
         yield
         return
     os.environ["TF_GRPC_REUSE_PORT"] = "true"  # Required by ``loopback_port``.
-    # Otherwise NCCL selects any other interface to listen on.
-    os.environ.setdefault("NCCL_SOCKET_IFNAME", "lo")
+    listen_on_loopback()
     with loopback_port(int(port)):
         yield
+
+
+def listen_on_loopback() -> None:
+    """Restricts the sockets of NCCL, which exchanges gradients of GPUs, to this machine.
+
+    By default, NCCL listens on any other interface. A setting of the user is left alone.
+    """
+    os.environ.setdefault("NCCL_SOCKET_IFNAME", "lo")
 
 
 def is_reachable(address: str) -> bool:

@@ -16,6 +16,7 @@ from keras.src.losses import loss as keras_loss
 from tfx_feeder.common.errors import ConfigError
 from tfx_feeder.components.feeder_trainer.distribution.cluster import (
     ClusterTask,
+    listen_on_loopback,
     restricted_server,
 )
 from tfx_feeder.components.feeder_trainer.distribution.context import DistributionContext
@@ -65,6 +66,8 @@ def open_context(strategy: Strategy, task: ClusterTask | None) -> DistributionCo
             task = task or ClusterTask.required_from_env(os.environ)
             shard = Shard(task.rank, len(task.trainers))
             stack.enter_context(restricted_server(task))
+        else:
+            listen_on_loopback()
         distribution = _DISTRIBUTIONS[strategy.name](strategy)
     group = CollectiveGroup(distribution, shard) if spans_workers else SingleProcess()
     return DistributionContext(

@@ -1,5 +1,6 @@
 """What the processes of a ``local:N`` training listen on: this machine only."""
 
+import contextlib
 import json
 import os
 import shutil
@@ -12,8 +13,10 @@ import pytest
 from tests.components.feeder_trainer.distribution.workers import neighbor
 from tests.components.feeder_trainer.distribution.workers.listening import listeners_of_all
 from tfx_feeder.components.feeder_trainer.distribution.cluster import ClusterTask, restricted_server
+from tfx_feeder.components.feeder_trainer.distribution.context import open_context
 from tfx_feeder.components.feeder_trainer.distribution.launcher.launch import run_in_processes
 from tfx_feeder.components.feeder_trainer.distribution.options import (
+    Mirrored,
     MultiWorker,
     ParameterServer,
     PeerAveraging,
@@ -59,6 +62,18 @@ def test_a_neighbor_never_connects_even_while_the_servers_start() -> None:
     seen, connected, control = json.loads(run.stdout.splitlines()[-1])
     assert connected == [control]
     assert len(seen) >= 1 + 2 + 3 + 2 * 2
+
+
+@pytest.mark.parametrize(("given", "used"), [(None, "lo"), ("eth1", "eth1")])
+def test_nccl_listens_on_loopback_unless_it_is_told_otherwise(
+    given: str | None, used: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NCCL_SOCKET_IFNAME", given or "")
+    if given is None:
+        monkeypatch.delenv("NCCL_SOCKET_IFNAME")
+
+    with contextlib.closing(open_context(Mirrored(("CPU:0",)), None)):
+        assert os.environ["NCCL_SOCKET_IFNAME"] == used
 
 
 def test_servers_of_other_hosts_are_not_restricted(monkeypatch: pytest.MonkeyPatch) -> None:
