@@ -10,6 +10,7 @@ import click
 from click.testing import CliRunner, Result
 from hypothesis import strategies as st
 
+from tests.fuzzing import OUTCOMES
 from tfx_feeder.pipeline.cli.errors import TRACEBACK_VARIABLE
 
 STATUSES = {0, 1, 2, 3, 4, 5, 99}
@@ -175,7 +176,8 @@ def check(
 
 
 def check_result(done: Result) -> None:
-    """Checks that a command ended with an answer, or with an error of the project."""
+    """Checks that a command ended with an answer, or with an error of the project; counts it."""
+    OUTCOMES[f"status {done.exit_code}"] += 1
     if done.exception is not None and not isinstance(done.exception, SystemExit):
         raise done.exception
     assert done.exit_code in STATUSES

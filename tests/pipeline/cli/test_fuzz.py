@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 
 import kubeflow_runner
 import local_runner
+from tests.fuzzing import OUTCOMES
 from tests.pipeline.cli import fuzzing
 from tests.pipeline.cli.reference_runs import write_runs
 from tests.pipeline.cli.test_compile import FACTORIES
@@ -296,3 +297,7 @@ def test_damaged_files(place: SimpleNamespace, data: st.DataObject) -> None:
 def test_many_damaged_files(place: SimpleNamespace, data: st.DataObject) -> None:
     _prepare(place)
     _fuzz_documents(place, data)
+
+
+def test_the_outcomes() -> None:
+    print(f"fuzzed commands: {dict(OUTCOMES)}")
