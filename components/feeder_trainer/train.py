@@ -25,7 +25,11 @@ from tfx_feeder.components.feeder_trainer.model.export import (
     check_signatures,
     export_serving,
 )
-from tfx_feeder.components.feeder_trainer.model.state import refresh_constants
+from tfx_feeder.components.feeder_trainer.model.state import (
+    plain_variables,
+    refresh_constants,
+    reset_random_state,
+)
 from tfx_feeder.components.feeder_trainer.model.warm_start import save_for_warm_start
 from tfx_feeder.components.feeder_trainer.strategy_selection.select import Selection, select
 from tfx_feeder.components.feeder_trainer.training import progress
@@ -137,10 +141,15 @@ def _fit_in_processes(spec: FitSpec, log_dir: str) -> tuple[History, ModelBundle
 
 def _model_from_result(spec: FitSpec, result: FitResult) -> ModelBundle:
     """Builds a non-distributed model with the weights that other processes trained."""
+    # As in those processes: model_fn may draw constants, such as random features.
+    reset_random_state(spec.context.feed.seed)
     model = build_model(spec)
     CompiledSteps(model.keras_model, model.to_model_inputs).build(result.element)
     for variable, value in zip(model.keras_model.variables, result.weights, strict=True):
         variable.assign(value)
+    for path, variable in plain_variables(model.keras_model).items():
+        if path in result.attributes:
+            variable.assign(result.attributes[path])
     refresh_constants(model.keras_model)
     return model
 

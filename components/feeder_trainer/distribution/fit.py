@@ -4,7 +4,7 @@ import contextlib
 import dataclasses
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,7 +12,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tfx_feeder.common.errors import ConfigError
+from tfx_feeder.common.errors import ConfigError, DataError
 from tfx_feeder.components.feeder_trainer.distribution.cluster import ClusterTask
 from tfx_feeder.components.feeder_trainer.distribution.context import (
     DistributionContext,
@@ -39,7 +39,7 @@ from tfx_feeder.components.feeder_trainer.model.builder import (
     input_names,
     make_model,
 )
-from tfx_feeder.components.feeder_trainer.model.state import reset_random_state
+from tfx_feeder.components.feeder_trainer.model.state import plain_values, reset_random_state
 from tfx_feeder.components.feeder_trainer.model.user_module import UserCode
 from tfx_feeder.components.feeder_trainer.model.warm_start import load_warm_start
 from tfx_feeder.components.feeder_trainer.schedules.batch_on_plateau import IncreaseBatchOnPlateau
@@ -54,6 +54,7 @@ from tfx_feeder.components.feeder_trainer.training.checkpoint_manager import Che
 from tfx_feeder.components.feeder_trainer.training.eta import EtaTracker
 from tfx_feeder.components.feeder_trainer.training.loop import TrainingLoop
 from tfx_feeder.components.feeder_trainer.training.options import TrainingOptions
+from tfx_feeder.components.feeder_trainer.training.process_group import ProcessGroup
 from tfx_feeder.components.feeder_trainer.training.progress import log_warning
 from tfx_feeder.components.feeder_trainer.training.recorder import Recorder
 from tfx_feeder.components.feeder_trainer.training.train_step import (
@@ -133,11 +134,13 @@ class FitResult:
 
     Args:
         weights: Values of the model's variables, in order.
+        attributes: Values of the ``tf.Variable`` attributes of the model and its parts, by path.
         element: Batch of one example, to build a subclassed model.
         history: Training history.
     """
 
     weights: Sequence[np.ndarray]
+    attributes: Mapping[str, np.ndarray]
     element: tuple
     history: History
 
@@ -225,6 +228,7 @@ def open_fit_context(spec: FitSpec, task: ClusterTask | None = None) -> Iterator
         augment_fn = spec.code.load_optional("augment_fn")
         feed = opened(spec.train_files, shuffle=True, augment_fn=augment_fn)
         validation = opened(spec.eval_files, shuffle=False) if spec.eval_files else None
+        _check_same_examples(distribution.process_group, feed, validation)
         plan = make_plan(spec.schedule, feed.num_examples)
         steps = distribution.steps(
             model.keras_model,
@@ -243,6 +247,19 @@ def open_fit_context(spec: FitSpec, task: ClusterTask | None = None) -> Iterator
         yield FitContext(distribution, model, steps, feed, validation, plan, element)
 
 
+def _check_same_examples(group: ProcessGroup, *feeds: Feed | None) -> None:
+    """Checks that this process reads as many examples as the chief.
+
+    Otherwise the processes would take different rows, or a different number, of batches.
+    """
+    own = [feed.num_examples for feed in feeds if feed is not None]
+    if (expected := [int(number) for number in group.broadcast(own)]) != own:
+        raise DataError(
+            f"This process reads {own} examples to train and validate on, the chief {expected}. "
+            "All machines of a cluster must see the same files."
+        )
+
+
 def fit(spec: FitSpec, task: ClusterTask | None = None) -> FitResult:
     """Fits the model in this process, which may be one of several.
 
@@ -256,8 +273,10 @@ def fit(spec: FitSpec, task: ClusterTask | None = None) -> FitResult:
     """
     with open_fit_context(spec, task) as context:
         history = run(spec, context)
+        model = context.model.keras_model
         return FitResult(
-            [keras.ops.convert_to_numpy(v) for v in context.model.keras_model.variables],
+            [keras.ops.convert_to_numpy(v) for v in model.variables],
+            plain_values(model),
             context.element,
             history,
         )

@@ -131,6 +131,12 @@ class ExampleParser:
         return any(self.feature_spec[key].dtype == tf.string for key in keys)
 
     @property
+    def has_sparse(self) -> bool:
+        """True if a feature is a sparse tensor whose width is that of the longest example."""
+        specs = (self.feature_spec[key] for key in self.feature_names)
+        return any(isinstance(spec, tf.io.VarLenFeature) for spec in specs)
+
+    @property
     def is_dense(self) -> bool:
         """True if every feature has the same shape in all examples."""
         specs = (self.feature_spec[key] for key in self.feature_names)

@@ -13,6 +13,7 @@ from tfx_feeder.components.feeder_trainer.feed.base import Feed, batch_sizes
 from tfx_feeder.components.feeder_trainer.feed.options import FeedOptions
 from tfx_feeder.components.feeder_trainer.feed.parsing import ExampleParser
 from tfx_feeder.components.feeder_trainer.feed.record_source import RecordSource, ShuffleMemory
+from tfx_feeder.components.feeder_trainer.feed.rows import take_rows
 from tfx_feeder.components.feeder_trainer.feed.sharding import FilePart, Shard
 from tfx_feeder.components.feeder_trainer.feed.tfdata import NUM_THREADS
 
@@ -92,10 +93,19 @@ class StreamingFeed(Feed):
 
     def _parse(self, records: tf.data.Dataset) -> tf.data.Dataset:
         return records.map(
-            lambda batch: self._parser(self._shard.slice(batch)),
+            self._parse_shard,
             num_parallel_calls=NUM_THREADS,
             deterministic=True,
         )
+
+    @tf.autograph.experimental.do_not_convert
+    def _parse_shard(self, serialized: tf.Tensor) -> Any:
+        if self._shard.count == 1 or not self._parser.has_sparse:
+            return self._parser(self._shard.slice(serialized))
+        # A sparse tensor is as wide as the longest example of the whole batch, to which the model
+        # may pad: the rows of a shard alone could be narrower.
+        rows = self._shard.bounds(tf.size(serialized))
+        return take_rows(self._parser(serialized), *rows)
 
 
 @dataclass(frozen=True, slots=True)

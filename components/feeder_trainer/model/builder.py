@@ -1,5 +1,6 @@
 """Builds the model with the user's function and checks the result."""
 
+import copyreg
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +16,25 @@ from tfx_feeder.components.feeder_trainer.feed.tfrecord import (
     is_parquet,
     open_records,
 )
+
+
+def _partition(name: str, *values: Any) -> Any:
+    return getattr(tf.io.RaggedFeature, name)(*values)
+
+
+# A context is sent to other processes, but pickle cannot find the classes inside of RaggedFeature.
+for _name in (
+    "RowLengths",
+    "RowLimits",
+    "RowSplits",
+    "RowStarts",
+    "UniformRowLength",
+    "ValueRowIds",
+):
+    copyreg.pickle(
+        getattr(tf.io.RaggedFeature, _name),
+        lambda each: (_partition, (type(each).__name__, *each)),
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,7 +34,10 @@ def capture(model: keras.Model) -> ArrayDict:
         Array of each variable by a name that contains the variable's index, because paths are not
         unique.
     """
-    return {name: keras.ops.convert_to_numpy(v).copy() for name, v in _variables(model).items()}
+    arrays = {
+        name: keras.ops.convert_to_numpy(v).copy() for name, v in _keras_variables(model).items()
+    }
+    return arrays | {f"{_PLAIN}{path}": array for path, array in plain_values(model).items()}
 
 
 def restore(model: keras.Model, arrays: Mapping[str, np.ndarray]) -> None:
@@ -136,17 +139,23 @@ def plain_variables(model: keras.Model) -> dict[str, tf.Variable]:
     """Returns the ``tf.Variable`` attributes of a model and its parts, which Keras leaves out.
 
     A model's own ``train_step`` may keep a counter or a running mean in one, and so may a layer, a
-    metric or an optimizer. Variables of several replicas are left out, and those of texts.
+    metric or an optimizer. Variables of texts are left out.
     """
     tracked = {id(variable.value) for variable in _keras_variables(model).values()}
     found: dict[str, tf.Variable] = {}
     for path, value in _parts(model):
         if isinstance(value, tf.Variable) and id(value) not in tracked:
             is_number = value.dtype.is_floating or value.dtype.is_integer or value.dtype.is_bool
-            is_local = not isinstance(value, tf.distribute.DistributedValues)
-            if is_number and is_local and value.shape.is_fully_defined():
+            if is_number and value.shape.is_fully_defined():
                 found[path] = value
     return found
+
+
+def plain_values(model: keras.Model) -> ArrayDict:
+    """Returns the values of ``plain_variables``."""
+    variables = plain_variables(model)
+    # Not every variable of replicas has the method ``numpy``.
+    return {path: np.array(tf.convert_to_tensor(v)) for path, v in variables.items()}
 
 
 def reset_random_state(seed: int) -> None:

@@ -1,8 +1,10 @@
 """One training from files to exported model: its record, its callbacks, and warm starts."""
 
 import dataclasses
+import pickle
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import keras
@@ -10,19 +12,28 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfx_feeder.common.errors import ConfigError
+from tfx_feeder.common.errors import ConfigError, DataError
+from tfx_feeder.components.feeder_trainer import train as train_module
+from tfx_feeder.components.feeder_trainer.distribution import fit as fit_module
+from tfx_feeder.components.feeder_trainer.distribution.context import DistributionContext
 from tfx_feeder.components.feeder_trainer.distribution.fit import (
     FitSpec,
     fit,
     open_fit_context,
     run,
 )
-from tfx_feeder.components.feeder_trainer.distribution.options import MultiWorker, SingleDevice
+from tfx_feeder.components.feeder_trainer.distribution.launcher.supervisor import LaunchResult
+from tfx_feeder.components.feeder_trainer.distribution.options import (
+    Mirrored,
+    MultiWorker,
+    SingleDevice,
+)
 from tfx_feeder.components.feeder_trainer.feed.options import FeedOptions, Image
 from tfx_feeder.components.feeder_trainer.model.builder import ModelContext
 from tfx_feeder.components.feeder_trainer.model.user_module import UserCode
 from tfx_feeder.components.feeder_trainer.schedules.schedule import Schedule
 from tfx_feeder.components.feeder_trainer.train import TrainSpec, train
+from tfx_feeder.components.feeder_trainer.training.train_step import CompiledSteps
 
 MODULE = """
 import keras
@@ -335,6 +346,71 @@ def test_a_model_that_makes_its_targets_needs_no_label(
     assert images.shape == (3, 8, 8, 1)
     with pytest.raises(ConfigError, match=r"label_key: .*compiled with loss and metrics"):
         train(made("keras", False))
+
+
+DRAWN = """
+import keras
+import numpy as np
+import tensorflow as tf
+
+class Scaled(keras.layers.Layer):
+    def build(self, _):
+        self.largest = tf.Variable(1e-3, trainable=False)
+
+    def call(self, x, training=False):
+        if training:
+            self.largest.assign(tf.maximum(self.largest, tf.reduce_max(x)))
+        return x / self.largest
+
+def model_fn(context):
+    image = keras.Input((8, 8, 1), name="image", dtype="uint8")
+    x = Scaled()(keras.ops.cast(keras.layers.Flatten()(image), "float32"))
+    frequencies = np.random.normal(size=(64, 16)).astype("float32")
+    x = keras.ops.sin(keras.ops.matmul(x, frequencies))
+    model = keras.Model(image, keras.layers.Dense(10, activation="softmax")(x))
+    model.compile("adam", "sparse_categorical_crossentropy")
+    return model
+"""
+
+
+def test_the_model_that_other_processes_trained_is_exported(
+    job: Callable[..., TrainSpec],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    digits: Any,
+    serialize: Callable,
+) -> None:
+    def run_here(function: Callable, spec: FitSpec, *_: Any) -> LaunchResult:
+        result = function(dataclasses.replace(spec, strategy=SingleDevice()))
+        np.random.seed(9)  # The Trainer's own process has drawn other numbers.
+        return LaunchResult(pickle.loads(pickle.dumps(result)))
+
+    monkeypatch.setattr(train_module, "run_in_processes", run_here)
+    module = tmp_path / "drawn.py"
+    module.write_text(DRAWN)
+    made = job(code=UserCode(module_file=str(module)), strategy=Mirrored())
+
+    history = train(made)
+
+    served = tf.saved_model.load(made.serving_dir).signatures["serving_default"]
+    examples = [serialize({"image": row["image"]}) for row in digits.rows()]
+    (scores,) = served(examples=tf.constant(examples)).values()
+    loss = keras.losses.SparseCategoricalCrossentropy()(digits.labels, scores)
+    assert float(loss) == pytest.approx(history.epochs[-1].metrics["val_loss"], rel=1e-5)
+
+
+def test_a_process_that_reads_other_files_than_the_chief_is_refused(
+    job: Callable[..., TrainSpec], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    group = SimpleNamespace(size=2, is_chief=False, broadcast=lambda _: [200.0, 199.0])
+    context = DistributionContext(CompiledSteps, process_group=group)
+    monkeypatch.setattr(fit_module, "open_context", lambda *_: context)
+
+    with (
+        pytest.raises(DataError, match=r"reads \[200, 200\] .* the chief \[200, 199\]"),
+        open_fit_context(job().fit),
+    ):
+        pass
 
 
 def test_several_workers_refuse_a_callback_that_saves_the_model(

@@ -101,6 +101,26 @@ def test_a_batch_smaller_than_the_team_can_be_sampled(
     assert max(len(feed.sample(2)[1]) for feed in open_team(3, kind)) == 1
 
 
+def test_rows_of_a_sparse_feature_are_as_wide_as_in_the_whole_batch(
+    write_files: Callable[..., list[str]],
+) -> None:
+    spec = {"tags": tf.io.VarLenFeature(tf.int64), "label": tf.io.FixedLenFeature([], tf.int64)}
+    paths = write_files([{"tags": [1 + i] * (i % 7), "label": i} for i in range(20)])
+    options = FeedOptions()
+
+    def batches(shard: Shard) -> list[tuple]:
+        parser = ExampleParser(spec, options)
+        feed = open_feed(paths, parser, options, shuffle=True, shard=shard)
+        return [
+            (tf.sparse.to_dense(features["tags"]).numpy().tolist(), label.numpy().tolist())
+            for features, label in feed.batches([range(20)], 6)
+        ]
+
+    teams = zip(*(batches(Shard(index, 3)) for index in range(3)), strict=True)
+    joined = [tuple(_flat(column) for column in zip(*parts, strict=True)) for parts in teams]
+    assert joined == batches(Shard())
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_order_depends_on_seed_and_position_only(
     open_team: Callable[..., list[Feed]], kind: str, monkeypatch: pytest.MonkeyPatch

@@ -1,5 +1,6 @@
 """The user's model: where it may come from, what is refused, and what it is called with."""
 
+import pickle
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,15 @@ def _small(**compiled: Any) -> keras.Model:
     if compiled:
         model.compile(**compiled)
     return model
+
+
+def test_a_context_with_nested_ragged_features_reaches_other_processes() -> None:
+    ragged = tf.io.RaggedFeature
+    partitions = [ragged.RowLengths("lengths"), ragged.UniformRowLength(2)]
+    spec = {"words": ragged(tf.string, "values", partitions)}
+    context = ModelContext(feature_spec=spec, feed=FeedOptions())
+
+    assert pickle.loads(pickle.dumps(context)) == context
 
 
 def test_the_context_reaches_the_function() -> None:

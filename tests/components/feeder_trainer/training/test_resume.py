@@ -1,6 +1,7 @@
 """A training that was killed goes on as if nothing had happened: model, callbacks, rate."""
 
 import collections
+import contextlib
 import os
 import signal
 from collections.abc import Callable
@@ -193,12 +194,15 @@ def counting() -> keras.Model:
     return model
 
 
-def test_timed_steps_leave_the_variables_of_tensorflow_as_they_were() -> None:
-    model = counting()
-    model(np.zeros((1, 8, 8, 1)))
-    with preserve_state(model):
-        model.layer.count.assign(7.0)
-    assert float(model.layer.count) == 0
+@pytest.mark.parametrize("is_replicated", [False, True])
+def test_timed_steps_leave_the_variables_of_tensorflow_as_they_were(is_replicated: bool) -> None:
+    replicas = tf.distribute.MirroredStrategy(["CPU:0"])
+    with replicas.scope() if is_replicated else contextlib.nullcontext():
+        model = counting()
+        model(np.zeros((1, 8, 8, 1)))
+        with preserve_state(model):
+            model.layer.count.assign(7.0)
+        assert float(tf.identity(model.layer.count)) == 0
 
 
 class CountedCalls(keras.layers.Layer):
