@@ -26,7 +26,7 @@ from tfx_feeder.pipeline.retraining.triggers import (
 )
 from tfx_feeder.pipeline.retraining.window import Window
 from tfx_feeder.pipeline.run_plan import RunPlan
-from tfx_feeder.pipeline.runner.launch import RunRequest, interrupted_by_signals
+from tfx_feeder.pipeline.runner.launch import INTERRUPTED, RunRequest, interrupted_by_signals
 
 NO = 99
 """Exit status if no trigger fires; Airflow's BashOperator skips downstream tasks on it."""
@@ -219,18 +219,21 @@ def retrain(
     )
     if watch is not None:
         sys.exit(RetrainingDaemon(controller, parse_duration("poll", poll), _echo).run())
-    if once:
-        controller.collect_statistics()
-    decision = controller.decide()
-    _show(decision, as_json=as_json)
-    if decision.plan is None:
-        sys.exit(NO)
-    if once:
-        # The run has its own process group, so signals must be forwarded to it.
-        with interrupted_by_signals():
-            status = controller.retrain(decision.plan)
-        click.echo(f"Retraining {OUTCOMES.get(status, f'ended with {status}')}.")
-        sys.exit(status)
+    # A run has its own process group, so signals must be forwarded to it.
+    with interrupted_by_signals():
+        if once:
+            controller.collect_statistics()
+            if controller.stopping:
+                sys.exit(INTERRUPTED)
+        decision = controller.decide()
+        _show(decision, as_json=as_json)
+        if decision.plan is None:
+            sys.exit(NO)
+        if not once:
+            return
+        status = controller.retrain(decision.plan)
+    click.echo(f"Retraining {OUTCOMES.get(status, f'ended with {status}')}.")
+    sys.exit(status)
 
 
 def _show(decision: RetrainingDecision, *, as_json: bool) -> None:

@@ -24,7 +24,7 @@ from tfx_feeder.pipeline.retraining.snapshot import Snapshot
 from tfx_feeder.pipeline.retraining.state import StateFile
 from tfx_feeder.pipeline.retraining.triggers import DataDrift, OnDemand
 from tfx_feeder.pipeline.run_plan import RunPlan
-from tfx_feeder.pipeline.runner.launch import DONE, RunRequest
+from tfx_feeder.pipeline.runner.launch import BUSY, DONE, INTERRUPTED, RunRequest
 from tfx_feeder.pipeline.workspace import Workspace
 
 _STALE = timedelta(hours=24)
@@ -96,8 +96,9 @@ class RetrainingController:
         if snapshot.live is None or not snapshot.spans or snapshot.spans[-1] in known:
             return
         newest = snapshot.spans[-1]
+        status = self._run(run_process.collect_statistics, RunPlan(span=newest), data)
         # A span that cannot be read must not be tried forever.
-        if self._run(run_process.collect_statistics, RunPlan(span=newest), data) != DONE:
+        if status not in (DONE, BUSY, INTERRUPTED):
             self._failed_spans.add(newest)
 
     def retrain(self, plan: RunPlan) -> int:
@@ -119,7 +120,7 @@ class RetrainingController:
 
     @property
     def stopping(self) -> bool:
-        """True if ``stop`` was called."""
+        """True if ``stop`` was called, or Ctrl-C was pressed during a run."""
         return self._stopping
 
     def _run(
@@ -134,6 +135,7 @@ class RetrainingController:
             try:
                 process.join()
             except KeyboardInterrupt:
+                self._stopping = True
                 run_process.interrupt(process)
                 process.join()
             return process.exitcode or 0

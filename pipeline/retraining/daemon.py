@@ -49,12 +49,14 @@ class RetrainingDaemon:
         self._stop = threading.Event()
         self._last = ""
         self._errors = 0
+        self._has_failed = True
 
     def run(self) -> int:
         """Runs until SIGINT, SIGTERM or SIGHUP; interrupts an active retraining, which can resume.
 
         Returns:
-            Exit status: 0 if it was stopped, 1 after ten unexpected errors in a row.
+            Exit status: 0 if it was stopped; 1 after ten unexpected errors in a row, or if its
+            output was closed.
         """
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             if signal.getsignal(number) is not signal.SIG_IGN:
@@ -65,34 +67,27 @@ class RetrainingDaemon:
         self._stop.wait()
         self._controller.stop()
         polling.join()
-        if self._errors >= _LIMIT:
+        if self._has_failed:
             self._echo(f"Stopped after {self._errors} errors in a row.")
             return FAILED
         self._echo("Stopped.")
         return DONE
 
     def _poll(self) -> None:
-        self._check()
-        while not self._stop.wait(self._poll_s):
+        try:
             self._check()
+            while not self._stop.wait(self._poll_s):
+                self._check()
+            self._has_failed = self._errors >= _LIMIT
+        finally:
+            # Without this thread, which ends if nothing can be printed, nothing is left to do.
+            self._stop.set()
 
     def _check(self) -> None:
         """Decides once, and retrains if there is a reason to; a single error is only reported."""
         try:
-            self._controller.collect_statistics()
-            decision = self._controller.decide()
+            self._retrain_if_due()
             self._errors = 0
-            if self._controller.stopping:
-                return
-            reasons = "; ".join(decision.reasons)
-            if decision.plan is None:
-                # The ages in the reasons change with every check.
-                self._echo_once("waiting", f"Waiting: {reasons}")
-                return
-            self._last = ""
-            self._echo(f"Retraining: {reasons}")
-            status = self._controller.retrain(decision.plan)
-            self._echo(f"Retraining {OUTCOMES.get(status, f'ended with {status}')}.")
         except FeederError as error:
             self._errors = 0
             self._echo_once(str(error), f"Cannot decide: {error}")
@@ -103,6 +98,21 @@ class RetrainingDaemon:
             self._errors += 1
             if self._errors >= _LIMIT:
                 self._stop.set()
+
+    def _retrain_if_due(self) -> None:
+        self._controller.collect_statistics()
+        decision = self._controller.decide()
+        if self._controller.stopping:
+            return
+        reasons = "; ".join(decision.reasons)
+        if decision.plan is None:
+            # The ages in the reasons change with every check.
+            self._echo_once("waiting", f"Waiting: {reasons}")
+            return
+        self._last = ""
+        self._echo(f"Retraining: {reasons}")
+        status = self._controller.retrain(decision.plan)
+        self._echo(f"Retraining {OUTCOMES.get(status, f'ended with {status}')}.")
 
     def _echo_once(self, key: str, line: str) -> None:
         """Prints a line unless the last key was the same."""

@@ -15,6 +15,7 @@ from tfx_feeder.pipeline.run_plan import RunPlan
 from tfx_feeder.pipeline.runner.launch import (
     BUSY,
     DONE,
+    FAILED,
     INTERRUPTED,
     NOT_BLESSED,
     RunRequest,
@@ -87,4 +88,7 @@ def _run(
             status = work(request, state)
     except BusyError:
         status = BUSY
+    except OSError as error:  # The state cannot be written.
+        print(f"Failed: {error}", file=sys.stderr)
+        status = FAILED
     sys.exit(status)

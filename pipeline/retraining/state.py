@@ -69,7 +69,11 @@ class StateFile:
             return None
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError, FeederError):
             aside = self._path.with_suffix(".damaged")
-            os.replace(self._path, aside)
+            try:
+                os.replace(self._path, aside)
+            except OSError:  # A decision may lack the right to write.
+                _LOG.warning("The state of the retraining in %s cannot be read.", self._path)
+                return None
             _LOG.warning("The state of the retraining could not be read; set aside as %s.", aside)
             return None
 

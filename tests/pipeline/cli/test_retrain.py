@@ -1,13 +1,18 @@
 """``tfx-feeder retrain --decide``."""
 
 import json
+from datetime import datetime, timezone
 
 import pytest
 from click.testing import CliRunner
 
 from tfx_feeder.pipeline.cli.main import main
+from tfx_feeder.pipeline.retraining import run_process
+from tfx_feeder.pipeline.retraining.controller import RetrainingController
+from tfx_feeder.pipeline.retraining.snapshot import LiveModel, Snapshot
 from tfx_feeder.pipeline.retraining.state import StateFile
 from tfx_feeder.pipeline.run_plan import RunPlan, SpanWeight, read_decision
+from tfx_feeder.pipeline.runner.launch import INTERRUPTED
 
 DAY = "24h"
 SETTLED = "0.000001s"
@@ -98,6 +103,25 @@ def test_newer_data_take_the_place_of_a_retraining_that_failed(ask, folder, tmp_
     with state.lock.hold("test"):
         state.begin(RunPlan(("new span 2",), 2))
     assert "Retrain: new spans 1, 2, 3" in ask("--decide", status=0)
+
+
+def test_an_interrupt_while_a_span_is_measured_ends_the_command(ask, monkeypatch):
+    class Interrupted:
+        pid, exitcode = None, INTERRUPTED
+        joined = 0
+
+        def join(self):
+            self.joined += 1
+            if self.joined == 1:
+                raise KeyboardInterrupt
+
+    started = []
+    monkeypatch.setattr(run_process, "start", lambda *args: started.append(args) or Interrupted())
+    now = datetime.now(timezone.utc)
+    snapshot = Snapshot(now, (1, 2, 3), live=LiveModel(1, now))
+    monkeypatch.setattr(RetrainingController, "_snapshot", lambda *_: snapshot)
+    ask("--once", "--reason", "x", "--drift", "0.1", status=INTERRUPTED)
+    assert [work for work, *_ in started] == [run_process.collect_statistics]
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """Checks of the daemon: errors are lines, and many in a row end it."""
 
 import signal
+from datetime import datetime, timezone
 
 import pytest
 
@@ -9,9 +10,10 @@ from tfx_feeder.pipeline.retraining import run_process
 from tfx_feeder.pipeline.retraining.controller import RetrainingController
 from tfx_feeder.pipeline.retraining.daemon import RetrainingDaemon
 from tfx_feeder.pipeline.retraining.policy import RetrainingPolicy
-from tfx_feeder.pipeline.retraining.triggers import NewSpan
+from tfx_feeder.pipeline.retraining.snapshot import LiveModel, Snapshot
+from tfx_feeder.pipeline.retraining.triggers import DataDrift, NewSpan, OnDemand, Trigger
 from tfx_feeder.pipeline.run_plan import RunPlan
-from tfx_feeder.pipeline.runner.launch import DONE, FAILED, RunRequest
+from tfx_feeder.pipeline.runner.launch import BUSY, DONE, FAILED, INTERRUPTED, RunRequest
 
 
 class Broken:
@@ -34,12 +36,15 @@ def watch(tmp_path):
     folder = tmp_path / "sheets"
     (folder / "span-1").mkdir(parents=True)
 
-    def call(trigger: Broken) -> tuple[int, list[str]]:
+    def call(trigger: Trigger) -> tuple[int, list[str]]:
         lines: list[str] = []
         request = RunRequest(str(folder), tmp_path / "root")
-        controller = RetrainingController(request, RetrainingPolicy((trigger,)))
-        trigger.daemon = RetrainingDaemon(controller, 0.001, lines.append)
-        return trigger.daemon.run(), lines
+        policy = RetrainingPolicy((trigger,))
+        controller = RetrainingController(request, policy, quiet_period_s=-1)
+        daemon = RetrainingDaemon(controller, 0.001, lines.append)
+        if isinstance(trigger, Broken):
+            trigger.daemon = daemon
+        return daemon.run(), lines
 
     return call
 
@@ -59,6 +64,36 @@ def test_errors_in_a_row_end_the_daemon_with_a_status_that_restarts_it(watch):
     assert lines == ["Cannot decide: KeyError: 'x'", "Stopped after 10 errors in a row."]
 
 
+def test_retrainings_that_do_not_start_end_the_daemon_as_well(watch, tmp_path, monkeypatch):
+    def start(*_):
+        raise MemoryError
+
+    monkeypatch.setattr(run_process, "start", start)
+    (tmp_path / "sheets" / "span-1" / "images.npz").write_bytes(b"1")
+    status, lines = watch(OnDemand("now"))
+    assert status == FAILED
+    assert lines[:2] == ["Retraining: by hand: now", "Cannot decide: MemoryError: no message"]
+    assert lines[-1] == "Stopped after 10 errors in a row."
+
+
+@pytest.mark.parametrize(("status", "tries"), [(BUSY, 2), (INTERRUPTED, 2), (FAILED, 1)])
+def test_statistics_that_another_process_prevented_are_computed_later(
+    tmp_path, monkeypatch, status, tries
+):
+    started = []
+    snapshot = Snapshot(datetime.now(timezone.utc), (1,), live=LiveModel(1, datetime.now()))
+    monkeypatch.setattr(RetrainingController, "_snapshot", lambda *_: snapshot)
+    monkeypatch.setattr(
+        RetrainingController, "_run", lambda _, work, *__: started.append(work) or status
+    )
+    (tmp_path / "sheets").mkdir()
+    request = RunRequest(str(tmp_path / "sheets"), tmp_path)
+    controller = RetrainingController(request, RetrainingPolicy((DataDrift(),)))
+    controller.collect_statistics()
+    controller.collect_statistics()
+    assert len(started) == tries
+
+
 def test_single_errors_are_lines(watch):
     # A traceback of many lines is one line as well.
     status, lines = watch(Broken(*[ValueError("a\nb")] * 9, DataError("no data"), OSError("disk")))
@@ -69,6 +104,17 @@ def test_single_errors_are_lines(watch):
         "Cannot decide: OSError: disk",
     ]
     assert lines[-1] == "Stopped."
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_daemon_that_cannot_print_ends(tmp_path):
+    def echo(_):
+        raise BrokenPipeError
+
+    request = RunRequest(str(tmp_path / "missing"), tmp_path)
+    daemon = RetrainingDaemon(RetrainingController(request, RetrainingPolicy()), 0.001, echo)
+    with pytest.raises(BrokenPipeError):
+        daemon.run()
 
 
 def test_what_is_expected_to_pass_never_ends_the_daemon(watch):

@@ -1,5 +1,6 @@
 """State that survives a crash."""
 
+import os
 from datetime import timedelta
 
 import pytest
@@ -45,6 +46,16 @@ def test_a_damaged_state_is_set_aside_with_one_line(state, tmp_path, caplog, con
     with state.lock.hold("test"):
         state.begin(PLAN)
     assert state.pending().plan == PLAN
+
+
+def test_a_damaged_state_that_cannot_be_set_aside_is_ignored_as_well(state, tmp_path, monkeypatch):
+    def replace(*_):
+        raise PermissionError(13, "Permission denied")
+
+    (tmp_path / "retrain").mkdir()
+    (tmp_path / "retrain" / "p.json").write_text("{")
+    monkeypatch.setattr(os, "replace", replace)
+    assert state.pending() is None
 
 
 def test_a_time_without_a_zone_is_damage(state, tmp_path):
