@@ -1,5 +1,7 @@
 """Exclusive ownership of a pipeline below a root: one process writes, others are refused."""
 
+import contextlib
+import fcntl
 import json
 import os
 import re
@@ -67,13 +69,17 @@ class PipelineLock:
 
     def busy(self) -> str:
         """Returns a message if another process runs the pipeline; empty if none does."""
-        if not self._path("lock").exists():
-            return ""
         try:
-            with filelock.FileLock(self._path("lock")).acquire(timeout=_WAIT_S, poll_interval=0.05):
-                return ""
-        except filelock.Timeout:
-            return self._describe_owner()
+            lock = self._path("lock").open("rb")
+        except OSError:  # There is none.
+            return ""
+        with lock, contextlib.suppress(OSError):  # Of a file system without locks.
+            try:
+                # Shared, so that it needs no right to write, and processes that look do not meet.
+                fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return self._describe_owner()
+        return ""
 
     def begin_run(self, run_id: str) -> None:
         """Records the run that the owner begins; its abandoned runs must have been closed."""

@@ -1,10 +1,13 @@
 """Locks of pipelines, between real processes."""
 
+import fcntl
 import json
 import subprocess
 import sys
 from contextlib import contextmanager
+from pathlib import Path
 
+import filelock
 import pytest
 
 from tfx_feeder.pipeline.ownership import BusyError, PipelineLock
@@ -65,6 +68,24 @@ def test_a_run_of_a_killed_owner_is_known_until_it_is_closed(tmp_path):
         lock.end_run()
     with lock.hold("third"):
         assert lock.abandoned_runs() == []
+
+
+def test_looking_needs_no_right_to_write_and_hinders_nobody(tmp_path, monkeypatch):
+    lock = PipelineLock(tmp_path, "p")
+    with other_owner(tmp_path):
+        pass
+    path = tmp_path / ".locks" / "p.lock"
+    with path.open("rb") as other:
+        fcntl.flock(other, fcntl.LOCK_SH)  # Somebody else looks.
+        assert lock.busy() == ""
+    opened = []
+    open_path = Path.open
+    monkeypatch.setattr(
+        Path, "open", lambda path, mode="r": opened.append(mode) or open_path(path, mode)
+    )
+    monkeypatch.setattr(filelock.FileLock, "acquire", None)
+    assert lock.busy() == ""
+    assert opened == ["rb"]
 
 
 @pytest.mark.parametrize("content", [b"", b"[]", b"\xff", b'{"began": 1}', b'{"runs": 3}'])
