@@ -1,14 +1,25 @@
 """Redirects library output to a log file, which leaves the screen to progress output."""
 
+import io
 import logging
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
 _IGNORED_MESSAGES = ("ArtifactQuery.property_predicate is not supported",)
+
+
+class _Screen(io.FileIO):
+    """Screen that may be gone, such as a terminal that was closed; the run goes on without it."""
+
+    def write(self, data: Any, /) -> int:
+        """Writes data, or drops it."""
+        with suppress(OSError):
+            return super().write(data)
+        return len(data)
 
 
 @contextmanager
@@ -22,13 +33,15 @@ def to_file(path: Path, *, verbose: bool = False) -> Iterator[TextIO]:
         verbose: If True, keeps the file descriptors, and also shows the logs on standard error.
 
     Yields:
-        Stream that writes to the screen.
+        Stream that writes to the screen, if it exists.
     """
     sys.stdout.flush()
     sys.stderr.flush()
     handlers: list[logging.Handler] = [logging.FileHandler(path, encoding="utf-8")]
     saved = [os.dup(descriptor) for descriptor in (1, 2)]
-    screen = os.fdopen(os.dup(1), "w", encoding="utf-8", errors="replace")
+    screen = io.TextIOWrapper(
+        io.BufferedWriter(_Screen(os.dup(1), "wb")), encoding="utf-8", errors="replace"
+    )
     if verbose:
         handlers.append(logging.StreamHandler(os.fdopen(os.dup(2), "w")))
     else:

@@ -1,5 +1,6 @@
 """Output of libraries goes to the log file, by any route."""
 
+import os
 import subprocess
 import sys
 import textwrap
@@ -53,3 +54,16 @@ def test_verbose_shows_the_log_as_well(run):
 @pytest.mark.parametrize("verbose", [False, True])
 def test_false_alarm_is_told_nowhere(run, verbose):
     assert "property_predicate" not in "".join(run(verbose=verbose))
+
+
+def test_a_screen_that_is_gone_does_not_end_the_run(tmp_path):
+    log = tmp_path / "run.log"
+    code = textwrap.dedent(SCRIPT.format(verbose=False))
+    code = code.replace('screen.write("for the screen\\n")', 'print("x", file=screen, flush=True)')
+    code = code.replace('print("after")', 'Path(sys.argv[1]).open("a").write("the end")')
+    reads, writes = os.pipe()
+    os.close(reads)
+    done = subprocess.run([sys.executable, "-c", code, str(log)], stdout=writes, check=False)
+    os.close(writes)
+    assert done.returncode == 0
+    assert log.read_text().endswith("the end")
