@@ -22,6 +22,7 @@ from tfx_feeder.pipeline.metadata.models import (
     MODEL,
     PUSHED,
     ModelVersion,
+    is_gone,
     served_ids,
     to_model_versions,
 )
@@ -260,6 +261,9 @@ def _why_live(lineage: Lineage, model: ModelVersion) -> Iterator[str]:
         yield "It was not pushed."
         return
     place = model.pushes[-1].place
+    if is_gone(model.pushes[-1].artifact):
+        yield f"Version {model.pushes[-1].version} is not in {place} any more."
+        return
     served = served_ids(lineage)
     for artifact in lineage.artifacts(PUSHED):
         destination = str(artifact.properties.get("pushed_destination", ""))

@@ -17,7 +17,7 @@ from tfx_feeder.components.pusher.versions import leftovers
 from tfx_feeder.pipeline.deployment.rollback import SERVING_DIRS, card_execution
 from tfx_feeder.pipeline.metadata.integrity import find_damaged, mark_deleted
 from tfx_feeder.pipeline.metadata.lineage import Lineage
-from tfx_feeder.pipeline.metadata.models import ModelVersion, Push, read_models, served_ids
+from tfx_feeder.pipeline.metadata.models import ModelVersion, Push, last_pushed_ids, read_models
 from tfx_feeder.pipeline.metadata.types import Artifact
 from tfx_feeder.schemas import model_card
 from tfx_feeder.schemas.file_record import damage
@@ -114,12 +114,13 @@ def _set_aside(path: Path) -> None:
     target = path.with_name(f"{_SET_ASIDE}{path.name}")
     remove(target)
     os.rename(path, target)
+    os.utime(target)  # `gc` keeps it for as long as other files.
     sync_folder(path.parent)
 
 
 def _served(lineage: Lineage, damaged: set[int | None]) -> Iterator[Finding]:
     """Yields findings about the folders from which models are served."""
-    live = served_ids(lineage)
+    live = last_pushed_ids(lineage)
     places: dict[Path, dict[str, tuple[ModelVersion, Push]]] = {}
     for model in read_models(lineage):
         for push in model.pushes:

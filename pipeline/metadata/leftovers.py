@@ -1,5 +1,6 @@
 """Files of a pipeline that no artifact refers to, such as logs and abandoned checkpoints."""
 
+import glob
 import os
 import re
 import shutil
@@ -16,6 +17,7 @@ from tfx_feeder.common.temporary import LOCK, PREFIX, if_unused
 from tfx_feeder.pipeline.metadata.describe import REPORT_SEPARATOR, report_stem
 from tfx_feeder.pipeline.metadata.lineage import Lineage
 from tfx_feeder.pipeline.metadata.models import PUSHED, served_ids
+from tfx_feeder.pipeline.metadata.types import CANCELED, FAILED
 
 RECENT = "recently read or produced"
 _IN_USE = "in use by a running process"
@@ -35,6 +37,10 @@ _IN_PIPELINE = (
     (_LOCK, ".locks/*", re.compile(r".*\.lock")),
 )
 """Files below the root of a pipeline: kind, pattern, and form of the name."""
+_OUTPUTS = ("{node}/*/{execution}", "{node}/.system/*/{execution}")
+"""Output folders of an execution below the root of a pipeline, and its working folder."""
+_SET_ASIDE = ".damaged-*"
+"""Versions that ``tfx-feeder repair`` has renamed."""
 _SHARED_FOLDERS = ("data", "logs", "reports", "retrain")
 """Folders beside those of the artifacts."""
 
@@ -80,7 +86,12 @@ def find_leftovers(
         The files on this machine, without links, by kind and path.
     """
     shared = _shared_roots(lineage, roots)
-    found = [*_unfinished(lineage, roots, shared), *_in_pipelines(roots)]
+    found = [
+        *_unfinished(lineage, roots, shared),
+        *_in_pipelines(roots),
+        *_unpublished(lineage, roots),
+        *_set_aside(lineage),
+    ]
     if lineage.pipeline is None:
         reports = {report_stem([run_id]) for run_id in lineage.run_ids()}
         for root in shared:
@@ -152,6 +163,24 @@ def _unfinished(
             names = [n for n in (*folder_names, *file_names) if _UNFINISHED.fullmatch(n)]
             folder_names[:] = [name for name in folder_names if name not in names]
             yield from _existing("unfinished file", (Path(parent, name) for name in names))
+
+
+def _unpublished(lineage: Lineage, roots: Iterable[Path]) -> Iterator[Leftover]:
+    """Yields what executions wrote that failed or were killed, and that is no artifact."""
+    paths = [artifact.path for artifact in lineage.artifacts()]
+    published = {*paths, *(path.parent for path in paths)}  # A value artifact is a file.
+    for execution in (e for run in lineage.runs() for e in run.executions):
+        if execution.state not in (FAILED, CANCELED):
+            continue
+        node = glob.escape(execution.node)
+        for pattern in (each.format(node=node, execution=execution.id) for each in _OUTPUTS):
+            folders = {path for root in roots for path in root.glob(pattern)}
+            yield from _existing("output of a failed execution", folders - published)
+
+
+def _set_aside(lineage: Lineage) -> Iterator[Leftover]:
+    for place in {path.parent for path in _pushed(lineage)}:
+        yield from _existing("damaged version", place.glob(_SET_ASIDE))
 
 
 def _temporary() -> Iterator[Leftover]:

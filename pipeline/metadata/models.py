@@ -1,8 +1,9 @@
 """Models of a store, with their training data, evaluations and deployments."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
 
 from tfx_feeder.pipeline.metadata.lineage import Lineage
 from tfx_feeder.pipeline.metadata.types import COMPLETE, Artifact, Execution, Graph
@@ -118,15 +119,40 @@ def spans_of(artifact_id: int, origins: Graph) -> tuple[int, ...]:
 
 
 def served_ids(lineage: Lineage) -> set[int]:
-    """Returns the ids of ``PushedModel`` artifacts with the highest version in their location."""
+    """Returns the ids of ``PushedModel`` artifacts that are served: the highest of their location.
+
+    Where the serving folder is on this machine, a version without a folder in it is not served,
+    such as one that ``repair`` has set aside.
+    """
+    return _highest_ids(artifact for artifact in _pushes(lineage) if not is_gone(artifact))
+
+
+def last_pushed_ids(lineage: Lineage) -> set[int]:
+    """Returns the ids of ``PushedModel`` artifacts that should be served, by the store alone."""
+    return _highest_ids(_pushes(lineage))
+
+
+def _pushes(lineage: Lineage) -> Iterable[Artifact]:
+    return (a for a in lineage.artifacts(PUSHED) if a.properties.get("pushed"))
+
+
+def _destination(pushed: Artifact) -> str:
+    return str(pushed.properties.get("pushed_destination", ""))
+
+
+def is_gone(pushed: Artifact) -> bool:
+    """Returns True if the serving folder is on this machine, and a pushed version is not in it."""
+    folder = Path(_destination(pushed))
+    return folder.is_absolute() and folder.parent.is_dir() and not folder.exists()
+
+
+def _highest_ids(pushes: Iterable[Artifact]) -> set[int]:
     highest: dict[str, tuple[tuple[int, int], int]] = {}
-    for artifact in lineage.artifacts(PUSHED):
-        if artifact.properties.get("pushed"):
-            destination = str(artifact.properties.get("pushed_destination", ""))
-            place, _, version = destination.rpartition("/")
-            # A server loads the highest number; other versions rank in the order of their pushes.
-            rank = (int(version) if version.isdecimal() else 0, artifact.id)
-            highest[place] = max(highest.get(place, (rank, artifact.id)), (rank, artifact.id))
+    for artifact in pushes:
+        place, _, version = _destination(artifact).rpartition("/")
+        # A server loads the highest number; other versions rank in the order of their pushes.
+        rank = (int(version) if version.isdecimal() else 0, artifact.id)
+        highest[place] = max(highest.get(place, (rank, artifact.id)), (rank, artifact.id))
     return {artifact_id for _, artifact_id in highest.values()}
 
 
@@ -161,7 +187,7 @@ def _push(execution: Execution) -> Push | None:
     pushed = execution.output_of_type(PUSHED)
     if pushed is None or not pushed.properties.get("pushed"):
         return None
-    destination = str(pushed.properties.get("pushed_destination", ""))
+    destination = _destination(pushed)
     return Push(
         version=str(pushed.properties.get("pushed_version") or destination.rpartition("/")[2]),
         destination=destination,

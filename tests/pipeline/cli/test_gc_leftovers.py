@@ -12,6 +12,7 @@ import pytest
 
 from tests.pipeline.cli.test_gc import ALL, makers, move
 from tfx_feeder.common.temporary import LOCK, temporary_folder
+from tfx_feeder.pipeline.metadata.lineage import Lineage
 
 DAY_S = 86_400.0
 KEY = "0123456789abcdef"
@@ -137,6 +138,26 @@ def test_files_of_a_running_process_stay(runs, leftovers):
         process.kill()
     assert leftovers("--older-than", "0.001s", "--keep-runs", 0, "--yes") == used
     assert not Path(folder).exists()
+
+
+def test_outputs_of_failed_executions_and_damaged_versions_are_deleted(runs, leftovers):
+    executions = Lineage.open(runs.folder).executions("2026-01-03")
+    [transform] = [e for e in executions if e.node == "Transform"]
+    [example_gen] = [e for e in executions if e.node == "ImageExampleGen"]
+    assert transform.state == "FAILED"
+    pipeline = runs.folder / "artifacts" / "p"
+    old(pipeline / "Transform" / "transform_graph" / str(transform.id) / "saved_model.pb")
+    old(pipeline / "Transform" / ".system" / "executor_execution" / str(transform.id) / "x")
+    old(pipeline / "Evaluator" / "evaluation" / str(transform.id) / "x")  # Of another execution.
+    old(pipeline / "ImageExampleGen" / "examples" / str(example_gen.id) / "x")
+    old(runs.folder / "serving" / ".damaged-100" / "saved_model.pb")
+    folder, kind = "runs/artifacts/p/Transform", "output of a failed execution"
+    assert leftovers("--keep-runs", 0, "--yes") == {
+        f"{folder}/transform_graph/{transform.id}": kind,
+        f"{folder}/.system/executor_execution/{transform.id}": kind,
+        "runs/serving/.damaged-100": "damaged version",
+    }
+    assert leftovers("--keep-runs", 0) == {}
 
 
 def test_files_of_the_user_are_not_touched(runs, leftovers, tmp_path):

@@ -154,6 +154,9 @@ def test_served_version_without_an_intact_copy_is_set_aside(root):
     remedies = root.repaired()
     assert remedies[f"Version 200 in {root.serving}"] == "set aside"
     assert sorted(path.name for path in root.serving.iterdir()) == [".damaged-200", "100"]
+    live = [row["version"]["live"] for row in json.loads(root.call("models", "--json"))]
+    assert live == [False, True]
+    assert "Version 200 is not in" in root.call("why", "200")
 
 
 def test_halves_of_pushes_are_removed_or_set_aside(root):
