@@ -2,14 +2,18 @@
 # The client defines its messages at run time.
 # pyright: reportAttributeAccessIssue=false, reportPrivateImportUsage=false
 
+import glob
+import re
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import ml_metadata as mlmd
+from ml_metadata import ListOptions, OrderByField
 from ml_metadata.proto import metadata_store_pb2 as pb
 
+from tfx_feeder.common.errors import ConfigError
 from tfx_feeder.pipeline.metadata.models import HISTORY, MODEL, PUSHED
 from tfx_feeder.pipeline.metadata.types import Artifact
 from tfx_feeder.pipeline.metadata.unsynced import lost_artifacts
@@ -21,6 +25,8 @@ _LEVELS = 3
 """Folder levels of an output below the root of its pipeline: ``NODE/KEY/EXECUTION``."""
 _HASHED = (MODEL, HISTORY, PUSHED)
 """Types whose contents are compared before each run; others can be large."""
+_NUMBER = re.compile("[0-9]{1,12}")
+"""Ids of executions; folders of checkpoints have longer names."""
 _OPEN = ("ModelRun",)
 """Types to whose folders others add files, such as the logs of TensorBoard."""
 
@@ -90,6 +96,36 @@ def forget_damaged(
     damaged = [each for each in found if each.files_exist]
     mark_deleted(store, (each.artifact.id for each in damaged))
     return damaged
+
+
+def check_outputs_are_known(store: mlmd.MetadataStore, root: Path, nodes: Iterable[str]) -> None:
+    """Checks that a store lists the executions whose outputs are in the root of a pipeline.
+
+    A new store, or a restored older one, numbers executions as before, and TFX would add their
+    files to those that are there.
+
+    Args:
+        store: Store of the pipeline.
+        root: Root of the pipeline; not checked if it does not exist on this machine.
+        nodes: Nodes that will run.
+
+    Raises:
+        ConfigError: There are outputs of later executions.
+    """
+    # The folders first: an execution is in the store before its folders exist.
+    paths = (path for node in nodes for path in root.glob(f"{glob.escape(node)}/*/*"))
+    folders = {int(path.name): path for path in paths if _NUMBER.fullmatch(path.name)}
+    newest = store.get_executions(ListOptions(limit=1, order_by=OrderByField.ID, is_asc=False))
+    known = max((execution.id for execution in newest), default=0)
+    unknown = folders.get(max(folders, default=0))
+    if unknown and int(unknown.name) > known:
+        raise ConfigError(
+            "root",
+            received=str(unknown),
+            expected=f"outputs of executions that the store lists, which ends with {known}",
+            fix="The store is new, or older than the outputs, and would mix them with new ones. "
+            f"Restore the store, move {root} away, or use another root.",
+        )
 
 
 def mark_deleted(store: mlmd.MetadataStore, artifact_ids: Iterable[int]) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from tfx_feeder.common.files import atomic_write
+from tfx_feeder.common.files import atomic_write, sync_folder
 from tfx_feeder.pipeline.metadata.types import Artifact
 from tfx_feeder.schemas.file_record import PROPERTY
 
@@ -64,6 +64,7 @@ def write_marker(root: Path, last_synced: int) -> None:
 def remove_marker(root: Path) -> None:
     """Removes the marker, because all outputs are on the disk."""
     (root / _FILE).unlink(missing_ok=True)
+    sync_folder(root)
 
 
 def lost_artifacts(root: Path, artifacts: Iterable[Artifact]) -> list[Artifact]:

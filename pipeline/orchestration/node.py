@@ -25,7 +25,7 @@ from google.protobuf import json_format
 from ml_metadata.proto import metadata_store_pb2 as pb
 
 from tfx_feeder.common.errors import ConfigError, FeederError
-from tfx_feeder.pipeline.metadata.integrity import forget_damaged
+from tfx_feeder.pipeline.metadata.integrity import check_outputs_are_known, forget_damaged
 from tfx_feeder.pipeline.metadata.lineage import Lineage
 from tfx_feeder.pipeline.metadata.store import close_run, writable_config
 from tfx_feeder.pipeline.metadata.types import SUCCEEDED, Execution
@@ -93,6 +93,7 @@ def run_node(
         had no blessed model to push.
 
     Raises:
+        ConfigError: The root contains outputs that the store does not list.
         InvalidNodeError: The node does not exist, its upstream nodes have not run, another process
             is running it, or the root is not writable.
         StoreUnreachableError: ML Metadata did not respond in time.
@@ -110,6 +111,7 @@ def run_node(
             return _status(done)
         _check_upstream(compiled, lineage, node_id, run_id)
         quiet_imports(_LAUNCHER)
+        check_outputs_are_known(opened, Path(compiled.root), [node_id])
         _register_types(opened, compiled, node_id)
         settled = datetime.now(timezone.utc) - _SETTLED_AFTER
         earlier = [a for a in lineage.outputs_of_node(node_id) if a.created_at < settled]

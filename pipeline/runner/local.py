@@ -15,6 +15,7 @@ from tfx.dsl.compiler import constants
 from tfx.orchestration.pipeline import RunOptions
 from tfx.orchestration.portable import runtime_parameter_utils
 
+from tfx_feeder.pipeline.metadata.integrity import check_outputs_are_known
 from tfx_feeder.pipeline.metadata.lineage import Lineage
 from tfx_feeder.pipeline.metadata.store import close_run
 from tfx_feeder.pipeline.ownership import PipelineLock
@@ -65,12 +66,17 @@ def run_locally(
 
     Returns:
         Id of the run.
+
+    Raises:
+        ConfigError: The root contains outputs that the store does not list.
     """
     for abandoned in lock.abandoned_runs():
         close_run(store, abandoned, _ABANDONED)
+    info = pipeline.pipeline_info
+    nodes = [component.id for component in pipeline.components]
+    check_outputs_are_known(store, Path(info.pipeline_root), nodes)
     run_id = run_id or new_run_id()
     lock.begin_run(run_id)
-    info = pipeline.pipeline_info
     lineage = Lineage(store, info.pipeline_name)
     # Set the absl verbosity, because other code saves and restores the level of the logger.
     absl_logging.set_verbosity(absl_logging.INFO)
@@ -78,8 +84,9 @@ def run_locally(
         with durable_outputs(store, lineage, Path(info.pipeline_root)):
             _Runner(run_id).run(pipeline, RunOptions(to_nodes=until) if until else None)
     except BaseException as error:
+        # If this fails too, or is interrupted, the next owner of the lock closes the run.
         close_run(store, run_id, root_cause(error))
-        raise
-    finally:
         lock.end_run()
+        raise
+    lock.end_run()
     return run_id

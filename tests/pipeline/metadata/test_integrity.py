@@ -8,8 +8,14 @@ import pytest
 from ml_metadata.proto import metadata_store_pb2 as pb
 
 from tests.mlmd_store import StoreWithFiles
+from tfx_feeder.common.errors import ConfigError
 from tfx_feeder.pipeline.metadata import unsynced
-from tfx_feeder.pipeline.metadata.integrity import LOST, find_damaged, forget_damaged
+from tfx_feeder.pipeline.metadata.integrity import (
+    LOST,
+    check_outputs_are_known,
+    find_damaged,
+    forget_damaged,
+)
 from tfx_feeder.pipeline.metadata.lineage import Lineage
 from tfx_feeder.pipeline.metadata.unsynced import read_marker, remove_marker, write_marker
 from tfx_feeder.pipeline.runner.durable_run import durable_outputs
@@ -84,6 +90,23 @@ def test_contents_of_the_newest_model_are_compared(store):
     [found] = forget_damaged(store.client, store.lineage.artifacts())
     assert found.artifact.id == newest
     assert str(found) == f"Model {newest}: the contents are not those that were written"
+
+
+def test_outputs_of_executions_that_the_store_does_not_list_are_an_error(store, tmp_path):
+    root = store.folder / "artifacts"
+    execution = store.execution(store.run("1"), "Trainer")
+    for path in (
+        f"Trainer/model/{execution}",
+        f"Trainer/checkpoints/{10**15}",
+        f"serving/p/{execution + 1}",  # Of no node.
+    ):
+        (root / path).mkdir(parents=True)
+    check_outputs_are_known(store.client, root, ["Trainer"])
+    check_outputs_are_known(store.client, Path("gs://elsewhere"), ["Trainer"])
+    replaced = Store(tmp_path / "new")
+    with pytest.raises(ConfigError, match=rf"root: .*ends with 0.*Trainer/model/{execution}"):
+        check_outputs_are_known(replaced.client, root, ["Trainer"])
+    check_outputs_are_known(replaced.client, root, ["Pusher"])
 
 
 def test_files_of_the_user_are_none_of_its_business(store, tmp_path):

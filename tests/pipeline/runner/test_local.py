@@ -11,17 +11,27 @@ from pathlib import Path
 import pytest
 
 from tfx_feeder.pipeline.metadata.lineage import Lineage
+from tfx_feeder.pipeline.ownership import PipelineLock
 from tfx_feeder.pipeline.runner.launch import BUSY, INTERRUPTED
 
 pytestmark = pytest.mark.slow
 
 STARTED: list[subprocess.Popen] = []
 _RUN = """
-import signal, sys
-from pathlib import Path
+import signal
 from tfx_feeder.pipeline.runner.launch import RunRequest, run_with_logging
 signal.signal(signal.SIGHUP, signal.SIG_DFL)  # The tests may run under nohup.
 sys.exit(run_with_logging(RunRequest(sys.argv[2], Path(sys.argv[1])), work="waiting_run"))
+"""
+
+
+_SLOW_TO_CLOSE = """
+import time
+import tfx_feeder.pipeline.runner.local as local
+def close_run(*_):
+    Path(sys.argv[1], "closing").touch()
+    time.sleep(99)
+local.close_run = close_run
 """
 
 
@@ -33,10 +43,11 @@ def _no_process_is_left() -> Iterator[None]:
             process.kill()
 
 
-def start(root: Path, pipeline: str = "p") -> subprocess.Popen:
+def start(root: Path, pipeline: str = "p", *, before: str = "") -> subprocess.Popen:
     path = os.pathsep.join([str(Path(__file__).parent / "waiting"), *sys.path])
+    words = (str(root), pipeline)
     process = subprocess.Popen(
-        [sys.executable, "-c", _RUN, str(root), pipeline],
+        [sys.executable, "-c", f"import sys\nfrom pathlib import Path{before}{_RUN}", *words],
         env=os.environ | {"PYTHONPATH": path},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -46,9 +57,9 @@ def start(root: Path, pipeline: str = "p") -> subprocess.Popen:
     return process
 
 
-def start_waiting(root: Path, pipeline: str = "p") -> subprocess.Popen:
+def start_waiting(root: Path, pipeline: str = "p", *, before: str = "") -> subprocess.Popen:
     """Starts a run and returns when its component is running."""
-    process = start(root, pipeline)
+    process = start(root, pipeline, before=before)
     while not (root / f"waiting-{process.pid}").exists():
         assert process.poll() is None, process.communicate()
         time.sleep(0.05)
@@ -88,6 +99,19 @@ def test_a_signal_closes_what_is_open(tmp_path, number):
     assert "Interrupted. Run the same command again to resume." in said
     # TFX records a KeyboardInterrupt in an executor as a failure, or the runner cancels it.
     assert states(tmp_path)[0] in ("CANCELED", "FAILED")
+
+
+def test_a_second_interrupt_leaves_the_run_to_the_next(tmp_path):
+    process = start_waiting(tmp_path, before=_SLOW_TO_CLOSE)
+    process.send_signal(signal.SIGINT)
+    while not (tmp_path / "closing").exists():
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    said, _ = process.communicate(timeout=120)
+    assert process.returncode == INTERRUPTED, said
+    run_ids = Lineage.open(tmp_path, "p").run_ids()
+    assert PipelineLock(tmp_path, "p").abandoned_runs() == run_ids
 
 
 def test_the_next_run_closes_what_a_killed_one_left_open(tmp_path):
