@@ -4,6 +4,7 @@ import importlib
 import logging
 import os
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -41,13 +42,14 @@ def rollback(
     The version passes the same gate as before and gets a new model card. Models that were pushed
     after it are withdrawn: later runs neither start from them nor compare with them.
     """
-    planned = plan(lineage, version, reason)
     store = context.params["store"]
     folder = store_folder(store)
+    # The lock of a pipeline is in its root; with a store on a server, the root may be anywhere.
+    locks = partial(PipelineLock, folder or Path.cwd())
+    planned = plan(lineage, version, reason, lambda name: locks(name).abandoned_runs())
     if folder is not None and not yes:
         _check_beside(folder, planned)
-    # The lock of a pipeline is in its root; with a store on a server, the root may be anywhere.
-    lock = PipelineLock(folder or Path.cwd(), planned.pusher.pipeline)
+    lock = locks(planned.pusher.pipeline)
     with lock.hold("tfx-feeder rollback"):
         done = _run(planned, store, lock)
     if as_json:

@@ -27,6 +27,7 @@ from tfx_feeder.pipeline.runner.local import run_locally
 from tfx_feeder.schemas.artifacts import TrainingHistory
 
 _MAX_WAIT_S = 5
+_PUSHED_MODEL = "pushed_model"
 _TYPES = {
     artifact.TYPE_NAME: artifact
     for artifact in (
@@ -35,6 +36,7 @@ _TYPES = {
         tfx.types.standard_artifacts.Model,
         tfx.types.standard_artifacts.ModelBlessing,
         tfx.types.standard_artifacts.ModelEvaluation,
+        tfx.types.standard_artifacts.PushedModel,
         tfx.types.standard_artifacts.Schema,
         tfx.types.standard_artifacts.TransformGraph,
         TrainingHistory,
@@ -79,11 +81,13 @@ def repush(
         ConfigError: The new version would not be the highest.
         DataError: The Pusher did not push the model.
     """
-    _wait_until_higher(rollback)
+    if rollback.pushed is None:
+        _wait_until_higher(rollback)
     store = mlmd.MetadataStore(connection)
     with mark_withdrawn(store, rollback):
         run_id = run_locally(create_pipeline(rollback, connection), store, lock)
-        pushed = _pushed(Lineage(store, rollback.pusher.pipeline), run_id, rollback.pusher.node)
+        lineage = Lineage(store, rollback.pusher.pipeline)
+        pushed = rollback.pushed.artifact if rollback.pushed else _pushed(lineage, rollback, run_id)
     return RollbackResult(
         version=pushed.properties["pushed_version"],
         destination=pushed.properties["pushed_destination"],
@@ -102,13 +106,13 @@ def create_pipeline(rollback: Rollback, connection: pb.ConnectionConfig) -> tfx.
         rollback: Version to push.
         connection: Connection to the store.
     """
+    inputs = dict(rollback.inputs)
+    if rollback.pushed is not None:
+        inputs[_PUSHED_MODEL] = (rollback.pushed.artifact,)
     resolver = tfx.dsl.Resolver(
         strategy_class=ArtifactsById,
-        config={"ids": {key: [a.id for a in group] for key, group in rollback.inputs.items()}},
-        **{
-            key: tfx.dsl.Channel(type=_TYPES[group[0].type_name])
-            for key, group in rollback.inputs.items()
-        },
+        config={"ids": {key: [a.id for a in group] for key, group in inputs.items()}},
+        **{key: tfx.dsl.Channel(type=_TYPES[group[0].type_name]) for key, group in inputs.items()},
     ).with_id("rollback")
     pusher = Pusher(
         model=resolver.outputs["model"],
@@ -119,7 +123,7 @@ def create_pipeline(rollback: Rollback, connection: pb.ConnectionConfig) -> tfx.
         ),
     ).with_id(rollback.pusher.node)
     card = ModelCardGenerator(
-        pushed_model=pusher.outputs["pushed_model"],
+        pushed_model=(resolver if rollback.pushed else pusher).outputs[_PUSHED_MODEL],
         **{key: resolver.outputs[key] for key in rollback.inputs if key != "infra_blessing"},
         intended_slices=rollback.intended_slices,
         reason=f"rolled back from version {rollback.highest_version}: {rollback.reason}",
@@ -128,7 +132,7 @@ def create_pipeline(rollback: Rollback, connection: pb.ConnectionConfig) -> tfx.
         pipeline_name=rollback.pusher.pipeline,
         pipeline_root=_root(rollback.push.artifact),
         metadata_connection_config=connection,
-        components=[resolver, pusher, card],
+        components=[resolver, *([] if rollback.pushed else [pusher]), card],
         # The cache would return the earlier push.
         enable_cache=False,
     )
@@ -142,7 +146,8 @@ def _root(pushed: Artifact) -> str:
     return folder
 
 
-def _pushed(lineage: Lineage, run_id: str, node: str) -> Artifact:
+def _pushed(lineage: Lineage, rollback: Rollback, run_id: str) -> Artifact:
+    node = rollback.pusher.node
     for execution in lineage.executions(run_id):
         pushed = execution.output("pushed_model") if execution.node == node else None
         if pushed and pushed.properties.get("pushed"):

@@ -1,7 +1,7 @@
 """Plans a rollback: finds an earlier version and checks that it can be pushed again."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -43,6 +43,8 @@ class Rollback:
         superseded: Later models in the same serving folder, which will be withdrawn.
         highest_version: Highest version in the same serving folder.
         reason: Reason for the rollback, which is recorded.
+        pushed: Push of a rollback that was killed before it wrote the model card, which completes
+            it; ``None`` to push the model.
     """
 
     model: ModelVersion
@@ -53,6 +55,7 @@ class Rollback:
     superseded: tuple[ModelVersion, ...]
     highest_version: int
     reason: str
+    pushed: Push | None = None
 
     @property
     def mark(self) -> str:
@@ -60,13 +63,19 @@ class Rollback:
         return f"rolled back to version {self.push.version}: {self.reason}"
 
 
-def plan(lineage: Lineage, version: str, reason: str) -> Rollback:
+def plan(
+    lineage: Lineage,
+    version: str,
+    reason: str,
+    killed_runs: Callable[[str], Collection[str]] = lambda _: (),
+) -> Rollback:
     """Finds a pushed version and checks that it can be pushed again.
 
     Args:
         lineage: Lineage of the store.
         version: Pushed version to return to.
         reason: Reason for the rollback.
+        killed_runs: Function that returns the killed runs of a pipeline that were not closed yet.
 
     Raises:
         ConfigError: The version is unknown, was not blessed, or is live already.
@@ -77,8 +86,10 @@ def plan(lineage: Lineage, version: str, reason: str) -> Rollback:
     pushed = [(model, push) for model in read_models(lineage) for push in model.pushes]
     model, push = _find(pushed, version)
     at_place = [(m, p) for m, p in pushed if p.place == push.place]
-    _check_state(model, push, served_ids(lineage))
     pusher = _pusher(lineage, push)
+    served, killed = served_ids(lineage), killed_runs(pusher.pipeline)
+    live = next((p for m, p in at_place if m == model and p.artifact.id in served), None)
+    _check_state(model, push, live if live and live.run_id not in killed else None)
     card = card_execution(lineage, push)
     check_unchanged(model, push, card)
     later = {m.model.id: m for m, _ in at_place if m.model.id > model.model.id}
@@ -89,8 +100,9 @@ def plan(lineage: Lineage, version: str, reason: str) -> Rollback:
         inputs={**card_inputs(lineage, model, card), **pusher.inputs},
         intended_slices=intended_slices(card),
         superseded=tuple(m for m in later.values() if not m.withdrawn),
-        highest_version=_highest([p.version for _, p in at_place], push.place),
+        highest_version=_highest([p.version for _, p in at_place if p != live], push.place, live),
         reason=reason.strip(),
+        pushed=live,
     )
 
 
@@ -110,7 +122,7 @@ def _find(pushed: Sequence[tuple[ModelVersion, Push]], version: str) -> tuple[Mo
     )
 
 
-def _check_state(model: ModelVersion, push: Push, served: set[int]) -> None:
+def _check_state(model: ModelVersion, push: Push, live: Push | None) -> None:
     if model.blessed is not True:
         raise ConfigError(
             "version",
@@ -118,7 +130,7 @@ def _check_state(model: ModelVersion, push: Push, served: set[int]) -> None:
             expected="one whose model is blessed",
             fix=f"`tfx-feeder why {model.model.id}` shows why it is not.",
         )
-    if any(p.place == push.place and p.artifact.id in served for p in model.pushes):
+    if live is not None:
         raise ConfigError(
             "version", received=push.version, expected="a version whose model is not live already"
         )
@@ -141,11 +153,12 @@ def _pusher(lineage: Lineage, push: Push) -> Execution:
     return pusher
 
 
-def _highest(versions: Sequence[str], place: str) -> int:
-    """Returns the highest version in the store or in the serving folder."""
+def _highest(versions: Sequence[str], place: str, live: Push | None) -> int:
+    """Returns the highest version in the store or in the serving folder, other than one."""
     folder = Path(place)
     there = [path.name for path in folder.iterdir()] if folder.is_dir() else []
-    return max((int(name) for name in [*versions, *there] if name.isdecimal()), default=0)
+    names = {*versions, *there} - {live.version if live else ""}
+    return max((int(name) for name in names if name.isdecimal()), default=0)
 
 
 def card_execution(lineage: Lineage, push: Push) -> Execution | None:

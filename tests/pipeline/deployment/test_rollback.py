@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import signal
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -23,6 +25,13 @@ from tfx_feeder.schemas import model_card
 pytestmark = pytest.mark.slow
 
 REASON = "zeros look <wrong>"
+KILLED_AT_THE_CARD = """
+import os, signal
+from tfx_feeder.components.model_card.executor import Executor
+from tfx_feeder.pipeline.cli.main import main
+Executor.Do = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+main()
+"""
 
 
 class Served:
@@ -191,6 +200,25 @@ def test_a_push_that_fails_leaves_the_marks_as_they_were(served):
     assert "The rollback failed." in log.read_text()
     assert {version: m.withdrawn for version, m in served.models().items()} == before
     assert any(before.values())
+
+
+def test_a_rollback_that_is_killed_before_its_card_is_completed_by_the_next(served):
+    first, second = served.run(1), served.run(2)
+    words = ("rollback", first, "--reason", REASON, "--store", str(served.root))
+    killed = subprocess.run([sys.executable, "-c", KILLED_AT_THE_CARD, *words], check=False)
+    assert killed.returncode == -signal.SIGKILL
+    third = served.versions[-1]
+    assert third not in (first, second)
+    assert not (served.root / "serving" / third / model_card.FILE_NAME).exists()
+    done = served.rolled_back(first)
+    assert done["version"] == served.versions[-1] == third
+    card = model_card.read(served.root / "serving" / third)
+    assert card.reason == f"rolled back from version {second}: {REASON}"
+    assert card.files == hash_files(served.root / "serving" / third, [model_card.FILE_NAME])
+    states = {e.state for run in served.lineage.runs() for e in run.executions}
+    assert "RUNNING" not in states
+    assert served.models()[second].withdrawn
+    assert "not live already" in served.roll_back(first).stderr
 
 
 def test_a_version_from_the_future_in_the_serving_folder_is_outdone(served):
