@@ -21,6 +21,8 @@ _VARIABLES = "vars"
 """Group of the variables of a layer in a weights file, ``PATH/vars/INDEX``."""
 _OPTIMIZER = "optimizer"
 """Group of the optimizer of a compiled model in a weights file, also of an inner model."""
+_LORA_FACTORS = ("lora_kernel_a", "lora_embeddings_a")
+"""Names of the first factors of low-rank updates, which begin at random; the second ones at 0."""
 _CONFIG_FILE, _VOCABULARY_FILE = "config.json", "vocabulary.txt"
 _COUNTER = re.compile(r"_\d+$")
 
@@ -85,7 +87,14 @@ def load_warm_start(model: keras.Model, folder: str | Path) -> str | None:
                     base.copy(variable, own, name=variable)
         except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
             return f"{path.name} cannot be read: {error}"
+        # Keras adds the product of low-rank factors (``enable_lora``) to a kernel that it saves,
+        # and sets both to zero when it loads one. With both at zero, neither has a gradient.
+        factors = [
+            (v, keras.ops.convert_to_numpy(v)) for v in model.variables if v.name in _LORA_FACTORS
+        ]
         model.load_weights(merged)
+        for variable, value in factors:
+            variable.assign(value)
     return None
 
 

@@ -74,6 +74,35 @@ def test_a_start_takes_over_the_weights(tmp_path: Path) -> None:
         np.testing.assert_array_equal(own, other)
 
 
+@pytest.mark.parametrize("is_base_tuned", [False, True])
+def test_low_rank_updates_are_trained_after_a_start(tmp_path: Path, is_base_tuned: bool) -> None:
+    base, model = _low_rank(tune=is_base_tuned), _low_rank()
+    x, y = np.eye(4, dtype="int64"), np.ones((4, 1))
+    base.fit(x, y, verbose=0)
+    save_for_warm_start(base, tmp_path)
+
+    assert load_warm_start(model, tmp_path) is None
+
+    np.testing.assert_allclose(model(x), base(x), rtol=1e-5)
+    before = _values(model.trainable_variables)
+    model.fit(x, y, epochs=2, verbose=0)
+    factors = zip(model.trainable_variables, before, strict=True)
+    assert len(before) == 6 + 2  # Two factors for each kernel, two biases.
+    assert all(np.abs(variable.numpy() - value).max() > 0 for variable, value in factors)
+
+
+def _low_rank(*, tune: bool = True) -> keras.Model:
+    """Returns a model in which rank-one updates of three kernels are trained, or the kernels."""
+    words = keras.Input((4,), dtype="int64")
+    layers = [keras.layers.Embedding(3, 2), keras.layers.Conv1D(2, 2), keras.layers.Dense(1)]
+    x = layers[1](layers[0](words))
+    model = keras.Model(words, layers[2](keras.layers.Flatten()(x)))
+    for layer in layers if tune else ():
+        layer.enable_lora(1)
+    model.compile(keras.optimizers.SGD(0.1), "mse")
+    return model
+
+
 def test_a_class_without_config_is_saved_by_its_weights(tmp_path: Path) -> None:
     base, model = Scaled(keras.layers.Dense(2)), Scaled(keras.layers.Dense(2))
     for each in (base, model):
