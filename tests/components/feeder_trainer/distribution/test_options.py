@@ -7,6 +7,7 @@ import pickle
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from tfx_feeder.common.errors import ConfigError
@@ -178,3 +179,51 @@ def test_learning_rate_scale_factors() -> None:
 def test_staleness_lowers_momentum_to_zero_at_most() -> None:
     momenta = [corrected_momentum(0.9, staleness) for staleness in (0, 1, 4, 20)]
     assert momenta == pytest.approx([0.9, 0.8, 0.5, 0.0])
+
+
+def _largest_stable_rate(momentum: float, staleness: int) -> float:
+    """Returns the learning rate above which training on a parabola of curvature 1 diverges.
+
+    The gradient is that of the weight ``staleness`` updates ago.
+    """
+    size = staleness + 2
+    low, high = 0.0, 4.0
+    while high - low > 1e-6:
+        rate = (low + high) / 2
+        update = np.eye(size, k=-1)
+        update[0, :2] = 1 + momentum, -momentum
+        update[0, staleness] -= rate
+        is_stable = np.abs(np.linalg.eigvals(update)).max() < 1
+        low, high = (rate, high) if is_stable else (low, rate)
+    return low
+
+
+@pytest.mark.parametrize("momentum", [0.5, 0.9])
+def test_staleness_lowers_the_rate_that_is_stable_as_documented(momentum: float) -> None:
+    fresh, stale = (_largest_stable_rate(momentum, staleness) for staleness in (0, 1))
+
+    assert fresh / (1 + momentum) == pytest.approx(2, rel=1e-3)
+    assert stale / (1 - momentum) == pytest.approx(1, rel=1e-3)
+
+
+@pytest.mark.parametrize("workers", [2, 4])
+def test_workers_add_the_momentum_that_is_corrected(workers: int) -> None:
+    random, rate, runs = np.random.default_rng(0), 0.05, 20_000
+    weight, held = np.ones(runs), np.ones((runs, workers))
+    path = [1.0]
+    for _ in range(40):  # A worker at random updates, and takes the new weight of the parabola.
+        worker = np.arange(runs), random.integers(workers, size=runs)
+        weight = weight - rate * held[worker]
+        held[worker] = weight
+        path.append(weight.mean())
+
+    steps = np.diff(path)
+    terms = np.stack([steps[:-1], -np.array(path[1:-1])], axis=1)
+    (momentum, effective_rate), *_ = np.linalg.lstsq(terms, steps[1:], rcond=None)
+
+    # As Mitliagkas et al. 2016 prove for workers with exponentially distributed times.
+    assert momentum == pytest.approx(1 - 1 / workers, abs=0.01)
+    assert effective_rate == pytest.approx(rate / workers, rel=0.05)
+    # An update with the corrected momentum acts, over all workers, as often as the user's.
+    corrected = corrected_momentum(0.9, workers - 1)
+    assert (1 - corrected) * (1 - momentum) == pytest.approx(1 - 0.9, abs=0.005)
