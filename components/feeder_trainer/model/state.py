@@ -139,7 +139,7 @@ def plain_variables(model: keras.Model) -> dict[str, tf.Variable]:
     """Returns the ``tf.Variable`` attributes of a model and its parts, which Keras leaves out.
 
     A model's own ``train_step`` may keep a counter or a running mean in one, and so may a layer, a
-    metric or an optimizer. Variables of texts are left out.
+    loss, a metric or an optimizer. Variables of texts are left out.
     """
     tracked = {id(variable.value) for variable in _keras_variables(model).values()}
     found: dict[str, tf.Variable] = {}
@@ -206,7 +206,10 @@ def _parts(model: keras.Model) -> Iterator[tuple[str, Any]]:
         if isinstance(value, tf.Variable):
             yield path, value
             continue
-        if isinstance(value, (keras.layers.Layer, keras.Metric, keras.Optimizer)):
+        if isinstance(value, keras.losses.Loss):
+            # Keras does not track the variables of a loss.
+            parts = [(name, _without_keras(part)) for name, part in vars(value).items()]
+        elif isinstance(value, (keras.layers.Layer, keras.Metric, keras.Optimizer)):
             yield path, value
             parts = [(name, part) for name, part in vars(value).items() if name not in _KERAS_OWN]
             layers = enumerate(getattr(value, "layers", ()))
@@ -214,6 +217,12 @@ def _parts(model: keras.Model) -> Iterator[tuple[str, Any]]:
         else:
             parts = [(str(name), part) for name, part in _items(value)]
         pending += [(f"{path}/{name}", part) for name, part in reversed(parts)]
+
+
+def _without_keras(value: Any) -> Any:
+    """Returns the variable of TensorFlow in a variable or a seed generator of Keras."""
+    value = value.state if isinstance(value, keras.random.SeedGenerator) else value
+    return value.value if isinstance(value, keras.Variable) else value
 
 
 def _items(value: Any) -> Iterator[tuple[Any, Any]]:

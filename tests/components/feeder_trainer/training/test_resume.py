@@ -217,6 +217,22 @@ class CountedCalls(keras.layers.Layer):
         return inputs / self.calls
 
 
+class CountedLoss(keras.losses.SparseCategoricalCrossentropy):
+    """Multiplies by the number of calls, and by noise; Keras tracks no variable of a loss."""
+
+    def __init__(self) -> None:
+        super().__init__(from_logits=True)
+        self.calls = keras.Variable(0.0, trainable=False)
+        self.total = tf.Variable(0.0, trainable=False)
+        self.noise = keras.random.SeedGenerator(5)
+
+    def call(self, y_true: Any, y_pred: Any) -> Any:
+        self.calls.assign_add(1.0)
+        self.total.assign_add(tf.reduce_mean(y_pred))
+        noise = keras.random.uniform((), 0.5, 1.5, seed=self.noise)
+        return self.calls.value * noise * super().call(y_true, y_pred)
+
+
 class PlainMetric(keras.Metric):
     """Sums up in a variable of TensorFlow."""
 
@@ -237,8 +253,7 @@ class PlainMetric(keras.Metric):
 def counted_calls() -> keras.Model:
     model = dense()
     model = keras.Sequential([*model.layers[:2], CountedCalls(), model.layers[-1]])
-    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-    model.compile("sgd", loss, metrics=[PlainMetric()])
+    model.compile("sgd", CountedLoss(), metrics=[PlainMetric()])
     return model
 
 
@@ -246,16 +261,19 @@ def test_building_a_model_does_not_count_as_a_call_of_it() -> None:
     model = counted_calls()
     CompiledSteps(model, lambda x: x).build((np.zeros((1, 8, 8, 1)), np.zeros(1)))
 
-    assert float(model.layers[2].calls) == 0
+    assert float(model.layers[2].calls) == float(model.loss.calls) == float(model.loss.total) == 0
+    assert model.loss.noise.state.numpy().tolist() == [5, 0]
 
 
-def test_variables_of_tensorflow_in_layers_and_metrics_survive_a_kill(train) -> None:
+def test_variables_that_keras_does_not_track_survive_a_kill(train) -> None:
     expected, whole = train(counted_calls)
     with pytest.raises(Killed):
         train(counted_calls, name="killed", kill_after=STEPS + 3)
     model, resumed = train(counted_calls, name="killed")
 
     assert float(model.layers[2].calls) == float(expected.layers[2].calls) == 3 * STEPS
+    assert float(model.loss.calls) == 3 * STEPS
+    assert float(model.loss.total) == float(expected.loss.total)
     assert [row.metrics for row in resumed.epochs] == [row.metrics for row in whole.epochs]
 
 
