@@ -61,12 +61,12 @@ def class_names_from_labels(labels: Iterable[int | str]) -> tuple[str, ...]:
     """Derives class names from the labels of a data set.
 
     Integer labels are class indices: the classes are ``"0"`` up to the largest. All other labels
-    are class names: the classes are the sorted names.
+    are class names: the classes are the sorted names. An empty text is no label.
 
     Raises:
         DataError: An integer label is too large to be a class index.
     """
-    found = {str(label) for label in labels}
+    found = {str(label) for label in labels} - {""}
     if not found or not all(map(_is_integer, found)):
         return tuple(sorted(found))
     largest = max(map(int, found))

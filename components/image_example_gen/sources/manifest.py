@@ -85,7 +85,7 @@ class Manifest:
                     del values["path"]
                     for name, value in values.items():
                         types[name] = _widen(types.get(name, 0), value)
-        return cls(tables, class_names_from_labels(labels - {""}), types, location)
+        return cls(tables, class_names_from_labels(labels), types, location)
 
     def class_names(self) -> tuple[str, ...]:
         """Returns the class names found in the labels."""

@@ -18,6 +18,11 @@ def test_text_is_sorted() -> None:
     assert class_names_from_labels(["dog", "7", "cat"]) == ("7", "cat", "dog")
 
 
+def test_an_empty_text_is_no_class() -> None:
+    assert class_names_from_labels(["dog", "", "cat"]) == ("cat", "dog")
+    assert class_names_from_labels(["1", "", "0"]) == ("0", "1")
+
+
 def test_a_label_is_found_by_name_or_number() -> None:
     table = ClassTable(("cat", "dog"))
     assert [table.index(label) for label in ("dog", 1, "1")] == [1, 1, 1]
