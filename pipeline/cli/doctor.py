@@ -212,7 +212,7 @@ def doctor(root: Path, quick: bool, as_json: bool) -> None:
             if failed
             else "A pipeline can run on this machine."
         )
-    raise SystemExit(bool(failed))
+    raise SystemExit(1 if failed else 0)
 
 
 def _table(checks: list[Check]) -> Table:
