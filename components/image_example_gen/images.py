@@ -15,6 +15,10 @@ from tfx_feeder.components.image_example_gen.storage import READ_ERRORS, open_fi
 
 _PNG = b"\x89PNG\r\n\x1a\n"
 _JPEG = b"\xff\xd8\xff"
+_JPEG_MARKER = re.compile(rb"\xff+([^\x00\xff\xd0-\xd7])", re.DOTALL)
+_JPEG_SCAN, _JPEG_END = b"\xda", b"\xd9"
+# Encoders write a dozen. A scan of a hundred bytes takes as long as the pixels of the image.
+_MOST_SCANS = 100
 _OTHERS = {b"GIF8": "GIF", b"BM": "BMP", b"RIFF": "WebP", b"II*\0": "TIFF", b"MM\0*": "TIFF"}
 _TF_FRAME = re.compile(r"\{\{.*?\}\}\s*|\s*\[Op:.*?\].*$", re.DOTALL)
 
@@ -65,6 +69,8 @@ def size_of(data: bytes, max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
         if height * width > max_pixels:
             cause = f"{height:,} x {width:,} pixels; at most {max_pixels:,} are decoded"
             raise ImageError("too_large", cause)
+        if data.startswith(_JPEG) and _has_too_many_scans(data):
+            raise ImageError("too_large", f"more than {_MOST_SCANS} scans")
         height, width, _ = decode(data).shape
     except tf.errors.OpError as error:
         cause = _TF_FRAME.sub("", error.message).strip()
@@ -81,6 +87,18 @@ def _announced_size(data: bytes) -> tuple[int, int]:
         return 0, 0
     width, height = struct.unpack(">II", data[16:24])
     return height, width
+
+
+def _has_too_many_scans(data: bytes) -> bool:
+    """Returns True if decoding would go over the pixels of a JPEG more often than encoders do."""
+    scans, position = 0, 2
+    while scans <= _MOST_SCANS:
+        marker = _JPEG_MARKER.search(data, position)
+        if marker is None or marker[1] == _JPEG_END:
+            return False
+        scans += marker[1] == _JPEG_SCAN
+        position = marker.end() + int.from_bytes(data[marker.end() : marker.end() + 2], "big")
+    return True
 
 
 def encode_png(pixels: np.ndarray) -> list[bytes]:

@@ -76,3 +76,14 @@ def test_more_pixels_than_the_limit_are_not_decoded(png: bytes) -> None:
     with pytest.raises(ImageError, match="pixels") as caught:
         size_of(bomb)
     assert caught.value.reason == "too_large"
+
+
+def test_a_progressive_jpeg_has_a_limited_number_of_scans() -> None:
+    pixels = np.zeros((40, 60, 3), np.uint8)
+    jpeg = tf.io.encode_jpeg(pixels, format="rgb", progressive=True).numpy()
+    last = jpeg[jpeg.rfind(b"\xff\xda") : -2]
+    with_video = jpeg + b"\xff\xda" * 1_000  # As phones append it to a photograph.
+    assert size_of(jpeg) == size_of(with_video) == size_of(jpeg[:-2] + last * 50 + jpeg[-2:])
+    with pytest.raises(ImageError, match="more than 100 scans") as rejected:
+        size_of(jpeg[:-2] + last * 100 + jpeg[-2:])
+    assert rejected.value.reason == "too_large"
