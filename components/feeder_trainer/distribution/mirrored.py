@@ -165,6 +165,35 @@ class MirroredSteps(DataParallelSteps):
             rows[:, LOSS:] = self._group.all_reduce_sum(rows[:, LOSS:])
         return rows
 
+    def synchronize(self) -> None:
+        """Sets the statistics that each replica collects for itself to their mean.
+
+        Keras does so neither for a validation, in which each replica would use its own moving
+        averages of BatchNormalization, nor for the model that is saved: that of the first replica.
+        """
+        if self._local_statistics:
+            self._average_statistics()
+
+    @functools.cached_property
+    def _local_statistics(self) -> list[keras.Variable]:
+        return [
+            variable
+            for variable in self.model.non_trainable_weights
+            if getattr(variable, "aggregation", None) in (None, "none")
+            and keras.backend.is_float_dtype(variable.dtype)
+        ]
+
+    @functools.cached_property
+    def _average_statistics(self) -> Any:
+        def average() -> None:
+            context = tf.distribute.get_replica_context()
+            values = [tf.identity(variable.value) for variable in self._local_statistics]
+            means = context.all_reduce(tf.distribute.ReduceOp.MEAN, values)
+            for variable, mean in zip(self._local_statistics, means, strict=True):
+                variable.assign(mean)
+
+        return compiled(lambda: self._distribution.run(average))
+
     def compute_only_step_s(self, iterator: Any, sizes: Sequence[int]) -> float | None:
         """See ``CompiledSteps.compute_only_step_s``."""
         if self.model.run_eagerly:
