@@ -86,10 +86,14 @@ def plan(
     pushed = [(model, push) for model in read_models(lineage) for push in model.pushes]
     model, push = _find(pushed, version)
     at_place = [(m, p) for m, p in pushed if p.place == push.place]
+    _check_blessed(model, push)
     pusher = _pusher(lineage, push)
     served, killed = served_ids(lineage), killed_runs(pusher.pipeline)
     live = next((p for m, p in at_place if m == model and p.artifact.id in served), None)
-    _check_state(model, push, live if live and live.run_id not in killed else None)
+    if live is not None and live.run_id not in killed:
+        raise ConfigError(
+            "version", received=push.version, expected="a version whose model is not live already"
+        )
     card = card_execution(lineage, push)
     check_unchanged(model, push, card)
     later = {m.model.id: m for m, _ in at_place if m.model.id > model.model.id}
@@ -122,17 +126,13 @@ def _find(pushed: Sequence[tuple[ModelVersion, Push]], version: str) -> tuple[Mo
     )
 
 
-def _check_state(model: ModelVersion, push: Push, live: Push | None) -> None:
+def _check_blessed(model: ModelVersion, push: Push) -> None:
     if model.blessed is not True:
         raise ConfigError(
             "version",
             received=push.version,
             expected="one whose model is blessed",
             fix=f"`tfx-feeder why {model.model.id}` shows why it is not.",
-        )
-    if live is not None:
-        raise ConfigError(
-            "version", received=push.version, expected="a version whose model is not live already"
         )
 
 

@@ -6,6 +6,7 @@ import json
 import os
 import re
 import sqlite3
+import time
 from collections.abc import Callable, Mapping
 from contextlib import closing, suppress
 from pathlib import Path
@@ -21,6 +22,8 @@ from tfx_feeder.pipeline.metadata.types import RESULT_PROPERTY
 FILE_NAME = "metadata.sqlite"
 """File name of the store in a pipeline's root folder."""
 
+_CONFLICT = "Concurrent writes aborted"
+_MAX_RETRY_S = 10
 _DATABASE = re.compile(r"/+[^/@\s]+/*")
 _EXPECTED = (
     f"the SQLite file of an ML Metadata store, a folder with {FILE_NAME} in it, "
@@ -120,16 +123,25 @@ def close_run(store: mlmd.MetadataStore, run_id: str, reason: str, node: str | N
 
 
 def _connect(config: pb.ConnectionConfig, shown: str) -> mlmd.MetadataStore:
-    try:
-        return mlmd.MetadataStore(config)
-    except Exception as error:  # The type differs between releases.
-        raise ConfigError(
-            "store",
-            received=shown,
-            expected="an ML Metadata store that this release can read",
-            fix=f"ML Metadata {mlmd.__version__} reports: {_sentence(error)} "
-            "Use another store, or the release that wrote this one.",
-        ) from error
+    until = time.monotonic() + _MAX_RETRY_S
+    while True:
+        try:
+            return mlmd.MetadataStore(config)
+        except Exception as error:  # The type differs between releases.
+            # The client repeats its other calls if another process writes at the same moment.
+            if _CONFLICT in str(error) and time.monotonic() < until:
+                continue
+            raise _unreadable(shown, error) from error
+
+
+def _unreadable(shown: str, error: Exception) -> ConfigError:
+    return ConfigError(
+        "store",
+        received=shown,
+        expected="an ML Metadata store that this release can read",
+        fix=f"ML Metadata {mlmd.__version__} reports: {_sentence(error)} "
+        "Use another store, or the release that wrote this one.",
+    )
 
 
 def _split(target: str | Path) -> SplitResult:
