@@ -38,7 +38,8 @@ class WorkerPool:
     Args:
         strategy: TensorFlow strategy that is connected to the cluster.
         addresses: Address (``host:port``) of each worker.
-        timeout_s: Time without any reachable worker after which ``result`` fails, in seconds.
+        timeout_s: Time after which ``result`` fails, in seconds: without any reachable worker, or
+            without any result after a worker failed.
     """
 
     def __init__(
@@ -52,6 +53,8 @@ class WorkerPool:
         self.pending = 0
         self._addresses = addresses
         self._timeout_s = timeout_s
+        self._reachable = set(addresses)
+        self._has_lost_worker = False
         self._coordinator = tf.distribute.coordinator.ClusterCoordinator(strategy)
         self._running: queue.SimpleQueue[tuple[Any, Any]] = queue.SimpleQueue()
         self._finished: queue.SimpleQueue[tuple[Any, Any, Exception | None]] = queue.SimpleQueue()
@@ -87,7 +90,7 @@ class WorkerPool:
         """Waits for any call; returns its key, and its result as local tensors.
 
         Raises:
-            WorkerLostError: No worker is reachable.
+            WorkerLostError: No worker is reachable, or a call is lost.
             Exception: A call raised it; no calls are pending any more.
         """
         key, result, error = self._next_finished()
@@ -97,18 +100,29 @@ class WorkerPool:
         return key, result
 
     def _next_finished(self) -> tuple[Any, Any, Exception | None]:
-        reached_s = time.monotonic()
+        began_s = reached_s = time.monotonic()
         while True:
             try:
                 finished = self._finished.get(timeout=_POLL_S)
             except queue.Empty:
-                if any(map(is_reachable, self._addresses)):
-                    reached_s = time.monotonic()
-                elif time.monotonic() - reached_s > self._timeout_s:
+                now_s = time.monotonic()
+                reachable = set(filter(is_reachable, self._addresses))
+                self._has_lost_worker |= not self._reachable <= reachable
+                self._reachable = reachable
+                if reachable:
+                    reached_s = now_s
+                elif now_s - reached_s > self._timeout_s:
                     raise WorkerLostError(
                         f"None of the workers {', '.join(self._addresses)} was reachable for "
                         f"{self._timeout_s:.0f} seconds. Start one at its address, or restart the "
                         "training: it resumes from its checkpoint."
+                    ) from None
+                # TensorFlow may wait forever for the result of a worker that failed just before it
+                # was copied, whether or not the worker comes back.
+                if self._has_lost_worker and now_s - began_s > self._timeout_s:
+                    raise WorkerLostError(
+                        f"No result came for {self._timeout_s:.0f} seconds after a worker failed. "
+                        "Restart the training: it resumes from its checkpoint."
                     ) from None
             else:
                 self.pending -= 1
