@@ -28,6 +28,7 @@ from tfx_feeder.components.feeder_trainer.distribution.data_parallel import (
 from tfx_feeder.components.feeder_trainer.distribution.devices import open_devices
 from tfx_feeder.components.feeder_trainer.distribution.options import TPU, Mirrored, Strategy
 from tfx_feeder.components.feeder_trainer.feed.sharding import Shard
+from tfx_feeder.components.feeder_trainer.model.state import layer_statistics
 from tfx_feeder.components.feeder_trainer.training.gradient_accumulation import squared_norm
 from tfx_feeder.components.feeder_trainer.training.process_group import SingleProcess
 from tfx_feeder.components.feeder_trainer.training.step_loop import (
@@ -178,19 +179,28 @@ class MirroredSteps(DataParallelSteps):
     def _local_statistics(self) -> list[keras.Variable]:
         return [
             variable
-            for variable in self.model.non_trainable_weights
+            for variable in layer_statistics(self.model)
             if getattr(variable, "aggregation", None) in (None, "none")
-            and keras.backend.is_float_dtype(variable.dtype)
         ]
 
     @functools.cached_property
     def _average_statistics(self) -> Any:
         def average() -> None:
             context = tf.distribute.get_replica_context()
+            is_first = tf.equal(context.replica_id_in_sync_group, 0)
             values = [tf.identity(variable.value) for variable in self._local_statistics]
-            means = context.all_reduce(tf.distribute.ReduceOp.MEAN, values)
-            for variable, mean in zip(self._local_statistics, means, strict=True):
-                variable.assign(mean)
+            first = context.all_reduce(
+                tf.distribute.ReduceOp.SUM,
+                [tf.where(is_first, value, tf.zeros_like(value)) for value in values],
+            )
+            # The mean of equal values may differ from them by rounding; that of zeros does not.
+            differences = [
+                tf.where(tf.equal(value, base), tf.zeros_like(value), value - base)
+                for value, base in zip(values, first, strict=True)
+            ]
+            means = context.all_reduce(tf.distribute.ReduceOp.MEAN, differences)
+            for variable, base, mean in zip(self._local_statistics, first, means, strict=True):
+                variable.assign(base + mean)
 
         return compiled(lambda: self._distribution.run(average))
 

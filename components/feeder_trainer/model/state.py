@@ -158,6 +158,22 @@ def plain_values(model: keras.Model) -> ArrayDict:
     return {path: np.array(tf.convert_to_tensor(v)) for path, v in variables.items()}
 
 
+def layer_statistics(model: keras.Model) -> list[keras.Variable]:
+    """Returns the float weights that no optimizer updates, such as moving averages.
+
+    Those of frozen layers, which do not change, are left out.
+    """
+    layers = [part for _, part in _parts(model) if isinstance(part, keras.layers.Layer)]
+    # A weight belongs to the innermost of the layers that have it, which come last.
+    layers.sort(key=lambda layer: len(layer.variables), reverse=True)
+    owners = {id(weight): layer for layer in layers for weight in layer.variables}
+    return [
+        weight
+        for weight in model.non_trainable_weights
+        if owners[id(weight)].trainable and keras.backend.is_float_dtype(weight.dtype)
+    ]
+
+
 def reset_random_state(seed: int) -> None:
     """Seeds Python, NumPy, TensorFlow and Keras, as in a new process.
 

@@ -45,6 +45,20 @@ def test_unsupported_models_are_rejected(kind: str, outcomes: dict[str, Any]) ->
     assert named in outcomes["refused"][kind]
 
 
+@pytest.mark.slow
+def test_replicas_average_the_statistics_that_each_collects(outcomes: dict[str, Any]) -> None:
+    before, after = outcomes["statistics"]["before"], outcomes["statistics"]["after"]
+
+    moving = [name for name, values in before.items() if (values != values[0]).any()]
+    assert sorted(moving) == ["model/norm/moving_mean", "model/norm/moving_variance"]
+    for name, values in before.items():
+        if name in moving:
+            assert (after[name] == after[name][0]).all()
+            np.testing.assert_allclose(after[name][0], values.mean(axis=0), rtol=1e-5, atol=1e-7)
+        else:
+            np.testing.assert_array_equal(after[name], values)
+
+
 def test_workers_require_a_cluster() -> None:
     with pytest.raises(ConfigError, match="TF_CONFIG"):
         open_context(MultiWorker("env"), None)

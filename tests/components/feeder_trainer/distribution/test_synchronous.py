@@ -61,6 +61,7 @@ def test_training_matches_single_device_training(
 def test_batch_normalization_works(together: dict[str, dict[str, Any]]) -> None:
     got = together["batch_norm"]
 
+    assert got["statistics_agree"]
     assert np.isfinite(got["rows"]).all()
     assert all(np.isfinite(values).all() for values in got["statistics"])
     assert any(np.abs(values).max() > 0 for values in got["statistics"])

@@ -127,7 +127,7 @@ def run(argument: None, task: ClusterTask | None) -> dict[str, dict[str, Any]]:
         for name, placement in placements.items()
     }
     refused = {kind: _refusal(mirrored, make) for kind, (make, _) in REFUSED.items()}
-    return trained | {"refused": refused}
+    return trained | {"refused": refused, "statistics": _statistics(mirrored)}
 
 
 def _train(placement: DistributionContext, make: Callable[[], keras.Model]) -> Figures:
@@ -156,6 +156,37 @@ def _train(placement: DistributionContext, make: Callable[[], keras.Model]) -> F
             "weights": [keras.ops.convert_to_numpy(v) for v in model.trainable_variables],
             "changed": [name for name in before if not np.array_equal(before[name], after[name])],
         }
+
+
+def _statistics(placement: DistributionContext) -> dict[str, Any]:
+    """Returns each replica's values of the weights that no gradient reaches, by their names.
+
+    ``before`` are those after a step, ``after`` those after ``synchronize``.
+    """
+    random = np.random.default_rng(1)
+    with placement.scope():
+        keras.utils.set_random_seed(3)
+        frozen = keras.layers.Dense(50, trainable=False, name="frozen")
+        adapted = keras.layers.Dense(50, name="adapted")
+        layers = [frozen, adapted, keras.layers.BatchNormalization(name="norm")]
+        model = keras.Sequential([keras.Input((4,)), *layers, keras.layers.Dense(1)], name="model")
+        adapted.kernel.trainable = False  # As low-rank adapters do.
+        model.compile("sgd", "mse")
+        steps = placement.steps(model, lambda features: features["x"])
+        x = random.normal(size=(7, 4)).astype("f")
+        batch = ({"x": x}, x[:, :1])
+        steps.build(batch)
+        steps.train(iter(tf.data.Dataset.from_tensors(batch)), [7])
+
+        def values() -> dict[str, np.ndarray]:
+            return {
+                weight.path: np.stack([replica.numpy() for replica in weight.value.values])
+                for weight in model.non_trainable_weights
+            }
+
+        before = values()
+        steps.synchronize()
+        return {"before": before, "after": values()}
 
 
 def _refusal(placement: DistributionContext, make: Callable[[], keras.Model]) -> str:

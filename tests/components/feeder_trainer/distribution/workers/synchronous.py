@@ -91,6 +91,7 @@ def run_kind(placement: DistributionContext, kind: str) -> dict[str, Any]:
         iterator, rows = iter(dataset), []
         for sizes in SIZES:
             rows.append(steps.train(iterator, sizes))
+        steps.synchronize()
         trained = steps.metrics_result()
         before = capture(model)
         restore(model, before)
@@ -104,6 +105,7 @@ def run_kind(placement: DistributionContext, kind: str) -> dict[str, Any]:
         return {
             "weights": [keras.ops.convert_to_numpy(v) for v in model.trainable_variables],
             "statistics": [keras.ops.convert_to_numpy(v) for v in model.non_trainable_variables],
+            "statistics_agree": _agree(model, placement),
             "rows": np.concatenate(rows),
             "trained": trained,
             "evaluated": steps.metrics_result(),
@@ -113,3 +115,15 @@ def run_kind(placement: DistributionContext, kind: str) -> dict[str, Any]:
             "compute_only_step_s": compute_only_step_s,
             "replicas": placement.replicas,
         }
+
+
+def _agree(model: keras.Model, placement: DistributionContext) -> bool:
+    """Returns True if all replicas have the same values of the weights that layers update."""
+    group = placement.process_group
+    agree = True
+    for weight in model.non_trainable_weights:
+        replicas = getattr(weight.value, "values", [weight.value])
+        own = np.stack([replica.numpy() for replica in replicas])
+        mean = group.all_reduce_sum(own) / group.size if group.size > 1 else own[:1]
+        agree &= np.allclose(own, mean, rtol=1e-5, atol=1e-7)
+    return agree
