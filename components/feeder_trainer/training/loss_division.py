@@ -2,7 +2,7 @@
 
 import contextlib
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import keras
@@ -86,6 +86,46 @@ def is_mean_over_examples(loss_of: Callable[[Any], tuple[float, float]], example
         return True
     mean = (once * weights[0] + rest * weights[1]) / sum(weights)
     return _is_close(mean, loss_of(examples)[0])
+
+
+def changes_variables(model: keras.Model, compute_loss: Callable[[], Any]) -> bool:
+    """Returns True if a loss changes variables of its own or of the model, such as a counter.
+
+    Such a loss would change them once for each part of a batch. A random state may change.
+
+    Args:
+        model: Compiled model.
+        compute_loss: Function that calls the loss.
+    """
+    variables = _variables_of_loss(model)
+    before = [tf.identity(variable) for variable in variables]
+    compute_loss()
+    return any(
+        bool(tf.reduce_any(tf.not_equal(tf.identity(variable), value)))
+        for variable, value in zip(variables, before, strict=True)
+    )
+
+
+def _variables_of_loss(model: keras.Model) -> list[tf.Variable]:
+    """Returns the variables of a model's losses, and those that the model has as attributes."""
+    found: list[tf.Variable] = []
+    seen: set[int] = set()
+    pending = [model.loss, *vars(model).values()]
+    while pending:
+        value = pending.pop()
+        value = value.value if isinstance(value, keras.Variable) else value
+        if id(value) in seen:
+            continue
+        seen.add(id(value))
+        if isinstance(value, tf.Variable):
+            found.append(value)
+        elif isinstance(value, keras.losses.Loss):
+            pending += vars(value).values()
+        elif isinstance(value, Mapping):
+            pending += value.values()
+        elif isinstance(value, (list, tuple)):
+            pending += value
+    return found
 
 
 def _is_close(value: float, other: float) -> bool:

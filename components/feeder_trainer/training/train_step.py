@@ -26,6 +26,7 @@ from tfx_feeder.components.feeder_trainer.training.gradient_accumulation import 
     accumulate,
 )
 from tfx_feeder.components.feeder_trainer.training.loss_division import (
+    changes_variables,
     check_loss_reductions,
     is_mean_over_examples,
     loss_mask,
@@ -374,7 +375,15 @@ class CompiledSteps:
         model = self.model
         if self._train_logs:
             raise self._cannot_divide("compute_metrics with names of its own")
-        y_pred = model(self._unpack(self._example)[0], training=False)
+        x, y, weight = self._unpack(self._example)
+        y_pred = model(x, training=False)
+        if changes_variables(model, lambda: self._loss(x, y, y_pred, weight, training=True)):
+            raise ConfigError(
+                "model_fn",
+                received="a loss that changes variables when it is called, such as a counter",
+                expected=f"a loss that only reads its variables, for {self._division}",
+                fix="Change them in a callback, or train whole batches on one device.",
+            )
         masks = [loss_mask(each) is not None for each in tf.nest.flatten(y_pred)]
         can_weight = self._weights_masked_targets and not _overrides(model, "compute_loss")
         if any(masks) and (len(masks) > 1 or not can_weight):

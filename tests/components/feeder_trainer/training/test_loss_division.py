@@ -29,6 +29,35 @@ class Ranking(keras.Model):
         return keras.ops.sum(losses) / keras.ops.maximum(keras.ops.sum(is_better), 1.0)
 
 
+class Weighted(keras.losses.Loss):
+    """Weighs the error by a variable, such as a rate that a callback anneals."""
+
+    def __init__(self, *, counts: bool = False) -> None:
+        super().__init__()
+        self.counts = counts
+        self.weights = {"calls": keras.Variable(1.0, trainable=False)}
+        self.noise = keras.random.SeedGenerator(5)
+
+    def call(self, y_true: Any, y_pred: Any) -> Any:
+        if self.counts:
+            self.weights["calls"].assign_add(1.0)
+        return self.weights["calls"].value * (y_true - y_pred) ** 2
+
+
+class Annealed(keras.Model):
+    """Weighs the loss by its number of training steps."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.calls = tf.Variable(0, trainable=False)
+
+    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True) -> Any:
+        if training:
+            self.calls.assign_add(1)
+        loss = super().compute_loss(x, y, y_pred, sample_weight, training)
+        return loss * (1.0 + tf.cast(self.calls, tf.float32))
+
+
 def _balanced(y: Any, y_pred: Any) -> Any:
     weights = 1.0 + 3.0 * tf.cast(y, tf.float32)
     error = (tf.cast(y, tf.float32) - y_pred) ** 2
@@ -69,14 +98,25 @@ def test_a_quotient_of_sums_over_the_batch_is_not_divided(
     [
         (keras.losses.Dice(axis=-1), PIXELS, {}),
         ("mse", PIXELS, {}),
+        (Weighted(), PIXELS, {}),
         (keras.losses.SparseCategoricalCrossentropy(), PIXELS, {"out": 3}),
     ],
-    ids=["Dice of each example", "mse", "crossentropy"],
+    ids=["Dice of each example", "mse", "with a variable", "crossentropy"],
 )
 def test_a_loss_of_each_example_by_itself_is_divided(
     loss: Any, labels: Any, more: dict[str, Any]
 ) -> None:
     _build(loss, labels, **more)
+
+
+@pytest.mark.parametrize(
+    ("loss", "more"),
+    [(Weighted(counts=True), {}), ("mse", {"kind": Annealed})],
+    ids=["loss", "model"],
+)
+def test_a_loss_that_counts_its_calls_is_not_divided(loss: Any, more: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match=r"micro-batches.*changes variables.*callback"):
+        _build(loss, PIXELS, **more)
 
 
 class WithoutTraining(keras.Model):
