@@ -37,7 +37,7 @@ def write_job(path: Path, item: WorkItem, environ: Mapping[str, str] = os.enviro
         environ: Environment with the token.
     """
     content = pickle.dumps(item)
-    descriptor, partial = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    descriptor, partial = tempfile.mkstemp(prefix=".partial-", dir=path.parent)
     try:
         with open(descriptor, "wb") as file:
             file.write(_HEADER + _signature(content, environ) + content)

@@ -51,6 +51,15 @@ def test_a_file_of_the_chief_is_read_and_private(tmp_path: Path, environ: dict[s
     assert read_job(tmp_path / "missing", environ) is None
 
 
+def test_what_a_killed_chief_leaves_is_found_by_gc(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "replace", lambda source, target: None)
+    write_job(tmp_path / "training.job", ITEM, NO_SECRET)
+    [left] = tmp_path.iterdir()
+    assert left.name.startswith(".partial-")
+
+
 def token_of(_: str, task: ClusterTask) -> str:
     return task.token
 
