@@ -1,6 +1,7 @@
 """Exclusive ownership of a pipeline below a root: one process writes, others are refused."""
 
 import contextlib
+import errno
 import fcntl
 import json
 import os
@@ -20,6 +21,7 @@ from tfx_feeder.common.files import atomic_write
 
 _WAIT_S = 1.0
 """Seconds to wait for a lock, which a process holds for a moment when it only looks at it."""
+_NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 
 
 class BusyError(FeederError):
@@ -60,7 +62,11 @@ class PipelineLock:
             raise BusyError(self._describe_owner()) from error
         try:
             if lock.lock_counter == 1:
-                self._write(self.abandoned_runs(), command)
+                try:
+                    self._write(self.abandoned_runs(), command)
+                except OSError as error:  # `gc` frees a full disk; a run fails when it begins.
+                    if error.errno not in _NO_SPACE:
+                        raise
             yield
         finally:
             if lock.lock_counter == 1 and not self.abandoned_runs():

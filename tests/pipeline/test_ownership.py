@@ -1,5 +1,6 @@
 """Locks of pipelines, between real processes."""
 
+import errno
 import fcntl
 import json
 import subprocess
@@ -10,10 +11,12 @@ from pathlib import Path
 import filelock
 import pytest
 
+from tfx_feeder.pipeline import ownership
 from tfx_feeder.pipeline.ownership import BusyError, PipelineLock
 
 HOLDER = """
 import pathlib, signal, sys
+from tfx_feeder.pipeline import ownership
 from tfx_feeder.pipeline.ownership import PipelineLock
 lock = PipelineLock(pathlib.Path(sys.argv[1]), "p")
 with lock.hold("first command"):
@@ -103,3 +106,13 @@ def test_a_name_with_a_slash_stays_below_the_root(tmp_path):
     with PipelineLock(tmp_path / "root", "../../p").hold("a"):
         pass
     assert [path.name for path in tmp_path.iterdir()] == ["root"]
+
+
+def test_on_a_full_disk_gc_may_own_a_pipeline_and_no_run_begins(tmp_path, monkeypatch):
+    def write(path, content):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(ownership, "atomic_write", write)
+    lock = PipelineLock(tmp_path, "p")
+    with lock.hold("tfx-feeder gc"), pytest.raises(OSError, match="No space left"):
+        lock.begin_run("run 1")
