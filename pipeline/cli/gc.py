@@ -5,10 +5,10 @@
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta, timezone
-from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 import click
 import ml_metadata as mlmd
@@ -22,10 +22,17 @@ from tfx_feeder.pipeline.cli.options import store_options
 from tfx_feeder.pipeline.metadata.gc import ArtifactFiles, classify_files, delete_files
 from tfx_feeder.pipeline.metadata.leftovers import Leftover, delete_leftovers, find_leftovers
 from tfx_feeder.pipeline.metadata.lineage import Lineage
-from tfx_feeder.pipeline.metadata.store import open_store, store_folder, writable_config
+from tfx_feeder.pipeline.metadata.store import (
+    is_beside_other_store,
+    open_store,
+    store_folder,
+    writable_config,
+)
 from tfx_feeder.pipeline.ownership import PipelineLock
 
 _Files = ArtifactFiles | Leftover
+_AnyFiles = TypeVar("_AnyFiles", ArtifactFiles, Leftover)
+_OF_OTHER_STORE = "beside another store, of which this is a copy"
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,8 +77,9 @@ def sweep(
     files, failures = [each for each in found if not each.keep_reason], []
     leftovers = [each for each in others if not each.keep_reason]
     if store is not None:
-        files, failures = delete_files(store, found, sort)
-        leftovers, more_failures = delete_leftovers(others)
+        # First what needs no mark in the store, which cannot be written while the disk is full.
+        leftovers, failures = delete_leftovers(others)
+        files, more_failures = delete_files(store, found, sort)
         failures = [*failures, *more_failures]
     return GcResult(
         deleted=store is not None,
@@ -158,20 +166,21 @@ def gc(
     target = context.params["store"]
     folder = store_folder(target)
     store = mlmd.MetadataStore(writable_config(target)) if yes else open_store(target)
-    sort = partial(
-        classify_files,
-        store,
-        lineage.pipeline,
-        untouched_since=since,
-        keep_runs=keep_runs,
-    )
-    find_others = partial(
-        find_leftovers,
-        lineage,
-        untouched_since=since,
-        keep_newest=keep_runs,
-        keep_versions=keep_versions,
-    )
+
+    def sort() -> list[ArtifactFiles]:
+        found = classify_files(store, lineage.pipeline, untouched_since=since, keep_runs=keep_runs)
+        return [_keep_if_foreign(each, each.folder, folder) for each in found]
+
+    def find_others(roots: Collection[Path]) -> list[Leftover]:
+        found = find_leftovers(
+            lineage,
+            roots,
+            untouched_since=since,
+            keep_newest=keep_runs,
+            keep_versions=keep_versions,
+        )
+        return [_keep_if_foreign(each, each.path, folder) for each in found]
+
     with ExitStack() as locks:
         if yes and folder is not None:
             for name in [lineage.pipeline] if lineage.pipeline else lineage.pipelines():
@@ -197,6 +206,13 @@ def _table(
         oldest = format_age(min(map(_time, group)))
         drawn.add_row(escape(name), f"{len(group):,}", size, oldest)
     return drawn
+
+
+def _keep_if_foreign(files: _AnyFiles, path: Path, folder: Path | None) -> _AnyFiles:
+    """Adds a reason to keep files of the store from which this one was copied."""
+    if files.keep_reason or not is_beside_other_store(path, folder):
+        return files
+    return replace(files, keep_reason=_OF_OTHER_STORE)
 
 
 def _time(files: _Files) -> datetime:

@@ -5,6 +5,7 @@
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from pathlib import Path
 
 import click
 import ml_metadata as mlmd
@@ -16,8 +17,14 @@ from tfx_feeder.pipeline.cli.options import store_options
 from tfx_feeder.pipeline.deployment.repair import REMEDIES, Finding, find
 from tfx_feeder.pipeline.deployment.repair import repair as apply
 from tfx_feeder.pipeline.metadata.lineage import Lineage
-from tfx_feeder.pipeline.metadata.store import store_folder, writable_config
+from tfx_feeder.pipeline.metadata.store import (
+    is_beside_other_store,
+    store_folder,
+    writable_config,
+)
 from tfx_feeder.pipeline.ownership import PipelineLock
+
+_OF_OTHER_STORE = "it is beside another store, of which this is a copy"
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +62,10 @@ def repair(context: click.Context, lineage: Lineage, as_json: bool, yes: bool) -
                 locks.enter_context(PipelineLock(folder, name).hold("tfx-feeder repair"))
         findings = find(lineage)
         if yes and findings:
+            foreign = [f for f in findings if _is_foreign(f, folder)]
+            findings = [f for f in findings if f not in foreign]
             failures = apply(findings, mlmd.MetadataStore(writable_config(target)))
+            failures += [f"{f.subject} was not repaired: {_OF_OTHER_STORE}." for f in foreign]
     result = RepairResult(yes, findings, failures)
     if as_json:
         print_json(result)
@@ -63,6 +73,11 @@ def repair(context: click.Context, lineage: Lineage, as_json: bool, yes: bool) -
         show(*repair_lines(result))
     if failures:
         raise click.ClickException("\n".join(failures))
+
+
+def _is_foreign(finding: Finding, folder: Path | None) -> bool:
+    """Returns True if a remedy would change files of the store from which this one was copied."""
+    return finding.remedy != "forget" and is_beside_other_store(finding.path, folder)
 
 
 def findings_table(findings: Sequence[Finding]) -> RenderableType:

@@ -143,7 +143,13 @@ def _destination(pushed: Artifact) -> str:
 def is_gone(pushed: Artifact) -> bool:
     """Returns True if the serving folder is on this machine, and a pushed version is not in it."""
     folder = Path(_destination(pushed))
-    return folder.is_absolute() and folder.parent.is_dir() and not folder.exists()
+    try:
+        folder.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return folder.is_absolute() and folder.parent.is_dir()
+    except OSError:  # Of a folder that only the server may read.
+        return False
+    return False
 
 
 def _highest_ids(pushes: Iterable[Artifact]) -> set[int]:

@@ -79,6 +79,18 @@ def store_folder(target: str | Path) -> Path | None:
     return path if path.is_dir() else path.parent
 
 
+def is_beside_other_store(path: Path, folder: Path | None) -> bool:
+    """Returns True if files lie beside another SQLite store, as those of a copied store do.
+
+    Args:
+        path: Files that a store refers to.
+        folder: Folder of that store; ``None`` for a database server.
+    """
+    beside = (parent for parent in path.parents if (parent / FILE_NAME).is_file())
+    nearest = next(beside, None)
+    return folder is not None and nearest is not None and not nearest.samefile(folder)
+
+
 def create_store(target: str | Path) -> mlmd.MetadataStore:
     """Opens a store for reading and writing, and creates it if it does not exist.
 

@@ -9,6 +9,7 @@ import ml_metadata as mlmd
 import pytest
 from ml_metadata.proto import metadata_store_pb2 as pb
 
+from tfx_feeder.common.hashing import hash_files
 from tfx_feeder.pipeline.metadata.gc import classify_files, delete_files
 from tfx_feeder.pipeline.metadata.lineage import Lineage
 from tfx_feeder.pipeline.metadata.store import open_store, writable_config
@@ -209,6 +210,16 @@ def test_files_that_a_run_read_during_the_collection_keep_their_mark(runs):
     assert runs.store.path(runs.second.raw).exists()
     assert state(runs, runs.second.model) == "DELETED"
     assert failures == []
+
+
+def test_of_a_copy_the_files_of_the_original_stay(runs, ask, tmp_path):
+    copy = shutil.copytree(runs.folder, tmp_path / "copy")
+    before = hash_files(runs.folder)
+    kept = ask("gc", *ALL, "--yes", store=copy).stdout
+    assert "beside another store, of which this is a copy" in kept
+    assert hash_files(runs.folder) == before
+    (tmp_path / "link").symlink_to(runs.folder)
+    assert "another store" not in ask("gc", *ALL, store=tmp_path / "link").stdout
 
 
 def test_deletion_failures_are_reported(runs, ask):

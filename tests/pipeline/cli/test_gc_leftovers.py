@@ -8,6 +8,7 @@ import tempfile
 import time
 from pathlib import Path
 
+import ml_metadata as mlmd
 import pytest
 
 from tests.pipeline.cli.test_gc import ALL, makers, move
@@ -99,6 +100,18 @@ def test_old_files_of_every_kind_are_listed_then_deleted(runs, leftovers, ask):
     assert not any((runs.folder.parent / path).exists() for path in planted)
     assert leftovers(*options) == {}
     assert not list(runs.folder.rglob(".deleted-*"))
+
+
+def test_a_full_disk_is_freed_although_the_store_cannot_be_written(runs, ask, monkeypatch):
+    planted = plant(runs)
+
+    def full(*_: object, **__: object) -> None:
+        raise mlmd.errors.InternalError("database or disk is full")
+
+    monkeypatch.setattr(mlmd.MetadataStore, "put_artifacts", full)
+    options = ("--older-than", "0.001s", "--keep-runs", 0, "--yes")
+    assert "disk is full" in ask("gc", *options, store=runs.folder, status=1).stderr
+    assert not any((runs.folder.parent / path).exists() for path in planted)
 
 
 def test_young_files_and_the_newest_logs_and_reports_stay(runs, leftovers):
@@ -216,13 +229,13 @@ def test_a_file_that_changed_since_it_was_listed_stays(runs, monkeypatch, leftov
     path = runs.folder / "artifacts" / "p" / "Trainer" / "probes" / "00ff.json"
     from tfx_feeder.pipeline.cli import gc
 
-    delete = gc.delete_files
+    delete = gc.delete_leftovers
 
     def delete_later(*arguments):
         path.write_bytes(b"new")
         return delete(*arguments)
 
-    monkeypatch.setattr(gc, "delete_files", delete_later)
+    monkeypatch.setattr(gc, "delete_leftovers", delete_later)
     assert "runs/artifacts/p/Trainer/probes/00ff.json" not in leftovers("--keep-runs", 0, "--yes")
     assert path.read_bytes() == b"new"
 

@@ -1,6 +1,8 @@
 """``tfx-feeder repair`` and ``verify --all``: what is damaged, and what is done about it."""
 
+import errno
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -157,6 +159,32 @@ def test_served_version_without_an_intact_copy_is_set_aside(root):
     live = [row["version"]["live"] for row in json.loads(root.call("models", "--json"))]
     assert live == [False, True]
     assert "Version 200 is not in" in root.call("why", "200")
+
+
+def test_version_in_a_folder_that_only_the_server_may_read_is_live(root, monkeypatch):
+    root.push("100")
+    root.push("200")
+    stat = Path.stat
+
+    def guarded(path, **options):
+        if path.parent == root.serving:
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+        return stat(path, **options)
+
+    monkeypatch.setattr(Path, "stat", guarded)
+    live = [row["version"]["live"] for row in json.loads(root.call("models", "--json"))]
+    assert live == [True, False]
+
+
+def test_of_a_copy_the_files_of_the_original_are_not_repaired(root):
+    root.push("100")
+    (root.serving / "300" / "variables").mkdir(parents=True)
+    copy = shutil.copytree(root.folder, root.folder.with_name("copy"))
+    before = _files(root.folder)
+    done = CliRunner().invoke(main, ["repair", "--yes", "--store", str(copy)])
+    assert "Version 300 was not repaired: it is beside another store" in done.stderr
+    assert (done.exit_code, _files(root.folder)) == (1, before)
+    assert root.repaired() == {"Version 300": "set aside"}
 
 
 def test_halves_of_pushes_are_removed_or_set_aside(root):
