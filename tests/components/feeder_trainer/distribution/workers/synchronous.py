@@ -119,7 +119,7 @@ def run_kind(placement: DistributionContext, kind: str) -> dict[str, Any]:
 
 def _agree(model: keras.Model, placement: DistributionContext) -> bool:
     """Returns True if all replicas have the same values of the weights that layers update."""
-    group = placement.process_group
+    group: Any = placement.process_group  # Those of several processes add up arrays.
     agree = True
     for weight in model.non_trainable_weights:
         replicas = getattr(weight.value, "values", [weight.value])
