@@ -23,3 +23,13 @@ class ModelCard(tfx.dsl.Artifact):
     """
 
     TYPE_NAME = "tfx_feeder.ModelCard"
+
+
+class Slices(tfx.dsl.Artifact):
+    """Evaluation slices of annotated examples: ``slices.json`` in the format of ``slices.py``.
+
+    The custom properties hold the number of slices by origin. The Kubeflow v2 compiler restricts
+    this type as it restricts ``TrainingHistory``.
+    """
+
+    TYPE_NAME = "tfx_feeder.Slices"

@@ -9,6 +9,7 @@ from typing import Any
 
 from tfx_feeder.common.errors import DataError
 from tfx_feeder.schemas.evaluation import ALL_EXAMPLES
+from tfx_feeder.schemas.slices import SLICES_FEATURE
 
 FILE_NAME = "eval_config.json"
 _OF_PART = r"(?: of class .+| at .+| in top .+)?"
@@ -146,8 +147,14 @@ def _slice_pattern(spec: Mapping[str, Any]) -> re.Pattern[str]:
     values = _get(spec, "feature_values", {})
     columns = dict.fromkeys(_get(spec, "feature_keys", ()), ".+")
     columns |= {key: re.escape(str(value)) for key, value in values.items()}
-    parts = [f"{re.escape(key)} {columns[key]}" for key in sorted(columns)]
+    parts = [_condition_pattern(key, columns[key]) for key in sorted(columns)]
     return re.compile(", ".join(parts) or re.escape(ALL_EXAMPLES), re.DOTALL)
+
+
+def _condition_pattern(column: str, value: str) -> str:
+    if column != SLICES_FEATURE:
+        return f"{re.escape(column)} {value}"
+    return f"(?!{re.escape(ALL_EXAMPLES)}$){value}"
 
 
 def _gate(threshold: Mapping[str, Any]) -> MetricThreshold:

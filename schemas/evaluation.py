@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tfx_feeder.schemas.slices import SLICES_FEATURE
 from tfx_feeder.schemas.tfma import read_metrics, read_validation
 
 ALL_EXAMPLES = "all examples"
@@ -22,7 +23,8 @@ class SliceRow:
     """Metric on one slice.
 
     Args:
-        slice: Name of the slice, such as ``label 3`` or ``all examples``.
+        slice: Name of the slice, such as ``label 3`` or ``all examples``. A slice of the feature
+            ``evaluation_slices`` is named by its value alone.
         examples: Number of examples; ``None`` if they were not counted.
         metric: Name of the metric.
         candidate: Value of the evaluated model.
@@ -217,15 +219,20 @@ def _columns(key: Any) -> _SliceKey:
 
 def _slice_name(key: _SliceKey) -> str:
     parts = [
-        f"{column} {value.decode(errors='replace') if isinstance(value, bytes) else value}"
+        _condition(column, value.decode(errors="replace") if isinstance(value, bytes) else value)
         for column, value in key
     ]
     return ", ".join(parts) or ALL_EXAMPLES
 
 
+def _condition(column: str, value: Any) -> str:
+    """Names a column and its value; the values of ``evaluation_slices`` are names themselves."""
+    return str(value) if column == SLICES_FEATURE else f"{column} {value}"
+
+
 def _spec_name(spec: Any) -> str:
-    parts = [*spec.feature_keys, *(f"{pair.key} {pair.value}" for pair in spec.feature_values)]
-    return ", ".join(parts) or ALL_EXAMPLES
+    values = (_condition(pair.key, pair.value) for pair in spec.feature_values)
+    return ", ".join([*spec.feature_keys, *values]) or ALL_EXAMPLES
 
 
 def _order(key: _SliceKey) -> tuple:

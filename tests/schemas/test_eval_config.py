@@ -46,6 +46,18 @@ def test_thresholds_per_slice_apply_there_only(rules):
     assert threshold_for(found, "accuracy", "label 3") is None
 
 
+def test_thresholds_of_annotated_slices_apply_to_their_names(rules):
+    of_one = {"featureValues": {"evaluation_slices": "form 3"}}
+    per_slice = [
+        {"slicingSpecs": [of_one], "threshold": _at_least(0.9)},
+        {"slicingSpecs": [{"featureKeys": ["evaluation_slices"]}], "threshold": _at_least(0.8)},
+    ]
+    found = rules(_metric("accuracy", perSliceThresholds=per_slice))
+    assert threshold_for(found, "accuracy", "form 3") == MetricThreshold(lower_bound=0.9)
+    assert threshold_for(found, "accuracy", "form 2") == MetricThreshold(lower_bound=0.8)
+    assert threshold_for(found, "accuracy", "all examples") is None
+
+
 def test_thresholds_by_the_name_of_the_metric(rules):
     found = rules({"thresholds": {"auc": _at_least(0.6)}})
     assert threshold_for(found, "auc", "all examples") == MetricThreshold(lower_bound=0.6)

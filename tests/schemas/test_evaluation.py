@@ -61,6 +61,21 @@ def _as_read(metrics, result):
     )
 
 
+def test_slices_of_annotated_examples_are_named_by_their_value():
+    message = parse("MetricsForSlice", b"", Path("here"))
+    key = message.slice_key.single_slice_keys.add()
+    key.column, key.bytes_value = "evaluation_slices", "größe [0.2, 0.4)".encode()
+    pair = message.metric_keys_and_values.add()
+    pair.key.name = "accuracy"
+    pair.value.double_value.value = 0.5
+    result = parse("ValidationResult", b"", Path("here"))
+    pair = result.missing_slices.add().feature_values.add()
+    pair.key, pair.value = "evaluation_slices", "form 3"
+    evaluation = from_protos([message], result)
+    assert [row.slice for row in evaluation.rows] == ["größe [0.2, 0.4)"]
+    assert [cause.slice for cause in evaluation.causes] == ["form 3"]
+
+
 @pytest.mark.slow
 def test_judgement_of_real_messages(tfma):
     from tensorflow_model_analysis.proto import validation_result_pb2
