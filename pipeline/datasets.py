@@ -1,5 +1,6 @@
 """Data sets of the reference pipeline: built-in ones, and folders of the user."""
 
+import os
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -69,7 +70,7 @@ def open_data_set(name_or_path: str, download_to: Path) -> Dataset:
     """
     if name_or_path in BUILT_IN:
         return BUILT_IN[name_or_path](download_to / name_or_path)
-    folder = Path(name_or_path).expanduser()
+    folder = Path(os.path.expanduser(name_or_path))
     if not folder.is_dir():
         raise ConfigError(
             "data",

@@ -7,6 +7,7 @@ import contextlib
 import hashlib
 import os
 import re
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,6 +17,8 @@ from tfx_feeder.common.files import atomic_write
 _SPAN = re.compile(r"span-([0-9]{1,18})")
 _OWNERS = ".pipelines"
 _HASH_DIGITS = 6
+_MAX_CLOCK_ERROR_S = 86_400
+"""Seconds in the future after which a change was made by a wrong clock, not by a fast one."""
 BUILT_IN_NAMES = ("digits", "cifar10", "fashion_mnist")
 """Names of the built-in data sets, which no folder's pipeline has."""
 
@@ -77,9 +80,9 @@ def stable_spans(folder: Path, before: float) -> tuple[int, ...]:
         before: Time of the last accepted change, in seconds since the epoch.
     """
     # Copying tools may preserve the modification time, but they cannot set the change time.
-    return tuple(
-        sorted(span for span, path in _folders(folder).items() if _is_stable(path, before))
-    )
+    after = time.time() + _MAX_CLOCK_ERROR_S
+    folders = _folders(folder).items()
+    return tuple(sorted(span for span, path in folders if _is_stable(path, before, after)))
 
 
 def span_pattern(folder: Path, span: int) -> str:
@@ -104,9 +107,12 @@ def _folders(folder: Path) -> dict[int, Path]:
     return found
 
 
-def _is_stable(folder: Path, before: float) -> bool:
+def _is_stable(folder: Path, before: float, after: float) -> bool:
+    """Returns True if all changes were made before a time, or after one by a wrong clock."""
     try:
-        return any(folder.iterdir()) and all(changed <= before for changed in _changes(folder))
+        return any(folder.iterdir()) and not any(
+            before < changed <= after for changed in _changes(folder)
+        )
     except FileNotFoundError:  # A file was moved or removed meanwhile, so copying is in progress.
         return False
 

@@ -47,5 +47,8 @@ def _versions() -> str:
 
 
 def _cache_folder() -> Path:
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(base) / "tfx-feeder"
+    base = os.environ.get("XDG_CACHE_HOME")
+    try:
+        return Path(base or Path.home() / ".cache", "tfx-feeder")
+    except RuntimeError:  # The user has no home; below this path, no folder can be made.
+        return Path(os.devnull, "tfx-feeder")

@@ -1,5 +1,6 @@
 """Takes a snapshot for a decision, from the data folder and from ML Metadata."""
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -60,7 +61,7 @@ def observe_data(name_or_path: str, root: Path, unchanged_since: float) -> Obser
         ConfigError: The data does not exist.
         DataError: The data is invalid.
     """
-    folder = Path(name_or_path).expanduser()
+    folder = Path(os.path.expanduser(name_or_path))
     if name_or_path not in BUILT_IN_NAMES and folder.is_dir():
         folder = folder.resolve()
         spans = stable_spans(folder, unchanged_since)

@@ -235,12 +235,19 @@ class ModelAge:
             raise ConfigError("age", received=self.most_s, expected="seconds above 0")
 
     def evaluate(self, snapshot: Snapshot) -> TriggerResult:
-        """Fires if the live model exceeds the maximum age, or no model is live."""
+        """Fires if the live model exceeds the maximum age, or no model is live.
+
+        A model that was trained farther than that in the future, by a wrong clock, is too old as
+        well: nothing is known about its age.
+        """
         if snapshot.live is None:
             return TriggerResult(True, "no model is live")
         age_s = (snapshot.now - snapshot.live.trained).total_seconds()
         text = f"model {snapshot.live.id} is {format_duration(max(age_s, 0.0))} old"
-        return TriggerResult(age_s > self.most_s, f"{text}; at most {format_duration(self.most_s)}")
+        if -age_s > self.most_s:
+            text = f"model {snapshot.live.id} was trained {format_duration(-age_s)} in the future"
+        limit = format_duration(self.most_s)
+        return TriggerResult(abs(age_s) > self.most_s, f"{text}; at most {limit}")
 
 
 @dataclass(frozen=True, slots=True)

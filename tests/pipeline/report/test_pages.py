@@ -6,6 +6,7 @@ import hashlib
 import html.parser
 import json
 import re
+from unittest.mock import Mock
 
 import pytest
 
@@ -97,6 +98,13 @@ def test_damaged_bundle_is_made_again(tmp_path, monkeypatch, damaged):
     path.write_bytes(damaged)
     assert javascript_bundle(tmp_path) == "made"
     assert path.read_bytes() == b"made"
+
+
+def test_bundle_needs_no_home(monkeypatch):
+    monkeypatch.setattr("vl_convert.javascript_bundle", lambda _: "made")
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setattr("pathlib.Path.home", Mock(side_effect=RuntimeError("no home")))
+    assert javascript_bundle() == "made"
 
 
 @pytest.mark.slow

@@ -200,6 +200,17 @@ def test_spans_count_once_they_are_settled(tmp_path):
     assert observe_data(str(folder), tmp_path, changed - 60) == ObservedData("my-sheets", ())
 
 
+def test_a_span_of_a_wrong_clock_does_not_wait_for_its_time(tmp_path, monkeypatch):
+    span = tmp_path / "sheets" / "span-1"
+    span.mkdir(parents=True)
+    (span / "images.npz").write_bytes(b"1")
+    changed = (span / "images.npz").stat().st_ctime
+    for days, spans in ((365, (1,)), (0.5, ())):
+        now = changed - days * 86400
+        monkeypatch.setattr("time.time", lambda now=now: now)
+        assert observe_data(str(span.parent), tmp_path, now - 60).spans == spans
+
+
 def test_a_link_to_nothing_does_not_hold_a_span_back_for_ever(tmp_path):
     span = tmp_path / "sheets" / "span-1"
     span.mkdir(parents=True)
@@ -221,6 +232,8 @@ def test_an_empty_folder_waits_for_its_first_span(tmp_path):
     assert observe_data(str(folder), tmp_path, 0.0) == ObservedData("flowers", (), has_spans=True)
 
 
-def test_data_that_are_not_there_are_refused(tmp_path):
+@pytest.mark.parametrize("name", ["absent", "~nobody-of-this-name/images"])
+def test_data_that_are_not_there_are_refused(tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
     with pytest.raises(ConfigError, match="data"):
-        observe_data(str(tmp_path / "absent"), tmp_path, 0.0)
+        observe_data(name, tmp_path, 0.0)

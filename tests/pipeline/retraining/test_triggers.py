@@ -132,6 +132,17 @@ def test_age_fires_for_an_old_model_or_none():
     assert week.evaluate(Snapshot(NOW)).fired
 
 
+def test_a_model_of_a_wrong_clock_does_not_stay_young():
+    week = ModelAge(7 * 86400)
+    near, far = (LiveModel(1, NOW + timedelta(days=days)) for days in (6, 365))
+    assert week.evaluate(Snapshot(NOW, live=near)).reason == "model 1 is 0s old; at most 7d"
+    result = week.evaluate(Snapshot(NOW, live=far))
+    assert (result.fired, result.reason) == (
+        True,
+        "model 1 was trained 365d in the future; at most 7d",
+    )
+
+
 def test_manual_needs_a_reason():
     assert OnDemand("labels were mended").evaluate(Snapshot(NOW)).fired
     with pytest.raises(ConfigError):
