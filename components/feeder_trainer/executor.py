@@ -110,24 +110,26 @@ class Executor(base_executor.BaseExecutor):
             baseline=_keras_dir(base_path),
             training=TrainingOptions.from_json(exec_properties["loop"]),
         )
-        history = train(
-            TrainSpec(
-                fit=fit,
-                raw_feature_spec=raw_spec,
-                transform=layer,
-                serving_dir=path_utils.serving_model_dir(model_path),
-                keras_dir=os.path.join(model_path, KERAS_FORMAT_DIR),
-                log_dir=run_path,
-                profile_dir=os.path.join(os.path.dirname(os.path.dirname(model_path)), "probes"),
-            )
-        )
-        environment = {**history.environment, **repository}
-        history = dataclasses.replace(history, environment=environment)
         record = artifact_utils.get_single_instance(output_dict["training_history"])
-        training_history.write(history, local_path(record.uri))
-        for name, value in history.summary().items():
-            _set_custom_property(record, name, value)
-        seal(output_dict)
+
+        def complete(history: training_history.History) -> None:
+            environment = {**history.environment, **repository}
+            history = dataclasses.replace(history, environment=environment)
+            training_history.write(history, local_path(record.uri))
+            for name, value in history.summary().items():
+                _set_custom_property(record, name, value)
+            seal(output_dict)
+
+        spec = TrainSpec(
+            fit=fit,
+            raw_feature_spec=raw_spec,
+            transform=layer,
+            serving_dir=path_utils.serving_model_dir(model_path),
+            keras_dir=os.path.join(model_path, KERAS_FORMAT_DIR),
+            log_dir=run_path,
+            profile_dir=os.path.join(os.path.dirname(os.path.dirname(model_path)), "probes"),
+        )
+        train(spec, complete=complete)
 
 
 def _optional_path(input_dict: _Artifacts, key: str) -> str | None:

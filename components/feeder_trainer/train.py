@@ -63,8 +63,13 @@ class TrainSpec:
     profile_dir: str | None = None
 
 
-def train(spec: TrainSpec) -> History:
+def train(spec: TrainSpec, *, complete: Callable[[History], None] | None = None) -> History:
     """Trains and exports a model, and returns the training history.
+
+    Args:
+        spec: Specification of the training run.
+        complete: Function of the history that writes further outputs; optional. If it fails, the
+            checkpoints are kept, from which the next attempt resumes.
 
     Raises:
         ConfigError: Schedule, feed or model do not fit the data or the strategy.
@@ -80,6 +85,8 @@ def train(spec: TrainSpec) -> History:
     history, exporter = _fit(spec, lambda: time.perf_counter() - began)
     write_scalars(history, spec.log_dir)
     exporter.write()
+    if complete is not None:
+        complete(history)
     checkpoints.remove()
     return history
 

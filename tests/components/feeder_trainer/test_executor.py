@@ -132,7 +132,16 @@ def test_artifacts_on_a_mounted_store_are_read_and_written(tmp_path, monkeypatch
         schedule="0.01:8x1",
         module_file=str(tmp_path / "model.py"),
         feed=FeedOptions(images={"image": Image(4, 4, 3)}),
+        training=TrainingOptions(checkpoint_every_examples=8),
     )
+    checkpoints = []
+    write = training_history.write
+
+    def write_history(*arguments):
+        checkpoints.extend(tmp_path.parent.glob("checkpoints/*/at-*"))
+        write(*arguments)
+
+    monkeypatch.setattr(training_history, "write", write_history)
     inputs, outputs = (
         {key: [channel.type()] for key, channel in named.items()}
         for named in (channels, declared.outputs)
@@ -143,6 +152,8 @@ def test_artifacts_on_a_mounted_store_are_read_and_written(tmp_path, monkeypatch
     Executor().Do(inputs, outputs, dict(declared.exec_properties))
     history = training_history.read(tmp_path / "training_history")
     assert history.summary()
+    assert checkpoints  # Kept until the outputs are complete.
+    assert not any(path.exists() for path in checkpoints)
     assert (tmp_path / "model" / "Format-Serving" / "saved_model.pb").exists()
     assert list(tmp_path.glob("model_run/**/events.*"))
     assert outputs["model"][0].uri == "gs://model"

@@ -33,7 +33,9 @@ from tfx_feeder.components.feeder_trainer.model.builder import ModelContext
 from tfx_feeder.components.feeder_trainer.model.user_module import UserCode
 from tfx_feeder.components.feeder_trainer.schedules.schedule import Schedule
 from tfx_feeder.components.feeder_trainer.train import TrainSpec, train
+from tfx_feeder.components.feeder_trainer.training.options import TrainingOptions
 from tfx_feeder.components.feeder_trainer.training.train_step import CompiledSteps
+from tfx_feeder.schemas.training_history import History
 
 MODULE = """
 import keras
@@ -122,6 +124,22 @@ def test_a_training_leaves_model_record_and_logs(
     (scores,) = served(examples=tf.constant(examples)).values()
     saved = keras.models.load_model(Path(made.keras_dir) / "model.keras")
     np.testing.assert_allclose(scores, saved(digits.images[:9]), rtol=1e-4, atol=1e-6)
+
+
+def test_checkpoints_are_kept_until_all_outputs_are_written(job: Callable[..., TrainSpec]) -> None:
+    made = job(training=TrainingOptions(checkpoint_every_examples=200))
+
+    def fail(_: History) -> None:
+        raise OSError("No space left on device")
+
+    with pytest.raises(OSError, match="No space"):
+        train(made, complete=fail)
+    completed: list[History] = []
+    history = train(made, complete=completed.append)
+
+    assert completed == [history]
+    assert [e.examples_seen for e in history.events if e.kind == "resume"] == [400]
+    assert not Path(made.fit.checkpoint_dir).exists()
 
 
 def test_signatures_of_the_module_are_exported_and_checked_before_the_first_step(
