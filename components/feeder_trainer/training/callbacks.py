@@ -118,15 +118,33 @@ def check_resumable(callbacks: Sequence[keras.callbacks.Callback]) -> None:
             )
 
 
-def keep_logs(callbacks: Sequence[keras.callbacks.Callback]) -> None:
+def keep_logs(callbacks: Sequence[keras.callbacks.Callback], epochs: int) -> None:
     """Makes callbacks of a resumed training append to their files instead of emptying them.
 
     Args:
         callbacks: Callbacks, before ``on_train_begin``, which opens the files.
+        epochs: Epochs that are completed; the rows of later ones, written between the checkpoint
+            and the kill, are dropped, because these epochs are repeated.
     """
     for callback in callbacks:
-        if isinstance(callback, keras.callbacks.CSVLogger):
+        if isinstance(callback, keras.callbacks.CSVLogger) and epochs:
+            _drop_last_rows(callback, epochs)
             callback.append = True
+
+
+def _drop_last_rows(log: keras.callbacks.CSVLogger, epochs: int) -> None:
+    if not tf.io.gfile.exists(log.filename):
+        return
+    with tf.io.gfile.GFile(log.filename) as file:
+        lines = file.read().splitlines(keepends=True)
+    kept = len(lines)
+    while (
+        kept and (epoch := lines[kept - 1].split(log.sep)[0]).isdecimal() and int(epoch) >= epochs
+    ):
+        kept -= 1
+    if kept < len(lines):
+        with tf.io.gfile.GFile(log.filename, "w") as file:
+            file.write("".join(lines[:kept]))
 
 
 def capture_callbacks(

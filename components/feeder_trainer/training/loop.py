@@ -164,7 +164,7 @@ class TrainingLoop:
         self._every_train_batch, self._every_test_batch = map(bool, hooks)
         is_resumed = self._checkpoint is not None and self._checkpoint.find()
         if is_resumed:
-            keep_logs(self._own_callbacks)
+            keep_logs(self._own_callbacks, len(self._recorder.epochs))
         elif self._start is not None:
             self._start()
         self._callbacks.on_train_begin()
