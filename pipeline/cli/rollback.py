@@ -4,7 +4,6 @@ import importlib
 import logging
 import os
 from datetime import datetime
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -45,12 +44,13 @@ def rollback(
     store = context.params["store"]
     folder = store_folder(store)
     # The lock of a pipeline is in its root; with a store on a server, the root may be anywhere.
-    locks = partial(PipelineLock, folder or Path.cwd())
-    planned = plan(lineage, version, reason, lambda name: locks(name).abandoned_runs())
+    planned = plan(lineage, version, reason)
     if folder is not None and not yes:
         _check_beside(folder, planned)
-    lock = locks(planned.pusher.pipeline)
+    lock = PipelineLock(folder or Path.cwd(), planned.pusher.pipeline)
     with lock.hold("tfx-feeder rollback"):
+        # A run may have pushed another model in the meantime.
+        planned = plan(lineage, version, reason)
         done = _run(planned, store, lock)
     if as_json:
         print_json(done)

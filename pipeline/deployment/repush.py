@@ -18,12 +18,12 @@ from tfx_feeder.components import ModelCardGenerator
 from tfx_feeder.components.pusher.component import Pusher
 from tfx_feeder.components.pusher.versions import highest_version
 from tfx_feeder.components.resolvers.strategies import ArtifactsById
-from tfx_feeder.pipeline.deployment.rollback import Rollback
+from tfx_feeder.pipeline.deployment.rollback import RESOLVER, Rollback
 from tfx_feeder.pipeline.deployment.withdrawal import mark_withdrawn
 from tfx_feeder.pipeline.metadata.lineage import Lineage
 from tfx_feeder.pipeline.metadata.types import Artifact
 from tfx_feeder.pipeline.ownership import PipelineLock
-from tfx_feeder.pipeline.runner.local import run_locally
+from tfx_feeder.pipeline.runner.local import new_run_id, run_locally
 from tfx_feeder.schemas.artifacts import TrainingHistory
 
 _MAX_WAIT_S = 5
@@ -83,11 +83,21 @@ def repush(
     """
     if rollback.pushed is None:
         _wait_until_higher(rollback)
-    store = mlmd.MetadataStore(connection)
-    with mark_withdrawn(store, rollback):
-        run_id = run_locally(create_pipeline(rollback, connection), store, lock)
-        lineage = Lineage(store, rollback.pusher.pipeline)
-        pushed = rollback.pushed.artifact if rollback.pushed else _pushed(lineage, rollback, run_id)
+    store, run_id = mlmd.MetadataStore(connection), new_run_id()
+    lineage = Lineage(store, rollback.pusher.pipeline)
+
+    def pushed_model() -> Artifact | None:
+        if rollback.pushed is not None:
+            return rollback.pushed.artifact
+        return _pushed(lineage, rollback.pusher.node, run_id)
+
+    with mark_withdrawn(store, rollback, lambda: pushed_model() is not None):
+        run_locally(create_pipeline(rollback, connection), store, lock, run_id=run_id)
+        pushed = pushed_model()
+        if pushed is None:
+            raise DataError(
+                f"{rollback.pusher.node} did not push the model. See the log for the reason."
+            )
     return RollbackResult(
         version=pushed.properties["pushed_version"],
         destination=pushed.properties["pushed_destination"],
@@ -113,7 +123,7 @@ def create_pipeline(rollback: Rollback, connection: pb.ConnectionConfig) -> tfx.
         strategy_class=ArtifactsById,
         config={"ids": {key: [a.id for a in group] for key, group in inputs.items()}},
         **{key: tfx.dsl.Channel(type=_TYPES[group[0].type_name]) for key, group in inputs.items()},
-    ).with_id("rollback")
+    ).with_id(RESOLVER)
     pusher = Pusher(
         model=resolver.outputs["model"],
         model_blessing=resolver.outputs["model_blessing"],
@@ -146,13 +156,12 @@ def _root(pushed: Artifact) -> str:
     return folder
 
 
-def _pushed(lineage: Lineage, rollback: Rollback, run_id: str) -> Artifact:
-    node = rollback.pusher.node
+def _pushed(lineage: Lineage, node: str, run_id: str) -> Artifact | None:
     for execution in lineage.executions(run_id):
         pushed = execution.output("pushed_model") if execution.node == node else None
         if pushed and pushed.properties.get("pushed"):
             return pushed
-    raise DataError(f"{node} did not push the model. See the log for the reason.")
+    return None
 
 
 def _wait_until_higher(rollback: Rollback) -> None:

@@ -1,7 +1,7 @@
 """Plans a rollback: finds an earlier version and checks that it can be pushed again."""
 
 import json
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,6 +27,8 @@ PUSHERS = (
 """Component types whose executions can be repeated; other Pushers have other destinations."""
 SERVING_DIRS = ("Format-Serving", "serving_model_dir")
 """Folders of the served model in a Model artifact, of this release of TFX and of older ones."""
+RESOLVER = "rollback"
+"""Node of a rollback that resolves its inputs."""
 _SHOWN = 5
 
 
@@ -43,8 +45,8 @@ class Rollback:
         superseded: Later models in the same serving folder, which will be withdrawn.
         highest_version: Highest version in the same serving folder.
         reason: Reason for the rollback, which is recorded.
-        pushed: Push of a rollback that was killed before it wrote the model card, which completes
-            it; ``None`` to push the model.
+        pushed: Push of a rollback that ended before it wrote the model card, which completes it;
+            ``None`` to push the model.
     """
 
     model: ModelVersion
@@ -63,19 +65,13 @@ class Rollback:
         return f"rolled back to version {self.push.version}: {self.reason}"
 
 
-def plan(
-    lineage: Lineage,
-    version: str,
-    reason: str,
-    killed_runs: Callable[[str], Collection[str]] = lambda _: (),
-) -> Rollback:
+def plan(lineage: Lineage, version: str, reason: str) -> Rollback:
     """Finds a pushed version and checks that it can be pushed again.
 
     Args:
         lineage: Lineage of the store.
         version: Pushed version to return to.
         reason: Reason for the rollback.
-        killed_runs: Function that returns the killed runs of a pipeline that were not closed yet.
 
     Raises:
         ConfigError: The version is unknown, was not blessed, or is live already.
@@ -88,9 +84,9 @@ def plan(
     at_place = [(m, p) for m, p in pushed if p.place == push.place]
     _check_blessed(model, push)
     pusher = _pusher(lineage, push)
-    served, killed = served_ids(lineage), killed_runs(pusher.pipeline)
+    served = served_ids(lineage)
     live = next((p for m, p in at_place if m == model and p.artifact.id in served), None)
-    if live is not None and live.run_id not in killed:
+    if live is not None and not _is_incomplete(lineage, live):
         raise ConfigError(
             "version", received=push.version, expected="a version whose model is not live already"
         )
@@ -151,6 +147,12 @@ def _pusher(lineage: Lineage, push: Push) -> Execution:
         if artifact.files_missing:
             raise DataError(f"The files of {artifact.type_name} {artifact.id} are missing.")
     return pusher
+
+
+def _is_incomplete(lineage: Lineage, push: Push) -> bool:
+    """Returns True if a push is that of a rollback that ended before it wrote the model card."""
+    nodes = {execution.node for execution in lineage.executions(push.run_id)}
+    return RESOLVER in nodes and card_execution(lineage, push) is None
 
 
 def _highest(versions: Sequence[str], place: str, live: Push | None) -> int:

@@ -3,7 +3,7 @@
 # The client declares no exports.
 # pyright: reportPrivateImportUsage=false
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
 import ml_metadata as mlmd
@@ -13,15 +13,19 @@ from tfx_feeder.schemas.properties import WITHDRAWN
 
 
 @contextmanager
-def mark_withdrawn(store: mlmd.MetadataStore, rollback: Rollback) -> Iterator[None]:
+def mark_withdrawn(
+    store: mlmd.MetadataStore, rollback: Rollback, is_served: Callable[[], bool]
+) -> Iterator[None]:
     """Marks the superseded models of a rollback as withdrawn, and its target as not withdrawn.
 
     The marks are written before the body runs, so no other run can start from a model that is
-    about to be withdrawn. If the body fails, the previous marks are restored.
+    about to be withdrawn. If the body fails before the target is served, the previous marks are
+    restored.
 
     Args:
         store: Store of the models, open for writing.
         rollback: Rollback that the body carries out.
+        is_served: Function that returns True if the body has pushed the target.
     """
     model, superseded = rollback.model, rollback.superseded
     before = {m.model.id: m.withdrawn for m in (model, *superseded)}
@@ -29,7 +33,8 @@ def mark_withdrawn(store: mlmd.MetadataStore, rollback: Rollback) -> Iterator[No
     try:
         yield
     except BaseException:
-        _mark(store, before)
+        if not is_served():
+            _mark(store, before)
         raise
 
 

@@ -6,8 +6,10 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 from click.testing import CliRunner, Result
@@ -32,6 +34,7 @@ from tfx_feeder.pipeline.cli.main import main
 Executor.Do = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
 main()
 """
+CARD_EXECUTOR = "tfx_feeder.components.model_card.executor.Executor.Do"
 
 
 class Served:
@@ -219,6 +222,44 @@ def test_a_rollback_that_is_killed_before_its_card_is_completed_by_the_next(serv
     assert "RUNNING" not in states
     assert served.models()[second].withdrawn
     assert "not live already" in served.roll_back(first).stderr
+
+
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), KeyboardInterrupt()])
+def test_a_rollback_that_fails_before_its_card_is_completed_by_the_next(served, monkeypatch, error):
+    first, second = served.run(1), served.run(2)
+    with monkeypatch.context() as patched:
+        patched.setattr(CARD_EXECUTOR, Mock(side_effect=error))
+        assert served.roll_back(first).exit_code == 1
+    third = served.versions[-1]
+    # The first model is served again, so no run may start from the second.
+    assert served.models()[first].live
+    assert served.models()[second].withdrawn
+    assert served.rolled_back(first)["version"] == served.versions[-1] == third
+    assert model_card.read(served.root / "serving" / third).reason.endswith(REASON)
+    assert "not live already" in served.roll_back(first).stderr
+
+
+def test_a_model_that_was_pushed_while_the_rollback_waited_is_withdrawn_as_well(
+    served, monkeypatch
+):
+    first, second = served.run(1), served.run(2)
+    hold = PipelineLock.hold
+
+    @contextmanager
+    def hold_later(lock, command):
+        if command == "tfx-feeder rollback":
+            served.run(3)
+        with hold(lock, command):
+            yield
+
+    monkeypatch.setattr(PipelineLock, "hold", hold_later)
+    served.rolled_back(first)
+    third = served.versions[2]
+    assert {v: bool(m.withdrawn) for v, m in served.models().items()} == {
+        first: False,
+        second: True,
+        third: True,
+    }
 
 
 def test_a_version_from_the_future_in_the_serving_folder_is_outdone(served):
