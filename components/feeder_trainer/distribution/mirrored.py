@@ -151,6 +151,7 @@ class MirroredSteps(DataParallelSteps):
         optimizer = innermost_optimizer(model.optimizer)
         _check_optimizer(name, optimizer)
         _disable_loss_scaling_by_replicas()
+        self._scales_loss = isinstance(model.optimizer, keras.optimizers.LossScaleOptimizer)
         self._clips_gradients = clips_gradients(optimizer)
         for limit in ("clipnorm", "clipvalue", "global_clipnorm"):
             # Keras clips in each replica and sums afterwards. Each replica passes it an equal
@@ -250,11 +251,30 @@ class MirroredSteps(DataParallelSteps):
                 norm = squared_norm([value for value in whole if value is not None])
                 batch_sq_norm = norm / self.replicas
                 micro_batch_size = self._micro_batch_size(size) / self.replicas
+        if self._scales_loss:
+            values = self._finite_on_all_replicas(values)
         self._apply_gradients(values)
         return tf.cast(
             tf.stack([result.loss, result.micro_sq_norm, batch_sq_norm, micro_batch_size]),
             tf.float64,
         )
+
+    def _finite_on_all_replicas(self, gradients: list[Any]) -> list[Any]:
+        """Returns the gradients, or NaN if those of any replica are not finite.
+
+        A loss-scaling optimizer of Keras skips a step by the gradients of the first replica, or
+        each replica by its own, which then waits for the others.
+        """
+        present = [each for each in gradients if each is not None]
+        context = tf.distribute.get_replica_context()
+        flags = [tf.constant(True), *(tf.reduce_all(tf.math.is_finite(each)) for each in present)]
+        finite = tf.cast(tf.reduce_all(flags), tf.float32)
+        count = context.all_reduce(tf.distribute.ReduceOp.SUM, finite)
+        is_finite = tf.equal(count, self.replicas)
+        return [
+            None if each is None else tf.where(is_finite, each, tf.constant(np.nan, each.dtype))
+            for each in gradients
+        ]
 
     def _evaluate_batch(self, batch: tuple, size: tf.Tensor) -> dict[str, Any]:
         self._distribution.run(self._evaluate_in_replica, args=(batch, size))

@@ -59,6 +59,14 @@ def test_replicas_average_the_statistics_that_each_collects(outcomes: dict[str, 
             np.testing.assert_array_equal(after[name], values)
 
 
+@pytest.mark.slow
+def test_all_replicas_skip_a_step_that_overflows_on_one(outcomes: dict[str, Any]) -> None:
+    overflow = outcomes["overflow"]
+
+    np.testing.assert_array_equal(overflow["after"], overflow["before"])
+    assert overflow["scale"] == 2.0**109
+
+
 def test_workers_require_a_cluster() -> None:
     with pytest.raises(ConfigError, match="TF_CONFIG"):
         open_context(MultiWorker("env"), None)

@@ -127,7 +127,8 @@ def run(argument: None, task: ClusterTask | None) -> dict[str, dict[str, Any]]:
         for name, placement in placements.items()
     }
     refused = {kind: _refusal(mirrored, make) for kind, (make, _) in REFUSED.items()}
-    return trained | {"refused": refused, "statistics": _statistics(mirrored)}
+    more = {"statistics": _statistics(mirrored), "overflow": _overflow(mirrored)}
+    return trained | {"refused": refused} | more
 
 
 def _train(placement: DistributionContext, make: Callable[[], keras.Model]) -> Figures:
@@ -187,6 +188,25 @@ def _statistics(placement: DistributionContext) -> dict[str, Any]:
         before = values()
         steps.synchronize()
         return {"before": before, "after": values()}
+
+
+def _overflow(placement: DistributionContext) -> dict[str, Any]:
+    """Returns the weight and the loss scale after a step that overflows on the last replica."""
+    with placement.scope():
+        model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1, use_bias=False)])
+        optimizer = keras.optimizers.LossScaleOptimizer(_sgd(), initial_scale=2.0**110)
+        model.compile(optimizer, "mse")
+        steps = placement.steps(model, lambda features: features["x"])
+        x = np.array([[1], [1], [1e6]], "f")
+        batch = ({"x": x}, np.full((3, 1), 1e3, "f"))
+        steps.build(batch)
+        before = model.get_weights()
+        steps.train(iter(tf.data.Dataset.from_tensors(batch)), [3])
+        return {
+            "before": before,
+            "after": model.get_weights(),
+            "scale": float(optimizer.dynamic_scale.numpy()),
+        }
 
 
 def _refusal(placement: DistributionContext, make: Callable[[], keras.Model]) -> str:
