@@ -157,7 +157,8 @@ class CandidateRecord:
         verdict: Status: ``"chosen"``, ``"in time"``, ``"too slow"``, ``"too expensive"``,
             ``"not probed"`` or ``"cannot run"``.
         reason: Reason for the status, in one line with the numbers.
-        actual_s: Seconds of the run since the selection; for the selected strategy only.
+        actual_s: Seconds of the run since the selection, with those of the attempts that it
+            resumed; for the selected strategy only.
     """
 
     strategy: str

@@ -126,7 +126,8 @@ def _with_candidates(history: History, selection: Selection | None, began_at: fl
     """Adds the candidates and the measured duration of the selected one to the history."""
     if selection is None:
         return history
-    actual_s = time.time() - began_at
+    # A resumed run began before its strategy was selected again.
+    actual_s = max(time.time() - began_at, history.seconds)
     rows = [
         dataclasses.replace(row, actual_s=actual_s) if row.verdict == "chosen" else row
         for row in selection.choice.to_rows()

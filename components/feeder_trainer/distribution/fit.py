@@ -327,7 +327,7 @@ def run(spec: FitSpec, context: FitContext) -> History:
         start=lambda: _warm_start(model, spec, recorder),
         process_group=process_group,
         lr_scale_factor=factor,
-        eta=_eta(spec),
+        eta=_eta(spec, recorder),
         baseline=_baseline(spec, context, recorder),
     ).run()
     if history_note := context.steps.history_note():
@@ -377,14 +377,15 @@ def _check_optimizer(model: keras.Model, schedule: Schedule | Policy, recorder: 
         log_warning(warning)
 
 
-def _eta(spec: FitSpec) -> Callable[[int], str | None] | None:
+def _eta(spec: FitSpec, recorder: Recorder) -> Callable[[int], str | None] | None:
     """Returns a function that reports, after some epochs, a delay against the prediction."""
     prediction = spec.prediction
     if prediction is None:
         return None
     eta = EtaTracker(prediction)
+    # The recorder counts the attempts before a restart, but not the start of the first one.
     return lambda epochs: eta.update(
-        time.time() - spec.began_at, prediction.fraction_elapsed(epochs)
+        max(time.time() - spec.began_at, recorder.seconds), prediction.fraction_elapsed(epochs)
     )
 
 

@@ -72,6 +72,11 @@ class Recorder:
         """Seconds in training steps so far."""
         return sum(row.seconds for row in self._epochs)
 
+    @property
+    def seconds(self) -> float:
+        """Seconds of the run so far, with those of the attempts that it resumes."""
+        return time.perf_counter() - self._began
+
     def event(self, kind: str, message: str, examples_seen: int | None = None) -> None:
         """Appends a one-off event.
 
@@ -194,7 +199,7 @@ class Recorder:
         """Returns the recorded data as JSON values."""
         return {
             "started_at": self._started_at,
-            "seconds": time.perf_counter() - self._began,
+            "seconds": self.seconds,
             "epochs": [dataclasses.asdict(row) for row in self._epochs],
             "phases": [dataclasses.asdict(row) for row in self._phases],
             "events": [dataclasses.asdict(event) for event in self._events],
@@ -251,7 +256,7 @@ class Recorder:
                 "keras": keras.__version__,
             },
             started_at=self._started_at,
-            seconds=time.perf_counter() - self._began,
+            seconds=self.seconds,
             epochs=tuple(self._epochs),
             phases=tuple(self._phases),
             events=tuple(self._events),

@@ -2,6 +2,7 @@
 
 import dataclasses
 import pickle
+import time
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -32,10 +33,12 @@ from tfx_feeder.components.feeder_trainer.feed.options import FeedOptions, Image
 from tfx_feeder.components.feeder_trainer.model.builder import ModelContext
 from tfx_feeder.components.feeder_trainer.model.user_module import UserCode
 from tfx_feeder.components.feeder_trainer.schedules.schedule import Schedule
+from tfx_feeder.components.feeder_trainer.schedules.time_model import TimePrediction
 from tfx_feeder.components.feeder_trainer.train import TrainSpec, train
 from tfx_feeder.components.feeder_trainer.training.options import TrainingOptions
+from tfx_feeder.components.feeder_trainer.training.recorder import Recorder
 from tfx_feeder.components.feeder_trainer.training.train_step import CompiledSteps
-from tfx_feeder.schemas.training_history import History
+from tfx_feeder.schemas.training_history import CandidateRecord, History
 
 MODULE = """
 import keras
@@ -140,6 +143,26 @@ def test_checkpoints_are_kept_until_all_outputs_are_written(job: Callable[..., T
     assert completed == [history]
     assert [e.examples_seen for e in history.events if e.kind == "resume"] == [400]
     assert not Path(made.fit.checkpoint_dir).exists()
+
+
+def test_the_time_of_a_resumed_run_includes_its_earlier_attempts() -> None:
+    recorder = Recorder()
+    recorder.restore({**Recorder().state(), "seconds": 200.0})
+    prediction = TimePrediction(seconds=100.0, low_s=95.0, high_s=110.0, epoch_end_s=(50.0, 100.0))
+    spec: Any = SimpleNamespace(prediction=prediction, began_at=time.time())
+    eta = fit_module._eta(spec, recorder)
+    assert eta is not None
+    assert "took 3m20s instead of 50s" in str(eta(1))
+
+    candidate = CandidateRecord("mirrored", 2, (), None, 100.0, 95.0, 110.0, None, "chosen", "")
+    selection: Any = SimpleNamespace(
+        choice=SimpleNamespace(to_rows=lambda: [candidate], warning="")
+    )
+    details: dict[str, Any] = {"strategy": "", "num_examples": 1, "code_fingerprint": ""}
+    history = recorder.build(schedule={}, feed={}, **details)
+    history = train_module._with_candidates(history, selection, spec.began_at)
+    assert history.chosen is not None
+    assert history.chosen.actual_s == pytest.approx(200, abs=20)
 
 
 def test_signatures_of_the_module_are_exported_and_checked_before_the_first_step(
