@@ -102,12 +102,13 @@ def _apply(finding: Finding) -> None:
     elif finding.remedy == "set aside":
         _set_aside(finding.path)
     elif finding.remedy == "restore" and finding.source is not None:
-        if finding.path.exists():
-            _set_aside(finding.path)
         with atomic_path(finding.path) as partial:
             shutil.copytree(finding.source, partial)
             if finding.card is not None:
                 shutil.copy(finding.card / model_card.FILE_NAME, partial)
+            # Not before the copy is there: the disk may be full.
+            if finding.path.exists():
+                _set_aside(finding.path)
 
 
 def _set_aside(path: Path) -> None:

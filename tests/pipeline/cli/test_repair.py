@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 from click.testing import CliRunner
@@ -131,6 +132,17 @@ def test_served_version_is_restored_from_the_model_with_its_card(root):
     assert root.repaired()[f"Version 200 in {root.serving}"] == "restore"
     assert hash_files(root.serving / "200") == intact
     assert (root.serving / ".damaged-200").is_dir()
+
+
+def test_damaged_version_stays_until_its_copy_is_there(root, monkeypatch):
+    root.push("200")
+    (root.serving / "200" / "saved_model.pb").write_bytes(b"")
+    full = OSError(errno.ENOSPC, "No space left on device")
+    with monkeypatch.context() as patched:
+        patched.setattr("shutil.copytree", Mock(side_effect=full))
+        assert "No space left" in root.call("repair", "--yes", status=1)
+    assert [path.name for path in root.serving.iterdir()] == ["200"]
+    assert root.repaired() == {f"Version 200 in {root.serving}": "restore"}
 
 
 def test_live_version_that_is_gone_is_restored_and_older_ones_may_be_gone(root):
