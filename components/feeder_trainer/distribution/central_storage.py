@@ -21,9 +21,9 @@ from tfx_feeder.components.feeder_trainer.distribution.devices import open_devic
 from tfx_feeder.components.feeder_trainer.distribution.options import CentralStorage
 from tfx_feeder.components.feeder_trainer.feed.sharding import Shard
 from tfx_feeder.components.feeder_trainer.training.gradient_accumulation import squared_norm
+from tfx_feeder.components.feeder_trainer.training.model_calls import Adapter
 from tfx_feeder.components.feeder_trainer.training.train_step import (
     DEFAULT_STEP_OPTIONS,
-    Adapter,
     StepOptions,
 )
 

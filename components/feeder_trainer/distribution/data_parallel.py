@@ -20,9 +20,9 @@ from tfx_feeder.components.feeder_trainer.training.gradient_accumulation import 
     squared_norm,
 )
 from tfx_feeder.components.feeder_trainer.training.loss_division import check_loss_reductions
+from tfx_feeder.components.feeder_trainer.training.model_calls import Adapter
 from tfx_feeder.components.feeder_trainer.training.train_step import (
     DEFAULT_STEP_OPTIONS,
-    Adapter,
     CompiledSteps,
     StepOptions,
 )
@@ -67,7 +67,7 @@ class DataParallelSteps(CompiledSteps):
         # tf.distribute traces each replica in a thread of its own, one at a time.
         self._traced_shard = threading.local()
         super().__init__(model, adapt, options)
-        if self._own_train_step or self._own_test_step:
+        if self._calls.own_train_step or self._calls.own_test_step:
             raise ConfigError(
                 "strategy",
                 received=f"{strategy}, for a model with a custom train_step or test_step",
@@ -89,7 +89,7 @@ class DataParallelSteps(CompiledSteps):
             replica: Index among all replicas.
         """
         shard, weight_of_shard = self._cut(batch, size, replica)
-        x, y, weight = self._unpack(shard)
+        x, y, weight = self._calls.unpack(shard)
         weight = self._with_class_weight(y, weight)
         if self.max_micro_batch_size:
             result = accumulate(

@@ -30,6 +30,7 @@ from tfx_feeder.components.feeder_trainer.distribution.options import TPU, Mirro
 from tfx_feeder.components.feeder_trainer.feed.sharding import Shard
 from tfx_feeder.components.feeder_trainer.model.state import layer_statistics
 from tfx_feeder.components.feeder_trainer.training.gradient_accumulation import squared_norm
+from tfx_feeder.components.feeder_trainer.training.model_calls import Adapter
 from tfx_feeder.components.feeder_trainer.training.process_group import SingleProcess
 from tfx_feeder.components.feeder_trainer.training.step_loop import (
     compiled,
@@ -40,7 +41,6 @@ from tfx_feeder.components.feeder_trainer.training.step_loop import (
 from tfx_feeder.components.feeder_trainer.training.train_step import (
     DEFAULT_STEP_OPTIONS,
     LOSS,
-    Adapter,
     StepOptions,
 )
 

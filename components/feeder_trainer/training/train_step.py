@@ -1,7 +1,6 @@
 """Compiled training and evaluation steps: many per call, one trace for all batch sizes."""
 
 import contextlib
-import inspect
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,22 +20,20 @@ from tfx_feeder.components.feeder_trainer.feed.rows import (
 )
 from tfx_feeder.components.feeder_trainer.model.state import refresh_constants
 from tfx_feeder.components.feeder_trainer.training.class_weights import ClassWeights
+from tfx_feeder.components.feeder_trainer.training.division_check import (
+    DivisionCheck,
+    cannot_divide,
+)
 from tfx_feeder.components.feeder_trainer.training.gradient_accumulation import (
     AccumulatedGradients,
     accumulate,
 )
 from tfx_feeder.components.feeder_trainer.training.loss_division import (
-    changes_variables,
     check_loss_reductions,
-    is_mean_over_examples,
-    loss_mask,
     unchanged_variables,
     unmasked_fraction,
 )
-from tfx_feeder.components.feeder_trainer.training.metric_division import (
-    DependentMetricError,
-    variables_by_batch,
-)
+from tfx_feeder.components.feeder_trainer.training.model_calls import Adapter, ModelCalls
 from tfx_feeder.components.feeder_trainer.training.step_logs import (
     as_numpy,
     as_tensors,
@@ -50,8 +47,6 @@ from tfx_feeder.components.feeder_trainer.training.step_loop import (
     repeated,
     unpack,
 )
-
-Adapter = Callable[[Any], Any]
 
 WAIT_S, STEP_S, LOSS, MICRO_SQ_NORM, BATCH_SQ_NORM, MICRO_BATCH_SIZE = range(6)
 """Columns of the rows that ``CompiledSteps.train`` returns."""
@@ -127,21 +122,12 @@ class CompiledSteps:
         self._examples: tuple = ()
         self._example: tuple = ()
         self._batch_counters: list[keras.Variable] = []
-        self._adapt = adapt
+        self._calls = ModelCalls(model, adapt)
         self._with_class_weight = ClassWeights(options.class_weight)
         self._noise_scale = options.noise_scale
         # TensorFlow refuses to read the clock in a graph once determinism is on in a process.
         self._deterministic = options.deterministic or is_op_determinism_enabled()
-        self._own_train_step = _overrides(model, "train_step")
-        self._own_test_step = _overrides(model, "test_step")
-        self._own_compute_metrics = _overrides(model, "compute_metrics")
-        # A model may replace the property ``metrics``; fit() updates its own tracker in any case.
-        own_metrics = keras.Model.metrics.fget(model)
-        self._loss_tracker = next(each for each in own_metrics if each.name == "loss")
-        # As fit(): a model without this argument runs its layers as in inference.
-        self._takes_training = "training" in inspect.signature(model.call).parameters
-        self._loss_takes_training = "training" in inspect.signature(model.compute_loss).parameters
-        if self._own_train_step and (options.max_micro_batch_size or options.noise_scale):
+        if self._calls.own_train_step and (options.max_micro_batch_size or options.noise_scale):
             raise ConfigError(
                 "max_micro_batch_size" if options.max_micro_batch_size else "schedule",
                 received=options.max_micro_batch_size or "noise_scale",
@@ -167,8 +153,8 @@ class CompiledSteps:
         was_divided = self._divides_batches
         self.max_micro_batch_size = max(1, (self.max_micro_batch_size or batch_size) // 2)
         if not was_divided:
-            if self._own_train_step:
-                raise self._cannot_divide("a model that overrides train_step")
+            if self._calls.own_train_step:
+                raise cannot_divide("a model that overrides train_step", self._division)
             check_loss_reductions(self._division, self.model)
             self._check_division()
         self._compile()
@@ -187,8 +173,8 @@ class CompiledSteps:
         """
         batch = batch_of_tensors(batch)
         self._examples, self._example = batch, take_rows(batch, 0, 1)
-        if len(self._example) == 1 and not self._own_train_step:
-            self._check_needs_no_label()
+        if len(self._example) == 1 and not self._calls.own_train_step:
+            self._calls.check_needs_no_label()
         with unchanged_variables(self.model):
             self._build()
             if self._divides_batches:
@@ -310,25 +296,19 @@ class CompiledSteps:
             return f"strategy {self._strategy_name}"
         return "the gradient noise scale" if self._noise_scale else "micro-batches"
 
-    def _check_needs_no_label(self) -> None:
-        model = self.model
-        needs = {
-            "loss": model.loss is not None and not _overrides(model, "compute_loss"),
-            "metrics": not self._own_compute_metrics
-            and any(each.name == "compile_metrics" for each in model.metrics),
-        }
-        if needed := [name for name, is_needed in needs.items() if is_needed]:
-            raise ConfigError(
-                "feed label_key",
-                received=f"None, for a model compiled with {' and '.join(needed)}",
-                expected="the label that they take",
-                fix="Name it, or override compute_loss and compute_metrics, or train_step.",
-            )
+    def _check_division(self) -> None:
+        """Checks that the parts of a batch give the update of the whole batch."""
+        if self._train_logs:
+            raise cannot_divide("compute_metrics with names of its own", self._division)
+        check = DivisionCheck(self._calls, self._division, self._examples)
+        check.check_loss(weights_masked_targets=self._weights_masked_targets)
+        if self._divides_metrics:
+            self._batch_counters = check.batch_counters()
 
     def _build(self) -> None:
         model, optimizer = self.model, self.model.optimizer
-        x, y, weight = self._unpack(self._example)
-        if not (self._own_train_step or self._own_test_step):
+        x, y, weight = self._calls.unpack(self._example)
+        if not (self._calls.own_train_step or self._calls.own_test_step):
             logs = self._evaluate_examples(self._example)
             self._train_logs = self._test_logs = specs_of(logs)
             optimizer.build(model.trainable_variables)
@@ -348,7 +328,7 @@ class CompiledSteps:
             if not all(getattr(metric, "built", True) for metric in model.metrics):
                 model.compute_metrics(x, y, y_pred, sample_weight=weight)
             if model.loss is not None:
-                self._loss(x, y, y_pred, weight, training=False)
+                self._calls.loss(x, y, y_pred, weight, training=False)
         optimizer.build(model.trainable_variables)
         # Creates the variables that only the steps use, such as those of other optimizers. A step
         # that runs eagerly may not be traceable; it creates them when it first runs, as in fit().
@@ -356,7 +336,7 @@ class CompiledSteps:
             self._train_logs = self._traced_logs(
                 lambda batch: self._train_batch(batch, tf.constant(1))[1]
             )
-        if self._own_test_step:
+        if self._calls.own_test_step:
             if not model.run_eagerly:
                 self._test_logs = self._traced_logs(self._evaluate_examples)
             return
@@ -369,71 +349,6 @@ class CompiledSteps:
         spec = tf.nest.map_structure(tf.type_spec_from_value, self._example)
         traced = compiled(step).get_concrete_function(with_unknown_batch_size(spec))
         return specs_of(traced.structured_outputs)
-
-    def _check_division(self) -> None:
-        """Checks that the parts of a batch give the update of the whole batch."""
-        model = self.model
-        if self._train_logs:
-            raise self._cannot_divide("compute_metrics with names of its own")
-        x, y, weight = self._unpack(self._example)
-        y_pred = model(x, training=False)
-        if changes_variables(model, lambda: self._loss(x, y, y_pred, weight, training=True)):
-            raise ConfigError(
-                "model_fn",
-                received="a loss that changes variables when it is called, such as a counter",
-                expected=f"a loss that only reads its variables, for {self._division}",
-                fix="Change them in a callback, or train whole batches on one device.",
-            )
-        masks = [loss_mask(each) is not None for each in tf.nest.flatten(y_pred)]
-        can_weight = self._weights_masked_targets and not _overrides(model, "compute_loss")
-        if any(masks) and (len(masks) > 1 or not can_weight):
-            raise self._cannot_divide("a loss with masked targets")
-
-        def loss_of(batch: tuple) -> tuple[float, float]:
-            x, y, weight = self._unpack(batch)
-            y_pred = model(x, training=False)
-            loss = self._loss(x, y, y_pred, weight, training=False)
-            return float(loss), float(unmasked_fraction(y_pred))
-
-        if not is_mean_over_examples(loss_of, self._examples):
-            raise self._cannot_divide("a loss that depends on the other examples of the batch")
-        if self._divides_metrics:
-            self._batch_counters = self._find_batch_counters()
-
-    def _find_batch_counters(self) -> list[keras.Variable]:
-        """Returns the variables of metrics that count batches; see ``variables_by_batch``."""
-        model, examples = self.model, self._examples
-        update = self._update_metrics_with
-        if not model.run_eagerly:
-            # In a graph, as the steps: Keras weights losses by output by the size of the batch
-            # where it is known.
-            spec = tf.nest.map_structure(tf.type_spec_from_value, examples)
-            signature = [with_unknown_batch_size(spec)]
-            update = tf.function(update, input_signature=signature, autograph=False)
-        try:
-            return variables_by_batch(model, update, examples)
-        except DependentMetricError as error:
-            raise ConfigError(
-                "model_fn",
-                received=f"a metric {error} that depends on the other examples of the batch",
-                expected=f"a sum or a mean over the examples, for {self._division}",
-                fix="Use a keras.metrics.Metric that adds up over batches, such as F1Score, or "
-                "train whole batches on one device.",
-            ) from error
-
-    def _update_metrics_with(self, batch: tuple) -> None:
-        x, y, weight = self._unpack(batch)
-        y_pred = self.model(x, training=False)
-        self._loss(x, y, y_pred, weight, training=False)
-        self._update_metrics(x, y, y_pred, weight)
-
-    def _cannot_divide(self, received: str) -> ConfigError:
-        return ConfigError(
-            "model_fn",
-            received=received,
-            expected=f"a loss that is a mean over the examples, for {self._division}",
-            fix="Divide sums over the batch by its size, or train whole batches on one device.",
-        )
 
     def _train_many(self, iterator: Any, lengths: tf.Tensor) -> tuple[tf.Tensor, dict[str, Any]]:
         self.traces += not tf.executing_eagerly()  # Runs when tracing, not when training.
@@ -477,9 +392,9 @@ class CompiledSteps:
             The columns from ``LOSS`` on, float64 ``[4]``, and the model's own logs.
         """
         del size
-        x, y, weight = self._unpack(batch)
+        x, y, weight = self._calls.unpack(batch)
         weight = self._with_class_weight(y, weight)
-        if self._own_train_step:
+        if self._calls.own_train_step:
             logs = self.model.train_step(keras.utils.pack_x_y_sample_weight(x, y, weight))
             return tf.stack([total_loss(logs), 0.0, 0.0, 0.0]), as_tensors(logs)
         if self.max_micro_batch_size or self._noise_scale:
@@ -511,8 +426,8 @@ class CompiledSteps:
         model = self.model
         with self._weighted_by(fraction):
             with tf.GradientTape() as tape:
-                y_pred = self._predictions(x, training=True)
-                loss = self._loss(x, y, y_pred, weight, training=True)
+                y_pred = self._calls.predictions(x, training=True)
+                loss = self._calls.loss(x, y, y_pred, weight, training=True)
                 scaled = model.optimizer.scale_loss(loss)
             if not self._divides_batches:
                 self._update_loss(loss, count_rows(x))
@@ -536,32 +451,19 @@ class CompiledSteps:
             batch: Examples.
             fraction: Fraction of the batch that the examples are.
         """
-        x, y, weight = self._unpack(batch)
-        if self._own_test_step:
+        x, y, weight = self._calls.unpack(batch)
+        if self._calls.own_test_step:
             data = keras.utils.pack_x_y_sample_weight(x, y, weight)
             return as_tensors(self.model.test_step(data))
         with self._weighted_by(fraction):
             y_pred = self.model(x, training=False)
-            loss = self._loss(x, y, y_pred, weight, training=False)
+            loss = self._calls.loss(x, y, y_pred, weight, training=False)
             self._update_loss(loss, count_rows(x))
             return self._update_metrics(x, y, y_pred, weight)
 
-    def _unpack(self, batch: tuple) -> tuple:
-        features, label, weight = keras.utils.unpack_x_y_sample_weight(batch)
-        return self._adapt(features), label, weight
-
-    def _predictions(self, x: Any, *, training: bool) -> Any:
-        return self.model(x, training=training) if self._takes_training else self.model(x)
-
     def _apply_gradients(self, gradients: Sequence[Any]) -> None:
-        """Updates the trainable weights, if there are any; a gradient may be ``None``."""
-        if weights := self.model.trainable_weights:
-            self.model.optimizer.apply_gradients(zip(gradients, weights, strict=True))
-
-    def _loss(self, x: Any, y: Any, y_pred: Any, weight: Any, *, training: bool) -> tf.Tensor:
-        extra = {"training": training} if self._loss_takes_training else {}
-        # By position, as Keras passes them: the user's class may name them differently.
-        return self.model.compute_loss(x, y, y_pred, weight, **extra)
+        """Updates the trainable weights; a gradient may be ``None``."""
+        self._calls.apply_gradients(gradients)
 
     @contextlib.contextmanager
     def _weighted_by(self, fraction: Any) -> Iterator[None]:
@@ -582,27 +484,9 @@ class CompiledSteps:
             )
 
     def _update_loss(self, loss: tf.Tensor, count: tf.Tensor) -> None:
-        """Updates the loss of the epoch, where a partial batch counts by its size, as in fit().
-
-        Args:
-            loss: Loss of a batch.
-            count: Number of examples in the batch.
-        """
-        self._loss_tracker.update_state(loss, sample_weight=count)
+        """Updates the loss of the epoch; see ``ModelCalls.update_loss``."""
+        self._calls.update_loss(loss, count)
 
     def _update_metrics(self, x: Any, y: Any, y_pred: Any, weight: Any) -> dict[str, Any]:
-        """Updates the metrics; returns the result only if its names are the model's own."""
-        logs = self.model.compute_metrics(x, y, y_pred, sample_weight=weight)
-        if not self._own_compute_metrics:
-            return {}
-        # An unused result is pruned from the graph.
-        names = set(self.model.get_metrics_result())
-        return {} if names == set(logs) else as_tensors(logs)
-
-
-def _overrides(model: keras.Model, name: str) -> bool:
-    """Returns True if the user's class, or the model itself, overrides a method of keras.Model."""
-    return name in vars(model) or getattr(type(model), name) not in (
-        getattr(keras.Model, name),
-        getattr(keras.Sequential, name),
-    )
+        """Updates the metrics; see ``ModelCalls.update_metrics``."""
+        return self._calls.update_metrics(x, y, y_pred, weight)

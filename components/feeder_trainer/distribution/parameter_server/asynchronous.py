@@ -15,13 +15,13 @@ from tfx_feeder.components.feeder_trainer.distribution.parameter_server.steps im
     StepOutput,
 )
 from tfx_feeder.components.feeder_trainer.distribution.parameter_server.workers import WorkerPool
+from tfx_feeder.components.feeder_trainer.training.model_calls import Adapter
 from tfx_feeder.components.feeder_trainer.training.train_step import (
     COLUMNS,
     DEFAULT_STEP_OPTIONS,
     LOSS,
     STEP_S,
     WAIT_S,
-    Adapter,
     StepOptions,
 )
 

@@ -9,10 +9,11 @@ import tensorflow as tf
 from tfx_feeder.common.errors import ConfigError
 from tfx_feeder.components.feeder_trainer.distribution.parameter_server.workers import WorkerPool
 from tfx_feeder.components.feeder_trainer.feed.rows import count_rows, with_unknown_batch_size
+from tfx_feeder.components.feeder_trainer.training.division_check import cannot_divide
+from tfx_feeder.components.feeder_trainer.training.model_calls import Adapter
 from tfx_feeder.components.feeder_trainer.training.step_loop import compiled
 from tfx_feeder.components.feeder_trainer.training.train_step import (
     DEFAULT_STEP_OPTIONS,
-    Adapter,
     CompiledSteps,
     StepOptions,
 )
@@ -74,8 +75,8 @@ class ParameterServerSteps(CompiledSteps):
                 fix="Drop the option, or use another strategy.",
             )
         for method, is_custom in (
-            ("train_step", self._own_train_step),
-            ("test_step", self._own_test_step),
+            ("train_step", self._calls.own_train_step),
+            ("test_step", self._calls.own_test_step),
         ):
             if is_custom:
                 raise ConfigError(
@@ -90,7 +91,7 @@ class ParameterServerSteps(CompiledSteps):
         with self._strategy.scope():
             super().build(batch)
         if self._train_logs:
-            raise self._cannot_divide("compute_metrics with names of its own")
+            raise cannot_divide("compute_metrics with names of its own", self._division)
 
     def _compile(self) -> None:
         # The coordinator evaluates: it holds the examples, so only the weights are transferred.
@@ -128,7 +129,7 @@ class ParameterServerSteps(CompiledSteps):
 
     def _unpack_weighted(self, batch: tuple) -> tuple:
         """Returns x, y and the sample weights for training."""
-        x, y, weight = self._unpack(batch)
+        x, y, weight = self._calls.unpack(batch)
         return x, y, self._with_class_weight(y, weight)
 
     def _forward(
@@ -144,8 +145,8 @@ class ParameterServerSteps(CompiledSteps):
         known = [(v, v) for v in model.trainable_variables]
         zeros = [(v, tf.zeros(v.shape, v.dtype)) for v in model.metrics_variables]
         with keras.StatelessScope([*known, *zeros], collect_losses=True) as scope:
-            predictions = self._predictions(x, training=training)
-            loss = self._loss(x, y, predictions, weight, training=training)
+            predictions = self._calls.predictions(x, training=training)
+            loss = self._calls.loss(x, y, predictions, weight, training=training)
             scaled = model.optimizer.scale_loss(loss) if training else loss
         values = [(v, scope.get_current_value(v), zero) for v, zero in zeros]
         # Set while tracing, before any worker returns a result.

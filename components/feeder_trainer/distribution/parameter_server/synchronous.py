@@ -18,6 +18,7 @@ from tfx_feeder.components.feeder_trainer.distribution.parameter_server.workers 
 from tfx_feeder.components.feeder_trainer.feed.rows import take_rows
 from tfx_feeder.components.feeder_trainer.feed.sharding import Shard
 from tfx_feeder.components.feeder_trainer.training.loss_division import check_loss_reductions
+from tfx_feeder.components.feeder_trainer.training.model_calls import Adapter
 from tfx_feeder.components.feeder_trainer.training.train_step import (
     BATCH_SQ_NORM,
     COLUMNS,
@@ -27,7 +28,6 @@ from tfx_feeder.components.feeder_trainer.training.train_step import (
     MICRO_SQ_NORM,
     STEP_S,
     WAIT_S,
-    Adapter,
     StepOptions,
 )
 

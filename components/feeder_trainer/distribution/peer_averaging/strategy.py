@@ -42,12 +42,12 @@ from tfx_feeder.components.feeder_trainer.distribution.peer_averaging.group impo
 from tfx_feeder.components.feeder_trainer.distribution.peer_averaging.node import PeerNode
 from tfx_feeder.components.feeder_trainer.feed.rows import count_rows, dataset_of_one
 from tfx_feeder.components.feeder_trainer.feed.sharding import Shard
+from tfx_feeder.components.feeder_trainer.training.model_calls import Adapter
 from tfx_feeder.components.feeder_trainer.training.progress import log_warning
 from tfx_feeder.components.feeder_trainer.training.train_step import (
     COLUMNS,
     DEFAULT_STEP_OPTIONS,
     STEP_S,
-    Adapter,
     CompiledSteps,
     StepOptions,
 )

@@ -1,0 +1,113 @@
+"""Checks, before the first step, that the parts of a batch give the update of the whole batch."""
+
+import keras
+import tensorflow as tf
+
+from tfx_feeder.common.errors import ConfigError
+from tfx_feeder.components.feeder_trainer.feed.rows import take_rows, with_unknown_batch_size
+from tfx_feeder.components.feeder_trainer.training.loss_division import (
+    changes_variables,
+    is_mean_over_examples,
+    loss_mask,
+    unmasked_fraction,
+)
+from tfx_feeder.components.feeder_trainer.training.metric_division import (
+    DependentMetricError,
+    variables_by_batch,
+)
+from tfx_feeder.components.feeder_trainer.training.model_calls import ModelCalls
+
+
+class DivisionCheck:
+    """Checks of a built model on some examples.
+
+    Args:
+        calls: Calls of the model.
+        division: Name of what divides the batches, for error messages.
+        examples: Element of a feed; several examples reveal losses and metrics that depend on the
+            other examples of a batch.
+    """
+
+    def __init__(self, calls: ModelCalls, division: str, examples: tuple) -> None:
+        self._calls, self._model = calls, calls.model
+        self._division = division
+        self._examples = examples
+
+    def check_loss(self, *, weights_masked_targets: bool) -> None:
+        """Checks that the loss of a batch follows from the losses of its parts.
+
+        Args:
+            weights_masked_targets: Whether the parts are weighted by their unmasked targets.
+
+        Raises:
+            ConfigError: The loss changes variables, or is not a mean over the examples.
+        """
+        calls = self._calls
+        x, y, weight = calls.unpack(take_rows(self._examples, 0, 1))
+        y_pred = self._model(x, training=False)
+        if changes_variables(self._model, lambda: calls.loss(x, y, y_pred, weight, training=True)):
+            raise ConfigError(
+                "model_fn",
+                received="a loss that changes variables when it is called, such as a counter",
+                expected=f"a loss that only reads its variables, for {self._division}",
+                fix="Change them in a callback, or train whole batches on one device.",
+            )
+        masks = [loss_mask(each) is not None for each in tf.nest.flatten(y_pred)]
+        can_weight = weights_masked_targets and not calls.own_compute_loss
+        if any(masks) and (len(masks) > 1 or not can_weight):
+            raise cannot_divide("a loss with masked targets", self._division)
+        if not is_mean_over_examples(self._loss_and_fraction, self._examples):
+            raise cannot_divide(
+                "a loss that depends on the other examples of the batch", self._division
+            )
+
+    def batch_counters(self) -> list[keras.Variable]:
+        """Returns the variables of metrics that count batches; see ``variables_by_batch``.
+
+        Raises:
+            ConfigError: A metric of a batch does not follow from those of its parts.
+        """
+        update = self._update_metrics
+        if not self._model.run_eagerly:
+            # In a graph, as the steps: Keras weights losses by output by the size of the batch
+            # where it is known.
+            spec = tf.nest.map_structure(tf.type_spec_from_value, self._examples)
+            signature = [with_unknown_batch_size(spec)]
+            update = tf.function(update, input_signature=signature, autograph=False)
+        try:
+            return variables_by_batch(self._model, update, self._examples)
+        except DependentMetricError as error:
+            raise ConfigError(
+                "model_fn",
+                received=f"a metric {error} that depends on the other examples of the batch",
+                expected=f"a sum or a mean over the examples, for {self._division}",
+                fix="Use a keras.metrics.Metric that adds up over batches, such as F1Score, or "
+                "train whole batches on one device.",
+            ) from error
+
+    def _loss_and_fraction(self, batch: tuple) -> tuple[float, float]:
+        x, y, weight = self._calls.unpack(batch)
+        y_pred = self._model(x, training=False)
+        loss = self._calls.loss(x, y, y_pred, weight, training=False)
+        return float(loss), float(unmasked_fraction(y_pred))
+
+    def _update_metrics(self, batch: tuple) -> None:
+        x, y, weight = self._calls.unpack(batch)
+        y_pred = self._model(x, training=False)
+        self._calls.loss(x, y, y_pred, weight, training=False)
+        self._calls.update_metrics(x, y, y_pred, weight)
+
+
+def cannot_divide(received: str, division: str) -> ConfigError:
+    """Returns the error for a model whose batches cannot be divided.
+
+    Args:
+        received: What prevents it.
+        division: Name of what divides the batches.
+    """
+    return ConfigError(
+        "model_fn",
+        received=received,
+        expected=f"a loss that is a mean over the examples, for {division}",
+        fix="Divide sums over the batch by its size, or train whole batches on one device.",
+    )
