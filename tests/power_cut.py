@@ -13,6 +13,7 @@ import shutil
 import struct
 import subprocess
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,6 +22,7 @@ import pytest
 _SHUTDOWN = 0x8004587D
 """``_IOR('X', 125, __u32)``; see linux/fs/ext4/ext4.h and xfstests' godown."""
 _NO_LOG_FLUSH = 2
+_RELEASE_S = 600
 _TOOLS = ("losetup", "mkfs.ext4", "mount", "umount", "unshare")
 
 
@@ -44,8 +46,14 @@ class Disk:
         _call("mount", "-o", "loop", str(self._image), str(self.folder))
 
     def stop(self) -> None:
-        """Unmounts the disk."""
+        """Unmounts the disk, also from mount namespaces that processes of others copied it to."""
         _call("umount", str(self.folder))
+        # Mounted again before, it would be the same file system, which the cut has ended.
+        deadline = time.monotonic() + _RELEASE_S
+        while _output("losetup", "--associated", str(self._image)):
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"{self.folder} is still mounted in another mount namespace.")
+            time.sleep(0.1)
 
     def cut(self) -> None:
         """Cuts the power."""
@@ -107,4 +115,8 @@ def _why_not() -> str:
 
 
 def _call(*command: str) -> None:
-    subprocess.run(command, check=True, capture_output=True, text=True)
+    _output(*command)
+
+
+def _output(*command: str) -> str:
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout

@@ -37,7 +37,7 @@ class DivisionCheck:
         """Checks that the loss of a batch follows from the losses of its parts.
 
         Args:
-            weights_masked_targets: Whether the parts are weighted by their unmasked targets.
+            weights_masked_targets: True if the parts are weighted by their unmasked targets.
 
         Raises:
             ConfigError: The loss changes variables, or is not a mean over the examples.
@@ -102,7 +102,7 @@ def cannot_divide(received: str, division: str) -> ConfigError:
     """Returns the error for a model whose batches cannot be divided.
 
     Args:
-        received: What prevents it.
+        received: Property of the model that prevents it.
         division: Name of what divides the batches.
     """
     return ConfigError(

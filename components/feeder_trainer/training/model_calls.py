@@ -66,7 +66,7 @@ class ModelCalls:
 
         Args:
             x: Inputs of the model.
-            training: Whether layers such as dropout run as in training.
+            training: True to run layers such as dropout as in training.
         """
         return self.model(x, training=training) if self._takes_training else self.model(x)
 
