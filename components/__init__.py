@@ -8,6 +8,7 @@ from importlib import import_module
 from typing import Any
 
 _CLASSES = {
+    "EvalGate": "tfx_feeder.components.eval_gate.component",
     "FeederTrainer": "tfx_feeder.components.feeder_trainer.component",
     "ImageExampleGen": "tfx_feeder.components.image_example_gen.component",
     "ModelCardGenerator": "tfx_feeder.components.model_card.component",

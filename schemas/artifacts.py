@@ -33,3 +33,13 @@ class Slices(tfx.dsl.Artifact):
     """
 
     TYPE_NAME = "tfx_feeder.Slices"
+
+
+class GateReport(tfx.dsl.Artifact):
+    """Decision of EvalGate: ``gate_report.json`` in the format of ``gate_report.py``.
+
+    The custom properties hold the decision, its reason in one line, and the number of slices by
+    verdict. The Kubeflow v2 compiler restricts this type as it restricts ``TrainingHistory``.
+    """
+
+    TYPE_NAME = "tfx_feeder.GateReport"

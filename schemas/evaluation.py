@@ -14,7 +14,8 @@ _CANDIDATE, _BASELINE = "candidate", "baseline"
 _LOWER_IS_BETTER = 1  # Of tfma.MetricDirection.
 _AGAINST = ("against", "")
 
-_SliceKey = tuple[tuple[str, Any], ...]
+SliceKey = tuple[tuple[str, Any], ...]
+"""Columns and values of a slice; empty for all examples."""
 _Values = dict[tuple[str, str], float]  # By model and metric.
 
 
@@ -111,14 +112,14 @@ def from_protos(metrics: Iterable[Any], result: Any | None) -> EvaluationResult:
         metrics: ``MetricsForSlice`` messages, one per slice.
         result: ``ValidationResult``; ``None`` for an evaluation without thresholds.
     """
-    values = {_key(message): _values(message.metric_keys_and_values) for message in metrics}
-    in_order = sorted(values.items(), key=lambda item: _order(item[0]))
+    values = {slice_key(message): _values(message.metric_keys_and_values) for message in metrics}
+    in_order = sorted(values.items(), key=lambda item: slice_order(item[0]))
     rows = tuple(row for key, of_slice in in_order for row in _rows(key, of_slice))
     if result is None or result.missing_thresholds:
         return EvaluationResult(False, (), rows, gated=False)
     failures = sorted(
-        ((_key(v), f) for v in result.metric_validations_per_slice for f in v.failures),
-        key=lambda pair: _order(pair[0]),
+        ((slice_key(v), f) for v in result.metric_validations_per_slice for f in v.failures),
+        key=lambda pair: slice_order(pair[0]),
     )
     causes = [_cause(key, failure, values.get(key, {})) for key, failure in failures]
     causes += [
@@ -128,12 +129,12 @@ def from_protos(metrics: Iterable[Any], result: Any | None) -> EvaluationResult:
     return EvaluationResult(result.validation_ok, tuple(causes), rows)
 
 
-def _rows(key: _SliceKey, of_slice: _Values) -> Iterator[SliceRow]:
+def _rows(key: SliceKey, of_slice: _Values) -> Iterator[SliceRow]:
     count = of_slice.get((_CANDIDATE, EXAMPLE_COUNT))
     for (model, metric), value in of_slice.items():
         if model == _CANDIDATE and metric != EXAMPLE_COUNT:
             yield SliceRow(
-                slice=_slice_name(key),
+                slice=slice_name(key),
                 examples=None if count is None else round(count),
                 metric=metric,
                 candidate=value,
@@ -141,11 +142,11 @@ def _rows(key: _SliceKey, of_slice: _Values) -> Iterator[SliceRow]:
             )
 
 
-def _cause(key: _SliceKey, failure: Any, of_slice: _Values) -> ThresholdFailure:
-    metric = _metric_name(failure.metric_key)
+def _cause(key: SliceKey, failure: Any, of_slice: _Values) -> ThresholdFailure:
+    metric = metric_name(failure.metric_key)
     return ThresholdFailure(
         metric=metric,
-        slice=_slice_name(key),
+        slice=slice_name(key),
         value=of_slice.get((_CANDIDATE, metric)),
         threshold=_threshold(failure.metric_threshold, failure.metric_key.is_diff),
         baseline=of_slice.get((_BASELINE, metric)),
@@ -176,15 +177,15 @@ def _rounded(threshold: float) -> str:
 
 
 def _values(pairs: Iterable[Any]) -> _Values:
-    found = ((pair.key, _number(pair.value)) for pair in pairs if not pair.key.is_diff)
+    found = ((pair.key, scalar_value(pair.value)) for pair in pairs if not pair.key.is_diff)
     return {
-        (key.model_name or _CANDIDATE, _metric_name(key)): number
+        (key.model_name or _CANDIDATE, metric_name(key)): number
         for key, number in found
         if number is not None
     }
 
 
-def _number(value: Any) -> float | None:
+def scalar_value(value: Any) -> float | None:
     """Returns the value of a scalar metric, with or without a confidence interval."""
     if value.HasField("double_value"):
         return value.double_value.value
@@ -195,7 +196,7 @@ def _number(value: Any) -> float | None:
     return None
 
 
-def _metric_name(key: Any) -> str:
+def metric_name(key: Any) -> str:
     """Names a metric with its model output, class or cut-off, if any."""
     name = f"{key.output_name}/{key.name}" if key.output_name else key.name
     sub = key.sub_key
@@ -205,19 +206,21 @@ def _metric_name(key: Any) -> str:
     )
 
 
-def _key(message: Any) -> _SliceKey:
+def slice_key(message: Any) -> SliceKey:
     """Returns the columns and values of a slice, or of both slices of a comparison."""
     if not message.HasField("cross_slice_key"):
-        return _columns(message.slice_key)
+        return _conditions(message.slice_key)
     cross = message.cross_slice_key
-    return (*_columns(cross.comparison_slice_key), _AGAINST, *_columns(cross.baseline_slice_key))
+    compared, against = cross.comparison_slice_key, cross.baseline_slice_key
+    return (*_conditions(compared), _AGAINST, *_conditions(against))
 
 
-def _columns(key: Any) -> _SliceKey:
+def _conditions(key: Any) -> SliceKey:
     return tuple((k.column, getattr(k, k.WhichOneof("kind"))) for k in key.single_slice_keys)
 
 
-def _slice_name(key: _SliceKey) -> str:
+def slice_name(key: SliceKey) -> str:
+    """Returns the name of a slice, such as ``label 3`` or ``all examples``."""
     parts = [
         _condition(column, value.decode(errors="replace") if isinstance(value, bytes) else value)
         for column, value in key
@@ -235,6 +238,7 @@ def _spec_name(spec: Any) -> str:
     return ", ".join([*spec.feature_keys, *values]) or ALL_EXAMPLES
 
 
-def _order(key: _SliceKey) -> tuple:
+def slice_order(key: SliceKey) -> tuple:
+    """Returns what slices are sorted by: the number of their columns, then their values."""
     # Values of different columns may differ in type and are never compared.
     return (len(key), *((column, value) for column, value in key))

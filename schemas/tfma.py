@@ -43,9 +43,14 @@ _MESSAGES: Mapping[str, str] = {
     "is_diff bool 5, aggregation_type AggregationType 6, example_weighted Bool 7",
     "BoundedValue": "lower_bound Double 1, upper_bound Double 2, value Double 3",
     "TDistributionValue": "sample_mean Double 1, unsampled_value Double 4",
+    "ArrayValue": "data_type enum 1, *shape int32 2, *int64_values int64 5, "
+    "*float64_values double 7",
     "MetricValue": "double_value Double 1, bounded_value BoundedValue 2, "
-    "t_distribution_value TDistributionValue 9",
-    "MetricKeyAndValue": "key MetricKey 1, value MetricValue 2",
+    "array_value ArrayValue 7, t_distribution_value TDistributionValue 9",
+    "Int64": "value int64 1",
+    "ConfidenceInterval": "standard_error MetricValue 3, degrees_of_freedom Int64 4",
+    "MetricKeyAndValue": "key MetricKey 1, value MetricValue 2, "
+    "confidence_interval ConfidenceInterval 3",
     "CrossSliceKey": "baseline_slice_key SliceKey 1, comparison_slice_key SliceKey 2",
     "MetricsForSlice": "slice_key SliceKey 1, cross_slice_key CrossSliceKey 3, "
     "*metric_keys_and_values MetricKeyAndValue 51",

@@ -66,7 +66,10 @@ TFX_FREE = (
 )
 TENSORFLOW_FREE = (
     "common",
+    "components.eval_gate.evidence",
+    "components.eval_gate.gate",
     "components.eval_gate.paired",
+    "components.eval_gate.verdict",
     "components.slice_gen.conjunctions",
     "components.slice_gen.search",
     "components.slice_gen.tail",
@@ -82,6 +85,8 @@ TENSORFLOW_FREE = (
     f"{TRAINER}.strategy_selection.profile_cache",
     f"{TRAINER}.training.eta",
     f"{TRAINER}.training.progress",
+    "schemas.gate_report",
+    "schemas.model_comparison",
     "schemas.training_history",
 )
 
