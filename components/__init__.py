@@ -12,6 +12,7 @@ _CLASSES = {
     "FeederTrainer": "tfx_feeder.components.feeder_trainer.component",
     "ImageExampleGen": "tfx_feeder.components.image_example_gen.component",
     "ModelCardGenerator": "tfx_feeder.components.model_card.component",
+    "SliceGen": "tfx_feeder.components.slice_gen.component",
 }
 
 __all__ = sorted(_CLASSES)

@@ -47,6 +47,9 @@ class FeatureStatistics:
         unique: Number of distinct values of a category.
         buckets: Histogram of numbers.
         fractions: Fractions of the values of a category.
+        quantiles: Bounds of groups of equal size, from minimum to maximum, of numbers.
+        integer: True if the values are integers.
+        most_values: Largest number of values in an example.
     """
 
     name: str
@@ -60,6 +63,9 @@ class FeatureStatistics:
     unique: int | None = None
     buckets: tuple[Bucket, ...] = ()
     fractions: tuple[tuple[str, float], ...] = ()
+    quantiles: tuple[float, ...] = ()
+    integer: bool = False
+    most_values: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +124,8 @@ def _feature(message: Any, examples: int) -> FeatureStatistics:
     stats: Any = getattr(message, kind)
     present = stats.common_stats.num_non_missing
     missing_pct = 100 * (1 - present / examples) if examples else 0.0
+    integer = message.type == statistics_pb2.FeatureNameStatistics.INT
+    most_values = int(stats.common_stats.max_num_values)
     if kind == "num_stats":
         return FeatureStatistics(
             name=name,
@@ -129,11 +137,22 @@ def _feature(message: Any, examples: int) -> FeatureStatistics:
             median=stats.median,
             maximum=stats.max,
             buckets=_buckets(stats),
+            quantiles=_quantiles(stats),
+            integer=integer,
+            most_values=most_values,
         )
     fractions = _fractions(stats) if kind == "string_stats" else ()
     unique = stats.unique if kind in ("string_stats", "bytes_stats") else None
     kind = "category" if fractions else "bytes"
-    return FeatureStatistics(name, kind, missing_pct, unique=unique, fractions=fractions)
+    return FeatureStatistics(
+        name,
+        kind,
+        missing_pct,
+        unique=unique,
+        fractions=fractions,
+        integer=integer,
+        most_values=most_values,
+    )
 
 
 def _fractions(stats: Any) -> tuple[tuple[str, float], ...]:
@@ -149,3 +168,10 @@ def _buckets(stats: Any) -> tuple[Bucket, ...]:
     found = [b for h in stats.histograms if h.type == standard for b in h.buckets]
     total = sum(b.sample_count for b in found)
     return tuple(Bucket(b.low_value, b.high_value, b.sample_count / total) for b in found if total)
+
+
+def _quantiles(stats: Any) -> tuple[float, ...]:
+    groups = next(
+        (h.buckets for h in stats.histograms if h.type == statistics_pb2.Histogram.QUANTILES), ()
+    )
+    return tuple([b.low_value for b in groups] + [b.high_value for b in groups[-1:]])

@@ -70,7 +70,11 @@ TENSORFLOW_FREE = (
     "components.eval_gate.gate",
     "components.eval_gate.paired",
     "components.eval_gate.verdict",
+    "components.slice_gen.code_table",
     "components.slice_gen.conjunctions",
+    "components.slice_gen.encoders",
+    "components.slice_gen.options",
+    "components.slice_gen.propose",
     "components.slice_gen.search",
     "components.slice_gen.tail",
     TRAINER,
@@ -87,6 +91,7 @@ TENSORFLOW_FREE = (
     f"{TRAINER}.training.progress",
     "schemas.gate_report",
     "schemas.model_comparison",
+    "schemas.slices",
     "schemas.training_history",
 )
 

@@ -11,9 +11,11 @@ __version__ = "0.1.0"
 
 # Vertex AI imports the artifact types by their type names, such as tfx_feeder.ModelCard.
 _EXPORTS = {
-    "tfx_feeder.components": ("EvalGate", "ImageExampleGen", "ModelCardGenerator"),
+    "tfx_feeder.components": ("EvalGate", "ImageExampleGen", "ModelCardGenerator", "SliceGen"),
     "tfx_feeder.components.eval_gate.gate": ("Floor", "Gate", "Margin"),
-    "tfx_feeder.schemas.artifacts": ("GateReport", "ModelCard", "TrainingHistory"),
+    "tfx_feeder.components.slice_gen.options": ("LossOptions", "SliceGenOptions"),
+    "tfx_feeder.components.slice_gen.search": ("SliceSearchOptions",),
+    "tfx_feeder.schemas.artifacts": ("GateReport", "ModelCard", "Slices", "TrainingHistory"),
 }
 _TRAINER = "tfx_feeder.components.feeder_trainer"
 

@@ -1,0 +1,205 @@
+"""Beam passes over the examples: measurement for the search, counts of crosses, annotation."""
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import apache_beam as beam
+import numpy as np
+from apache_beam.transforms.window import GlobalWindow
+from apache_beam.utils.windowed_value import WindowedValue
+
+from tfx_feeder.components.slice_gen.annotate import (
+    ExampleEncoder,
+    SliceNamer,
+    annotated,
+    combinations,
+    feature_values,
+    parse,
+)
+from tfx_feeder.components.slice_gen.code_table import CodeTable, SearchColumn
+from tfx_feeder.components.slice_gen.encoders import Encoder
+from tfx_feeder.components.slice_gen.image_properties import PROPERTIES, image_properties
+from tfx_feeder.components.slice_gen.model_loss import ModelLoss
+from tfx_feeder.components.slice_gen.options import LossOptions
+from tfx_feeder.schemas.slices import SPLIT, slice_name
+
+COUNTS = "counts"
+"""Tag of the output with counts, as pairs of a key and a number."""
+NO_IMAGE = "the image cannot be decoded"
+_ALL_KEYS = 1 << 64
+
+
+class _CountingDoFn(beam.DoFn):
+    """Function that counts; the counts of a bundle are one output each, not one an example."""
+
+    def start_bundle(self) -> None:
+        self._counts: Counter[Any] = Counter()
+
+    def finish_bundle(self) -> Iterator[beam.pvalue.TaggedOutput]:
+        window = GlobalWindow()
+        for pair in self._counts.items():
+            value = WindowedValue(pair, window.max_timestamp(), [window])
+            yield beam.pvalue.TaggedOutput(COUNTS, value)
+
+
+@dataclass(frozen=True, slots=True)
+class MeasurementPlan:
+    """Measurements of each example.
+
+    Args:
+        encoders: Encoders of the features, without properties of images.
+        columns: Columns of codes that are searched.
+        image_feature: Feature with an encoded image, if its properties are measured.
+        model: Folder of the model, if its loss is measured.
+        loss: Label and loss; not ``auto``.
+        fraction: Fraction of the examples that are measured.
+    """
+
+    encoders: Mapping[str, Encoder]
+    columns: tuple[SearchColumn, ...]
+    image_feature: str | None
+    model: str | None
+    loss: LossOptions | None
+    fraction: float = 1.0
+
+
+class Measure(_CountingDoFn):
+    """Converts batches of serialized Examples to packed ``CodeTable`` records.
+
+    The counts are examples without a loss by reason.
+
+    Args:
+        plan: Measurements.
+    """
+
+    def __init__(self, plan: MeasurementPlan) -> None:
+        self._plan = plan
+        self._model: ModelLoss | None = None
+
+    def setup(self) -> None:
+        """Loads the model."""
+        if self._plan.model and self._plan.loss:
+            self._model = ModelLoss(self._plan.model, self._plan.loss)
+
+    def process(self, batch: list[bytes]) -> Iterator[bytes]:
+        """Measures a batch.
+
+        Args:
+            batch: Serialized Examples.
+        """
+        plan = self._plan
+        limit = round(plan.fraction * _ALL_KEYS)
+        chosen = [(key, s) for key, s in zip(map(_key, batch), batch, strict=True) if key < limit]
+        if not chosen:
+            return
+        keys, serialized = zip(*chosen, strict=True)
+        examples = [parse(s) for s in serialized]
+        encode = ExampleEncoder(
+            {column.name: plan.encoders[column.name] for column in plan.columns}
+        )
+        codes = np.zeros((len(examples), len(plan.columns)), np.uint16)
+        for row, example in enumerate(examples):
+            of_example, _ = encode(example)
+            codes[row] = [column.code_of(of_example[column.name]) for column in plan.columns]
+        yield CodeTable(
+            np.array(keys, np.uint64),
+            codes,
+            _properties(examples, plan.image_feature),
+            self._losses(serialized, examples),
+        ).pack()
+
+    def _losses(self, serialized: Sequence[bytes], examples: Sequence[Any]) -> np.ndarray:
+        if self._model is None or self._plan.loss is None:
+            return np.full(len(serialized), np.nan)
+        label = self._plan.loss.label
+        labels = [values[0] if (values := feature_values(e, label)) else None for e in examples]
+        losses, reasons = self._model(serialized, labels)
+        self._counts.update(reasons)
+        return losses
+
+
+class CountCombinations(_CountingDoFn):
+    """Counts the combinations of crosses; there is no other output.
+
+    The keys of the counts are pairs of the position of a cross and a combination of codes.
+
+    Args:
+        encoders: Encoders by column.
+        image_feature: Feature with an encoded image, if its properties are columns.
+        crosses: Crosses of columns.
+    """
+
+    def __init__(
+        self,
+        encoders: Mapping[str, Encoder],
+        image_feature: str | None,
+        crosses: Sequence[tuple[str, ...]],
+    ) -> None:
+        self._crosses = crosses
+        self._encode = ExampleEncoder(encoders, image_feature)
+
+    def process(self, serialized: bytes) -> None:
+        """Counts an example.
+
+        Args:
+            serialized: Serialized Example.
+        """
+        codes, _ = self._encode(parse(serialized))
+        for position, cross in enumerate(self._crosses):
+            self._counts.update((position, found) for found in combinations(cross, codes))
+
+
+class Annotate(_CountingDoFn):
+    """Adds the names of its slices to each serialized Example.
+
+    The keys of the counts are names of slices, and ``NO_IMAGE``.
+
+    Args:
+        encoders: Encoders by column.
+        image_feature: Feature with an encoded image, if its properties are columns.
+        namer: Function from codes to names.
+        split: Name of the split, which is a slice as well.
+    """
+
+    def __init__(
+        self,
+        encoders: Mapping[str, Encoder],
+        image_feature: str | None,
+        namer: SliceNamer,
+        split: str,
+    ) -> None:
+        self._encode = ExampleEncoder(encoders, image_feature)
+        self._namer = namer
+        self._split = slice_name([(SPLIT, split)])
+
+    def process(self, serialized: bytes) -> Iterator[bytes]:
+        """Annotates an example.
+
+        Args:
+            serialized: Serialized Example.
+        """
+        example = parse(serialized)
+        codes, decoded = self._encode(example)
+        names = [*self._namer(codes), self._split]
+        self._counts.update(names)
+        self._counts[NO_IMAGE] += not decoded
+        yield annotated(example, names)
+
+
+def _key(serialized: bytes) -> int:
+    return int.from_bytes(hashlib.blake2b(serialized, digest_size=8).digest(), "big")
+
+
+def _properties(examples: Sequence[Any], image_feature: str | None) -> np.ndarray:
+    if image_feature is None:
+        return np.empty((len(examples), 0))
+    measured = np.full((len(examples), len(PROPERTIES)), np.nan)
+    for row, example in enumerate(examples):
+        values = feature_values(example, image_feature)
+        found = image_properties(values[0]) if values else None
+        if found is not None:
+            measured[row] = found
+    return measured

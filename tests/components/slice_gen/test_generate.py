@@ -1,0 +1,191 @@
+"""Annotated examples and their slices, by Beam's local runner."""
+
+import functools
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import apache_beam as beam
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tfx_feeder.components.slice_gen.generate import Inputs, generate
+from tfx_feeder.components.slice_gen.options import LossOptions, SliceGenOptions
+from tfx_feeder.components.slice_gen.search import SliceSearchOptions
+from tfx_feeder.schemas.slices import SLICES_FEATURE, Remark, Slices
+from tfx_feeder.schemas.statistics import FeatureStatistics, SplitStatistics
+
+NUMBER = 600
+
+
+def _feature(values: list[Any]) -> tf.train.Feature:
+    if values and isinstance(values[0], bytes):
+        return tf.train.Feature(bytes_list=tf.train.BytesList(value=values))
+    if values and isinstance(values[0], float):
+        return tf.train.Feature(float_list=tf.train.FloatList(value=values))
+    return tf.train.Feature(int64_list=tf.train.Int64List(value=values))
+
+
+def _serialize(row: Mapping[str, list[Any]]) -> bytes:
+    features = {name: _feature(values) for name, values in row.items()}
+    example = tf.train.Example(features=tf.train.Features(feature=features))
+    return example.SerializeToString(deterministic=True)
+
+
+@functools.cache
+def _image(shade: int, side: int) -> bytes:
+    return tf.io.encode_png(np.full((side, side, 1), shade, np.uint8)).numpy()
+
+
+def _row(number: int) -> dict[str, list[Any]]:
+    """Row with a model score that is wrong where the form is 3 and the image is dark."""
+    form, dark = number % 4, number % 3 == 0
+    wrong = form == 3 and dark
+    label = number % 2
+    row = {
+        "form": [form],
+        "label": [label],
+        "score": [float(label != wrong)],
+        "age": [float(number)],
+        "tags": [b"red", b"blue"] if number % 5 == 0 else [b"red"],
+        "image": [_image(20 if dark else 200, 4)],
+        "user": [f"user {number}".encode()],
+    }
+    if number % 6 == 1:
+        del row["tags"]
+    return row
+
+
+ROWS = [_row(number) for number in range(NUMBER)]
+STATISTICS = SplitStatistics(
+    "eval",
+    NUMBER,
+    (
+        FeatureStatistics("form", "number", 0, minimum=0, maximum=3, integer=True),
+        FeatureStatistics("label", "number", 0, minimum=0, maximum=1, integer=True),
+        FeatureStatistics(
+            "age", "number", 0, minimum=0, maximum=599, quantiles=(0.0, 150.0, 300.0, 450.0, 599.0)
+        ),
+        FeatureStatistics(
+            "tags", "category", 16, unique=2, fractions=(("red", 0.8), ("blue", 0.2)), most_values=2
+        ),
+        FeatureStatistics(
+            "user",
+            "category",
+            0,
+            unique=NUMBER,
+            fractions=tuple((f"user {n}", 1 / NUMBER) for n in range(NUMBER)),
+        ),
+        FeatureStatistics("image", "bytes", 0),
+    ),
+)
+FEATURES = ("form", "label", "score", "age", "tags", "image", "user", "gone")
+
+
+class Scored(tf.Module):
+    """Model whose prediction is a feature of the example; NaN below the age of ``unknown``."""
+
+    def __init__(self, unknown: float = 0.0) -> None:
+        super().__init__()
+        self.unknown = unknown
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, "examples")])
+    def serve(self, examples: tf.Tensor) -> dict[str, tf.Tensor]:
+        spec = {n: tf.io.FixedLenFeature([], tf.float32) for n in ("score", "age")}
+        parsed = tf.io.parse_example(examples, spec)
+        unknown = parsed["age"] < self.unknown
+        return {"scores": tf.where(unknown, float("nan"), parsed["score"])[:, None]}
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> str:
+    folder = str(tmp_path_factory.mktemp("model"))
+    scored = Scored(unknown=20.0)
+    tf.saved_model.save(scored, folder, {"serving_default": scored.serve})
+    return folder
+
+
+def _generate(
+    folder: Path, options: SliceGenOptions, rows: list[Any] = ROWS, **inputs: Any
+) -> tuple[Slices, list[Counter[str]]]:
+    """Returns the slices, and the names that each example carries."""
+    (folder / "in").mkdir(exist_ok=True)
+    with tf.io.TFRecordWriter(str(folder / "in/data.gz"), "GZIP") as writer:
+        for row in rows:
+            writer.write(_serialize(row))
+    made = generate(
+        beam.Pipeline,
+        Inputs((str(folder / "in"),), STATISTICS, FEATURES, **inputs),
+        options,
+        output=str(folder / "out/data"),
+        temporary=str(folder / "temporary"),
+    )
+    assert not (folder / "temporary").exists()
+    paths = sorted(map(str, (folder / "out").glob("data-*.gz")))
+    written = [
+        tf.train.Example.FromString(record.numpy())
+        for record in tf.data.TFRecordDataset(paths, "GZIP")
+    ]
+    named = [
+        Counter(v.decode() for v in e.features.feature.pop(SLICES_FEATURE).bytes_list.value)
+        for e in written
+    ]
+    assert sorted(e.SerializeToString(deterministic=True) for e in written) == sorted(
+        map(_serialize, rows)
+    )
+    assert all(set(names.values()) == {1} for names in named)
+    return made, named
+
+
+def test_declared_features_and_crosses(tmp_path: Path) -> None:
+    options = SliceGenOptions(
+        slices=("form", "age", "tags", ("label", "form"), "user", "gone"), intervals=2, max_values=6
+    )
+    made, named = _generate(tmp_path, options)
+    counted = sum(named, Counter())
+    assert counted == {found.name: found.examples for found in made.slices}
+    assert {name: n for name, n in counted.items() if not name.startswith("user")} == {
+        "split eval": 600,
+        **{f"form {n}": 150 for n in range(4)},
+        "age (-inf, 300)": 300,
+        "age [300, inf)": 300,
+        "tags red": 500,
+        "tags blue": 100,
+        "tags (missing)": 100,
+        # The label is odd where the form is.
+        **{f"form {n}, label {n % 2}": 150 for n in range(4)},
+    }
+    assert made.find("form 1, label 1").predicate == (("form", "1"), ("label", "1"))
+    assert {found.origin for found in made.slices} == {"split", "declared"}
+    assert made.remarks == (
+        Remark("user", "values beyond the 6 most frequent ones are no slices", 594),
+        Remark("gone", "the examples do not have the feature"),
+    )
+
+
+def test_the_weak_slice_of_a_model_is_proposed(tmp_path: Path, model: str) -> None:
+    options = SliceGenOptions(
+        slices=("form",),
+        image_feature="image",
+        loss=LossOptions("label"),
+        search=SliceSearchOptions(min_examples=20),
+    )
+    rows = [*ROWS, {**_row(0), "image": [b"no image"]}, {**_row(40), "label": []}]
+    made, named = _generate(tmp_path, options, rows, model=model)
+    (found,) = made.of_origin("proposed")
+    assert found.name == "brightness (-inf, 0.784), form 3"
+    assert found.examples == 50 == sum(names[found.name] for names in named)
+    assert found.evidence.measure == "error rate"
+    assert found.evidence.p_value < 1e-6
+    assert (found.evidence.value, found.evidence.elsewhere) == (1.0, 0.0)
+    assert found.evidence.low < found.evidence.effect == 1.0
+    assert 0 < found.evidence.examples < 30
+    assert made.search.searched + made.search.held_out == 580
+    assert Remark("loss", "the prediction is not finite", 21) in made.remarks
+    assert Remark("loss", "the label is missing", 1) in made.remarks
+    # The image is measured again, because a slice is made of it.
+    assert Remark("image", "the image cannot be decoded", 1) in made.remarks
+    again, _ = _generate(tmp_path, options, rows[::-1], model=model)
+    assert again == made
