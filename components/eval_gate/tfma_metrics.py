@@ -16,6 +16,9 @@ import apache_beam as beam
 import numpy as np
 import tensorflow_model_analysis as tfma
 
+# Some releases of TFMA export the messages only after TFX was imported.
+from tensorflow_model_analysis.proto import config_pb2
+
 from tfx_feeder.common.errors import ConfigError
 from tfx_feeder.schemas.model_comparison import PAIRED_PREFIX
 
@@ -26,7 +29,7 @@ Measure = Callable[[np.ndarray, np.ndarray], float]
 """Function of the label and the prediction of one example, such as a loss."""
 
 
-def paired_answers(name: str = "accuracy", threshold: float = 0.5) -> tfma.MetricConfig:
+def paired_answers(name: str = "accuracy", threshold: float = 0.5) -> config_pb2.MetricConfig:
     """Returns the config of a metric that counts right and wrong answers of both models.
 
     A prediction of several values is right if the largest is that of the label, sparse or one-hot;
@@ -40,7 +43,7 @@ def paired_answers(name: str = "accuracy", threshold: float = 0.5) -> tfma.Metri
     return _config(PairedAnswers, name=PAIRED_PREFIX + name, threshold=threshold)
 
 
-def paired_means(name: str, measure: str) -> tfma.MetricConfig:
+def paired_means(name: str, measure: str) -> config_pb2.MetricConfig:
     """Returns the config of a metric that sums up a per-example measure of both models.
 
     Args:
@@ -307,7 +310,7 @@ def _find_measure(measure: str) -> Measure:
         ) from error
 
 
-def _config(metric: type[tfma.metrics.Metric], **options: Any) -> tfma.MetricConfig:
-    return tfma.MetricConfig(
+def _config(metric: type[tfma.metrics.Metric], **options: Any) -> config_pb2.MetricConfig:
+    return config_pb2.MetricConfig(
         class_name=metric.__name__, module=__name__, config=json.dumps(options)
     )

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import tensorflow_model_analysis as tfma
+from tensorflow_model_analysis.proto import config_pb2
 
 from tfx_feeder.common.errors import ConfigError
 from tfx_feeder.components.eval_gate import tfma_metrics
@@ -21,8 +22,8 @@ CLASSES = 3
 
 def _computed(models: dict[str, np.ndarray], labels: np.ndarray) -> Any:
     """Returns what the metrics' own computations give, in two parts that are merged."""
-    specs = [tfma.ModelSpec(name=name, is_baseline=name == "baseline") for name in models]
-    config = tfma.EvalConfig(model_specs=specs)
+    specs = [config_pb2.ModelSpec(name=name, is_baseline=name == "baseline") for name in models]
+    config = config_pb2.EvalConfig(model_specs=specs)
     names = list(models) if len(models) > 1 else [""]
     found: dict[Any, np.ndarray] = {}
     for metric in METRICS:
@@ -114,19 +115,19 @@ def test_they_are_written_beside_the_metrics(tmp_path: Path, data: Any) -> None:
             features = {name: feature(values) for name, values in columns.items()}
             example = tf.train.Example(features=tf.train.Features(feature=features))
             writer.write(example.SerializeToString())
-    config = tfma.EvalConfig(
+    config = config_pb2.EvalConfig(
         model_specs=[
-            tfma.ModelSpec(name="candidate", label_key="label", prediction_key="c"),
-            tfma.ModelSpec(
+            config_pb2.ModelSpec(name="candidate", label_key="label", prediction_key="c"),
+            config_pb2.ModelSpec(
                 name="baseline", label_key="label", prediction_key="b", is_baseline=True
             ),
         ],
-        slicing_specs=[tfma.SlicingSpec(), tfma.SlicingSpec(feature_keys=["form"])],
+        slicing_specs=[config_pb2.SlicingSpec(), config_pb2.SlicingSpec(feature_keys=["form"])],
         metrics_specs=[
-            tfma.MetricsSpec(
+            config_pb2.MetricsSpec(
                 metrics=[
-                    tfma.MetricConfig(class_name="ExampleCount"),
-                    tfma.MetricConfig(
+                    config_pb2.MetricConfig(class_name="ExampleCount"),
+                    config_pb2.MetricConfig(
                         class_name="SparseCategoricalAccuracy", config='{"name": "accuracy"}'
                     ),
                     *METRICS,
@@ -135,7 +136,7 @@ def test_they_are_written_beside_the_metrics(tmp_path: Path, data: Any) -> None:
         ],
     )
     config.options.compute_confidence_intervals.value = True
-    config.options.confidence_intervals.method = tfma.ConfidenceIntervalOptions.JACKKNIFE
+    config.options.confidence_intervals.method = config_pb2.ConfidenceIntervalOptions.JACKKNIFE
     tfma.run_model_analysis(
         eval_config=config, data_location=path, output_path=str(tmp_path / "evaluation")
     )
