@@ -183,7 +183,18 @@ def restore_callbacks(
         callbacks: New callbacks, after ``on_train_begin``.
         states: Attributes of each callback.
         arrays: Arrays by name.
+
+    Raises:
+        ConfigError: The function has returned another number of callbacks.
     """
+    if len(callbacks) != len(states):
+        raise ConfigError(
+            "callbacks_fn",
+            received=len(callbacks),
+            expected=f"{len(states)} callbacks, as in the checkpoint that this training resumes",
+            fix="Return the same callbacks again, or remove the checkpoint folder to start from "
+            "scratch.",
+        )
     for index, (callback, state) in enumerate(zip(callbacks, states, strict=True)):
         values = {name: _decode(value, arrays) for name, value in state.items()}
         # Release 0.1.0 saved lists of arrays without a reference in the state.

@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import pytest
 
+from tfx_feeder.common.errors import ConfigError
 from tfx_feeder.components.feeder_trainer.training.callbacks import (
     TRAIN_BATCH_HOOKS,
     capture_callbacks,
@@ -43,6 +44,8 @@ def test_patience_and_best_weights_survive():
     assert (new[0].wait, new[0].best) == (3, 0.25)
     for got, expected in zip(new[0].best_weights, old[0].best_weights, strict=True):
         np.testing.assert_array_equal(got, expected)
+    with pytest.raises(ConfigError, match=r"expected 2 callbacks.* Received: 1\. Return"):
+        restore_callbacks(new[:1], states, arrays)
 
 
 @pytest.mark.parametrize("name", ["EarlyStopping", "ReduceLROnPlateau"])
