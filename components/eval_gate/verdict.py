@@ -41,6 +41,7 @@ from tfx_feeder.schemas.gate_report import (
     GateReport,
 )
 from tfx_feeder.schemas.model_comparison import ComparedSlice
+from tfx_feeder.schemas.slices import SLICES_FEATURE
 
 _CORRECTION_NAMES = {"holm": "Holm", "benjamini_hochberg": "Benjamini-Hochberg"}
 
@@ -126,9 +127,14 @@ def _check(slices: Sequence[ComparedSlice], gate: Gate) -> None:
                 expected=f"a metric of the evaluation: {', '.join(available)}",
             )
     names = [found.name for found in slices]
-    groups = [template(dict.fromkeys(found.columns, ANY)) for found in slices]
     # A value of a known column may be absent from the data of one day.
-    check_patterns(gate, [ALL_EXAMPLES, *names, *(group for group in groups if group != ANY)])
+    check_patterns(gate, [ALL_EXAMPLES, *names, *map(_group, slices)])
+
+
+def _group(found: ComparedSlice) -> str:
+    if found.columns == (SLICES_FEATURE,):
+        return f"{found.name.partition(' ')[0]} {ANY}"
+    return template(dict.fromkeys(found.columns, ANY))
 
 
 def _questions(

@@ -14,6 +14,7 @@ pytestmark = pytest.mark.slow
 
 SHORT = [
     "feed_throughput.py",
+    "gate.py",
     "lineage.py",
     "wide_table.py",
 ]

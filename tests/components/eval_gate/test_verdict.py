@@ -175,6 +175,14 @@ def test_a_value_that_is_absent_today_is_undecided() -> None:
     assert "no examples" in _line(report, "form 7").reason
 
 
+def test_so_is_a_value_that_no_example_is_annotated_with() -> None:
+    annotated = dataclasses.replace(_slice(*SMALL), columns=("evaluation_slices",))
+    report = _decide(Gate(must_not_regress=["form 7"]), ALL, annotated)
+    assert _line(report, "form 7").verdict == "undecided"
+    with pytest.raises(ConfigError, match=r"all examples, form 1, form \*"):
+        _decide(Gate(must_not_regress=["size 7"]), ALL, annotated)
+
+
 def _means(candidate: float, baseline: float, variance: float = 0.04) -> ComparedSlice:
     return ComparedSlice(
         "all examples",
