@@ -48,6 +48,8 @@ setup(
         "python-json-logger>=3",
         "pyyaml",
         "rich>=13",
+        "scikit-learn",
+        "scipy",
         "tenacity>=8",
         "vl-convert-python>=1.7",
     ],

@@ -43,3 +43,12 @@ class GateReport(tfx.dsl.Artifact):
     """
 
     TYPE_NAME = "tfx_feeder.GateReport"
+
+
+class DriftReport(tfx.dsl.Artifact):
+    """Comparisons of distributions: ``drift_report.json`` in the format of ``drift_report.py``.
+
+    The Kubeflow v2 compiler restricts this type as it restricts ``TrainingHistory``.
+    """
+
+    TYPE_NAME = "tfx_feeder.DriftReport"

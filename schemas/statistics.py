@@ -46,10 +46,14 @@ class FeatureStatistics:
         maximum: Maximum.
         unique: Number of distinct values of a category.
         buckets: Histogram of numbers.
-        fractions: Fractions of the values of a category.
+        fractions: Fractions of the values of a category, the most frequent ones if it has many.
         quantiles: Bounds of groups of equal size, from minimum to maximum, of numbers.
         integer: True if the values are integers.
         most_values: Largest number of values in an example.
+        present: Number of examples with the feature.
+        values: Number of values, which may exceed the number of examples.
+        counted: Number of values that ``buckets`` or ``fractions`` cover.
+        zeros: Number of values equal to 0, of numbers.
     """
 
     name: str
@@ -66,6 +70,10 @@ class FeatureStatistics:
     quantiles: tuple[float, ...] = ()
     integer: bool = False
     most_values: int = 1
+    present: int = 0
+    values: int = 0
+    counted: float = 0.0
+    zeros: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,8 +130,10 @@ def _feature(message: Any, examples: int) -> FeatureStatistics:
     if kind is None:
         return FeatureStatistics(name, "bytes", 100.0)
     stats: Any = getattr(message, kind)
-    present = stats.common_stats.num_non_missing
+    present = int(stats.common_stats.num_non_missing)
     missing_pct = 100 * (1 - present / examples) if examples else 0.0
+    # Statistics of other programs may lack the number of values.
+    values = int(stats.common_stats.tot_num_values) or present
     integer = message.type == statistics_pb2.FeatureNameStatistics.INT
     most_values = int(stats.common_stats.max_num_values)
     if kind == "num_stats":
@@ -140,8 +150,13 @@ def _feature(message: Any, examples: int) -> FeatureStatistics:
             quantiles=_quantiles(stats),
             integer=integer,
             most_values=most_values,
+            present=present,
+            values=values,
+            counted=sum(b.sample_count for b in _standard(stats)),
+            zeros=int(stats.num_zeros),
         )
     fractions = _fractions(stats) if kind == "string_stats" else ()
+    counted = sum(b.sample_count for b in stats.rank_histogram.buckets) if fractions else 0.0
     unique = stats.unique if kind in ("string_stats", "bytes_stats") else None
     kind = "category" if fractions else "bytes"
     return FeatureStatistics(
@@ -152,6 +167,9 @@ def _feature(message: Any, examples: int) -> FeatureStatistics:
         fractions=fractions,
         integer=integer,
         most_values=most_values,
+        present=present,
+        values=values,
+        counted=counted,
     )
 
 
@@ -164,10 +182,14 @@ def _fractions(stats: Any) -> tuple[tuple[str, float], ...]:
 
 
 def _buckets(stats: Any) -> tuple[Bucket, ...]:
-    standard = statistics_pb2.Histogram.STANDARD
-    found = [b for h in stats.histograms if h.type == standard for b in h.buckets]
+    found = _standard(stats)
     total = sum(b.sample_count for b in found)
     return tuple(Bucket(b.low_value, b.high_value, b.sample_count / total) for b in found if total)
+
+
+def _standard(stats: Any) -> list[Any]:
+    standard = statistics_pb2.Histogram.STANDARD
+    return [b for h in stats.histograms if h.type == standard for b in h.buckets]
 
 
 def _quantiles(stats: Any) -> tuple[float, ...]:

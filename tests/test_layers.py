@@ -74,6 +74,8 @@ TENSORFLOW_FREE = (
     "components.slice_gen.conjunctions",
     "components.slice_gen.encoders",
     "components.slice_gen.options",
+    "components.slice_gen.number_histograms",
+    "components.slice_gen.options",
     "components.slice_gen.propose",
     "components.slice_gen.search",
     "components.slice_gen.tail",

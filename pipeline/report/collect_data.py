@@ -9,7 +9,7 @@ from pathlib import Path
 from tensorflow_metadata.proto.v0 import anomalies_pb2
 
 from tfx_feeder.common.errors import DataError
-from tfx_feeder.pipeline.metadata.drift import distance
+from tfx_feeder.components.slice_gen.distances import distance
 from tfx_feeder.pipeline.metadata.lineage import Lineage
 from tfx_feeder.pipeline.metadata.models import EXAMPLES
 from tfx_feeder.pipeline.metadata.types import Artifact, Run

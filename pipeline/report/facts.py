@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from tfx_feeder.common.errors import DataError
-from tfx_feeder.pipeline.metadata.drift import Distance
+from tfx_feeder.components.slice_gen.distances import Distance
 from tfx_feeder.pipeline.metadata.models import ModelVersion
 from tfx_feeder.pipeline.metadata.types import Artifact, Run
 from tfx_feeder.schemas.eval_config import MetricThreshold

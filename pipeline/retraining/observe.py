@@ -8,7 +8,7 @@ from importlib import import_module
 from pathlib import Path
 
 from tfx_feeder.common.errors import DataError
-from tfx_feeder.pipeline.metadata.drift import distance
+from tfx_feeder.components.slice_gen.distances import distance
 from tfx_feeder.pipeline.metadata.lineage import Lineage
 from tfx_feeder.pipeline.metadata.models import (
     EVALUATION,

@@ -10,7 +10,7 @@ from croniter import croniter
 
 from tfx_feeder.common.durations import format_duration
 from tfx_feeder.common.errors import ConfigError
-from tfx_feeder.pipeline.metadata.drift import L_INFINITY
+from tfx_feeder.components.slice_gen.distances import L_INFINITY
 from tfx_feeder.pipeline.retraining.snapshot import LiveModel, Snapshot
 
 _CRON_FIELDS = 5

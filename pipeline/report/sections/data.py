@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from tfx_feeder.pipeline.metadata.drift import Distance
+from tfx_feeder.components.slice_gen.distances import Distance
 from tfx_feeder.pipeline.report.blocks import (
     Block,
     Cell,

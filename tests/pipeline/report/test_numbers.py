@@ -2,7 +2,7 @@
 
 import pytest
 
-from tfx_feeder.pipeline.metadata.drift import distance
+from tfx_feeder.components.slice_gen.distances import distance
 from tfx_feeder.schemas.eval_config import read_thresholds, threshold_for
 from tfx_feeder.schemas.evaluation import read_evaluation
 from tfx_feeder.schemas.statistics import read_statistics

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tfx_feeder.pipeline.metadata.drift import distance, jensen_shannon, l_infinity
+from tfx_feeder.components.slice_gen.distances import distance, jensen_shannon, l_infinity
 from tfx_feeder.schemas.statistics import Bucket, FeatureStatistics
 
 EVEN = [Bucket(0, 1, 0.5), Bucket(1, 2, 0.5)]
