@@ -27,9 +27,9 @@ from sklearn.neural_network import MLPClassifier
 
 from tfx_feeder.components.feeder_trainer.schedules.schedule import EpochSpec
 from tfx_feeder.components.feeder_trainer.training.early_stopping import attainable_upper_bound
+from tfx_feeder.components.slice_gen.distances import JENSEN_SHANNON, jensen_shannon
 from tfx_feeder.pipeline.cli.plots import Line, Plot, Plots
 from tfx_feeder.pipeline.datasets import DIGITS_FORMS
-from tfx_feeder.components.slice_gen.distances import JENSEN_SHANNON, jensen_shannon
 from tfx_feeder.pipeline.retraining.policy import RetrainingPolicy, RunBudget, decide
 from tfx_feeder.pipeline.retraining.snapshot import FeatureDrift, LiveModel, PastTraining, Snapshot
 from tfx_feeder.pipeline.retraining.triggers import DataDrift, ModelAge, NewSpan, PerformanceDrop

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy import stats
 
 from tfx_feeder.schemas.statistics import FeatureStatistics
@@ -63,7 +64,7 @@ def is_complete(feature: FeatureStatistics) -> bool:
 
 
 def chi_squared(
-    current: np.ndarray, baseline: np.ndarray, name: str = "chi-squared"
+    current: ArrayLike, baseline: ArrayLike, name: str = "chi-squared"
 ) -> HomogeneityTest:
     """Compares counts by the chi-squared test of homogeneity.
 

@@ -63,7 +63,7 @@ class ClassifierTestOptions:
 
 @dataclass(frozen=True, slots=True)
 class Separation:
-    """What the classifiers learned.
+    """Outcome of the test and the classifier behind it.
 
     Args:
         results: Result of each classifier.

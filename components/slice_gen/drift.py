@@ -203,15 +203,15 @@ class _Feature:
             (("present", n / total), ("missing", 1 - n / total))
             for n, total in zip(self._present, self._examples, strict=True)
         ]
-        sizes = (float(self._examples[0]), float(self._examples[1]))
-        counts = [
-            [n * fraction for _, fraction in row] for n, row in zip(sizes, fractions, strict=True)
-        ]
+        n1, n2 = (float(n) for n in self._examples)
         row = self._tested(
-            chi_squared(*counts),
+            chi_squared(
+                [n1 * share for _, share in fractions[0]],
+                [n2 * share for _, share in fractions[1]],
+            ),
             L_INFINITY,
             abs(fractions[0][0][1] - fractions[1][0][1]),
-            l_infinity_floor(*fractions, sizes),
+            l_infinity_floor(fractions[0], fractions[1], (n1, n2)),
             self._options.l_infinity,
         )
         examples = {"current_examples": self._examples[0], "baseline_examples": self._examples[1]}

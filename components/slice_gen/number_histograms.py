@@ -95,7 +95,10 @@ def quantile_divergence(
     cells = [
         [Bucket(float(i), float(i), float(share)) for i, share in enumerate(row)] for row in rows
     ]
-    return jensen_shannon(*cells), jensen_shannon_floor(*cells, sizes)
+    return (
+        jensen_shannon(cells[0], cells[1]),
+        jensen_shannon_floor(cells[0], cells[1], sizes),
+    )
 
 
 @dataclass(frozen=True, slots=True)
