@@ -133,6 +133,8 @@ class MirroredSteps(DataParallelSteps):
         ConfigError: See ``DataParallelSteps``; or the optimizer updates conditionally.
     """
 
+    _sums_metrics = True
+
     def __init__(
         self,
         distribution: tf.distribute.Strategy,

@@ -61,8 +61,11 @@ class DivisionCheck:
                 "a loss that depends on the other examples of the batch", self._division
             )
 
-    def batch_counters(self) -> list[keras.Variable]:
+    def batch_counters(self, *, sums_replicas: bool) -> list[keras.Variable]:
         """Returns the variables of metrics that count batches; see ``variables_by_batch``.
+
+        Args:
+            sums_replicas: True if each part updates metrics of its own, which are summed.
 
         Raises:
             ConfigError: A metric of a batch does not follow from those of its parts.
@@ -75,7 +78,9 @@ class DivisionCheck:
             signature = [with_unknown_batch_size(spec)]
             update = tf.function(update, input_signature=signature, autograph=False)
         try:
-            return variables_by_batch(self._model, update, self._examples)
+            return variables_by_batch(
+                self._model, update, self._examples, sums_replicas=sums_replicas
+            )
         except DependentMetricError as error:
             raise ConfigError(
                 "model_fn",

@@ -14,7 +14,7 @@ class DependentMetricError(Exception):
 
 
 def variables_by_batch(
-    model: keras.Model, update: Callable[[Any], Any], examples: Any
+    model: keras.Model, update: Callable[[Any], Any], examples: Any, *, sums_replicas: bool = False
 ) -> list[keras.Variable]:
     """Returns the variables of metrics that count batches, such as those of losses by output.
 
@@ -27,10 +27,12 @@ def variables_by_batch(
         model: Model, whose metrics are reset.
         update: Function that updates the metrics with a batch.
         examples: Batch of some examples.
+        sums_replicas: If True, each part updates a variable of its own, and these are summed, which
+            changes a maximum.
 
     Raises:
         DependentMetricError: A metric of a batch is neither the sum nor the mean of those of its
-            parts, such as a function that returns the F1 score of the batch.
+            parts, such as a function that returns the F1 score of the batch, or the last value.
     """
     count = int(count_rows(examples))
     if count == 1:
@@ -52,8 +54,12 @@ def variables_by_batch(
         is_mean = _is_close(whole, fraction * first + (1 - fraction) * rest)
         if not _is_close(whole, again) or (is_mean and _is_close(whole, both)):
             others.append(variable)
-        elif not _is_close(whole, both):
-            if not variable.dtype.startswith("float") or not is_mean:
+        elif _is_close(whole, both):
+            if sums_replicas and not _is_close(whole, first + rest):
+                raise DependentMetricError(variable.path)
+        else:
+            adds_up = is_mean and _is_close(both, first + rest)
+            if not variable.dtype.startswith("float") or not adds_up:
                 raise DependentMetricError(variable.path)
             found.append(variable)
     metrics = {_metric_of(variable) for variable in found}

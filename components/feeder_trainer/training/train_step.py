@@ -105,6 +105,8 @@ class CompiledSteps:
     """Whether the parts of a batch are weighted by their unmasked targets."""
     _divides_metrics = True
     """Whether the metrics are updated with the parts of a batch."""
+    _sums_metrics = False
+    """Whether each part updates metrics of its own, which are summed when they are read."""
 
     def __init__(
         self,
@@ -303,7 +305,7 @@ class CompiledSteps:
         check = DivisionCheck(self._calls, self._division, self._examples)
         check.check_loss(weights_masked_targets=self._weights_masked_targets)
         if self._divides_metrics:
-            self._batch_counters = check.batch_counters()
+            self._batch_counters = check.batch_counters(sums_replicas=self._sums_metrics)
 
     def _build(self) -> None:
         model, optimizer = self.model, self.model.optimizer

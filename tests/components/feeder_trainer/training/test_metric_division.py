@@ -2,6 +2,7 @@
 
 import functools
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +63,33 @@ class Unused(keras.Model):
         """Returns one value ``[batch, 1]`` for each example."""
         self.auxiliary(inputs)
         return self.out(inputs)
+
+
+class Latest(keras.Metric):
+    """Keeps the mean of the last batch, or the largest value."""
+
+    def __init__(self, keep: Callable[[Any, Any], Any], name: str) -> None:
+        super().__init__(name=name)
+        self.keep = keep
+        self.kept = self.add_weight(shape=(), initializer="zeros", name="kept")
+
+    def update_state(self, y: Any, y_pred: Any, sample_weight: Any = None) -> None:
+        """Keeps a number of the batch."""
+        self.kept.assign(self.keep(self.kept, y))
+
+    def result(self) -> Any:
+        """Returns the number."""
+        return self.kept.value
+
+
+def last(kept: Any, y: Any) -> Any:
+    """Returns the mean of the batch."""
+    return tf.reduce_mean(y)
+
+
+def largest(kept: Any, y: Any) -> Any:
+    """Returns the largest value so far."""
+    return tf.maximum(kept, tf.reduce_max(y))
 
 
 def absolute_error(y: Any, y_pred: Any) -> Any:
@@ -147,3 +175,21 @@ def test_a_metric_that_no_parts_give_is_refused_before_the_first_step() -> None:
 
     with pytest.raises(ConfigError, match=r"metric.*depends on the other examples"):
         steps.build(({"x": tf.ones([8, 4])}, labels))
+
+
+@pytest.mark.parametrize(
+    ("keep", "sums_replicas", "is_refused"),
+    [(last, False, True), (largest, False, False), (largest, True, True)],
+)
+def test_a_metric_that_does_not_add_up_is_refused(
+    keep: Callable[[Any, Any], Any], sums_replicas: bool, is_refused: bool
+) -> None:
+    class Steps(CompiledSteps):
+        _sums_metrics = sums_replicas
+
+    model = _model(metrics=[Latest(keep, "kept")])
+    steps = Steps(model, lambda features: features["x"], StepOptions(max_micro_batch_size=3))
+    expected = pytest.raises(ConfigError, match=r"metric.*kept") if is_refused else nullcontext()
+
+    with expected:
+        steps.build(({"x": tf.ones([8, 4])}, tf.range(1.0, 9.0)))
