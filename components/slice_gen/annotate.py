@@ -19,18 +19,18 @@ Conditions = tuple[tuple[str, int], ...]
 _MOST_REMEMBERED = 100_000
 
 
-def feature_values(example: Any, name: str) -> Sequence[Value]:
+def feature_values(features: Mapping[str, Any], name: str) -> Sequence[Value]:
     """Returns the values of a feature, none if it is missing.
 
     Args:
-        example: ``tf.train.Example``.
+        features: ``features.feature`` of a ``tf.train.Example``.
         name: Name of the feature.
     """
-    features = example.features.feature
     if name not in features:
         return ()
-    kind = features[name].WhichOneof("kind")
-    return getattr(features[name], kind).value if kind else ()
+    feature = features[name]
+    kind = feature.WhichOneof("kind")
+    return getattr(feature, kind).value if kind else ()
 
 
 class ExampleEncoder:
@@ -56,10 +56,11 @@ class ExampleEncoder:
         Returns:
             Codes by column, and False if the image cannot be decoded.
         """
-        codes = {n: e.codes(feature_values(example, n)) for n, e in self._features.items()}
+        features = example.features.feature
+        codes = {n: e.codes(feature_values(features, n)) for n, e in self._features.items()}
         if not self._properties:
             return codes, True
-        images = feature_values(example, self._image_feature or "")
+        images = feature_values(features, self._image_feature or "")
         measured = image_properties(images[0]) if images else None
         for name, encoder in self._properties.items():
             values = () if measured is None else (measured[PROPERTIES.index(name)],)
@@ -103,11 +104,9 @@ class SliceNamer:
         }
         for cross in self._crosses:
             kept = self._kept.get(cross)
-            names.update(
-                self._name(cross, combination)
-                for combination in combinations(cross, codes)
-                if kept is None or combination in kept
-            )
+            for combination in combinations(cross, codes):
+                if kept is None or combination in kept:
+                    names.add(self._name(cross, combination))
         return sorted(names)
 
     def _name(self, cross: tuple[str, ...], combination: tuple[int, ...]) -> str:

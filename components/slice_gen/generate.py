@@ -121,7 +121,7 @@ class _Generation:
 
     def run(self, output: str) -> Slices:
         proposals = self._proposals()
-        crosses = [c for c in self._plan.crosses if all(name in self._encoders for name in c)]
+        crosses = list(self._usable_crosses())
         kept = self._kept_combinations([cross for cross in crosses if len(cross) > 1])
         proposed = {predicate: self._conditions(predicate) for predicate in proposals.evidence}
         namer = SliceNamer(self._encoders, crosses, kept, list(proposed.values()))
@@ -166,6 +166,13 @@ class _Generation:
         )
         self._remarks += found.remarks
         return found
+
+    def _usable_crosses(self) -> Iterator[tuple[str, ...]]:
+        for cross in self._plan.crosses:
+            without = [name for name in cross if name not in self._encoders]
+            self._remarks += [Remark(name, "all images have the same value") for name in without]
+            if not without:
+                yield cross
 
     def _usable_loss(self) -> LossOptions | None:
         if self._inputs.model is None or self._options.loss is None:

@@ -115,7 +115,8 @@ class Measure(_CountingDoFn):
         if self._model is None or self._plan.loss is None:
             return np.full(len(serialized), np.nan)
         label = self._plan.loss.label
-        labels = [values[0] if (values := feature_values(e, label)) else None for e in examples]
+        of_examples = (feature_values(e.features.feature, label) for e in examples)
+        labels = [values[0] if values else None for values in of_examples]
         losses, reasons = self._model(serialized, labels)
         self._counts.update(reasons)
         return losses
@@ -183,7 +184,7 @@ class Annotate(_CountingDoFn):
         """
         example = parse(serialized)
         codes, decoded = self._encode(example)
-        names = [*self._namer(codes), self._split]
+        names = list(dict.fromkeys([*self._namer(codes), self._split]))
         self._counts.update(names)
         self._counts[NO_IMAGE] += not decoded
         yield annotated(example, names)
@@ -198,7 +199,7 @@ def _properties(examples: Sequence[Any], image_feature: str | None) -> np.ndarra
         return np.empty((len(examples), 0))
     measured = np.full((len(examples), len(PROPERTIES)), np.nan)
     for row, example in enumerate(examples):
-        values = feature_values(example, image_feature)
+        values = feature_values(example.features.feature, image_feature)
         found = image_properties(values[0]) if values else None
         if found is not None:
             measured[row] = found

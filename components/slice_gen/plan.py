@@ -63,7 +63,7 @@ def make_plan(
     hidden = [name for name in PROPERTIES if name in features] if options.image_feature else []
     properties = PROPERTIES if options.image_feature else ()
     properties = tuple(name for name in properties if name not in hidden)
-    _check_names(options, {*features, *properties})
+    _check_names(options, features, properties)
     named = [name for cross in options.crosses for name in cross]
     remarks = [
         *(Remark(name, "a feature of this name hides the property of images") for name in hidden),
@@ -104,7 +104,9 @@ def with_kind(loss: LossOptions, statistics: SplitStatistics) -> LossOptions:
     return dataclasses.replace(loss, kind=SQUARED_ERROR if is_float else ERROR)
 
 
-def _check_names(options: SliceGenOptions, known: Collection[str]) -> None:
+def _check_names(
+    options: SliceGenOptions, features: Collection[str], properties: Collection[str]
+) -> None:
     named = {
         "slices": [name for cross in options.crosses for name in cross],
         "columns": options.columns or (),
@@ -113,6 +115,9 @@ def _check_names(options: SliceGenOptions, known: Collection[str]) -> None:
         "label": [options.loss.label] if options.loss else [],
     }
     for argument, names in named.items():
+        known = set(features)
+        if argument not in ("image_feature", "label"):
+            known.update(properties)
         for name in names:
             if name not in known:
                 raise ConfigError(

@@ -58,7 +58,7 @@ def test_a_slice_that_is_declared_and_proposed_is_named_once() -> None:
 
 def test_missing_features_are_missing_however_they_are_stored() -> None:
     for example in (_example(), _example(tags=tf.train.Feature()), _example(tags=_bytes())):
-        assert tuple(feature_values(example, "tags")) == ()
+        assert tuple(feature_values(example.features.feature, "tags")) == ()
         assert _names(example, crosses=[("tags",)]) == ["tags (missing)"]
 
 

@@ -11,8 +11,12 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tfx_feeder.common.errors import ConfigError
+from tfx_feeder.components.slice_gen.code_table import CodeTable
 from tfx_feeder.components.slice_gen.generate import Inputs, generate
 from tfx_feeder.components.slice_gen.options import LossOptions, SliceGenOptions
+from tfx_feeder.components.slice_gen.passes import Measure, MeasurementPlan
+from tfx_feeder.components.slice_gen.plan import make_plan
 from tfx_feeder.components.slice_gen.search import SliceSearchOptions
 from tfx_feeder.schemas.slices import SLICES_FEATURE, Remark, Slices
 from tfx_feeder.schemas.statistics import FeatureStatistics, SplitStatistics
@@ -189,3 +193,81 @@ def test_the_weak_slice_of_a_model_is_proposed(tmp_path: Path, model: str) -> No
     assert Remark("image", "the image cannot be decoded", 1) in made.remarks
     again, _ = _generate(tmp_path, options, rows[::-1], model=model)
     assert again == made
+
+
+def test_what_does_not_fit_is_told_and_the_rest_goes_on(tmp_path: Path, model: str) -> None:
+    options = SliceGenOptions(
+        slices=("brightness", "color", ("age", "form")),
+        boundaries={"brightness": (0.5,)},
+        intervals=2,
+        max_values=6,
+        image_feature="image",
+        loss=LossOptions("label", signature="other"),
+    )
+    rows = [row for row in ROWS if row["form"] != [3] or row["age"][0] >= 300]
+    # Of the 7 combinations that exist, one is the rarest.
+    rows = [row for row in rows if row["form"] != [2] or row["age"][0] >= 100]
+    made, named = _generate(tmp_path, options, rows, model=model)
+    counted = sum(named, Counter())
+    assert counted["brightness (-inf, 0.5)"] == sum(row["image"] == [_image(20, 4)] for row in rows)
+    crossed = {name for name in counted if name.startswith("age")}
+    assert crossed == {f"age {age}, form {form}" for age, form in _FREQUENT}
+    reason = "combinations beyond the 6 most frequent ones are no slices"
+    assert Remark("age x form", reason, 1) in made.remarks
+    assert Remark("color", "all images have the same value") in made.remarks
+    assert made.search is None
+    (refused,) = (remark for remark in made.remarks if remark.subject == "model")
+    assert "no signature 'other'" in refused.reason
+
+
+_YOUNG, _OLD = "(-inf, 300)", "[300, inf)"
+_FREQUENT = ((_YOUNG, 0), (_YOUNG, 1), (_OLD, 0), (_OLD, 1), (_OLD, 2), (_OLD, 3))
+
+
+def test_an_empty_split_is_told(tmp_path: Path) -> None:
+    made, named = _generate(tmp_path, SliceGenOptions(slices=("form", ("form", "age"))), [])
+    assert (made.slices, named) == ((), [])
+    assert Remark("split eval", "it has no examples") in made.remarks
+
+
+def test_of_many_examples_a_sample_is_measured() -> None:
+    plan = make_plan(STATISTICS, FEATURES, SliceGenOptions())
+    batch = [_serialize(row) for row in ROWS]
+
+    def keys(fraction: float) -> set[int]:
+        measure = Measure(MeasurementPlan(plan.encoders, plan.columns, None, None, None, fraction))
+        measure.start_bundle()
+        tables = [CodeTable.load([record]) for record in measure.process(batch)]
+        return {int(key) for table in tables if table for key in table.keys}
+
+    few, more = keys(0.1), keys(0.3)
+    assert 30 < len(few) < 100 < len(more) < 240
+    assert few < more
+    assert keys(0) == set()
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"slices": ("frm",)},
+        {"slices": ("brightness",)},  # Without image_feature.
+        {"columns": ("frm",)},
+        {"boundaries": {"frm": (1,)}},
+        {"loss": LossOptions("target")},
+        {"image_feature": "picture"},
+    ],
+)
+def test_a_feature_that_does_not_exist_is_an_error_that_lists_those_that_do(options: dict) -> None:
+    with pytest.raises(ConfigError, match="a feature of the schema: age, form"):
+        make_plan(STATISTICS, FEATURES, SliceGenOptions(**options))
+
+
+def test_identifiers_and_extreme_labels_are_not_searched() -> None:
+    plan = make_plan(STATISTICS, FEATURES, SliceGenOptions(max_columns=4))
+    assert [column.name for column in plan.columns] == ["form", "label", "age", "tags", "tags"]
+    of_number = SliceGenOptions(loss=LossOptions("label", kind="squared_error"), max_columns=2)
+    limited = make_plan(STATISTICS, FEATURES, of_number)
+    assert [column.name for column in limited.columns] == ["form", "age"]
+    assert limited.remarks == (Remark("columns", "only 2 are searched", 1),)
+    hidden = make_plan(STATISTICS, (*FEATURES, "size"), SliceGenOptions(image_feature="image"))
+    assert "size" not in hidden.properties
