@@ -9,7 +9,7 @@ import math
 from dataclasses import dataclass
 from typing import Protocol
 
-from scipy import optimize, stats
+from scipy import optimize, special, stats
 
 from tfx_feeder.common.errors import ConfigError
 
@@ -109,7 +109,7 @@ class PairedAnswers:
         else:
             method = "Tango score"
             z = _tango_z(won, lost, n, -margin)
-            p_worse, p_not_worse = float(stats.norm.cdf(z)), float(stats.norm.sf(z))
+            p_worse, p_not_worse = float(special.ndtr(z)), float(special.ndtr(-z))
         low, high = _tango_interval(won, lost, n, confidence)
         return Comparison(
             method=method,
@@ -125,7 +125,9 @@ class PairedAnswers:
 
 def _mid_p(hits: int, trials: int) -> float:
     """Returns the one-sided mid-p value of hits or more in fair trials."""
-    return float(stats.binom.sf(hits, trials, 0.5) + stats.binom.pmf(hits, trials, 0.5) / 2)
+    # The mean of "hits or more" and "more than hits"; several times faster than stats.binom.
+    at_least = 1.0 if hits == 0 else special.bdtrc(hits - 1, trials, 0.5)
+    return float(at_least + special.bdtrc(hits, trials, 0.5)) / 2
 
 
 def _tango_z(won: int, lost: int, n: int, difference: float) -> float:
@@ -143,7 +145,7 @@ def _tango_z(won: int, lost: int, n: int, difference: float) -> float:
 
 
 def _tango_interval(won: int, lost: int, n: int, confidence: float) -> tuple[float, float]:
-    bound = float(stats.norm.ppf((1 + confidence) / 2))
+    bound = float(special.ndtri((1 + confidence) / 2))
     observed = (won - lost) / n
 
     def crossing(sign: float, end: float) -> float:
