@@ -1,0 +1,219 @@
+"""Serving log: ``PredictionLog`` records or tf.Examples, read as serialized tf.Examples.
+
+TensorFlow Serving's request logger, BulkInferrer and the model server of this suite write
+``PredictionLog``. Records that cannot be used are counted by reason; the others are read.
+"""
+# Generated protobuf modules define their messages at run time only.
+# pyright: reportAttributeAccessIssue=false
+
+import gzip
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Any
+
+from google.protobuf.message import DecodeError
+from tensorflow.core.example import example_pb2
+from tensorflow.core.framework import types_pb2
+from tensorflow_serving.apis import prediction_log_pb2
+
+from tfx_feeder.common.errors import ConfigError
+from tfx_feeder.common.tfrecord import GZIP_MAGIC, RecordError, read_records
+
+PREDICTION_LOG, EXAMPLE = "prediction_log", "example"
+_REQUESTS = ("classify_log", "regress_log", "multi_inference_log")
+
+
+@dataclass(frozen=True, slots=True)
+class ServingLogOptions:
+    """Options of reading a serving log.
+
+    Args:
+        payload: Type of the records, ``prediction_log`` or ``example``. Neither format tells its
+            type.
+        model: Name of the model whose requests are read; empty for any.
+        signatures: Names of the signatures whose requests are read; empty for any. A request
+            without a name is for ``serving_default``.
+
+    Raises:
+        ConfigError: The payload is unknown.
+    """
+
+    payload: str = PREDICTION_LOG
+    model: str = ""
+    signatures: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.payload not in (PREDICTION_LOG, EXAMPLE):
+            raise ConfigError(
+                "payload", received=self.payload, expected=f"{PREDICTION_LOG!r} or {EXAMPLE!r}"
+            )
+
+
+@dataclass(slots=True)
+class ServingLogCounts:
+    """Numbers of a serving log, in the order of reading.
+
+    Args:
+        records: Number of records, including those that were set aside.
+        examples: Number of examples; a request may hold several.
+        set_aside: Number of records, or of examples within one, by reason.
+    """
+
+    records: int = 0
+    examples: int = 0
+    set_aside: Counter[str] = field(default_factory=Counter)
+
+
+@dataclass(frozen=True, slots=True)
+class Parsed:
+    """Content of one record.
+
+    Args:
+        examples: Serialized tf.Examples.
+        set_aside: Reasons for what was not read, one for each record or example.
+    """
+
+    examples: tuple[bytes, ...] = ()
+    set_aside: tuple[str, ...] = ()
+
+
+def log_files(folder: Path) -> tuple[Path, ...]:
+    """Returns the files of a serving log, in order, without hidden ones and markers.
+
+    Args:
+        folder: Folder of the log, searched with all its subfolders, or a single file.
+    """
+    if folder.is_file():
+        return (folder,)
+    return tuple(
+        path
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and not any(part[0] in "._" for part in path.relative_to(folder).parts)
+    )
+
+
+def read_serving_log(
+    files: Sequence[Path],
+    options: ServingLogOptions = ServingLogOptions(),
+    counts: ServingLogCounts | None = None,
+) -> Iterator[bytes]:
+    """Reads a serving log record by record.
+
+    Args:
+        files: TFRecord files, compressed by gzip or not.
+        options: Options of reading.
+        counts: Counted while the examples are read.
+
+    Yields:
+        Serialized tf.Examples.
+    """
+    counts = counts if counts is not None else ServingLogCounts()
+    for path in files:
+        for record in _records(path):
+            counts.records += 1
+            parsed = parse_record(record, options)
+            counts.examples += len(parsed.examples)
+            counts.set_aside.update(parsed.set_aside)
+            yield from parsed.examples
+
+
+def _records(path: Path) -> Iterator[bytes | RecordError]:
+    try:
+        with path.open("rb") as file:
+            compressed = file.read(len(GZIP_MAGIC)) == GZIP_MAGIC
+            file.seek(0)
+            stream: IO[bytes] | gzip.GzipFile = gzip.GzipFile(fileobj=file) if compressed else file
+            yield from read_records(stream)
+    except OSError as error:
+        yield RecordError(f"unreadable file: {type(error).__name__}")
+
+
+def parse_record(
+    record: bytes | RecordError, options: ServingLogOptions = ServingLogOptions()
+) -> Parsed:
+    """Returns the examples of one record.
+
+    Args:
+        record: Record of a TFRecord file.
+        options: Options of reading.
+    """
+    if isinstance(record, RecordError):
+        return Parsed(set_aside=(f"damaged record: {record.reason}",))
+    if options.payload == EXAMPLE:
+        return _checked([record])
+    try:
+        log = prediction_log_pb2.PredictionLog.FromString(record)
+    except DecodeError:
+        return Parsed(set_aside=("damaged record: not a PredictionLog",))
+    kind = log.WhichOneof("log_type")
+    if kind is None:
+        return Parsed(set_aside=("no request",))
+    if kind not in (*_REQUESTS, "predict_log"):
+        return Parsed(set_aside=(f"request of another kind: {kind}",))
+    request = getattr(log, kind).request
+    other = _other_model(log, request, kind, options)
+    if other:
+        return Parsed(set_aside=(other,))
+    return _of_tensors(request.inputs) if kind == "predict_log" else _of_input(request.input)
+
+
+def _other_model(log: Any, request: Any, kind: str, options: ServingLogOptions) -> str:
+    """Returns why a request is not for the model and its signatures; empty if it is."""
+    # A multi-inference request names a model for each task, others name one in the request.
+    tasks = [task.model_spec for task in request.tasks] if kind == "multi_inference_log" else []
+    specs = tasks or ([] if kind == "multi_inference_log" else [request.model_spec])
+    logged = log.log_metadata.model_spec
+    names = {spec.name or logged.name for spec in specs}
+    signatures = {spec.signature_name or logged.signature_name for spec in specs}
+    signatures = {name or "serving_default" for name in signatures}
+    if options.model and options.model not in names:
+        return f"another model: {', '.join(sorted(names)) or 'unnamed'}"
+    if options.signatures and not signatures & set(options.signatures):
+        return f"another signature: {', '.join(sorted(signatures))}"
+    return ""
+
+
+def _of_input(request: Any) -> Parsed:
+    if request.WhichOneof("kind") != "example_list_with_context":
+        return _kept(example.SerializeToString() for example in request.example_list.examples)
+    shared = request.example_list_with_context
+    merged = []
+    for example in shared.examples:
+        # Features of an example take precedence over those of the context.
+        whole = example_pb2.Example()
+        whole.CopyFrom(shared.context)
+        for name, values in example.features.feature.items():
+            whole.features.feature[name].CopyFrom(values)
+        merged.append(whole.SerializeToString())
+    return _kept(merged)
+
+
+def _of_tensors(inputs: Any) -> Parsed:
+    tensors = list(inputs.values())
+    if len(tensors) != 1 or tensors[0].dtype != types_pb2.DT_STRING:
+        return Parsed(set_aside=("inputs are tensors, not serialized tf.Examples",))
+    return _checked(list(tensors[0].string_val))
+
+
+def _kept(examples: Any) -> Parsed:
+    found = tuple(examples)
+    return Parsed(found) if found else Parsed(set_aside=("request without examples",))
+
+
+def _checked(records: Sequence[bytes]) -> Parsed:
+    good, reasons = [], []
+    for record in records:
+        try:
+            empty = not example_pb2.Example.FromString(record).features.feature
+        except DecodeError:
+            reasons.append("damaged record: not a tf.Example")
+            continue
+        if empty:
+            reasons.append("tf.Example without features")
+        else:
+            good.append(record)
+    if not records:
+        reasons.append("request without examples")
+    return Parsed(tuple(good), tuple(reasons))
