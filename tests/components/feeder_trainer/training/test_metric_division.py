@@ -193,3 +193,12 @@ def test_a_metric_that_does_not_add_up_is_refused(
 
     with expected:
         steps.build(({"x": tf.ones([8, 4])}, tf.range(1.0, 9.0)))
+
+
+def test_rounding_of_large_counts_is_no_dependence_on_other_examples() -> None:
+    model = _model(weighted_metrics=["AUC"], loss="binary_crossentropy")
+    steps = CompiledSteps(model, lambda f: f["x"], StepOptions(max_micro_batch_size=3))
+    random = np.random.default_rng(0)
+    x, labels = random.normal(size=(8, 4)), np.arange(8) % 2
+
+    steps.build(({"x": tf.constant(x, tf.float32)}, labels, random.uniform(0.5, 99, 8)))
