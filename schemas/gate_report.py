@@ -137,4 +137,5 @@ def _from_document(document: dict[str, Any]) -> GateReport:
             raise ValueError(f"unknown verdict {lines[-1].verdict!r}")
     if document["baseline"] not in BASELINES:
         raise ValueError(f"unknown baseline {document['baseline']!r}")
-    return GateReport(**document | {"lines": tuple(lines)})
+    document["lines"] = tuple(lines)
+    return GateReport(**document)

@@ -214,7 +214,8 @@ def _examples(
 
 def _answers(cells: Sequence[int]) -> AnswerCounts:
     if len(cells) == _PAIRED_ANSWERS:
-        return AnswerCounts(*map(int, cells))
+        both, candidate_only, baseline_only, neither = map(int, cells)
+        return AnswerCounts(both, candidate_only, baseline_only, neither)
     right, wrong = map(int, cells[:_ANSWERS])
     return AnswerCounts(right, 0, 0, wrong, paired=False)
 
