@@ -13,6 +13,7 @@ from tfx_feeder.components.feeder_trainer.training.loss_division import (
 )
 from tfx_feeder.components.feeder_trainer.training.metric_division import (
     DependentMetricError,
+    check_sums,
     variables_by_batch,
 )
 from tfx_feeder.components.feeder_trainer.training.model_calls import ModelCalls
@@ -82,13 +83,28 @@ class DivisionCheck:
                 self._model, update, self._examples, sums_replicas=sums_replicas
             )
         except DependentMetricError as error:
-            raise ConfigError(
-                "model_fn",
-                received=f"a metric {error} that depends on the other examples of the batch",
-                expected=f"a sum or a mean over the examples, for {self._division}",
-                fix="Use a keras.metrics.Metric that adds up over batches, such as F1Score, or "
-                "train whole batches on one device.",
-            ) from error
+            reason = "depends on the other examples of the batch"
+            raise self._no_sum(error, reason) from error
+
+    def check_sums(self) -> None:
+        """Checks that the metrics of workers with batches of their own add up.
+
+        Raises:
+            ConfigError: A metric is no sum over batches, such as a maximum.
+        """
+        try:
+            check_sums(self._model, self._update_metrics, self._examples)
+        except DependentMetricError as error:
+            raise self._no_sum(error, "does not add up over batches") from error
+
+    def _no_sum(self, metric: DependentMetricError, reason: str) -> ConfigError:
+        return ConfigError(
+            "model_fn",
+            received=f"a metric {metric} that {reason}",
+            expected=f"a sum or a mean over the examples, for {self._division}",
+            fix="Use a keras.metrics.Metric that adds up over batches, such as F1Score, or train "
+            "whole batches on one device.",
+        )
 
     def _loss_and_fraction(self, batch: tuple) -> tuple[float, float]:
         x, y, weight = self._calls.unpack(batch)

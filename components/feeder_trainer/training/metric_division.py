@@ -1,6 +1,6 @@
 """Tells metrics that count examples from metrics that count batches, whose parts need weights."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import keras
@@ -34,23 +34,10 @@ def variables_by_batch(
         DependentMetricError: A metric of a batch is neither the sum nor the mean of those of its
             parts, such as a function that returns the F1 score of the batch, or the last value.
     """
-    count = int(count_rows(examples))
-    if count == 1:
-        count, examples = 2, repeated_rows(examples)
-    parts = [take_rows(examples, 0, count // 2), take_rows(examples, count // 2, count)]
-    fraction = (count // 2) / count
-    variables = [v for v in model.metrics_variables if v.dtype != "string"]
-
-    def states(batches: Sequence[Any]) -> list[np.ndarray]:
-        model.reset_metrics()
-        for batch in batches:
-            update(batch)
-        return [keras.ops.convert_to_numpy(v) for v in variables]
-
+    examples, parts, fraction = _halves(examples)
     found, others = [], []
-    states_of = [[examples], [examples], parts, parts[:1], parts[1:]]
-    for variable, *results in zip(variables, *map(states, states_of), strict=True):
-        whole, again, both, first, rest = results
+    sequences = [[examples], [examples], parts, parts[:1], parts[1:]]
+    for variable, whole, again, both, first, rest in _states(model, update, sequences):
         is_mean = _is_close(whole, fraction * first + (1 - fraction) * rest)
         if not _is_close(whole, again) or (is_mean and _is_close(whole, both)):
             others.append(variable)
@@ -64,6 +51,49 @@ def variables_by_batch(
             found.append(variable)
     metrics = {_metric_of(variable) for variable in found}
     return [*found, *(variable for variable in others if _metric_of(variable) in metrics)]
+
+
+def check_sums(model: keras.Model, update: Callable[[Any], Any], examples: Any) -> None:
+    """Checks that metrics of processes that each see some of the batches add up.
+
+    Args:
+        model: Model, whose metrics are reset.
+        update: Function that updates the metrics with a batch.
+        examples: Batch of some examples.
+
+    Raises:
+        DependentMetricError: A metric after two batches is not the sum of those after each, such as
+            a maximum or the last value.
+    """
+    _, parts, _ = _halves(examples)
+    sequences = [parts, parts, parts[:1], parts[1:]]
+    for variable, both, again, first, rest in _states(model, update, sequences):
+        if _is_close(both, again) and not _is_close(both, first + rest):
+            raise DependentMetricError(variable.path)
+
+
+def _halves(examples: Any) -> tuple[Any, list[Any], float]:
+    """Returns at least two examples, their two halves, and the fraction of the first."""
+    count = int(count_rows(examples))
+    if count == 1:
+        count, examples = 2, repeated_rows(examples)
+    half = count // 2
+    return examples, [take_rows(examples, 0, half), take_rows(examples, half, count)], half / count
+
+
+def _states(
+    model: keras.Model, update: Callable[[Any], Any], sequences: Sequence[Sequence[Any]]
+) -> Iterator[tuple]:
+    """Yields each variable of the metrics with its value after each sequence of batches."""
+    variables = [v for v in model.metrics_variables if v.dtype != "string"]
+
+    def values(batches: Sequence[Any]) -> list[np.ndarray]:
+        model.reset_metrics()
+        for batch in batches:
+            update(batch)
+        return [keras.ops.convert_to_numpy(v) for v in variables]
+
+    yield from zip(variables, *map(values, sequences), strict=True)
 
 
 def _metric_of(variable: keras.Variable) -> str:

@@ -106,7 +106,7 @@ class CompiledSteps:
     _divides_metrics = True
     """Whether the metrics are updated with the parts of a batch."""
     _sums_metrics = False
-    """Whether each part updates metrics of its own, which are summed when they are read."""
+    """Whether each replica updates metrics of its own, which are summed when they are read."""
 
     def __init__(
         self,
@@ -171,7 +171,8 @@ class CompiledSteps:
 
         Raises:
             ConfigError: The model cannot be called; or needs a label, and there is none; or the
-                batches are divided, and the loss is not a mean over examples.
+                batches are divided, and the loss is not a mean over examples; or a metric does not
+                add up over replicas.
         """
         batch = batch_of_tensors(batch)
         self._examples, self._example = batch, take_rows(batch, 0, 1)
@@ -181,6 +182,10 @@ class CompiledSteps:
             self._build()
             if self._divides_batches:
                 self._check_division()
+            elif self._sums_metrics and not (
+                self._calls.own_train_step or self._calls.own_test_step
+            ):
+                DivisionCheck(self._calls, "several workers", self._examples).check_sums()
         self.model.reset_metrics()
 
     def retrace(self) -> None:

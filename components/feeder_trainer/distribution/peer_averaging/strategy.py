@@ -143,6 +143,8 @@ class GossipSteps(CompiledSteps):
             shard only.
     """
 
+    _sums_metrics = True
+
     def __init__(
         self,
         group: PeerGroup,

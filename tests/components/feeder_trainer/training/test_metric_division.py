@@ -195,6 +195,19 @@ def test_a_metric_that_does_not_add_up_is_refused(
         steps.build(({"x": tf.ones([8, 4])}, tf.range(1.0, 9.0)))
 
 
+@pytest.mark.parametrize("keep", [last, largest])
+def test_a_metric_that_workers_cannot_sum_is_refused(keep: Callable[[Any, Any], Any]) -> None:
+    class Steps(CompiledSteps):
+        _sums_metrics = True
+
+    batch = {"x": tf.ones([8, 4])}, tf.range(1.0, 9.0)
+    Steps(_model(metrics=["mse", "mae", batch_f1]), lambda f: f["x"]).build(batch)
+    steps = Steps(_model(metrics=[Latest(keep, "kept")]), lambda features: features["x"])
+
+    with pytest.raises(ConfigError, match=r"metric.*kept.*does not add up over batches"):
+        steps.build(batch)
+
+
 def test_rounding_of_large_counts_is_no_dependence_on_other_examples() -> None:
     model = _model(weighted_metrics=["AUC"], loss="binary_crossentropy")
     steps = CompiledSteps(model, lambda f: f["x"], StepOptions(max_micro_batch_size=3))
