@@ -27,15 +27,14 @@ from sklearn.neural_network import MLPClassifier
 
 from tfx_feeder.components.feeder_trainer.schedules.schedule import EpochSpec
 from tfx_feeder.components.feeder_trainer.training.early_stopping import attainable_upper_bound
-from tfx_feeder.components.slice_gen.distances import JENSEN_SHANNON, jensen_shannon
 from tfx_feeder.pipeline.cli.plots import Line, Plot, Plots
 from tfx_feeder.pipeline.datasets import DIGITS_FORMS
 from tfx_feeder.pipeline.retraining.policy import RetrainingPolicy, RunBudget, decide
-from tfx_feeder.pipeline.retraining.snapshot import FeatureDrift, LiveModel, PastTraining, Snapshot
+from tfx_feeder.pipeline.retraining.snapshot import LiveModel, NewerData, PastTraining, Snapshot
 from tfx_feeder.pipeline.retraining.triggers import DataDrift, ModelAge, NewSpan, PerformanceDrop
 from tfx_feeder.pipeline.retraining.window import Window
 from tfx_feeder.pipeline.run_plan import RunPlan, SpanWeight
-from tfx_feeder.schemas.statistics import Bucket
+from tfx_feeder.schemas.statistics import Bucket, FeatureStatistics, SplitStatistics
 
 MONTH = timedelta(days=30)
 BEGIN = datetime(2013, 1, 1, tzinfo=timezone.utc)
@@ -84,14 +83,25 @@ class Span:
         """Rows to train on: two of three."""
         return np.arange(len(self.labels)) % 3 != 0
 
-    def buckets(self) -> list[Bucket]:
-        """Returns the distribution of the signal."""
+    def statistics(self) -> SplitStatistics:
+        """Returns the statistics of the signal."""
         counts, bounds = np.histogram(self.signal, bins=10, range=(0, 1))
-        shares = counts / counts.sum()
-        return [
-            Bucket(float(low), float(high), float(share))
-            for low, high, share in zip(bounds[:-1], bounds[1:], shares, strict=True)
-        ]
+        rows = len(self.signal)
+        buckets = tuple(
+            Bucket(float(low), float(high), float(count / rows))
+            for low, high, count in zip(bounds[:-1], bounds[1:], counts, strict=True)
+        )
+        signal = FeatureStatistics(
+            "signal",
+            "number",
+            0.0,
+            buckets=buckets,
+            quantiles=tuple(np.quantile(self.signal, np.linspace(0, 1, 11)).tolist()),
+            present=rows,
+            values=rows,
+            counted=rows,
+        )
+        return SplitStatistics("train", rows, (signal,))
 
 
 @dataclass(slots=True)
@@ -135,7 +145,7 @@ class Replay:
                 done=frozenset(self.done),
                 trainings=tuple(self.trainings),
                 live=self.live,
-                drift=self._drift(span),
+                newer=self._newer(span),
             )
             plan = decide(seen, self.policy).plan
             if plan is not None:
@@ -162,12 +172,11 @@ class Replay:
             self.live.id, self.live.trained, {"accuracy": accuracy}, initial_metrics
         )
 
-    def _drift(self, span: Span) -> tuple[FeatureDrift, ...]:
+    def _newer(self, span: Span) -> NewerData | None:
         if not self.trained_on:
-            return ()
+            return None
         known = self.spans[self.trained_on - 1]
-        value = jensen_shannon(known.buckets(), span.buckets())
-        return (FeatureDrift("signal", JENSEN_SHANNON, value),)
+        return NewerData(span.statistics(), known.statistics())
 
     def _retrain(self, plan: RunPlan, now: datetime) -> None:
         assert plan.span is not None

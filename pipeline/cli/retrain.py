@@ -85,9 +85,9 @@ policy_options = parsed_options(
             "--drift",
             type=float,
             metavar="DISTANCE",
-            help="Retrain when a feature of the newest span is farther than this from the "
-            "training data of the live model: L-infinity distance of categorical features, "
-            "Jensen-Shannon divergence of numeric ones.",
+            help="Retrain when a feature of the newest span differs significantly from the "
+            "training data of the live model, and by more than this above the noise: L-infinity "
+            "distance of categorical features, Jensen-Shannon divergence of numeric ones.",
         ),
         click.option(
             "--drift-feature",

@@ -8,7 +8,6 @@ from importlib import import_module
 from pathlib import Path
 
 from tfx_feeder.common.errors import DataError
-from tfx_feeder.components.slice_gen.distances import distance
 from tfx_feeder.pipeline.metadata.lineage import Lineage
 from tfx_feeder.pipeline.metadata.models import (
     EVALUATION,
@@ -18,7 +17,7 @@ from tfx_feeder.pipeline.metadata.models import (
     served_ids,
 )
 from tfx_feeder.pipeline.metadata.types import CACHED, COMPLETE, RUNNING, Artifact, Execution
-from tfx_feeder.pipeline.retraining.snapshot import FeatureDrift, LiveModel, PastTraining, Snapshot
+from tfx_feeder.pipeline.retraining.snapshot import LiveModel, NewerData, PastTraining, Snapshot
 from tfx_feeder.pipeline.run_plan import starts_warm
 from tfx_feeder.pipeline.runner.quiet_imports import quiet_imports
 from tfx_feeder.pipeline.span_folders import (
@@ -104,7 +103,7 @@ def take_snapshot(
         trainings=_trainings(lineage),
         live=_live(lineage, live, measured or {}) if live else None,
         measured=frozenset(int(e.properties["span"]) for _, e in statistics if _has_span(e)),
-        drift=_drift(lineage, live, statistics) if live else (),
+        newer=_newer_data(lineage, live, statistics) if live else None,
         busy=busy,
     )
 
@@ -219,22 +218,17 @@ def _statistics(lineage: Lineage) -> list[tuple[Artifact, Artifact]]:
     ]
 
 
-def _drift(
+def _newer_data(
     lineage: Lineage, live: Artifact, statistics: Sequence[tuple[Artifact, Artifact]]
-) -> tuple[FeatureDrift, ...]:
-    """Compares the newest statistics with those of the live model's training data."""
+) -> NewerData | None:
+    """Returns the newest statistics and those of the live model's training data."""
     known = lineage.upstream([live.id], stop_at=(MODEL,)).artifacts
     trained_on = [artifact for artifact, examples in statistics if examples.id in known]
     newest = statistics[-1][0] if statistics else None
     if newest is None or not trained_on or newest.id <= trained_on[-1].id:
-        return ()
+        return None
     try:
-        before, after = (read_statistics(a.path)[0] for a in (trained_on[-1], newest))
+        current, baseline = (read_statistics(a.path)[0] for a in (newest, trained_on[-1]))
     except DataError:  # The files were deleted.
-        return ()
-    distances = {f.name: distance(before.feature(f.name), f) for f in after.features}
-    return tuple(
-        FeatureDrift(name, found.measure, found.value)
-        for name, found in distances.items()
-        if found is not None
-    )
+        return None
+    return NewerData(current, baseline)

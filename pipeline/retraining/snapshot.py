@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from tfx_feeder.schemas.statistics import SplitStatistics
+
 
 @dataclass(frozen=True, slots=True)
 class PastTraining:
@@ -44,18 +46,16 @@ class LiveModel:
 
 
 @dataclass(frozen=True, slots=True)
-class FeatureDrift:
-    """Distance of a feature between the newest data and the live model's training data.
+class NewerData:
+    """Statistics of data that are newer than those the live model was trained on.
 
     Args:
-        feature: Name of the feature.
-        measure: ``L-infinity`` (categories) or ``Jensen–Shannon`` (numbers, in bits).
-        value: Distance, from 0 to 1.
+        current: Statistics of the newest data.
+        baseline: Statistics of the newest training data of the live model.
     """
 
-    feature: str
-    measure: str
-    value: float
+    current: SplitStatistics
+    baseline: SplitStatistics
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +70,7 @@ class Snapshot:
         trainings: Past trainings, oldest first.
         live: Served model; ``None`` if there is none.
         measured: Spans with statistics.
-        drift: Drift of each feature; empty without statistics of newer data.
+        newer: Data newer than those of the live model; ``None`` if none have been measured.
         busy: Description of the active run; empty if there is none.
     """
 
@@ -81,7 +81,7 @@ class Snapshot:
     trainings: tuple[PastTraining, ...] = ()
     live: LiveModel | None = None
     measured: frozenset[int] = frozenset()
-    drift: tuple[FeatureDrift, ...] = ()
+    newer: NewerData | None = None
     busy: str = ""
 
     @property

@@ -1,5 +1,6 @@
 """Retraining triggers: each evaluates a snapshot and gives a reason for its result."""
 
+import math
 import re
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
@@ -10,8 +11,9 @@ from croniter import croniter
 
 from tfx_feeder.common.durations import format_duration
 from tfx_feeder.common.errors import ConfigError
-from tfx_feeder.components.slice_gen.distances import L_INFINITY
+from tfx_feeder.components.slice_gen.drift import DriftOptions, compare_statistics
 from tfx_feeder.pipeline.retraining.snapshot import LiveModel, Snapshot
+from tfx_feeder.schemas.drift_report import NO_DRIFT, NOT_TESTED
 
 _CRON_FIELDS = 5
 _CONDITION = re.compile(r"(?P<metric>\S+?)\s*(?P<sign>>=|<=|-)\s*(?P<value>\d+(?:\.\d+)?)")
@@ -119,36 +121,52 @@ class NewSpan:
 class DataDrift:
     """Fires on data drift relative to the training data of the live model.
 
+    A feature drifted if the difference is significant, corrected for the number of features, and
+    its distance exceeds what chance makes one expect by a threshold; see ``compare_statistics``.
+
     Args:
-        l_infinity: Maximum difference in the relative frequency of a category.
-        jensen_shannon: Maximum divergence of the distribution of a numeric feature, in bits.
+        l_infinity: Difference in the relative frequency of a category that does not matter.
+        jensen_shannon: Divergence of the distribution of a numeric feature, in bits, that does not
+            matter.
         features: Names of the features to check; empty for all.
+        error_rate: Probability of firing if nothing drifted, 0 to 1.
 
     Raises:
-        ConfigError: A threshold is out of range.
+        ConfigError: A threshold or the error rate is out of range.
     """
 
-    l_infinity: float = 0.1
-    jensen_shannon: float = 0.1
+    l_infinity: float = 0.02
+    jensen_shannon: float = 0.01
     features: tuple[str, ...] = ()
+    error_rate: float = 0.05
 
     def __post_init__(self) -> None:
-        for value in (self.l_infinity, self.jensen_shannon):
+        for value in (self.l_infinity, self.jensen_shannon, self.error_rate):
             if not 0 < value < 1:
                 raise ConfigError("drift", received=value, expected="between 0 and 1")
 
     def evaluate(self, snapshot: Snapshot) -> TriggerResult:
-        """Fires if the drift of a feature exceeds its threshold."""
-        counted = [d for d in snapshot.drift if not self.features or d.feature in self.features]
-        if not counted:
+        """Fires if a feature drifted."""
+        newer = snapshot.newer
+        if newer is None:
             return TriggerResult(False, "no newer data has been measured for drift")
-        limits = {L_INFINITY: self.l_infinity}
-        worst = max(counted, key=lambda d: d.value / limits.get(d.measure, self.jensen_shannon))
-        limit = limits.get(worst.measure, self.jensen_shannon)
-        text = f"{worst.measure} of {worst.feature} is {worst.value:.3f}"
-        if worst.value > limit:
-            return TriggerResult(True, f"drift: {text}, above {limit:g}")
-        return TriggerResult(False, f"no drift: {text}, at most {limit:g}")
+        options = DriftOptions(
+            l_infinity=self.l_infinity,
+            jensen_shannon=self.jensen_shannon,
+            error_rate=self.error_rate,
+            features=self.features,
+        )
+        report = compare_statistics(newer.current, newer.baseline, options)
+        if report.drifted:
+            first, *others = report.drifted
+            more = f"; and {len(others)} more" if others else ""
+            return TriggerResult(True, f"drift of {first.feature}: {first.reason}{more}")
+        if report.verdict == NOT_TESTED:
+            missing = f", and one side lacks {', '.join(report.missing)}" if report.missing else ""
+            return TriggerResult(False, f"no feature could be tested for drift{missing}")
+        tested = [line for line in report.features if line.verdict == NO_DRIFT]
+        closest = max(tested, key=lambda line: line.excess / (line.threshold or math.inf))
+        return TriggerResult(False, f"no drift; closest is {closest.feature}: {closest.reason}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,10 +2,12 @@
 
 from datetime import datetime, timedelta, timezone
 
+import numpy as np
 import pytest
 
+from tests.components.slice_gen.measured import measured
 from tfx_feeder.common.errors import ConfigError
-from tfx_feeder.pipeline.retraining.snapshot import FeatureDrift, LiveModel, PastTraining, Snapshot
+from tfx_feeder.pipeline.retraining.snapshot import LiveModel, NewerData, PastTraining, Snapshot
 from tfx_feeder.pipeline.retraining.triggers import (
     Cron,
     DataDrift,
@@ -14,6 +16,7 @@ from tfx_feeder.pipeline.retraining.triggers import (
     OnDemand,
     PerformanceDrop,
 )
+from tfx_feeder.schemas.statistics import SplitStatistics
 
 NOW = datetime(2026, 3, 30, 12, tzinfo=timezone.utc)  # A Monday, a day after the clocks changed.
 
@@ -76,26 +79,38 @@ def test_new_span_fires_when_enough_have_arrived(spans, done, at_least, fired):
     assert NewSpan(at_least).evaluate(seen).fired is fired
 
 
-DRIFT = (
-    FeatureDrift("label", "L-infinity", 0.15),
-    FeatureDrift("brightness", "Jensen–Shannon", 0.12),
-)
+def data(number: int, share: float) -> SplitStatistics:
+    """Returns the statistics of examples of which a share is "a" and dark."""
+    is_first = np.arange(number) < share * number
+    brightness = np.linspace(0.0, 0.9, number) % 0.45 + 0.45 * ~is_first
+    return measured({"label": np.where(is_first, "a", "b"), "brightness": brightness})
 
 
 @pytest.mark.parametrize(
     ("trigger", "fired", "named"),
     [
-        (DataDrift(0.1, 0.1), True, "L-infinity of label is 0.150, above 0.1"),
-        (DataDrift(0.2, 0.1), True, "Jensen–Shannon of brightness is 0.120, above 0.1"),
-        (DataDrift(0.2, 0.2), False, "no drift"),
-        (DataDrift(0.1, 0.2, ("brightness",)), False, "no drift"),
-        (DataDrift(0.1, 0.1, ("absent",)), False, "no newer data"),
+        (DataDrift(), True, "drift of label: L-infinity 0.15, 0.12"),
+        (DataDrift(0.2, 0.01), True, "drift of brightness: Jensen–Shannon"),
+        (DataDrift(0.2, 0.2), False, "no drift; closest is label: L-infinity 0.15"),
+        (DataDrift(0.02, 0.2, ("brightness",)), False, "no drift; closest is brightness"),
+        (DataDrift(features=("absent",)), False, "no feature could be tested"),
     ],
 )
-def test_drift_fires_for_the_feature_farthest_beyond_its_threshold(trigger, fired, named):
-    result = trigger.evaluate(Snapshot(NOW, drift=DRIFT))
+def test_drift_fires_for_the_feature_farthest_above_the_noise(trigger, fired, named):
+    newer = NewerData(data(1000, 0.65), data(1000, 0.5))
+    result = trigger.evaluate(Snapshot(NOW, newer=newer))
     assert result.fired is fired
     assert named in result.reason
+
+
+def test_the_noise_of_few_examples_is_no_drift():
+    newer = NewerData(data(20, 0.65), data(1000, 0.5))
+    result = DataDrift().evaluate(Snapshot(NOW, newer=newer))
+    assert (result.fired, "by chance" in result.reason) == (False, True)
+
+
+def test_drift_waits_for_newer_data():
+    assert DataDrift().evaluate(Snapshot(NOW)).reason.startswith("no newer data")
 
 
 @pytest.mark.parametrize(
