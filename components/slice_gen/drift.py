@@ -17,12 +17,8 @@ from tfx_feeder.components.slice_gen.category_counts import (
     is_complete,
     listed_fractions,
 )
-from tfx_feeder.components.slice_gen.distances import (
-    L_INFINITY,
-    distance,
-    jensen_shannon_floor,
-    l_infinity_floor,
-)
+from tfx_feeder.components.slice_gen.distances import L_INFINITY, distance
+from tfx_feeder.components.slice_gen.noise_floors import jensen_shannon_floor, l_infinity_floor
 from tfx_feeder.components.slice_gen.number_histograms import (
     compare_numbers,
     quantile_divergence,

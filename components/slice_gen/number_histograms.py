@@ -15,7 +15,8 @@ import numpy as np
 from scipy import stats
 
 from tfx_feeder.components.slice_gen.category_counts import HomogeneityTest, chi_squared
-from tfx_feeder.components.slice_gen.distances import jensen_shannon, jensen_shannon_floor
+from tfx_feeder.components.slice_gen.distances import jensen_shannon
+from tfx_feeder.components.slice_gen.noise_floors import jensen_shannon_floor
 from tfx_feeder.schemas.statistics import Bucket, FeatureStatistics
 
 _SKETCH_EXAMPLES = 100_000
