@@ -15,7 +15,13 @@ _EXPORTS = {
     "tfx_feeder.components.eval_gate.gate": ("Floor", "Gate", "Margin"),
     "tfx_feeder.components.slice_gen.options": ("LossOptions", "SliceGenOptions"),
     "tfx_feeder.components.slice_gen.search": ("SliceSearchOptions",),
-    "tfx_feeder.schemas.artifacts": ("GateReport", "ModelCard", "Slices", "TrainingHistory"),
+    "tfx_feeder.schemas.artifacts": (
+        "DriftReport",
+        "GateReport",
+        "ModelCard",
+        "Slices",
+        "TrainingHistory",
+    ),
 }
 _TRAINER = "tfx_feeder.components.feeder_trainer"
 

@@ -58,16 +58,3 @@ def test_what_vertex_cannot_do_is_told(config, write_spec, tmp_path):
     several = dataclasses.replace(config, span=3, plan=plan)
     with pytest.raises(ConfigError, match=r"a single span.*Received: 'spans 1, 2 as well'"):
         write_spec(several, "gs://bucket", "i", tmp_path / "v.json")
-
-
-def test_types_of_artifacts_are_found_by_their_names(write_spec):
-    from tfx import v1 as tfx
-    from tfx.utils import import_utils
-
-    from tfx_feeder.schemas import artifacts
-
-    types = [t for t in vars(artifacts).values() if isinstance(t, type)]
-    assert types
-    for artifact_type in types:
-        assert issubclass(artifact_type, tfx.dsl.Artifact)
-        assert import_utils.import_class_by_path(artifact_type.TYPE_NAME) is artifact_type
