@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+import environments
 import frameworks
 import harness
 import keras
@@ -67,7 +68,7 @@ def main(
     examples = 1024 if quick else examples
     if only:
         assert work_dir is not None
-        if only in frameworks.PACKAGES:
+        if only in frameworks.NAMES:
             harness.emit(frameworks.measure(only, work_dir, BATCH_SIZES, examples, WARM_UP_STEPS))
             return
         harness.emit(
@@ -79,8 +80,8 @@ def main(
         )
         return
     variants = list(VARIANTS)
-    for framework in frameworks.PACKAGES if others else ():
-        if reason := frameworks.install(framework):
+    for framework in frameworks.NAMES if others else ():
+        if reason := environments.install(framework):
             print(f"{framework} is skipped: {reason}")
         else:
             variants.append(framework)

@@ -44,14 +44,25 @@ def write_records(data: str, folder: Path, *, encoding: str = "raw") -> None:
     Raises:
         FileNotFoundError: Fashion-MNIST is not installed.
     """
-    load = {"digits": _digits, "fashion_mnist": _fashion_mnist}[data]
-    for split, (images, labels) in load().items():
+    for split, (images, labels) in load(data).items():
         for first in range(0, len(images), _SHARD):
             path = folder / f"{split}-{first // _SHARD:05d}.gz"
             with tf.io.TFRecordWriter(str(path), "GZIP") as writer:
                 part = slice(first, first + _SHARD)
                 for image, label in zip(images[part], labels[part], strict=True):
                     writer.write(_example(image, int(label), encoding))
+
+
+def load(data: str) -> dict[str, Arrays]:
+    """Returns the images uint8 ``[examples, 32, 32, 3]`` and the labels of each split.
+
+    Args:
+        data: One of ``DATA``.
+
+    Raises:
+        FileNotFoundError: Fashion-MNIST is not installed.
+    """
+    return {"digits": _digits, "fashion_mnist": _fashion_mnist}[data]()
 
 
 def example(image: bytes, **integers: int) -> bytes:

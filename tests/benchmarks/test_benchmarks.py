@@ -16,11 +16,13 @@ SHORT = [
     "feed_throughput.py",
     "gate.py",
     "lineage.py",
+    "slice_search.py",
     "wide_table.py",
 ]
 LONG = [
     "schedule_vs_diy.py",
     "strategies.py --strategy mirrored",
+    "evaluation.py --data digits",
     "input_stall.py",
     "long_run.py",
     "loop_vs_fit.py",
