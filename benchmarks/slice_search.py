@@ -6,8 +6,8 @@ speed   rows x 20 columns, all conjunctions of up to three values, in one proces
 clean   the losses depend on no column: how often anything is reported
 power   a slice of some examples has a loss of ten points more, 20 % instead of 10 %
 
-The ratio compares the CPU seconds of the beam search and of the search; without pysubgroup, those of
-the larger table and of the smaller one.
+The ratio compares the CPU seconds of the beam search and of the search; without pysubgroup, those
+of the larger table and of the smaller one.
 """
 
 import json
