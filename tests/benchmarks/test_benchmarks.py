@@ -22,6 +22,7 @@ SHORT = [
 LONG = [
     "schedule_vs_diy.py",
     "strategies.py --strategy mirrored",
+    "drift.py",
     "evaluation.py --data digits",
     "input_stall.py",
     "long_run.py",
