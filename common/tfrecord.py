@@ -12,6 +12,10 @@ _FOOTER = struct.Struct("<I")
 FRAME_BYTES = _HEADER.size + _FOOTER.size
 """Bytes that the file format adds to each record: its length and two checksums."""
 
+MAX_RECORD_BYTES = (1 << 31) - 1
+"""Longest record that is read; a longer one cannot be a protocol buffer."""
+_PIECE_BYTES = 1 << 26
+
 GZIP_MAGIC = b"\x1f\x8b\x08"
 """First bytes of a gzip file. Two of them alone may be the length of an uncompressed record."""
 
@@ -36,7 +40,7 @@ def read_records(file: Any, *, verify_checksums: bool = True) -> Iterator[bytes 
 
     Yields:
         Each record, or a ``RecordError`` in its place. No record follows the error of a file that
-        ends early or has a corrupt length.
+        ends early, or that has a corrupt length or one that no record can have.
     """
     first = True
     try:
@@ -49,7 +53,10 @@ def read_records(file: Any, *, verify_checksums: bool = True) -> Iterator[bytes 
                 # Without a valid length, the next record cannot be located.
                 yield RecordError("not a TFRecord file" if first else "broken file")
                 return
-            record = file.read(length)
+            if length > MAX_RECORD_BYTES:
+                yield RecordError("record of more than 2 GiB")
+                return
+            record = _read(file, length)
             footer = file.read(_FOOTER.size)
             if len(footer) < _FOOTER.size:
                 yield RecordError("truncated file")
@@ -61,6 +68,17 @@ def read_records(file: Any, *, verify_checksums: bool = True) -> Iterator[bytes 
         yield RecordError("truncated file")
     except (gzip.BadGzipFile, zlib.error):
         yield RecordError("broken compression")
+
+
+def _read(file: Any, length: int) -> bytes:
+    """Reads bytes piece by piece: a wrong length must not cost more memory than the file has."""
+    if length <= _PIECE_BYTES:
+        return file.read(length)
+    pieces = []
+    while length and (piece := file.read(min(length, _PIECE_BYTES))):
+        pieces.append(piece)
+        length -= len(piece)
+    return b"".join(pieces)
 
 
 def _masked_crc(contents: bytes) -> int:

@@ -7,29 +7,34 @@ The functions take one record or one group each, so that a join of any engine ca
 # pyright: reportAttributeAccessIssue=false
 
 import csv
+import math
+import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timezone
+from datetime import date, datetime, timezone
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 from google.protobuf.message import DecodeError
 from tensorflow.core.example import example_pb2
 
-from tfx_feeder.common.errors import ConfigError, DataError
-from tfx_feeder.components.slice_gen.serving_log import (
-    EXAMPLE,
-    ServingLogOptions,
-    log_files,
-    read_serving_log,
-)
+from tfx_feeder.common.errors import ConfigError
+from tfx_feeder.components.slice_gen.label_files import feature_value, label_rows
+from tfx_feeder.components.slice_gen.serving_log import log_files
 
 UNMATCHED, CONFLICTING = "no label", "labels that contradict one another"
 DUPLICATE, LATE, UNUSED = "label given more than once", "late label", "label without an example"
 NO_KEY, NO_VALUE = "no key", "no label value"
+
+_INTEGER = re.compile(r"[+-]?\d+", re.ASCII)
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?|nan|[+-]?inf(inity)?", re.ASCII | re.I)
+"""Python's own parsers take ``1_000`` for a number as well."""
+_MOST_DIGITS = 40
+"""Length beyond which Python refuses to parse integers, or no feature can hold them."""
+_MOST_CHARACTERS = csv.field_size_limit()
+"""Length beyond which a text is neither a key nor a label, in any format."""
+_SECONDS = re.compile(r"\d{9,}(\.\d+)?", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,41 +103,16 @@ def read_labels(source: Path, options: LabelOptions) -> Iterator[Label]:
             other files hold tf.Examples.
         options: Options of the join.
 
+    Yields:
+        Labels, and for each damaged record a label without key that has its problem.
+
     Raises:
-        DataError: A file cannot be read, or lacks a column.
+        DataError: There is no file, a file cannot be read, or it lacks a column or has it twice.
     """
-    for path in log_files(source):
-        for row in _rows(path, options):
-            yield _label(row, options)
-
-
-def _rows(path: Path, options: LabelOptions) -> Iterator[Mapping[str, Any]]:
     columns = list(filter(None, (options.key, options.label, options.time)))
-    try:
-        if path.suffix == ".csv":
-            with path.open(newline="", encoding="utf-8-sig") as file:
-                reader = csv.DictReader(file)
-                _check_columns(path, columns, reader.fieldnames or ())
-                yield from reader
-        elif path.suffix == ".parquet":
-            with pq.ParquetFile(path) as table:
-                _check_columns(path, columns, table.schema_arrow.names)
-                for batch in table.iter_batches(columns=columns):
-                    yield from batch.to_pylist()
-        else:
-            for record in read_serving_log([path], ServingLogOptions(EXAMPLE)):
-                features = example_pb2.Example.FromString(record).features.feature
-                yield {name: feature_value(features[name]) for name in columns if name in features}
-    except (OSError, csv.Error, UnicodeDecodeError, pa.ArrowException) as error:
-        raise DataError(f"No labels can be read from {path}: {error}") from error
-
-
-def _check_columns(path: Path, columns: Sequence[str], found: Sequence[str]) -> None:
-    missing = [name for name in columns if name not in found]
-    if missing:
-        raise DataError(
-            f"{path} lacks the columns {', '.join(missing)}; it has {', '.join(found) or 'none'}."
-        )
+    for path in log_files(source):
+        for row in label_rows(path, columns):
+            yield Label("", None, row) if isinstance(row, str) else _label(row, options)
 
 
 def _label(row: Mapping[str, Any], options: LabelOptions) -> Label:
@@ -153,48 +133,47 @@ def as_key(value: Any) -> str:
     """Returns a key as text, equal for the same number in CSV, Parquet and tf.Examples."""
     if isinstance(value, bytes):
         value = value.decode("utf-8", "backslashreplace")
-    if isinstance(value, float) and value.is_integer():
-        value = int(value)
+    if isinstance(value, float):
+        value = int(value) if value.is_integer() else None if math.isnan(value) else value
+    if isinstance(value, str) and len(value) > _MOST_CHARACTERS:
+        return ""
     return "" if value is None else str(value).strip()
 
 
 def _as_label(value: Any) -> int | float | str | None:
+    """Returns a value that a feature can hold; ``None`` if there is none."""
     if isinstance(value, bytes):
         value = value.decode("utf-8", "backslashreplace")
     if isinstance(value, str):
-        text = value.strip()
-        for parse in (int, float):
-            try:
-                return _as_label(parse(text))
-            except ValueError:
-                continue
-        return text or None
-    if isinstance(value, bool):
-        return int(value)
-    if isinstance(value, float) and value != value:
-        return None
-    return value if isinstance(value, int | float) else None
+        value = value.strip()
+        if len(value) > _MOST_CHARACTERS:
+            return None
+        if not _NUMBER.fullmatch(value):
+            return value or None
+        if not _INTEGER.fullmatch(value):
+            value = float(value)
+        elif len(value) <= _MOST_DIGITS:
+            value = int(value)
+    if isinstance(value, int):  # A bool is one as well.
+        return int(value) if -(1 << 63) <= value < 1 << 63 else None
+    return value if isinstance(value, float) and math.isfinite(value) else None
 
 
 def _as_time(value: Any) -> datetime | None:
+    if isinstance(value, bytes):
+        value = value.decode("utf-8", "backslashreplace")
     try:
         if isinstance(value, datetime):
             time = value
-        elif isinstance(value, bytes | str):
-            text = value.decode() if isinstance(value, bytes) else value
-            time = datetime.fromisoformat(text.strip().replace("Z", "+00:00"))
+        elif isinstance(value, date):
+            time = datetime(value.year, value.month, value.day)
+        elif isinstance(value, str) and not _SECONDS.fullmatch(value.strip()):
+            time = datetime.fromisoformat(value.strip().replace("Z", "+00:00"))
         else:
             time = datetime.fromtimestamp(float(value), timezone.utc)
     except (TypeError, ValueError, OverflowError, OSError):
         return None
     return time if time.tzinfo else time.replace(tzinfo=timezone.utc)
-
-
-def feature_value(feature: Any) -> bytes | int | float | None:
-    """Returns the first value of a feature of a tf.Example; ``None`` without one."""
-    kind = feature.WhichOneof("kind")
-    values = getattr(feature, kind).value if kind else ()
-    return values[0] if values else None
 
 
 def key_of(example: bytes, options: LabelOptions) -> str:

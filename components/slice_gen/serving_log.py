@@ -7,6 +7,7 @@ TensorFlow Serving's request logger, BulkInferrer and the model server of this s
 # pyright: reportAttributeAccessIssue=false
 
 import gzip
+import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -18,11 +19,16 @@ from tensorflow.core.example import example_pb2
 from tensorflow.core.framework import types_pb2
 from tensorflow_serving.apis import prediction_log_pb2
 
-from tfx_feeder.common.errors import ConfigError
+from tfx_feeder.common.errors import ConfigError, DataError
 from tfx_feeder.common.tfrecord import GZIP_MAGIC, RecordError, read_records
 
 PREDICTION_LOG, EXAMPLE = "prediction_log", "example"
 _REQUESTS = ("classify_log", "regress_log", "multi_inference_log")
+_MOST_REASONS, _MOST_CHARACTERS = 100, 60
+OTHER_REASONS = "other reasons"
+"""Reason under which records are counted when there are too many distinct reasons."""
+_MOST_SHARED_BYTES = 1 << 28
+"""Limit for all copies of the features that the examples of one request share."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +71,20 @@ class ServingLogCounts:
     examples: int = 0
     set_aside: Counter[str] = field(default_factory=Counter)
 
+    def add(self, parsed: "Parsed") -> None:
+        """Counts one record.
+
+        Reasons quote names that clients chose, so that only the first hundred are told apart.
+
+        Args:
+            parsed: Content of the record.
+        """
+        self.records += 1
+        self.examples += len(parsed.examples)
+        for reason in parsed.set_aside:
+            known = reason in self.set_aside or len(self.set_aside) < _MOST_REASONS
+            self.set_aside[reason if known else OTHER_REASONS] += 1
+
 
 @dataclass(frozen=True, slots=True)
 class Parsed:
@@ -82,16 +102,29 @@ class Parsed:
 def log_files(folder: Path) -> tuple[Path, ...]:
     """Returns the files of a serving log, in order, without hidden ones and markers.
 
+    No file is returned twice, also if links lead to it.
+
     Args:
         folder: Folder of the log, searched with all its subfolders, or a single file.
+
+    Raises:
+        DataError: There is no such folder or file, or a link leads out of the folder.
     """
     if folder.is_file():
         return (folder,)
-    return tuple(
-        path
-        for path in sorted(folder.rglob("*"))
-        if path.is_file() and not any(part[0] in "._" for part in path.relative_to(folder).parts)
-    )
+    if not folder.is_dir():
+        raise DataError(f"{folder} is neither a file nor a folder.")
+    base, found = os.path.realpath(folder), {}
+    for path in sorted(folder.rglob("*")):
+        if any(part[0] in "._" for part in path.relative_to(folder).parts):
+            continue
+        target = os.path.realpath(path)
+        if not Path(target).is_relative_to(base):
+            raise DataError(f"{path} is a link out of the folder. Copy its target, or name it.")
+        if path.is_file():
+            # The file itself rather than a link to it.
+            found[target] = min(found.get(target, path), path, key=Path.is_symlink)
+    return tuple(sorted(found.values()))
 
 
 def read_serving_log(
@@ -112,10 +145,8 @@ def read_serving_log(
     counts = counts if counts is not None else ServingLogCounts()
     for path in files:
         for record in _records(path):
-            counts.records += 1
             parsed = parse_record(record, options)
-            counts.examples += len(parsed.examples)
-            counts.set_aside.update(parsed.set_aside)
+            counts.add(parsed)
             yield from parsed.examples
 
 
@@ -169,16 +200,24 @@ def _other_model(log: Any, request: Any, kind: str, options: ServingLogOptions) 
     signatures = {spec.signature_name or logged.signature_name for spec in specs}
     signatures = {name or "serving_default" for name in signatures}
     if options.model and options.model not in names:
-        return f"another model: {', '.join(sorted(names)) or 'unnamed'}"
+        return f"another model: {_listed(names) or 'unnamed'}"
     if options.signatures and not signatures & set(options.signatures):
-        return f"another signature: {', '.join(sorted(signatures))}"
+        return f"another signature: {_listed(signatures)}"
     return ""
+
+
+def _listed(names: set[str]) -> str:
+    text = ", ".join(sorted(names))
+    return text if len(text) <= _MOST_CHARACTERS else f"{text[:_MOST_CHARACTERS]}..."
 
 
 def _of_input(request: Any) -> Parsed:
     if request.WhichOneof("kind") != "example_list_with_context":
         return _kept(example.SerializeToString() for example in request.example_list.examples)
     shared = request.example_list_with_context
+    # A request of 2 MB can stand for a terabyte.
+    if shared.context.ByteSize() * len(shared.examples) > _MOST_SHARED_BYTES:
+        return Parsed(set_aside=("context too large for the number of examples",))
     merged = []
     for example in shared.examples:
         # Features of an example take precedence over those of the context.

@@ -1,6 +1,9 @@
 """Labels of all formats, joined to examples, and those that cannot be."""
 
-from datetime import datetime, timezone
+import tempfile
+import time
+import tracemalloc
+from datetime import date, datetime, timezone
 from pathlib import Path
 
 import pyarrow as pa
@@ -59,6 +62,99 @@ def test_late_labels_are_not_used(tmp_path):
     )
     found = [(label.key, label.problem) for label in read_labels(tmp_path, TIMED)]
     assert found == [("a", ""), ("b", "late label"), ("c", "late label"), ("d", "")]
+
+
+def test_times_are_seconds_or_dates_as_well(tmp_path):
+    (tmp_path / "labels.csv").write_text("id,digit,at\na,1,1767225599\nb,2,1767312000.5\nc,3,99\n")
+    found = [(label.key, label.problem) for label in read_labels(tmp_path, TIMED)]
+    assert found == [("a", ""), ("b", "late label"), ("c", "late label")]
+    (tmp_path / "labels.csv").unlink()
+    times = pa.array([date(2026, 1, 1), date(2026, 1, 2)])
+    table = pa.table({"id": ["a", "b"], "digit": [1, 2], "at": times})
+    pq.write_table(table, tmp_path / "labels.parquet")
+    assert [label.problem for label in read_labels(tmp_path, TIMED)] == ["", "late label"]
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("007", 7),
+        ("-2.5e1", -25.0),
+        ("1_000", "1_000"),
+        ("\u0661\u0662", "\u0661\u0662"),
+        ("nan", None),
+        ("Infinity", None),
+        ("1e999", None),
+        ("9" * 19, None),
+        ("9" * 5_000, None),
+        ("cat" * 50_000, None),
+    ],
+)
+def test_labels_are_what_a_feature_can_hold(text, value):
+    records = [tf.train.Example.FromString(example(id="a"))]
+    records[0].features.feature["digit"].bytes_list.value.append(text.encode())
+    with tempfile.NamedTemporaryFile() as file:
+        with tf.io.TFRecordWriter(file.name) as writer:
+            writer.write(records[0].SerializeToString())
+        labels = list(read_labels(Path(file.name), OPTIONS))
+    assert labels == [Label("a", value, "" if value is not None else "no label value")]
+    assert len(join("a", [example(id="a")], labels, OPTIONS).examples) == (value is not None)
+
+
+def test_keys_without_a_number_do_not_match_one_another(tmp_path):
+    table = pa.table({"id": [float("nan"), 2.0], "digit": pa.array([1, 2**64 - 1], pa.uint64())})
+    pq.write_table(table, tmp_path / "labels.parquet")
+    labels = list(read_labels(tmp_path, OPTIONS))
+    assert labels == [Label("", None, "no key"), Label("2", None, "no label value")]
+
+
+def test_damaged_records_of_labels_are_problems(tmp_path):
+    in_examples(tmp_path)
+    whole = (tmp_path / "labels.gz").read_bytes()
+    (tmp_path / "labels.gz").write_bytes(whole[: len(whole) // 2])
+    (tmp_path / "labels.txt").write_text("id,digit\n1,2\n3,4\n")
+    problems = [label.problem for label in read_labels(tmp_path, OPTIONS) if label.problem]
+    assert problems[-2:] == [
+        "damaged record: truncated file",
+        "damaged record: not a TFRecord file",
+    ]
+
+
+def test_columns_that_exist_twice_and_missing_files_are_told(tmp_path):
+    (tmp_path / "labels.CSV").write_text("id,digit,digit\n1,2,3\n")
+    with pytest.raises(DataError, match="several columns digit"):
+        list(read_labels(tmp_path, OPTIONS))
+    with pytest.raises(DataError, match=r"none\.csv is neither a file nor a folder"):
+        list(read_labels(tmp_path / "none.csv", OPTIONS))
+
+
+@pytest.mark.parametrize(
+    ("values", "kind"),
+    [([2**62], pa.timestamp("ms")), ([1], pa.timestamp("us", tz="Foo/Bar"))],
+    ids=["the year 146 million", "an unknown time zone"],
+)
+def test_values_that_python_does_not_know_are_an_error_of_the_file(tmp_path, values, kind):
+    table = pa.table({"id": ["a"], "digit": [1], "at": pa.array(values, kind)})
+    pq.write_table(table, tmp_path / "labels.parquet")
+    with pytest.raises(DataError, match="No labels can be read"):
+        list(read_labels(tmp_path, TIMED))
+
+
+def test_small_files_take_little_memory_and_time(tmp_path):
+    repeated = pa.DictionaryArray.from_arrays(pa.array([0] * 400, pa.int32()), ["x" * (4 << 20)])
+    pq.write_table(pa.table({"id": ["a"] * 400, "digit": repeated}), tmp_path / "labels.parquet")
+    tracemalloc.start()
+    found = list(read_labels(tmp_path, OPTIONS))
+    used = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert found == [Label("a", None, "no label value")] * 400
+    assert used < 100 << 20
+    (tmp_path / "labels.parquet").unlink()
+    header = ",".join(f"c{number}" for number in range(100_000))
+    (tmp_path / "labels.csv").write_text(f"id,digit,{header}\n" + "1,2\n" * 1_000)
+    began = time.process_time()
+    assert list(read_labels(tmp_path, OPTIONS)) == [Label("1", 2)] * 1_000
+    assert time.process_time() - began < 5
 
 
 def test_examples_get_the_label_of_their_key():

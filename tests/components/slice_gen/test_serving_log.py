@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 from tensorflow_serving.apis import prediction_log_pb2
 
-from tfx_feeder.common.errors import ConfigError
+from tfx_feeder.common.errors import ConfigError, DataError
 from tfx_feeder.components.slice_gen.serving_log import (
     ServingLogCounts,
     ServingLogOptions,
@@ -151,6 +151,44 @@ def test_files_are_found_in_folders_and_without_markers(tmp_path):
     assert names == ["day-1/log", "day-2/log"]
     assert log_files(tmp_path / "day-1" / "log") == (tmp_path / "day-1" / "log",)
     assert read(tmp_path)[0] == []
+
+
+def test_no_file_is_read_twice_and_none_outside_of_the_folder(tmp_path):
+    folder = tmp_path / "log"
+    (folder / "..data").mkdir(parents=True)
+    write(folder / "..data" / "mounted", [classify(example(x=1))])
+    write(folder / "own", [classify(example(x=2))])
+    (folder / "a").symlink_to(folder / "own")
+    (folder / "mounted").symlink_to("..data/mounted")
+    (folder / "up").symlink_to(folder)
+    assert [path.name for path in log_files(folder)] == ["mounted", "own"]
+    (tmp_path / "elsewhere").mkdir()
+    (folder / "out").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(DataError, match="out is a link out of the folder"):
+        log_files(folder)
+    with pytest.raises(DataError, match="neither a file nor a folder"):
+        log_files(tmp_path / "none")
+
+
+def test_requests_that_stand_for_gigabytes_are_set_aside(tmp_path):
+    log = prediction_log_pb2.PredictionLog()
+    shared = log.classify_log.request.input.example_list_with_context
+    shared.context.features.feature["a"].bytes_list.value.append(b"a" * 1_000_000)
+    for _ in range(10_000):
+        shared.examples.add()
+    write(tmp_path / "log", [log, classify(example(x=1))])
+    found, counts = read(tmp_path)
+    assert found == [{"x": 1}]
+    assert counts.set_aside == {"context too large for the number of examples": 1}
+
+
+def test_reasons_do_not_grow_with_the_names_that_clients_choose(tmp_path):
+    logs = [classify(example(x=1), model=f"{number}{'x' * 2_000}") for number in range(500)]
+    write(tmp_path / "log", logs)
+    counts = read(tmp_path, ServingLogOptions(model="digits"))[1]
+    assert sum(counts.set_aside.values()) == 500
+    assert len(counts.set_aside) == 101
+    assert max(map(len, counts.set_aside)) < 100
 
 
 def test_unknown_payloads_are_refused():
