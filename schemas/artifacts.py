@@ -48,7 +48,9 @@ class GateReport(tfx.dsl.Artifact):
 class DriftReport(tfx.dsl.Artifact):
     """Comparisons of distributions: ``drift_report.json`` in the format of ``drift_report.py``.
 
-    The Kubeflow v2 compiler restricts this type as it restricts ``TrainingHistory``.
+    The custom properties hold the number of features that were tested, that drifted and that are
+    skewed, the worst one, and ``alarm``, 0 or 1. The Kubeflow v2 compiler restricts this type as it
+    restricts ``TrainingHistory``.
     """
 
     TYPE_NAME = "tfx_feeder.DriftReport"

@@ -141,6 +141,32 @@ class DriftReport:
         return next((v for v in (DRIFT, NO_DRIFT) if v in verdicts), NOT_TESTED)
 
 
+def summary(reports: Sequence[DriftReport]) -> dict[str, int | str]:
+    """Returns the figures by which reports are listed without opening the file.
+
+    Args:
+        reports: Comparisons of a report.
+
+    Returns:
+        ``features_tested``, ``features_drifted``, ``features_skewed``, ``worst_feature`` (empty if
+        none drifted), and ``alarm``, 1 if a feature or a classifier says that the data differ.
+    """
+    tested = {f.feature for r in reports for f in r.features if f.verdict in (DRIFT, NO_DRIFT)}
+    drifted = [f for report in reports for f in report.drifted]
+    worst = max(drifted, key=lambda feature: feature.excess, default=None)
+    by_kind = {
+        kind: len({f.feature for r in reports if r.kind == kind for f in r.drifted})
+        for kind in (BETWEEN_SPANS, SERVING_SKEW)
+    }
+    return {
+        "features_tested": len(tested),
+        "features_drifted": by_kind[BETWEEN_SPANS],
+        "features_skewed": by_kind[SERVING_SKEW],
+        "worst_feature": worst.feature if worst else "",
+        "alarm": int(any(report.verdict == DRIFT for report in reports)),
+    }
+
+
 def write(reports: Sequence[DriftReport], folder: str | Path) -> Path:
     """Writes ``drift_report.json`` to a folder atomically.
 

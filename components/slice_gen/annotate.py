@@ -9,7 +9,7 @@ from tensorflow.core.example import example_pb2
 from tfx_feeder.components.slice_gen.conjunctions import REST
 from tfx_feeder.components.slice_gen.encoders import Encoder, Value
 from tfx_feeder.components.slice_gen.image_properties import PROPERTIES, image_properties
-from tfx_feeder.schemas.slices import SLICES_FEATURE, Predicate, slice_name
+from tfx_feeder.schemas.slices import SLICES_FEATURE, SPLIT, Predicate, slice_name
 
 Codes = dict[str, tuple[int, ...]]
 """Codes of an example by column."""
@@ -76,6 +76,7 @@ class SliceNamer:
         crosses: Declared features and crosses.
         kept: Combinations of codes that are slices, for crosses with too many of them.
         conditions: Slices of single combinations.
+        split: Split that is part of each name; empty for none.
     """
 
     def __init__(
@@ -84,12 +85,14 @@ class SliceNamer:
         crosses: Sequence[tuple[str, ...]] = (),
         kept: Mapping[tuple[str, ...], Collection[tuple[int, ...]]] | None = None,
         conditions: Sequence[Conditions] = (),
+        split: str = "",
     ) -> None:
         self._encoders = encoders
+        self._split = split
         self._crosses = crosses
         self._kept = {cross: frozenset(of_cross) for cross, of_cross in (kept or {}).items()}
-        self._conditions = [(name_of(single, encoders), single) for single in conditions]
         self._remembered: dict[tuple[tuple[str, ...], tuple[int, ...]], str] = {}
+        self._conditions = [(self._named(single), single) for single in conditions]
 
     def __call__(self, codes: Codes) -> list[str]:
         """Returns the names of the slices, each once, sorted.
@@ -112,10 +115,13 @@ class SliceNamer:
     def _name(self, cross: tuple[str, ...], combination: tuple[int, ...]) -> str:
         name = self._remembered.get((cross, combination))
         if name is None:
-            name = name_of(tuple(zip(cross, combination, strict=True)), self._encoders)
+            name = self._named(tuple(zip(cross, combination, strict=True)))
             if len(self._remembered) < _MOST_REMEMBERED:
                 self._remembered[cross, combination] = name
         return name
+
+    def _named(self, conditions: Conditions) -> str:
+        return slice_name(in_split(predicate_of(conditions, self._encoders), self._split))
 
 
 def combinations(cross: tuple[str, ...], codes: Codes) -> Iterator[tuple[int, ...]]:
@@ -141,14 +147,14 @@ def predicate_of(conditions: Conditions, encoders: Mapping[str, Encoder]) -> Pre
     return tuple(sorted(pairs))
 
 
-def name_of(conditions: Conditions, encoders: Mapping[str, Encoder]) -> str:
-    """Returns the name of the slice of columns and codes.
+def in_split(predicate: Predicate, split: str) -> Predicate:
+    """Restricts a slice to a split.
 
     Args:
-        conditions: Columns and codes.
-        encoders: Encoders by column.
+        predicate: Columns and values.
+        split: Name of the split; empty for none.
     """
-    return slice_name(predicate_of(conditions, encoders))
+    return tuple(sorted((*predicate, (SPLIT, split)))) if split else predicate
 
 
 def annotated(example: Any, names: Sequence[str]) -> bytes:

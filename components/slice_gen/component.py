@@ -30,6 +30,7 @@ class SliceGenSpec(component_spec.ComponentSpec):
     OUTPUTS = {
         "annotated_examples": component_spec.ChannelParameter(type=_standard.Examples),
         "slices": component_spec.ChannelParameter(type=artifacts.Slices),
+        "drift_report": component_spec.ChannelParameter(type=artifacts.DriftReport),
     }
 
 
@@ -38,22 +39,27 @@ class SliceGen(base_beam_component.BaseBeamComponent):
 
     The names are in the feature ``evaluation_slices``, of which each value is a slice of the
     Evaluator with ``SlicingSpec(feature_keys=["evaluation_slices"])``. Slices are declared features
-    and crosses, and those in which a model is worse than elsewhere.
+    and crosses, those in which a model is worse than elsewhere, and those that became more frequent
+    than in earlier data.
 
     Component outputs:
 
-    - ``annotated_examples``: split ``eval`` of gzipped TFRecords.
+    - ``annotated_examples``: gzipped TFRecords with the split ``eval``, and with baseline
+      statistics ``drift``: the same examples as far as they carry the difference.
     - ``slices``: names, predicates, sizes and evidence of the slices, in ``slices.json``.
+    - ``drift_report``: verdict on the distribution of each feature, in ``drift_report.json``; empty
+      without baseline statistics.
 
     Args:
         examples: Examples with the splits to annotate.
         schema: Schema of the examples.
         statistics: Statistics of the examples.
-        baseline_statistics: Statistics whose quantiles cut numbers into intervals, such as those of
-            the data of the blessed model, so that the names of slices stay the same.
+        baseline_statistics: Statistics to compare with, such as those of the data of the blessed
+            model. Their quantiles cut numbers into intervals, so that the names of slices stay the
+            same. Of several artifacts, the latest is used.
         model: Model whose weak slices are proposed, such as the latest blessed one; nothing is
             proposed as long as there is none.
-        options: Declared slices, loss of the model, and search.
+        options: Declared slices, loss of the model, search, and comparison.
 
     Raises:
         ConfigError: ``options`` declare no slice and there is no model, or there is a model without
@@ -96,5 +102,6 @@ class SliceGen(base_beam_component.BaseBeamComponent):
             options=json.dumps(options.as_dict(), sort_keys=True),
             annotated_examples=Channel(type=_standard.Examples),
             slices=Channel(type=artifacts.Slices),
+            drift_report=Channel(type=artifacts.DriftReport),
         )
         super().__init__(spec=spec)

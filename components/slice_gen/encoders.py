@@ -66,6 +66,7 @@ class ValueEncoder(Encoder):
 
     def __init__(self, name: str, lookup: Mapping[Value, str], multivalent: bool = False) -> None:
         super().__init__(name, list(lookup.values()), multivalent)
+        self.lookup = dict(lookup)
         self._codes = {value: code for code, value in enumerate(lookup, 1)}
 
     def _code(self, value: Value) -> int:

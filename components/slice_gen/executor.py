@@ -2,6 +2,7 @@
 
 import json
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,10 @@ from tfx_feeder.common.errors import ConfigError, DataError
 from tfx_feeder.common.mounts import local_path
 from tfx_feeder.components.slice_gen.generate import EVAL, Inputs, generate
 from tfx_feeder.components.slice_gen.options import SliceGenOptions
+from tfx_feeder.schemas import drift_report
 from tfx_feeder.schemas import slices as document
 from tfx_feeder.schemas.file_record import seal
+from tfx_feeder.schemas.slices import DRIFT, Slices
 from tfx_feeder.schemas.statistics import SplitStatistics, read_statistics
 
 _Artifacts = dict[str, list[types.Artifact]]
@@ -33,7 +36,7 @@ class Executor(base_beam_executor.BaseBeamExecutor):
     def Do(
         self, input_dict: _Artifacts, output_dict: _Artifacts, exec_properties: dict[str, Any]
     ) -> None:
-        """Writes the annotated examples and the list of slices.
+        """Writes the annotated examples, the list of slices, and the drift report.
 
         Raises:
             ConfigError: An option names a split or a feature that does not exist.
@@ -43,26 +46,28 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         options = SliceGenOptions.from_dict(json.loads(exec_properties["options"]))
         examples = artifact_utils.get_single_instance(input_dict["examples"])
         annotated = artifact_utils.get_single_instance(output_dict["annotated_examples"])
-        record = artifact_utils.get_single_instance(output_dict["slices"])
-        annotated.split_names = artifact_utils.encode_split_names([EVAL])
-        slices = generate(
+        inputs = _inputs(input_dict, examples, options)
+        # An Evaluator that names a split fails without it, so that it does not depend on the data.
+        splits = [EVAL] + [DRIFT] * (inputs.compared is not None)
+        annotated.split_names = artifact_utils.encode_split_names(splits)
+        made = generate(
             self._make_beam_pipeline,
-            _inputs(input_dict, examples, options),
+            inputs,
             options,
-            output=os.path.join(
-                artifact_utils.get_split_uri([annotated], EVAL),
-                write_split.DEFAULT_TF_RECORD_FILE_NAME,
-            ),
+            outputs={
+                split: os.path.join(
+                    artifact_utils.get_split_uri([annotated], split),
+                    write_split.DEFAULT_TF_RECORD_FILE_NAME,
+                )
+                for split in splits
+            },
             temporary=os.path.join(annotated.uri, "temporary"),
         )
-        for remark in slices.remarks:
+        for remark in made.slices.remarks:
             logging.warning("%s", remark)
-        document.write(slices, Path(local_path(record.uri)))
-        _describe(annotated, examples, slices)
-        for origin in document.ORIGINS:
-            if count := len(slices.of_origin(origin)):
-                record.set_int_custom_property(f"slices_{origin}", count)
-        record.set_int_custom_property("remarks", len(slices.remarks))
+        _describe(annotated, examples, made.slices)
+        _write_slices(output_dict, made.slices)
+        _write_reports(output_dict, made.reports)
         seal(output_dict)
 
 
@@ -78,15 +83,17 @@ def _inputs(inputs: _Artifacts, examples: types.Artifact, options: SliceGenOptio
     statistics = _statistics(inputs, "statistics", options)
     if statistics is None:
         raise DataError("SliceGen has no statistics of the examples.")
+    baseline = _statistics(inputs, "baseline_statistics", options)
     model = _first(inputs, "model")
     return Inputs(
         examples=tuple(artifact_utils.get_split_uri([examples], s) for s in options.splits),
         statistics=statistics,
         features=_features(artifact_utils.get_single_instance(inputs["schema"])),
-        baseline=_statistics(inputs, "baseline_statistics", options),
+        baseline=baseline,
         model=path_utils.serving_model_path(model.uri, path_utils.is_old_model_artifact(model))
         if model
         else None,
+        compared=_compared(inputs),
     )
 
 
@@ -97,20 +104,55 @@ def _features(schema: types.Artifact) -> tuple[str, ...]:
 
 def _statistics(inputs: _Artifacts, key: str, options: SliceGenOptions) -> SplitStatistics | None:
     """Returns the statistics of an annotated split, or of another if there are none."""
-    artifact = _first(inputs, key)
-    if artifact is None:
-        return None
-    splits = {split.split: split for split in read_statistics(Path(local_path(artifact.uri)))}
+    splits = _all_statistics(inputs, key)
     # The training split comes first.
     chosen = [split for name, split in splits.items() if name in options.splits]
-    return next(iter(chosen or splits.values()))
+    return next(iter(chosen or splits.values()), None)
+
+
+def _compared(inputs: _Artifacts) -> tuple[SplitStatistics, SplitStatistics] | None:
+    """Returns current and earlier statistics of the first split that both have."""
+    current = _all_statistics(inputs, "statistics")
+    baseline = _all_statistics(inputs, "baseline_statistics")
+    shared = next((split for split in current if split in baseline), None)
+    return None if shared is None else (current[shared], baseline[shared])
+
+
+def _all_statistics(inputs: _Artifacts, key: str) -> dict[str, SplitStatistics]:
+    artifact = _latest(inputs, key)
+    if artifact is None:
+        return {}
+    return {split.split: split for split in read_statistics(Path(local_path(artifact.uri)))}
 
 
 def _first(inputs: _Artifacts, key: str) -> types.Artifact | None:
     return next(iter(inputs.get(key) or ()), None)
 
 
-def _describe(annotated: types.Artifact, source: types.Artifact, slices: document.Slices) -> None:
+def _latest(inputs: _Artifacts, key: str) -> types.Artifact | None:
+    return max(inputs.get(key) or (), key=lambda artifact: artifact.id, default=None)
+
+
+def _write_slices(outputs: _Artifacts, slices: Slices) -> None:
+    record = artifact_utils.get_single_instance(outputs["slices"])
+    document.write(slices, Path(local_path(record.uri)))
+    for origin in document.ORIGINS:
+        if count := len(slices.of_origin(origin)):
+            record.set_int_custom_property(f"slices_{origin}", count)
+    record.set_int_custom_property("remarks", len(slices.remarks))
+
+
+def _write_reports(outputs: _Artifacts, reports: Sequence[drift_report.DriftReport]) -> None:
+    record = artifact_utils.get_single_instance(outputs["drift_report"])
+    drift_report.write(reports, Path(local_path(record.uri)))
+    for name, value in drift_report.summary(reports).items():
+        if isinstance(value, int):
+            record.set_int_custom_property(name, value)
+        else:
+            record.set_string_custom_property(name, value)
+
+
+def _describe(annotated: types.Artifact, source: types.Artifact, slices: Slices) -> None:
     examples_utils.set_payload_format(annotated, example_gen_pb2.FORMAT_TF_EXAMPLE)
     examples_utils.set_file_format(
         annotated, write_split.to_file_format_str(example_gen_pb2.FORMAT_TFRECORDS_GZIP)

@@ -1,37 +1,39 @@
-"""Generation of annotated examples and of the list of their slices."""
+"""Generation of annotated examples, of the list of their slices, and of the drift report."""
 
 import itertools
 import math
-import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import apache_beam as beam
-import numpy as np
-import tensorflow as tf
 
-from tfx_feeder.common.errors import DataError
-from tfx_feeder.components.slice_gen.annotate import Conditions, SliceNamer, predicate_of
-from tfx_feeder.components.slice_gen.code_table import CodeTable
-from tfx_feeder.components.slice_gen.encoders import Encoder, IntervalEncoder, interval_encoder
-from tfx_feeder.components.slice_gen.image_properties import PROPERTIES
-from tfx_feeder.components.slice_gen.model_loss import ModelLoss
-from tfx_feeder.components.slice_gen.options import LossOptions, SliceGenOptions
+from tfx_feeder.components.slice_gen.annotate import (
+    Conditions,
+    SliceNamer,
+    in_split,
+    predicate_of,
+)
+from tfx_feeder.components.slice_gen.carriers import carriers
+from tfx_feeder.components.slice_gen.drift import compare_statistics
+from tfx_feeder.components.slice_gen.encoders import Encoder
+from tfx_feeder.components.slice_gen.options import SliceGenOptions
 from tfx_feeder.components.slice_gen.passes import (
     COUNTS,
     NO_IMAGE,
     Annotate,
     CountCombinations,
-    Measure,
-    MeasurementPlan,
+    SplitNames,
+    read,
 )
-from tfx_feeder.components.slice_gen.plan import SlicePlan, make_plan, with_kind
-from tfx_feeder.components.slice_gen.propose import Proposals, propose
+from tfx_feeder.components.slice_gen.plan import SlicePlan, make_plan
 from tfx_feeder.components.slice_gen.scratch import Scratch
+from tfx_feeder.components.slice_gen.weak_slices import WeakSliceFinder
+from tfx_feeder.schemas.drift_report import DriftReport
 from tfx_feeder.schemas.slices import (
     DECLARED,
+    DRIFT,
     PROPOSED,
     SPLIT,
     Evidence,
@@ -45,8 +47,6 @@ from tfx_feeder.schemas.statistics import SplitStatistics
 
 EVAL = "eval"
 """Split of the annotated examples."""
-_QUANTILES = 101
-_BATCH = 256
 
 _Kept = dict[tuple[str, ...], list[tuple[int, ...]]]
 
@@ -61,6 +61,8 @@ class Inputs:
         features: Names of all features in the schema.
         baseline: Statistics whose quantiles cut numbers into intervals, if any.
         model: Folder of the model whose weak slices are proposed, if any.
+        compared: Statistics of the current and of the earlier data whose distributions are
+            compared, if any.
     """
 
     examples: tuple[str, ...]
@@ -68,6 +70,20 @@ class Inputs:
     features: tuple[str, ...]
     baseline: SplitStatistics | None = None
     model: str | None = None
+    compared: tuple[SplitStatistics, SplitStatistics] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Generated:
+    """Outcome of the generation, beside the annotated examples.
+
+    Args:
+        slices: Slices of the examples.
+        reports: Comparisons of distributions.
+    """
+
+    slices: Slices
+    reports: tuple[DriftReport, ...] = ()
 
 
 def generate(
@@ -75,9 +91,9 @@ def generate(
     inputs: Inputs,
     options: SliceGenOptions,
     *,
-    output: str,
+    outputs: Mapping[str, str],
     temporary: str,
-) -> Slices:
+) -> Generated:
     """Annotates the examples and returns their slices.
 
     The examples are read up to three times: to measure images and the loss of the model, to count
@@ -87,7 +103,8 @@ def generate(
         make_pipeline: Creates a Beam pipeline.
         inputs: Examples, statistics and model.
         options: Declared slices and search.
-        output: Prefix of the files of annotated examples.
+        outputs: Prefix of the files of annotated examples by split: ``eval``, and ``drift`` if it
+            is to be written.
         temporary: Folder for what one pass hands to the next; removed at the end.
 
     Raises:
@@ -97,7 +114,7 @@ def generate(
     plan = make_plan(inputs.statistics, inputs.features, options, inputs.baseline)
     scratch = Scratch(temporary)
     try:
-        return _Generation(make_pipeline, inputs, options, plan, scratch).run(output)
+        return _Generation(make_pipeline, inputs, options, plan, scratch).run(outputs)
     finally:
         scratch.remove()
 
@@ -118,54 +135,65 @@ class _Generation:
         self._scratch = scratch
         self._encoders: dict[str, Encoder] = dict(plan.encoders)
         self._remarks = list(plan.remarks)
+        self._reports: list[DriftReport] = []
 
-    def run(self, output: str) -> Slices:
-        proposals = self._proposals()
+    def run(self, outputs: Mapping[str, str]) -> Generated:
+        weak = WeakSliceFinder(
+            self._make_pipeline,
+            folders=self._inputs.examples,
+            statistics=self._inputs.statistics,
+            model=self._inputs.model,
+            options=self._options,
+            plan=self._plan,
+            scratch=self._scratch,
+        ).find()
+        self._remarks += weak.remarks
+        self._encoders |= weak.properties
+        proposed, drifted = weak.proposals.evidence, self._drifted()
         crosses = list(self._usable_crosses())
         kept = self._kept_combinations([cross for cross in crosses if len(cross) > 1])
-        proposed = {predicate: self._conditions(predicate) for predicate in proposals.evidence}
-        namer = SliceNamer(self._encoders, crosses, kept, list(proposed.values()))
-        counts = self._annotated(crosses, proposed.values(), namer, output)
-        total = counts.pop(slice_name([(SPLIT, EVAL)]), 0)
-        if not total:
+        conditions = {p: self._conditions(p) for p in (*proposed, *drifted)}
+        of_drift = [conditions[predicate] for predicate in drifted]
+        splits = [
+            SplitNames(EVAL, SliceNamer(self._encoders, crosses, kept, list(conditions.values()))),
+            SplitNames(
+                DRIFT, SliceNamer(self._encoders, conditions=of_drift, split=DRIFT), only_named=True
+            ),
+        ]
+        columns = [*crosses, *(tuple(c for c, _ in found) for found in conditions.values())]
+        splits = [of_split for of_split in splits if of_split.split in outputs]
+        counts = self._annotated(columns, splits, outputs)
+        totals = {split: counts.get(slice_name([(SPLIT, split)]), 0) for split in outputs}
+        if not totals[EVAL]:
             self._remarks.append(Remark(f"{SPLIT} {EVAL}", "it has no examples"))
         if undecoded := counts.pop(NO_IMAGE, 0):
             self._remarks.append(Remark(str(self._options.image_feature), NO_IMAGE, undecoded))
-        slices = list(self._listed(self._declared(crosses, kept), proposals.evidence, counts))
-        if total:
-            slices.insert(0, Slice(f"{SPLIT} {EVAL}", ((SPLIT, EVAL),), SPLIT, total))
-        return Slices(tuple(slices), {EVAL: total}, proposals.search, tuple(self._remarks))
-
-    def _proposals(self) -> Proposals:
-        """Measures images and losses, makes the encoders of properties, and searches."""
-        loss = self._usable_loss()
-        searched = loss is not None
-        with_images = bool(self._plan.properties) and (searched or self._plan.declared_properties)
-        if not searched and not with_images:
-            return Proposals({})
-        table = self._measured(loss, with_images)
-        if table is None:
-            return Proposals({})
-        properties = self._property_encoders(table) if with_images else {}
-        self._encoders |= {encoder.name: encoder for encoder in properties.values()}
-        if loss is None:
-            return Proposals({})
-        if self._options.columns is not None:
-            properties = {
-                position: encoder
-                for position, encoder in properties.items()
-                if encoder.name in self._options.columns
-            }
-        found = propose(
-            table,
-            self._plan.columns,
-            properties,
-            self._options,
-            kind=loss.kind,
-            model=self._inputs.model or "",
+        origins: dict[Predicate, str] = {((SPLIT, split),): SPLIT for split in outputs}
+        evidence = {**drifted, **proposed}
+        for predicate in drifted:
+            evidence[in_split(predicate, DRIFT)] = drifted[predicate]
+        for origin, predicates in (
+            (DECLARED, self._declared(crosses, kept)),
+            (PROPOSED, proposed),
+            (DRIFT, drifted),
+            (DRIFT, [in_split(predicate, DRIFT) for predicate in drifted]),
+        ):
+            for predicate in predicates:
+                origins.setdefault(predicate, origin)
+        slices = tuple(self._listed(origins, evidence, counts))
+        return Generated(
+            Slices(slices, totals, weak.proposals.search, tuple(self._remarks)),
+            tuple(self._reports),
         )
-        self._remarks += found.remarks
-        return found
+
+    def _drifted(self) -> dict[Predicate, Evidence]:
+        """Compares the distributions and returns the slices that carry the difference."""
+        if self._inputs.compared is None:
+            return {}
+        current, baseline = self._inputs.compared
+        report = compare_statistics(current, baseline, self._options.drift)
+        self._reports.append(report)
+        return carriers(report, current, baseline, self._encoders)
 
     def _usable_crosses(self) -> Iterator[tuple[str, ...]]:
         for cross in self._plan.crosses:
@@ -174,59 +202,6 @@ class _Generation:
             if not without:
                 yield cross
 
-    def _usable_loss(self) -> LossOptions | None:
-        if self._inputs.model is None or self._options.loss is None:
-            return None
-        loss = with_kind(self._options.loss, self._inputs.statistics)
-        try:
-            ModelLoss(self._inputs.model, loss)
-        except (DataError, OSError, ValueError, tf.errors.OpError) as error:
-            self._remarks.append(Remark("model", f"no slices are proposed: {error}"))
-            return None
-        return loss
-
-    def _measured(self, loss: LossOptions | None, with_images: bool) -> CodeTable | None:
-        examples = self._inputs.statistics.examples
-        measurements = MeasurementPlan(
-            encoders=self._plan.encoders,
-            columns=self._plan.columns if loss else (),
-            image_feature=self._options.image_feature if with_images else None,
-            model=self._inputs.model if loss else None,
-            loss=loss,
-            fraction=min(1.0, self._options.max_searched / max(examples, 1)),
-        )
-        size = loss.batch_size if loss else _BATCH
-        with self._make_pipeline() as pipeline:
-            tables: Any = (
-                self._read(pipeline)
-                | "Batch" >> beam.BatchElements(min_batch_size=size, max_batch_size=size)
-                | "Measure" >> beam.ParDo(Measure(measurements)).with_outputs(COUNTS, main="tables")
-            )
-            _ = tables["tables"] | "WriteTables" >> beam.io.WriteToTFRecord(
-                self._scratch.path("tables")
-            )
-            self._scratch.write_counts(tables[COUNTS], "reasons")
-        for reason, count in sorted(self._scratch.read_counts("reasons").items()):
-            self._remarks.append(Remark("loss", reason, count))
-        return CodeTable.load(self._scratch.read_records("tables"))
-
-    def _property_encoders(self, table: CodeTable) -> dict[int, IntervalEncoder]:
-        """Returns the encoders of properties by position; properties without variety have none."""
-        encoders = {}
-        for name in self._plan.properties:
-            position = PROPERTIES.index(name)
-            if name in self._options.boundaries:
-                encoders[position] = IntervalEncoder(name, self._options.boundaries[name])
-                continue
-            values = table.properties[:, position]
-            values = values[np.isfinite(values)]
-            if not len(values):
-                continue
-            quantiles = np.quantile(values, np.linspace(0, 1, _QUANTILES)).tolist()
-            if encoder := interval_encoder(name, quantiles, self._options.intervals):
-                encoders[position] = encoder
-        return encoders
-
     def _kept_combinations(self, crosses: Sequence[tuple[str, ...]]) -> _Kept:
         """Returns the most frequent combinations of crosses that may have too many of them."""
         most = self._options.max_values
@@ -234,7 +209,7 @@ class _Generation:
         if not large:
             return {}
         with self._make_pipeline() as pipeline:
-            outputs: Any = self._read(pipeline) | "Count" >> beam.ParDo(
+            outputs: Any = read(pipeline, self._inputs.examples) | "Count" >> beam.ParDo(
                 CountCombinations(*self._encoding(large), large)
             ).with_outputs(COUNTS, main="none")
             counted = outputs[COUNTS] | "Sum" >> beam.CombinePerKey(sum)
@@ -255,21 +230,21 @@ class _Generation:
 
     def _annotated(
         self,
-        crosses: Sequence[tuple[str, ...]],
-        proposed: Iterable[Conditions],
-        namer: SliceNamer,
-        output: str,
+        columns: Iterable[tuple[str, ...]],
+        splits: Sequence[SplitNames],
+        outputs: Mapping[str, str],
     ) -> Counter[str]:
-        columns = [*crosses, *(tuple(column for column, _ in found) for found in proposed)]
         encoders, image_feature = self._encoding(columns)
+        main, *others = (of_split.split for of_split in splits)
         with self._make_pipeline() as pipeline:
-            outputs: Any = self._read(pipeline) | "Annotate" >> beam.ParDo(
-                Annotate(encoders, image_feature, namer, EVAL)
-            ).with_outputs(COUNTS, main="examples")
-            _ = outputs["examples"] | "WriteExamples" >> beam.io.WriteToTFRecord(
-                output, file_name_suffix=".gz"
-            )
-            self._scratch.write_counts(outputs[COUNTS], "counts")
+            found: Any = read(pipeline, self._inputs.examples) | "Annotate" >> beam.ParDo(
+                Annotate(encoders, image_feature, splits)
+            ).with_outputs(COUNTS, *others, main=main)
+            for split in (main, *others):
+                _ = found[split] | f"Write[{split}]" >> beam.io.WriteToTFRecord(
+                    outputs[split], file_name_suffix=".gz"
+                )
+            self._scratch.write_counts(found[COUNTS], "counts")
         return self._scratch.read_counts("counts")
 
     def _encoding(
@@ -300,29 +275,19 @@ class _Generation:
 
     def _listed(
         self,
-        declared: Iterable[Predicate],
+        origins: Mapping[Predicate, str],
         evidence: Mapping[Predicate, Evidence],
         counts: Mapping[str, int],
     ) -> Iterator[Slice]:
-        """Yields the slices that have examples; a proposed slice may be declared as well."""
-        predicates = dict.fromkeys(declared, DECLARED) | {
-            predicate: PROPOSED for predicate in evidence if predicate not in set(declared)
-        }
+        """Yields the slices that have examples."""
         names: set[str] = set()
-        for predicate, origin in predicates.items():
+        for predicate, origin in origins.items():
             name = slice_name(predicate)
             if name in names:
                 self._remarks.append(Remark(name, "two different slices have this name"))
             elif counts.get(name):
                 yield Slice(name, predicate, origin, counts[name], evidence.get(predicate))
             names.add(name)
-
-    def _read(self, pipeline: beam.Pipeline) -> beam.PCollection:
-        splits = [
-            pipeline | f"Read{number}" >> beam.io.ReadFromTFRecord(os.path.join(folder, "*"))
-            for number, folder in enumerate(self._inputs.examples)
-        ]
-        return splits | "Flatten" >> beam.Flatten()
 
 
 def _by_cross(

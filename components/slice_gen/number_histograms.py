@@ -102,6 +102,19 @@ def quantile_divergence(
     )
 
 
+def share_between(feature: FeatureStatistics, low: float, high: float) -> tuple[float, float]:
+    """Returns bounds of the fraction of the values from ``low`` to below ``high``.
+
+    Args:
+        feature: Statistics of a numeric feature.
+        low: Smallest value, or minus infinity.
+        high: Value above all of them, or infinity.
+    """
+    known = _Distribution.of(feature)
+    (low_least, low_most), (high_least, high_most) = known.before(low), known.before(high)
+    return max(0.0, high_least - low_most), max(0.0, high_most - low_least)
+
+
 @dataclass(frozen=True, slots=True)
 class _Distribution:
     """Distribution function, known at some points.
@@ -186,6 +199,13 @@ class _Distribution:
         """Returns a lower bound of the difference of both distribution functions."""
         (low, high), (other_low, other_high) = self.bounds(point), other.bounds(point)
         return max(0.0, low - other_high, other_low - high)
+
+    def before(self, point: float) -> tuple[float, float]:
+        """Returns bounds of the probability of a value below a point."""
+        if math.isinf(point):
+            return (0.0, 0.0) if point < 0 else (1.0, 1.0)
+        last = math.ceil(point) - 1 if self.integer else np.nextafter(point, -math.inf)
+        return self.bounds(float(last))
 
     def bounds(self, point: float) -> tuple[float, float]:
         """Returns bounds of the distribution function at a point."""

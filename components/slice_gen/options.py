@@ -8,6 +8,7 @@ from typing import Any
 
 from tfx_feeder.common.errors import ConfigError
 from tfx_feeder.common.validation import check_among, check_at_least
+from tfx_feeder.components.slice_gen.drift import DriftOptions
 from tfx_feeder.components.slice_gen.search import SliceSearchOptions
 
 ERROR, SQUARED_ERROR, ABSOLUTE_ERROR = "error", "squared_error", "absolute_error"
@@ -76,6 +77,7 @@ class SliceGenOptions:
         max_columns: Largest number of features searched; the time grows with its third power.
         max_searched: Largest number of examples searched, all of which are in memory as a row of
             small integers; of more examples, a sample.
+        drift: Comparison of the distributions of features.
 
     Raises:
         ConfigError: A value is out of range.
@@ -96,6 +98,7 @@ class SliceGenOptions:
     columns: tuple[str, ...] | None = None
     max_columns: int = 30
     max_searched: int = 1_000_000
+    drift: DriftOptions = field(default_factory=DriftOptions)
 
     def __post_init__(self) -> None:
         if isinstance(self.slices, str) or not isinstance(self.slices, Collection):
@@ -147,9 +150,15 @@ class SliceGenOptions:
                 "boundaries": {k: tuple(v) for k, v in values["boundaries"].items()},
                 "loss": loss and LossOptions(**loss | {"classes": tuple(loss["classes"])}),
                 "search": SliceSearchOptions(**values["search"]),
+                "drift": _drift_options(values["drift"]),
                 "columns": None if columns is None else tuple(columns),
             }
         )
+
+
+def _drift_options(values: Mapping[str, Any]) -> DriftOptions:
+    names = {name: tuple(values[name]) for name in ("features", "excluded")}
+    return DriftOptions(**{**values, **names})
 
 
 def _check_name(argument: str, value: Any) -> None:

@@ -1,6 +1,7 @@
 """Beam passes over the examples: measurement for the search, counts of crosses, annotation."""
 
 import hashlib
+import os
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -153,30 +154,43 @@ class CountCombinations(_CountingDoFn):
             self._counts.update((position, found) for found in combinations(cross, codes))
 
 
+@dataclass(frozen=True, slots=True)
+class SplitNames:
+    """Names of slices in one split of the output.
+
+    Args:
+        split: Name of the split, which is a slice as well.
+        namer: Function from codes to names.
+        only_named: True if examples without any other slice are not in the split.
+    """
+
+    split: str
+    namer: SliceNamer
+    only_named: bool = False
+
+
 class Annotate(_CountingDoFn):
     """Adds the names of its slices to each serialized Example.
 
-    The keys of the counts are names of slices, and ``NO_IMAGE``.
+    The outputs are tagged by split, except for those of the first split. The keys of the counts are
+    names of slices, and ``NO_IMAGE``.
 
     Args:
         encoders: Encoders by column.
         image_feature: Feature with an encoded image, if its properties are columns.
-        namer: Function from codes to names.
-        split: Name of the split, which is a slice as well.
+        splits: Splits of the output; an example may be in several.
     """
 
     def __init__(
         self,
         encoders: Mapping[str, Encoder],
         image_feature: str | None,
-        namer: SliceNamer,
-        split: str,
+        splits: Sequence[SplitNames],
     ) -> None:
         self._encode = ExampleEncoder(encoders, image_feature)
-        self._namer = namer
-        self._split = slice_name([(SPLIT, split)])
+        self._splits = splits
 
-    def process(self, serialized: bytes) -> Iterator[bytes]:
+    def process(self, serialized: bytes) -> Iterator[bytes | beam.pvalue.TaggedOutput]:
         """Annotates an example.
 
         Args:
@@ -184,10 +198,29 @@ class Annotate(_CountingDoFn):
         """
         example = parse(serialized)
         codes, decoded = self._encode(example)
-        names = list(dict.fromkeys([*self._namer(codes), self._split]))
-        self._counts.update(names)
         self._counts[NO_IMAGE] += not decoded
-        yield annotated(example, names)
+        for position, of_split in enumerate(self._splits):
+            found = of_split.namer(codes)
+            if of_split.only_named and not found:
+                continue
+            names = list(dict.fromkeys([*found, slice_name([(SPLIT, of_split.split)])]))
+            self._counts.update(names)
+            value = annotated(example, names)
+            yield beam.pvalue.TaggedOutput(of_split.split, value) if position else value
+
+
+def read(pipeline: beam.Pipeline, folders: Sequence[str]) -> beam.PCollection:
+    """Reads serialized Examples.
+
+    Args:
+        pipeline: Pipeline that reads.
+        folders: Folders of TFRecord files.
+    """
+    splits = [
+        pipeline | f"Read{number}" >> beam.io.ReadFromTFRecord(os.path.join(folder, "*"))
+        for number, folder in enumerate(folders)
+    ]
+    return splits | "Flatten" >> beam.Flatten()
 
 
 def _key(serialized: bytes) -> int:

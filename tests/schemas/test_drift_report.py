@@ -1,5 +1,6 @@
 """Round trip of drift reports, and what is made of damaged ones."""
 
+import dataclasses
 import json
 import math
 
@@ -44,3 +45,18 @@ def test_a_damaged_report_is_told(tmp_path):
     path.write_text(json.dumps(document))
     with pytest.raises(DataError, match="damaged"):
         drift_report.read(tmp_path)
+
+
+def test_a_summary_lists_the_worst_feature_and_raises_the_alarm() -> None:
+    assert drift_report.summary([]) == {
+        "features_tested": 0,
+        "features_drifted": 0,
+        "features_skewed": 0,
+        "worst_feature": "",
+        "alarm": 0,
+    }
+    skew = dataclasses.replace(REPORT, kind="serving_skew", classifiers=())
+    found = drift_report.summary([REPORT, skew])
+    assert found["worst_feature"] == REPORT.drifted[0].feature
+    assert (found["features_drifted"], found["features_skewed"]) == (2, 2)
+    assert found["alarm"] == 1

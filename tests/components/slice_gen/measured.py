@@ -39,6 +39,8 @@ def _feature(name: str, values: np.ndarray) -> FeatureStatistics:
             name=name,
             kind="number",
             missing_pct=100 * (1 - len(found) / size),
+            minimum=float(found.min()),
+            maximum=float(found.max()),
             buckets=tuple(buckets),
             present=len(found),
             values=len(found),

@@ -21,6 +21,7 @@ def test_outputs() -> None:
     component = SliceGen(**CHANNELS, options=SliceGenOptions(slices=("form",)))
     assert component.outputs["annotated_examples"].type is _standard.Examples
     assert component.outputs["slices"].type is artifacts.Slices
+    assert component.outputs["drift_report"].type is artifacts.DriftReport
     assert artifacts.Slices.TYPE_NAME == "tfx_feeder.Slices"
     assert set(component.inputs) == set(CHANNELS)
 

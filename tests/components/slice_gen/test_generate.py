@@ -2,7 +2,7 @@
 
 import functools
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -112,7 +112,11 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 def _generate(
-    folder: Path, options: SliceGenOptions, rows: list[Any] = ROWS, **inputs: Any
+    folder: Path,
+    options: SliceGenOptions,
+    rows: list[Any] = ROWS,
+    splits: Sequence[str] = ("eval",),
+    **inputs: Any,
 ) -> tuple[Slices, list[Counter[str]]]:
     """Returns the slices, and the names that each example carries."""
     (folder / "in").mkdir(exist_ok=True)
@@ -123,24 +127,28 @@ def _generate(
         beam.Pipeline,
         Inputs((str(folder / "in"),), STATISTICS, FEATURES, **inputs),
         options,
-        output=str(folder / "out/data"),
+        outputs={split: str(folder / split / "data") for split in splits},
         temporary=str(folder / "temporary"),
-    )
+    ).slices
     assert not (folder / "temporary").exists()
-    paths = sorted(map(str, (folder / "out").glob("data-*.gz")))
-    written = [
-        tf.train.Example.FromString(record.numpy())
-        for record in tf.data.TFRecordDataset(paths, "GZIP")
-    ]
-    named = [
-        Counter(v.decode() for v in e.features.feature.pop(SLICES_FEATURE).bytes_list.value)
-        for e in written
-    ]
+    written = _written(folder, "eval")
+    named = [Counter(_pop_names(example)) for example in written]
     assert sorted(e.SerializeToString(deterministic=True) for e in written) == sorted(
         map(_serialize, rows)
     )
-    assert all(set(names.values()) == {1} for names in named)
+    assert all(set(names.values()) <= {1} for names in named)
     return made, named
+
+
+def _written(folder: Path, split: str) -> list[tf.train.Example]:
+    paths = sorted(map(str, (folder / split).glob("data-*.gz")))
+    records = tf.data.TFRecordDataset(paths, "GZIP")
+    return [tf.train.Example.FromString(record.numpy()) for record in records]
+
+
+def _pop_names(example: tf.train.Example) -> list[str]:
+    names = example.features.feature.pop(SLICES_FEATURE).bytes_list.value
+    return [name.decode() for name in names]
 
 
 def test_declared_features_and_crosses(tmp_path: Path) -> None:
@@ -228,6 +236,42 @@ def test_an_empty_split_is_told(tmp_path: Path) -> None:
     made, named = _generate(tmp_path, SliceGenOptions(slices=("form", ("form", "age"))), [])
     assert (made.slices, named) == ((), [])
     assert Remark("split eval", "it has no examples") in made.remarks
+
+
+def test_examples_that_carry_a_drift_are_a_split_and_slices_of_their_own(tmp_path: Path) -> None:
+    def statistics(shares: Mapping[str, float]) -> SplitStatistics:
+        tags = FeatureStatistics(
+            "tags",
+            "category",
+            0,
+            unique=2,
+            fractions=tuple(shares.items()),
+            present=NUMBER,
+            values=NUMBER,
+            counted=NUMBER,
+        )
+        return SplitStatistics("train", NUMBER, (tags,))
+
+    made, named = _generate(
+        tmp_path,
+        SliceGenOptions(slices=("form",)),
+        splits=("eval", "drift"),
+        compared=(
+            statistics({"red": 0.8, "blue": 0.2}),
+            statistics({"red": 0.95, "blue": 0.05}),
+        ),
+    )
+    (found,) = made.of_origin("drift")[:1]
+    assert (found.name, found.examples) == ("tags blue", 100)
+    assert found.evidence.measure == "share of the examples"
+    assert (found.evidence.value, found.evidence.elsewhere) == (0.2, 0.05)
+    assert found.evidence.low < found.evidence.effect < found.evidence.high
+    assert found.evidence.p_value < 1e-9
+    assert sum(names["tags blue"] for names in named) == 100
+    assert made.examples == {"eval": 600, "drift": 100}
+    drifted = [_pop_names(example) for example in _written(tmp_path, "drift")]
+    assert drifted == 100 * [["split drift, tags blue", "split drift"]]
+    assert made.find("split drift, tags blue").evidence == found.evidence
 
 
 def test_of_many_examples_a_sample_is_measured() -> None:

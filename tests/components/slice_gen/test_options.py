@@ -5,6 +5,7 @@ import json
 import pytest
 
 from tfx_feeder.common.errors import ConfigError
+from tfx_feeder.components.slice_gen.drift import DriftOptions
 from tfx_feeder.components.slice_gen.options import LossOptions, SliceGenOptions
 from tfx_feeder.components.slice_gen.search import SliceSearchOptions
 
@@ -16,6 +17,7 @@ FULL = SliceGenOptions(
     loss=LossOptions("label", classes=("a", "b"), output="scores"),
     search=SliceSearchOptions(margin=0.05),
     columns=("form",),
+    drift=DriftOptions(l_infinity=0.1, excluded=("number",)),
 )
 
 

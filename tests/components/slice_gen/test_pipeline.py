@@ -17,6 +17,7 @@ from tfx_feeder.components.slice_gen.component import SliceGen
 from tfx_feeder.components.slice_gen.options import LossOptions, SliceGenOptions
 from tfx_feeder.components.slice_gen.search import SliceSearchOptions
 from tfx_feeder.pipeline.configs import BEAM_ARGS
+from tfx_feeder.schemas import drift_report
 from tfx_feeder.schemas import slices as document
 from tfx_feeder.schemas.evaluation import read_evaluation
 
@@ -135,8 +136,14 @@ def test_the_evaluator_computes_all_slices_from_one_specification(tmp_path: Path
     assert proposed.evidence.p_value < 1e-3
     assert listed.custom_properties["slices_proposed"].int_value == 1
 
+    (report,) = artifacts["tfx_feeder.DriftReport"]
+    (comparison,) = drift_report.read(report.uri)
+    assert (comparison.verdict, comparison.current) == ("no drift", "train")
+    assert report.custom_properties["features_tested"].int_value == 6
+    assert report.custom_properties["alarm"].int_value == 0
+
     (annotated,) = (a for a in artifacts["Examples"] if "annotated_examples" in a.uri)
-    assert annotated.properties["split_names"].string_value == '["eval"]'
+    assert annotated.properties["split_names"].string_value == '["eval", "drift"]'
     assert annotated.custom_properties["span"].int_value == 0
     files = tf.io.gfile.glob(f"{annotated.uri}/Split-eval/*.gz")
     numbers = {
