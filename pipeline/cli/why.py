@@ -23,6 +23,7 @@ from tfx_feeder.pipeline.metadata.models import (
     PUSHED,
     ModelVersion,
     is_gone,
+    place_of,
     served_ids,
     to_model_versions,
 )
@@ -267,7 +268,7 @@ def _why_live(lineage: Lineage, model: ModelVersion) -> Iterator[str]:
     served = served_ids(lineage)
     for artifact in lineage.artifacts(PUSHED):
         destination = str(artifact.properties.get("pushed_destination", ""))
-        if artifact.id in served and destination.rpartition("/")[0] == place:
+        if artifact.id in served and place_of(destination) == place:
             yield f"Version {destination.rpartition('/')[2]} superseded it in {place}."
 
 

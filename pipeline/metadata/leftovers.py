@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 from tfx_feeder.common.temporary import LOCK, PREFIX, if_unused
 from tfx_feeder.pipeline.metadata.describe import REPORT_SEPARATOR, report_stem
 from tfx_feeder.pipeline.metadata.lineage import Lineage
-from tfx_feeder.pipeline.metadata.models import PUSHED, served_ids
+from tfx_feeder.pipeline.metadata.models import PUSHED, place_of, served_ids
 from tfx_feeder.pipeline.metadata.types import CANCELED, FAILED
 
 RECENT = "recently read or produced"
@@ -216,7 +216,7 @@ def _old_versions(lineage: Lineage, since: datetime, keep: int) -> Iterator[Left
 def _pushed(lineage: Lineage) -> dict[Path, int]:
     """Returns the ids of pushes by local folder of the version; the latest for each."""
     return {
-        Path(destination): artifact.id
+        Path(place_of(destination), Path(destination).name): artifact.id
         for artifact in lineage.artifacts(PUSHED)
         if (destination := str(artifact.properties.get("pushed_destination", "")))
         and not urlsplit(destination).scheme

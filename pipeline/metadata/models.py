@@ -1,5 +1,6 @@
 """Models of a store, with their training data, evaluations and deployments."""
 
+import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -34,8 +35,8 @@ class Push:
 
     @property
     def place(self) -> str:
-        """Base path shared by all versions of a served model."""
-        return self.destination.rpartition("/")[0]
+        """Base path shared by all versions of a served model; see ``place_of``."""
+        return place_of(self.destination)
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +137,18 @@ def _pushes(lineage: Lineage) -> Iterable[Artifact]:
     return (a for a in lineage.artifacts(PUSHED) if a.properties.get("pushed"))
 
 
+def place_of(destination: str) -> str:
+    """Returns the base path of a pushed version: of a local one, the folder behind all links.
+
+    A root that was moved, with a link at its old place, has two paths and one serving folder.
+
+    Args:
+        destination: Location of the pushed files.
+    """
+    base = destination.rpartition("/")[0]
+    return os.path.realpath(base) if os.path.isabs(base) else base
+
+
 def _destination(pushed: Artifact) -> str:
     return str(pushed.properties.get("pushed_destination", ""))
 
@@ -154,8 +167,11 @@ def is_gone(pushed: Artifact) -> bool:
 
 def _highest_ids(pushes: Iterable[Artifact]) -> set[int]:
     highest: dict[str, tuple[tuple[int, int], int]] = {}
+    places: dict[str, str] = {}  # There may be thousands of pushes to each.
     for artifact in pushes:
-        place, _, version = _destination(artifact).rpartition("/")
+        destination = _destination(artifact)
+        base, _, version = destination.rpartition("/")
+        place = places[base] if base in places else places.setdefault(base, place_of(destination))
         # A server loads the highest number; other versions rank in the order of their pushes.
         rank = (int(version) if version.isdecimal() else 0, artifact.id)
         highest[place] = max(highest.get(place, (rank, artifact.id)), (rank, artifact.id))

@@ -327,6 +327,25 @@ def test_versions_of_another_pusher_are_rejected(served):
         served.plan("first")
 
 
+def test_a_root_has_one_serving_folder_whatever_path_leads_to_it(tmp_path):
+    (tmp_path / "moved").mkdir()
+    (tmp_path / "root").symlink_to("moved")
+    before, after = Served(tmp_path / "root"), Served(tmp_path / "moved")
+    first, second, third = before.run(1), before.run(2), after.run(3)
+    live = {version: model.live for version, model in after.models().items()}
+    assert live == {first: False, second: False, third: True}
+
+    (tmp_path / "moved" / "serving" / second / "saved_model.pb").unlink()
+    repaired = CliRunner().invoke(main, ["repair", "--yes", "--store", str(after.root)])
+    assert repaired.exit_code == 0, repaired.output
+    assert (tmp_path / "moved" / "serving" / second / "saved_model.pb").exists()
+
+    done = after.rolled_back(first)
+    models = after.models()
+    assert done["withdrawn"] == [models[version].model.id for version in (third, second)]
+    assert models[first].live
+
+
 def test_a_copied_store_does_not_change_the_original_unasked(served, tmp_path_factory):
     first, second = served.run(1), served.run(2)
     copy = tmp_path_factory.mktemp("copy")
