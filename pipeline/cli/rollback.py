@@ -19,7 +19,7 @@ from tfx_feeder.pipeline.metadata.lineage import Lineage
 from tfx_feeder.pipeline.metadata.store import store_folder, writable_config
 from tfx_feeder.pipeline.ownership import PipelineLock
 from tfx_feeder.pipeline.runner import log_file
-from tfx_feeder.pipeline.runner.launch import root_cause
+from tfx_feeder.pipeline.runner.launch import INTERRUPTED, interrupted_by_signals, root_cause
 
 
 @click.command()
@@ -48,10 +48,14 @@ def rollback(
     if folder is not None and not yes:
         _check_beside(folder, planned)
     lock = PipelineLock(folder or Path.cwd(), planned.pusher.pipeline)
-    with lock.hold("tfx-feeder rollback"):
-        # A run may have pushed another model in the meantime.
-        planned = plan(lineage, version, reason)
-        done = _run(planned, store, lock)
+    try:
+        with interrupted_by_signals(), lock.hold("tfx-feeder rollback"):
+            # A run may have pushed another model in the meantime.
+            planned = plan(lineage, version, reason)
+            done = _run(planned, store, lock)
+    except KeyboardInterrupt:
+        click.echo("Interrupted. Run the same command again.", err=True)
+        context.exit(INTERRUPTED)
     if as_json:
         print_json(done)
         return

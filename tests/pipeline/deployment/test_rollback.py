@@ -34,6 +34,13 @@ from tfx_feeder.pipeline.cli.main import main
 Executor.Do = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
 main()
 """
+TERMINATED_BEFORE_THE_PUSH = """
+import os, signal, time
+from tfx_feeder.components.pusher import component
+from tfx_feeder.pipeline.cli.main import main
+component.incoming_folder = lambda *_: (os.kill(os.getpid(), signal.SIGTERM), time.sleep(60))
+main()
+"""
 CARD_EXECUTOR = "tfx_feeder.components.model_card.executor.Executor.Do"
 
 
@@ -224,12 +231,31 @@ def test_a_rollback_that_is_killed_before_its_card_is_completed_by_the_next(serv
     assert "not live already" in served.roll_back(first).stderr
 
 
-@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), KeyboardInterrupt()])
-def test_a_rollback_that_fails_before_its_card_is_completed_by_the_next(served, monkeypatch, error):
+def test_a_rollback_that_is_terminated_before_it_pushes_withdraws_nothing(served):
+    first, second = served.run(1), served.run(2)
+    words = ("rollback", first, "--reason", REASON, "--store", str(served.root))
+    program = [sys.executable, "-c", TERMINATED_BEFORE_THE_PUSH, *words]
+    ended = subprocess.run(program, check=False, capture_output=True, text=True)
+    assert ended.returncode == 130
+    assert ended.stderr.endswith("\nInterrupted. Run the same command again.\n")
+    assert served.versions == [first, second]
+    assert served.models()[second].live
+    assert not served.models()[second].withdrawn
+    states = {e.state for run in served.lineage.runs() for e in run.executions}
+    assert "RUNNING" not in states
+    assert served.rolled_back(first)["version"] == served.versions[-1]
+
+
+@pytest.mark.parametrize(
+    ("error", "status"), [(OSError(28, "No space left on device"), 1), (KeyboardInterrupt(), 130)]
+)
+def test_a_rollback_that_fails_before_its_card_is_completed_by_the_next(
+    served, monkeypatch, error, status
+):
     first, second = served.run(1), served.run(2)
     with monkeypatch.context() as patched:
         patched.setattr(CARD_EXECUTOR, Mock(side_effect=error))
-        assert served.roll_back(first).exit_code == 1
+        assert served.roll_back(first).exit_code == status
     third = served.versions[-1]
     # The first model is served again, so no run may start from the second.
     assert served.models()[first].live
