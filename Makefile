@@ -7,7 +7,8 @@ COMPILE := $(BIN)/uv pip compile --quiet --python-version 3.10 --generate-hashes
 	--custom-compile-command "make lock" $(UPGRADE)
 # Modules that import one of these are left out of type checking: they have no usable types.
 UNTYPED := '^ *(from|import) (tfx|tensorflow[a-z_]*|keras|ml_metadata|apache_beam)([. ]|$$)'
-TYPED := 'common/*.py' 'components/*.py' 'pipeline/*.py' 'schemas/*.py' 'scripts/*.py' '*_runner.py'
+TYPED := 'common/*.py' 'components/*.py' 'pipeline/*.py' 'schemas/*.py' 'scripts/*.py' 'serving/*.py' \
+	'*_runner.py'
 
 .PHONY: help setup run test test-fast soak lint format types docs lock clean
 

@@ -1,7 +1,7 @@
 """Packaging of tfx-feeder.
 
-The packages common/, components/, pipeline/ and schemas/ stand at the top level of the repository;
-tfx_feeder/ holds a link to each, so that one import name covers them all.
+The packages common/, components/, pipeline/, schemas/ and serving/ stand at the top level of the
+repository; tfx_feeder/ holds a link to each, so that one import name covers them all.
 """
 
 import re
@@ -44,13 +44,20 @@ setup(
         "click>=8.1",
         "croniter",
         "filelock>=3.13",
+        "grpcio-health-checking",
+        "grpcio-reflection",
+        "httptools",
         "jinja2>=3",
+        "orjson>=3.6",
+        "prometheus-client",
         "python-json-logger>=3",
         "pyyaml",
         "rich>=13",
         "scikit-learn",
         "scipy",
+        "starlette",
         "tenacity>=8",
+        "uvicorn>=0.20",
         "vl-convert-python>=1.7",
     ],
     extras_require={

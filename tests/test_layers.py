@@ -47,7 +47,7 @@ ALLOWED: Mapping[str, set[str]] = {
     | {"components.*", "pipeline", "pipeline.metadata", "pipeline.runner"},
     "pipeline.deployment": BASE
     | {"components.*", "pipeline", "pipeline.metadata", "pipeline.runner"},
-    "pipeline.cli": BASE | {"components.*", "pipeline", "pipeline.*"},
+    "pipeline.cli": BASE | {"components.*", "pipeline", "pipeline.*", "serving.*"},
 }
 """Packages each package may import besides itself; ``x.*`` stands for ``x`` and all below it.
 
@@ -63,6 +63,7 @@ TFX_FREE = (
     "components.image_example_gen.*",
     "components.model_card.*",
     "components.slice_gen.*",
+    "serving.*",
 )
 TENSORFLOW_FREE = (
     "common",

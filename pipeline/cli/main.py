@@ -42,6 +42,7 @@ _COMMANDS: Mapping[str, tuple[str, str]] = {
     "run-node": ("node:run_node", "Run one node of a compiled pipeline."),
     "rollback": ("rollback:rollback", "Push an earlier version again and withdraw later models."),
     "schedule": ("schedule:schedule", "Preview schedules of learning rate and batch size."),
+    "serve": ("serve:serve", "Serve pushed models by gRPC and REST."),
     "strategy": ("strategy:strategy", "List distribution strategies and predict training times."),
     "verify": (
         "verify:verify",
