@@ -1,6 +1,8 @@
 """TensorFlow Serving's gRPC services, and gRPC's own health service and reflection."""
 
+import contextlib
 import hmac
+import importlib
 import logging
 from collections.abc import Callable
 from concurrent import futures
@@ -12,9 +14,7 @@ from grpc_reflection.v1alpha import reflection
 from tensorflow_serving.apis import (
     get_model_status_pb2,
     model_management_pb2,
-    model_service_pb2,
     model_service_pb2_grpc,
-    prediction_service_pb2,
     prediction_service_pb2_grpc,
 )
 
@@ -24,10 +24,16 @@ from tfx_feeder.serving.server.options import ServerOptions, model_options
 from tfx_feeder.serving.server.predictor import Predictor
 
 _GRPC = "GRPC"
-_PREDICTION = prediction_service_pb2.DESCRIPTOR.services_by_name["PredictionService"].full_name
-_MODEL = model_service_pb2.DESCRIPTOR.services_by_name["ModelService"].full_name
+_PREDICTION = "tensorflow.serving.PredictionService"
+_MODEL = "tensorflow.serving.ModelService"
 
 _log = logging.getLogger(__name__)
+
+# Reflection finds the services in what these modules register. In tensorflow-serving-api 2.19 one
+# of them fails after it has registered its file, if protobuf is newer than 4.
+for _module in ("prediction_service_pb2", "model_service_pb2"):
+    with contextlib.suppress(AttributeError):
+        importlib.import_module(f"tensorflow_serving.apis.{_module}")
 
 
 class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):

@@ -210,7 +210,15 @@ def test_health_and_reflection(channel):
     status = health.Check(health_pb2.HealthCheckRequest(service=name)).status
     assert status == health_pb2.HealthCheckResponse.SERVING
     reflection = reflection_pb2_grpc.ServerReflectionStub(channel)
-    asked = reflection_pb2.ServerReflectionRequest(list_services="")
-    (answer,) = reflection.ServerReflectionInfo(iter([asked]))
-    services = {service.name for service in answer.list_services_response.service}
+    asked = [
+        reflection_pb2.ServerReflectionRequest(list_services=""),
+        reflection_pb2.ServerReflectionRequest(file_containing_symbol=name),
+        reflection_pb2.ServerReflectionRequest(
+            file_containing_symbol="tensorflow.serving.ModelService"
+        ),
+    ]
+    listed, *described = reflection.ServerReflectionInfo(iter(asked))
+    services = {service.name for service in listed.list_services_response.service}
     assert {name, "tensorflow.serving.ModelService", "grpc.health.v1.Health"} <= services
+    for answer in described:
+        assert answer.file_descriptor_response.file_descriptor_proto
