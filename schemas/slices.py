@@ -19,6 +19,8 @@ MISSING = "(missing)"
 
 DECLARED, PROPOSED = "declared", "proposed"
 SERVING_SKEW, DRIFT, SPLIT = "serving_skew", "drift", "split"
+EVAL = "eval"
+"""Split of the current examples; the others are named as the origins."""
 ORIGINS = (DECLARED, PROPOSED, SERVING_SKEW, DRIFT, SPLIT)
 
 VERSION = 1

@@ -112,16 +112,27 @@ def read_statistics(folder: Path) -> tuple[SplitStatistics, ...]:
 
 
 def _read(path: Path) -> SplitStatistics:
-    datasets = read_message(statistics_pb2.DatasetFeatureStatisticsList, path)
+    message = read_message(statistics_pb2.DatasetFeatureStatisticsList, path)
+    return _split(message, path.parent.name.removeprefix("Split-"))
+
+
+def split_statistics(serialized: bytes, split: str) -> SplitStatistics:
+    """Returns the statistics of one split, which has no examples if the message is empty.
+
+    Args:
+        serialized: Message of the type ``DatasetFeatureStatisticsList``.
+        split: Name of the split.
+    """
+    return _split(statistics_pb2.DatasetFeatureStatisticsList.FromString(serialized), split)
+
+
+def _split(message: Any, split: str) -> SplitStatistics:
     # With slices, the first dataset covers all examples.
-    dataset = datasets.datasets[0] if datasets.datasets else None
-    return SplitStatistics(
-        split=path.parent.name.removeprefix("Split-"),
-        examples=int(dataset.num_examples) if dataset else 0,
-        features=tuple(_feature(f, int(dataset.num_examples)) for f in dataset.features)
-        if dataset
-        else (),
-    )
+    dataset = message.datasets[0] if message.datasets else None
+    if dataset is None:
+        return SplitStatistics(split, 0, ())
+    examples = int(dataset.num_examples)
+    return SplitStatistics(split, examples, tuple(_feature(f, examples) for f in dataset.features))
 
 
 def _feature(message: Any, examples: int) -> FeatureStatistics:

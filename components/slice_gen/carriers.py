@@ -5,6 +5,7 @@ import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
+import numpy as np
 from scipy import stats
 
 from tfx_feeder.common.multiple_testing import benjamini_hochberg
@@ -112,7 +113,7 @@ def _tested(
     if p_value is None:
         # Few examples: exact.
         table = [[round(count) for count in row] for row in (now, before)]
-        p_value = float(stats.fisher_exact(table)[1])
+        p_value = float(np.asarray(stats.fisher_exact(table))[1])
     yield _Cell(((name, value),), shares, sizes, p_value)
 
 

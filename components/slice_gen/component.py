@@ -1,6 +1,7 @@
 """SliceGen: component definition and build-time checks."""
 
 import json
+from typing import Any
 
 from tfx import v1 as tfx
 from tfx.dsl.components.base import base_beam_component, executor_spec
@@ -8,8 +9,10 @@ from tfx.types import Channel, component_spec
 
 from tfx_feeder.common.errors import ConfigError
 from tfx_feeder.components.slice_gen import executor
+from tfx_feeder.components.slice_gen.fingerprint import fingerprint
 from tfx_feeder.components.slice_gen.options import SliceGenOptions
 from tfx_feeder.schemas import artifacts
+from tfx_feeder.schemas.slices import DRIFT, EVAL, SERVING_SKEW
 
 _standard = tfx.types.standard_artifacts
 
@@ -17,7 +20,13 @@ _standard = tfx.types.standard_artifacts
 class SliceGenSpec(component_spec.ComponentSpec):
     """Interface of ``SliceGen``."""
 
-    PARAMETERS = {"options": component_spec.ExecutionParameter(type=str)}
+    PARAMETERS = {
+        "options": component_spec.ExecutionParameter(type=str),
+        "output_splits": component_spec.ExecutionParameter(type=str),
+        "serving_log_path": component_spec.ExecutionParameter(type=str, optional=True),
+        "labels": component_spec.ExecutionParameter(type=str, optional=True),
+        "fingerprint": component_spec.ExecutionParameter(type=str, optional=True),
+    }
     INPUTS = {
         "examples": component_spec.ChannelParameter(type=_standard.Examples),
         "schema": component_spec.ChannelParameter(type=_standard.Schema),
@@ -26,6 +35,10 @@ class SliceGenSpec(component_spec.ComponentSpec):
             type=_standard.ExampleStatistics, optional=True
         ),
         "model": component_spec.ChannelParameter(type=_standard.Model, optional=True),
+        "serving_log": component_spec.ChannelParameter(
+            type=_standard.InferenceResult, optional=True
+        ),
+        "served_examples": component_spec.ChannelParameter(type=_standard.Examples, optional=True),
     }
     OUTPUTS = {
         "annotated_examples": component_spec.ChannelParameter(type=_standard.Examples),
@@ -35,20 +48,21 @@ class SliceGenSpec(component_spec.ComponentSpec):
 
 
 class SliceGen(base_beam_component.BaseBeamComponent):
-    """Annotates evaluation examples with the names of their slices.
+    """Annotates evaluation examples with the names of their slices, and compares distributions.
 
     The names are in the feature ``evaluation_slices``, of which each value is a slice of the
     Evaluator with ``SlicingSpec(feature_keys=["evaluation_slices"])``. Slices are declared features
-    and crosses, those in which a model is worse than elsewhere, and those that became more frequent
-    than in earlier data.
+    and crosses, those in which a model is worse than elsewhere, and values that became more
+    frequent than in earlier data, or are so in the serving log.
 
     Component outputs:
 
-    - ``annotated_examples``: gzipped TFRecords with the split ``eval``, and with baseline
-      statistics ``drift``: the same examples as far as they carry the difference.
+    - ``annotated_examples``: gzipped TFRecords with the split ``eval``; with baseline statistics
+      ``drift``, the same examples as far as they carry the difference; with a serving log
+      ``serving_skew``, its examples that have a label.
     - ``slices``: names, predicates, sizes and evidence of the slices, in ``slices.json``.
     - ``drift_report``: verdict on the distribution of each feature, in ``drift_report.json``; empty
-      without baseline statistics.
+      without baseline statistics and serving log.
 
     Args:
         examples: Examples with the splits to annotate.
@@ -59,11 +73,17 @@ class SliceGen(base_beam_component.BaseBeamComponent):
             same. Of several artifacts, the latest is used.
         model: Model whose weak slices are proposed, such as the latest blessed one; nothing is
             proposed as long as there is none.
-        options: Declared slices, loss of the model, search, and comparison.
+        serving_log: Requests that a model has served: ``InferenceResult`` of BulkInferrer,
+            ``Examples``, or the path of a file or folder. They are compared with the training data
+            of the baseline statistics, or else of ``statistics``.
+        labels: Path of a file or folder with labels of the served examples: CSV, Parquet, or
+            TFRecord files of Examples.
+        options: Declared slices, loss of the model, search, and comparisons.
 
     Raises:
-        ConfigError: ``options`` declare no slice and there is no model, or there is a model without
-            a loss.
+        ConfigError: ``options`` declare no slice and there is no model and nothing to compare with;
+            there is a model without a loss, or labels without a serving log or without options;
+            ``serving_log`` is of another type.
     """
 
     SPEC_CLASS = SliceGenSpec
@@ -77,9 +97,11 @@ class SliceGen(base_beam_component.BaseBeamComponent):
         statistics: tfx.types.BaseChannel,
         baseline_statistics: tfx.types.BaseChannel | None = None,
         model: tfx.types.BaseChannel | None = None,
+        serving_log: tfx.types.BaseChannel | str | None = None,
+        labels: str | None = None,
         options: SliceGenOptions,
     ) -> None:
-        if model is None and not options.slices:
+        if options.slices == () and (model, baseline_statistics, serving_log) == (None, None, None):
             raise ConfigError(
                 "slices",
                 received=options.slices,
@@ -93,15 +115,62 @@ class SliceGen(base_beam_component.BaseBeamComponent):
                 expected="the label and the loss of the model",
                 fix='Set SliceGenOptions(loss=LossOptions(label="label")).',
             )
+        _check_labels(labels, serving_log, options)
+        splits = [EVAL, *[DRIFT] * (baseline_statistics is not None)]
+        splits += [SERVING_SKEW] * (serving_log is not None)
+        path = serving_log if isinstance(serving_log, str) else None
+        paths = [p for p in (path, labels) if p is not None]
         spec = SliceGenSpec(
             examples=examples,
             schema=schema,
             statistics=statistics,
             baseline_statistics=baseline_statistics,
             model=model,
+            **{} if path is not None else _log_input(serving_log),
+            serving_log_path=path,
+            labels=labels,
+            fingerprint=fingerprint(paths) if paths else None,
             options=json.dumps(options.as_dict(), sort_keys=True),
+            output_splits=json.dumps(splits),
             annotated_examples=Channel(type=_standard.Examples),
             slices=Channel(type=artifacts.Slices),
             drift_report=Channel(type=artifacts.DriftReport),
         )
         super().__init__(spec=spec)
+
+
+def _log_input(serving_log: Any) -> dict[str, tfx.types.BaseChannel]:
+    """Returns the serving log under the name of the input of its type."""
+    if serving_log is None:
+        return {}
+    kind = getattr(serving_log, "type", None)
+    names = {_standard.InferenceResult: "serving_log", _standard.Examples: "served_examples"}
+    if kind not in names:
+        raise ConfigError(
+            "serving_log",
+            received=getattr(kind, "TYPE_NAME", serving_log),
+            expected="a channel of InferenceResult or Examples, or a path",
+        )
+    return {names[kind]: serving_log}
+
+
+def _check_labels(labels: Any, serving_log: Any, options: SliceGenOptions) -> None:
+    for name, path in (("labels", labels), ("serving_log", serving_log)):
+        if isinstance(path, str) and not path:
+            raise ConfigError(name, received=path, expected="the path of a file or folder")
+    if labels is not None and not isinstance(labels, str):
+        raise ConfigError("labels", received=labels, expected="the path of a file or folder")
+    if labels is not None and serving_log is None:
+        raise ConfigError(
+            "serving_log",
+            received=None,
+            expected="the examples that the labels belong to",
+            fix="Pass serving_log; current examples have their labels in a feature.",
+        )
+    if (labels is None) != (options.labels is None):
+        raise ConfigError(
+            "labels",
+            received=labels,
+            expected=f"a path if and only if the options describe the join: {options.labels}",
+            fix='Pass labels="…" and SliceGenOptions(labels=LabelOptions(key="…", label="…")).',
+        )

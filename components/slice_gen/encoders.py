@@ -155,6 +155,27 @@ def interval_encoder(name: str, values: Sequence[float], intervals: int) -> Inte
     return IntervalEncoder(name, rounded) if rounded else None
 
 
+def extended(encoder: Encoder, feature: FeatureStatistics | None, most: int) -> Encoder:
+    """Returns an encoder that knows the values of other data as well.
+
+    Args:
+        encoder: Encoder of one feature.
+        feature: Statistics of the feature in the other data; ``None`` if they lack it.
+        most: Largest number of values of the other data.
+    """
+    if not isinstance(encoder, ValueEncoder) or feature is None:
+        return encoder
+    lookup = dict(encoder.lookup)
+    if feature.kind == "category":
+        other, *_ = _of_category(feature, most)
+        lookup |= other.lookup if isinstance(other, ValueEncoder) else {}
+    elif feature.kind == "number" and feature.minimum is not None and feature.maximum is not None:
+        low, high = feature.minimum, feature.maximum
+        if feature.integer and high - low < most:
+            lookup |= {n: str(n) for n in range(int(low), int(high) + 1)}
+    return ValueEncoder(encoder.name, lookup, encoder.multivalent or feature.most_values > 1)
+
+
 def _at(values: Sequence[float], position: float) -> float:
     below = math.floor(position)
     part = position - below

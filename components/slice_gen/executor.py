@@ -1,12 +1,14 @@
 """Executor of SliceGen: artifacts to plain values and back."""
 
+import dataclasses
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from absl import logging
+from tensorflow_metadata.proto.v0 import schema_pb2
 from tfx import types
 from tfx.components.example_gen import write_split
 from tfx.components.util import examples_utils
@@ -17,17 +19,26 @@ from tfx.utils import io_utils, path_utils
 
 from tfx_feeder.common.errors import ConfigError, DataError
 from tfx_feeder.common.mounts import local_path
-from tfx_feeder.components.slice_gen.generate import EVAL, Inputs, generate
+from tfx_feeder.components.slice_gen.generate import Inputs, generate
+from tfx_feeder.components.slice_gen.log_options import EXAMPLE, PREDICTION_LOG
 from tfx_feeder.components.slice_gen.options import SliceGenOptions
+from tfx_feeder.components.slice_gen.served import ServedInputs
 from tfx_feeder.schemas import drift_report
 from tfx_feeder.schemas import slices as document
 from tfx_feeder.schemas.file_record import seal
-from tfx_feeder.schemas.slices import DRIFT, Slices
+from tfx_feeder.schemas.slices import Slices
 from tfx_feeder.schemas.statistics import SplitStatistics, read_statistics
 
 _Artifacts = dict[str, list[types.Artifact]]
 
 _SPAN, _VERSION = "span", "version"
+_EXAMPLES = types.standard_artifacts.Examples.TYPE_NAME
+_KINDS = {
+    schema_pb2.BYTES: "bytes_list",
+    schema_pb2.INT: "int64_list",
+    schema_pb2.FLOAT: "float_list",
+}
+"""Field of a feature by the type in the schema."""
 
 
 class Executor(base_beam_executor.BaseBeamExecutor):
@@ -46,9 +57,9 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         options = SliceGenOptions.from_dict(json.loads(exec_properties["options"]))
         examples = artifact_utils.get_single_instance(input_dict["examples"])
         annotated = artifact_utils.get_single_instance(output_dict["annotated_examples"])
-        inputs = _inputs(input_dict, examples, options)
-        # An Evaluator that names a split fails without it, so that it does not depend on the data.
-        splits = [EVAL] + [DRIFT] * (inputs.compared is not None)
+        inputs = _inputs(input_dict, examples, options, exec_properties)
+        # An Evaluator that names a split fails without it: they do not depend on the data.
+        splits = json.loads(exec_properties["output_splits"])
         annotated.split_names = artifact_utils.encode_split_names(splits)
         made = generate(
             self._make_beam_pipeline,
@@ -71,7 +82,12 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         seal(output_dict)
 
 
-def _inputs(inputs: _Artifacts, examples: types.Artifact, options: SliceGenOptions) -> Inputs:
+def _inputs(
+    inputs: _Artifacts,
+    examples: types.Artifact,
+    options: SliceGenOptions,
+    parameters: Mapping[str, Any],
+) -> Inputs:
     if examples_utils.get_payload_format(examples) != example_gen_pb2.FORMAT_TF_EXAMPLE:
         raise DataError("SliceGen reads tf.train.Example records; the examples are of another type")
     existing = artifact_utils.decode_split_names(examples.split_names)
@@ -85,21 +101,57 @@ def _inputs(inputs: _Artifacts, examples: types.Artifact, options: SliceGenOptio
         raise DataError("SliceGen has no statistics of the examples.")
     baseline = _statistics(inputs, "baseline_statistics", options)
     model = _first(inputs, "model")
+    schema = _schema(inputs)
     return Inputs(
         examples=tuple(artifact_utils.get_split_uri([examples], s) for s in options.splits),
         statistics=statistics,
-        features=_features(artifact_utils.get_single_instance(inputs["schema"])),
+        features=tuple(feature.name for feature in schema.feature),
         baseline=baseline,
         model=path_utils.serving_model_path(model.uri, path_utils.is_old_model_artifact(model))
         if model
         else None,
         compared=_compared(inputs),
+        served=_served(inputs, options, schema, parameters),
     )
 
 
-def _features(schema: types.Artifact) -> tuple[str, ...]:
-    message = io_utils.SchemaReader().read(io_utils.get_only_uri_in_dir(schema.uri))
-    return tuple(feature.name for feature in message.feature)
+def _schema(inputs: _Artifacts) -> schema_pb2.Schema:
+    artifact = artifact_utils.get_single_instance(inputs["schema"])
+    return io_utils.SchemaReader().read(io_utils.get_only_uri_in_dir(artifact.uri))
+
+
+def _served(
+    inputs: _Artifacts,
+    options: SliceGenOptions,
+    schema: schema_pb2.Schema,
+    parameters: Mapping[str, Any],
+) -> ServedInputs | None:
+    artifact = _first(inputs, "serving_log") or _first(inputs, "served_examples")
+    path = artifact.uri if artifact else parameters.get("serving_log_path")
+    if not path:
+        return None
+    log_options = options.serving_log
+    if artifact:
+        payload = EXAMPLE if artifact.type_name == _EXAMPLES else PREDICTION_LOG
+        log_options = dataclasses.replace(log_options, payload=payload)
+    labels = parameters.get("labels")
+    label = options.labels.label if options.labels else options.loss.label if options.loss else ""
+    earlier = _all_statistics(inputs, "baseline_statistics")
+    # The training split comes first.
+    baseline = next(iter((earlier or _all_statistics(inputs, "statistics")).values()))
+    return ServedInputs(
+        log=Path(local_path(path)),
+        options=log_options,
+        labels=Path(local_path(labels)) if labels else None,
+        label_options=options.labels,
+        label=label,
+        label_kind=next((_KINDS.get(f.type, "") for f in schema.feature if f.name == label), ""),
+        baseline=baseline,
+        # Integers are categories only in statistics that were computed by a schema.
+        schema=schema
+        if any(f.integer and f.kind == "category" for f in baseline.features)
+        else None,
+    )
 
 
 def _statistics(inputs: _Artifacts, key: str, options: SliceGenOptions) -> SplitStatistics | None:

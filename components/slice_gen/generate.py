@@ -1,54 +1,53 @@
 """Generation of annotated examples, of the list of their slices, and of the drift report."""
 
-import itertools
-import math
+import dataclasses
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import apache_beam as beam
 
-from tfx_feeder.components.slice_gen.annotate import (
-    Conditions,
-    SliceNamer,
-    in_split,
-    predicate_of,
-)
 from tfx_feeder.components.slice_gen.carriers import carriers
+from tfx_feeder.components.slice_gen.cross_counts import count_crosses
 from tfx_feeder.components.slice_gen.drift import compare_statistics
-from tfx_feeder.components.slice_gen.encoders import Encoder
+from tfx_feeder.components.slice_gen.encoders import Encoder, extended
 from tfx_feeder.components.slice_gen.options import SliceGenOptions
 from tfx_feeder.components.slice_gen.passes import (
     COUNTS,
     NO_IMAGE,
     Annotate,
-    CountCombinations,
-    SplitNames,
+    Sample,
     read,
+    read_files,
 )
 from tfx_feeder.components.slice_gen.plan import SlicePlan, make_plan
 from tfx_feeder.components.slice_gen.scratch import Scratch
+from tfx_feeder.components.slice_gen.served import (
+    LOG,
+    SERVED,
+    Served,
+    ServedInputs,
+    read_served,
+)
+from tfx_feeder.components.slice_gen.split_slices import SplitSlices, listed, translated
 from tfx_feeder.components.slice_gen.weak_slices import WeakSliceFinder
+from tfx_feeder.schemas import drift_report
 from tfx_feeder.schemas.drift_report import DriftReport
 from tfx_feeder.schemas.slices import (
-    DECLARED,
     DRIFT,
+    EVAL,
     PROPOSED,
+    SERVING_SKEW,
+    SLICES_FEATURE,
     SPLIT,
     Evidence,
     Predicate,
     Remark,
-    Slice,
     Slices,
     slice_name,
 )
 from tfx_feeder.schemas.statistics import SplitStatistics
-
-EVAL = "eval"
-"""Split of the annotated examples."""
-
-_Kept = dict[tuple[str, ...], list[tuple[int, ...]]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +62,7 @@ class Inputs:
         model: Folder of the model whose weak slices are proposed, if any.
         compared: Statistics of the current and of the earlier data whose distributions are
             compared, if any.
+        served: Serving log, if any.
     """
 
     examples: tuple[str, ...]
@@ -71,6 +71,7 @@ class Inputs:
     baseline: SplitStatistics | None = None
     model: str | None = None
     compared: tuple[SplitStatistics, SplitStatistics] | None = None
+    served: ServedInputs | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,19 +98,20 @@ def generate(
     """Annotates the examples and returns their slices.
 
     The examples are read up to three times: to measure images and the loss of the model, to count
-    the combinations of crosses, and to annotate. A pass without purpose is left out.
+    the combinations of crosses, and to annotate. A pass without purpose is left out. A serving log
+    is read once.
 
     Args:
         make_pipeline: Creates a Beam pipeline.
-        inputs: Examples, statistics and model.
-        options: Declared slices and search.
-        outputs: Prefix of the files of annotated examples by split: ``eval``, and ``drift`` if it
-            is to be written.
+        inputs: Examples, statistics, model and serving log.
+        options: Declared slices, search and comparisons.
+        outputs: Prefix of the files of annotated examples by split: ``eval``, and ``drift`` and
+            ``serving_skew`` if they are to be written.
         temporary: Folder for what one pass hands to the next; removed at the end.
 
     Raises:
         ConfigError: An option names a feature that is not in the schema.
-        DataError: The examples cannot be read.
+        DataError: The examples, the serving log or the labels cannot be read.
     """
     plan = make_plan(inputs.statistics, inputs.features, options, inputs.baseline)
     scratch = Scratch(temporary)
@@ -133,7 +135,6 @@ class _Generation:
         self._options = options
         self._plan = plan
         self._scratch = scratch
-        self._encoders: dict[str, Encoder] = dict(plan.encoders)
         self._remarks = list(plan.remarks)
         self._reports: list[DriftReport] = []
 
@@ -148,150 +149,136 @@ class _Generation:
             scratch=self._scratch,
         ).find()
         self._remarks += weak.remarks
-        self._encoders |= weak.properties
-        proposed, drifted = weak.proposals.evidence, self._drifted()
-        crosses = list(self._usable_crosses())
-        kept = self._kept_combinations([cross for cross in crosses if len(cross) > 1])
-        conditions = {p: self._conditions(p) for p in (*proposed, *drifted)}
-        of_drift = [conditions[predicate] for predicate in drifted]
-        splits = [
-            SplitNames(EVAL, SliceNamer(self._encoders, crosses, kept, list(conditions.values()))),
-            SplitNames(
-                DRIFT, SliceNamer(self._encoders, conditions=of_drift, split=DRIFT), only_named=True
-            ),
+        encoders = {**self._plan.encoders, **weak.properties}
+        crosses = list(self._usable_crosses(encoders))
+        counted = count_crosses(
+            self._make_pipeline,
+            self._inputs.examples,
+            crosses,
+            encoders,
+            image_feature=self._options.image_feature,
+            most=self._options.max_values,
+            scratch=self._scratch,
+        )
+        self._remarks += counted.remarks
+        drifted = self._drifted(encoders)
+        found = {PROPOSED: weak.proposals.evidence, DRIFT: drifted}
+        current = SplitSlices(EVAL, encoders, crosses, counted.kept, found, named=False)
+        of_drift = SplitSlices(DRIFT, encoders, found={DRIFT: drifted}, only_named=True)
+        splits = [split for split in (current, of_drift) if split.split in outputs]
+        counts = self._annotated(
+            splits, outputs, lambda pipeline: read(pipeline, self._inputs.examples), EVAL
+        )
+        if SERVING_SKEW in outputs and self._inputs.served is not None:
+            of_log, more = self._serving_skew(self._inputs.served, current, outputs)
+            splits.append(of_log)
+            counts += more
+        totals = {split: counts[slice_name([(SPLIT, split)])] for split in outputs}
+        # Without drift, its split is meant to be empty.
+        self._remarks += [
+            Remark(f"{SPLIT} {split}", "it has no examples")
+            for split, count in totals.items()
+            if not count and split != DRIFT
         ]
-        columns = [*crosses, *(tuple(c for c, _ in found) for found in conditions.values())]
-        splits = [of_split for of_split in splits if of_split.split in outputs]
-        counts = self._annotated(columns, splits, outputs)
-        totals = {split: counts.get(slice_name([(SPLIT, split)]), 0) for split in outputs}
-        if not totals[EVAL]:
-            self._remarks.append(Remark(f"{SPLIT} {EVAL}", "it has no examples"))
-        if undecoded := counts.pop(NO_IMAGE, 0):
+        if undecoded := counts[NO_IMAGE]:
             self._remarks.append(Remark(str(self._options.image_feature), NO_IMAGE, undecoded))
-        origins: dict[Predicate, str] = {((SPLIT, split),): SPLIT for split in outputs}
-        evidence = {**drifted, **proposed}
-        for predicate in drifted:
-            evidence[in_split(predicate, DRIFT)] = drifted[predicate]
-        for origin, predicates in (
-            (DECLARED, self._declared(crosses, kept)),
-            (PROPOSED, proposed),
-            (DRIFT, drifted),
-            (DRIFT, [in_split(predicate, DRIFT) for predicate in drifted]),
-        ):
-            for predicate in predicates:
-                origins.setdefault(predicate, origin)
-        slices = tuple(self._listed(origins, evidence, counts))
+        slices, remarks = listed(splits, counts)
         return Generated(
-            Slices(slices, totals, weak.proposals.search, tuple(self._remarks)),
+            Slices(slices, totals, weak.proposals.search, (*self._remarks, *remarks)),
             tuple(self._reports),
         )
 
-    def _drifted(self) -> dict[Predicate, Evidence]:
+    def _drifted(self, encoders: Mapping[str, Encoder]) -> dict[Predicate, Evidence]:
         """Compares the distributions and returns the slices that carry the difference."""
         if self._inputs.compared is None:
             return {}
         current, baseline = self._inputs.compared
         report = compare_statistics(current, baseline, self._options.drift)
         self._reports.append(report)
-        return carriers(report, current, baseline, self._encoders)
+        return carriers(report, current, baseline, encoders)
 
-    def _usable_crosses(self) -> Iterator[tuple[str, ...]]:
+    def _serving_skew(
+        self, inputs: ServedInputs, current: SplitSlices, outputs: Mapping[str, str]
+    ) -> tuple[SplitSlices, Counter[str]]:
+        """Reads the serving log, compares it with the training data, and annotates it."""
+        served = read_served(self._make_pipeline, inputs, self._scratch)
+        self._remarks += served.remarks
+        encoders = {
+            name: extended(encoder, served.statistics.feature(name), self._options.max_values)
+            for name, encoder in current.encoders.items()
+        }
+        of_log = SplitSlices(
+            SERVING_SKEW,
+            encoders,
+            current.crosses,
+            translated(current.kept, current.encoders, encoders),
+            {SERVING_SKEW: self._skewed(inputs, served, encoders)},
+        )
+        fraction = min(1.0, self._options.max_served / max(served.usable, 1))
+        counts = self._annotated(
+            [of_log],
+            outputs,
+            lambda pipeline: (
+                read_files(pipeline, self._scratch.path(SERVED))
+                | "Sample" >> beam.ParDo(Sample(fraction))
+            ),
+            SERVING_SKEW,
+        )
+        return of_log, counts
+
+    def _skewed(
+        self, inputs: ServedInputs, served: Served, encoders: Mapping[str, Encoder]
+    ) -> dict[Predicate, Evidence]:
+        if inputs.baseline is None:
+            return {}
+        # A log has no labels, and those that came later are of a part of it.
+        excluded = (*self._options.drift.excluded, inputs.label, SLICES_FEATURE)
+        report = compare_statistics(
+            served.statistics,
+            inputs.baseline,
+            dataclasses.replace(self._options.drift, excluded=excluded),
+            kind=drift_report.SERVING_SKEW,
+        )
+        self._reports.append(report)
+        if served.statistics.examples:
+            self._remarks += [
+                Remark(LOG, f"it lacks the feature {row.feature!r}")
+                for row in report.features
+                if row.verdict == drift_report.MISSING and not row.current_examples
+            ]
+        return carriers(report, served.statistics, inputs.baseline, encoders)
+
+    def _usable_crosses(self, encoders: Mapping[str, Encoder]) -> Iterator[tuple[str, ...]]:
         for cross in self._plan.crosses:
-            without = [name for name in cross if name not in self._encoders]
+            without = [name for name in cross if name not in encoders]
             self._remarks += [Remark(name, "all images have the same value") for name in without]
             if not without:
                 yield cross
 
-    def _kept_combinations(self, crosses: Sequence[tuple[str, ...]]) -> _Kept:
-        """Returns the most frequent combinations of crosses that may have too many of them."""
-        most = self._options.max_values
-        large = [cross for cross in crosses if self._cells(cross) > most]
-        if not large:
-            return {}
-        with self._make_pipeline() as pipeline:
-            outputs: Any = read(pipeline, self._inputs.examples) | "Count" >> beam.ParDo(
-                CountCombinations(*self._encoding(large), large)
-            ).with_outputs(COUNTS, main="none")
-            counted = outputs[COUNTS] | "Sum" >> beam.CombinePerKey(sum)
-            by_cross = counted | "ByCross" >> beam.MapTuple(_by_cross)
-            top = by_cross | "Top" >> beam.combiners.Top.LargestPerKey(most)
-            number = by_cross | "Number" >> beam.combiners.Count.PerKey()
-            self._scratch.write_json(top, "top")
-            self._scratch.write_json(number, "number")
-        numbers = dict(self._scratch.read_json("number"))
-        kept: _Kept = {}
-        for position, best in self._scratch.read_json("top"):
-            cross = large[position]
-            kept[cross] = [tuple(combination) for _, combination in best]
-            if (left := numbers[position] - len(best)) > 0:
-                reason = f"combinations beyond the {most} most frequent ones are no slices"
-                self._remarks.append(Remark(" x ".join(cross), reason, left))
-        return {cross: kept.get(cross, []) for cross in large}
-
     def _annotated(
         self,
-        columns: Iterable[tuple[str, ...]],
-        splits: Sequence[SplitNames],
+        splits: Sequence[SplitSlices],
         outputs: Mapping[str, str],
+        read_examples: Callable[[beam.Pipeline], beam.PCollection],
+        name: str,
     ) -> Counter[str]:
-        encoders, image_feature = self._encoding(columns)
-        main, *others = (of_split.split for of_split in splits)
+        """Writes the splits that are made of the same examples; returns counts by slice."""
+        columns = set[str]().union(*(split.columns for split in splits))
+        encoders = {n: e for split in splits for n, e in split.encoders.items() if n in columns}
+        measured = columns.intersection(self._plan.properties)
+        annotate = Annotate(
+            encoders,
+            self._options.image_feature if measured else None,
+            [split.names for split in splits],
+        )
+        main, *others = (split.split for split in splits)
         with self._make_pipeline() as pipeline:
-            found: Any = read(pipeline, self._inputs.examples) | "Annotate" >> beam.ParDo(
-                Annotate(encoders, image_feature, splits)
-            ).with_outputs(COUNTS, *others, main=main)
+            found: Any = read_examples(pipeline) | "Annotate" >> beam.ParDo(annotate).with_outputs(
+                COUNTS, *others, main=main
+            )
             for split in (main, *others):
                 _ = found[split] | f"Write[{split}]" >> beam.io.WriteToTFRecord(
                     outputs[split], file_name_suffix=".gz"
                 )
-            self._scratch.write_counts(found[COUNTS], "counts")
-        return self._scratch.read_counts("counts")
-
-    def _encoding(
-        self, columns: Iterable[tuple[str, ...]]
-    ) -> tuple[dict[str, Encoder], str | None]:
-        """Returns the encoders of columns, and the image if one of them is measured."""
-        names = {name for of_slice in columns for name in of_slice}
-        encoders = {name: encoder for name, encoder in self._encoders.items() if name in names}
-        measured = names.intersection(self._plan.properties)
-        return encoders, self._options.image_feature if measured else None
-
-    def _cells(self, cross: tuple[str, ...]) -> int:
-        return math.prod(len(self._encoders[name].values) for name in cross)
-
-    def _conditions(self, predicate: Predicate) -> Conditions:
-        return tuple(
-            (column, self._encoders[column].values.index(value) + 1) for column, value in predicate
-        )
-
-    def _declared(self, crosses: Sequence[tuple[str, ...]], kept: _Kept) -> list[Predicate]:
-        predicates = []
-        for cross in crosses:
-            sizes = (range(1, len(self._encoders[name].values) + 1) for name in cross)
-            for combination in kept[cross] if cross in kept else itertools.product(*sizes):
-                conditions = tuple(zip(cross, combination, strict=True))
-                predicates.append(predicate_of(conditions, self._encoders))
-        return predicates
-
-    def _listed(
-        self,
-        origins: Mapping[Predicate, str],
-        evidence: Mapping[Predicate, Evidence],
-        counts: Mapping[str, int],
-    ) -> Iterator[Slice]:
-        """Yields the slices that have examples."""
-        names: set[str] = set()
-        for predicate, origin in origins.items():
-            name = slice_name(predicate)
-            if name in names:
-                self._remarks.append(Remark(name, "two different slices have this name"))
-            elif counts.get(name):
-                yield Slice(name, predicate, origin, counts[name], evidence.get(predicate))
-            names.add(name)
-
-
-def _by_cross(
-    key: tuple[int, tuple[int, ...]], count: int
-) -> tuple[int, tuple[int, tuple[int, ...]]]:
-    position, combination = key
-    return position, (count, combination)
+            self._scratch.write_counts(found[COUNTS], f"counts_{name}")
+        return self._scratch.read_counts(f"counts_{name}")

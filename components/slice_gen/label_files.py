@@ -12,12 +12,8 @@ import pyarrow.parquet as pq
 from tensorflow.core.example import example_pb2
 
 from tfx_feeder.common.errors import DataError
-from tfx_feeder.components.slice_gen.serving_log import (
-    EXAMPLE,
-    ServingLogCounts,
-    ServingLogOptions,
-    read_serving_log,
-)
+from tfx_feeder.components.slice_gen.log_options import EXAMPLE, ServingLogOptions
+from tfx_feeder.components.slice_gen.serving_log import ServingLogCounts, read_serving_log
 
 _UNREADABLE = (
     *(OSError, csv.Error, pa.ArrowException),

@@ -11,7 +11,7 @@ import math
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -19,13 +19,14 @@ from typing import Any
 from google.protobuf.message import DecodeError
 from tensorflow.core.example import example_pb2
 
-from tfx_feeder.common.errors import ConfigError
 from tfx_feeder.components.slice_gen.label_files import feature_value, label_rows
+from tfx_feeder.components.slice_gen.log_options import LabelOptions
 from tfx_feeder.components.slice_gen.serving_log import log_files
 
 UNMATCHED, CONFLICTING = "no label", "labels that contradict one another"
 DUPLICATE, LATE, UNUSED = "label given more than once", "late label", "label without an example"
 NO_KEY, NO_VALUE = "no key", "no label value"
+OTHER_KIND = "label of another type than in the schema"
 
 _INTEGER = re.compile(r"[+-]?\d+", re.ASCII)
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?|nan|[+-]?inf(inity)?", re.ASCII | re.I)
@@ -35,36 +36,6 @@ _MOST_DIGITS = 40
 _MOST_CHARACTERS = csv.field_size_limit()
 """Length beyond which a text is neither a key nor a label, in any format."""
 _SECONDS = re.compile(r"\d{9,}(\.\d+)?", re.ASCII)
-
-
-@dataclass(frozen=True, slots=True)
-class LabelOptions:
-    """Options of joining labels.
-
-    Args:
-        key: Name of the column, and of the feature, that identifies an example.
-        label: Name of the column with the label, and of the feature that it becomes.
-        time: Name of the column with the time at which the label became known, ISO 8601 or seconds
-            since the epoch; empty if there is none.
-        until: Time from which a label is late and not used; ``None`` for never. Time zone required.
-
-    Raises:
-        ConfigError: A name is missing, or a time has no column or no time zone.
-    """
-
-    key: str
-    label: str
-    time: str = ""
-    until: datetime | None = None
-
-    def __post_init__(self) -> None:
-        for name in ("key", "label"):
-            if not getattr(self, name):
-                raise ConfigError(name, received="", expected="name of a column")
-        if self.until is not None and (not self.time or self.until.tzinfo is None):
-            raise ConfigError(
-                "until", received=self.until, expected="a time with a time zone, and `time`"
-            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,6 +147,25 @@ def _as_time(value: Any) -> datetime | None:
     return time if time.tzinfo else time.replace(tzinfo=timezone.utc)
 
 
+def fitted(label: Label, kind: str) -> Label:
+    """Returns a label whose value has the type that the schema declares.
+
+    A column of integers in CSV or Parquet may stand for a feature of floats or of text.
+
+    Args:
+        label: Label of one example.
+        kind: Kind of the values, such as ``int64_list``; empty if it is unknown.
+    """
+    value = label.value
+    if value is None or not kind:
+        return label
+    if kind == "bytes_list":
+        return replace(label, value=str(value))
+    if isinstance(value, str) or (kind == "int64_list" and value != int(value)):
+        return Label(label.key, None, OTHER_KIND)
+    return replace(label, value=int(value) if kind == "int64_list" else float(value))
+
+
 def key_of(example: bytes, options: LabelOptions) -> str:
     """Returns the key of an example; empty if it has none.
 
@@ -233,4 +223,5 @@ def _labeled(example: bytes, value: int | float | str, name: str) -> bytes:
         feature.float_list.value.append(value)
     else:
         feature.bytes_list.value.append(value.encode())
-    return parsed.SerializeToString()
+    # The same in each run, as samples are drawn by content.
+    return parsed.SerializeToString(deterministic=True)

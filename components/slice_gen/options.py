@@ -4,11 +4,13 @@ import dataclasses
 import math
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 from tfx_feeder.common.errors import ConfigError
 from tfx_feeder.common.validation import check_among, check_at_least
 from tfx_feeder.components.slice_gen.drift import DriftOptions
+from tfx_feeder.components.slice_gen.log_options import LabelOptions, ServingLogOptions
 from tfx_feeder.components.slice_gen.search import SliceSearchOptions
 
 ERROR, SQUARED_ERROR, ABSOLUTE_ERROR = "error", "squared_error", "absolute_error"
@@ -77,7 +79,10 @@ class SliceGenOptions:
         max_columns: Largest number of features searched; the time grows with its third power.
         max_searched: Largest number of examples searched, all of which are in memory as a row of
             small integers; of more examples, a sample.
-        drift: Comparison of the distributions of features.
+        drift: Comparison of the distributions of features, with earlier data and with the log.
+        serving_log: Options of reading the serving log.
+        labels: Options of joining labels to the serving log; required with labels.
+        max_served: Largest number of examples of the split ``serving_skew``; of more, a sample.
 
     Raises:
         ConfigError: A value is out of range.
@@ -99,6 +104,9 @@ class SliceGenOptions:
     max_columns: int = 30
     max_searched: int = 1_000_000
     drift: DriftOptions = field(default_factory=DriftOptions)
+    serving_log: ServingLogOptions = field(default_factory=ServingLogOptions)
+    labels: LabelOptions | None = None
+    max_served: int = 100_000
 
     def __post_init__(self) -> None:
         if isinstance(self.slices, str) or not isinstance(self.slices, Collection):
@@ -123,6 +131,7 @@ class SliceGenOptions:
             ("max_values", 2),
             ("max_columns", 1),
             ("max_searched", 1),
+            ("max_served", 1),
         ):
             check_at_least(name, getattr(self, name), least)
 
@@ -136,12 +145,15 @@ class SliceGenOptions:
 
     def as_dict(self) -> dict[str, Any]:
         """Returns the options as JSON types; the inverse of ``from_dict``."""
-        return dataclasses.asdict(self)
+        values = dataclasses.asdict(self)
+        if self.labels is not None and self.labels.until is not None:
+            values["labels"]["until"] = self.labels.until.isoformat()
+        return values
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "SliceGenOptions":
         """Creates options from the result of ``as_dict``, also after a round trip through JSON."""
-        loss, columns = values["loss"], values["columns"]
+        loss, columns, log = values["loss"], values["columns"], values["serving_log"]
         return cls(
             **{
                 **values,
@@ -150,6 +162,8 @@ class SliceGenOptions:
                 "boundaries": {k: tuple(v) for k, v in values["boundaries"].items()},
                 "loss": loss and LossOptions(**loss | {"classes": tuple(loss["classes"])}),
                 "search": SliceSearchOptions(**values["search"]),
+                "serving_log": ServingLogOptions(**log | {"signatures": tuple(log["signatures"])}),
+                "labels": values["labels"] and _label_options(values["labels"]),
                 "drift": _drift_options(values["drift"]),
                 "columns": None if columns is None else tuple(columns),
             }
@@ -159,6 +173,11 @@ class SliceGenOptions:
 def _drift_options(values: Mapping[str, Any]) -> DriftOptions:
     names = {name: tuple(values[name]) for name in ("features", "excluded")}
     return DriftOptions(**{**values, **names})
+
+
+def _label_options(values: Mapping[str, Any]) -> LabelOptions:
+    until = values["until"] and datetime.fromisoformat(values["until"])
+    return LabelOptions(**{**values, "until": until})
 
 
 def _check_name(argument: str, value: Any) -> None:

@@ -33,13 +33,15 @@ NO_IMAGE = "the image cannot be decoded"
 _ALL_KEYS = 1 << 64
 
 
-class _CountingDoFn(beam.DoFn):
+class CountingDoFn(beam.DoFn):
     """Function that counts; the counts of a bundle are one output each, not one an example."""
 
     def start_bundle(self) -> None:
+        """Starts to count."""
         self._counts: Counter[Any] = Counter()
 
     def finish_bundle(self) -> Iterator[beam.pvalue.TaggedOutput]:
+        """Yields the counts."""
         window = GlobalWindow()
         for pair in self._counts.items():
             value = WindowedValue(pair, window.max_timestamp(), [window])
@@ -67,7 +69,7 @@ class MeasurementPlan:
     fraction: float = 1.0
 
 
-class Measure(_CountingDoFn):
+class Measure(CountingDoFn):
     """Converts batches of serialized Examples to packed ``CodeTable`` records.
 
     The counts are examples without a loss by reason.
@@ -123,7 +125,7 @@ class Measure(_CountingDoFn):
         return losses
 
 
-class CountCombinations(_CountingDoFn):
+class CountCombinations(CountingDoFn):
     """Counts the combinations of crosses; there is no other output.
 
     The keys of the counts are pairs of the position of a cross and a combination of codes.
@@ -169,7 +171,7 @@ class SplitNames:
     only_named: bool = False
 
 
-class Annotate(_CountingDoFn):
+class Annotate(CountingDoFn):
     """Adds the names of its slices to each serialized Example.
 
     The outputs are tagged by split, except for those of the first split. The keys of the counts are
@@ -221,6 +223,36 @@ def read(pipeline: beam.Pipeline, folders: Sequence[str]) -> beam.PCollection:
         for number, folder in enumerate(folders)
     ]
     return splits | "Flatten" >> beam.Flatten()
+
+
+def read_files(pipeline: beam.Pipeline, prefix: str) -> beam.PCollection:
+    """Reads the files that an earlier pass has written.
+
+    Args:
+        pipeline: Pipeline that reads.
+        prefix: Prefix of the files.
+    """
+    return pipeline | "ReadFiles" >> beam.io.ReadFromTFRecord(f"{prefix}-*")
+
+
+class Sample(beam.DoFn):
+    """Selects examples by their content, so that the sample is the same in each run.
+
+    Args:
+        fraction: Fraction of the examples, 0 to 1.
+    """
+
+    def __init__(self, fraction: float) -> None:
+        self._limit = round(fraction * _ALL_KEYS)
+
+    def process(self, serialized: bytes) -> Iterator[bytes]:
+        """Yields the example if it is selected.
+
+        Args:
+            serialized: Serialized Example.
+        """
+        if _key(serialized) < self._limit:
+            yield serialized
 
 
 def _key(serialized: bytes) -> int:

@@ -7,54 +7,33 @@ TensorFlow Serving's request logger, BulkInferrer and the model server of this s
 # pyright: reportAttributeAccessIssue=false
 
 import gzip
+import math
 import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO, Any
 
+import numpy as np
 from google.protobuf.message import DecodeError
 from tensorflow.core.example import example_pb2
 from tensorflow.core.framework import types_pb2
 from tensorflow_serving.apis import prediction_log_pb2
 
-from tfx_feeder.common.errors import ConfigError, DataError
+from tfx_feeder.common.errors import DataError
 from tfx_feeder.common.tfrecord import GZIP_MAGIC, RecordError, read_records
+from tfx_feeder.components.slice_gen.log_options import EXAMPLE, ServingLogOptions
 
-PREDICTION_LOG, EXAMPLE = "prediction_log", "example"
+_ANY = ServingLogOptions()
+NOT_FINITE = "a logged prediction is not finite"
+_FLOATS = {types_pb2.DT_FLOAT: np.dtype("<f4"), types_pb2.DT_DOUBLE: np.dtype("<f8")}
 _REQUESTS = ("classify_log", "regress_log", "multi_inference_log")
 _MOST_REASONS, _MOST_CHARACTERS = 100, 60
 OTHER_REASONS = "other reasons"
 """Reason under which records are counted when there are too many distinct reasons."""
 _MOST_SHARED_BYTES = 1 << 28
 """Limit for all copies of the features that the examples of one request share."""
-
-
-@dataclass(frozen=True, slots=True)
-class ServingLogOptions:
-    """Options of reading a serving log.
-
-    Args:
-        payload: Type of the records, ``prediction_log`` or ``example``. Neither format tells its
-            type.
-        model: Name of the model whose requests are read; empty for any.
-        signatures: Names of the signatures whose requests are read; empty for any. A request
-            without a name is for ``serving_default``.
-
-    Raises:
-        ConfigError: The payload is unknown.
-    """
-
-    payload: str = PREDICTION_LOG
-    model: str = ""
-    signatures: tuple[str, ...] = ()
-
-    def __post_init__(self) -> None:
-        if self.payload not in (PREDICTION_LOG, EXAMPLE):
-            raise ConfigError(
-                "payload", received=self.payload, expected=f"{PREDICTION_LOG!r} or {EXAMPLE!r}"
-            )
 
 
 @dataclass(slots=True)
@@ -65,11 +44,13 @@ class ServingLogCounts:
         records: Number of records, including those that were set aside.
         examples: Number of examples; a request may hold several.
         set_aside: Number of records, or of examples within one, by reason.
+        noted: Number of records that were read and have a defect, by defect.
     """
 
     records: int = 0
     examples: int = 0
     set_aside: Counter[str] = field(default_factory=Counter)
+    noted: Counter[str] = field(default_factory=Counter)
 
     def add(self, parsed: "Parsed") -> None:
         """Counts one record.
@@ -81,6 +62,7 @@ class ServingLogCounts:
         """
         self.records += 1
         self.examples += len(parsed.examples)
+        self.noted.update(parsed.noted)
         for reason in parsed.set_aside:
             known = reason in self.set_aside or len(self.set_aside) < _MOST_REASONS
             self.set_aside[reason if known else OTHER_REASONS] += 1
@@ -93,10 +75,12 @@ class Parsed:
     Args:
         examples: Serialized tf.Examples.
         set_aside: Reasons for what was not read, one for each record or example.
+        noted: Defects of a record that was read.
     """
 
     examples: tuple[bytes, ...] = ()
     set_aside: tuple[str, ...] = ()
+    noted: tuple[str, ...] = ()
 
 
 def log_files(folder: Path) -> tuple[Path, ...]:
@@ -129,7 +113,7 @@ def log_files(folder: Path) -> tuple[Path, ...]:
 
 def read_serving_log(
     files: Sequence[Path],
-    options: ServingLogOptions = ServingLogOptions(),
+    options: ServingLogOptions = _ANY,
     counts: ServingLogCounts | None = None,
 ) -> Iterator[bytes]:
     """Reads a serving log record by record.
@@ -161,9 +145,7 @@ def _records(path: Path) -> Iterator[bytes | RecordError]:
         yield RecordError(f"unreadable file: {type(error).__name__}")
 
 
-def parse_record(
-    record: bytes | RecordError, options: ServingLogOptions = ServingLogOptions()
-) -> Parsed:
+def parse_record(record: bytes | RecordError, options: ServingLogOptions = _ANY) -> Parsed:
     """Returns the examples of one record.
 
     Args:
@@ -187,7 +169,33 @@ def parse_record(
     other = _other_model(log, request, kind, options)
     if other:
         return Parsed(set_aside=(other,))
-    return _of_tensors(request.inputs) if kind == "predict_log" else _of_input(request.input)
+    parsed = _of_tensors(request.inputs) if kind == "predict_log" else _of_input(request.input)
+    if parsed.examples and not all(map(math.isfinite, _numbers(getattr(log, kind).response, kind))):
+        return replace(parsed, noted=(NOT_FINITE,))
+    return parsed
+
+
+def _numbers(response: Any, kind: str) -> Iterator[float]:
+    """Yields the predicted numbers of a response."""
+    if kind == "predict_log":
+        for tensor in response.outputs.values():
+            if tensor.dtype in _FLOATS:
+                yield from tensor.float_val or tensor.double_val
+                if tensor.tensor_content:
+                    yield from np.frombuffer(tensor.tensor_content, _FLOATS[tensor.dtype]).tolist()
+        return
+    several = kind == "multi_inference_log"
+    results = list(response.results) if several else []
+    classified = [r.classification_result for r in results]
+    regressed = [r.regression_result for r in results]
+    if not several:
+        (classified if kind == "classify_log" else regressed).append(response.result)
+    for result in classified:
+        yield from (
+            found.score for by_class in result.classifications for found in by_class.classes
+        )
+    for result in regressed:
+        yield from (found.value for found in result.regressions)
 
 
 def _other_model(log: Any, request: Any, kind: str, options: ServingLogOptions) -> str:

@@ -1,11 +1,13 @@
 """Options of SliceGen: checked when they are made, exact after a round trip."""
 
 import json
+from datetime import datetime, timezone
 
 import pytest
 
 from tfx_feeder.common.errors import ConfigError
 from tfx_feeder.components.slice_gen.drift import DriftOptions
+from tfx_feeder.components.slice_gen.log_options import LabelOptions, ServingLogOptions
 from tfx_feeder.components.slice_gen.options import LossOptions, SliceGenOptions
 from tfx_feeder.components.slice_gen.search import SliceSearchOptions
 
@@ -17,6 +19,8 @@ FULL = SliceGenOptions(
     loss=LossOptions("label", classes=("a", "b"), output="scores"),
     search=SliceSearchOptions(margin=0.05),
     columns=("form",),
+    serving_log=ServingLogOptions(model="digits", signatures=("a", "b")),
+    labels=LabelOptions("id", "label", "at", datetime(2026, 1, 2, tzinfo=timezone.utc)),
     drift=DriftOptions(l_infinity=0.1, excluded=("number",)),
 )
 
@@ -47,6 +51,7 @@ def test_columns_of_a_cross_are_sorted() -> None:
         {"intervals": 1},
         {"max_values": 1},
         {"max_searched": 0},
+        {"max_served": 0},
         {"columns": ()},
     ],
 )
