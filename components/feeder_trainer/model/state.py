@@ -163,7 +163,7 @@ def layer_statistics(model: keras.Model) -> list[keras.Variable]:
 
     Those of frozen layers, which do not change, are left out.
     """
-    layers = [part for _, part in _parts(model) if isinstance(part, keras.layers.Layer)]
+    layers = _layers(model)
     # A weight belongs to the innermost of the layers that have it, which come last.
     layers.sort(key=lambda layer: len(layer.variables), reverse=True)
     owners = {id(weight): layer for layer in layers for weight in layer.variables}
@@ -172,6 +172,22 @@ def layer_statistics(model: keras.Model) -> list[keras.Variable]:
         for weight in model.non_trainable_weights
         if owners[id(weight)].trainable and keras.backend.is_float_dtype(weight.dtype)
     ]
+
+
+def trainable_flags(model: keras.Model) -> list[bool]:
+    """Returns whether each layer of a model is trainable, in the order of the model's parts."""
+    return [layer.trainable for layer in _layers(model)]
+
+
+def set_trainable(model: keras.Model, flags: Sequence[bool]) -> None:
+    """Assigns what ``trainable_flags`` returned."""
+    pairs = list(zip(_layers(model), flags, strict=True))
+    for _ in pairs:  # A layer passes its flag on to the layers in it, which the next pass mends.
+        wrong = [(layer, flag) for layer, flag in pairs if layer.trainable != flag]
+        if not wrong:
+            return
+        for layer, flag in wrong:
+            layer.trainable = flag
 
 
 def reset_random_state(seed: int) -> None:
@@ -207,6 +223,10 @@ def refresh_constants(model: keras.Model) -> bool:
     for layer in layers:
         layer.finalize_state()
     return bool(layers)
+
+
+def _layers(model: keras.Model) -> list[keras.layers.Layer]:
+    return [part for _, part in _parts(model) if isinstance(part, keras.layers.Layer)]
 
 
 def _parts(model: keras.Model) -> Iterator[tuple[str, Any]]:

@@ -50,6 +50,7 @@ class LoopState:
         seconds: Duration of these steps.
         first_step_s: Duration of a call of this epoch that was traced.
         stopped: True if training was stopped between two epochs.
+        layers: Layers that callbacks have frozen or released; see ``TracedLayers.state``.
     """
 
     phase: EpochSpec | None = None
@@ -60,6 +61,7 @@ class LoopState:
     seconds: float = 0.0
     first_step_s: float | None = None
     stopped: bool = False
+    layers: list[list[bool]] | None = None
 
     @property
     def steps_done(self) -> int:

@@ -140,6 +140,7 @@ class TrainingLoop:
         self._interrupt = DeferredInterrupt()
         self._batches: Iterator[Any] | None = None
         self._epochs_open = 0
+        self._is_first_call = True
 
     def run(self) -> None:
         """Runs the plan to completion, or until a callback or baseline early stopping ends it.
@@ -155,6 +156,7 @@ class TrainingLoop:
                 check_resumable(self._own_callbacks)
                 stack.enter_context(self._interrupt)
                 stack.enter_context(contextlib.closing(self._checkpoint.manager))
+            stack.enter_context(self._steps.layers.watching())
             self._run()
 
     def _run(self) -> None:
@@ -204,6 +206,7 @@ class TrainingLoop:
         self._state = self._checkpoint.restore(self._own_callbacks)
         self._epoch_logs.restore(self._recorder.epochs)
         self._model.stop_training = self._state.stopped
+        self._steps.layers.restore(self._state.layers)
 
     def _begin_phase(self, spec: EpochSpec) -> None:
         self._state.begin_phase(spec)
@@ -333,6 +336,11 @@ class TrainingLoop:
         ends = is_last or (self._model.stop_training and not is_first)
         if self._every_train_batch and not ends:
             self._callbacks.on_train_batch_begin(step)
+        if not ends:
+            self._steps.follow_callbacks(
+                is_first=self._is_first_call, processes=self._process_group.size
+            )
+            self._is_first_call = False
         return int(self._follow_chief(count)[0])
 
     def _follow_chief(self, *values: float) -> list[float]:
@@ -410,6 +418,7 @@ class TrainingLoop:
         )
         if is_due or (is_interrupted and not manager.is_saved(seen)):
             self._steps.synchronize()
+            self._state.layers = self._steps.layers.state()
             self._checkpoint.save(self._state, seen, self._own_callbacks)
         if is_interrupted:
             self._checkpoint.finish()

@@ -34,6 +34,7 @@ from tfx_feeder.components.feeder_trainer.training.loss_division import (
     unmasked_fraction,
 )
 from tfx_feeder.components.feeder_trainer.training.model_calls import Adapter, ModelCalls
+from tfx_feeder.components.feeder_trainer.training.retracing import TracedLayers
 from tfx_feeder.components.feeder_trainer.training.step_logs import (
     as_numpy,
     as_tensors,
@@ -125,6 +126,7 @@ class CompiledSteps:
         self._example: tuple = ()
         self._batch_counters: list[keras.Variable] = []
         self._calls = ModelCalls(model, adapt)
+        self.layers = TracedLayers(model)
         self._with_class_weight = ClassWeights(options.class_weight)
         self._noise_scale = options.noise_scale
         # TensorFlow refuses to read the clock in a graph once determinism is on in a process.
@@ -187,10 +189,21 @@ class CompiledSteps:
             ):
                 DivisionCheck(self._calls, "several workers", self._examples).check_sums()
         self.model.reset_metrics()
+        self.layers = TracedLayers(self.model)
 
     def retrace(self) -> None:
         """Forgets the traced steps, if they hold constants of layers whose weights were loaded."""
         if refresh_constants(self.model):
+            self._compile()
+
+    def follow_callbacks(self, *, is_first: bool, processes: int) -> None:
+        """Forgets the traced steps if a callback has changed which layers are trained.
+
+        Args:
+            is_first: See ``TracedLayers.must_retrace``.
+            processes: See ``TracedLayers.must_retrace``.
+        """
+        if self.layers.must_retrace(is_first=is_first, processes=processes):
             self._compile()
 
     def metrics_result(self) -> dict[str, Any]:
@@ -358,8 +371,13 @@ class CompiledSteps:
         return specs_of(traced.structured_outputs)
 
     def _train_many(self, iterator: Any, lengths: tf.Tensor) -> tuple[tf.Tensor, dict[str, Any]]:
-        self.traces += not tf.executing_eagerly()  # Runs when tracing, not when training.
+        if tf.executing_eagerly():
+            return self._train_steps(iterator, lengths)
+        self.traces += 1  # Runs when tracing, not when training.
+        with self.layers.tracing():
+            return self._train_steps(iterator, lengths)
 
+    def _train_steps(self, iterator: Any, lengths: tf.Tensor) -> tuple[tf.Tensor, dict[str, Any]]:
         def train(step: tf.Tensor, begin: tf.Tensor, rows: tf.TensorArray, _: Any) -> tuple:
             # The iterator may run ahead of the previous step: a wait is only the time after that
             # step has finished and before the batch is ready.

@@ -104,7 +104,8 @@ class ParameterServerSteps(CompiledSteps):
 
         def in_replica(*args: Any) -> Any:
             self.traces += 1  # Runs when tracing.
-            return strategy.run(function, args)
+            with self.layers.tracing():
+                return strategy.run(function, args)
 
         return tf.function(in_replica, autograph=False)
 

@@ -191,6 +191,7 @@ def test_stored_names_are_those_of_earlier_releases(folder, model):
         "callbacks",
         "feed_order",
         "first_step_s",
+        "layers",
         "lr_scale_factor",
         "next_reason",
         "phase",
