@@ -15,7 +15,7 @@ class FeederError(Exception):
     """
 
     def __str__(self) -> str:
-        return _printable(_shorten(super().__str__(), _MOST_CHARACTERS))
+        return printable(_shorten(super().__str__(), _MOST_CHARACTERS))
 
 
 class ConfigError(FeederError, ValueError):
@@ -91,8 +91,12 @@ def _shorten(text: str, most: int) -> str:
     return f"{text[:half]} ... {text[-half:]}"
 
 
-def _printable(text: str) -> str:
-    """Escapes control characters of file names, and their bytes that are not UTF-8."""
+def printable(text: str) -> str:
+    """Escapes what would control a terminal, and bytes of file names that are not UTF-8.
+
+    Args:
+        text: Text from a file, or with the name of one; line breaks stay.
+    """
     if text.isprintable():
         return text
     return "".join(

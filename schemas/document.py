@@ -2,6 +2,7 @@
 
 import json
 import math
+import stat
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,8 @@ from tfx_feeder.common.files import atomic_write
 from tfx_feeder.schemas.type_check import check_types
 
 _T = TypeVar("_T")
+_MOST_BYTES = 1 << 28
+"""Size above which a file is not a document of this suite."""
 _DAMAGED = (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RecursionError)
 
 
@@ -61,7 +64,7 @@ class JsonDocument:
         """
         path = Path(folder) / self.file_name
         try:
-            document = json.loads(path.read_text(encoding="utf-8"))
+            document = json.loads(_read_text(path))
         except (OSError, ValueError, RecursionError) as error:
             raise DataError(f"No {self.title} can be read from {path}: {error}") from error
         if not isinstance(document, dict) or document.pop("format", None) != self.name:
@@ -79,6 +82,22 @@ class JsonDocument:
         except _DAMAGED as error:
             raise DataError(f"{path} is damaged: {type(error).__name__}: {error}.") from error
         return record
+
+
+def _read_text(path: Path) -> str:
+    """Reads a regular file.
+
+    Raises:
+        OSError: The file cannot be read.
+        ValueError: It has no end that could be waited for, or is too large.
+    """
+    # Folders of models are copied from elsewhere: a pipe would block, a device never end.
+    status = path.stat()
+    if not stat.S_ISREG(status.st_mode):
+        raise ValueError("it is not a file")
+    if status.st_size > _MOST_BYTES:
+        raise ValueError(f"it has {status.st_size:,} bytes")
+    return path.read_text(encoding="utf-8")
 
 
 def storable(value: float) -> float | str:

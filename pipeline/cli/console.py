@@ -1,27 +1,32 @@
 """Terminal output: tables for people, JSON for scripts."""
 
 import json
+import re
 from typing import Any
 
 import click
 from rich import box
-from rich.console import Console, RenderableType
+from rich.console import RenderableType
 from rich.table import Table
 
 from tfx_feeder.common.json import json_safe
+from tfx_feeder.common.terminal import SafeConsole
 
 _PLAIN_WIDTH = 200
 """Width in columns if the output is not a terminal."""
+_CONTROLS = re.compile("[\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]")
+"""Characters that terminals obey, and that JSON leaves as they are."""
 
 
 def print_json(value: Any) -> None:
     """Prints a value as JSON: dataclasses as objects, times in ISO 8601, NaN as null."""
-    click.echo(json.dumps(json_safe(value), indent=2, ensure_ascii=False))
+    text = json.dumps(json_safe(value), indent=2, ensure_ascii=False)
+    click.echo(_CONTROLS.sub(lambda found: f"\\u{ord(found[0]):04x}", text))
 
 
 def show(*parts: RenderableType) -> None:
     """Prints tables and lines of markup on standard output."""
-    console = Console()
+    console = SafeConsole()
     if not console.is_terminal:
         console.width = max(console.width, _PLAIN_WIDTH)
     for part in parts:

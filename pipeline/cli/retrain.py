@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 
 from tfx_feeder.common.durations import parse_duration
+from tfx_feeder.common.errors import printable
 from tfx_feeder.pipeline.cli.console import print_json
 from tfx_feeder.pipeline.cli.options import parsed_options, request_options
 from tfx_feeder.pipeline.metadata.env import STORE_VARIABLE
@@ -243,7 +244,8 @@ def _show(decision: RetrainingDecision, *, as_json: bool) -> None:
         }
         print_json({"retrain": decision.retrain, **fields})
         return
-    click.echo(f"{'Retrain' if decision.retrain else 'No'}: {'; '.join(decision.reasons)}")
+    reasons = printable("; ".join(decision.reasons))
+    click.echo(f"{'Retrain' if decision.retrain else 'No'}: {reasons}")
     if decision.plan is not None and decision.plan.span is not None:
         click.echo(_spans(decision.plan))
 
@@ -258,4 +260,4 @@ def _spans(plan: RunPlan) -> str:
 
 
 def _echo(line: str) -> None:
-    click.echo(f"{datetime.now():%Y-%m-%d %H:%M:%S} {line}")
+    click.echo(f"{datetime.now():%Y-%m-%d %H:%M:%S} {printable(line)}")

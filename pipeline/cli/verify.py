@@ -1,7 +1,7 @@
 """The command ``tfx-feeder verify``."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import click
@@ -95,7 +95,18 @@ def verify_folder(folder: Path) -> Verification:
     """
     card = model_card.read(folder)
     differences = compare(card.files, hash_files(folder, exclude=[model_card.FILE_NAME]))
+    if others := _not_regular(folder):
+        differences = replace(differences, added=(*differences.added, *others))
     return Verification(folder, not differences, differences, card)
+
+
+def _not_regular(folder: Path) -> list[str]:
+    """Returns links to folders, pipes and the like, of which there is no hash."""
+    return sorted(
+        path.relative_to(folder).as_posix()
+        for path in folder.rglob("*")
+        if not path.is_file() and (path.is_symlink() or not path.is_dir())
+    )
 
 
 def verification_lines(found: Verification) -> Iterator[RenderableType]:

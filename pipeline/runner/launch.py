@@ -21,6 +21,7 @@ from typing import TextIO
 from rich.console import Console
 
 from tfx_feeder.common.errors import ConfigError, FeederError
+from tfx_feeder.common.terminal import SafeConsole
 from tfx_feeder.components.feeder_trainer.distribution.options import SingleDevice, Strategy
 from tfx_feeder.pipeline.beam import BEAM_ARGS
 from tfx_feeder.pipeline.ownership import BusyError
@@ -97,7 +98,7 @@ def run_with_logging(request: RunRequest, work: str = "tfx_feeder.pipeline.runne
         log.parent.mkdir(exist_ok=True)
         log.touch()
     except (FeederError, OSError) as error:
-        _echo(Console(stderr=True), f"Failed: {error}")
+        _echo(SafeConsole(stderr=True), f"Failed: {error}")
         return FAILED
     # All components share this process, and the first would take the whole memory of a GPU.
     os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
@@ -183,7 +184,7 @@ def _where(error: BaseException) -> str:
 
 
 def _console(screen: TextIO, *, plain: bool) -> Console:
-    console = Console(file=screen, force_terminal=False if plain else None)
+    console = SafeConsole(file=screen, force_terminal=False if plain else None)
     if not console.is_terminal:
         console.width = max(console.width, _PLAIN_WIDTH)
     return console

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from tests.fuzzing import OUTCOMES
 from tfx_feeder.pipeline.cli.errors import TRACEBACK_VARIABLE
 
-STATUSES = {0, 1, 2, 3, 4, 5, 99}
+STATUSES = {0, 1, 2, 3, 4, 5, 99, 130}
 MAX_CHARS, MAX_CPU_S = 2_000, 5
 
 # The operating system passes no NUL. Files are only written below the working folder.
