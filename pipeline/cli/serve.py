@@ -55,6 +55,10 @@ _LOG = "%(asctime)s %(levelname)s %(message)s"
 @click.option("--grace", default="10s", show_default=True, help="Limit of the end, on SIGTERM.")
 @click.option("--certificate", type=_FILE, help="Certificate of TLS.")
 @click.option("--private-key", type=_FILE, help="Private key of the certificate.")
+@click.option("--log", type=click.Path(path_type=Path), help="Folder of the prediction log.")
+@click.option(
+    "--log-sample", default=1.0, show_default=True, help="Fraction of the units that are logged."
+)
 @click.option("--token-file", type=_FILE, help="Token that requests must carry.")
 def serve(
     folder: Path | None,
@@ -65,6 +69,8 @@ def serve(
     timeout: str,
     grace: str,
     threads: int | None,
+    log: Path | None,
+    log_sample: float,
     **options: Any,
 ) -> None:
     """Serve the versions in FOLDER, and new ones as soon as they are pushed.
@@ -81,6 +87,7 @@ def serve(
     logging.basicConfig(format=_LOG, level=logging.INFO)
     started = time.monotonic()
     # Here, so that --help does not import TensorFlow.
+    from tfx_feeder.serving.prediction_log import LogOptions
     from tfx_feeder.serving.server.options import ServerOptions, parse_model_config
     from tfx_feeder.serving.server.server import ModelServer
 
@@ -92,6 +99,7 @@ def serve(
     server = ModelServer(
         models,
         ServerOptions(threads=threads or os.cpu_count() or 1, timeout_s=timeout_s, **options),
+        LogOptions(log.expanduser(), log_sample) if log else None,
     )
     stopping = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):

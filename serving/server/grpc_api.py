@@ -21,9 +21,8 @@ from tensorflow_serving.apis import (
 from tfx_feeder.common.errors import ConfigError
 from tfx_feeder.serving.server.errors import Code, ServingError
 from tfx_feeder.serving.server.options import ServerOptions, model_options
-from tfx_feeder.serving.server.predictor import Predictor
+from tfx_feeder.serving.server.predictor import Caller, Predictor, caller_of
 
-_GRPC = "GRPC"
 _PREDICTION = "tensorflow.serving.PredictionService"
 _MODEL = "tensorflow.serving.ModelService"
 
@@ -48,23 +47,23 @@ class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
 
     def Predict(self, request: Any, context: grpc.ServicerContext) -> Any:
         """Answers a request with tensors."""
-        return _answer(context, lambda: self._predictor.predict(request, _GRPC))
+        return _answer(context, lambda: self._predictor.predict(request, _caller(context)))
 
     def Classify(self, request: Any, context: grpc.ServicerContext) -> Any:
         """Answers a request with Examples by classes and scores."""
-        return _answer(context, lambda: self._predictor.classify(request, _GRPC))
+        return _answer(context, lambda: self._predictor.classify(request, _caller(context)))
 
     def Regress(self, request: Any, context: grpc.ServicerContext) -> Any:
         """Answers a request with Examples by values."""
-        return _answer(context, lambda: self._predictor.regress(request, _GRPC))
+        return _answer(context, lambda: self._predictor.regress(request, _caller(context)))
 
     def MultiInference(self, request: Any, context: grpc.ServicerContext) -> Any:
         """Answers several classifications and regressions of the same Examples."""
-        return _answer(context, lambda: self._predictor.multi_inference(request, _GRPC))
+        return _answer(context, lambda: self._predictor.multi_inference(request, _caller(context)))
 
     def GetModelMetadata(self, request: Any, context: grpc.ServicerContext) -> Any:
         """Returns the signatures of a model."""
-        return _answer(context, lambda: self._predictor.metadata(request, _GRPC))
+        return _answer(context, lambda: self._predictor.metadata(request, _caller(context)))
 
 
 class ModelService(model_service_pb2_grpc.ModelServiceServicer):
@@ -99,6 +98,10 @@ class ModelService(model_service_pb2_grpc.ModelServiceServicer):
             return response
 
         return _answer(context, reload)
+
+
+def _caller(context: grpc.ServicerContext) -> Caller:
+    return caller_of("GRPC", dict(context.invocation_metadata() or ()))
 
 
 def _answer(context: grpc.ServicerContext, compute: Callable[[], Any]) -> Any:

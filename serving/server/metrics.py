@@ -1,13 +1,15 @@
 """Metrics of a server in Prometheus' format, with TensorFlow Serving's names where it has one."""
 
+import dataclasses
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import prometheus_client
-from prometheus_client.core import Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from tfx_feeder.serving.prediction_log import PredictionLogger
 from tfx_feeder.serving.server.errors import Code, ServingError
 
 _BUCKETS_US = tuple(10 * 1.8**power for power in range(33))
@@ -19,9 +21,10 @@ class Metrics:
 
     Args:
         waiting: Returns the number of requests in progress or waiting.
+        logger: Log of the predictions, if any.
     """
 
-    def __init__(self, waiting: Callable[[], int]) -> None:
+    def __init__(self, waiting: Callable[[], int], logger: PredictionLogger | None = None) -> None:
         self._registry = prometheus_client.CollectorRegistry()
         self._counts: dict[tuple[str, str], int] = {}
         self._latency = prometheus_client.Histogram(
@@ -38,6 +41,8 @@ class Metrics:
         )
         in_progress.set_function(waiting)
         self._registry.register(_RequestCounts(self._counts))
+        if logger is not None:
+            self._registry.register(_LogCounts(logger))
 
     @contextmanager
     def observe(self, model: str, api: str, entrypoint: str) -> Iterator[None]:
@@ -82,3 +87,21 @@ class _RequestCounts(Collector):
         for (model, status), count in sorted(self._counts.items()):
             metric.add_sample(metric.name, {"model_name": model, "status": status}, count)
         yield metric
+
+
+class _LogCounts(Collector):
+    def __init__(self, logger: PredictionLogger) -> None:
+        self._logger = logger
+
+    def collect(self) -> Iterator[Metric]:
+        counts = CounterMetricFamily(
+            "tfx_feeder_prediction_log", "Requests by what became of them.", labels=["outcome"]
+        )
+        for outcome, count in dataclasses.asdict(self._logger.counts).items():
+            counts.add_metric([outcome], count)
+        yield counts
+        yield GaugeMetricFamily(
+            "tfx_feeder_prediction_log_stopped",
+            "1 while nothing is logged, after an error of the disk.",
+            value=float(self._logger.is_stopped),
+        )

@@ -1,9 +1,13 @@
 """Answers to the requests of TensorFlow Serving's API, by whatever protocol they came."""
 
-from collections.abc import Callable, Iterator
+import time
+import uuid
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
+import numpy as np
 from tensorflow_serving.apis import (
     classification_pb2,
     get_model_metadata_pb2,
@@ -11,18 +15,54 @@ from tensorflow_serving.apis import (
     inference_pb2,
     model_pb2,
     predict_pb2,
+    prediction_log_pb2,
     regression_pb2,
 )
 
+from tfx_feeder.serving.prediction_log import Call, PredictionLogger
 from tfx_feeder.serving.server import operations
 from tfx_feeder.serving.server.errors import invalid
 from tfx_feeder.serving.server.metrics import Metrics
 from tfx_feeder.serving.server.models import Models
-from tfx_feeder.serving.server.saved_model import DEFAULT_SIGNATURE, SavedModel
+from tfx_feeder.serving.server.saved_model import DEFAULT_SIGNATURE, SavedModel, Signature
+from tfx_feeder.serving.server.tensors import to_proto
 
 _Response = TypeVar("_Response")
 SIGNATURES = "signature_def"
 """The one kind of metadata."""
+_LONGEST_KEY = 256
+
+PredictionLog = prediction_log_pb2.PredictionLog
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Origin of a request.
+
+    Args:
+        entrypoint: ``GRPC`` or ``REST``.
+        request_id: Identifier of the request; if empty, the log has one of its own.
+        key: Join key of the log.
+    """
+
+    entrypoint: str
+    request_id: str = ""
+    key: str = ""
+
+
+REQUEST_ID, JOIN_KEY = "x-request-id", "x-join-key"
+"""Headers of HTTP, and metadata of gRPC, that identify a request and its unit in the log."""
+
+
+def caller_of(entrypoint: str, headers: Mapping[str, Any]) -> Caller:
+    """Returns the origin of a request.
+
+    Args:
+        entrypoint: ``GRPC`` or ``REST``.
+        headers: Headers or metadata, by names in lower case.
+    """
+    found = (str(headers.get(name, ""))[:_LONGEST_KEY] for name in (REQUEST_ID, JOIN_KEY))
+    return Caller(entrypoint, *found)
 
 
 class Predictor:
@@ -32,20 +72,27 @@ class Predictor:
         models: Models.
         metrics: Counters.
         most_bytes: Largest size of an input.
+        logger: Logs the predictions, if any.
     """
 
-    def __init__(self, models: Models, metrics: Metrics, most_bytes: int) -> None:
+    def __init__(
+        self,
+        models: Models,
+        metrics: Metrics,
+        most_bytes: int,
+        logger: PredictionLogger | None = None,
+    ) -> None:
         self.models, self.metrics = models, metrics
-        self._most_bytes = most_bytes
+        self._most_bytes, self._logger = most_bytes, logger
 
     def predict(
-        self, request: predict_pb2.PredictRequest, entrypoint: str
+        self, request: predict_pb2.PredictRequest, caller: Caller
     ) -> predict_pb2.PredictResponse:
         """Answers ``Predict``.
 
         Args:
             request: Request of TensorFlow Serving's API.
-            entrypoint: ``GRPC`` or ``REST``.
+            caller: Origin of the request.
 
         Raises:
             ServingError: The request cannot be answered.
@@ -54,16 +101,25 @@ class Predictor:
         def answer(model: SavedModel) -> predict_pb2.PredictResponse:
             return operations.predict(model, request, self._most_bytes)
 
-        return self._answer(request.model_spec, "Predict", entrypoint, answer)
+        return self._answer(
+            request.model_spec,
+            "Predict",
+            caller,
+            answer,
+            lambda response: PredictionLog(
+                predict_log=prediction_log_pb2.PredictLog(request=request, response=response)
+            ),
+            request.ByteSize,
+        )
 
     def classify(
-        self, request: classification_pb2.ClassificationRequest, entrypoint: str
+        self, request: classification_pb2.ClassificationRequest, caller: Caller
     ) -> classification_pb2.ClassificationResponse:
         """Answers ``Classify``.
 
         Args:
             request: Request of TensorFlow Serving's API.
-            entrypoint: ``GRPC`` or ``REST``.
+            caller: Origin of the request.
 
         Raises:
             ServingError: The request cannot be answered.
@@ -73,16 +129,25 @@ class Predictor:
             result = operations.classify(model, request.model_spec.signature_name, request.input)
             return classification_pb2.ClassificationResponse(result=result)
 
-        return self._answer(request.model_spec, "Classify", entrypoint, answer)
+        return self._answer(
+            request.model_spec,
+            "Classify",
+            caller,
+            answer,
+            lambda response: PredictionLog(
+                classify_log=prediction_log_pb2.ClassifyLog(request=request, response=response)
+            ),
+            request.ByteSize,
+        )
 
     def regress(
-        self, request: regression_pb2.RegressionRequest, entrypoint: str
+        self, request: regression_pb2.RegressionRequest, caller: Caller
     ) -> regression_pb2.RegressionResponse:
         """Answers ``Regress``.
 
         Args:
             request: Request of TensorFlow Serving's API.
-            entrypoint: ``GRPC`` or ``REST``.
+            caller: Origin of the request.
 
         Raises:
             ServingError: The request cannot be answered.
@@ -92,16 +157,25 @@ class Predictor:
             result = operations.regress(model, request.model_spec.signature_name, request.input)
             return regression_pb2.RegressionResponse(result=result)
 
-        return self._answer(request.model_spec, "Regress", entrypoint, answer)
+        return self._answer(
+            request.model_spec,
+            "Regress",
+            caller,
+            answer,
+            lambda response: PredictionLog(
+                regress_log=prediction_log_pb2.RegressLog(request=request, response=response)
+            ),
+            request.ByteSize,
+        )
 
     def multi_inference(
-        self, request: inference_pb2.MultiInferenceRequest, entrypoint: str
+        self, request: inference_pb2.MultiInferenceRequest, caller: Caller
     ) -> inference_pb2.MultiInferenceResponse:
         """Answers ``MultiInference``.
 
         Args:
             request: Request of TensorFlow Serving's API.
-            entrypoint: ``GRPC`` or ``REST``.
+            caller: Origin of the request.
 
         Raises:
             ServingError: The request cannot be answered.
@@ -109,20 +183,20 @@ class Predictor:
         if not request.tasks:
             raise invalid("Inference request has no tasks")
         spec = request.tasks[0].model_spec
-        with self.observed(spec, "MultiInference", entrypoint) as (number, model):
+        with self.observed(spec, "MultiInference", caller) as (number, model):
             response = operations.multi_inference(model, request)
             for task, result in zip(request.tasks, response.results, strict=True):
                 _fill(result.model_spec, task.model_spec, number)
             return response
 
     def metadata(
-        self, request: get_model_metadata_pb2.GetModelMetadataRequest, entrypoint: str
+        self, request: get_model_metadata_pb2.GetModelMetadataRequest, caller: Caller
     ) -> get_model_metadata_pb2.GetModelMetadataResponse:
         """Answers ``GetModelMetadata``.
 
         Args:
             request: Request of TensorFlow Serving's API.
-            entrypoint: ``GRPC`` or ``REST``.
+            caller: Origin of the request.
 
         Raises:
             ServingError: The request cannot be answered.
@@ -131,7 +205,7 @@ class Predictor:
             raise invalid("GetModelMetadataRequest must specify at least one metadata_field")
         if unknown := [field for field in request.metadata_field if field != SIGNATURES]:
             raise invalid(f"Metadata field {unknown[0]} is not supported")
-        with self.observed(request.model_spec, "GetModelMetadata", entrypoint) as (number, model):
+        with self.observed(request.model_spec, "GetModelMetadata", caller) as (number, model):
             response = get_model_metadata_pb2.GetModelMetadataResponse()
             response.metadata[SIGNATURES].Pack(operations.signature_map(model))
             response.model_spec.name = request.model_spec.name
@@ -151,14 +225,14 @@ class Predictor:
 
     @contextmanager
     def observed(
-        self, spec: model_pb2.ModelSpec, api: str, entrypoint: str
+        self, spec: model_pb2.ModelSpec, api: str, caller: Caller
     ) -> Iterator[tuple[int, SavedModel]]:
         """Holds the version that a request names, or the newest, and counts the request.
 
         Args:
             spec: Model, and version or label.
             api: Such as ``Predict``.
-            entrypoint: ``GRPC`` or ``REST``.
+            caller: Origin of the request.
 
         Yields:
             Number of the version and its model.
@@ -170,22 +244,85 @@ class Predictor:
             raise invalid("Missing ModelSpec")
         versions = self.models.get(spec.name)  # An unknown name makes no row of metrics.
         with (
-            self.metrics.observe(spec.name, api, entrypoint),
+            self.metrics.observe(spec.name, api, caller.entrypoint),
             versions.acquire(*_wanted(spec)) as (number, model),
         ):
             yield number, model
+
+    def predict_arrays(
+        self,
+        spec: model_pb2.ModelSpec,
+        api: str,
+        caller: Caller,
+        read: Callable[[SavedModel], tuple[Signature, Mapping[str, np.ndarray]]],
+        outputs: Collection[str] = (),
+    ) -> tuple[int, dict[str, np.ndarray]]:
+        """Answers a request whose tensors are arrays.
+
+        Args:
+            spec: Model, and version or label.
+            api: Such as ``Predict``.
+            caller: Origin of the request.
+            read: Returns signature and inputs for a model.
+            outputs: Names of the wanted outputs; empty for all.
+
+        Returns:
+            Number of the version and its outputs.
+
+        Raises:
+            ServingError: The request cannot be answered.
+        """
+        started = time.perf_counter()
+        with self.observed(spec, api, caller) as (number, model):
+            signature, inputs = read(model)
+            found = model.run(signature, inputs, outputs)
+
+        def log() -> prediction_log_pb2.PredictionLog:
+            made = PredictionLog()
+            _fill(made.predict_log.request.model_spec, spec, number)
+            made.predict_log.request.model_spec.signature_name = signature.name
+            made.predict_log.response.model_spec.CopyFrom(made.predict_log.request.model_spec)
+            for name, array in inputs.items():
+                made.predict_log.request.inputs[name].CopyFrom(to_proto(array))
+            for name, array in found.items():
+                made.predict_log.response.outputs[name].CopyFrom(to_proto(array))
+            return made
+
+        size = sum(array.nbytes for array in (*inputs.values(), *found.values()))
+        self._log(spec.name, number, caller, started, size, log)
+        return number, found
 
     def _answer(
         self,
         spec: model_pb2.ModelSpec,
         api: str,
-        entrypoint: str,
+        caller: Caller,
         answer: Callable[[SavedModel], _Response],
+        log: Callable[[_Response], prediction_log_pb2.PredictionLog],
+        size: Callable[[], int],
     ) -> _Response:
-        with self.observed(spec, api, entrypoint) as (number, model):
+        started = time.perf_counter()
+        with self.observed(spec, api, caller) as (number, model):
             response: Any = answer(model)
-            _fill(response.model_spec, spec, number)
-            return response
+        _fill(response.model_spec, spec, number)
+        if self._logger is not None:
+            self._log(spec.name, number, caller, started, 2 * size(), lambda: log(response))
+        return response
+
+    def _log(
+        self,
+        model: str,
+        version: int,
+        caller: Caller,
+        started: float,
+        size: int,
+        make: Callable[[], prediction_log_pb2.PredictionLog],
+    ) -> None:
+        if self._logger is not None:
+            latency_us = round(1e6 * (time.perf_counter() - started))
+            request_id = caller.request_id or uuid.uuid4().hex
+            call = Call(model, version, request_id, caller.key, latency_us, size, make)
+            self._logger.add(call)
 
 
 def _wanted(spec: model_pb2.ModelSpec) -> tuple[int | None, str]:

@@ -23,7 +23,7 @@ from tfx_feeder.common.errors import ConfigError
 from tfx_feeder.serving.server import rest_v1, rest_v2
 from tfx_feeder.serving.server.errors import HTTP_STATUS, Code, ServingError
 from tfx_feeder.serving.server.options import ServerOptions
-from tfx_feeder.serving.server.predictor import Predictor
+from tfx_feeder.serving.server.predictor import Predictor, caller_of
 
 _JSON = "application/json"
 _PROMETHEUS = "text/plain; version=0.0.4; charset=utf-8"
@@ -163,7 +163,10 @@ class RestServer:
             self._admission.enter()
             try:
                 body = await asyncio.wait_for(self._body(request), _BODY_S)
-                answer = await self._in_thread(lambda: api.answer(self._predictor, target, body))
+                caller = caller_of("REST", request.headers)
+                answer = await self._in_thread(
+                    lambda: api.answer(self._predictor, target, body, caller)
+                )
             finally:
                 self._admission.leave()
         except ServingError as error:

@@ -25,14 +25,14 @@ from tfx_feeder.serving.server.json_tensors import (
     write_outputs,
     write_predictions,
 )
-from tfx_feeder.serving.server.predictor import SIGNATURES, Predictor
+from tfx_feeder.serving.server.predictor import SIGNATURES, Caller, Predictor
+from tfx_feeder.serving.server.saved_model import SavedModel, Signature
 
 _PATH = re.compile(
     r"/v1/models/(?P<name>[^/:]+)"
     r"(/versions/(?P<version>\d{1,19})|/labels/(?P<label>[^/:]+))?"
     r"(?P<action>:predict|:classify|:regress|/metadata)?"
 )
-_REST = "REST"
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,60 +73,70 @@ def parse_path(path: str) -> Target:
     return Target(spec, match["action"] or "")
 
 
-def answer(predictor: Predictor, target: Target, body: bytes) -> bytes:
+def answer(predictor: Predictor, target: Target, body: bytes, caller: Caller) -> bytes:
     """Returns the JSON document of an answer.
 
     Args:
         predictor: Answers the request.
         target: Path of the request.
         body: Body of the request; empty for the status and metadata.
+        caller: Origin of the request.
 
     Raises:
         ServingError: The request cannot be answered.
     """
     if target.action == ":predict":
-        return _predict(predictor, target.spec, parse(body))
+        return _predict(predictor, target.spec, parse(body), caller)
     if target.action == ":classify":
-        return _classify(predictor, target.spec, parse(body))
+        return _classify(predictor, target.spec, parse(body), caller)
     if target.action == ":regress":
-        return _regress(predictor, target.spec, parse(body))
+        return _regress(predictor, target.spec, parse(body), caller)
     if target.action == "/metadata":
         request = get_model_metadata_pb2.GetModelMetadataRequest(
             model_spec=target.spec, metadata_field=[SIGNATURES]
         )
-        return _metadata(predictor.metadata(request, _REST))
+        return _metadata(predictor.metadata(request, caller))
     return _status(predictor.status(target.spec))
 
 
-def _predict(predictor: Predictor, spec: model_pb2.ModelSpec, body: Mapping[str, Any]) -> bytes:
+def _predict(
+    predictor: Predictor, spec: model_pb2.ModelSpec, body: Mapping[str, Any], caller: Caller
+) -> bytes:
     rows, columns = "instances" in body, "inputs" in body
     if rows == columns:
         raise invalid("Missing 'inputs' or 'instances' key, or both are given")
     name = _signature_name(body)
-    with predictor.observed(spec, "Predict", _REST) as (_, model):
+
+    def read(model: SavedModel) -> tuple[Signature, Mapping[str, np.ndarray]]:
         signature = model.signature(name)
-        read = read_instances if rows else read_inputs
-        inputs = read(body["instances" if rows else "inputs"], signature)
-        outputs = model.run(signature, inputs)
-        arrays = list(outputs.values())
-        if not rows:
-            return dump({"outputs": write_outputs(outputs)}, arrays)
-        return dump({"predictions": write_predictions(outputs, len(body["instances"]))}, arrays)
+        if rows:
+            return signature, read_instances(body["instances"], signature)
+        return signature, read_inputs(body["inputs"], signature)
+
+    _, outputs = predictor.predict_arrays(spec, "Predict", caller, read)
+    arrays = list(outputs.values())
+    if not rows:
+        return dump({"outputs": write_outputs(outputs)}, arrays)
+    return dump({"predictions": write_predictions(outputs, len(body["instances"]))}, arrays)
 
 
-def _classify(predictor: Predictor, spec: model_pb2.ModelSpec, body: Mapping[str, Any]) -> bytes:
+def _classify(
+    predictor: Predictor, spec: model_pb2.ModelSpec, body: Mapping[str, Any], caller: Caller
+) -> bytes:
     request = classification_pb2.ClassificationRequest(model_spec=spec, input=read_examples(body))
     request.model_spec.signature_name = _signature_name(body)
-    found = predictor.classify(request, _REST).result.classifications
+    found = predictor.classify(request, caller).result.classifications
     results = [[[each.label, np.float32(each.score)] for each in row.classes] for row in found]
     scores = np.array([score for row in results for _, score in row], np.float32)
     return dump({"results": results}, [scores])
 
 
-def _regress(predictor: Predictor, spec: model_pb2.ModelSpec, body: Mapping[str, Any]) -> bytes:
+def _regress(
+    predictor: Predictor, spec: model_pb2.ModelSpec, body: Mapping[str, Any], caller: Caller
+) -> bytes:
     request = regression_pb2.RegressionRequest(model_spec=spec, input=read_examples(body))
     request.model_spec.signature_name = _signature_name(body)
-    found = predictor.regress(request, _REST).result.regressions
+    found = predictor.regress(request, caller).result.regressions
     values = np.array([each.value for each in found], np.float32)
     return dump({"results": values}, [values])
 

@@ -16,12 +16,11 @@ from tensorflow_serving.apis import model_pb2
 
 from tfx_feeder.serving.server.errors import Code, ServingError, invalid
 from tfx_feeder.serving.server.json_tensors import dump, parse, read_array
-from tfx_feeder.serving.server.predictor import Predictor
+from tfx_feeder.serving.server.predictor import Caller, Predictor
 
 _PATH = re.compile(
     r"/v2/models/(?P<name>[^/]+)(/versions/(?P<version>\d{1,18}))?(?P<action>/ready|/infer)?"
 )
-_REST = "REST"
 _DATATYPES: Mapping[str, tf.DType] = {
     "BOOL": tf.bool,
     "UINT8": tf.uint8,
@@ -73,20 +72,21 @@ def parse_path(path: str) -> Target:
     return Target(spec, match["action"] or "")
 
 
-def answer(predictor: Predictor, target: Target, body: bytes) -> bytes:
+def answer(predictor: Predictor, target: Target, body: bytes, caller: Caller) -> bytes:
     """Returns the JSON document of an answer.
 
     Args:
         predictor: Answers the request.
         target: Path of the request.
         body: Body of the request; empty but for ``/infer``.
+        caller: Origin of the request.
 
     Raises:
         ServingError: The request cannot be answered.
     """
     if target.action == "/infer":
-        return _infer(predictor, target.spec, parse(body))
-    with predictor.observed(target.spec, "ModelMetadata", _REST) as (number, model):
+        return _infer(predictor, target.spec, parse(body), caller)
+    with predictor.observed(target.spec, "ModelMetadata", caller) as (number, model):
         if target.action == "/ready":
             return dump({"name": target.spec.name, "ready": True})
         signature = model.signature("")
@@ -100,7 +100,9 @@ def answer(predictor: Predictor, target: Target, body: bytes) -> bytes:
         return dump(document)
 
 
-def _infer(predictor: Predictor, spec: model_pb2.ModelSpec, body: Mapping[str, Any]) -> bytes:
+def _infer(
+    predictor: Predictor, spec: model_pb2.ModelSpec, body: Mapping[str, Any], caller: Caller
+) -> bytes:
     tensors = body.get("inputs")
     if not isinstance(tensors, list) or not tensors:
         raise invalid("'inputs' must be a list of at least one tensor")
@@ -112,8 +114,9 @@ def _infer(predictor: Predictor, spec: model_pb2.ModelSpec, body: Mapping[str, A
     name = parameters.get("signature_name", "") if isinstance(parameters, dict) else ""
     if not isinstance(name, str):
         raise invalid("'signature_name' must be text")
-    with predictor.observed(spec, "ModelInfer", _REST) as (number, model):
-        outputs = model.run(model.signature(name), inputs, wanted)
+    number, outputs = predictor.predict_arrays(
+        spec, "ModelInfer", caller, lambda model: (model.signature(name), inputs), wanted
+    )
     document = {
         "model_name": spec.name,
         "model_version": str(number),

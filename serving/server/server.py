@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from concurrent import futures
 from pathlib import Path
 
+from tfx_feeder.serving.prediction_log import LogOptions, PredictionLogger
 from tfx_feeder.serving.server.grpc_api import GrpcServer
 from tfx_feeder.serving.server.metrics import Metrics
 from tfx_feeder.serving.server.models import Models
@@ -25,17 +26,24 @@ class ModelServer:
     Args:
         models: Models.
         options: Addresses and limits.
+        log: Log of the predictions, if any.
 
     Raises:
         ConfigError: A port is taken, or a file of the options cannot be read.
     """
 
-    def __init__(self, models: Sequence[ModelOptions], options: ServerOptions) -> None:
+    def __init__(
+        self,
+        models: Sequence[ModelOptions],
+        options: ServerOptions,
+        log: LogOptions | None = None,
+    ) -> None:
         self._options = options
         self.models = Models(models, self._load, options.poll_s)
         self._admission = Admission(options.threads + options.queue)
-        self.metrics = Metrics(lambda: self._admission.number)
-        predictor = Predictor(self.models, self.metrics, options.max_request_bytes)
+        self.logger = PredictionLogger(log) if log else None
+        self.metrics = Metrics(lambda: self._admission.number, self.logger)
+        predictor = Predictor(self.models, self.metrics, options.max_request_bytes, self.logger)
         self._workers = futures.ThreadPoolExecutor(options.threads, "request")
         self._grpc = GrpcServer(predictor, options, self._workers)
         self._rest = RestServer(predictor, options, self._workers, self._admission)
@@ -54,6 +62,8 @@ class ModelServer:
     def start(self) -> None:
         """Loads the models, then answers requests."""
         self.models.start()
+        if self.logger:
+            self.logger.start()
         self._grpc.start()
         self._rest.start()
 
@@ -75,6 +85,8 @@ class ModelServer:
         for thread in stopping:
             thread.join()
         self._workers.shutdown(wait=False, cancel_futures=True)
+        if self.logger:
+            self.logger.close()
         self.models.stop()
 
     def _load(self, folder: Path) -> SavedModel:
