@@ -14,6 +14,8 @@ from tfx import v1 as tfx
 from tfx.orchestration import metadata
 
 from tfx_feeder.components.slice_gen.component import SliceGen
+from tfx_feeder.components.slice_gen.drift import DriftOptions
+from tfx_feeder.components.slice_gen.log_options import LabelOptions
 from tfx_feeder.components.slice_gen.options import LossOptions, SliceGenOptions
 from tfx_feeder.components.slice_gen.search import SliceSearchOptions
 from tfx_feeder.pipeline.configs import BEAM_ARGS
@@ -22,16 +24,16 @@ from tfx_feeder.schemas import slices as document
 from tfx_feeder.schemas.evaluation import read_evaluation
 
 CITIES = ("Köln", "New York, NY", "Rome")
-ROWS = 3000
+ROWS, SERVED = 3000, 300
 COLUMNS = ("number", "form", "city", "age", "hint", "label")
 
 
-def _rows() -> list[dict]:
+def _rows(count: int, seed: int, forms: tuple[int, ...]) -> list[dict]:
     """Returns rows whose hint is the label, except for form 3 in Rome."""
-    random = np.random.default_rng(0)
+    random = np.random.default_rng(seed)
     rows = []
-    for number in range(ROWS):
-        form, city = int(random.integers(4)), CITIES[random.integers(len(CITIES))]
+    for number in range(count):
+        form, city = forms[random.integers(len(forms))], CITIES[random.integers(len(CITIES))]
         label = int(random.integers(2))
         wrong = random.random() < (0.6 if (form, city) == (3, "Rome") else 0.1)
         age = round(float(random.normal(40, 9)), 3)
@@ -69,18 +71,28 @@ def _components(root: Path) -> list:
         source_uri=str(root / "model"), artifact_type=tfx.types.standard_artifacts.Model
     ).with_id("model")
     model = importer.outputs["result"]
+    served = tfx.components.CsvExampleGen(input_base=str(root / "served")).with_id("served")
+    inferrer = tfx.components.BulkInferrer(
+        examples=served.outputs["examples"],
+        model=model,
+        data_spec=tfx.proto.DataSpec(example_splits=["train", "eval"]),
+    )
     slice_gen = SliceGen(
         examples=examples,
         schema=schema_gen.outputs["schema"],
         statistics=statistics,
         baseline_statistics=statistics,
         model=model,
+        serving_log=inferrer.outputs["inference_result"],
+        labels=str(root / "labels.csv"),
         options=SliceGenOptions(
             slices=("form", "age", ("city", "label")),
             boundaries={"age": (30, 45.5)},
             loss=LossOptions("label"),
             search=SliceSearchOptions(min_examples=20),
             columns=("number", "form", "city", "age"),
+            labels=LabelOptions("number", "label"),
+            drift=DriftOptions(excluded=("number",)),
         ),
     )
     metrics = [
@@ -89,6 +101,7 @@ def _components(root: Path) -> list:
     ]
     evaluator = tfx.components.Evaluator(
         examples=slice_gen.outputs["annotated_examples"],
+        example_splits=["eval", "serving_skew"],
         model=model,
         eval_config=tfma.EvalConfig(
             model_specs=[tfma.ModelSpec(signature_name="serving_default", label_key="label")],
@@ -96,7 +109,8 @@ def _components(root: Path) -> list:
             metrics_specs=[tfma.MetricsSpec(metrics=metrics)],
         ),
     )
-    return [example_gen, statistics_gen, schema_gen, importer, slice_gen, evaluator]
+    first = [example_gen, statistics_gen, schema_gen, importer, served, inferrer]
+    return [*first, slice_gen, evaluator]
 
 
 def _run(root: Path) -> dict[str, list[metadata_store_pb2.Artifact]]:
@@ -118,14 +132,39 @@ def _run(root: Path) -> dict[str, list[metadata_store_pb2.Artifact]]:
     return artifacts
 
 
-@pytest.mark.slow
-def test_the_evaluator_computes_all_slices_from_one_specification(tmp_path: Path) -> None:
-    rows = _rows()
-    (tmp_path / "data").mkdir()
-    with (tmp_path / "data" / "rows.csv").open("w", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, COLUMNS)
+def _write_csv(path: Path, rows: list[dict], columns: tuple[str, ...] = COLUMNS) -> None:
+    path.parent.mkdir(exist_ok=True)
+    with path.open("w", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, columns, extrasaction="ignore")
         writer.writeheader()
         writer.writerows(rows)
+
+
+def _numbers(artifact: metadata_store_pb2.Artifact, split: str) -> list[int]:
+    files = tf.io.gfile.glob(f"{artifact.uri}/Split-{split}/*.gz")
+    return [
+        tf.train.Example.FromString(record.numpy()).features.feature["number"].int64_list.value[0]
+        for record in tf.data.TFRecordDataset(files, "GZIP")
+    ]
+
+
+def _names(row: dict) -> list[str]:
+    ages = {
+        "age (-inf, 30)": row["age"] < 30,
+        "age [30, 45.5)": 30 <= row["age"] < 45.5,
+        "age [45.5, inf)": row["age"] >= 45.5,
+    }
+    names = [name for name, holds in ages.items() if holds]
+    return [*names, f"form {row['form']}", f"city {row['city']}, label {row['label']}"]
+
+
+@pytest.mark.slow
+def test_the_evaluator_computes_all_slices_from_one_specification(tmp_path: Path) -> None:
+    rows, served = _rows(ROWS, 0, (0, 1, 2, 3)), _rows(SERVED, 1, (0, 1, 2, 3, 3, 3, 3, 3))
+    _write_csv(tmp_path / "data/rows.csv", rows)
+    # What was served has no labels; those of every second example came later.
+    _write_csv(tmp_path / "served/rows.csv", served, COLUMNS[:-1])
+    _write_csv(tmp_path / "labels.csv", served[::2], ("number", "label"))
     _save_model(tmp_path / "model")
     artifacts = _run(tmp_path)
 
@@ -137,33 +176,37 @@ def test_the_evaluator_computes_all_slices_from_one_specification(tmp_path: Path
     assert listed.custom_properties["slices_proposed"].int_value == 1
 
     (report,) = artifacts["tfx_feeder.DriftReport"]
-    (comparison,) = drift_report.read(report.uri)
-    assert (comparison.verdict, comparison.current) == ("no drift", "train")
-    assert report.custom_properties["features_tested"].int_value == 6
-    assert report.custom_properties["alarm"].int_value == 0
+    drift, skew = drift_report.read(report.uri)
+    assert (drift.kind, drift.verdict, drift.current) == ("drift", "no drift", "train")
+    assert (skew.kind, skew.current_examples) == ("serving_skew", SERVED)
+    assert [row.feature for row in skew.drifted] == ["form"]
+    summary = {name: value.int_value for name, value in report.custom_properties.items()}
+    assert summary["features_tested"] == 5
+    assert (summary["features_drifted"], summary["features_skewed"]) == (0, 1)
+    assert summary["alarm"] == 1
 
     (annotated,) = (a for a in artifacts["Examples"] if "annotated_examples" in a.uri)
-    assert annotated.properties["split_names"].string_value == '["eval", "drift"]'
+    splits = json.loads(annotated.properties["split_names"].string_value)
+    assert splits == ["eval", "drift", "serving_skew"]
     assert annotated.custom_properties["span"].int_value == 0
-    files = tf.io.gfile.glob(f"{annotated.uri}/Split-eval/*.gz")
-    numbers = {
-        tf.train.Example.FromString(record.numpy()).features.feature["number"].int64_list.value[0]
-        for record in tf.data.TFRecordDataset(files, "GZIP")
-    }
+    numbers, of_log = _numbers(annotated, "eval"), _numbers(annotated, "serving_skew")
     assert 900 < len(numbers) < 1100
+    assert sorted(of_log) == list(range(0, SERVED, 2))
     expected: dict[str, list[bool]] = {}
     for row in (rows[number] for number in numbers):
-        ages = {
-            "age (-inf, 30)": row["age"] < 30,
-            "age [30, 45.5)": 30 <= row["age"] < 45.5,
-            "age [45.5, inf)": row["age"] >= 45.5,
-            "city Rome, form 3": (row["form"], row["city"]) == (3, "Rome"),
-        }
-        names = [name for name, holds in ages.items() if holds]
-        names += [f"form {row['form']}", f"city {row['city']}, label {row['label']}", "split eval"]
-        for name in names:
+        weak = ["city Rome, form 3"] * ((row["form"], row["city"]) == (3, "Rome"))
+        for name in [*_names(row), *weak, "split eval"]:
+            expected.setdefault(name, []).append((row["hint"] > 0.5) == (row["label"] == 1))
+    for row in (served[number] for number in of_log):
+        for name in [
+            *(f"{name}, split serving_skew" for name in _names(row)),
+            "split serving_skew",
+        ]:
             expected.setdefault(name, []).append((row["hint"] > 0.5) == (row["label"] == 1))
     assert {s.name: s.examples for s in slices.slices} == {n: len(v) for n, v in expected.items()}
+    more = slices.find("form 3, split serving_skew").evidence
+    # TFDV sketches distributions of numbers.
+    assert more.value == pytest.approx(np.mean([row["form"] == 3 for row in served]), abs=0.002)
 
     (evaluation,) = artifacts["ModelEvaluation"]
     found = {row.slice: row for row in read_evaluation(Path(evaluation.uri)).slices("accuracy")}
