@@ -30,6 +30,7 @@ COPY common common
 COPY schemas schemas
 COPY components components
 COPY pipeline pipeline
+COPY serving serving
 RUN /opt/venv/bin/uv pip install --python /opt/venv/bin/python --no-cache --compile-bytecode \
         --no-deps --no-build-isolation . \
     && /opt/venv/bin/uv pip uninstall --python /opt/venv/bin/python uv

@@ -124,7 +124,7 @@ def test_the_context_is_enough_to_install_the_package(context, tmp_path):
     packed = {name for name in zipfile.ZipFile(wheel).namelist() if name.startswith("tfx_feeder/")}
     sources = {
         f"tfx_feeder/{path.relative_to(context)}"
-        for package in ("common", "components", "pipeline", "schemas")
+        for package in ("common", "components", "pipeline", "schemas", "serving")
         for path in (context / package).rglob("*")
         if path.is_file() and "__pycache__" not in path.parts
     }

@@ -13,7 +13,7 @@ import pytest
 ROOT = Path(__file__).parents[3]
 SOURCES = sorted(
     path
-    for name in ("common", "components", "pipeline", "schemas")
+    for name in ("common", "components", "pipeline", "schemas", "serving")
     for path in (ROOT / name).rglob("*.py")
 )
 
