@@ -19,10 +19,10 @@ ANY_SIZE = ClassifierTestOptions(min_auc=0.5)
 def test_splits_of_the_same_data_alarm_at_the_nominal_rate():
     rng = np.random.default_rng(0)
     alarms = 0
-    for seed in range(40):
+    for seed in range(20):
         data = rng.normal(size=(200, 3))
         alarms += classifier_test(data[:100], data[100:], ANY_SIZE, seed=seed).drifted
-    assert alarms <= stats.binom.isf(1e-3, 40, 0.05)
+    assert alarms <= stats.binom.isf(1e-3, 20, 0.05)
 
 
 @pytest.mark.parametrize("change", [lambda x: x * 1.1, lambda x: np.roll(x, 1, axis=2)])
