@@ -2,6 +2,7 @@
 
 import logging
 import os
+import resource
 import signal
 import threading
 import time
@@ -101,6 +102,7 @@ def serve(
         ServerOptions(threads=threads or os.cpu_count() or 1, timeout_s=timeout_s, **options),
         LogOptions(log.expanduser(), log_sample) if log else None,
     )
+    _allow_connections()
     stopping = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda *_: stopping.set())
@@ -111,6 +113,13 @@ def serve(
         click.echo("Ending: requests in progress are answered.")
     finally:
         server.stop(grace_s)
+
+
+def _allow_connections() -> None:
+    """Raises the number of open files, one for each connection, as far as it is allowed."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def _model(

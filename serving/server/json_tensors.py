@@ -189,8 +189,16 @@ def read_array(value: Any, name: str, dtype: tf.DType) -> np.ndarray:
     if dtype.is_integer and array.size:
         bounds = np.iinfo(wanted)
         if int(array.min()) < bounds.min or int(array.max()) > bounds.max:
-            raise invalid(f"input {name!r}: a value is out of the range of {dtype.name}")
-    return array.astype(wanted)
+            raise _out_of_range(name, dtype)
+    with np.errstate(over="ignore"):
+        found = array.astype(wanted)
+    if dtype.is_floating and (np.isfinite(array) & ~np.isfinite(found)).any():
+        raise _out_of_range(name, dtype)
+    return found
+
+
+def _out_of_range(name: str, dtype: tf.DType) -> ServingError:
+    return invalid(f"input {name!r}: a value is out of the range of {dtype.name}")
 
 
 def _kind(array: np.ndarray) -> str:

@@ -22,6 +22,7 @@ from tfx_feeder import __version__
 from tfx_feeder.common.errors import ConfigError
 from tfx_feeder.serving.server import rest_v1, rest_v2
 from tfx_feeder.serving.server.errors import HTTP_STATUS, Code, ServingError
+from tfx_feeder.serving.server.http_protocol import LimitedHttpProtocol
 from tfx_feeder.serving.server.options import ServerOptions
 from tfx_feeder.serving.server.predictor import Predictor, caller_of
 
@@ -96,8 +97,8 @@ class RestServer:
             lifespan="off",
             ssl_certfile=options.certificate,
             ssl_keyfile=options.private_key,
+            http=LimitedHttpProtocol,
             timeout_keep_alive=60,
-            h11_max_incomplete_event_size=65_536,
         )
         self._socket = _listen(config)
         self.port: int = self._socket.getsockname()[1]

@@ -180,7 +180,12 @@ def trainable_flags(model: keras.Model) -> list[bool]:
 
 
 def set_trainable(model: keras.Model, flags: Sequence[bool]) -> None:
-    """Assigns what ``trainable_flags`` returned."""
+    """Assigns what ``trainable_flags`` returned.
+
+    Args:
+        model: Model with the layers that it had then.
+        flags: Flag of each layer.
+    """
     pairs = list(zip(_layers(model), flags, strict=True))
     for _ in pairs:  # A layer passes its flag on to the layers in it, which the next pass mends.
         wrong = [(layer, flag) for layer, flag in pairs if layer.trainable != flag]

@@ -98,6 +98,7 @@ def test_status_and_metadata(ask):
         ("POST", f"{V1}:predict", {"instances": [[1, 2], [3]]}, 400, "input 'x'"),
         ("POST", f"{V1}:predict", {"instances": [["a", "b"]]}, 400, "received text"),
         ("POST", f"{V1}:predict", {"instances": [[True, False]]}, 400, "received booleans"),
+        ("POST", f"{V1}:predict", {"instances": [[1e39, 0]]}, 400, "out of the range of float32"),
         ("POST", f"{V1}:predict", {"instances": [{"x": [1, 2]}, {"y": 1}]}, 400, "instance 1"),
         ("POST", f"{V1}:predict", {"instances": [[1, 2]], "signature_name": 3}, 400, "string"),
         (
