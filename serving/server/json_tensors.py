@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 import orjson
 import tensorflow as tf
-from tensorflow.core.framework import types_pb2
 
 from tfx_feeder.serving.server.errors import Code, ServingError, invalid
 from tfx_feeder.serving.server.saved_model import Signature
@@ -266,11 +265,9 @@ def _input(signature: Signature) -> tuple[str, tf.DType]:
 
 
 def _type_of(signature: Signature, name: str) -> tf.DType:
-    info = signature.inputs.get(name)
-    if info is None:
+    spec = signature.inputs.get(name)
+    if spec is None:
         raise invalid(
             f"signature {signature.name!r} has no input {name!r}, but {sorted(signature.inputs)}"
         )
-    if info.dtype == types_pb2.DT_INVALID:
-        raise invalid(f"input {name!r} has no type")
-    return tf.as_dtype(info.dtype)
+    return spec.dtype

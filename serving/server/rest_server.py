@@ -226,7 +226,8 @@ class _Server(uvicorn.Server):
 
 def _listen(config: uvicorn.Config) -> Any:
     family = socket.AF_INET6 if ":" in config.host else socket.AF_INET
-    listening = socket.socket(family)
+    # With the protocol's name, asyncio turns off Nagle's algorithm, which delays answers by 40 ms.
+    listening = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listening.bind((config.host, config.port))

@@ -11,12 +11,12 @@ from typing import Any
 
 import numpy as np
 import tensorflow as tf
-from tensorflow.core.protobuf import meta_graph_pb2
 from tensorflow_serving.apis import model_pb2
 
 from tfx_feeder.serving.server.errors import Code, ServingError, invalid
 from tfx_feeder.serving.server.json_tensors import dump, parse, read_array
 from tfx_feeder.serving.server.predictor import Caller, Predictor
+from tfx_feeder.serving.server.saved_model import TensorSpec
 
 _PATH = re.compile(
     r"/v2/models/(?P<name>[^/]+)(/versions/(?P<version>\d{1,18}))?(?P<action>/ready|/infer)?"
@@ -94,8 +94,8 @@ def answer(predictor: Predictor, target: Target, body: bytes, caller: Caller) ->
             "name": target.spec.name,
             "versions": [str(number)],
             "platform": "tensorflow_savedmodel",
-            "inputs": [_described(name, info) for name, info in sorted(signature.inputs.items())],
-            "outputs": [_described(name, info) for name, info in sorted(signature.outputs.items())],
+            "inputs": [_described(name, info) for name, info in signature.inputs.items()],
+            "outputs": [_described(name, info) for name, info in signature.outputs.items()],
         }
         return dump(document)
 
@@ -167,7 +167,6 @@ def _as_text(value: Any) -> str:
     return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
 
 
-def _described(name: str, info: meta_graph_pb2.TensorInfo) -> dict[str, Any]:
-    shape = tf.TensorShape(info.tensor_shape)
-    sizes = [-1 if size is None else size for size in shape] if shape.rank is not None else [-1]
-    return {"name": name, "datatype": _NAMES.get(tf.as_dtype(info.dtype), "BYTES"), "shape": sizes}
+def _described(name: str, spec: TensorSpec) -> dict[str, Any]:
+    sizes = [-1] if spec.shape is None else [-1 if size is None else size for size in spec.shape]
+    return {"name": name, "datatype": _NAMES.get(spec.dtype, "BYTES"), "shape": sizes}

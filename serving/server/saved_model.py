@@ -24,20 +24,43 @@ _INIT_OP = "__saved_model_init_op"
 
 
 @dataclass(frozen=True, slots=True)
+class TensorSpec:
+    """Tensor of a signature.
+
+    Args:
+        tensor: Name of the tensor in the graph.
+        dtype: Type of its values.
+        shape: Sizes, ``None`` where any will do; ``None`` for any shape.
+    """
+
+    tensor: str
+    dtype: tf.DType
+    shape: tuple[int | None, ...] | None
+
+    def accepts(self, shape: tuple[int, ...]) -> bool:
+        """Returns True if an array of this shape fits."""
+        if self.shape is None:
+            return True
+        return len(shape) == len(self.shape) and all(
+            wanted is None or wanted == size for wanted, size in zip(self.shape, shape, strict=True)
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class Signature:
     """Function of a SavedModel.
 
     Args:
         name: Name of the signature.
         method: ``tensorflow/serving/predict``, ``…/classify`` or ``…/regress``.
-        inputs: Tensor of each input.
-        outputs: Tensor of each output.
+        inputs: Tensor of each input, in the order of the names.
+        outputs: Tensor of each output, in the order of the names.
     """
 
     name: str
     method: str
-    inputs: Mapping[str, meta_graph_pb2.TensorInfo]
-    outputs: Mapping[str, meta_graph_pb2.TensorInfo]
+    inputs: Mapping[str, TensorSpec]
+    outputs: Mapping[str, TensorSpec]
 
 
 class SavedModel:
@@ -72,7 +95,9 @@ class SavedModel:
             if name != _INIT_OP
         }
         self.signatures = {
-            name: Signature(name, each.method_name or PREDICT, each.inputs, each.outputs)
+            name: Signature(
+                name, each.method_name or PREDICT, _specs(each.inputs), _specs(each.outputs)
+            )
             for name, each in self.signature_defs.items()
         }
         self._callables: dict[tuple[str, tuple[str, ...]], Any] = {}
@@ -113,10 +138,10 @@ class SavedModel:
             ServingError: An input or output does not exist, has another type or shape, or the model
                 failed.
         """
-        unknown = sorted(set(outputs) - set(signature.outputs))
-        if unknown:
-            raise invalid(f"output tensor alias not found in signature: {', '.join(unknown)}")
-        fetched = tuple(sorted(outputs or signature.outputs))
+        if unknown := set(outputs).difference(signature.outputs):
+            names = ", ".join(sorted(unknown))
+            raise invalid(f"output tensor alias not found in signature: {names}")
+        fetched = tuple(sorted(set(outputs)) if outputs else signature.outputs)
         feeds = _checked(signature, inputs)
         try:
             values = self._callable(signature, fetched)(*feeds)
@@ -128,11 +153,13 @@ class SavedModel:
 
     def _callable(self, signature: Signature, outputs: tuple[str, ...]) -> Any:
         key = signature.name, outputs
+        if (found := self._callables.get(key)) is not None:
+            return found
         with self._lock:
             if key not in self._callables:
                 options = config_pb2.CallableOptions(
-                    feed=[signature.inputs[name].name for name in sorted(signature.inputs)],
-                    fetch=[signature.outputs[name].name for name in outputs],
+                    feed=[spec.tensor for spec in signature.inputs.values()],
+                    fetch=[signature.outputs[name].tensor for name in outputs],
                 )
                 # No public call of TensorFlow reuses what a session prepared.
                 self._callables[key] = self._session._make_callable_from_options(options)
@@ -155,16 +182,27 @@ def _checked(signature: Signature, inputs: Mapping[str, np.ndarray]) -> list[np.
             f"Missing but required: {{{','.join(sorted(expected - sent))}}}."
         )
     feeds = []
-    for name in sorted(inputs):
-        info, array = signature.inputs[name], inputs[name]
-        expected = tf.as_dtype(info.dtype)
-        actual = tf.string if array.dtype.kind in "OSU" else tf.as_dtype(array.dtype)
-        if actual != expected:
-            raise invalid(f"input {name!r}: expected {expected.name}, received {actual.name}")
-        if not tf.TensorShape(info.tensor_shape).is_compatible_with(array.shape):
+    for name, spec in signature.inputs.items():
+        array = inputs[name]
+        if array.dtype != spec.dtype.as_numpy_dtype and not (
+            spec.dtype == tf.string and array.dtype.kind in "OSU"
+        ):
+            received = "string" if array.dtype.kind in "OSU" else array.dtype.name
+            raise invalid(f"input {name!r}: expected {spec.dtype.name}, received {received}")
+        if not spec.accepts(array.shape):
             raise invalid(
-                f"input {name!r}: expected the shape {tf.TensorShape(info.tensor_shape)}, "
-                f"received {list(array.shape)}"
+                f"input {name!r}: expected the shape {list(spec.shape or ())}, received "
+                f"{list(array.shape)}"
             )
         feeds.append(array)
     return feeds
+
+
+def _specs(tensors: Mapping[str, meta_graph_pb2.TensorInfo]) -> dict[str, TensorSpec]:
+    found = {}
+    for name in sorted(tensors):
+        info = tensors[name]
+        shape = tf.TensorShape(info.tensor_shape)
+        sizes = None if shape.rank is None else tuple(shape.as_list())
+        found[name] = TensorSpec(info.name, tf.as_dtype(info.dtype), sizes)
+    return found
