@@ -3,12 +3,15 @@
 import json
 from pathlib import Path
 
+import tensorflow_model_analysis as tfma
+from tensorflow_model_analysis.proto import config_pb2
 from tfx import v1 as tfx
 from tfx.components import Transform
 
 from tfx_feeder.components.feeder_trainer.schedules.schedule import Schedule
 from tfx_feeder.pipeline.datasets import Dataset
-from tfx_feeder.pipeline.eval_config import eval_config
+from tfx_feeder.pipeline.eval_config import LABEL, METRIC, SIGNATURE, overall_margin
+from tfx_feeder.schemas.evaluation import ALL_EXAMPLES
 
 
 def create_pipeline(
@@ -24,7 +27,7 @@ def create_pipeline(
     """Wires the components.
 
     Args:
-        data: Schema, slices and gates are those of the reference pipeline.
+        data: Schema, slices and thresholds are those of the reference pipeline.
         examples: Folder of Examples, with a folder for each split, as TFX writes them.
         root: Folder of everything that is written.
         schedule: Trained phase by phase.
@@ -68,7 +71,7 @@ def create_pipeline(
         examples=imported,
         model=model,
         baseline_model=baseline.outputs["model"],
-        eval_config=eval_config(data.slice_keys, data.gates),
+        eval_config=_eval_config(data),
         example_splits=["eval"],
     )
     pusher = tfx.components.Pusher(
@@ -97,4 +100,38 @@ def create_pipeline(
             pusher,
         ],
         beam_pipeline_args=beam_args,
+    )
+
+
+def _eval_config(data: Dataset) -> tfma.EvalConfig:
+    """Returns the floors and the margin as bare thresholds, the only ones that TFMA has."""
+    floors = {floor.slices == ALL_EXAMPLES: floor.value for floor in data.gate.floors}
+    overall = tfma.SlicingSpec()
+    slices = [tfma.SlicingSpec(feature_keys=[key]) for key in data.slice_keys]
+    change = tfma.GenericChangeThreshold(
+        direction=tfma.MetricDirection.HIGHER_IS_BETTER,
+        absolute={"value": -(overall_margin(data.gate) or 0.0)},
+    )
+    thresholds = [
+        config_pb2.PerSliceMetricThreshold(
+            slicing_specs=specs,
+            threshold=tfma.MetricThreshold(
+                value_threshold=tfma.GenericValueThreshold(lower_bound={"value": floors[whole]}),
+                change_threshold=change if whole else None,
+            ),
+        )
+        for whole, specs in ((True, [overall]), (False, slices))
+    ]
+    metrics = [
+        tfma.MetricConfig(class_name="ExampleCount"),
+        tfma.MetricConfig(
+            class_name="SparseCategoricalAccuracy",
+            config=json.dumps({"name": METRIC}),
+            per_slice_thresholds=thresholds,
+        ),
+    ]
+    return tfma.EvalConfig(
+        model_specs=[tfma.ModelSpec(signature_name=SIGNATURE, label_key=LABEL)],
+        slicing_specs=[overall, *slices],
+        metrics_specs=[tfma.MetricsSpec(metrics=metrics)],
     )

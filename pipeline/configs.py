@@ -25,7 +25,7 @@ class PipelineConfig:
     """Settings of one run.
 
     Args:
-        data: Images, evaluation slices, and gates.
+        data: Images, evaluation slices, and gate.
         root: Folder of all outputs.
         span: Span of ``data`` to train on; required if the data has spans.
         image: Size to which images are scaled for the model.

@@ -12,8 +12,9 @@ import numpy as np
 from tfx_feeder.common.errors import ConfigError, DataError
 from tfx_feeder.common.files import atomic_path
 from tfx_feeder.common.validation import is_text
+from tfx_feeder.components.eval_gate.gate import Gate
 from tfx_feeder.components.image_example_gen.sources import class_table, open_sources
-from tfx_feeder.pipeline.eval_config import Gates
+from tfx_feeder.pipeline.eval_config import METRIC, gate_for_classes, make_gate
 from tfx_feeder.pipeline.span_folders import (
     claim_pipeline_name,
     pipeline_name,
@@ -42,8 +43,11 @@ class Dataset:
             their hash.
         slice_keys: Columns whose values are the evaluation slices.
         schema: Folder of the curated schema; if ``None``, the schema is inferred.
-        gates: Thresholds that a model must meet.
+        gate: Conditions under which a model is blessed.
         source: Format of the images and what is passed over; empty for built-in data sets.
+
+    Raises:
+        ConfigError: ``gate`` is not a ``Gate``, or a threshold is no accuracy.
     """
 
     name: str
@@ -53,8 +57,17 @@ class Dataset:
     patterns: Mapping[str, str] = field(default_factory=dict)
     slice_keys: tuple[str, ...] = ("label",)
     schema: Path | None = None
-    gates: Gates = field(default_factory=Gates)
+    gate: Gate = field(default_factory=make_gate)
     source: str = ""
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.gate, Gate):
+            raise ConfigError("gate", received=self.gate, expected="a Gate")
+        for rule in (*self.gate.floors, *self.gate.margins):
+            if rule.metric == METRIC and not 0 <= rule.value <= 1:
+                raise ConfigError(
+                    f"{METRIC} of the gate", received=rule, expected="a value from 0 to 1"
+                )
 
 
 def open_data_set(name_or_path: str, download_to: Path) -> Dataset:
@@ -99,13 +112,13 @@ def digits(folder: Path) -> Dataset:
 def cifar10(folder: Path) -> Dataset:
     """Returns the CIFAR-10 images, 32 x 32 color, from ``keras.datasets``."""
     names = "airplane automobile bird cat deer dog frog horse ship truck"
-    return _from_keras("cifar10", folder, names.split(), Gates(0.5, 0.2))
+    return _from_keras("cifar10", folder, names.split(), make_gate(0.5, 0.2))
 
 
 def fashion_mnist(folder: Path) -> Dataset:
     """Returns the Fashion-MNIST images, 28 x 28 gray, from ``keras.datasets``."""
     names = "t-shirt trouser pullover dress coat sandal shirt sneaker bag ankle-boot"
-    return _from_keras("fashion_mnist", folder, names.split(), Gates(0.75, 0.3))
+    return _from_keras("fashion_mnist", folder, names.split(), make_gate(0.75, 0.3))
 
 
 BUILT_IN: dict[str, Callable[[Path], Dataset]] = {
@@ -149,7 +162,7 @@ def own_folder(folder: Path, data_root: Path) -> Dataset:
         folder=folder,
         classes=table.names,
         spans=spans,
-        gates=Gates.for_classes(len(table.names)),
+        gate=gate_for_classes(len(table.names)),
         source="; ".join(dict.fromkeys(source.describe() for source in sources.values())),
     )
 
@@ -166,7 +179,7 @@ def _digits_of(forms: range) -> dict[str, np.ndarray]:
     }
 
 
-def _from_keras(name: str, folder: Path, classes: Sequence[str], gates: Gates) -> Dataset:
+def _from_keras(name: str, folder: Path, classes: Sequence[str], gate: Gate) -> Dataset:
     patterns = {"train": "train.npz", "eval": "eval.npz"}
     if not all(zipfile.is_zipfile(folder / file) for file in patterns.values()):
         import keras
@@ -180,7 +193,7 @@ def _from_keras(name: str, folder: Path, classes: Sequence[str], gates: Gates) -
             ) from error
         for file, (images, labels) in zip(patterns.values(), parts, strict=True):
             _save(folder / file, images=images, labels=labels.reshape(-1).astype(np.int64))
-    return Dataset(name, folder, tuple(classes), patterns=patterns, gates=gates)
+    return Dataset(name, folder, tuple(classes), patterns=patterns, gate=gate)
 
 
 def _save(target: Path, **arrays: np.ndarray) -> None:

@@ -11,13 +11,19 @@ from tfx import v1 as tfx
 from tfx.components import Transform
 from tfx.types.channel_utils import union
 
-from tfx_feeder.components import FeederTrainer, ImageExampleGen, ModelCardGenerator
+from tfx_feeder.components import (
+    EvalGate,
+    FeederTrainer,
+    ImageExampleGen,
+    ModelCardGenerator,
+    SliceGen,
+)
 from tfx_feeder.components.feeder_trainer.model.user_module import UserCode
 from tfx_feeder.components.pusher.component import Pusher
 from tfx_feeder.components.resolvers.strategies import LatestBlessedModelBefore
 from tfx_feeder.pipeline.configs import PipelineConfig
 from tfx_feeder.pipeline.datasets import SPAN_PATTERN
-from tfx_feeder.pipeline.eval_config import eval_config
+from tfx_feeder.pipeline.eval_config import eval_config, slice_gen_options
 from tfx_feeder.pipeline.run_plan import SpanWeight
 
 _BUCKETS = 100
@@ -91,21 +97,38 @@ def create_pipeline(
         schedule=config.schedule,
         strategy=config.strategy,
         feed=config.feed,
-        training=config.plan.training(config.training, config.data.gates),
+        training=config.plan.training(config.training, config.data.gate),
         custom_config=config.custom_config,
     )
     model = trainer.outputs["model"]
     baseline = resolver(model).with_id("baseline")
-    evaluator = tfx.components.Evaluator(
+    slice_gen = SliceGen(
         examples=examples,
+        schema=schema,
+        statistics=statistics,
+        model=baseline.outputs["model"],
+        options=slice_gen_options(config.data.slice_keys, len(config.data.classes)),
+    )
+    metrics = eval_config()
+    # With a schema, the Evaluator would not read the names of the slices.
+    evaluator = tfx.components.Evaluator(
+        examples=slice_gen.outputs["annotated_examples"],
         model=model,
         baseline_model=baseline.outputs["model"],
-        eval_config=eval_config(config.data.slice_keys, config.data.gates),
+        eval_config=metrics,
         example_splits=["eval"],
+    )
+    eval_gate = EvalGate(
+        evaluation=evaluator.outputs["evaluation"],
+        model=model,
+        baseline_model=baseline.outputs["model"],
+        slices=slice_gen.outputs["slices"],
+        gate=config.data.gate,
+        eval_config=metrics,
     )
     pusher = Pusher(
         model=model,
-        model_blessing=evaluator.outputs["blessing"],
+        model_blessing=eval_gate.outputs["blessing"],
         push_destination=tfx.proto.PushDestination(
             filesystem=tfx.proto.PushDestination.Filesystem(
                 base_directory=place(config.workspace.serving)
@@ -115,8 +138,9 @@ def create_pipeline(
     model_card = ModelCardGenerator(
         pushed_model=pusher.outputs["pushed_model"],
         model=model,
-        model_blessing=evaluator.outputs["blessing"],
+        model_blessing=eval_gate.outputs["blessing"],
         evaluation=evaluator.outputs["evaluation"],
+        gate_report=eval_gate.outputs["gate_report"],
         training_history=trainer.outputs["training_history"],
         examples=all_examples,
         schema=schema,
@@ -139,7 +163,9 @@ def create_pipeline(
             *([base_model] if config.plan.needs_blessed else []),
             trainer,
             baseline,
+            slice_gen,
             evaluator,
+            eval_gate,
             pusher,
             model_card,
         ],

@@ -9,14 +9,16 @@ from pathlib import Path
 from typing import Any
 
 from tfx_feeder.common.errors import ConfigError
+from tfx_feeder.components.eval_gate.gate import Gate
 from tfx_feeder.components.feeder_trainer.training.early_stopping import BaselineEarlyStopping
 from tfx_feeder.components.feeder_trainer.training.options import TrainingOptions
-from tfx_feeder.pipeline.eval_config import METRIC, Gates
+from tfx_feeder.pipeline.eval_config import METRIC, overall_margin
 from tfx_feeder.pipeline.metadata.types import Execution
 from tfx_feeder.schemas.type_check import check_types
 
 REASON = "retrain_reason"
 """Key of the retraining reason in the trainer's ``custom_config``, and thus in ML Metadata."""
+_MONITOR = f"val_{METRIC}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +69,8 @@ class RunPlan:
             raise ConfigError(
                 "earlier", received=spans, expected=f"other spans than {self.span}, each once"
             )
-        self.training(TrainingOptions(), Gates())
+        if self.early_stop_after is not None:
+            BaselineEarlyStopping(_MONITOR, "max", self.early_stop_after)
 
     @property
     def reason(self) -> str:
@@ -79,18 +82,27 @@ class RunPlan:
         """True if the trainer needs the latest blessed model."""
         return self.warm_start or self.early_stop_after is not None
 
-    def training(self, options: TrainingOptions, gates: Gates) -> TrainingOptions:
-        """Returns training options with early stopping of models that the gates would reject.
+    def training(self, options: TrainingOptions, gate: Gate) -> TrainingOptions:
+        """Returns training options with early stopping of models that lose more than the margin.
 
         Args:
             options: Training options without early stopping.
-            gates: Thresholds that a model must meet.
+            gate: Gate whose margin on all examples is tolerated.
+
+        Raises:
+            ConfigError: Early stopping is requested, and the gate has no such margin.
         """
         if self.early_stop_after is None:
             return options
-        early_stopping = BaselineEarlyStopping(
-            f"val_{METRIC}", "max", self.early_stop_after, gates.max_regression
-        )
+        margin = overall_margin(gate)
+        if margin is None:
+            raise ConfigError(
+                "early_stop_after",
+                received=self.early_stop_after,
+                expected="None, because the gate has no margin on all examples",
+                fix="Add one, such as Margin(0.02).",
+            )
+        early_stopping = BaselineEarlyStopping(_MONITOR, "max", self.early_stop_after, margin)
         return dataclasses.replace(options, early_stopping=early_stopping)
 
 

@@ -49,6 +49,7 @@ class ThresholdFailure:
         value: Value of the model; ``None`` if it could not be computed.
         threshold: Description such as ``at least 0.9``.
         baseline: Value of the baseline model, if any.
+        reason: Reason in one line, if EvalGate decided.
     """
 
     metric: str
@@ -56,8 +57,11 @@ class ThresholdFailure:
     value: float | None
     threshold: str
     baseline: float | None = None
+    reason: str = ""
 
     def __str__(self) -> str:
+        if self.reason:
+            return self.reason
         value = "missing" if self.value is None else f"{self.value:.4f}"
         baseline = "none" if self.baseline is None else f"{self.baseline:.4f}"
         return (

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from tfx_feeder.schemas.document import JsonDocument, storable
+from tfx_feeder.schemas.evaluation import ALL_EXAMPLES, EvaluationResult, ThresholdFailure
 
 VERSION = 1
 FILE_NAME = "gate_report.json"
@@ -21,7 +22,10 @@ NOT_EVALUATED = "not evaluated"
 SAME_MODEL = "same model"
 BASELINES = (COMPARED, NO_BASELINE, NOT_EVALUATED, SAME_MODEL)
 
-_NUMBERS = ("candidate", "baseline", "difference", "low", "high", "p_value", "adjusted_p")
+_NUMBERS = (
+    *("candidate", "candidate_low", "candidate_high", "baseline"),
+    *("difference", "low", "high", "p_value", "adjusted_p", "limit"),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +51,7 @@ class GateLine:
         method: Name of the test; empty without one.
         examples_needed: Number of examples that would decide; ``None`` if none would, or if the
             verdict is not ``undecided``.
+        limit: Number in the threshold: the worst acceptable value, or the largest acceptable loss.
     """
 
     slice: str
@@ -66,6 +71,38 @@ class GateLine:
     adjusted_p: float | None = None
     method: str = ""
     examples_needed: int | None = None
+    limit: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SliceComparison:
+    """Metric of both models on one slice, whether or not a rule applies to it.
+
+    Args:
+        slice: Name of the slice.
+        metric: Name of the metric.
+        examples: Number of examples; ``None`` if they were not counted.
+        candidate: Value of the candidate.
+        candidate_low: Lower bound of its 95 % confidence interval.
+        candidate_high: Upper bound.
+        baseline: Value of the baseline.
+        difference: Candidate minus baseline.
+        low: Lower bound of the 95 % confidence interval of the difference.
+        high: Upper bound.
+        method: Method of the interval of the difference, or else of the candidate.
+    """
+
+    slice: str
+    metric: str
+    examples: int | None = None
+    candidate: float | None = None
+    candidate_low: float | None = None
+    candidate_high: float | None = None
+    baseline: float | None = None
+    difference: float | None = None
+    low: float | None = None
+    high: float | None = None
+    method: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +119,7 @@ class GateReport:
         error_rate: Error rate of the family of tests.
         tests: Number of tests in the family.
         gate: Options as they were declared.
+        comparisons: Both models on every slice of the evaluation.
     """
 
     blessed: bool
@@ -92,6 +130,7 @@ class GateReport:
     error_rate: float
     tests: int
     gate: Mapping[str, Any]
+    comparisons: tuple[SliceComparison, ...] = ()
 
     @property
     def deciding(self) -> tuple[GateLine, ...]:
@@ -114,8 +153,8 @@ def write(report: GateReport, folder: str | Path) -> Path:
         Path of the file.
     """
     document = dataclasses.asdict(report)
-    for line in document["lines"]:
-        line |= {name: None if (v := line[name]) is None else storable(v) for name in _NUMBERS}
+    for row in (*document["lines"], *document["comparisons"]):
+        row |= {name: storable(v) for name, v in row.items() if isinstance(v, float)}
     return _FORMAT.write(document, folder)
 
 
@@ -128,14 +167,42 @@ def read(folder: str | Path) -> GateReport:
     return _FORMAT.read(folder, _from_document)
 
 
+def with_decision(evaluation: EvaluationResult, report: GateReport) -> EvaluationResult:
+    """Returns an evaluation with the decision of EvalGate, and the lines that decided as causes.
+
+    Args:
+        evaluation: Result of the Evaluator, which decided nothing.
+        report: Decision.
+    """
+    causes = [
+        ThresholdFailure(
+            metric=line.metric,
+            slice=line.slice,
+            value=line.candidate,
+            threshold=line.threshold,
+            baseline=line.baseline,
+            reason=line.reason,
+        )
+        for line in report.deciding
+    ]
+    if not report.blessed and not causes:
+        causes = [ThresholdFailure("", ALL_EXAMPLES, None, "", reason=report.reason)]
+    return dataclasses.replace(evaluation, blessed=report.blessed, causes=tuple(causes), gated=True)
+
+
 def _from_document(document: dict[str, Any]) -> GateReport:
-    lines = []
-    for line in document["lines"]:
-        numbers = {name: None if (v := line[name]) is None else float(v) for name in _NUMBERS}
-        lines.append(GateLine(**line | numbers))
-        if lines[-1].verdict not in VERDICTS:
-            raise ValueError(f"unknown verdict {lines[-1].verdict!r}")
+    lines = [_row(GateLine, line) for line in document["lines"]]
+    for line in lines:
+        if line.verdict not in VERDICTS:
+            raise ValueError(f"unknown verdict {line.verdict!r}")
     if document["baseline"] not in BASELINES:
         raise ValueError(f"unknown baseline {document['baseline']!r}")
     document["lines"] = tuple(lines)
+    document["comparisons"] = tuple(
+        _row(SliceComparison, row) for row in document.get("comparisons", ())
+    )
     return GateReport(**document)
+
+
+def _row(make: Any, row: dict[str, Any]) -> Any:
+    return make(**row | {n: float(v) for n in _NUMBERS if (v := row.get(n)) is not None})

@@ -58,7 +58,9 @@ def judge_floor(found: ComparedSlice, metric: str, floor: float, *, lower: bool)
     if metric in found.answers:
         counts = found.answers[metric]
         right, n = counts.right, counts.examples
-        below = float(stats.binom.cdf(right, n, floor) - stats.binom.pmf(right, n, floor) / 2)
+        # A floor that no model can miss or meet has p-values as well.
+        rate = min(max(floor, 0.0), 1.0)
+        below = float(stats.binom.cdf(right, n, rate) - stats.binom.pmf(right, n, rate) / 2)
         p_worse, p_not_worse = (1 - below, below) if lower else (below, 1 - below)
         interval = stats.binomtest(right, n).proportion_ci(CONFIDENCE, method="wilson")
         value = right / n

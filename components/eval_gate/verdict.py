@@ -1,11 +1,13 @@
 """Verdict on a candidate: every rule of the gate on every slice, corrected as one family."""
 
+import dataclasses
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from tfx_feeder.common.errors import ConfigError
 from tfx_feeder.common.multiple_testing import benjamini_hochberg, holm
+from tfx_feeder.components.eval_gate.comparisons import compare_slices
 from tfx_feeder.components.eval_gate.evidence import (
     BARE,
     Evidence,
@@ -112,9 +114,10 @@ def decide(
         lines.append(_line(question, gate, p, len(tested)))
     lines.sort(key=_weight)
     blessed, reason = _conclude(lines, gate, baseline)
-    return _report(
+    report = _report(
         gate, tuple(lines), len(tested), blessed=blessed, reason=reason, baseline=baseline
     )
+    return dataclasses.replace(report, comparisons=tuple(compare_slices(slices, gate)))
 
 
 def _check(slices: Sequence[ComparedSlice], gate: Gate) -> None:
@@ -208,6 +211,7 @@ def _line(question: _Question, gate: Gate, adjusted: float | None, tests: int) -
             metric=rule.metric,
             rule=question.kind,
             threshold=threshold,
+            limit=rule.value,
             verdict=verdict,
             decides=decides,
             reason=f"{rule.metric} on {question.found.name}: {question.reason}",
@@ -221,6 +225,7 @@ def _line(question: _Question, gate: Gate, adjusted: float | None, tests: int) -
         metric=rule.metric,
         rule=question.kind,
         threshold=threshold,
+        limit=rule.value,
         verdict=verdict,
         decides=verdict == REFUSED or (verdict == UNDECIDED and gate.when_undecided == REFUSE),
         reason=text,
@@ -272,9 +277,7 @@ def _text(
     adjusted: float | None,
     needed: int | None,
 ) -> str:
-    n = question.found.examples
-    size = "" if n is None else f" of {n:,} examples"
-    parts = [f"{question.rule.metric} on {question.found.name}{size}: {evidence.candidate:.4f}"]
+    parts = [f"{question.rule.metric} on {_subject(question.found)}: {evidence.candidate:.4f}"]
     if evidence.baseline is not None:
         difference = evidence.candidate - evidence.baseline
         parts.append(f" against {evidence.baseline:.4f} of the baseline ({difference:+.4f}")
@@ -294,6 +297,15 @@ def _text(
     elif verdict == UNDECIDED:
         parts.append(": the measured value is at the threshold")
     return "".join(parts)
+
+
+def _subject(found: ComparedSlice) -> str:
+    n = found.examples
+    if n is None:
+        return found.name
+    return (
+        f"all {n:,} examples" if found.name == ALL_EXAMPLES else f"{found.name} of {n:,} examples"
+    )
 
 
 def _p(value: float) -> str:
@@ -321,8 +333,10 @@ def _conclude(lines: Sequence[GateLine], gate: Gate, baseline: str) -> tuple[boo
 
 
 def _weight(line: GateLine) -> tuple:
-    p = math.inf if line.adjusted_p is None else line.adjusted_p
-    return VERDICTS.index(line.verdict), line.slice != ALL_EXAMPLES, p, line.slice, line.metric
+    # Corrected p-values of 1 are equal; the others tell what comes closest to its threshold.
+    p_values = [math.inf if p is None else p for p in (line.adjusted_p, line.p_value)]
+    whole = line.slice == ALL_EXAMPLES
+    return VERDICTS.index(line.verdict), not whole, *p_values, line.slice, line.metric
 
 
 def _report(

@@ -8,8 +8,9 @@ from typing import Any
 
 from tfx_feeder.common.errors import DataError
 from tfx_feeder.common.hashing import hash_files
-from tfx_feeder.schemas import model_card, training_history
+from tfx_feeder.schemas import gate_report, model_card, training_history
 from tfx_feeder.schemas.evaluation import read_evaluation
+from tfx_feeder.schemas.gate_report import with_decision
 from tfx_feeder.schemas.model_card import (
     EvaluationSummary,
     LineageEntry,
@@ -33,6 +34,7 @@ class PushedModelInfo:
         lineage: Model, training inputs and evaluation.
         blessed: True if all thresholds were met; ``None`` without an evaluation.
         evaluation: Folder of the evaluation, if any.
+        gate_report: Folder of the gate report, if EvalGate decided.
         history: Folder of the training history; ``None`` for models of other trainers.
         intended_slices: Slices of the data that the model is intended for.
         reason: Reason for a push that was requested by a person, such as a rollback.
@@ -46,6 +48,7 @@ class PushedModelInfo:
     lineage: tuple[LineageEntry, ...] = ()
     blessed: bool | None = None
     evaluation: Path | None = None
+    gate_report: Path | None = None
     history: Path | None = None
     intended_slices: tuple[str, ...] = ()
     reason: str = ""
@@ -88,16 +91,18 @@ def make_card(pushed: PushedModelInfo) -> ModelCardDocument:
         reason=pushed.reason,
         intended_slices=pushed.intended_slices,
         lineage=pushed.lineage,
-        evaluation=_evaluation(pushed.evaluation, pushed.blessed) if pushed.evaluation else None,
+        evaluation=_evaluation(pushed, pushed.evaluation) if pushed.evaluation else None,
         training=_training(pushed.history) if pushed.history else None,
         files=hash_files(pushed.folder or pushed.archive, exclude=[model_card.FILE_NAME]),
     )
 
 
-def _evaluation(folder: Path, blessed: bool | None) -> EvaluationSummary:
+def _evaluation(pushed: PushedModelInfo, folder: Path) -> EvaluationSummary:
     evaluation = read_evaluation(folder)
+    if pushed.gate_report:
+        evaluation = with_decision(evaluation, gate_report.read(pushed.gate_report))
     return EvaluationSummary(
-        blessed=blessed,
+        blessed=pushed.blessed,
         missed=tuple(map(str, evaluation.causes)),
         rows=evaluation.rows,
         eval_config=_eval_config(folder / _EVAL_CONFIG),

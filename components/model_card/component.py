@@ -30,6 +30,7 @@ class ModelCardSpec(component_spec.ComponentSpec):
         "evaluation": component_spec.ChannelParameter(
             type=_standard.ModelEvaluation, optional=True
         ),
+        "gate_report": component_spec.ChannelParameter(type=artifacts.GateReport, optional=True),
         "training_history": component_spec.ChannelParameter(
             type=artifacts.TrainingHistory, optional=True
         ),
@@ -56,6 +57,7 @@ class ModelCardGenerator(base_component.BaseComponent):
         model: Model that was pushed.
         model_blessing: Blessing of the model, with the baseline it was compared with.
         evaluation: Metrics and thresholds.
+        gate_report: Decision of EvalGate, if it decided instead of the Evaluator.
         training_history: Schedule, strategy, code and environment of the training.
         examples: Raw Examples, with their span.
         schema: Schema of the raw Examples.
@@ -78,6 +80,7 @@ class ModelCardGenerator(base_component.BaseComponent):
         model: tfx.types.BaseChannel,
         model_blessing: tfx.types.BaseChannel | None = None,
         evaluation: tfx.types.BaseChannel | None = None,
+        gate_report: tfx.types.BaseChannel | None = None,
         training_history: tfx.types.BaseChannel | None = None,
         examples: tfx.types.BaseChannel | None = None,
         schema: tfx.types.BaseChannel | None = None,
@@ -96,6 +99,7 @@ class ModelCardGenerator(base_component.BaseComponent):
             model=model,
             model_blessing=model_blessing,
             evaluation=evaluation,
+            gate_report=gate_report,
             training_history=training_history,
             examples=examples,
             schema=schema,

@@ -60,6 +60,7 @@ class Executor(base_executor.BaseExecutor):
             lineage=tuple(sorted(_lineage(inputs), key=lambda origin: origin.id)),
             blessed=bool(blessing.get_int_custom_property("blessed")) if blessing else None,
             evaluation=_folder(inputs, "evaluation"),
+            gate_report=_folder(inputs, "gate_report"),
             history=_folder(inputs, "training_history"),
             intended_slices=tuple(json.loads(exec_properties["intended_slices"])),
             reason=exec_properties.get("reason") or "",

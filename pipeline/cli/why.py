@@ -19,6 +19,7 @@ from tfx_feeder.pipeline.metadata.facts import BASE_MODEL, facts_of_model
 from tfx_feeder.pipeline.metadata.lineage import Lineage
 from tfx_feeder.pipeline.metadata.lookup import find_model
 from tfx_feeder.pipeline.metadata.models import (
+    BLESSING,
     MODEL,
     PUSHED,
     ModelVersion,
@@ -27,9 +28,11 @@ from tfx_feeder.pipeline.metadata.models import (
     served_ids,
     to_model_versions,
 )
+from tfx_feeder.pipeline.metadata.slice_results import gate_report_of
 from tfx_feeder.pipeline.metadata.types import CANCELED, FAILED, RUNNING, Artifact, Execution
 from tfx_feeder.pipeline.run_plan import reason_of, starts_warm
 from tfx_feeder.schemas.evaluation import ALL_EXAMPLES
+from tfx_feeder.schemas.gate_report import NOT_EVALUATED, SKIPPED, UNDECIDED, GateReport
 
 _CAUSES = ("data", "schema", "code", "schedule", "strategy", "properties")
 """Sections of a comparison in which a change makes TFX train again."""
@@ -38,6 +41,8 @@ _MAX_LENGTH = 60
 """Number of characters shown of a value."""
 _CONTEXT = 20
 """Number of equal characters shown before the first different one."""
+_MAX_LINES = 5
+"""Number of undecided lines of a gate shown."""
 _MAX_EARLIER = 10
 """Number of earlier models searched for one by the same trainer."""
 
@@ -87,7 +92,7 @@ def explain(lineage: Lineage, model: ModelVersion) -> Explanation:
         answers=(
             Finding("trained", True, tuple(_why_trained(lineage, model))),
             Finding("blessed", model.blessed, tuple(_why_blessed(lineage, model, users))),
-            Finding("pushed", bool(model.pushes), tuple(_why_pushed(model, users))),
+            Finding("pushed", bool(model.pushes), tuple(_why_pushed(lineage, model, users))),
             Finding("live", model.live, tuple(_why_live(lineage, model))),
         ),
     )
@@ -198,17 +203,22 @@ def _why_blessed(
     lineage: Lineage, model: ModelVersion, users: Iterable[Execution]
 ) -> Iterator[str]:
     if model.evaluation is None:
-        stopped = list(_stopped(users, "Evaluator"))
+        stopped = [*_stopped(users, "Evaluator"), *_stopped(users, "EvalGate")]
         yield from stopped or _not_reached(lineage, model, "No Evaluator read the model.")
         return
-    if model.baseline_id:
+    try:
+        result, report = read_model_evaluation(model), gate_report_of(model)
+    except DataError as error:
+        yield f"Its evaluation cannot be read: {error}"
+        return
+    if report and report.baseline == NOT_EVALUATED:
+        yield f"It was not compared with model {model.baseline_id}, which could not be evaluated."
+    elif model.baseline_id:
         yield f"It was compared with model {model.baseline_id}."
     else:
         yield "There was no baseline model to compare it with."
-    try:
-        result = read_model_evaluation(model)
-    except DataError as error:
-        yield f"Its evaluation cannot be read: {error}"
+    if report:
+        yield from _lines_of(report)
         return
     if not result.gated:
         yield "The evaluation has no thresholds, so nothing was decided."
@@ -225,7 +235,22 @@ def _why_blessed(
         yield f"{row.metric} on {row.slice}: {row.candidate:.4f}{baseline}"
 
 
-def _why_pushed(model: ModelVersion, users: Iterable[Execution]) -> Iterator[str]:
+def _lines_of(report: GateReport) -> Iterator[str]:
+    """Yields the lines of the gate that decided, or else the reason and the closest lines."""
+    if report.deciding:
+        yield from (line.reason for line in report.deciding)
+        return
+    yield report.reason
+    weighed = [line for line in report.lines if line.verdict != SKIPPED]
+    all_examples = [line for line in weighed if line.slice == ALL_EXAMPLES]
+    undecided = [line for line in weighed if line.verdict == UNDECIDED]
+    shown = dict.fromkeys((*all_examples, *undecided[:_MAX_LINES]))
+    yield from (line.reason for line in shown)
+    if len(undecided) > _MAX_LINES:
+        yield f"{len(undecided) - _MAX_LINES} more lines are undecided."
+
+
+def _why_pushed(lineage: Lineage, model: ModelVersion, users: Iterable[Execution]) -> Iterator[str]:
     for push in model.pushes:
         made = f"{format_time(push.at)}, by run {push.run_id}"
         yield f"Version {push.version}, {made}: {push.destination}"
@@ -238,18 +263,24 @@ def _why_pushed(model: ModelVersion, users: Iterable[Execution]) -> Iterator[str
     if not pushers:
         yield "No Pusher read the model."
     elif not stopped:
-        yield f"{pushers[-1].node} pushes only blessed models: {_missing_blessing(pushers[-1])}."
+        missing = _missing_blessing(lineage, pushers[-1])
+        yield f"{pushers[-1].node} pushes only blessed models: {missing}."
 
 
-def _missing_blessing(pusher: Execution) -> str:
+def _missing_blessing(lineage: Lineage, pusher: Execution) -> str:
     """Returns which missing blessing prevented the push."""
     for artifact in pusher.inputs.get("infra_blessing", ()):
         if artifact.properties.get("blessing_status") != "INFRA_BLESSED":
             return "the InfraValidator did not bless this one"
     for artifact in pusher.inputs.get("model_blessing", ()):
         if not artifact.properties.get("blessed"):
-            return "the Evaluator did not bless this one"
+            maker = lineage.upstream([artifact.id], stop_at=(BLESSING,)).producer(artifact.id)
+            return f"{_called(maker)} did not bless this one"
     return "the store does not record which blessing was missing"
+
+
+def _called(maker: Execution | None) -> str:
+    return "EvalGate" if maker and _is_a(maker, "EvalGate") else "the Evaluator"
 
 
 def _why_live(lineage: Lineage, model: ModelVersion) -> Iterator[str]:

@@ -24,7 +24,7 @@ from tfx_feeder.pipeline.metadata.lineage import Lineage
 from tfx_feeder.pipeline.metadata.types import Artifact
 from tfx_feeder.pipeline.ownership import PipelineLock
 from tfx_feeder.pipeline.runner.local import new_run_id, run_locally
-from tfx_feeder.schemas.artifacts import TrainingHistory
+from tfx_feeder.schemas.artifacts import GateReport, TrainingHistory
 
 _MAX_WAIT_S = 5
 _PUSHED_MODEL = "pushed_model"
@@ -39,6 +39,7 @@ _TYPES = {
         tfx.types.standard_artifacts.PushedModel,
         tfx.types.standard_artifacts.Schema,
         tfx.types.standard_artifacts.TransformGraph,
+        GateReport,
         TrainingHistory,
     )
 }

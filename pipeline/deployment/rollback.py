@@ -228,6 +228,7 @@ def card_inputs(
         found = {
             "model_blessing": _known(model.blessing),
             "evaluation": _known(model.evaluation),
+            "gate_report": _known(model.gate_report),
             "training_history": _known(model.history),
             **_trained_on(lineage, model.model),
         }

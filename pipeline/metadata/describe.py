@@ -13,6 +13,7 @@ from tfx_feeder.common.durations import format_elapsed
 from tfx_feeder.common.errors import DataError
 from tfx_feeder.pipeline.metadata import models
 from tfx_feeder.pipeline.metadata.models import ModelVersion
+from tfx_feeder.pipeline.metadata.slice_results import gate_report_of
 from tfx_feeder.pipeline.metadata.types import (
     CACHED,
     CANCELED,
@@ -23,7 +24,9 @@ from tfx_feeder.pipeline.metadata.types import (
     Artifact,
     Execution,
 )
+from tfx_feeder.schemas import gate_report
 from tfx_feeder.schemas.evaluation import ALL_EXAMPLES, EvaluationResult, SliceRow, read_evaluation
+from tfx_feeder.schemas.gate_report import with_decision
 from tfx_feeder.schemas.properties import WITHDRAWN
 
 REPORT_SEPARATOR = "-and-"
@@ -196,7 +199,8 @@ def read_model_evaluation(model: ModelVersion) -> EvaluationResult:
         raise DataError(f"Model {model.model.id} has no evaluation.")
     if not evaluation.is_local:
         raise DataError(f"The evaluation is on another machine: {evaluation.uri}")
-    return read_evaluation(evaluation.path)
+    result, report = read_evaluation(evaluation.path), gate_report_of(model)
+    return with_decision(result, report) if report else result
 
 
 def primary_metric(result: EvaluationResult) -> SliceRow | None:
@@ -222,12 +226,23 @@ def _facts(artifact: Artifact) -> Iterator[str]:
                 if name.startswith("num_examples_"):
                     yield f"{count:,} {name.removeprefix('num_examples_')}"
         case models.BLESSING:
-            yield "blessed" if properties.get("blessed") else "not blessed"
+            # The Evaluator writes one that says nothing if it has no thresholds.
+            decided = {1: "blessed", 0: "not blessed"}
+            yield decided.get(properties.get("blessed", -1), "nothing decided")
         case models.PUSHED:
             version = properties.get("pushed_version")
             yield f"version {version}" if properties.get("pushed") else "not pushed"
         case "InfraBlessing" if "blessing_status" in properties:
             yield str(properties["blessing_status"]).lower().replace("_", " ")
+        case models.GATE_REPORT:
+            verdicts = (f"{properties[v]} {v}" for v in gate_report.VERDICTS if properties.get(v))
+            yield ", ".join(verdicts) or str(properties.get("baseline", ""))
+        case models.SLICES:
+            yield from (
+                f"{properties[name]} {name.removeprefix('slices_')}"
+                for name in sorted(properties)
+                if name.startswith("slices_")
+            )
         case models.HISTORY:
             if "epochs" in properties:
                 yield count_epochs(properties["epochs"])

@@ -23,6 +23,7 @@ from tfx_feeder.pipeline.metadata.models import (
     HISTORY,
     MODEL,
     PUSHED,
+    SLICES,
     ModelVersion,
 )
 from tfx_feeder.pipeline.metadata.types import COMPLETE, SUCCEEDED, Artifact, Execution, Run
@@ -102,11 +103,14 @@ def facts_of_model(lineage: Lineage, version: ModelVersion) -> Facts:
     """
     model = version.model
     origins = lineage.upstream([model.id], stop_at=[MODEL]).executions.values()
-    # An execution that reads the model under another key is about another model.
+    # An execution that reads the model under another key is about another model. So is SliceGen,
+    # which searches the blessed model.
     consumers = (
         execution
         for execution in lineage.consumers([model.id]).executions.values()
-        if execution.state == COMPLETE and model in execution.inputs.get("model", ())
+        if execution.state == COMPLETE
+        and model in execution.inputs.get("model", ())
+        and not execution.output_of_type(SLICES)
     )
     trained = (("outcome", "trained by run"), version.run_id)
     return _gather(f"model {model.id}", [*origins, *consumers], trained)

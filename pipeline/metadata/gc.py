@@ -19,7 +19,7 @@ import ml_metadata as mlmd
 from ml_metadata.proto import metadata_store_pb2 as pb
 
 from tfx_feeder.pipeline.metadata.lineage import Lineage
-from tfx_feeder.pipeline.metadata.models import BLESSING, PUSHED
+from tfx_feeder.pipeline.metadata.models import BLESSING, PUSHED, SLICES
 
 _NEEDED = "needed by a blessed or pushed model"
 _IN_PROGRESS = "part of a run in progress"
@@ -197,10 +197,11 @@ class _Usage:
         # In the order of ids: an analysis of the data may be the input of another.
         for execution, inputs in sorted(self._inputs.items()):
             outputs = self._outputs[execution].keys()
+            # SliceGen reads a blessed model, but its slices are about the data of later runs.
             about_model = any(_SUBJECT in keys for a, keys in inputs.items() if a in models)
             about_data = any(_DATA & keys for a, keys in inputs.items() if a in needed)
             types = {self.artifacts[artifact].type_name for artifact in outputs}
-            if about_model or (about_data and types <= _ABOUT_DATA):
+            if (about_model and SLICES not in types) or (about_data and types <= _ABOUT_DATA):
                 needed |= outputs
         return needed
 

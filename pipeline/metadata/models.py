@@ -8,11 +8,13 @@ from pathlib import Path
 
 from tfx_feeder.pipeline.metadata.lineage import Lineage
 from tfx_feeder.pipeline.metadata.types import COMPLETE, Artifact, Execution, Graph
+from tfx_feeder.schemas.gate_report import SAME_MODEL
 from tfx_feeder.schemas.properties import WITHDRAWN
 
 MODEL, EXAMPLES = "Model", "Examples"
 EVALUATION, BLESSING, PUSHED = "ModelEvaluation", "ModelBlessing", "PushedModel"
-HISTORY = "tfx_feeder.TrainingHistory"
+HISTORY, GATE_REPORT = "tfx_feeder.TrainingHistory", "tfx_feeder.GateReport"
+SLICES = "tfx_feeder.Slices"
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +54,7 @@ class ModelVersion:
         blessed: Outcome of the last evaluation; ``None`` if the model was not evaluated.
         evaluation: Artifact of the last evaluation.
         blessing: Blessing of the last evaluation.
+        gate_report: Report of EvalGate; ``None`` if the Evaluator decided.
         baseline_id: Id of the baseline model in the last evaluation.
         history: Training history; ``None`` if another trainer trained the model.
         pushes: Deployments, oldest first.
@@ -67,6 +70,7 @@ class ModelVersion:
     blessed: bool | None = None
     evaluation: Artifact | None = None
     blessing: Artifact | None = None
+    gate_report: Artifact | None = None
     baseline_id: int | None = None
     history: Artifact | None = None
     pushes: tuple[Push, ...] = ()
@@ -181,12 +185,8 @@ def _highest_ids(pushes: Iterable[Artifact]) -> set[int]:
 def _version(model: Artifact, origins: Graph, uses: Graph, served: set[int]) -> ModelVersion:
     producer = origins.producer(model.id)
     consumers = [e for e in uses.consumers(model.id) if e.state == COMPLETE]
-    evaluator = max(
-        (e for e in consumers if e.output_of_type(BLESSING) and model in e.inputs.get("model", ())),
-        key=lambda e: e.id,
-        default=None,
-    )
-    blessing = evaluator.output_of_type(BLESSING) if evaluator else None
+    judge = _judge(e for e in consumers if model in e.inputs.get("model", ()))
+    blessing = judge.output_of_type(BLESSING) if judge else None
     pushes = tuple(push for e in consumers if (push := _push(e)) is not None)
     return ModelVersion(
         model=model,
@@ -195,14 +195,36 @@ def _version(model: Artifact, origins: Graph, uses: Graph, served: set[int]) -> 
         created_at=model.created_at,
         spans=spans_of(model.id, origins),
         blessed=bool(blessing.properties.get("blessed")) if blessing else None,
-        evaluation=evaluator.output_of_type(EVALUATION) if evaluator else None,
+        evaluation=_evaluation(judge) if judge else None,
         blessing=blessing,
+        gate_report=judge.output_of_type(GATE_REPORT) if judge else None,
         baseline_id=blessing.properties.get("baseline_model_id") if blessing else None,
         history=producer.output_of_type(HISTORY) if producer else None,
         pushes=pushes,
         live=any(push.artifact.id in served for push in pushes),
         withdrawn=str(model.properties.get(WITHDRAWN, "")),
     )
+
+
+def _judge(executions: Iterable[Execution]) -> Execution | None:
+    """Returns the execution that last decided on a model, or else the last that evaluated it.
+
+    The Evaluator writes an empty blessing if EvalGate decides. A gate that was given the blessed
+    model itself decides nothing.
+    """
+    found: list[tuple[bool, int, Execution]] = []
+    for execution in executions:
+        blessing = execution.output_of_type(BLESSING)
+        report = execution.output_of_type(GATE_REPORT)
+        if blessing and not (report and report.properties.get("baseline") == SAME_MODEL):
+            found.append(("blessed" in blessing.properties, execution.id, execution))
+    return max(found, default=(False, 0, None))[2]
+
+
+def _evaluation(judge: Execution) -> Artifact | None:
+    """Returns the evaluation that an Evaluator wrote, or that EvalGate read."""
+    read = (a for group in judge.inputs.values() for a in group if a.type_name == EVALUATION)
+    return judge.output_of_type(EVALUATION) or next(read, None)
 
 
 def _push(execution: Execution) -> Push | None:

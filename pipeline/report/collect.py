@@ -1,16 +1,20 @@
 """Collects the contents of a run's report from the store and from artifact files."""
 
+import dataclasses
 from collections.abc import Mapping
 from datetime import datetime, timezone
 
 from tfx_feeder.pipeline.metadata.lineage import Lineage
 from tfx_feeder.pipeline.metadata.models import (
     EVALUATION,
+    GATE_REPORT,
     MODEL,
+    SLICES,
     ModelVersion,
     read_models,
     to_model_versions,
 )
+from tfx_feeder.pipeline.metadata.slice_results import slice_results
 from tfx_feeder.pipeline.metadata.types import Artifact, Run
 from tfx_feeder.pipeline.report.collect_data import collect_data
 from tfx_feeder.pipeline.report.facts import (
@@ -18,13 +22,22 @@ from tfx_feeder.pipeline.report.facts import (
     GatedSlice,
     RunFacts,
     ServedVersion,
+    T,
     Unavailable,
     read_files,
 )
 from tfx_feeder.pipeline.report.reproduction import collect_reproduction
-from tfx_feeder.schemas import training_history
-from tfx_feeder.schemas.eval_config import ThresholdRule, read_thresholds, threshold_for
+from tfx_feeder.schemas import gate_report, training_history
+from tfx_feeder.schemas import slices as slices_format
+from tfx_feeder.schemas.eval_config import (
+    MetricThreshold,
+    ThresholdRule,
+    read_thresholds,
+    threshold_for,
+)
 from tfx_feeder.schemas.evaluation import ALL_EXAMPLES, EvaluationResult, read_evaluation
+from tfx_feeder.schemas.gate_report import REFUSED, GateReport, with_decision
+from tfx_feeder.schemas.slices import Slices
 from tfx_feeder.schemas.training_history import History
 
 MAX_VERSIONS = 60
@@ -90,25 +103,77 @@ def _evaluation(run: Run) -> EvaluationFacts | Unavailable:
     result = read_files(artifact, read_evaluation)
     if isinstance(result, Unavailable):
         return result
-    rules = read_files(artifact, read_thresholds)
-    slices = _gated(result, () if isinstance(rules, Unavailable) else rules)
-    return EvaluationFacts(result, slices, artifact)
+    report = _known(read_files(next(run.outputs(GATE_REPORT), None), gate_report.read))
+    found = _known(read_files(next(run.outputs(SLICES), None), slices_format.read))
+    if report:
+        result = with_decision(result, report)
+        slices = _judged(result, report, found)
+    else:
+        slices = _gated(result, _known(read_files(artifact, read_thresholds)) or ())
+    # Metrics with thresholds come first, the loss last.
+    order = {name: (not any(r.gate for r in rows), name == "loss") for name, rows in slices.items()}
+    in_order = {metric: slices[metric] for metric in sorted(slices, key=order.__getitem__)}
+    return EvaluationFacts(result, in_order, artifact, report, found)
+
+
+def _known(read: T | Unavailable) -> T | None:
+    return None if isinstance(read, Unavailable) else read
 
 
 def _gated(
     result: EvaluationResult, rules: tuple[ThresholdRule, ...]
 ) -> Mapping[str, tuple[GatedSlice, ...]]:
     missed = {(cause.metric, cause.slice) for cause in result.causes}
-    slices = {
+    return {
         metric: tuple(
             GatedSlice(row, threshold_for(rules, metric, row.slice), (metric, row.slice) in missed)
             for row in result.slices(metric)
         )
         for metric in result.metrics
     }
-    # Metrics with thresholds come first, the loss last.
-    order = {name: (not any(r.gate for r in rows), name == "loss") for name, rows in slices.items()}
-    return {metric: slices[metric] for metric in sorted(slices, key=order.__getitem__)}
+
+
+def _judged(
+    result: EvaluationResult, report: GateReport, found: Slices | None
+) -> Mapping[str, tuple[GatedSlice, ...]]:
+    """Returns all examples and then the slices, those that decided first."""
+    results = slice_results(result, report, found)
+    rows = {(row.metric, row.slice): row for row in result.rows}
+    judged = {
+        metric: [r for r in results if r.metric == metric and (metric, r.slice) in rows]
+        for metric in result.metrics
+    }
+    thresholds = _thresholds(report)
+    return {
+        metric: tuple(
+            GatedSlice(
+                rows[metric, each.slice],
+                thresholds.get((metric, each.slice)),
+                each.verdict == REFUSED,
+                each,
+            )
+            for each in sorted(judged[metric], key=lambda each: each.slice != ALL_EXAMPLES)
+        )
+        or tuple(GatedSlice(row, None, missed=False) for row in result.slices(metric))
+        for metric in result.metrics
+    }
+
+
+def _thresholds(report: GateReport) -> Mapping[tuple[str, str], MetricThreshold]:
+    """Returns the floors and margins of a gate by metric and slice."""
+    thresholds: dict[tuple[str, str], MetricThreshold] = {}
+    for line in report.lines:
+        key = line.metric, line.slice
+        lower = report.gate.get("metrics", {}).get(line.metric) == "lower"
+        known = thresholds.get(key, MetricThreshold(lower_is_better=lower))
+        if line.limit is None:
+            continue
+        if line.rule == "floor":
+            limit = {"upper_bound" if lower else "lower_bound": line.limit}
+        else:
+            limit = {"change": line.limit if lower else -line.limit}
+        thresholds[key] = dataclasses.replace(known, **limit)
+    return thresholds
 
 
 def _versions(

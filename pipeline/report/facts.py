@@ -9,9 +9,12 @@ from typing import TypeVar
 from tfx_feeder.common.errors import DataError
 from tfx_feeder.components.slice_gen.distances import Distance
 from tfx_feeder.pipeline.metadata.models import ModelVersion
+from tfx_feeder.pipeline.metadata.slice_results import SliceResult
 from tfx_feeder.pipeline.metadata.types import Artifact, Run
 from tfx_feeder.schemas.eval_config import MetricThreshold
 from tfx_feeder.schemas.evaluation import EvaluationResult, SliceRow
+from tfx_feeder.schemas.gate_report import GateReport
+from tfx_feeder.schemas.slices import Slices
 from tfx_feeder.schemas.statistics import SplitStatistics
 from tfx_feeder.schemas.training_history import History
 
@@ -37,11 +40,21 @@ class GatedSlice:
         row: Values of candidate and baseline.
         gate: Threshold; ``None`` if there is none.
         missed: True if the candidate missed the threshold.
+        result: Values with their intervals and the verdict of EvalGate; ``None`` if the Evaluator
+            decided.
     """
 
     row: SliceRow
     gate: MetricThreshold | None
     missed: bool
+    result: SliceResult | None = None
+
+    @property
+    def verdict(self) -> str:
+        """Verdict of EvalGate, or ``met`` or ``missed``; empty without a threshold."""
+        if self.result:
+            return self.result.verdict
+        return "" if self.gate is None else "missed" if self.missed else "met"
 
     @property
     def change(self) -> float | None:
@@ -57,11 +70,15 @@ class EvaluationFacts:
         result: Result of the evaluation.
         slices: Slices by metric; metrics with thresholds first.
         artifact: The ``ModelEvaluation`` artifact.
+        report: Report of EvalGate; ``None`` if the Evaluator decided.
+        found: Slices of SliceGen; ``None`` without it.
     """
 
     result: EvaluationResult
     slices: Mapping[str, tuple[GatedSlice, ...]]
     artifact: Artifact
+    report: GateReport | None = None
+    found: Slices | None = None
 
     @property
     def primary(self) -> GatedSlice | None:

@@ -9,9 +9,11 @@ from tfx_feeder.pipeline.configs import PipelineConfig
 from tfx_feeder.pipeline.eval_config import METRIC
 from tfx_feeder.pipeline.metadata.lineage import Lineage
 from tfx_feeder.pipeline.metadata.types import CACHED, Artifact, Execution
-from tfx_feeder.schemas import training_history
+from tfx_feeder.schemas import gate_report, slices, training_history
 from tfx_feeder.schemas.evaluation import EvaluationResult, read_evaluation
+from tfx_feeder.schemas.gate_report import GateReport, with_decision
 from tfx_feeder.schemas.properties import WITHDRAWN
+from tfx_feeder.schemas.slices import Slices
 from tfx_feeder.schemas.training_history import History
 
 _REJECTED = "rejected_"
@@ -30,7 +32,9 @@ class RunResult:
         rejected: Number of rejected images by reason.
         rejected_list: File that lists the rejected images.
         history: Training history; from an earlier run if the model came from the cache.
-        evaluation: Result of the evaluation, with the unmet thresholds.
+        evaluation: Result of the evaluation, with the decision of the gate.
+        gate: Report of the gate.
+        slices: Slices of the evaluation.
         pushed: Folder of the pushed version of the model; ``None`` if nothing was pushed.
         tensorboard: Folder of the TensorBoard logs.
         withdrawn: Reason why a rollback withdrew the model; empty if it is not withdrawn.
@@ -43,6 +47,8 @@ class RunResult:
     rejected_list: Path
     history: History
     evaluation: EvaluationResult
+    gate: GateReport
+    slices: Slices
     pushed: Path | None
     tensorboard: Path
     withdrawn: str = ""
@@ -57,6 +63,11 @@ class RunResult:
         """Name of the metric that decides whether the model is blessed."""
         return METRIC
 
+    @property
+    def model_id(self) -> int:
+        """Id of the model in the store."""
+        return next(e.output("model").id for e in self.executions if e.output("model"))
+
     @classmethod
     def collect(cls, config: PipelineConfig, lineage: Lineage, run_id: str) -> "RunResult":
         """Reads the result of a completed run.
@@ -67,7 +78,8 @@ class RunResult:
             run_id: Id of the run.
 
         Raises:
-            DataError: The training history or the evaluation cannot be read.
+            DataError: The training history, the evaluation, the gate report or the slices cannot be
+                read.
         """
         executions = [e for e in lineage.executions(run_id) if e.node not in _RESOLVERS]
         outputs = {
@@ -79,6 +91,7 @@ class RunResult:
         # The first ExampleGen reads the newest span; the others read earlier spans.
         examples = [artifact for e in executions for artifact in e.outputs.get("examples", ())]
         pushed = outputs["pushed_model"].properties
+        gate = gate_report.read(outputs["gate_report"].path)
         return cls(
             config=config,
             executions=tuple(executions),
@@ -86,7 +99,9 @@ class RunResult:
             rejected=_counts(examples, _REJECTED),
             rejected_list=examples[0].path / "rejected.jsonl",
             history=training_history.read(outputs["training_history"].path),
-            evaluation=read_evaluation(outputs["evaluation"].path),
+            evaluation=with_decision(read_evaluation(outputs["evaluation"].path), gate),
+            gate=gate,
+            slices=slices.read(outputs["slices"].path),
             pushed=Path(pushed["pushed_destination"]) if pushed.get("pushed") else None,
             tensorboard=outputs["model_run"].path,
             withdrawn=str(outputs["model"].properties.get(WITHDRAWN, "")),

@@ -1,7 +1,6 @@
 """Terminal output of a run: announcement and results."""
 
-import dataclasses
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,9 +10,9 @@ from rich.markup import escape
 from rich.table import Table
 
 from tfx_feeder.pipeline.metadata.describe import elapsed, state_label, summarize
+from tfx_feeder.pipeline.metadata.slice_results import slice_results
 from tfx_feeder.pipeline.metadata.types import Execution
-from tfx_feeder.pipeline.runner.tables import candidates_table
-from tfx_feeder.schemas.evaluation import EvaluationResult
+from tfx_feeder.pipeline.runner.tables import candidates_table, slices_table, with_class
 from tfx_feeder.schemas.training_history import History
 
 if TYPE_CHECKING:  # These modules import TensorFlow; `tfx-feeder run` imports this one.
@@ -22,6 +21,8 @@ if TYPE_CHECKING:  # These modules import TensorFlow; `tfx-feeder run` imports t
 
 _OVERFITTING = 0.1
 """Accuracy in training above that in validation from which more epochs do not help."""
+_MAX_SLICES = 12
+"""Number of slices shown; `tfx-feeder slices` shows all."""
 _LONG_EPOCHS = 30
 """Number of epochs of the schedule that ``--full`` selects."""
 
@@ -71,7 +72,7 @@ def print_summary(
     if result.history.candidates:
         yield candidates_table(result.history.candidates)
     yield schedule_table(result.history)
-    yield slices_table(result.evaluation, result.metric, result.config.data.classes)
+    yield from slice_parts(result)
     yield from data_lines(result)
     yield from decision_lines(result)
     workspace = result.config.workspace
@@ -129,31 +130,23 @@ def schedule_table(history: History) -> Table:
     return table
 
 
-def slices_table(evaluation: EvaluationResult, metric: str, classes: Sequence[str] = ()) -> Table:
-    """Returns a table of slices that compares the candidate with the baseline.
+def slice_parts(result: "RunResult") -> Iterator[RenderableType]:
+    """Yields a table of the slices that decided or came closest to it, and how to see the others.
 
     Args:
-        evaluation: Result of the evaluation.
-        metric: Name of the metric to compare.
-        classes: Class names in index order, shown beside the labels.
+        result: Result of the run.
     """
-    failed = {failure.slice for failure in evaluation.causes}
-    table = _table(f"Slices: {metric}")
-    table.add_column("slice")
-    for heading in ("examples", "candidate", "baseline", "change"):
-        table.add_column(heading, justify="right")
-    for row in evaluation.slices(metric):
-        compared = ("none", "")
-        if row.baseline is not None:
-            compared = (f"{row.baseline:.4f}", f"{row.candidate - row.baseline:+.4f}")
-        table.add_row(
-            escape(_with_class(row.slice, classes)),
-            "" if row.examples is None else str(row.examples),
-            f"{row.candidate:.4f}",
-            *compared,
-            style="red" if row.slice in failed else None,
+    rows = [
+        row
+        for row in slice_results(result.evaluation, result.gate, result.slices)
+        if row.metric == result.metric
+    ]
+    yield slices_table(rows[:_MAX_SLICES], f"Slices: {result.metric}", result.config.data.classes)
+    if len(rows) > _MAX_SLICES:
+        yield (
+            f"{len(rows) - _MAX_SLICES} more slices: tfx-feeder slices {result.model_id} "
+            f"--store {escape(str(result.config.root))}\n"
         )
-    return table
 
 
 def data_lines(result: "RunResult") -> Iterator[str]:
@@ -167,12 +160,12 @@ def data_lines(result: "RunResult") -> Iterator[str]:
 
 
 def decision_lines(result: "RunResult") -> Iterator[str]:
-    """Yields the blessing with the unmet thresholds, and the push."""
+    """Yields the decision with the lines of the gate that decided, and the push."""
     if result.evaluation.blessed:
-        yield "[green]Blessed:[/]   all thresholds were met"
+        yield f"[green]Blessed:[/]   {escape(result.gate.reason)}"
     for failure in result.evaluation.causes:
-        named = _with_class(failure.slice, result.config.data.classes)
-        yield f"[red]Not blessed:[/] {escape(str(dataclasses.replace(failure, slice=named)))}"
+        named = with_class(failure.slice, result.config.data.classes)
+        yield f"[red]Not blessed:[/] {escape(str(failure).replace(failure.slice, named, 1))}"
     if result.withdrawn:
         yield f"[red]Withdrawn:[/] {escape(result.withdrawn)}"
     if result.pushed is None:
@@ -211,15 +204,6 @@ def _advice(history: History) -> str:
     if len(history.epochs) < _LONG_EPOCHS:
         return "for a longer training: --full, or --schedule '0.01:32x10, 0.001:64x5'"
     return "for another training: --schedule '0.01:32x40, 0.001:64x20'"
-
-
-def _with_class(name: str, classes: Sequence[str]) -> str:
-    """Returns the name of a slice with that of its class, as in ``label 3 (cat)``."""
-    feature, _, label = name.rpartition(" ")
-    if feature != "label" or not label.isdecimal() or int(label) >= len(classes):
-        return name
-    known = classes[int(label)]
-    return name if known == label else f"{name} ({known})"
 
 
 def _table(title: str) -> Table:

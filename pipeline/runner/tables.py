@@ -1,7 +1,7 @@
-"""Tables of distribution strategies and of the candidates of a strategy selection."""
+"""Tables of strategies, of the candidates of a strategy selection, and of evaluation slices."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 from rich import box
 from rich.console import Group, RenderableType
@@ -11,8 +11,11 @@ from rich.table import Table
 from tfx_feeder.common.durations import format_duration
 from tfx_feeder.components.feeder_trainer.distribution.strategy_info import StrategyInfo
 from tfx_feeder.components.feeder_trainer.strategy_selection.decision import device_kind
+from tfx_feeder.pipeline.metadata.slice_results import SliceResult
+from tfx_feeder.schemas.gate_report import PASSED, REFUSED, UNDECIDED
 from tfx_feeder.schemas.training_history import CandidateRecord
 
+_VERDICT_STYLES = {REFUSED: "red", UNDECIDED: "yellow", PASSED: None}
 _STYLES = {"chosen": "bold green", "too slow": "yellow", "too expensive": "yellow"}
 
 
@@ -56,6 +59,68 @@ def strategies_table(infos: Iterable[StrategyInfo]) -> Table:
     for info in infos:
         table.add_row(info.name, info.description, info.requires, info.batch_split)
     return table
+
+
+def slices_table(results: Sequence[SliceResult], title: str, classes: Sequence[str] = ()) -> Table:
+    """Returns a table of slices with both models, their difference and the verdict.
+
+    Args:
+        results: Results by slice.
+        title: Title of the table.
+        classes: Class names in index order, shown beside the labels.
+    """
+    table = _table(title)
+    with_origin = any(result.origin for result in results)
+    several = len({result.metric for result in results}) > 1
+    table.add_column("slice")
+    for heading, shown in (("metric", several), ("origin", with_origin)):
+        if shown:
+            table.add_column(heading)
+    for heading in ("examples", "candidate", "baseline", "difference (95 %)"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for heading in ("required", "verdict"):
+        table.add_column(heading)
+    for result in results:
+        table.add_row(
+            escape(with_class(result.slice, classes)),
+            *([escape(result.metric)] if several else []),
+            *([result.origin] if with_origin else []),
+            "" if result.examples is None else f"{result.examples:,}",
+            _number(result.candidate),
+            _number(result.baseline) or "none",
+            _difference(result),
+            escape("; ".join(result.thresholds)),
+            result.verdict or "not judged",
+            style=_VERDICT_STYLES.get(result.verdict, "dim"),
+        )
+    return table
+
+
+def with_class(name: str, classes: Sequence[str]) -> str:
+    """Returns the name of a slice with that of its class, as in ``label 3 (cat)``.
+
+    Args:
+        name: Name of the slice.
+        classes: Class names in index order.
+    """
+    feature, _, label = name.rpartition(" ")
+    if feature != "label" or not label.isdecimal() or int(label) >= len(classes):
+        return name
+    known = classes[int(label)]
+    return name if known == label else f"{name} ({known})"
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.4f}"
+
+
+def _difference(result: SliceResult) -> str:
+    if result.difference is None:
+        return ""
+    interval = ""
+    if result.low is not None and result.high is not None:
+        interval = f" ({result.low:+.3f} to {result.high:+.3f})"
+    return f"{result.difference:+.4f}{interval}"
 
 
 def _devices(row: CandidateRecord) -> str:

@@ -20,7 +20,9 @@ COMPONENTS = [
     "Transform",
     "ExampleValidator",
     "FeederTrainer",
+    "SliceGen",
     "Evaluator",
+    "EvalGate",
     "Pusher",
     "ModelCard",
 ]
@@ -39,8 +41,8 @@ def test_model_that_learnt_nothing_is_refused_with_reasons(story):
     run = story.refused
     assert run.status == 3, run.text
     assert "digits, span 1 of 3" in run.text
-    assert "Not blessed: accuracy on all examples: 0." in run.text
-    assert "; threshold: at least 0.9; baseline: none" in run.text
+    assert "Not blessed: accuracy on all 204 examples: 0." in run.text
+    assert "; required: at least 0.9; refused (binomial mid-p, p < 0.0001 after Holm)" in run.text
     assert "Not blessed: accuracy on label" in run.text
     assert "Pushed: nothing" in run.text
     assert sorted(run.states()) == sorted(COMPONENTS)
@@ -67,7 +69,7 @@ def test_next_run_goes_on_from_what_was_finished(story):
     states = run.states()
     assert all(states[name] == "cached" for name in COMPONENTS[:5])
     assert states["FeederTrainer"] == "complete"
-    assert "Blessed: all thresholds were met" in run.text
+    assert "Blessed: 16 of 16 thresholds are met" in run.text
 
 
 def test_second_span_is_compared_with_the_blessed_model(story):
@@ -76,8 +78,8 @@ def test_second_span_is_compared_with_the_blessed_model(story):
     assert "digits, span 2 of 3" in run.text
     assert "all examples 222 0.9" in run.text
     (overall,) = [line for line in run.text.splitlines() if line.startswith("all examples ")]
-    assert overall.split()[-1].startswith(("+", "-"))
-    assert "form 9" in run.text
+    assert overall.split()[5].startswith(("+", "-"))
+    assert "5 more slices: tfx-feeder slices " in run.text
     assert "to train on span 3" in run.text
 
 

@@ -64,4 +64,4 @@ def test_slices_are_those_that_tfma_loads(story):
 
 
 def test_refused_run_says_why_on_its_page(story):
-    assert "Not blessed: accuracy on all examples" in _page(story.refused).read_text()
+    assert "Not blessed: accuracy on all 204 examples" in _page(story.refused).read_text()

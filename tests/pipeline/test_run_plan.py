@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 
 from tfx_feeder.common.errors import ConfigError
+from tfx_feeder.components.eval_gate.gate import Floor, Gate, Margin
 from tfx_feeder.components.feeder_trainer.training.early_stopping import BaselineEarlyStopping
 from tfx_feeder.components.feeder_trainer.training.options import TrainingOptions
 from tfx_feeder.pipeline.configs import PipelineConfig
 from tfx_feeder.pipeline.datasets import Dataset
-from tfx_feeder.pipeline.eval_config import Gates
 from tfx_feeder.pipeline.metadata.types import Execution
 from tfx_feeder.pipeline.run_plan import (
     REASON,
@@ -48,13 +48,15 @@ def test_a_decision_of_an_earlier_release_is_read():
     assert from_document(document) == dataclasses.replace(PLAN, early_stop_after=None)
 
 
-def test_a_training_is_stopped_early_if_the_gates_would_reject_its_model():
-    loop, gates = TrainingOptions(checkpoint_every_s=5.0), Gates(max_regression=0.03)
-    assert RunPlan().training(loop, gates) is loop
-    assert PLAN.training(loop, gates) == dataclasses.replace(
+def test_a_training_is_stopped_early_if_its_model_loses_more_than_the_margin():
+    loop, gate = TrainingOptions(checkpoint_every_s=5.0), Gate(margins=(Margin(0.03),))
+    assert RunPlan().training(loop, gate) is loop
+    assert PLAN.training(loop, gate) == dataclasses.replace(
         loop,
         early_stopping=BaselineEarlyStopping("val_accuracy", "max", after_epochs=3, tolerance=0.03),
     )
+    with pytest.raises(ConfigError, match=r"early_stop_after: .*Add one, such as Margin\(0.02\)"):
+        PLAN.training(loop, Gate(floors=(Floor(0.9),)))
     with pytest.raises(ConfigError, match="after_epochs"):
         RunPlan(early_stop_after=1)
 

@@ -16,9 +16,11 @@ from tfx_feeder.pipeline.report.blocks import (
 )
 from tfx_feeder.pipeline.report.charts.slices import slices_chart
 from tfx_feeder.pipeline.report.facts import EvaluationFacts, GatedSlice, Unavailable
+from tfx_feeder.schemas.gate_report import PASSED, REFUSED, UNDECIDED
 
 MAX_SLICES_LISTED = 3_000
 """Maximum number of listed slices of all metrics together."""
+_STYLES = {"met": "ok", PASSED: "ok", "missed": "bad", REFUSED: "bad", UNDECIDED: "warn"}
 
 
 def evaluation_section(evaluation: EvaluationFacts | Unavailable) -> Section:
@@ -36,7 +38,8 @@ def blessing_notes(evaluation: EvaluationFacts) -> Iterator[Note]:
     if not result.gated:
         yield Note("The evaluation has no thresholds, so it cannot bless the model.")
     elif result.blessed:
-        yield Note("Blessed: the model met all thresholds.", "ok")
+        reason = evaluation.report.reason if evaluation.report else "the model met all thresholds."
+        yield Note(f"Blessed: {reason}", "ok")
     for cause in result.causes:
         yield Note(f"Not blessed: {cause}", "bad")
 
@@ -71,11 +74,8 @@ def _table(metric: str, slices: Sequence[GatedSlice], max_rows: int) -> Table:
 
 def _row(part: GatedSlice) -> tuple[Cell, ...]:
     row = part.row
-    result = Cell("no threshold", style="muted")
-    if part.missed:
-        result = Cell("missed", style="bad")
-    elif part.gate is not None:
-        result = Cell("met", style="ok")
+    verdict = part.verdict
+    result = Cell(verdict or "no threshold", style=_STYLES.get(verdict, "muted"))
     return (
         Cell(row.slice),
         number_cell(row.examples, ","),

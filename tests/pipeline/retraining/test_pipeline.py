@@ -6,7 +6,7 @@ import pytest
 
 from tfx_feeder.pipeline.configs import PipelineConfig
 from tfx_feeder.pipeline.datasets import digits
-from tfx_feeder.pipeline.eval_config import Gates
+from tfx_feeder.pipeline.eval_config import make_gate, overall_margin
 from tfx_feeder.pipeline.run_plan import RunPlan, SpanWeight
 
 pytestmark = pytest.mark.slow
@@ -75,7 +75,7 @@ def test_from_scratch_a_model_to_beat_is_not_one_to_start_from(nodes):
         "monitor": "val_accuracy",
         "mode": "max",
         "after_epochs": 4,
-        "tolerance": Gates().max_regression,
+        "tolerance": overall_margin(make_gate()),
     }
 
 

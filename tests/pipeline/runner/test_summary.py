@@ -11,16 +11,40 @@ from rich.console import Console
 from tests import factories
 from tfx_feeder.pipeline.configs import PipelineConfig
 from tfx_feeder.pipeline.datasets import Dataset
-from tfx_feeder.pipeline.metadata.types import Execution
+from tfx_feeder.pipeline.metadata.types import Artifact, Execution
 from tfx_feeder.pipeline.runner import summary
 from tfx_feeder.pipeline.runner.result import RunResult
-from tfx_feeder.schemas.evaluation import EvaluationResult, SliceRow, ThresholdFailure
+from tfx_feeder.schemas.evaluation import EvaluationResult, SliceRow
+from tfx_feeder.schemas.gate_report import GateLine, GateReport, SliceComparison, with_decision
+from tfx_feeder.schemas.slices import Slice, Slices
 
 ROWS = (
     SliceRow("all examples", 222, "accuracy", 0.95, 0.97),
     SliceRow("label 3", 20, "accuracy", 0.5, None),
 )
-MISSED = ThresholdFailure("accuracy", "label 3", 0.5, "at least 0.6")
+OVERALL = GateLine(
+    slice="all examples",
+    metric="accuracy",
+    rule="margin",
+    threshold="at most 0.1 worse than the baseline",
+    verdict="passed",
+    decides=False,
+    reason="accuracy on all 222 examples: 0.9500; passed",
+)
+REFUSED = GateLine(
+    slice="label 3",
+    metric="accuracy",
+    rule="floor",
+    threshold="at least 0.6",
+    verdict="refused",
+    decides=True,
+    reason="accuracy on label 3 of 20 examples: 0.5000; required: at least 0.6; refused",
+)
+COMPARED = (
+    SliceComparison("all examples", "accuracy", 222, 0.95, None, None, 0.97, -0.02, -0.04, 0.01),
+    SliceComparison("label 3", "accuracy", 20, 0.5),
+    *(SliceComparison(f"form {form}", "accuracy", 9, 0.9) for form in range(14)),
+)
 
 
 def _config(root, span=1):
@@ -46,9 +70,17 @@ def _outcome(root, *, blessed=True, state="COMPLETE", rejected=None, withdrawn="
     phase = factories.phase_record(
         epochs=3, steps=120, examples_per_s=1920.0, metrics={"accuracy": 0.99}
     )
+    lines = (OVERALL,) if blessed else (REFUSED, OVERALL)
+    reason = "1 of 1 thresholds are met, none refuses." if blessed else REFUSED.reason
+    gate = GateReport(blessed, reason, "compared", lines, "holm", 0.05, 1, {}, COMPARED)
+    model = Artifact(9, "Model", "", {}, datetime(2026, 1, 1, tzinfo=timezone.utc))
+    trainer = dataclasses.replace(
+        _execution(0, "FeederTrainer", state, 1.0), outputs={"model": (model,)}
+    )
     return RunResult(
         config=_config(root),
         executions=(
+            trainer,
             _execution(1, "Transform", state, 5.04),
             _execution(2, "Pusher", "CACHED", 0.01),
         ),
@@ -56,7 +88,9 @@ def _outcome(root, *, blessed=True, state="COMPLETE", rejected=None, withdrawn="
         rejected=rejected or {},
         rejected_list=root / "rejected.jsonl",
         history=factories.history(phases=(phase,)),
-        evaluation=EvaluationResult(blessed, () if blessed else (MISSED,), ROWS),
+        evaluation=with_decision(EvaluationResult(False, (), ROWS, gated=False), gate),
+        gate=gate,
+        slices=Slices((Slice("label 3", (("label", "3"),), "declared", 20),), {"eval": 222}),
         pushed=root / "serving" / "digits" / "17" if blessed else None,
         tensorboard=root / "tensorboard",
         withdrawn=withdrawn,
@@ -82,8 +116,12 @@ def test_blessed_run(tmp_path, text):
     assert "Transform complete 5.0 s" in lines
     assert "Pusher cached" in lines
     assert "1 0.01 32 3 120 1,920 0.9900" in lines
-    assert "all examples 222 0.9500 0.9700 -0.0200" in lines
-    assert "label 3 20 0.5000 none" in lines
+    threshold = "at most 0.1 worse than the baseline"
+    overall = f"all examples 222 0.9500 0.9700 -0.0200 (-0.040 to +0.010) {threshold} passed"
+    assert overall in lines
+    assert "label 3 declared 20 0.5000 none not judged" in lines
+    assert f"4 more slices: tfx-feeder slices 9 --store {tmp_path}" in lines
+    assert "Blessed: 1 of 1 thresholds are met, none refuses." in lines
     assert "Images: train 442, eval 204; rejected 0" in lines
     assert f"Pushed: version 17 in {tmp_path}/serving/digits/17" in lines
     assert "to train on span 2: run the same command again" in lines
@@ -93,9 +131,10 @@ def test_blessed_run(tmp_path, text):
 
 def test_run_that_was_not_blessed_shows_reasons_and_next_steps(tmp_path, text):
     lines = text(_outcome(tmp_path, blessed=False), {1, 2})
-    assert (
-        "Not blessed: accuracy on label 3: 0.5000; threshold: at least 0.6; baseline: none" in lines
-    )
+    assert f"Not blessed: {REFUSED.reason}" in lines
+    slices = [line for line in lines if line.startswith(("all examples", "label", "form"))]
+    assert slices[0] == "label 3 declared 20 0.5000 none at least 0.6 refused"
+    assert slices[1].startswith("all examples")
     assert "Pushed: nothing" in lines
     assert any("--full" in line for line in lines)
     assert not any("the same command again" in line for line in lines)
@@ -149,8 +188,9 @@ def test_slices_show_the_name_of_the_class(tmp_path, text):
     data = dataclasses.replace(outcome.config.data, classes=("ant", "bee", "cat", "dog"))
     config = dataclasses.replace(outcome.config, data=data)
     lines = text(dataclasses.replace(outcome, config=config), {1})
-    assert "label 3 (dog) 20 0.5000 none" in lines
-    assert any(line.startswith("Not blessed: accuracy on label 3 (dog): 0.5000;") for line in lines)
+    assert "label 3 (dog) declared 20 0.5000 none at least 0.6 refused" in lines
+    reason = "Not blessed: accuracy on label 3 (dog) of 20 examples: 0.5000;"
+    assert any(line.startswith(reason) for line in lines)
 
 
 @pytest.mark.parametrize(
