@@ -29,6 +29,7 @@ ALLOWED: Mapping[str, set[str]] = {
     TRAINER: BASE | {f"{TRAINER}.*"},
     # Components do not import one another.
     "components.eval_gate": BASE,
+    "components.evaluator": BASE,
     "components.image_example_gen": BASE,
     "components.model_card": BASE,
     "components.pusher": BASE,

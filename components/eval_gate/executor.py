@@ -16,6 +16,7 @@ from tfx_feeder.schemas import gate_report
 from tfx_feeder.schemas import slices as slices_format
 from tfx_feeder.schemas.file_record import PROPERTY, FileRecord, seal
 from tfx_feeder.schemas.model_comparison import read_comparison
+from tfx_feeder.schemas.properties import BASELINE_FAILURE
 
 _Artifacts = dict[str, list[types.Artifact]]
 _BLESSED, _NOT_BLESSED = "BLESSED", "NOT_BLESSED"
@@ -44,6 +45,7 @@ class Executor(base_executor.BaseExecutor):
             has_baseline=baseline is not None,
             same_model=baseline is not None and _is_same(model, baseline),
             origins=_origins(input_dict),
+            baseline_failure=evaluation.get_string_custom_property(BASELINE_FAILURE),
         )
         logging.info("%s: %s", "Blessed" if report.blessed else "Not blessed", report.reason)
         [blessing], [written] = output_dict["blessing"], output_dict["gate_report"]

@@ -73,6 +73,7 @@ def decide(
     has_baseline: bool,
     same_model: bool = False,
     origins: Mapping[str, str] | None = None,
+    baseline_failure: str = "",
 ) -> GateReport:
     """Decides whether a candidate is blessed.
 
@@ -87,6 +88,7 @@ def decide(
         has_baseline: True if there is a blessed model to compare with.
         same_model: True if the candidate is the blessed model itself.
         origins: Origins of the slices by name, if known.
+        baseline_failure: Reason why the Evaluator could not evaluate the blessed model, if known.
 
     Raises:
         ConfigError: The evaluation has no such slice or metric; the message lists those it has.
@@ -113,7 +115,7 @@ def decide(
         p = float(next(adjusted)) if has_test else None
         lines.append(_line(question, gate, p, len(tested)))
     lines.sort(key=_weight)
-    blessed, reason = _conclude(lines, gate, baseline)
+    blessed, reason = _conclude(lines, gate, baseline, baseline_failure)
     report = _report(
         gate, tuple(lines), len(tested), blessed=blessed, reason=reason, baseline=baseline
     )
@@ -312,13 +314,16 @@ def _p(value: float) -> str:
     return "< 0.0001" if value < 1e-4 else f"= {value:.4f}"
 
 
-def _conclude(lines: Sequence[GateLine], gate: Gate, baseline: str) -> tuple[bool, str]:
+def _conclude(
+    lines: Sequence[GateLine], gate: Gate, baseline: str, failure: str
+) -> tuple[bool, str]:
     deciding = [line for line in lines if line.decides]
     if deciding:
         more = f"; and {len(deciding) - 1} more" if len(deciding) > 1 else ""
         return False, f"{deciding[0].reason}{more}"
     if baseline == NOT_EVALUATED:
-        missing = "The evaluation has no results of the blessed model"
+        because = f" because {failure}" if failure else ""
+        missing = f"The evaluation has no results of the blessed model{because}"
         if gate.when_baseline_fails != FLOORS:
             return False, f"{missing}, and when_baseline_fails is {gate.when_baseline_fails!r}."
         return True, f"{missing}: judged by the floors alone, all of which are met."

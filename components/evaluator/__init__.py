@@ -1,0 +1,1 @@
+"""Evaluator that leaves out a baseline which can no longer be evaluated."""
