@@ -18,9 +18,13 @@ from tfx_feeder.components import (
     ModelCardGenerator,
     SliceGen,
 )
+from tfx_feeder.components.evaluator.component import Evaluator
 from tfx_feeder.components.feeder_trainer.model.user_module import UserCode
 from tfx_feeder.components.pusher.component import Pusher
-from tfx_feeder.components.resolvers.strategies import LatestBlessedModelBefore
+from tfx_feeder.components.resolvers.strategies import (
+    LatestBlessedModelBefore,
+    StatisticsOfTrainingData,
+)
 from tfx_feeder.pipeline.configs import PipelineConfig
 from tfx_feeder.pipeline.datasets import SPAN_PATTERN
 from tfx_feeder.pipeline.eval_config import eval_config, slice_gen_options
@@ -41,7 +45,7 @@ def create_pipeline(
         config: Settings of the run.
         root: URI under which the nodes access ``config.root``; by default, the same folder.
         stock_resolvers: If True, resolve models by TFX's own strategy, for runners that support
-            no other.
+            no other. SliceGen then compares with no earlier data.
 
     Raises:
         ConfigError: A setting is invalid.
@@ -102,16 +106,22 @@ def create_pipeline(
     )
     model = trainer.outputs["model"]
     baseline = resolver(model).with_id("baseline")
+    earlier_statistics = (
+        None if stock_resolvers else _statistics_of(model=baseline.outputs["model"])
+    )
     slice_gen = SliceGen(
         examples=examples,
         schema=schema,
         statistics=statistics,
+        baseline_statistics=earlier_statistics.outputs["statistics"]
+        if earlier_statistics
+        else None,
         model=baseline.outputs["model"],
         options=slice_gen_options(config.data.slice_keys, len(config.data.classes)),
     )
     metrics = eval_config()
     # With a schema, the Evaluator would not read the names of the slices.
-    evaluator = tfx.components.Evaluator(
+    evaluator = Evaluator(
         examples=slice_gen.outputs["annotated_examples"],
         model=model,
         baseline_model=baseline.outputs["model"],
@@ -163,6 +173,7 @@ def create_pipeline(
             *([base_model] if config.plan.needs_blessed else []),
             trainer,
             baseline,
+            *([earlier_statistics] if earlier_statistics else []),
             slice_gen,
             evaluator,
             eval_gate,
@@ -225,3 +236,11 @@ def _blessed_model(before: tfx.types.BaseChannel, *, stock: bool) -> tfx.dsl.Res
         model=tfx.dsl.Channel(type=tfx.types.standard_artifacts.Model),
         blessing=tfx.dsl.Channel(type=tfx.types.standard_artifacts.ModelBlessing),
     )
+
+
+def _statistics_of(model: tfx.types.BaseChannel) -> tfx.dsl.Resolver:
+    return tfx.dsl.Resolver(
+        strategy_class=StatisticsOfTrainingData,
+        model=model,
+        statistics=tfx.dsl.Channel(type=tfx.types.standard_artifacts.ExampleStatistics),
+    ).with_id("baseline_statistics")

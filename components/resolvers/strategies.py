@@ -1,14 +1,16 @@
-"""Resolver strategies: base and baseline models, and artifacts given by id."""
+"""Resolver strategies: base and baseline models, their statistics, and artifacts given by id."""
 
 # Node processes import this module, and importing tfx.v1 loads cloud clients, which takes seconds.
 # TFX declares no exports in its public modules.
-# pyright: reportPrivateImportUsage=false
+# pyright: reportPrivateImportUsage=false, reportAttributeAccessIssue=false
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
+from typing import TypeAlias
 
 import ml_metadata as mlmd
 from absl import logging
+from ml_metadata.proto import metadata_store_pb2 as pb
 from tfx import types
 from tfx.dsl.components.common.resolver import ResolverStrategy
 from tfx.dsl.input_resolution.strategies.latest_blessed_model_strategy import (
@@ -18,6 +20,12 @@ from tfx.dsl.input_resolution.strategies.latest_blessed_model_strategy import (
 from tfx_feeder.common.errors import DataError
 from tfx_feeder.schemas.file_record import PROPERTY, damage
 from tfx_feeder.schemas.properties import WITHDRAWN
+
+Events: TypeAlias = tuple[int, ...]
+
+_INPUTS: Events = (pb.Event.INPUT, pb.Event.DECLARED_INPUT, pb.Event.INTERNAL_INPUT)
+_OUTPUTS: Events = (pb.Event.OUTPUT, pb.Event.DECLARED_OUTPUT, pb.Event.INTERNAL_OUTPUT)
+_MODEL, _STATISTICS_GEN = "Model", "StatisticsGen"
 
 
 class LatestBlessedModelBefore(LatestBlessedModelStrategy):
@@ -60,6 +68,54 @@ def _damage(model: types.Artifact) -> str:
     if not model.uri or "://" in model.uri:
         return ""
     return damage(Path(model.uri), model.get_string_custom_property(PROPERTY), contents=True)
+
+
+class StatisticsOfTrainingData(ResolverStrategy):
+    """Resolves the statistics of the examples that the model on ``model`` was trained on.
+
+    The lineage of the model is followed back to raw examples, but not into its base model. Without
+    a model, or if nobody computed statistics of its examples, there are none.
+    """
+
+    def resolve_artifacts(
+        self, store: mlmd.MetadataStore, input_dict: dict[str, list[types.Artifact]]
+    ) -> dict[str, list[types.Artifact]]:
+        """Returns ``input_dict`` with the ``statistics`` of the model's data, oldest first."""
+        models = {artifact.id for artifact in input_dict["model"]}
+        origins = _origins(store, models) if models else set()
+        found = []
+        for artifact in input_dict["statistics"]:
+            producers = _executions(store, [artifact.id], _OUTPUTS)
+            types_of = {e.type for e in store.get_executions_by_id(list(producers))}
+            # Transform computes statistics as well, of other features.
+            if not any(name.endswith(_STATISTICS_GEN) for name in types_of):
+                continue
+            if origins.intersection(_artifacts(store, producers, _INPUTS)):
+                found.append(artifact)
+        found.sort(key=lambda artifact: artifact.id)
+        return {**input_dict, "statistics": found}
+
+
+def _origins(store: mlmd.MetadataStore, models: set[int]) -> set[int]:
+    """Returns the ids of all artifacts that models were made of, up to other models."""
+    origins: set[int] = set()
+    new = models
+    while new:
+        made_of = _artifacts(store, _executions(store, new, _OUTPUTS), _INPUTS) - origins
+        known = store.get_artifacts_by_id(list(made_of)) if made_of else []
+        new = {artifact.id for artifact in known if artifact.type != _MODEL}
+        origins |= new
+    return origins
+
+
+def _executions(store: mlmd.MetadataStore, ids: Collection[int], kinds: Events) -> set[int]:
+    events = store.get_events_by_artifact_ids(list(ids)) if ids else []
+    return {event.execution_id for event in events if event.type in kinds}
+
+
+def _artifacts(store: mlmd.MetadataStore, ids: Collection[int], kinds: Events) -> set[int]:
+    events = store.get_events_by_execution_ids(list(ids)) if ids else []
+    return {event.artifact_id for event in events if event.type in kinds}
 
 
 class ArtifactsById(ResolverStrategy):

@@ -18,7 +18,7 @@ from tfx_feeder.schemas.training_history import History
 
 _REJECTED = "rejected_"
 _ACCEPTED = "num_examples_"
-_RESOLVERS = ("base_model", "baseline")
+_RESOLVERS = ("base_model", "baseline", "baseline_statistics")
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,8 +3,13 @@
 import pytest
 from tfx import v1 as tfx
 
+from tests.mlmd_store import StoreBuilder
 from tfx_feeder.common.errors import DataError
-from tfx_feeder.components.resolvers.strategies import ArtifactsById, LatestBlessedModelBefore
+from tfx_feeder.components.resolvers.strategies import (
+    ArtifactsById,
+    LatestBlessedModelBefore,
+    StatisticsOfTrainingData,
+)
 from tfx_feeder.schemas.file_record import seal
 
 _artifacts = tfx.types.standard_artifacts
@@ -95,3 +100,38 @@ def test_a_model_that_is_not_blessed_is_passed_over():
 
     assert {before: resolve(before) for before in (9, 7, 6, 3)} == {9: [7], 7: [3], 6: [3], 3: [1]}
     assert resolve(1) == []
+
+
+def test_statistics_are_those_of_the_data_that_the_model_was_trained_on(tmp_path):
+    store = StoreBuilder(tmp_path / "metadata.sqlite")
+    earlier, later = (store.run(name) for name in ("1", "2"))
+    made = {}
+    for run, span, base in ((earlier, 1, None), (later, 2, 1)):
+        raw, transformed = store.artifact("Examples", span=span), store.artifact("Examples")
+        statistics, derived = (store.artifact("ExampleStatistics") for _ in range(2))
+        model = store.artifact("Model")
+        trained_on = {"examples": transformed} | ({"base_model": made[base][0]} if base else {})
+        store.execution(run, "ImageExampleGen", outputs={"examples": raw})
+        store.execution(
+            run, "StatisticsGen", "COMPLETE", {"examples": raw}, {"statistics": statistics}
+        )
+        outputs = {"transformed_examples": transformed, "post_transform_stats": derived}
+        store.execution(run, "Transform", "COMPLETE", {"examples": raw}, outputs)
+        store.execution(run, "FeederTrainer", "COMPLETE", trained_on, {"model": model})
+        made[span] = model, statistics, derived
+    known = [
+        _artifact(_artifacts.ExampleStatistics, number)
+        for _, statistics, derived in made.values()
+        for number in (statistics, derived)
+    ]
+
+    def resolve(*models):
+        found = StatisticsOfTrainingData().resolve_artifacts(
+            store.client,
+            {"model": [_artifact(_artifacts.Model, n) for n in models], "statistics": known},
+        )
+        return [artifact.id for artifact in found["statistics"]]
+
+    assert resolve(made[1][0]) == [made[1][1]]
+    assert resolve(made[2][0]) == [made[2][1]]
+    assert resolve() == []
