@@ -43,6 +43,7 @@ _COMMANDS: Mapping[str, tuple[str, str]] = {
     "rollback": ("rollback:rollback", "Push an earlier version again and withdraw later models."),
     "schedule": ("schedule:schedule", "Preview schedules of learning rate and batch size."),
     "serve": ("serve:serve", "Serve pushed models by gRPC and REST."),
+    "slices": ("slices:slices", "List the evaluation slices of a model, those that decided first."),
     "strategy": ("strategy:strategy", "List distribution strategies and predict training times."),
     "verify": (
         "verify:verify",

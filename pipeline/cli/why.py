@@ -28,9 +28,10 @@ from tfx_feeder.pipeline.metadata.models import (
     served_ids,
     to_model_versions,
 )
-from tfx_feeder.pipeline.metadata.slice_results import gate_report_of
+from tfx_feeder.pipeline.metadata.slice_results import drift_of, gate_report_of
 from tfx_feeder.pipeline.metadata.types import CANCELED, FAILED, RUNNING, Artifact, Execution
 from tfx_feeder.pipeline.run_plan import reason_of, starts_warm
+from tfx_feeder.schemas.drift_report import VALUES
 from tfx_feeder.schemas.evaluation import ALL_EXAMPLES
 from tfx_feeder.schemas.gate_report import NOT_EVALUATED, SKIPPED, UNDECIDED, GateReport
 
@@ -219,6 +220,7 @@ def _why_blessed(
         yield "There was no baseline model to compare it with."
     if report:
         yield from _lines_of(report)
+        yield from _drift_lines(lineage, model)
         return
     if not result.gated:
         yield "The evaluation has no thresholds, so nothing was decided."
@@ -248,6 +250,15 @@ def _lines_of(report: GateReport) -> Iterator[str]:
     yield from (line.reason for line in shown)
     if len(undecided) > _MAX_LINES:
         yield f"{len(undecided) - _MAX_LINES} more lines are undecided."
+
+
+def _drift_lines(lineage: Lineage, model: ModelVersion) -> Iterator[str]:
+    """Yields the features whose distribution changed, the largest distance first."""
+    for report in drift_of(lineage, model):
+        for found in report.drifted[:_MAX_LINES]:
+            name = found.feature if found.aspect == VALUES else f"presence of {found.feature}"
+            against = f"since the data of model {model.baseline_id}" if model.baseline_id else ""
+            yield f"Its data drifted in {name} {against}: {found.reason}".replace(" :", ":")
 
 
 def _why_pushed(lineage: Lineage, model: ModelVersion, users: Iterable[Execution]) -> Iterator[str]:

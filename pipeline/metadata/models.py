@@ -14,7 +14,7 @@ from tfx_feeder.schemas.properties import WITHDRAWN
 MODEL, EXAMPLES = "Model", "Examples"
 EVALUATION, BLESSING, PUSHED = "ModelEvaluation", "ModelBlessing", "PushedModel"
 HISTORY, GATE_REPORT = "tfx_feeder.TrainingHistory", "tfx_feeder.GateReport"
-SLICES = "tfx_feeder.Slices"
+SLICES, DRIFT_REPORT = "tfx_feeder.Slices", "tfx_feeder.DriftReport"
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,17 +1,22 @@
 """Results of a model on each slice: what the Evaluator measured, and what EvalGate decided."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
 
 from tfx_feeder.common.errors import DataError
 from tfx_feeder.pipeline.metadata.lineage import Lineage
-from tfx_feeder.pipeline.metadata.models import MODEL, SLICES, ModelVersion
-from tfx_feeder.pipeline.metadata.types import Artifact
-from tfx_feeder.schemas import gate_report
+from tfx_feeder.pipeline.metadata.models import DRIFT_REPORT, MODEL, SLICES, ModelVersion
+from tfx_feeder.pipeline.metadata.types import Execution
+from tfx_feeder.schemas import drift_report, gate_report
 from tfx_feeder.schemas import slices as slices_format
+from tfx_feeder.schemas.drift_report import DriftReport
 from tfx_feeder.schemas.evaluation import ALL_EXAMPLES, EvaluationResult
 from tfx_feeder.schemas.gate_report import REFUSED, GateLine, GateReport, SliceComparison
 from tfx_feeder.schemas.slices import Evidence, Slices
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,13 +90,20 @@ def slices_of(lineage: Lineage, model: ModelVersion) -> Slices | None:
     Returns:
         The slices; ``None`` if they are unknown, or if their files are missing.
     """
-    artifact = _slices_artifact(lineage, model)
-    if artifact is None or not artifact.is_local or artifact.files_missing:
-        return None
-    try:
-        return slices_format.read(artifact.path)
-    except DataError:  # The results are of use without their origins.
-        return None
+    return _read(_slice_gen(lineage, model), SLICES, slices_format.read)
+
+
+def drift_of(lineage: Lineage, model: ModelVersion) -> tuple[DriftReport, ...]:
+    """Reads how the data on which a model was evaluated differ from those of its baseline.
+
+    Args:
+        lineage: Lineage of the store.
+        model: The model.
+
+    Returns:
+        The comparisons; none if they are unknown, or if their files are missing.
+    """
+    return _read(_slice_gen(lineage, model), DRIFT_REPORT, drift_report.read) or ()
 
 
 def gate_report_of(model: ModelVersion) -> GateReport | None:
@@ -108,13 +120,23 @@ def gate_report_of(model: ModelVersion) -> GateReport | None:
     return gate_report.read(artifact.path)
 
 
-def _slices_artifact(lineage: Lineage, model: ModelVersion) -> Artifact | None:
-    """Returns the slices that the evaluated examples are annotated with."""
+def _slice_gen(lineage: Lineage, model: ModelVersion) -> Execution | None:
+    """Returns the execution that annotated the examples on which a model was evaluated."""
     decided = model.gate_report or model.evaluation
     if decided is None:
         return None
     made_of = lineage.upstream([decided.id], stop_at=(MODEL,)).executions.values()
-    return next((a for e in made_of if (a := e.output_of_type(SLICES))), None)
+    return next((e for e in made_of if e.output_of_type(SLICES)), None)
+
+
+def _read(maker: Execution | None, type_name: str, read: Callable[[Path], T]) -> T | None:
+    artifact = maker.output_of_type(type_name) if maker else None
+    if artifact is None or not artifact.is_local or artifact.files_missing:
+        return None
+    try:
+        return read(artifact.path)
+    except DataError:  # The results are of use without them.
+        return None
 
 
 def _judged(report: GateReport, slices: Slices | None) -> Iterator[SliceResult]:

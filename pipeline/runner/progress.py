@@ -104,7 +104,7 @@ class RunProgress(logging.Handler):
         elif record.msg == _ENDS and self.nodes:
             node = self.nodes[-1]
             node.seconds = time.monotonic() - node.started
-            self._echo(f"{node.name:<18}{node.state}")
+            self._echo(f"{node.name:<20}{node.state}")
 
     def _show_training(self, progress: training.Progress) -> None:
         if self.nodes:

@@ -141,7 +141,8 @@ def slice_parts(result: "RunResult") -> Iterator[RenderableType]:
         for row in slice_results(result.evaluation, result.gate, result.slices)
         if row.metric == result.metric
     ]
-    yield slices_table(rows[:_MAX_SLICES], f"Slices: {result.metric}", result.config.data.classes)
+    title = f"Slices: {result.metric}"
+    yield slices_table(rows[:_MAX_SLICES], title, result.config.data.classes, thresholds=False)
     if len(rows) > _MAX_SLICES:
         yield (
             f"{len(rows) - _MAX_SLICES} more slices: tfx-feeder slices {result.model_id} "

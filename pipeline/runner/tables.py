@@ -61,13 +61,20 @@ def strategies_table(infos: Iterable[StrategyInfo]) -> Table:
     return table
 
 
-def slices_table(results: Sequence[SliceResult], title: str, classes: Sequence[str] = ()) -> Table:
+def slices_table(
+    results: Sequence[SliceResult],
+    title: str,
+    classes: Sequence[str] = (),
+    *,
+    thresholds: bool = True,
+) -> Table:
     """Returns a table of slices with both models, their difference and the verdict.
 
     Args:
         results: Results by slice.
         title: Title of the table.
         classes: Class names in index order, shown beside the labels.
+        thresholds: False to save the width of their column.
     """
     table = _table(title)
     with_origin = any(result.origin for result in results)
@@ -78,8 +85,9 @@ def slices_table(results: Sequence[SliceResult], title: str, classes: Sequence[s
             table.add_column(heading)
     for heading in ("examples", "candidate", "baseline", "difference (95 %)"):
         table.add_column(heading, justify="right", no_wrap=True)
-    for heading in ("required", "verdict"):
-        table.add_column(heading)
+    for heading, shown in (("required", thresholds), ("verdict", True)):
+        if shown:
+            table.add_column(heading)
     for result in results:
         table.add_row(
             escape(with_class(result.slice, classes)),
@@ -89,7 +97,7 @@ def slices_table(results: Sequence[SliceResult], title: str, classes: Sequence[s
             _number(result.candidate),
             _number(result.baseline) or "none",
             _difference(result),
-            escape("; ".join(result.thresholds)),
+            *([escape("; ".join(result.thresholds))] if thresholds else []),
             result.verdict or "not judged",
             style=_VERDICT_STYLES.get(result.verdict, "dim"),
         )

@@ -56,7 +56,7 @@ def test_slices_are_those_that_tfma_loads(story):
     for model in ("candidate", "baseline"):
         loaded = tfma.load_eval_result(str(folder), model_name=model)
         theirs = {
-            " ".join(map(str, key[0])) if key else "all examples": metrics[""][""]["accuracy"]
+            str(key[0][1]) if key else "all examples": metrics[""][""]["accuracy"]
             for key, metrics in loaded.slicing_metrics
         }
         ours = {row["slice"]: row[model] for row in drawn}

@@ -9,6 +9,7 @@ import ml_metadata as mlmd
 import pytest
 from ml_metadata.proto import metadata_store_pb2 as pb
 
+from tests.pipeline.gated_run import write_gated_run
 from tfx_feeder.common.hashing import hash_files
 from tfx_feeder.pipeline.metadata.gc import classify_files, delete_files
 from tfx_feeder.pipeline.metadata.lineage import Lineage
@@ -20,6 +21,11 @@ ALL = ("--older-than", "0.001s", "--keep-runs", 0)
 @pytest.fixture
 def runs(own_reference) -> SimpleNamespace:
     """Three runs with files where components write them: pushed, not blessed, failed."""
+    return settled(own_reference)
+
+
+def settled(own_reference) -> SimpleNamespace:
+    """Moves all files to where components write them."""
     for artifact_id, (node, key, execution) in makers(own_reference.folder).items():
         folder = own_reference.folder / "artifacts" / "p" / node / key / str(execution)
         move(own_reference, artifact_id, folder)
@@ -236,3 +242,16 @@ def test_an_invalid_age_is_rejected(runs, ask):
         "--older-than: expected a duration"
         in ask("gc", "--older-than", "never", store=runs.folder, status=2).output
     )
+
+
+def test_slices_of_later_data_are_no_part_of_the_blessed_model_that_they_search(
+    own_reference, ask_json
+):
+    store, first = own_reference.store, own_reference.first
+    blessed = write_gated_run(store, "2026-01-04", first.model, None)
+    later = write_gated_run(store, "2026-01-05", own_reference.second.model, first.model)
+    runs = settled(own_reference)
+    listed = ask_json("gc", *ALL, store=runs.folder)
+    going = {row["artifact_id"] for row in listed["files"]}
+    assert {later.annotated, later.slices} <= going
+    assert {blessed.gate_report, blessed.evaluation, blessed.blessing}.isdisjoint(going)

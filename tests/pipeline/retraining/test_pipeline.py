@@ -45,9 +45,11 @@ def test_earlier_spans_are_read_by_nodes_of_their_own(nodes):
 
 def test_models_are_evaluated_on_the_newest_span_alone(nodes):
     made = nodes(RunPlan(span=3, earlier=(SpanWeight(2),)))
-    for node in ("StatisticsGen", "Evaluator"):
+    for node in ("StatisticsGen", "SliceGen"):
         assert "ImageExampleGen" in made[node].upstream_nodes
         assert "ImageExampleGen_2" not in made[node].upstream_nodes
+    examples = made["Evaluator"].inputs.inputs["examples"].channels
+    assert [channel.producer_node_query.id for channel in examples] == ["SliceGen"]
 
 
 def test_of_a_share_the_rest_is_left_out(nodes):

@@ -51,7 +51,7 @@ def _one_of_each():
 def test_components_are_told_as_run_or_cached():
     progress, text = _follow(_one_of_each, terminal=False)
     assert [node.name for node in progress.nodes] == ["Transform", "FeederTrainer"]
-    assert "Transform         cached" in text
+    assert "Transform           cached" in text
     assert progress.current == "FeederTrainer"
 
 
