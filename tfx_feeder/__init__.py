@@ -13,6 +13,7 @@ __version__ = "0.1.0"
 _EXPORTS = {
     "tfx_feeder.components": ("EvalGate", "ImageExampleGen", "ModelCardGenerator", "SliceGen"),
     "tfx_feeder.components.eval_gate.gate": ("Floor", "Gate", "Margin"),
+    "tfx_feeder.components.slice_gen.classifier_options": ("ClassifierTestOptions",),
     "tfx_feeder.components.slice_gen.drift": ("DriftOptions",),
     "tfx_feeder.components.slice_gen.log_options": ("LabelOptions", "ServingLogOptions"),
     "tfx_feeder.components.slice_gen.options": ("LossOptions", "SliceGenOptions"),

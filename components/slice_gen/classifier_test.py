@@ -19,46 +19,13 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from tfx_feeder.common.errors import ConfigError
-from tfx_feeder.common.validation import check_at_least
+from tfx_feeder.components.slice_gen.classifier_options import FEWEST, ClassifierTestOptions
 from tfx_feeder.schemas.drift_report import DRIFT, NO_DRIFT, NOT_TESTED, ClassifierResult
 
 _CONFIDENCE = 0.95
-_FEWEST = 20
-"""Smallest number of examples of each side: fewer leave nothing to learn from."""
+_DEFAULT = ClassifierTestOptions()
 _EXACT = 25
 """Largest number of held-out examples of a side for which the p-value is exact."""
-
-
-@dataclass(frozen=True, slots=True)
-class ClassifierTestOptions:
-    """Options of the test.
-
-    Args:
-        error_rate: Probability of a false alarm, 0 to 1, shared by both classifiers.
-        min_auc: Area under the curve from which a difference matters, 0.5 to 1.
-        components: Largest number of principal components that a classifier sees.
-        max_examples: Largest number of examples of each side; more are sampled at random.
-        clip: Largest ratio of the weight of an example to the mean weight, above 1.
-
-    Raises:
-        ConfigError: A value is out of range.
-    """
-
-    error_rate: float = 0.05
-    min_auc: float = 0.55
-    components: int = 20
-    max_examples: int = 5000
-    clip: float = 10.0
-
-    def __post_init__(self) -> None:
-        if not 0 < self.error_rate < 1:
-            raise ConfigError("error_rate", received=self.error_rate, expected="between 0 and 1")
-        if not 0.5 <= self.min_auc < 1:
-            raise ConfigError("min_auc", received=self.min_auc, expected="0.5 or more, below 1")
-        check_at_least("components", self.components, 1)
-        check_at_least("max_examples", self.max_examples, _FEWEST)
-        if not self.clip > 1:
-            raise ConfigError("clip", received=self.clip, expected="above 1")
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +77,7 @@ class Weights:
 def classifier_test(
     current: np.ndarray,
     baseline: np.ndarray,
-    options: ClassifierTestOptions = ClassifierTestOptions(),
+    options: ClassifierTestOptions = _DEFAULT,
     *,
     seed: int = 0,
 ) -> Separation:
@@ -142,8 +109,8 @@ def classifier_test(
         for half in (0, 1)
     )
     columns = train.shape[1] if train.ndim > 1 else 0
-    if min(len(current), len(baseline)) < _FEWEST or not columns:
-        reason = f"fewer than {_FEWEST} examples" if columns else "no inputs"
+    if min(len(current), len(baseline)) < FEWEST or not columns:
+        reason = f"fewer than {FEWEST} examples" if columns else "no inputs"
         counts = len(current), len(baseline)
         row = ClassifierResult(
             f"{columns} inputs", "none", *counts, None, None, None, None, None, NOT_TESTED, reason
@@ -165,7 +132,7 @@ def classifier_test(
 def weights_like_current(
     separation: Separation,
     examples: np.ndarray,
-    options: ClassifierTestOptions = ClassifierTestOptions(),
+    options: ClassifierTestOptions = _DEFAULT,
 ) -> Weights:
     """Returns weights with which baseline examples resemble the current data.
 

@@ -34,6 +34,9 @@ class SliceGenSpec(component_spec.ComponentSpec):
         "baseline_statistics": component_spec.ChannelParameter(
             type=_standard.ExampleStatistics, optional=True
         ),
+        "baseline_examples": component_spec.ChannelParameter(
+            type=_standard.Examples, optional=True
+        ),
         "model": component_spec.ChannelParameter(type=_standard.Model, optional=True),
         "serving_log": component_spec.ChannelParameter(
             type=_standard.InferenceResult, optional=True
@@ -71,6 +74,8 @@ class SliceGen(base_beam_component.BaseBeamComponent):
         baseline_statistics: Statistics to compare with, such as those of the data of the blessed
             model. Their quantiles cut numbers into intervals, so that the names of slices stay the
             same. Of several artifacts, the latest is used.
+        baseline_examples: Examples of the baseline statistics, which the classifier test of the
+            options compares with the current ones.
         model: Model whose weak slices are proposed, such as the latest blessed one; nothing is
             proposed as long as there is none.
         serving_log: Requests that a model has served: ``InferenceResult`` of BulkInferrer,
@@ -83,7 +88,7 @@ class SliceGen(base_beam_component.BaseBeamComponent):
     Raises:
         ConfigError: ``options`` declare no slice and there is no model and nothing to compare with;
             there is a model without a loss, or labels without a serving log or without options;
-            ``serving_log`` is of another type.
+            ``serving_log`` is of another type; the classifier test has nothing to compare with.
     """
 
     SPEC_CLASS = SliceGenSpec
@@ -96,6 +101,7 @@ class SliceGen(base_beam_component.BaseBeamComponent):
         schema: tfx.types.BaseChannel,
         statistics: tfx.types.BaseChannel,
         baseline_statistics: tfx.types.BaseChannel | None = None,
+        baseline_examples: tfx.types.BaseChannel | None = None,
         model: tfx.types.BaseChannel | None = None,
         serving_log: tfx.types.BaseChannel | str | None = None,
         labels: str | None = None,
@@ -115,6 +121,21 @@ class SliceGen(base_beam_component.BaseBeamComponent):
                 expected="the label and the loss of the model",
                 fix='Set SliceGenOptions(loss=LossOptions(label="label")).',
             )
+        if (baseline_examples is not None) and (
+            baseline_statistics is None or not options.classifier
+        ):
+            raise ConfigError(
+                "baseline_examples",
+                received=baseline_examples,
+                expected="baseline_statistics and options of the classifier test as well",
+                fix="Set SliceGenOptions(classifier=ClassifierTestOptions()).",
+            )
+        if options.classifier and baseline_examples is None and serving_log is None:
+            raise ConfigError(
+                "classifier",
+                received=options.classifier,
+                expected="examples to compare with: baseline_examples or serving_log",
+            )
         _check_labels(labels, serving_log, options)
         splits = [EVAL, *[DRIFT] * (baseline_statistics is not None)]
         splits += [SERVING_SKEW] * (serving_log is not None)
@@ -125,6 +146,7 @@ class SliceGen(base_beam_component.BaseBeamComponent):
             schema=schema,
             statistics=statistics,
             baseline_statistics=baseline_statistics,
+            baseline_examples=baseline_examples,
             model=model,
             **{} if path is not None else _log_input(serving_log),
             serving_log_path=path,

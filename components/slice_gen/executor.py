@@ -19,7 +19,8 @@ from tfx.utils import io_utils, path_utils
 
 from tfx_feeder.common.errors import ConfigError, DataError
 from tfx_feeder.common.mounts import local_path
-from tfx_feeder.components.slice_gen.generate import Inputs, generate
+from tfx_feeder.components.slice_gen.generate import generate
+from tfx_feeder.components.slice_gen.inputs import Inputs
 from tfx_feeder.components.slice_gen.log_options import EXAMPLE, PREDICTION_LOG
 from tfx_feeder.components.slice_gen.options import SliceGenOptions
 from tfx_feeder.components.slice_gen.served import ServedInputs
@@ -112,7 +113,17 @@ def _inputs(
         else None,
         compared=_compared(inputs),
         served=_served(inputs, options, schema, parameters),
+        baseline_examples=_baseline_examples(inputs, options),
     )
+
+
+def _baseline_examples(inputs: _Artifacts, options: SliceGenOptions) -> tuple[str, ...]:
+    artifact = _latest(inputs, "baseline_examples")
+    if artifact is None:
+        return ()
+    existing = artifact_utils.decode_split_names(artifact.split_names)
+    splits = [split for split in options.splits if split in existing] or existing
+    return tuple(artifact_utils.get_split_uri([artifact], split) for split in splits)
 
 
 def _schema(inputs: _Artifacts) -> schema_pb2.Schema:

@@ -1,6 +1,5 @@
 """Generation of annotated examples, of the list of their slices, and of the drift report."""
 
-import dataclasses
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -8,38 +7,28 @@ from typing import Any
 
 import apache_beam as beam
 
-from tfx_feeder.components.slice_gen.carriers import carriers
+from tfx_feeder.components.slice_gen.comparison import Comparer, DataSet
 from tfx_feeder.components.slice_gen.cross_counts import count_crosses
-from tfx_feeder.components.slice_gen.drift import compare_statistics
-from tfx_feeder.components.slice_gen.encoders import Encoder, extended
+from tfx_feeder.components.slice_gen.encoders import Encoder
+from tfx_feeder.components.slice_gen.inputs import Inputs
 from tfx_feeder.components.slice_gen.options import SliceGenOptions
 from tfx_feeder.components.slice_gen.passes import (
     COUNTS,
     NO_IMAGE,
     Annotate,
-    Sample,
     read,
-    read_files,
 )
 from tfx_feeder.components.slice_gen.plan import SlicePlan, make_plan
 from tfx_feeder.components.slice_gen.scratch import Scratch
-from tfx_feeder.components.slice_gen.served import (
-    LOG,
-    SERVED,
-    Served,
-    ServedInputs,
-    read_served,
-)
-from tfx_feeder.components.slice_gen.split_slices import SplitSlices, listed, translated
+from tfx_feeder.components.slice_gen.serving_skew import SkewFinder
+from tfx_feeder.components.slice_gen.split_slices import SplitSlices, listed
 from tfx_feeder.components.slice_gen.weak_slices import WeakSliceFinder
-from tfx_feeder.schemas import drift_report
 from tfx_feeder.schemas.drift_report import DriftReport
 from tfx_feeder.schemas.slices import (
     DRIFT,
     EVAL,
     PROPOSED,
     SERVING_SKEW,
-    SLICES_FEATURE,
     SPLIT,
     Evidence,
     Predicate,
@@ -47,31 +36,6 @@ from tfx_feeder.schemas.slices import (
     Slices,
     slice_name,
 )
-from tfx_feeder.schemas.statistics import SplitStatistics
-
-
-@dataclass(frozen=True, slots=True)
-class Inputs:
-    """Data that slices are made of.
-
-    Args:
-        examples: Folders of the splits, with TFRecord files of Examples.
-        statistics: Statistics of the examples.
-        features: Names of all features in the schema.
-        baseline: Statistics whose quantiles cut numbers into intervals, if any.
-        model: Folder of the model whose weak slices are proposed, if any.
-        compared: Statistics of the current and of the earlier data whose distributions are
-            compared, if any.
-        served: Serving log, if any.
-    """
-
-    examples: tuple[str, ...]
-    statistics: SplitStatistics
-    features: tuple[str, ...]
-    baseline: SplitStatistics | None = None
-    model: str | None = None
-    compared: tuple[SplitStatistics, SplitStatistics] | None = None
-    served: ServedInputs | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +101,7 @@ class _Generation:
         self._scratch = scratch
         self._remarks = list(plan.remarks)
         self._reports: list[DriftReport] = []
+        self._comparer = Comparer(make_pipeline, options, scratch)
 
     def run(self, outputs: Mapping[str, str]) -> Generated:
         weak = WeakSliceFinder(
@@ -166,13 +131,15 @@ class _Generation:
         current = SplitSlices(EVAL, encoders, crosses, counted.kept, found, named=False)
         of_drift = SplitSlices(DRIFT, encoders, found={DRIFT: drifted}, only_named=True)
         splits = [split for split in (current, of_drift) if split.split in outputs]
-        counts = self._annotated(
-            splits, outputs, lambda pipeline: read(pipeline, self._inputs.examples), EVAL
-        )
+        counts = self._annotated(splits, outputs, self._read, EVAL)
         if SERVING_SKEW in outputs and self._inputs.served is not None:
-            of_log, more = self._serving_skew(self._inputs.served, current, outputs)
-            splits.append(of_log)
-            counts += more
+            skew = SkewFinder(
+                self._make_pipeline, self._inputs.served, self._options, self._scratch
+            ).find(current, self._read, self._inputs.statistics.examples)
+            self._remarks += skew.remarks
+            self._reports += skew.reports
+            splits.append(skew.slices)
+            counts += self._annotated([skew.slices], outputs, skew.read, SERVING_SKEW)
         totals = {split: counts[slice_name([(SPLIT, split)])] for split in outputs}
         # Without drift, its split is meant to be empty.
         self._remarks += [
@@ -188,65 +155,28 @@ class _Generation:
             tuple(self._reports),
         )
 
-    def _drifted(self, encoders: Mapping[str, Encoder]) -> dict[Predicate, Evidence]:
+    def _drifted(self, encoders: dict[str, Encoder]) -> Mapping[Predicate, Evidence]:
         """Compares the distributions and returns the slices that carry the difference."""
         if self._inputs.compared is None:
             return {}
         current, baseline = self._inputs.compared
-        report = compare_statistics(current, baseline, self._options.drift)
-        self._reports.append(report)
-        return carriers(report, current, baseline, encoders)
-
-    def _serving_skew(
-        self, inputs: ServedInputs, current: SplitSlices, outputs: Mapping[str, str]
-    ) -> tuple[SplitSlices, Counter[str]]:
-        """Reads the serving log, compares it with the training data, and annotates it."""
-        served = read_served(self._make_pipeline, inputs, self._scratch)
-        self._remarks += served.remarks
-        encoders = {
-            name: extended(encoder, served.statistics.feature(name), self._options.max_values)
-            for name, encoder in current.encoders.items()
-        }
-        of_log = SplitSlices(
-            SERVING_SKEW,
-            encoders,
-            current.crosses,
-            translated(current.kept, current.encoders, encoders),
-            {SERVING_SKEW: self._skewed(inputs, served, encoders)},
-        )
-        fraction = min(1.0, self._options.max_served / max(served.usable, 1))
-        counts = self._annotated(
-            [of_log],
-            outputs,
-            lambda pipeline: (
-                read_files(pipeline, self._scratch.path(SERVED))
-                | "Sample" >> beam.ParDo(Sample(fraction))
+        earlier = self._inputs.baseline_examples
+        compared = self._comparer.compare(
+            DRIFT,
+            DataSet(current, self._read, self._inputs.statistics.examples),
+            DataSet(
+                baseline,
+                (lambda pipeline: read(pipeline, earlier)) if earlier else None,
+                (self._inputs.baseline or baseline).examples,
             ),
-            SERVING_SKEW,
+            encoders,
         )
-        return of_log, counts
+        encoders |= compared.properties
+        self._reports.append(compared.report)
+        return compared.carriers
 
-    def _skewed(
-        self, inputs: ServedInputs, served: Served, encoders: Mapping[str, Encoder]
-    ) -> dict[Predicate, Evidence]:
-        if inputs.baseline is None:
-            return {}
-        # A log has no labels, and those that came later are of a part of it.
-        excluded = (*self._options.drift.excluded, inputs.label, SLICES_FEATURE)
-        report = compare_statistics(
-            served.statistics,
-            inputs.baseline,
-            dataclasses.replace(self._options.drift, excluded=excluded),
-            kind=drift_report.SERVING_SKEW,
-        )
-        self._reports.append(report)
-        if served.statistics.examples:
-            self._remarks += [
-                Remark(LOG, f"it lacks the feature {row.feature!r}")
-                for row in report.features
-                if row.verdict == drift_report.MISSING and not row.current_examples
-            ]
-        return carriers(report, served.statistics, inputs.baseline, encoders)
+    def _read(self, pipeline: beam.Pipeline) -> beam.PCollection:
+        return read(pipeline, self._inputs.examples)
 
     def _usable_crosses(self, encoders: Mapping[str, Encoder]) -> Iterator[tuple[str, ...]]:
         for cross in self._plan.crosses:

@@ -47,8 +47,7 @@ def measure(pixels: np.ndarray) -> np.ndarray:
         Properties in the order of ``PROPERTIES``, float64 ``[6]``.
     """
     height, width, channels = pixels.shape
-    colors = pixels[..., : 3 if channels >= 3 else 1].astype(np.float32) / 255
-    gray = colors @ _LUMA if channels >= 3 else colors[..., 0]
+    colors, gray = _colors(pixels), luma(pixels)
     return np.array(
         [
             gray.mean(),
@@ -60,6 +59,20 @@ def measure(pixels: np.ndarray) -> np.ndarray:
         ],
         np.float64,
     )
+
+
+def luma(pixels: np.ndarray) -> np.ndarray:
+    """Returns the luma of an image, float32 ``[height, width]``, 0 to 1.
+
+    Args:
+        pixels: uint8 ``[height, width, channels]``, as for ``measure``.
+    """
+    colors = _colors(pixels)
+    return colors @ _LUMA if colors.shape[-1] == 3 else colors[..., 0]
+
+
+def _colors(pixels: np.ndarray) -> np.ndarray:
+    return pixels[..., : 3 if pixels.shape[-1] >= 3 else 1].astype(np.float32) / 255
 
 
 def _sharpness(gray: np.ndarray) -> float:

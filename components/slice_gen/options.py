@@ -9,6 +9,7 @@ from typing import Any
 
 from tfx_feeder.common.errors import ConfigError
 from tfx_feeder.common.validation import check_among, check_at_least
+from tfx_feeder.components.slice_gen.classifier_options import ClassifierTestOptions
 from tfx_feeder.components.slice_gen.drift import DriftOptions
 from tfx_feeder.components.slice_gen.log_options import LabelOptions, ServingLogOptions
 from tfx_feeder.components.slice_gen.search import SliceSearchOptions
@@ -82,6 +83,9 @@ class SliceGenOptions:
         drift: Comparison of the distributions of features, with earlier data and with the log.
         serving_log: Options of reading the serving log.
         labels: Options of joining labels to the serving log; required with labels.
+        classifier: Two-sample classifier test of the examples themselves, beside the statistics;
+            with ``image_feature`` it sees the images, and their properties are compared like
+            features. Needs ``baseline_examples`` or a serving log.
         max_served: Largest number of examples of the split ``serving_skew``; of more, a sample.
 
     Raises:
@@ -106,6 +110,7 @@ class SliceGenOptions:
     drift: DriftOptions = field(default_factory=DriftOptions)
     serving_log: ServingLogOptions = field(default_factory=ServingLogOptions)
     labels: LabelOptions | None = None
+    classifier: ClassifierTestOptions | None = None
     max_served: int = 100_000
 
     def __post_init__(self) -> None:
@@ -154,6 +159,7 @@ class SliceGenOptions:
     def from_dict(cls, values: Mapping[str, Any]) -> "SliceGenOptions":
         """Creates options from the result of ``as_dict``, also after a round trip through JSON."""
         loss, columns, log = values["loss"], values["columns"], values["serving_log"]
+        classifier = values["classifier"]
         return cls(
             **{
                 **values,
@@ -164,6 +170,7 @@ class SliceGenOptions:
                 "search": SliceSearchOptions(**values["search"]),
                 "serving_log": ServingLogOptions(**log | {"signatures": tuple(log["signatures"])}),
                 "labels": values["labels"] and _label_options(values["labels"]),
+                "classifier": classifier and ClassifierTestOptions(**classifier),
                 "drift": _drift_options(values["drift"]),
                 "columns": None if columns is None else tuple(columns),
             }

@@ -30,7 +30,8 @@ from tfx_feeder.schemas.slices import SPLIT, slice_name
 COUNTS = "counts"
 """Tag of the output with counts, as pairs of a key and a number."""
 NO_IMAGE = "the image cannot be decoded"
-_ALL_KEYS = 1 << 64
+ALL_HASHES = 1 << 64
+"""Number of values of ``hash_of``."""
 
 
 class CountingDoFn(beam.DoFn):
@@ -94,8 +95,10 @@ class Measure(CountingDoFn):
             batch: Serialized Examples.
         """
         plan = self._plan
-        limit = round(plan.fraction * _ALL_KEYS)
-        chosen = [(key, s) for key, s in zip(map(_key, batch), batch, strict=True) if key < limit]
+        limit = round(plan.fraction * ALL_HASHES)
+        chosen = [
+            (key, s) for key, s in zip(map(hash_of, batch), batch, strict=True) if key < limit
+        ]
         if not chosen:
             return
         keys, serialized = zip(*chosen, strict=True)
@@ -243,7 +246,7 @@ class Sample(beam.DoFn):
     """
 
     def __init__(self, fraction: float) -> None:
-        self._limit = round(fraction * _ALL_KEYS)
+        self._limit = round(fraction * ALL_HASHES)
 
     def process(self, serialized: bytes) -> Iterator[bytes]:
         """Yields the example if it is selected.
@@ -251,11 +254,12 @@ class Sample(beam.DoFn):
         Args:
             serialized: Serialized Example.
         """
-        if _key(serialized) < self._limit:
+        if hash_of(serialized) < self._limit:
             yield serialized
 
 
-def _key(serialized: bytes) -> int:
+def hash_of(serialized: bytes) -> int:
+    """Returns a number of 64 bits by which examples are sampled and sorted."""
     return int.from_bytes(hashlib.blake2b(serialized, digest_size=8).digest(), "big")
 
 

@@ -93,12 +93,7 @@ def read_served(
         DataError: There is no such log, or the labels cannot be read.
     """
     with make_pipeline() as pipeline:
-        files: Any = pipeline | "LogFiles" >> beam.Create([str(f) for f in log_files(inputs.log)])
-        read = (
-            files
-            | "SpreadFiles" >> beam.Reshuffle()
-            | "ReadLog" >> beam.ParDo(_ReadLog(inputs.options)).with_outputs(COUNTS, main=_EXAMPLES)
-        )
+        read = _read(pipeline, inputs)
         scratch.write_counts(read[COUNTS], "log_counts")
         examples = read[_EXAMPLES]
         _write_statistics(examples, inputs.schema, scratch)
@@ -115,6 +110,25 @@ def read_served(
         remarks.append(Remark(LOG, "it has no examples that can be read"))
     (usable,) = scratch.read_json("usable")
     return Served(statistics, usable, tuple(remarks))
+
+
+def read_log(pipeline: beam.Pipeline, inputs: ServedInputs) -> beam.PCollection:
+    """Reads the examples of a serving log once more.
+
+    Args:
+        pipeline: Pipeline that reads.
+        inputs: Serving log.
+    """
+    return _read(pipeline, inputs)[_EXAMPLES]
+
+
+def _read(pipeline: beam.Pipeline, inputs: ServedInputs) -> Any:
+    files: Any = pipeline | "LogFiles" >> beam.Create([str(f) for f in log_files(inputs.log)])
+    return (
+        files
+        | "SpreadFiles" >> beam.Reshuffle()
+        | "ReadLog" >> beam.ParDo(_ReadLog(inputs.options)).with_outputs(COUNTS, main=_EXAMPLES)
+    )
 
 
 def _write_statistics(examples: beam.PCollection, schema: Any, scratch: Scratch) -> None:

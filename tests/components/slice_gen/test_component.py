@@ -7,6 +7,7 @@ import pytest
 from tfx import v1 as tfx
 
 from tfx_feeder.common.errors import ConfigError
+from tfx_feeder.components.slice_gen.classifier_options import ClassifierTestOptions
 from tfx_feeder.components.slice_gen.component import SliceGen
 from tfx_feeder.components.slice_gen.log_options import LabelOptions
 from tfx_feeder.components.slice_gen.options import LossOptions, SliceGenOptions
@@ -72,6 +73,24 @@ def test_labels_without_a_description_of_the_join_are_refused() -> None:
     options = SliceGenOptions(slices=("form",))
     with pytest.raises(ConfigError, match="LabelOptions"):
         SliceGen(**CHANNELS, serving_log="log", labels="labels.csv", options=options)
+
+
+def test_a_classifier_test_needs_examples_of_both_sides() -> None:
+    examples, statistics = CHANNELS["examples"], CHANNELS["statistics"]
+    options = SliceGenOptions(slices=("form",), classifier=ClassifierTestOptions())
+    with pytest.raises(ConfigError, match="baseline_examples or serving_log"):
+        SliceGen(**CHANNELS, baseline_statistics=statistics, options=options)
+    with pytest.raises(ConfigError, match="ClassifierTestOptions"):
+        SliceGen(
+            **CHANNELS,
+            baseline_statistics=statistics,
+            baseline_examples=examples,
+            options=SliceGenOptions(slices=("form",)),
+        )
+    made = SliceGen(
+        **CHANNELS, baseline_statistics=statistics, baseline_examples=examples, options=options
+    )
+    assert json.loads(made.exec_properties["output_splits"]) == ["eval", "drift"]
 
 
 def test_files_that_change_are_no_cache_hit(tmp_path: Path) -> None:

@@ -12,8 +12,10 @@ import pytest
 import tensorflow as tf
 
 from tfx_feeder.common.errors import ConfigError
+from tfx_feeder.components.slice_gen.classifier_options import ClassifierTestOptions
 from tfx_feeder.components.slice_gen.code_table import CodeTable
-from tfx_feeder.components.slice_gen.generate import Inputs, generate
+from tfx_feeder.components.slice_gen.generate import generate
+from tfx_feeder.components.slice_gen.inputs import Inputs
 from tfx_feeder.components.slice_gen.options import LossOptions, SliceGenOptions
 from tfx_feeder.components.slice_gen.passes import Measure, MeasurementPlan
 from tfx_feeder.components.slice_gen.plan import make_plan
@@ -119,10 +121,7 @@ def _generate(
     **inputs: Any,
 ) -> tuple[Slices, list[Counter[str]]]:
     """Returns the slices, and the names that each example carries."""
-    (folder / "in").mkdir(exist_ok=True)
-    with tf.io.TFRecordWriter(str(folder / "in/data.gz"), "GZIP") as writer:
-        for row in rows:
-            writer.write(_serialize(row))
+    _write(folder / "in", rows)
     made = generate(
         beam.Pipeline,
         Inputs((str(folder / "in"),), STATISTICS, FEATURES, **inputs),
@@ -137,7 +136,16 @@ def _generate(
         map(_serialize, rows)
     )
     assert all(set(names.values()) <= {1} for names in named)
+    if "drift" in splits:
+        assert len(_written(folder, "drift")) == made.examples["drift"]
     return made, named
+
+
+def _write(folder: Path, rows: list[Any]) -> None:
+    folder.mkdir(exist_ok=True)
+    with tf.io.TFRecordWriter(str(folder / "data.gz"), "GZIP") as writer:
+        for row in rows:
+            writer.write(_serialize(row))
 
 
 def _written(folder: Path, split: str) -> list[tf.train.Example]:
@@ -272,6 +280,40 @@ def test_examples_that_carry_a_drift_are_a_split_and_slices_of_their_own(tmp_pat
     drifted = [_pop_names(example) for example in _written(tmp_path, "drift")]
     assert drifted == 100 * [["split drift, tags blue", "split drift"]]
     assert made.find("split drift, tags blue").evidence == found.evidence
+
+
+def test_changed_images_are_a_drift_although_no_statistics_tell(tmp_path: Path) -> None:
+    def with_images(shade: int) -> list[Any]:
+        random = np.random.default_rng(shade)
+        shades = np.clip(random.normal(shade, 20, NUMBER), 0, 255).astype(int)
+        return [
+            {**row, "image": [_image(int(found), 4)]}
+            for row, found in zip(ROWS, shades, strict=True)
+        ]
+
+    image = FeatureStatistics("image", "bytes", 0, present=NUMBER)
+    statistics = SplitStatistics("eval", NUMBER, (image,))
+    for folder, shade in (("earlier", 100), ("same", 121)):
+        _write(tmp_path / folder, with_images(shade))
+    options = SliceGenOptions(
+        slices=("form",), image_feature="image", classifier=ClassifierTestOptions()
+    )
+
+    def compared_with(folder: str) -> Slices:
+        return _generate(
+            tmp_path,
+            options,
+            with_images(120),
+            splits=("eval", "drift"),
+            compared=(statistics, statistics),
+            baseline_examples=(str(tmp_path / folder),),
+        )[0]
+
+    made = compared_with("earlier")
+    assert {found.name.split()[0] for found in made.of_origin("drift")} == {"brightness"}
+    brightest = max(made.of_origin("drift"), key=lambda found: found.name)
+    assert brightest.evidence.value > 2 * brightest.evidence.elsewhere
+    assert compared_with("same").of_origin("drift") == ()
 
 
 def test_of_many_examples_a_sample_is_measured() -> None:

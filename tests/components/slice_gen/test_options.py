@@ -6,6 +6,7 @@ from datetime import datetime, timezone
 import pytest
 
 from tfx_feeder.common.errors import ConfigError
+from tfx_feeder.components.slice_gen.classifier_options import ClassifierTestOptions
 from tfx_feeder.components.slice_gen.drift import DriftOptions
 from tfx_feeder.components.slice_gen.log_options import LabelOptions, ServingLogOptions
 from tfx_feeder.components.slice_gen.options import LossOptions, SliceGenOptions
@@ -21,6 +22,7 @@ FULL = SliceGenOptions(
     columns=("form",),
     serving_log=ServingLogOptions(model="digits", signatures=("a", "b")),
     labels=LabelOptions("id", "label", "at", datetime(2026, 1, 2, tzinfo=timezone.utc)),
+    classifier=ClassifierTestOptions(min_auc=0.6),
     drift=DriftOptions(l_infinity=0.1, excluded=("number",)),
 )
 

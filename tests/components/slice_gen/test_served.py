@@ -14,7 +14,9 @@ from tensorflow_serving.apis import prediction_log_pb2
 
 from tests.components.slice_gen.measured import measured
 from tfx_feeder.common.errors import DataError
-from tfx_feeder.components.slice_gen.generate import Generated, Inputs, generate
+from tfx_feeder.components.slice_gen.classifier_options import ClassifierTestOptions
+from tfx_feeder.components.slice_gen.generate import Generated, generate
+from tfx_feeder.components.slice_gen.inputs import Inputs
 from tfx_feeder.components.slice_gen.log_options import LabelOptions, ServingLogOptions
 from tfx_feeder.components.slice_gen.options import SliceGenOptions
 from tfx_feeder.components.slice_gen.passes import Sample
@@ -191,6 +193,30 @@ def test_examples_may_have_their_labels_and_lack_a_feature(tmp_path: Path) -> No
         ("labels", "no label"): 1,
         ("serving_log", "it lacks the feature 'form'"): 0,
     }
+
+
+@pytest.mark.slow
+def test_labeled_examples_are_sampled_until_they_resemble_the_log(tmp_path: Path) -> None:
+    served = rows(SERVED)
+    # The older, the more likely has someone given a label.
+    old = [row for row in served if row["age"] > 40 or row["id"] % 5 == 0]
+    options = dataclasses.replace(OPTIONS, classifier=ClassifierTestOptions())
+    made, written = run(
+        tmp_path,
+        [request(row) for row in served],
+        options,
+        labels=write_labels(tmp_path / "labels.csv", [(row["id"], 1) for row in old]),
+        label_options=LabelOptions("id", "label"),
+        label="label",
+    )
+    mean = np.mean([row["age"] for row in served])
+    kept = np.mean([e.features.feature["age"].float_list.value[0] for e in written])
+    assert abs(kept - mean) < 0.8 * (np.mean([row["age"] for row in old]) - mean)
+    assert 50 < len(written) < len(old)
+    reason = "those with a label differ from the log; a sample resembles it, of about"
+    about = remarks(made)["split serving_skew", reason]
+    assert len(written) == pytest.approx(about, rel=0.4)
+    assert {found.verdict for found in made.reports[0].classifiers} == {"drift"}
 
 
 @pytest.mark.slow
