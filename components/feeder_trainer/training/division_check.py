@@ -1,10 +1,19 @@
 """Checks, before the first step, that the parts of a batch give the update of the whole batch."""
 
+import functools
+from collections.abc import Callable, Iterator
+from typing import Any
+
 import keras
+import numpy as np
 import tensorflow as tf
 
 from tfx_feeder.common.errors import ConfigError
-from tfx_feeder.components.feeder_trainer.feed.rows import take_rows, with_unknown_batch_size
+from tfx_feeder.components.feeder_trainer.feed.rows import (
+    count_rows,
+    take_rows,
+    with_unknown_batch_size,
+)
 from tfx_feeder.components.feeder_trainer.training.loss_division import (
     changes_variables,
     is_mean_over_examples,
@@ -57,10 +66,12 @@ class DivisionCheck:
         can_weight = weights_masked_targets and not calls.own_compute_loss
         if any(masks) and (len(masks) > 1 or not can_weight):
             raise cannot_divide("a loss with masked targets", self._division)
-        if not is_mean_over_examples(self._loss_and_fraction, self._examples):
-            raise cannot_divide(
-                "a loss that depends on the other examples of the batch", self._division
-            )
+        for training in self._modes:
+            loss_of = functools.partial(self._loss_and_fraction, training=training)
+            if not is_mean_over_examples(loss_of, self._examples):
+                raise cannot_divide(
+                    "a loss that depends on the other examples of the batch", self._division
+                )
 
     def batch_counters(self, *, sums_replicas: bool) -> list[keras.Variable]:
         """Returns the variables of metrics that count batches; see ``variables_by_batch``.
@@ -71,20 +82,23 @@ class DivisionCheck:
         Raises:
             ConfigError: A metric of a batch does not follow from those of its parts.
         """
-        update = self._update_metrics
-        if not self._model.run_eagerly:
-            # In a graph, as the steps: Keras weights losses by output by the size of the batch
-            # where it is known.
-            spec = tf.nest.map_structure(tf.type_spec_from_value, self._examples)
-            signature = [with_unknown_batch_size(spec)]
-            update = tf.function(update, input_signature=signature, autograph=False)
-        try:
-            return variables_by_batch(
-                self._model, update, self._examples, sums_replicas=sums_replicas
-            )
-        except DependentMetricError as error:
-            reason = "depends on the other examples of the batch"
-            raise self._no_sum(error, reason) from error
+        found: dict[int, keras.Variable] = {}
+        for update in self._metric_updates():
+            if not self._model.run_eagerly:
+                # In a graph, as the steps: Keras weights losses by output by the size of the batch
+                # where it is known.
+                spec = tf.nest.map_structure(tf.type_spec_from_value, self._examples)
+                signature = [with_unknown_batch_size(spec)]
+                update = tf.function(update, input_signature=signature, autograph=False)
+            try:
+                counters = variables_by_batch(
+                    self._model, update, self._examples, sums_replicas=sums_replicas
+                )
+            except DependentMetricError as error:
+                reason = "depends on the other examples of the batch"
+                raise self._no_sum(error, reason) from error
+            found |= {id(variable): variable for variable in counters}
+        return list(found.values())
 
     def check_sums(self) -> None:
         """Checks that the metrics of workers with batches of their own add up.
@@ -92,10 +106,11 @@ class DivisionCheck:
         Raises:
             ConfigError: A metric is no sum over batches, such as a maximum.
         """
-        try:
-            check_sums(self._model, self._update_metrics, self._examples)
-        except DependentMetricError as error:
-            raise self._no_sum(error, "does not add up over batches") from error
+        for update in self._metric_updates():
+            try:
+                check_sums(self._model, update, self._examples)
+            except DependentMetricError as error:
+                raise self._no_sum(error, "does not add up over batches") from error
 
     def _no_sum(self, metric: DependentMetricError, reason: str) -> ConfigError:
         return ConfigError(
@@ -106,16 +121,50 @@ class DivisionCheck:
             "whole batches on one device.",
         )
 
-    def _loss_and_fraction(self, batch: tuple) -> tuple[float, float]:
+    @functools.cached_property
+    def _modes(self) -> tuple[bool, ...]:
+        """Values of ``training`` to check: False, and True if its outputs are each example's own.
+
+        With dropout or BatchNormalization, no part of a batch gives the outputs of the whole.
+        """
+        count = int(count_rows(self._examples))
+        half = (count + 1) // 2
+        bounds = [(0, count), *[(0, half), (half, count)][: min(count, 2)]]
+        whole, *parts = [self._outputs(take_rows(self._examples, *each)) for each in bounds]
+        joined = [np.concatenate(arrays) for arrays in zip(*parts, strict=True)]
+        is_own = all(
+            a.shape == b.shape and np.allclose(a, b, rtol=1e-3, atol=1e-5, equal_nan=True)
+            for a, b in zip(whole, joined, strict=True)
+        )
+        return (False, True) if is_own else (False,)
+
+    def _outputs(self, batch: tuple) -> list[np.ndarray]:
+        """Returns the arrays of the output in training."""
+        outputs = self._predictions(self._calls.unpack(batch)[0], training=True)
+        return [np.array(each) for each in tf.nest.flatten(outputs, expand_composites=True)]
+
+    def _predictions(self, x: Any, *, training: bool) -> Any:
+        if training:
+            return self._calls.predictions(x, training=True)
+        return self._model(x, training=False)
+
+    def _loss_and_fraction(self, batch: tuple, *, training: bool) -> tuple[float, float]:
         x, y, weight = self._calls.unpack(batch)
-        y_pred = self._model(x, training=False)
-        loss = self._calls.loss(x, y, y_pred, weight, training=False)
+        y_pred = self._predictions(x, training=training)
+        loss = self._calls.loss(x, y, y_pred, weight, training=training)
         return float(loss), float(unmasked_fraction(y_pred))
 
-    def _update_metrics(self, batch: tuple) -> None:
+    def _metric_updates(self) -> Iterator[Callable[[tuple], None]]:
+        """Yields functions that update the metrics with a batch, in evaluation and in training."""
+        yield functools.partial(self._update_metrics, training=False)
+        # Compiled metrics see the outputs only; others may be updated in training only.
+        if self._calls.has_own_metrics and True in self._modes:
+            yield functools.partial(self._update_metrics, training=True)
+
+    def _update_metrics(self, batch: tuple, *, training: bool) -> None:
         x, y, weight = self._calls.unpack(batch)
-        y_pred = self._model(x, training=False)
-        self._calls.loss(x, y, y_pred, weight, training=False)
+        y_pred = self._predictions(x, training=training)
+        self._calls.loss(x, y, y_pred, weight, training=training)
         self._calls.update_metrics(x, y, y_pred, weight)
 
 

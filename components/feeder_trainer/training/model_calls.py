@@ -36,6 +36,14 @@ class ModelCalls:
         self._takes_training = "training" in inspect.signature(model.call).parameters
         self._loss_takes_training = "training" in inspect.signature(model.compute_loss).parameters
 
+    @property
+    def has_own_metrics(self) -> bool:
+        """True if the model has metrics that are not compiled, such as those of its layers."""
+        return any(
+            each is not self._loss_tracker and each.name != "compile_metrics"
+            for each in self.model.metrics
+        )
+
     def check_needs_no_label(self) -> None:
         """Checks that the model can be trained without labels.
 

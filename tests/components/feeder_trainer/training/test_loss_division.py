@@ -58,17 +58,55 @@ class Annealed(keras.Model):
         return loss * (1.0 + tf.cast(self.calls, tf.float32))
 
 
+class SummedPenalty(keras.Model):
+    """Adds a sum over the batch to the loss of the training."""
+
+    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True) -> Any:
+        loss = super().compute_loss(x, y, y_pred, sample_weight, training)
+        return loss + 0.1 * keras.ops.sum(y_pred**2) if training else loss
+
+
+class Variance(keras.layers.Layer):
+    """Adds the variance over the batch to the loss, in training only."""
+
+    def call(self, inputs: Any, training: bool = False) -> Any:
+        if training:
+            self.add_loss(keras.ops.mean(keras.ops.var(inputs, axis=0)))
+        return inputs
+
+
+class Normalized(keras.Model):
+    """Normalizes and draws by part of a batch, which is documented."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.norm = keras.layers.BatchNormalization()
+        self.drop = keras.layers.Dropout(0.5, seed=1)
+
+    def call(self, inputs: Any, training: bool = False) -> Any:
+        outputs = super().call(inputs, training=training)
+        return self.drop(self.norm(outputs, training=training), training=training)
+
+
 def _balanced(y: Any, y_pred: Any) -> Any:
     weights = 1.0 + 3.0 * tf.cast(y, tf.float32)
     error = (tf.cast(y, tf.float32) - y_pred) ** 2
     return tf.reduce_sum(weights * error) / tf.reduce_sum(weights)
 
 
-def _build(loss: Any, labels: Any, *, kind: type[keras.Model] = keras.Model, out: int = 1) -> None:
+def _build(
+    loss: Any,
+    labels: Any,
+    *,
+    kind: type[keras.Model] = keras.Model,
+    out: int = 1,
+    last: keras.layers.Layer | None = None,
+) -> None:
     """Builds the steps of micro-batches for a model with outputs ``[batch, 5, out]``."""
     inputs = keras.Input((5,))
     x = keras.layers.Dense(5 * out, activation="sigmoid")(inputs)
-    model = kind(inputs, keras.layers.Reshape((5, out) if out > 1 else (5,))(x))
+    x = keras.layers.Reshape((5, out) if out > 1 else (5,))(x)
+    model = kind(inputs, last(x) if last else x)
     model.compile("sgd", loss)
     options = StepOptions(max_micro_batch_size=2)
     steps = CompiledSteps(model, lambda features: features["x"], options)
@@ -83,8 +121,10 @@ def _build(loss: Any, labels: Any, *, kind: type[keras.Model] = keras.Model, out
         (_balanced, PIXELS, {}),
         (None, PIXELS, {"kind": Ranking}),
         (keras.losses.SparseCategoricalCrossentropy(ignore_class=2), PIXELS, {"out": 3}),
+        ("mse", PIXELS, {"kind": SummedPenalty}),
+        ("mse", PIXELS, {"last": Variance()}),
     ],
-    ids=["Dice", "Tversky", "balanced", "ranking", "ignore_class"],
+    ids=["Dice", "Tversky", "balanced", "ranking", "ignore_class", "loss", "layer"],
 )
 def test_a_quotient_of_sums_over_the_batch_is_not_divided(
     loss: Any, labels: Any, more: dict[str, Any]
@@ -99,9 +139,10 @@ def test_a_quotient_of_sums_over_the_batch_is_not_divided(
         (keras.losses.Dice(axis=-1), PIXELS, {}),
         ("mse", PIXELS, {}),
         (Weighted(), PIXELS, {}),
+        ("mse", PIXELS, {"kind": Normalized}),
         (keras.losses.SparseCategoricalCrossentropy(), PIXELS, {"out": 3}),
     ],
-    ids=["Dice of each example", "mse", "with a variable", "crossentropy"],
+    ids=["Dice of each example", "mse", "with a variable", "by part", "crossentropy"],
 )
 def test_a_loss_of_each_example_by_itself_is_divided(
     loss: Any, labels: Any, more: dict[str, Any]

@@ -52,6 +52,17 @@ class MetricsInCall(keras.Model):
         return outputs
 
 
+class MetricsInTraining(MetricsInCall):
+    """Updates the metric in training only."""
+
+    def call(self, inputs: Any, training: bool = False) -> Any:
+        """Returns the outputs."""
+        outputs = super(MetricsInCall, self).call(inputs, training=training)
+        if training:
+            self.size.update_state(keras.ops.mean(keras.ops.abs(outputs)))
+        return outputs
+
+
 class Unused(keras.Model):
     """Has a layer that the loss does not depend on."""
 
@@ -145,6 +156,7 @@ def _logs(case: Case, folder: Path) -> str:
         (lambda: _model(metrics=[absolute_error, *COUNTING]), None),
         (lambda: _model(MetricsInLoss, loss=None), None),
         (lambda: _model(MetricsInCall), None),
+        (lambda: _model(MetricsInTraining), None),
         (lambda: _two_outputs(metrics={"a": ["mae"]}), TWO),
         (lambda: _two_outputs(run_eagerly=True), TWO),
         (_unused, None),
@@ -153,6 +165,7 @@ def _logs(case: Case, folder: Path) -> str:
         "means of batches and counts",
         "metrics in the loss",
         "metrics in call",
+        "metrics in training",
         "losses by output",
         "losses by output, run_eagerly",
         "weights without gradient",
