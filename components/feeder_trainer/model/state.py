@@ -8,6 +8,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 from keras.src.random.seed_generator import global_seed_generator
+from keras.src.utils.naming import reset_uids
 
 from tfx_feeder.common.errors import ConfigError
 
@@ -163,7 +164,7 @@ def layer_statistics(model: keras.Model) -> list[keras.Variable]:
 
     Those of frozen layers, which do not change, are left out.
     """
-    layers = _layers(model)
+    layers = layers_of(model)
     # A weight belongs to the innermost of the layers that have it, which come last.
     layers.sort(key=lambda layer: len(layer.variables), reverse=True)
     owners = {id(weight): layer for layer in layers for weight in layer.variables}
@@ -174,33 +175,16 @@ def layer_statistics(model: keras.Model) -> list[keras.Variable]:
     ]
 
 
-def trainable_flags(model: keras.Model) -> list[bool]:
-    """Returns whether each layer of a model is trainable, in the order of the model's parts."""
-    return [layer.trainable for layer in _layers(model)]
-
-
-def set_trainable(model: keras.Model, flags: Sequence[bool]) -> None:
-    """Assigns what ``trainable_flags`` returned.
-
-    Args:
-        model: Model with the layers that it had then.
-        flags: Flag of each layer.
-    """
-    pairs = list(zip(_layers(model), flags, strict=True))
-    for _ in pairs:  # A layer passes its flag on to the layers in it, which the next pass mends.
-        wrong = [(layer, flag) for layer, flag in pairs if layer.trainable != flag]
-        if not wrong:
-            return
-        for layer, flag in wrong:
-            layer.trainable = flag
-
-
 def reset_random_state(seed: int) -> None:
-    """Seeds Python, NumPy, TensorFlow and Keras, as in a new process.
+    """Seeds Python, NumPy, TensorFlow and Keras, and counts names anew, as in a new process.
+
+    Otherwise the metric ``AUC()`` of a later model would be ``auc_1``: a callback that monitors
+    ``val_auc`` would not find it.
 
     Args:
         seed: Seed, below 2**32.
     """
+    reset_uids()
     state = global_seed_generator().state  # Draws from Python's generator if it is made now.
     keras.utils.set_random_seed(seed)
     # Keras keeps the state of an earlier training in this process.
@@ -230,7 +214,8 @@ def refresh_constants(model: keras.Model) -> bool:
     return bool(layers)
 
 
-def _layers(model: keras.Model) -> list[keras.layers.Layer]:
+def layers_of(model: keras.Model) -> list[keras.layers.Layer]:
+    """Returns the model and the layers in it, also those in containers of its attributes."""
     return [part for _, part in _parts(model) if isinstance(part, keras.layers.Layer)]
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 import keras
 
 from tfx_feeder.common.errors import ConfigError
-from tfx_feeder.components.feeder_trainer.model.state import set_trainable, trainable_flags
+from tfx_feeder.components.feeder_trainer.model.state import layers_of
 
 
 class TracedLayers:
@@ -23,21 +23,21 @@ class TracedLayers:
     def __init__(self, model: keras.Model) -> None:
         self._model = model
         self._known = {id(weight) for weight in model.trainable_weights}
-        self._built = trainable_flags(model)
+        self._built = _trainable_flags(model)
         self._traced: list[bool] | None = None
         self._is_requested = self._is_restored = False
 
     @contextlib.contextmanager
     def tracing(self) -> Iterator[None]:
         """Makes those layers trainable that were so when the steps were traced before."""
-        current = trainable_flags(self._model)
+        current = _trainable_flags(self._model)
         if self._traced is None:
             self._traced = current
-        set_trainable(self._model, self._traced)
+        _set_trainable(self._model, self._traced)
         try:
             yield
         finally:
-            set_trainable(self._model, current)
+            _set_trainable(self._model, current)
 
     @contextlib.contextmanager
     def watching(self) -> Iterator[None]:
@@ -103,15 +103,30 @@ class TracedLayers:
 
     @property
     def _has_changed(self) -> bool:
-        return trainable_flags(self._model) != (self._traced or self._built)
+        return _trainable_flags(self._model) != (self._traced or self._built)
 
     def state(self) -> list[list[bool]]:
         """Returns the flags of the traced steps and the current ones, for a checkpoint."""
-        current = trainable_flags(self._model)
+        current = _trainable_flags(self._model)
         return [current if self._is_requested else self._traced or self._built, current]
 
     def restore(self, flags: Sequence[Sequence[bool]] | None) -> None:
         """Restores the value of ``state``; ``None`` if the checkpoint of a release has none."""
         if flags is not None:
             self._traced, self._is_restored = list(flags[0]), True
-            set_trainable(self._model, flags[1])
+            _set_trainable(self._model, flags[1])
+
+
+def _trainable_flags(model: keras.Model) -> list[bool]:
+    """Returns whether each layer of a model is trainable, in the order of the model's parts."""
+    return [layer.trainable for layer in layers_of(model)]
+
+
+def _set_trainable(model: keras.Model, flags: Sequence[bool]) -> None:
+    pairs = list(zip(layers_of(model), flags, strict=True))
+    for _ in pairs:  # A layer passes its flag on to the layers in it, which the next pass mends.
+        wrong = [(layer, flag) for layer, flag in pairs if layer.trainable != flag]
+        if not wrong:
+            return
+        for layer, flag in wrong:
+            layer.trainable = flag

@@ -129,6 +129,26 @@ def test_a_training_leaves_model_record_and_logs(
     np.testing.assert_allclose(scores, saved(digits.images[:9]), rtol=1e-4, atol=1e-6)
 
 
+def test_a_second_training_of_a_process_has_the_same_names_of_metrics(
+    job: Callable[..., TrainSpec], tmp_path: Path
+) -> None:
+    module = tmp_path / "auc.py"
+    module.write_text(
+        MODULE.replace('["accuracy"]', "[keras.metrics.MeanIoU(10, sparse_y_pred=False)]").replace(
+            '("loss", min_delta=10', '("val_mean_io_u", min_delta=10'
+        )
+    )
+    code = UserCode(module_file=str(module))
+
+    schedule = Schedule([(0.01, 100, 4)])
+    first, second = (
+        train(job(name, code=code, patience=1, schedule=schedule)) for name in ("first", "second")
+    )
+
+    assert len(first.epochs) == len(second.epochs) == 2  # A callback has found its metric.
+    assert second.epochs[-1].metrics.keys() == first.epochs[-1].metrics.keys()
+
+
 def test_checkpoints_are_kept_until_all_outputs_are_written(job: Callable[..., TrainSpec]) -> None:
     made = job(training=TrainingOptions(checkpoint_every_examples=200))
 
