@@ -459,7 +459,8 @@ class CompiledSteps:
             logs = self._update_metrics(x, y, y_pred, weight)
         return AccumulatedGradients(
             tape.gradient(scaled, model.trainable_weights),
-            tf.cast(loss, tf.float32),
+            # With reduction="none" or None, it is that of each example, as in fit().
+            tf.reduce_mean(tf.cast(loss, tf.float32)),
             target_fraction=unmasked_fraction(y_pred),
             logs=logs,
         )

@@ -180,10 +180,10 @@ def _without_training() -> keras.Model:
     return model
 
 
-def _dense(*, trainable: bool = True) -> keras.Model:
+def _dense(*, trainable: bool = True, loss: Any = "mse") -> keras.Model:
     model = keras.Sequential([keras.Input((5,)), keras.layers.Dense(5)])
     model.trainable = trainable
-    model.compile(keras.optimizers.SGD(0.1), "mse")
+    model.compile(keras.optimizers.SGD(0.1), loss)
     return model
 
 
@@ -209,8 +209,15 @@ def _with_step_of_the_instance() -> keras.Model:
         (_with_step_of_the_instance, StepOptions()),
         (lambda: _dense(trainable=False), StepOptions()),
         (lambda: _dense(trainable=False), StepOptions(max_micro_batch_size=3)),
+        (lambda: _dense(loss=keras.losses.MeanSquaredError(reduction="none")), StepOptions()),
     ],
-    ids=["call without training", "step of the instance", "frozen", "frozen, micro-batches"],
+    ids=[
+        "call without training",
+        "step of the instance",
+        "frozen",
+        "frozen, micro-batches",
+        "losses of examples",
+    ],
 )
 def test_a_step_is_that_of_fit(make: Callable[[], keras.Model], options: StepOptions) -> None:
     batches = tf.data.Dataset.from_tensors(({"x": X}, tf.cast(PIXELS, tf.float32))).repeat(2)
