@@ -282,6 +282,9 @@ class MirroredSteps(DataParallelSteps):
         self._distribution.run(self._evaluate_in_replica, args=(batch, size))
         return {}
 
+    def _in_replica(self, update: Callable[[tuple], None], batch: tuple) -> None:
+        self._distribution.run(update, args=(batch,))
+
     def _evaluate_in_replica(self, batch: tuple, size: tf.Tensor) -> None:
         context = tf.distribute.get_replica_context()
         self._evaluate_replica(batch, size, context.replica_id_in_sync_group)

@@ -28,6 +28,10 @@ from tfx_feeder.components.feeder_trainer.training.metric_division import (
 from tfx_feeder.components.feeder_trainer.training.model_calls import ModelCalls
 
 
+def _call(update: Callable[[tuple], None], batch: tuple) -> None:
+    update(batch)
+
+
 class DivisionCheck:
     """Checks of a built model on some examples.
 
@@ -36,10 +40,18 @@ class DivisionCheck:
         division: Name of what divides the batches, for error messages.
         examples: Element of a feed; several examples reveal losses and metrics that depend on the
             other examples of a batch.
+        in_replica: Function that calls another one with a batch, as the steps do.
     """
 
-    def __init__(self, calls: ModelCalls, division: str, examples: tuple) -> None:
+    def __init__(
+        self,
+        calls: ModelCalls,
+        division: str,
+        examples: tuple,
+        in_replica: Callable[[Callable[[tuple], None], tuple], None] = _call,
+    ) -> None:
         self._calls, self._model = calls, calls.model
+        self._in_replica = in_replica
         self._division = division
         self._examples = examples
 
@@ -156,10 +168,15 @@ class DivisionCheck:
 
     def _metric_updates(self) -> Iterator[Callable[[tuple], None]]:
         """Yields functions that update the metrics with a batch, in evaluation and in training."""
-        yield functools.partial(self._update_metrics, training=False)
+        yield self._metric_update(training=False)
         # Compiled metrics see the outputs only; others may be updated in training only.
         if self._calls.has_own_metrics and True in self._modes:
-            yield functools.partial(self._update_metrics, training=True)
+            yield self._metric_update(training=True)
+
+    def _metric_update(self, *, training: bool) -> Callable[[tuple], None]:
+        update = functools.partial(self._update_metrics, training=training)
+        # Outside of the replicas, TensorFlow divides what is assigned to integer counts.
+        return functools.partial(self._in_replica, update)
 
     def _update_metrics(self, batch: tuple, *, training: bool) -> None:
         x, y, weight = self._calls.unpack(batch)

@@ -320,10 +320,14 @@ class CompiledSteps:
         """Checks that the parts of a batch give the update of the whole batch."""
         if self._train_logs:
             raise cannot_divide("compute_metrics with names of its own", self._division)
-        check = DivisionCheck(self._calls, self._division, self._examples)
+        check = DivisionCheck(self._calls, self._division, self._examples, self._in_replica)
         check.check_loss(weights_masked_targets=self._weights_masked_targets)
         if self._divides_metrics:
             self._batch_counters = check.batch_counters(sums_replicas=self._sums_metrics)
+
+    def _in_replica(self, update: Callable[[tuple], None], batch: tuple) -> None:
+        """Calls a function that updates metrics with a batch, as a step does."""
+        update(batch)
 
     def _build(self) -> None:
         model, optimizer = self.model, self.model.optimizer

@@ -74,7 +74,8 @@ def _model(of: type[keras.Model] = keras.Model, *, optimizer: Any = None, loss: 
     x = keras.layers.Dense(6, "tanh", kernel_regularizer=keras.regularizers.L2(0.01))(inputs)
     model = of(inputs, keras.layers.Dense(1)(x))
     optimizer = optimizer or keras.optimizers.SGD(0.1)
-    model.compile(optimizer, loss, metrics=["mae", Seen(), keras.metrics.AUC(name="auc")])
+    counting = [Seen(), keras.metrics.BinaryIoU(name="iou")]  # In integers.
+    model.compile(optimizer, loss, metrics=["mae", *counting, keras.metrics.AUC(name="auc")])
     return model
 
 
