@@ -53,6 +53,7 @@ class RetrainingController:
     _process: BaseProcess | None = field(default=None, init=False)
     _idle: threading.Event = field(default_factory=threading.Event, init=False)
     _stopping: bool = field(default=False, init=False)
+    _had_store: bool = field(default=False, init=False)
     _failed_spans: set[int] = field(default_factory=set, init=False)
 
     def __post_init__(self) -> None:
@@ -65,7 +66,8 @@ class RetrainingController:
         has arrived or a retraining is requested on demand.
 
         Raises:
-            ConfigError: The data, the store or the metrics file cannot be read.
+            ConfigError: The data, the store or the metrics file cannot be read, or the store of an
+                earlier decision is gone.
             DataError: The data is invalid.
         """
         data = self._data()
@@ -159,8 +161,18 @@ class RetrainingController:
     def _lineage(self, data: ObservedData) -> Lineage | None:
         local = Workspace(self._root, data.pipeline).metadata
         if self.store is None and not local.exists():
-            return None
-        return Lineage.open(self.store or local, data.pipeline)
+            if not self._had_store:
+                return None
+            # Not a first run: that would train from scratch, and push without a baseline.
+            raise ConfigError(
+                "store",
+                received=str(local),
+                expected="the store that was there before",
+                fix="Mount its volume, or restore it. To begin anew, start this command again.",
+            )
+        lineage = Lineage.open(self.store or local, data.pipeline)
+        self._had_store = True
+        return lineage
 
     def _measured(self) -> Mapping[str, float]:
         if self.metrics is None or not self.metrics.exists():

@@ -1,11 +1,13 @@
 """Checks of the daemon: errors are lines, and many in a row end it."""
 
+import shutil
 import signal
 from datetime import datetime, timezone
 
 import pytest
 
-from tfx_feeder.common.errors import DataError
+from tfx_feeder.common.errors import ConfigError, DataError
+from tfx_feeder.pipeline.metadata.store import create_store
 from tfx_feeder.pipeline.retraining import run_process
 from tfx_feeder.pipeline.retraining.controller import RetrainingController
 from tfx_feeder.pipeline.retraining.daemon import RetrainingDaemon
@@ -74,6 +76,24 @@ def test_retrainings_that_do_not_start_end_the_daemon_as_well(watch, tmp_path, m
     assert status == FAILED
     assert lines[:2] == ["Retraining: by hand: now", "Cannot decide: MemoryError: no message"]
     assert lines[-1] == "Stopped after 10 errors in a row."
+
+
+def test_a_store_that_disappears_is_no_first_run(tmp_path):
+    (tmp_path / "sheets" / "span-1").mkdir(parents=True)
+    (tmp_path / "sheets" / "span-1" / "images.npz").write_bytes(b"1")
+    root = tmp_path / "root"
+    request = RunRequest(str(tmp_path / "sheets"), root)
+    controller = RetrainingController(request, RetrainingPolicy(), quiet_period_s=-1)
+    assert controller.decide().plan is not None
+    root.mkdir(exist_ok=True)
+    create_store(root / "metadata.sqlite")
+    assert controller.decide().plan is not None
+    root.rename(tmp_path / "unmounted")
+    with pytest.raises(ConfigError, match="expected the store that was there before"):
+        controller.decide()
+    shutil.rmtree(root, ignore_errors=True)  # The name of the pipeline is kept below the root.
+    (tmp_path / "unmounted").rename(root)
+    assert controller.decide().plan is not None
 
 
 @pytest.mark.parametrize(("status", "tries"), [(BUSY, 2), (INTERRUPTED, 2), (FAILED, 1)])
