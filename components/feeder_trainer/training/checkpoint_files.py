@@ -121,6 +121,10 @@ def different_parts(folder: Path, training_id: TrainingId) -> list[str]:
     """
     for path in reversed(committed(folder)):
         try:
+            hashes = json.loads((path / _HASHES).read_text())
+            # Damaged, it may still be JSON, with another training in it.
+            if not isinstance(hashes, dict) or _hash(path / _STATE) != hashes.get(_STATE):
+                continue
             saved = json.loads((path / _STATE).read_text()).get(_TRAINING, {})
         except (OSError, ValueError):
             continue  # Damaged; reported when it is restored.

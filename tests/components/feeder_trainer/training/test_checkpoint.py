@@ -287,6 +287,24 @@ def test_another_training_does_not_take_it(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_damaged_identity_does_not_hide_the_checkpoint_before(tmp_path):
+    identity = {"code": "abc"}
+    folder = Manager(tmp_path / "checkpoints", training_id=identity)
+    folder.open([].append)
+    folder.save(checkpoint(64))
+    state = folder.save(checkpoint(128)) / "state.json"
+    folder.close()
+    state.write_bytes(state.read_bytes().replace(b"abc", b"abb"))
+    later, warnings = CheckpointManager(tmp_path / "checkpoints", training_id=identity), []
+    assert later.open(warnings.append) == 1
+    got = later.restore_latest(warnings.append)
+    later.close()
+    assert got is not None
+    assert got.examples_seen == 64
+    assert len(warnings) == 1
+    assert "is damaged and was skipped" in warnings[0]
+
+
 def test_a_checkpoint_without_an_identity_is_of_release_0_1_0_and_taken(folder):
     path = folder.save(checkpoint(64))
     state = json.loads((path / "state.json").read_text())
