@@ -14,11 +14,13 @@ import click
 from tfx_feeder.common.durations import parse_duration
 from tfx_feeder.common.errors import ConfigError
 from tfx_feeder.pipeline.cli.errors import ErrorReporting
+from tfx_feeder.pipeline.runner.quiet_imports import quiet_imports
 
 if TYPE_CHECKING:
     from tfx_feeder.serving.server.options import ModelOptions
     from tfx_feeder.serving.server.server import ModelServer
 
+_SERVER = "tfx_feeder.serving.server.server"
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 _PORT = click.IntRange(0, 65_535)
 _LOG = "%(asctime)s %(levelname)s %(message)s"
@@ -87,6 +89,9 @@ def serve(
         )
     logging.basicConfig(format=_LOG, level=logging.INFO)
     started = time.monotonic()
+    quiet_imports(_SERVER)
+    for library in ("tensorflow", "uvicorn.error"):  # They announce each load and each start.
+        logging.getLogger(library).setLevel(logging.ERROR)
     # Here, so that --help does not import TensorFlow.
     from tfx_feeder.serving.prediction_log import LogOptions
     from tfx_feeder.serving.server.options import ServerOptions, parse_model_config

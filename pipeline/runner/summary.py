@@ -191,6 +191,8 @@ def next_step_lines(result: "RunResult", trained_spans: Collection[int]) -> Iter
     if remaining:
         yield f"  to train on span {remaining[0]}: run the same command again"
     yield f"  to see the curves: tensorboard --logdir {escape(str(result.tensorboard))}"
+    if result.pushed is not None:
+        yield f"  to serve it: tfx-feeder serve {escape(str(result.pushed.parent))}"
 
 
 def _advice(history: History) -> str:
