@@ -163,6 +163,16 @@ def slice_name(predicate: Iterable[tuple[str, str]]) -> str:
     return ", ".join(f"{column} {value}" for column, value in sorted(predicate))
 
 
+def strip_path(folder: str | Path, name: str) -> Path:
+    """Returns the path of the picture of a slice, PNG; only clusters of images have one.
+
+    Args:
+        folder: Folder of the document.
+        name: Name of the slice.
+    """
+    return Path(folder) / "strips" / f"{name}.png"
+
+
 def write(slices: Slices, folder: str | Path) -> Path:
     """Writes ``slices.json`` to a folder atomically.
 

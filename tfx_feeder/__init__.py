@@ -16,7 +16,11 @@ _EXPORTS = {
     "tfx_feeder.components.slice_gen.classifier_options": ("ClassifierTestOptions",),
     "tfx_feeder.components.slice_gen.drift": ("DriftOptions",),
     "tfx_feeder.components.slice_gen.log_options": ("LabelOptions", "ServingLogOptions"),
-    "tfx_feeder.components.slice_gen.options": ("LossOptions", "SliceGenOptions"),
+    "tfx_feeder.components.slice_gen.options": (
+        "ClusterOptions",
+        "LossOptions",
+        "SliceGenOptions",
+    ),
     "tfx_feeder.components.slice_gen.search": ("SliceSearchOptions",),
     "tfx_feeder.schemas.artifacts": (
         "DriftReport",

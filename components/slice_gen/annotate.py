@@ -57,7 +57,10 @@ class ExampleEncoder:
             Codes by column, and False if the image cannot be decoded.
         """
         features = example.features.feature
-        codes = {n: e.codes(feature_values(features, n)) for n, e in self._features.items()}
+        codes = {
+            name: encoder.codes(feature_values(features, encoder.feature))
+            for name, encoder in self._features.items()
+        }
         if not self._properties:
             return codes, True
         images = feature_values(features, self._image_feature or "")

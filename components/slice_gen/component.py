@@ -87,8 +87,9 @@ class SliceGen(base_beam_component.BaseBeamComponent):
 
     Raises:
         ConfigError: ``options`` declare no slice and there is no model and nothing to compare with;
-            there is a model without a loss, or labels without a serving log or without options;
-            ``serving_log`` is of another type; the classifier test has nothing to compare with.
+            there is a model without a loss, clusters without a model, or labels without a serving
+            log or without options; ``serving_log`` is of another type; the classifier test has
+            nothing to compare with.
     """
 
     SPEC_CLASS = SliceGenSpec
@@ -121,9 +122,15 @@ class SliceGen(base_beam_component.BaseBeamComponent):
                 expected="the label and the loss of the model",
                 fix='Set SliceGenOptions(loss=LossOptions(label="label")).',
             )
-        if (baseline_examples is not None) and (
-            baseline_statistics is None or not options.classifier
-        ):
+        if options.clusters is not None and model is None:
+            raise ConfigError(
+                "clusters",
+                received=options.clusters,
+                expected="a model whose embedding is clustered",
+                fix="Pass model, such as the latest blessed one.",
+            )
+        tested = baseline_statistics is not None and options.classifier is not None
+        if baseline_examples is not None and not tested:
             raise ConfigError(
                 "baseline_examples",
                 received=baseline_examples,

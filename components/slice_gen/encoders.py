@@ -29,10 +29,14 @@ class Encoder:
         values: Description of each code from 1. The last one stands for examples without a value;
             code 0 stands for all values that are no slice.
         multivalent: True if examples have several values.
+        feature: Feature of an example with the values; empty if it has the same name.
     """
 
-    def __init__(self, name: str, values: Sequence[str], multivalent: bool = False) -> None:
+    def __init__(
+        self, name: str, values: Sequence[str], multivalent: bool = False, feature: str = ""
+    ) -> None:
         self.name = name
+        self.feature = feature or name
         self.values = (*values, MISSING)
         self.multivalent = multivalent
 
@@ -62,10 +66,17 @@ class ValueEncoder(Encoder):
         name: Name of the feature.
         lookup: Description of each value, in the order of the codes.
         multivalent: True if examples have several values.
+        feature: Feature of an example with the values; empty if it has the same name.
     """
 
-    def __init__(self, name: str, lookup: Mapping[Value, str], multivalent: bool = False) -> None:
-        super().__init__(name, list(lookup.values()), multivalent)
+    def __init__(
+        self,
+        name: str,
+        lookup: Mapping[Value, str],
+        multivalent: bool = False,
+        feature: str = "",
+    ) -> None:
+        super().__init__(name, list(lookup.values()), multivalent, feature)
         self.lookup = dict(lookup)
         self._codes = {value: code for code, value in enumerate(lookup, 1)}
 

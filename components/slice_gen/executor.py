@@ -19,7 +19,7 @@ from tfx.utils import io_utils, path_utils
 
 from tfx_feeder.common.errors import ConfigError, DataError
 from tfx_feeder.common.mounts import local_path
-from tfx_feeder.components.slice_gen.generate import generate
+from tfx_feeder.components.slice_gen.generate import Generated, generate
 from tfx_feeder.components.slice_gen.inputs import Inputs
 from tfx_feeder.components.slice_gen.log_options import EXAMPLE, PREDICTION_LOG
 from tfx_feeder.components.slice_gen.options import SliceGenOptions
@@ -78,7 +78,7 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         for remark in made.slices.remarks:
             logging.warning("%s", remark)
         _describe(annotated, examples, made.slices)
-        _write_slices(output_dict, made.slices)
+        _write_slices(output_dict, made)
         _write_reports(output_dict, made.reports)
         seal(output_dict)
 
@@ -196,9 +196,14 @@ def _latest(inputs: _Artifacts, key: str) -> types.Artifact | None:
     return max(inputs.get(key) or (), key=lambda artifact: artifact.id, default=None)
 
 
-def _write_slices(outputs: _Artifacts, slices: Slices) -> None:
-    record = artifact_utils.get_single_instance(outputs["slices"])
-    document.write(slices, Path(local_path(record.uri)))
+def _write_slices(outputs: _Artifacts, made: Generated) -> None:
+    record, slices = artifact_utils.get_single_instance(outputs["slices"]), made.slices
+    folder = Path(local_path(record.uri))
+    document.write(slices, folder)
+    for name, strip in made.strips.items():
+        path = document.strip_path(folder, name)
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(strip)
     for origin in document.ORIGINS:
         if count := len(slices.of_origin(origin)):
             record.set_int_custom_property(f"slices_{origin}", count)

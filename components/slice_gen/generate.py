@@ -2,11 +2,12 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import apache_beam as beam
 
+from tfx_feeder.components.slice_gen.clusters import COLUMN, Clusters, find_clusters
 from tfx_feeder.components.slice_gen.comparison import Comparer, DataSet
 from tfx_feeder.components.slice_gen.cross_counts import count_crosses
 from tfx_feeder.components.slice_gen.encoders import Encoder
@@ -45,10 +46,12 @@ class Generated:
     Args:
         slices: Slices of the examples.
         reports: Comparisons of distributions.
+        strips: PNG image with examples of a slice, by name.
     """
 
     slices: Slices
     reports: tuple[DriftReport, ...] = ()
+    strips: Mapping[str, bytes] = field(default_factory=dict)
 
 
 def generate(
@@ -127,11 +130,16 @@ class _Generation:
         )
         self._remarks += counted.remarks
         drifted = self._drifted(encoders)
+        clusters = self._clusters()
+        self._remarks += clusters.remarks
+        if len(clusters.centers):
+            encoders[COLUMN] = clusters.encoder
+            crosses.append((COLUMN,))
         found = {PROPOSED: weak.proposals.evidence, DRIFT: drifted}
         current = SplitSlices(EVAL, encoders, crosses, counted.kept, found, named=False)
         of_drift = SplitSlices(DRIFT, encoders, found={DRIFT: drifted}, only_named=True)
         splits = [split for split in (current, of_drift) if split.split in outputs]
-        counts = self._annotated(splits, outputs, self._read, EVAL)
+        counts = self._annotated(splits, outputs, _assigned(self._read, clusters), EVAL)
         if SERVING_SKEW in outputs and self._inputs.served is not None:
             skew = SkewFinder(
                 self._make_pipeline, self._inputs.served, self._options, self._scratch
@@ -139,7 +147,8 @@ class _Generation:
             self._remarks += skew.remarks
             self._reports += skew.reports
             splits.append(skew.slices)
-            counts += self._annotated([skew.slices], outputs, skew.read, SERVING_SKEW)
+            read_log = _assigned(skew.read, clusters)
+            counts += self._annotated([skew.slices], outputs, read_log, SERVING_SKEW)
         totals = {split: counts[slice_name([(SPLIT, split)])] for split in outputs}
         # Without drift, its split is meant to be empty.
         self._remarks += [
@@ -153,6 +162,7 @@ class _Generation:
         return Generated(
             Slices(slices, totals, weak.proposals.search, (*self._remarks, *remarks)),
             tuple(self._reports),
+            {slice_name([(COLUMN, str(n))]): strip for n, strip in clusters.strips.items()},
         )
 
     def _drifted(self, encoders: dict[str, Encoder]) -> Mapping[Predicate, Evidence]:
@@ -174,6 +184,25 @@ class _Generation:
         encoders |= compared.properties
         self._reports.append(compared.report)
         return compared.carriers
+
+    def _clusters(self) -> Clusters:
+        """Clusters the examples as the model sees them."""
+        options, loss, model = self._options.clusters, self._options.loss, self._inputs.model
+        if options is None or model is None:
+            return Clusters()
+        if COLUMN in self._inputs.features:
+            hidden = "a feature of this name hides the clusters of the embedding"
+            return Clusters(remarks=(Remark(COLUMN, hidden),))
+        return find_clusters(
+            self._make_pipeline,
+            self._read,
+            self._inputs.statistics.examples,
+            options,
+            model=model,
+            signature=loss.signature if loss else "serving_default",
+            image_feature=self._options.image_feature,
+            scratch=self._scratch,
+        )
 
     def _read(self, pipeline: beam.Pipeline) -> beam.PCollection:
         return read(pipeline, self._inputs.examples)
@@ -212,3 +241,12 @@ class _Generation:
                 )
             self._scratch.write_counts(found[COUNTS], f"counts_{name}")
         return self._scratch.read_counts(f"counts_{name}")
+
+
+def _assigned(
+    read_examples: Callable[[beam.Pipeline], beam.PCollection], clusters: Clusters
+) -> Callable[[beam.Pipeline], beam.PCollection]:
+    """Returns a function that reads the examples with their clusters, if there are any."""
+    if not len(clusters.centers):
+        return read_examples
+    return lambda pipeline: clusters.assign(read_examples(pipeline))

@@ -59,6 +59,29 @@ class LossOptions:
 
 
 @dataclass(frozen=True, slots=True)
+class ClusterOptions:
+    """Clusters of the model's embedding, each of which is a slice.
+
+    Args:
+        count: Number of clusters.
+        thumbnails: Largest number of images that show a cluster; 0 for none.
+        max_examples: Largest number of examples from which the clusters are made.
+
+    Raises:
+        ConfigError: A value is out of range.
+    """
+
+    count: int = 8
+    thumbnails: int = 8
+    max_examples: int = 10_000
+
+    def __post_init__(self) -> None:
+        check_at_least("count", self.count, 2)
+        check_at_least("thumbnails", self.thumbnails, 0)
+        check_at_least("max_examples", self.max_examples, 2 * self.count)
+
+
+@dataclass(frozen=True, slots=True)
 class SliceGenOptions:
     """Slices of the evaluation data.
 
@@ -86,6 +109,7 @@ class SliceGenOptions:
         classifier: Two-sample classifier test of the examples themselves, beside the statistics;
             with ``image_feature`` it sees the images, and their properties are compared like
             features. Needs ``baseline_examples`` or a serving log.
+        clusters: Clusters of the examples as the model sees them; needs a model.
         max_served: Largest number of examples of the split ``serving_skew``; of more, a sample.
 
     Raises:
@@ -111,6 +135,7 @@ class SliceGenOptions:
     serving_log: ServingLogOptions = field(default_factory=ServingLogOptions)
     labels: LabelOptions | None = None
     classifier: ClassifierTestOptions | None = None
+    clusters: ClusterOptions | None = None
     max_served: int = 100_000
 
     def __post_init__(self) -> None:
@@ -159,7 +184,7 @@ class SliceGenOptions:
     def from_dict(cls, values: Mapping[str, Any]) -> "SliceGenOptions":
         """Creates options from the result of ``as_dict``, also after a round trip through JSON."""
         loss, columns, log = values["loss"], values["columns"], values["serving_log"]
-        classifier = values["classifier"]
+        classifier, clusters = values["classifier"], values["clusters"]
         return cls(
             **{
                 **values,
@@ -171,6 +196,7 @@ class SliceGenOptions:
                 "serving_log": ServingLogOptions(**log | {"signatures": tuple(log["signatures"])}),
                 "labels": values["labels"] and _label_options(values["labels"]),
                 "classifier": classifier and ClassifierTestOptions(**classifier),
+                "clusters": clusters and ClusterOptions(**clusters),
                 "drift": _drift_options(values["drift"]),
                 "columns": None if columns is None else tuple(columns),
             }

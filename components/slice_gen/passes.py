@@ -194,6 +194,8 @@ class Annotate(CountingDoFn):
     ) -> None:
         self._encode = ExampleEncoder(encoders, image_feature)
         self._splits = splits
+        # Features that an earlier step has added.
+        self._added = [e.feature for e in encoders.values() if e.feature != e.name]
 
     def process(self, serialized: bytes) -> Iterator[bytes | beam.pvalue.TaggedOutput]:
         """Annotates an example.
@@ -204,6 +206,8 @@ class Annotate(CountingDoFn):
         example = parse(serialized)
         codes, decoded = self._encode(example)
         self._counts[NO_IMAGE] += not decoded
+        for feature in self._added:
+            example.features.feature.pop(feature, None)
         for position, of_split in enumerate(self._splits):
             found = of_split.namer(codes)
             if of_split.only_named and not found:

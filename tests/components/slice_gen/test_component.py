@@ -10,7 +10,7 @@ from tfx_feeder.common.errors import ConfigError
 from tfx_feeder.components.slice_gen.classifier_options import ClassifierTestOptions
 from tfx_feeder.components.slice_gen.component import SliceGen
 from tfx_feeder.components.slice_gen.log_options import LabelOptions
-from tfx_feeder.components.slice_gen.options import LossOptions, SliceGenOptions
+from tfx_feeder.components.slice_gen.options import ClusterOptions, LossOptions, SliceGenOptions
 from tfx_feeder.schemas import artifacts
 
 _standard = tfx.types.standard_artifacts
@@ -91,6 +91,12 @@ def test_a_classifier_test_needs_examples_of_both_sides() -> None:
         **CHANNELS, baseline_statistics=statistics, baseline_examples=examples, options=options
     )
     assert json.loads(made.exec_properties["output_splits"]) == ["eval", "drift"]
+
+
+def test_clusters_without_a_model_are_refused() -> None:
+    options = SliceGenOptions(slices=("form",), clusters=ClusterOptions())
+    with pytest.raises(ConfigError, match="a model whose embedding"):
+        SliceGen(**CHANNELS, options=options)
 
 
 def test_files_that_change_are_no_cache_hit(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from tfx_feeder.common.errors import ConfigError
 from tfx_feeder.components.slice_gen.classifier_options import ClassifierTestOptions
 from tfx_feeder.components.slice_gen.drift import DriftOptions
 from tfx_feeder.components.slice_gen.log_options import LabelOptions, ServingLogOptions
-from tfx_feeder.components.slice_gen.options import LossOptions, SliceGenOptions
+from tfx_feeder.components.slice_gen.options import ClusterOptions, LossOptions, SliceGenOptions
 from tfx_feeder.components.slice_gen.search import SliceSearchOptions
 
 FULL = SliceGenOptions(
@@ -23,6 +23,7 @@ FULL = SliceGenOptions(
     serving_log=ServingLogOptions(model="digits", signatures=("a", "b")),
     labels=LabelOptions("id", "label", "at", datetime(2026, 1, 2, tzinfo=timezone.utc)),
     classifier=ClassifierTestOptions(min_auc=0.6),
+    clusters=ClusterOptions(count=3),
     drift=DriftOptions(l_infinity=0.1, excluded=("number",)),
 )
 
@@ -60,6 +61,14 @@ def test_columns_of_a_cross_are_sorted() -> None:
 def test_wrong_options_are_refused(wrong: dict) -> None:
     with pytest.raises(ConfigError):
         SliceGenOptions(**wrong)
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"count": 1}, {"thumbnails": -1}, {"count": 8, "max_examples": 15}]
+)
+def test_wrong_clusters_are_refused(wrong: dict) -> None:
+    with pytest.raises(ConfigError):
+        ClusterOptions(**wrong)
 
 
 @pytest.mark.parametrize(
