@@ -44,6 +44,7 @@ _ENVIRONMENT = (
     *("TFX_FEEDER_RENDEZVOUS", "KF_PIPELINES_ENDPOINT", "COLUMNS", "LINES", "TERM", "NO_COLOR"),
     *("TF_CPP_MIN_LOG_LEVEL", "CUDA_VISIBLE_DEVICES", "KERAS_BACKEND", "TZ", "LANG"),
 )
+_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 _SLOW = settings(
     max_examples=4_000,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
@@ -109,6 +110,12 @@ def _without_long_work(place: SimpleNamespace, monkeypatch: pytest.MonkeyPatch) 
         monkeypatch, feed, start_dispatcher=lambda port: server, start_worker=lambda *given: server
     )
     _stub(monkeypatch, "tfx_feeder.pipeline.runner.probe", probe=lambda **options: _interrupted())
+    model_server = SimpleNamespace(start=_interrupted, stop=lambda grace_s: None)
+    _stub(
+        monkeypatch,
+        "tfx_feeder.serving.server.server",
+        ModelServer=lambda *arguments: model_server,
+    )
     _stub(monkeypatch, node._LAUNCHER, launch=lambda *arguments: None)
     connect = mlmd.MetadataStore
 
@@ -118,7 +125,7 @@ def _without_long_work(place: SimpleNamespace, monkeypatch: pytest.MonkeyPatch) 
         return connect(config)
 
     monkeypatch.setattr(mlmd, "MetadataStore", without_servers)
-    handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    handlers = {number: signal.getsignal(number) for number in _SIGNALS}
     root = logging.getLogger()
     before = root.handlers[:], root.level
     yield
