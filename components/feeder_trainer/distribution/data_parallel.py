@@ -183,3 +183,30 @@ def clips_gradients(optimizer: keras.Optimizer) -> bool:
     return any(
         getattr(optimizer, name, None) for name in ("clipnorm", "clipvalue", "global_clipnorm")
     )
+
+
+def check_updates(strategy: str, optimizer: keras.Optimizer) -> None:
+    """Checks that the optimizer updates unconditionally.
+
+    Otherwise Keras updates inside a condition, in which replicas cannot communicate.
+
+    Args:
+        strategy: Name of the strategy in error messages.
+        optimizer: Optimizer that updates the weights.
+
+    Raises:
+        ConfigError: The optimizer has an option that skips updates.
+    """
+    conditional = {
+        "gradient_accumulation_steps": "Set max_micro_batch_size in TrainingOptions for large "
+        "batches.",
+        "ema_overwrite_frequency": "Drop it: the result holds the averages in any case.",
+    }
+    for name, fix in conditional.items():
+        if value := getattr(optimizer, name, None):
+            raise ConfigError(
+                "strategy",
+                received=f"{strategy}, for an optimizer with {name}={value}",
+                expected=f"an optimizer without {name}",
+                fix=fix,
+            )

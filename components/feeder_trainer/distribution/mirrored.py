@@ -22,6 +22,7 @@ from tfx_feeder.components.feeder_trainer.distribution.cluster import (
 from tfx_feeder.components.feeder_trainer.distribution.context import DistributionContext
 from tfx_feeder.components.feeder_trainer.distribution.data_parallel import (
     DataParallelSteps,
+    check_updates,
     clips_gradients,
     innermost_optimizer,
 )
@@ -151,7 +152,7 @@ class MirroredSteps(DataParallelSteps):
         replicas = distribution.num_replicas_in_sync
         super().__init__(name, replicas, shard, model, adapt, options)
         optimizer = innermost_optimizer(model.optimizer)
-        _check_optimizer(name, optimizer)
+        check_updates(name, optimizer)
         _disable_loss_scaling_by_replicas()
         self._scales_loss = isinstance(model.optimizer, keras.optimizers.LossScaleOptimizer)
         self._clips_gradients = clips_gradients(optimizer)
@@ -301,23 +302,6 @@ def _disable_loss_scaling_by_replicas() -> None:
         # gradient.
         getattr(keras_loss, name)
         setattr(keras_loss, name, lambda value: value)
-
-
-def _check_optimizer(strategy: str, optimizer: keras.Optimizer) -> None:
-    # With these options, Keras updates inside a condition, in which replicas cannot communicate.
-    conditional = {
-        "gradient_accumulation_steps": "Set max_micro_batch_size in TrainingOptions for large "
-        "batches.",
-        "ema_overwrite_frequency": "Drop it: the result holds the averages in any case.",
-    }
-    for name, fix in conditional.items():
-        if value := getattr(optimizer, name, None):
-            raise ConfigError(
-                "strategy",
-                received=f"{strategy}, for an optimizer with {name}={value}",
-                expected=f"an optimizer without {name}",
-                fix=fix,
-            )
 
 
 def _mirrored(strategy: Mirrored) -> tf.distribute.Strategy:

@@ -74,7 +74,6 @@ class AsynchronousSteps(ParameterServerSteps):
             "mixed_float16, whose loss scale changes from step to step": isinstance(
                 optimizer, keras.optimizers.LossScaleOptimizer
             ),
-            "gradient_accumulation_steps": getattr(optimizer, "gradient_accumulation_steps", None),
         }
         for feature, is_requested in unsupported.items():
             if is_requested:

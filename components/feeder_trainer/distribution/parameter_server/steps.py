@@ -7,6 +7,10 @@ import keras
 import tensorflow as tf
 
 from tfx_feeder.common.errors import ConfigError
+from tfx_feeder.components.feeder_trainer.distribution.data_parallel import (
+    check_updates,
+    innermost_optimizer,
+)
 from tfx_feeder.components.feeder_trainer.distribution.parameter_server.workers import WorkerPool
 from tfx_feeder.components.feeder_trainer.feed.rows import count_rows, with_unknown_batch_size
 from tfx_feeder.components.feeder_trainer.training.division_check import cannot_divide
@@ -48,7 +52,8 @@ class ParameterServerSteps(CompiledSteps):
         options: Options of the steps.
 
     Raises:
-        ConfigError: The model overrides ``train_step`` or ``test_step``, or runs eagerly.
+        ConfigError: The model overrides ``train_step`` or ``test_step``, or runs eagerly; or the
+            optimizer updates conditionally.
     """
 
     _weights_masked_targets = False
@@ -67,6 +72,7 @@ class ParameterServerSteps(CompiledSteps):
         self._strategy = strategy
         self._workers = workers
         super().__init__(model, adapt, options)
+        check_updates(name, innermost_optimizer(model.optimizer))
         if model.run_eagerly:
             raise ConfigError(
                 "model_fn",

@@ -145,6 +145,19 @@ def test_a_model_that_runs_eagerly_is_rejected(model: keras.Model) -> None:
         ParameterServerSteps("parameter_server_sync", unused, unused, model, lambda x: x)
 
 
+@pytest.mark.parametrize(
+    "options",
+    [{"gradient_accumulation_steps": 2}, {"use_ema": True, "ema_overwrite_frequency": 2}],
+)
+def test_an_optimizer_that_skips_updates_is_rejected(
+    model: keras.Model, options: dict[str, Any]
+) -> None:
+    model.compile(keras.optimizers.SGD(0.1, **options), "mse")
+    unused: Any = None
+    with pytest.raises(ConfigError, match=list(options)[-1]):
+        ParameterServerSteps("parameter_server_sync", unused, unused, model, lambda x: x)
+
+
 def test_a_task_without_servers_is_rejected() -> None:
     with pytest.raises(ConfigError, match="TF_CONFIG"):
         open_context(ParameterServer("env"), ClusterTask({"worker": ("a:1", "b:1")}, "worker", 0))
