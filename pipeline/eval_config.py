@@ -95,11 +95,16 @@ def slice_gen_options(slice_keys: Sequence[str], num_classes: int) -> "SliceGenO
     )
 
 
-def eval_config() -> Any:
-    """Returns the ``tfma.EvalConfig`` of the Evaluator, which computes what EvalGate judges."""
+def eval_config(num_classes: int) -> Any:
+    """Returns the ``tfma.EvalConfig`` of the Evaluator: what EvalGate judges and reports plot.
+
+    Args:
+        num_classes: Number of classes.
+    """
     # Imported here because TFMA loads TensorFlow, and the gate is needed without it.
     import tensorflow_model_analysis as tfma
 
+    from tfx_feeder.components.eval_gate.plot_metrics import answer_plots
     from tfx_feeder.components.eval_gate.tfma_metrics import paired_answers
 
     metrics = [
@@ -108,6 +113,7 @@ def eval_config() -> Any:
             class_name="SparseCategoricalAccuracy", config=json.dumps({"name": METRIC})
         ),
         paired_answers(METRIC),
+        answer_plots(num_classes, IMAGE),
     ]
     return tfma.EvalConfig(
         model_specs=[tfma.ModelSpec(signature_name=SIGNATURE, label_key=LABEL)],

@@ -119,7 +119,7 @@ def create_pipeline(
         model=baseline.outputs["model"],
         options=slice_gen_options(config.data.slice_keys, len(config.data.classes)),
     )
-    metrics = eval_config()
+    metrics = eval_config(len(config.data.classes))
     # With a schema, the Evaluator would not read the names of the slices.
     evaluator = Evaluator(
         examples=slice_gen.outputs["annotated_examples"],

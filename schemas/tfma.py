@@ -43,7 +43,7 @@ _MESSAGES: Mapping[str, str] = {
     "is_diff bool 5, aggregation_type AggregationType 6, example_weighted Bool 7",
     "BoundedValue": "lower_bound Double 1, upper_bound Double 2, value Double 3",
     "TDistributionValue": "sample_mean Double 1, unsampled_value Double 4",
-    "ArrayValue": "data_type enum 1, *shape int32 2, *int64_values int64 5, "
+    "ArrayValue": "data_type enum 1, *shape int32 2, *bytes_values bytes 3, *int64_values int64 5, "
     "*float64_values double 7",
     "MetricValue": "double_value Double 1, bounded_value BoundedValue 2, "
     "array_value ArrayValue 7, t_distribution_value TDistributionValue 9",

@@ -134,6 +134,33 @@ class Figure:
 
 
 @dataclass(frozen=True, slots=True)
+class Picture:
+    """Small image with a line of text.
+
+    Args:
+        png: PNG in base64; empty without an image.
+        text: Text below the image, and its text alternative.
+    """
+
+    png: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Gallery:
+    """Small images side by side.
+
+    Args:
+        title: Heading above the images.
+        pictures: Images in display order.
+    """
+
+    kind: ClassVar[str] = "gallery"
+    title: str
+    pictures: Sequence[Picture]
+
+
+@dataclass(frozen=True, slots=True)
 class DefinitionList:
     """List of names with values or commands.
 
@@ -158,7 +185,7 @@ class Collapsible:
     blocks: Sequence["Block"]
 
 
-Block: TypeAlias = Note | Tiles | Table | Charts | Figure | DefinitionList | Collapsible
+Block: TypeAlias = Note | Tiles | Table | Charts | Figure | Gallery | DefinitionList | Collapsible
 
 
 @dataclass(frozen=True, slots=True)

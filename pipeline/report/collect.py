@@ -29,6 +29,7 @@ from tfx_feeder.pipeline.report.facts import (
 from tfx_feeder.pipeline.report.reproduction import collect_reproduction
 from tfx_feeder.schemas import gate_report, training_history
 from tfx_feeder.schemas import slices as slices_format
+from tfx_feeder.schemas.answer_plots import AnswerPlots, read_plots
 from tfx_feeder.schemas.eval_config import (
     MetricThreshold,
     ThresholdRule,
@@ -113,7 +114,8 @@ def _evaluation(run: Run) -> EvaluationFacts | Unavailable:
     # Metrics with thresholds come first, the loss last.
     order = {name: (not any(r.gate for r in rows), name == "loss") for name, rows in slices.items()}
     in_order = {metric: slices[metric] for metric in sorted(slices, key=order.__getitem__)}
-    return EvaluationFacts(result, in_order, artifact, report, found)
+    plots = _known(read_files(artifact, read_plots)) or AnswerPlots()
+    return EvaluationFacts(result, in_order, artifact, report, found, plots)
 
 
 def _known(read: T | Unavailable) -> T | None:
@@ -171,7 +173,7 @@ def _thresholds(report: GateReport) -> Mapping[tuple[str, str], MetricThreshold]
         if line.rule == "floor":
             limit = {"upper_bound" if lower else "lower_bound": line.limit}
         else:
-            limit = {"change": line.limit if lower else -line.limit}
+            limit = {"change": line.limit if lower else 0.0 - line.limit}
         thresholds[key] = dataclasses.replace(known, **limit)
     return thresholds
 

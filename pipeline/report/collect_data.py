@@ -11,7 +11,7 @@ from tensorflow_metadata.proto.v0 import anomalies_pb2
 from tfx_feeder.common.errors import DataError
 from tfx_feeder.components.slice_gen.distances import distance
 from tfx_feeder.pipeline.metadata.lineage import Lineage
-from tfx_feeder.pipeline.metadata.models import EXAMPLES
+from tfx_feeder.pipeline.metadata.models import DRIFT_REPORT, EXAMPLES
 from tfx_feeder.pipeline.metadata.types import Artifact, Run
 from tfx_feeder.pipeline.report.facts import (
     Anomaly,
@@ -24,6 +24,8 @@ from tfx_feeder.pipeline.report.facts import (
     Unavailable,
     read_files,
 )
+from tfx_feeder.schemas import drift_report
+from tfx_feeder.schemas.drift_report import DriftReport
 from tfx_feeder.schemas.protos import read_message
 from tfx_feeder.schemas.statistics import SplitStatistics, read_statistics
 
@@ -48,20 +50,28 @@ def collect_data(lineage: Lineage, run: Run) -> DataFacts:
     examples = next(run.outputs(EXAMPLES), None)
     artifact = _statistics(run)
     statistics = read_files(artifact, read_statistics, absent=_NO_STATISTICS)
-    previous = _previous(lineage, run, artifact)
+    previous = _compared(lineage, run) or _previous(lineage, run, artifact)
     known = () if isinstance(statistics, Unavailable) else statistics
+    reports = _reports(run)
+    drifted = {found.feature for report in reports for found in report.drifted}
     return DataFacts(
         span=_span(examples),
         splits=_splits(examples, known),
         rejected=_rejected(examples),
         statistics=statistics,
         previous=previous,
-        drift=tuple(sorted(_drift(known, previous), key=lambda drift: -drift.largest)),
+        drift=tuple(
+            sorted(
+                _drift(known, previous),
+                key=lambda drift: (drift.feature not in drifted, -drift.largest),
+            )
+        ),
         anomalies=read_files(
             next(run.outputs(ANOMALIES, "anomalies"), None),
             _read_anomalies,
             absent="This run did not validate its data because it has no ExampleValidator.",
         ),
+        reports=reports,
     )
 
 
@@ -142,6 +152,29 @@ def _previous(
         if not isinstance(read, Unavailable):
             return PreviousData(run_id, _span(next(other.outputs(EXAMPLES), None)), read)
     return nothing
+
+
+def _compared(lineage: Lineage, run: Run) -> PreviousData | None:
+    """Returns the data that SliceGen compared with: those of the blessed model."""
+    read = (
+        artifact
+        for execution in run.executions
+        if execution.output_of_type(DRIFT_REPORT)
+        for artifact in execution.inputs.get("baseline_statistics", ())
+    )
+    statistics = next(read, None)
+    found = read_files(statistics, read_statistics)
+    if statistics is None or isinstance(found, Unavailable):
+        return None
+    graph = lineage.upstream([statistics.id], stop_at=(EXAMPLES,))
+    maker = graph.producer(statistics.id)
+    examples = next(iter(maker.inputs.get("examples", ())), None) if maker else None
+    return PreviousData(maker.run_id if maker else "", _span(examples), found)
+
+
+def _reports(run: Run) -> tuple[DriftReport, ...]:
+    found = read_files(next(run.outputs(DRIFT_REPORT), None), drift_report.read)
+    return () if isinstance(found, Unavailable) else found
 
 
 def _drift(

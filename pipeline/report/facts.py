@@ -1,7 +1,7 @@
 """Contents of a report as plain values, collected before rendering."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import TypeVar
@@ -11,6 +11,8 @@ from tfx_feeder.components.slice_gen.distances import Distance
 from tfx_feeder.pipeline.metadata.models import ModelVersion
 from tfx_feeder.pipeline.metadata.slice_results import SliceResult
 from tfx_feeder.pipeline.metadata.types import Artifact, Run
+from tfx_feeder.schemas.answer_plots import AnswerPlots
+from tfx_feeder.schemas.drift_report import DriftReport
 from tfx_feeder.schemas.eval_config import MetricThreshold
 from tfx_feeder.schemas.evaluation import EvaluationResult, SliceRow
 from tfx_feeder.schemas.gate_report import GateReport
@@ -72,6 +74,7 @@ class EvaluationFacts:
         artifact: The ``ModelEvaluation`` artifact.
         report: Report of EvalGate; ``None`` if the Evaluator decided.
         found: Slices of SliceGen; ``None`` without it.
+        plots: Data of further plots; empty if the evaluation has none.
     """
 
     result: EvaluationResult
@@ -79,6 +82,7 @@ class EvaluationFacts:
     artifact: Artifact
     report: GateReport | None = None
     found: Slices | None = None
+    plots: AnswerPlots = field(default_factory=AnswerPlots)
 
     @property
     def primary(self) -> GatedSlice | None:
@@ -200,6 +204,7 @@ class DataFacts:
         previous: Data that the distributions are compared with.
         drift: Drift by feature, largest first.
         anomalies: Violations of the schema.
+        reports: Verdicts of SliceGen about drift and serving skew.
     """
 
     span: int | None
@@ -209,6 +214,7 @@ class DataFacts:
     previous: PreviousData | Unavailable
     drift: tuple[FeatureDistances, ...]
     anomalies: tuple[Anomaly, ...] | Unavailable
+    reports: tuple[DriftReport, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

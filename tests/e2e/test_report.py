@@ -63,5 +63,16 @@ def test_slices_are_those_that_tfma_loads(story):
         assert ours == {name: value["doubleValue"] for name, value in theirs.items()}
 
 
+def test_plots_are_about_all_examples_of_the_evaluation(story):
+    specs = _data(story.second)["specs"]
+    cells = specs["confusion"]["data"]["values"]
+    assert sum(cell["examples"] for cell in cells) == 222
+    right = sum(cell["examples"] for cell in cells if cell["of"] == "right")
+    overall = specs["slices-0"]["data"]["values"][0]
+    assert right / 222 == pytest.approx(overall["candidate"], abs=1e-6)
+    assert {"differences-0", "reliability"} <= set(specs)
+    assert "Examples that only the candidate answers right" in _page(story.second).read_text()
+
+
 def test_refused_run_says_why_on_its_page(story):
     assert "Not blessed: accuracy on all 204 examples" in _page(story.refused).read_text()

@@ -22,11 +22,19 @@ from tfx_feeder.pipeline.report.facts import (
     RunFacts,
     Unavailable,
 )
+from tfx_feeder.schemas.drift_report import DRIFT, MISSING, NO_DRIFT, NOT_TESTED, SERVING_SKEW
 
 _MEASURES = (
     "Distances range from 0 (identical) to 1 (disjoint): Jensen–Shannon divergence for numeric "
     "features, L-infinity distance for categorical features."
 )
+
+_VERDICTS = (
+    "A feature drifts if its distribution differs significantly, corrected for the number of "
+    "features, and by more than chance alone makes one expect. Of a classifier, the distance is "
+    "the area under its ROC curve."
+)
+_VERDICT_STYLES = {DRIFT: "warn", MISSING: "bad", NO_DRIFT: "ok", NOT_TESTED: "muted"}
 
 
 def data_section(facts: RunFacts) -> Section:
@@ -36,6 +44,7 @@ def data_section(facts: RunFacts) -> Section:
         *_splits(data),
         *_rejected(data.rejected),
         *_anomalies(data),
+        *_verdicts(data),
         *_drift(facts),
         *_features(facts),
     )
@@ -129,10 +138,42 @@ def _drift(facts: RunFacts) -> Iterator[Block]:
         )
         for drift in data.drift
     ]
-    yield table("Drift", columns, rows, _MEASURES)
+    yield table("Distances", columns, rows, _MEASURES)
     charts = distribution_charts(data)
     if charts:
         yield Charts(charts, grid=True)
+
+
+def _verdicts(data: DataFacts) -> Iterator[Block]:
+    """Yields the verdict about each feature, and about all of them together."""
+    for report in data.reports:
+        features = (Column("feature"), Column("aspect"), Column("distance", True))
+        columns = (*features, Column("noise floor", True), Column("p", True), Column("verdict"))
+        rows = [
+            (
+                Cell(found.feature),
+                Cell(found.aspect),
+                number_cell(found.distance, ".4f"),
+                number_cell(found.noise_floor, ".4f"),
+                number_cell(found.adjusted_p_value, ".2g"),
+                Cell(f"{found.verdict}: {found.reason}", style=_VERDICT_STYLES[found.verdict]),
+            )
+            for found in report.features
+        ]
+        rows += [
+            (
+                Cell(f"all, by {found.learner}"),
+                Cell(found.inputs),
+                number_cell(found.auc, ".4f"),
+                Cell(""),
+                number_cell(found.adjusted_p_value, ".2g"),
+                Cell(f"{found.verdict}: {found.reason}", style=_VERDICT_STYLES[found.verdict]),
+            )
+            for found in report.classifiers
+        ]
+        title = "Serving skew" if report.kind == SERVING_SKEW else "Drift"
+        caption = f"{title}: {report.current} against {report.baseline}"
+        yield table(caption, columns, rows, _VERDICTS)
 
 
 def _label(previous: PreviousData) -> str:

@@ -8,14 +8,18 @@ from tfx_feeder.pipeline.report.blocks import (
     Charts,
     Collapsible,
     Column,
+    Gallery,
     Note,
+    Picture,
     Section,
     Table,
     number_cell,
     table,
 )
-from tfx_feeder.pipeline.report.charts.slices import slices_chart
+from tfx_feeder.pipeline.report.charts.answers import answer_charts
+from tfx_feeder.pipeline.report.charts.slices import differences_chart, slices_chart
 from tfx_feeder.pipeline.report.facts import EvaluationFacts, GatedSlice, Unavailable
+from tfx_feeder.schemas.answer_plots import AnswerPlots, DifferingExample
 from tfx_feeder.schemas.gate_report import PASSED, REFUSED, UNDECIDED
 
 MAX_SLICES_LISTED = 3_000
@@ -28,7 +32,7 @@ def evaluation_section(evaluation: EvaluationFacts | Unavailable) -> Section:
     if isinstance(evaluation, Unavailable):
         blocks: tuple[Block, ...] = (Note(evaluation.reason, "missing"),)
     else:
-        blocks = (*blessing_notes(evaluation), *_metrics(evaluation))
+        blocks = (*blessing_notes(evaluation), *_metrics(evaluation), *_answers(evaluation.plots))
     return Section("evaluation", "Evaluation", blocks)
 
 
@@ -55,21 +59,46 @@ def _metrics(evaluation: EvaluationFacts) -> Iterator[Block]:
             yield Collapsible(metric, blocks)
 
 
+def _answers(plots: AnswerPlots) -> Iterator[Block]:
+    charts = answer_charts(plots)
+    if charts:
+        yield Charts(charts, grid=True)
+    for title, examples in (
+        ("Examples that only the baseline answers right", plots.lost),
+        ("Examples that only the candidate answers right", plots.won),
+    ):
+        if examples:
+            yield Gallery(title, [Picture(each.image, _caption(each)) for each in examples])
+
+
+def _caption(example: DifferingExample) -> str:
+    return f"label {example.label}; candidate {example.candidate}, baseline {example.baseline}"
+
+
 def _chart(index: int, metric: str, slices: Sequence[GatedSlice]) -> Iterator[Block]:
-    chart = slices_chart(index, metric, slices)
-    if chart is not None:
-        yield Charts([chart])
+    charts = (slices_chart(index, metric, slices), differences_chart(index, metric, slices))
+    if drawn := [chart for chart in charts if chart is not None]:
+        yield Charts(drawn)
 
 
 def _table(metric: str, slices: Sequence[GatedSlice], max_rows: int) -> Table:
     columns = [
         Column("slice"),
+        Column("origin"),
         *(Column(title, True) for title in ("examples", "candidate", "baseline", "change")),
+        Column("95 % interval"),
         Column("threshold"),
         Column("result"),
     ]
     rows = [_row(part) for part in slices]
     return table(f"{metric} by slice", columns, rows, max_rows=max_rows)
+
+
+def _interval(part: GatedSlice) -> str:
+    result = part.result
+    if result is None or result.low is None or result.high is None:
+        return ""
+    return f"{result.low:+.4f} to {result.high:+.4f}"
 
 
 def _row(part: GatedSlice) -> tuple[Cell, ...]:
@@ -78,10 +107,12 @@ def _row(part: GatedSlice) -> tuple[Cell, ...]:
     result = Cell(verdict or "no threshold", style=_STYLES.get(verdict, "muted"))
     return (
         Cell(row.slice),
+        Cell(part.result.origin if part.result else ""),
         number_cell(row.examples, ","),
         number_cell(row.candidate, ".4f"),
         Cell("none", style="muted") if row.baseline is None else number_cell(row.baseline, ".4f"),
         number_cell(part.change, "+.4f"),
+        Cell(_interval(part)),
         Cell(str(part.gate or "")),
         result,
     )
