@@ -101,7 +101,8 @@ def _components(root: Path) -> list:
     ]
     evaluator = tfx.components.Evaluator(
         examples=slice_gen.outputs["annotated_examples"],
-        example_splits=["eval", "serving_skew"],
+        # Without drift, its split is empty.
+        example_splits=["eval", "serving_skew", "drift"],
         model=model,
         eval_config=tfma.EvalConfig(
             model_specs=[tfma.ModelSpec(signature_name="serving_default", label_key="label")],

