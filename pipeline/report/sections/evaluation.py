@@ -98,7 +98,7 @@ def _interval(part: GatedSlice) -> str:
     result = part.result
     if result is None or result.low is None or result.high is None:
         return ""
-    return f"{result.low:+.4f} to {result.high:+.4f}"
+    return f"{result.low:+.3f} to {result.high:+.3f}"
 
 
 def _row(part: GatedSlice) -> tuple[Cell, ...]:
