@@ -18,6 +18,7 @@ COMMANDS = (
     ["artifacts"],
     ["artifacts", "Model"],
     ["artifacts", "100000"],
+    ["slices"],
     ["why", "latest"],
 )
 FOUND = [words for words in COMMANDS if words != ["artifacts", "100000"]]

@@ -54,7 +54,7 @@ def test_wrong_usage_is_one_line_and_status_2(words, expected, tmp_path):
     assert len(line) < 2_000
 
 
-@pytest.mark.parametrize("command", ["why", "lineage", "artifacts", "history", "diff"])
+@pytest.mark.parametrize("command", ["slices", "why", "lineage", "artifacts", "history", "diff"])
 def test_numbers_of_thousands_of_digits_name_nothing(command, ask):
     words = (DIGITS, "1") if command == "diff" else (DIGITS,)
     assert "expected" in ask(command, *words, status=2).stderr
