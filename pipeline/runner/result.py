@@ -66,7 +66,8 @@ class RunResult:
     @property
     def model_id(self) -> int:
         """Id of the model in the store."""
-        return next(e.output("model").id for e in self.executions if e.output("model"))
+        models = (execution.output("model") for execution in self.executions)
+        return next(model.id for model in models if model is not None)
 
     @classmethod
     def collect(cls, config: PipelineConfig, lineage: Lineage, run_id: str) -> "RunResult":
