@@ -6,29 +6,25 @@ log reaches a client. Files appear under their names when they are complete.
 
 import hashlib
 import logging
-import os
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timezone
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 import tensorflow as tf
 from tensorflow_serving.apis import prediction_log_pb2
 
 from tfx_feeder.common.errors import ConfigError
 from tfx_feeder.common.validation import check_at_least
+from tfx_feeder.serving.log_files import PARQUET_SUFFIX, TFRECORD_SUFFIX, LogFile
 
-TFRECORD_SUFFIX, PARQUET_SUFFIX = ".tfrecord.gz", ".parquet"
 _RETRY_S = 60.0
 """Time without a log after an error of the disk, in seconds."""
-_ROW_GROUP = 1_000
 _LOOK_S = 0.2
 
 _log = logging.getLogger(__name__)
@@ -131,7 +127,7 @@ class PredictionLogger:
         self._options, self._clock = options, clock
         self._calls: queue.Queue[tuple[Call, float]] = queue.Queue(options.queue)
         self._waiting_bytes, self._lock = 0, threading.Lock()
-        self._files: dict[str, _File] = {}
+        self._files: dict[str, LogFile] = {}
         self._stopped_until = 0.0
         self._ending = threading.Event()
         self._thread = threading.Thread(target=self._write, name="prediction-log", daemon=True)
@@ -178,7 +174,7 @@ class PredictionLogger:
                     break
                 self._guarded(lambda: self._complete(expired_only=True))
                 continue
-            if not self.is_stopped and self._guarded(lambda: self._write_call(call, at)):  # noqa: B023
+            if not self.is_stopped and self._guarded(partial(self._write_call, call, at)):
                 self.counts.written += 1
             else:
                 self.counts.failed += 1
@@ -213,8 +209,16 @@ class PredictionLogger:
         log.log_metadata.timestamp_secs = int(at)
         file = self._files.get(call.model)
         if file is None:
-            file = self._files[call.model] = _File(self._options.folder / call.model, at)
-        file.write(log, call, at)
+            file = self._files[call.model] = LogFile(self._options.folder / call.model, at)
+        columns = {
+            "time": datetime.fromtimestamp(at, timezone.utc),
+            "request_id": call.request_id,
+            "key": call.key,
+            "model": call.model,
+            "version": call.version,
+            "latency_us": call.latency_us,
+        }
+        file.write(log, columns)
         if file.size >= self._options.rotate_mb * 2**20:
             self._files.pop(call.model).complete()
             self._delete_oldest()
@@ -241,78 +245,6 @@ class PredictionLogger:
             total -= size
 
 
-class _File:
-    """Pair of files that are written: hidden until they are complete."""
-
-    def __init__(self, folder: Path, at: float) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
-        stamp = time.strftime("%Y%m%dT%H%M%S", time.gmtime(at))
-        self.since, self.size = at, 0
-        self._stem = folder / f".{stamp}-{os.getpid()}-{time.monotonic_ns()}"
-        self._records = tf.io.TFRecordWriter(self._path(TFRECORD_SUFFIX), "GZIP")
-        self._rows: list[dict[str, Any]] = []
-        self._tables: list[tuple[str, pq.ParquetWriter]] = []
-
-    def _path(self, suffix: str) -> str:
-        return f"{self._stem}{suffix}"
-
-    def write(self, log: prediction_log_pb2.PredictionLog, call: Call, at: float) -> None:
-        record = log.SerializeToString()
-        self._records.write(record)
-        self.size += len(record)
-        common = {
-            "time": datetime.fromtimestamp(at, timezone.utc),
-            "request_id": call.request_id,
-            "key": call.key,
-            "model": call.model,
-            "version": call.version,
-            "latency_us": call.latency_us,
-        }
-        self._rows += [{**common, **row} for row in rows(log)]
-        if len(self._rows) >= _ROW_GROUP:
-            self._flush()
-
-    def _flush(self) -> None:
-        """Writes rows; those of other columns go into another Parquet file."""
-        groups: dict[tuple[str, ...], list[dict[str, Any]]] = {}
-        for row in self._rows:
-            groups.setdefault(tuple(row), []).append(row)
-        self._rows = []
-        for group in groups.values():
-            try:
-                table = pa.Table.from_pylist(group)
-            except pa.ArrowInvalid as error:
-                _log.warning("%d rows are no table of Parquet: %s", len(group), error)
-                continue
-            self._writer(table.schema).write_table(table)
-
-    def _writer(self, schema: pa.Schema) -> pq.ParquetWriter:
-        for _, writer in self._tables:
-            if writer.schema == schema:
-                return writer
-        path = self._path(f"-{len(self._tables)}{PARQUET_SUFFIX}")
-        self._tables.append((path, pq.ParquetWriter(path, schema)))
-        return self._tables[-1][1]
-
-    def complete(self) -> None:
-        """Closes the files and gives them their names."""
-        self._records.close()
-        self._flush()
-        for _, writer in self._tables:
-            writer.close()
-        for path in [self._path(TFRECORD_SUFFIX), *(path for path, _ in self._tables)]:
-            hidden = Path(path)
-            hidden.rename(hidden.with_name(hidden.name[1:]))
-
-    def abandon(self) -> None:
-        """Closes the files without an error; what was written of them is completed later."""
-        for close in (self._records.close, *(writer.close for _, writer in self._tables)):
-            try:
-                close()
-            except (OSError, tf.errors.OpError, pa.ArrowException) as error:
-                _log.debug("a file of the log could not be closed: %s", error)
-
-
 def is_sampled(key: str, rate: float) -> bool:
     """Returns True for a fraction of the keys, always the same ones.
 
@@ -324,46 +256,3 @@ def is_sampled(key: str, rate: float) -> bool:
         return True
     digest = hashlib.blake2b(key.encode("utf-8", "surrogateescape"), digest_size=8).digest()
     return int.from_bytes(digest, "big") < rate * 2**64
-
-
-def rows(log: prediction_log_pb2.PredictionLog) -> Iterator[dict[str, Any]]:
-    """Yields a row for each example of a request: columns ``inputs.NAME`` and ``outputs.NAME``.
-
-    A value of several numbers is a list; a tensor without a dimension of examples is the same in
-    each row.
-
-    Args:
-        log: Request and response.
-    """
-    kind = log.WhichOneof("log_type")
-    if kind == "predict_log":
-        call = log.predict_log
-        columns = {f"inputs.{n}": tf.make_ndarray(t) for n, t in call.request.inputs.items()}
-        columns |= {f"outputs.{n}": tf.make_ndarray(t) for n, t in call.response.outputs.items()}
-        sizes = {len(array) for array in columns.values() if array.ndim}
-        number = max(sizes, default=1)
-        for row in range(number):
-            yield {
-                name: _cell(array[row] if array.ndim and len(array) == number else array)
-                for name, array in columns.items()
-            }
-    elif kind in ("classify_log", "regress_log"):
-        call = getattr(log, kind)
-        examples = call.request.input.example_list.examples
-        examples = examples or call.request.input.example_list_with_context.examples
-        result = call.response.result
-        for number, example in enumerate(examples):
-            row: dict[str, Any] = {"inputs.examples": example.SerializeToString()}
-            if kind == "regress_log":
-                row["outputs.outputs"] = result.regressions[number].value
-            else:
-                classes = result.classifications[number].classes
-                row["outputs.classes"] = [each.label for each in classes]
-                row["outputs.scores"] = [each.score for each in classes]
-            yield row
-
-
-def _cell(value: Any) -> Any:
-    """Returns a value of the same type, or a list of them, for a column."""
-    array = np.asarray(value)
-    return array[()] if array.ndim == 0 else array.reshape(-1)

@@ -5,7 +5,7 @@ import uuid
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import numpy as np
 from tensorflow_serving.apis import (
@@ -31,8 +31,13 @@ _Response = TypeVar("_Response")
 SIGNATURES = "signature_def"
 """The one kind of metadata."""
 _LONGEST_KEY = 256
-
-PredictionLog = prediction_log_pb2.PredictionLog
+_LOGS = {
+    "Predict": "predict_log",
+    "Classify": "classify_log",
+    "Regress": "regress_log",
+    "MultiInference": "multi_inference_log",
+}
+"""Field of ``PredictionLog`` for each call."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,19 +103,11 @@ class Predictor:
             ServingError: The request cannot be answered.
         """
 
-        def answer(model: SavedModel) -> predict_pb2.PredictResponse:
-            return operations.predict(model, request, self._most_bytes)
+        def answer(number: int, model: SavedModel) -> predict_pb2.PredictResponse:
+            response = operations.predict(model, request, self._most_bytes)
+            return _filled(response, request.model_spec, number)
 
-        return self._answer(
-            request.model_spec,
-            "Predict",
-            caller,
-            answer,
-            lambda response: PredictionLog(
-                predict_log=prediction_log_pb2.PredictLog(request=request, response=response)
-            ),
-            request.ByteSize,
-        )
+        return self._answer("Predict", request.model_spec, request, caller, answer)
 
     def classify(
         self, request: classification_pb2.ClassificationRequest, caller: Caller
@@ -125,20 +122,12 @@ class Predictor:
             ServingError: The request cannot be answered.
         """
 
-        def answer(model: SavedModel) -> classification_pb2.ClassificationResponse:
+        def answer(number: int, model: SavedModel) -> classification_pb2.ClassificationResponse:
             result = operations.classify(model, request.model_spec.signature_name, request.input)
-            return classification_pb2.ClassificationResponse(result=result)
+            response = classification_pb2.ClassificationResponse(result=result)
+            return _filled(response, request.model_spec, number)
 
-        return self._answer(
-            request.model_spec,
-            "Classify",
-            caller,
-            answer,
-            lambda response: PredictionLog(
-                classify_log=prediction_log_pb2.ClassifyLog(request=request, response=response)
-            ),
-            request.ByteSize,
-        )
+        return self._answer("Classify", request.model_spec, request, caller, answer)
 
     def regress(
         self, request: regression_pb2.RegressionRequest, caller: Caller
@@ -153,20 +142,12 @@ class Predictor:
             ServingError: The request cannot be answered.
         """
 
-        def answer(model: SavedModel) -> regression_pb2.RegressionResponse:
+        def answer(number: int, model: SavedModel) -> regression_pb2.RegressionResponse:
             result = operations.regress(model, request.model_spec.signature_name, request.input)
-            return regression_pb2.RegressionResponse(result=result)
+            response = regression_pb2.RegressionResponse(result=result)
+            return _filled(response, request.model_spec, number)
 
-        return self._answer(
-            request.model_spec,
-            "Regress",
-            caller,
-            answer,
-            lambda response: PredictionLog(
-                regress_log=prediction_log_pb2.RegressLog(request=request, response=response)
-            ),
-            request.ByteSize,
-        )
+        return self._answer("Regress", request.model_spec, request, caller, answer)
 
     def multi_inference(
         self, request: inference_pb2.MultiInferenceRequest, caller: Caller
@@ -182,12 +163,15 @@ class Predictor:
         """
         if not request.tasks:
             raise invalid("Inference request has no tasks")
-        spec = request.tasks[0].model_spec
-        with self.observed(spec, "MultiInference", caller) as (number, model):
+
+        def answer(number: int, model: SavedModel) -> inference_pb2.MultiInferenceResponse:
             response = operations.multi_inference(model, request)
             for task, result in zip(request.tasks, response.results, strict=True):
-                _fill(result.model_spec, task.model_spec, number)
+                _filled(result, task.model_spec, number)
             return response
+
+        spec = request.tasks[0].model_spec
+        return self._answer("MultiInference", spec, request, caller, answer)
 
     def metadata(
         self, request: get_model_metadata_pb2.GetModelMetadataRequest, caller: Caller
@@ -278,14 +262,17 @@ class Predictor:
             found = model.run(signature, inputs, outputs)
 
         def log() -> prediction_log_pb2.PredictionLog:
-            made = PredictionLog()
-            _fill(made.predict_log.request.model_spec, spec, number)
-            made.predict_log.request.model_spec.signature_name = signature.name
-            made.predict_log.response.model_spec.CopyFrom(made.predict_log.request.model_spec)
-            for name, array in inputs.items():
-                made.predict_log.request.inputs[name].CopyFrom(to_proto(array))
-            for name, array in found.items():
-                made.predict_log.response.outputs[name].CopyFrom(to_proto(array))
+            made = prediction_log_pb2.PredictionLog()
+            call = made.predict_log
+            for message, arrays in (
+                (call.request, (call.request.inputs, inputs)),
+                (call.response, (call.response.outputs, found)),
+            ):
+                _filled(message, spec, number)
+                message.model_spec.signature_name = signature.name
+                tensors, values = arrays
+                for name, array in values.items():
+                    tensors[name].CopyFrom(to_proto(array))
             return made
 
         size = sum(array.nbytes for array in (*inputs.values(), *found.values()))
@@ -294,19 +281,25 @@ class Predictor:
 
     def _answer(
         self,
-        spec: model_pb2.ModelSpec,
         api: str,
+        spec: model_pb2.ModelSpec,
+        request: Any,
         caller: Caller,
-        answer: Callable[[SavedModel], _Response],
-        log: Callable[[_Response], prediction_log_pb2.PredictionLog],
-        size: Callable[[], int],
+        answer: Callable[[int, SavedModel], _Response],
     ) -> _Response:
         started = time.perf_counter()
         with self.observed(spec, api, caller) as (number, model):
-            response: Any = answer(model)
-        _fill(response.model_spec, spec, number)
+            response = answer(number, model)
+
+        def log() -> prediction_log_pb2.PredictionLog:
+            made = prediction_log_pb2.PredictionLog()
+            call = getattr(made, _LOGS[api])
+            call.request.CopyFrom(request)
+            call.response.CopyFrom(response)
+            return made
+
         if self._logger is not None:
-            self._log(spec.name, number, caller, started, 2 * size(), lambda: log(response))
+            self._log(spec.name, number, caller, started, 2 * request.ByteSize(), log)
         return response
 
     def _log(
@@ -330,7 +323,10 @@ def _wanted(spec: model_pb2.ModelSpec) -> tuple[int | None, str]:
     return (spec.version.value if kind == "version" else None), spec.version_label
 
 
-def _fill(filled: model_pb2.ModelSpec, asked: model_pb2.ModelSpec, version: int) -> None:
-    filled.name = asked.name
-    filled.version.value = version
-    filled.signature_name = asked.signature_name or DEFAULT_SIGNATURE
+def _filled(message: _Response, asked: model_pb2.ModelSpec, version: int) -> _Response:
+    """Sets the model that answered in a response, or in one of its results."""
+    spec = cast("Any", message).model_spec
+    spec.name = asked.name
+    spec.version.value = version
+    spec.signature_name = asked.signature_name or DEFAULT_SIGNATURE
+    return message
