@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING
 
 from rich import box
 from rich.console import Group, RenderableType
@@ -11,9 +12,11 @@ from rich.table import Table
 from tfx_feeder.common.durations import format_duration
 from tfx_feeder.components.feeder_trainer.distribution.strategy_info import StrategyInfo
 from tfx_feeder.components.feeder_trainer.strategy_selection.decision import device_kind
-from tfx_feeder.pipeline.metadata.slice_results import SliceResult
 from tfx_feeder.schemas.gate_report import PASSED, REFUSED, UNDECIDED
 from tfx_feeder.schemas.training_history import CandidateRecord
+
+if TYPE_CHECKING:  # Imports ML Metadata, and light commands import this module.
+    from tfx_feeder.pipeline.metadata.slice_results import SliceResult
 
 _VERDICT_STYLES = {REFUSED: "red", UNDECIDED: "yellow", PASSED: None}
 _STYLES = {"chosen": "bold green", "too slow": "yellow", "too expensive": "yellow"}
@@ -62,7 +65,7 @@ def strategies_table(infos: Iterable[StrategyInfo]) -> Table:
 
 
 def slices_table(
-    results: Sequence[SliceResult],
+    results: "Sequence[SliceResult]",
     title: str,
     classes: Sequence[str] = (),
     *,
@@ -122,7 +125,7 @@ def _number(value: float | None) -> str:
     return "" if value is None else f"{value:.4f}"
 
 
-def _difference(result: SliceResult) -> str:
+def _difference(result: "SliceResult") -> str:
     if result.difference is None:
         return ""
     interval = ""
