@@ -1,5 +1,6 @@
 """Loss of a model on each example, by its serving signature."""
 
+import logging
 from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -16,6 +17,10 @@ NOT_FINITE = "the prediction is not finite"
 FAILED = "the model fails"
 REASONS = (NO_LABEL, UNKNOWN_LABEL, NOT_FINITE, FAILED)
 """Reasons for examples without a loss."""
+_MOST_FAILURES = 500
+"""Examples on which a model that has never answered is tried one by one; then only batches are."""
+
+_log = logging.getLogger(__name__)
 
 Label = bytes | int | float
 
@@ -35,6 +40,7 @@ class ModelLoss:
         self._options = options
         self._model = tf.saved_model.load(folder)
         self._predict = _predictor(self._model, folder, options)
+        self._failures, self._has_answered = 0, False
         self._classes = {name.encode(): number for number, name in enumerate(options.classes)}
 
     def __call__(
@@ -70,11 +76,17 @@ class ModelLoss:
         """Returns the predictions; an example on which the model fails does not affect others."""
         try:
             predictions = self._predict(tf.constant(serialized))
-        except tf.errors.OpError:
+        except tf.errors.OpError as error:
             if len(serialized) == 1:
+                if not self._failures:
+                    _log.warning("the model fails on an example: %s", error)
+                self._failures += 1
                 return [None]
+            if self._failures >= _MOST_FAILURES and not self._has_answered:
+                return [None] * len(serialized)
             half = len(serialized) // 2
             return self._predictions(serialized[:half]) + self._predictions(serialized[half:])
+        self._has_answered = True
         if predictions.shape[:1] != (len(serialized),):
             return [None] * len(serialized)
         return [np.reshape(prediction, -1) for prediction in predictions]

@@ -107,3 +107,21 @@ def test_a_large_batch_of_good_and_bad_examples(tmp_path: Path) -> None:
     losses, reasons = _losses(folder, pairs)
     assert np.flatnonzero([loss is None for loss in losses]).tolist() == [0, 50, 100, 150]
     assert reasons == Counter({"the model fails": 4})
+
+
+def test_a_model_that_fails_on_everything_is_not_tried_for_ever(tmp_path, caplog):
+    loss = ModelLoss(_save(tmp_path / "m", 1), LossOptions("label", kind="error"))
+    calls, predict = [], loss._predict
+    loss._predict = lambda serialized: (calls.append(1), predict(serialized))[1]
+    losses, reasons = loss([_example()] * 5_000, [1] * 5_000)
+    assert np.isnan(losses).all()
+    assert reasons == {"the model fails": 5_000}
+    assert len(calls) < 2_000
+    assert [record.message.startswith("the model fails on an example") for record in caplog.records]
+    # It is still tried on each batch, and one that has answered on every example.
+    assert np.isfinite(loss([_example(1.0)], [1])[0]).all()
+    mixed = [_example(1.0), *[_example()] * 700, _example(1.0)]
+    loss = ModelLoss(_save(tmp_path / "n", 1), LossOptions("label", kind="error"))
+    losses, reasons = loss(mixed, [1] * 702)
+    assert reasons == {"the model fails": 700}
+    assert np.isfinite(losses[[0, -1]]).all()
