@@ -99,7 +99,8 @@ class SliceGenOptions:
             slices; the most frequent ones are chosen.
         loss: Loss by which slices are proposed; required with a model.
         search: Search for slices in which the model is worse than elsewhere.
-        columns: Features that are searched; ``None`` for all that have suitable values.
+        columns: Features that are searched; ``None`` for all that have suitable values, except the
+            label.
         max_columns: Largest number of features searched; the time grows with its third power.
         max_searched: Largest number of examples searched, all of which are in memory as a row of
             small integers; of more examples, a sample.

@@ -141,8 +141,9 @@ def _searched(made: Encoders, statistics: SplitStatistics, options: SliceGenOpti
     if options.columns is not None:
         return [name for name in options.columns if name in made.encoders]
     left_out = {SLICES_FEATURE}
-    if options.loss and with_kind(options.loss, statistics).kind != ERROR:
-        # The squared error is large where the label is extreme, for any model.
+    if options.loss:
+        # Any model is worse on the rare class, and where a number is extreme; so obvious a slice
+        # hides the others.
         left_out.add(options.loss.label)
     return [
         feature.name
