@@ -16,7 +16,7 @@ HTTP_STATUS: Mapping[grpc.StatusCode, int] = {
     Code.ALREADY_EXISTS: 409,
     Code.PERMISSION_DENIED: 403,
     Code.RESOURCE_EXHAUSTED: 429,
-    Code.FAILED_PRECONDITION: 412,
+    Code.FAILED_PRECONDITION: 400,
     Code.ABORTED: 409,
     Code.OUT_OF_RANGE: 400,
     Code.UNIMPLEMENTED: 501,
@@ -25,7 +25,7 @@ HTTP_STATUS: Mapping[grpc.StatusCode, int] = {
     Code.DATA_LOSS: 500,
     Code.UNAUTHENTICATED: 401,
 }
-"""HTTP status of each code."""
+"""HTTP status of each code, as TensorFlow Serving maps them."""
 _BY_NUMBER = {code.value[0]: code for code in Code}
 _MOST_CHARACTERS = 1_000
 

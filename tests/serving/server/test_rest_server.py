@@ -6,7 +6,10 @@ import json
 import math
 import threading
 
+import grpc
 import pytest
+
+from tfx_feeder.serving.server.errors import HTTP_STATUS
 
 V1 = "/v1/models/scaled"
 
@@ -24,6 +27,10 @@ def ask(server):
         return response.status, json.loads(content) if is_json else content.decode()
 
     return ask
+
+
+def test_a_failed_precondition_is_a_bad_request_as_in_tensorflow_serving():
+    assert HTTP_STATUS[grpc.StatusCode.FAILED_PRECONDITION] == 400
 
 
 @pytest.mark.parametrize("path", [V1, f"{V1}/versions/3", f"{V1}/labels/stable"])
