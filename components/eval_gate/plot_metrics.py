@@ -22,6 +22,7 @@ import tensorflow_model_analysis as tfma
 # Some releases of TFMA export the messages only after TFX was imported.
 from tensorflow_model_analysis.proto import config_pb2
 
+from tfx_feeder.components.eval_gate.tfma_metrics import evaluated
 from tfx_feeder.schemas.answer_plots import BINS, CONFUSION, KEPT, LOST, RELIABILITY, WON
 
 _THUMBNAIL_PX = 48
@@ -73,31 +74,22 @@ def _computations(
     model_names: Iterable[str] | None = None,
     output_names: Iterable[str] | None = None,
 ) -> Any:
-    specs = eval_config.model_specs if eval_config else ()
-    baseline = next((spec.name for spec in specs if spec.is_baseline), None)
     computations = []
-    for model in model_names or ("",):
-        if model == baseline:
-            continue
-        models = (model,) if baseline is None else (model, baseline)
-        for output in output_names or ("",):
-            keys = [
-                tfma.metrics.MetricKey(name=kind, model_name=each, output_name=output)
-                for each in models
-                for kind in (CONFUSION, RELIABILITY)
-            ]
-            if baseline is not None:
-                keys += [
-                    tfma.metrics.MetricKey(name=kind, model_name=model, output_name=output)
-                    for kind in (LOST, WON)
-                ]
-            computations.append(
-                tfma.metrics.MetricComputation(
-                    keys=keys,
-                    preprocessors=[_Answers(name, eval_config, models, output, image_feature)],
-                    combiner=_Combiner(keys, classes if classes <= _MAX_CLASSES else 0),
-                )
+    for models, output in evaluated(eval_config, model_names, output_names):
+        kinds = [(kind, model) for model in models for kind in (CONFUSION, RELIABILITY)]
+        if len(models) > 1:
+            kinds += [(kind, models[0]) for kind in (LOST, WON)]
+        keys = [
+            tfma.metrics.MetricKey(name=kind, model_name=model, output_name=output)
+            for kind, model in kinds
+        ]
+        computations.append(
+            tfma.metrics.MetricComputation(
+                keys=keys,
+                preprocessors=[_Answers(name, eval_config, models, output, image_feature)],
+                combiner=_Combiner(keys, classes if classes <= _MAX_CLASSES else 0),
             )
+        )
     return computations
 
 

@@ -166,23 +166,36 @@ def _computations(
     model_names: Iterable[str] | None,
     output_names: Iterable[str] | None,
 ) -> list[tfma.metrics.MetricComputation]:
+    computations = []
+    for models, output in evaluated(eval_config, model_names, output_names):
+        key = tfma.metrics.MetricKey(name=name, model_name=models[0], output_name=output)
+        computations.append(
+            tfma.metrics.MetricComputation(
+                keys=[key],
+                preprocessors=[_Values(value, eval_config, models, output, name)],
+                combiner=combiner(key, paired=len(models) > 1),
+            )
+        )
+    return computations
+
+
+def evaluated(
+    eval_config: Any, model_names: Iterable[str] | None, output_names: Iterable[str] | None
+) -> Iterator[tuple[tuple[str, ...], str]]:
+    """Yields each candidate, with the baseline after it if there is one, and each of its outputs.
+
+    Args:
+        eval_config: Config of the evaluation, which names the baseline.
+        model_names: Names of all models.
+        output_names: Names of the outputs.
+    """
     specs = eval_config.model_specs if eval_config else ()
     baseline = next((spec.name for spec in specs if spec.is_baseline), None)
-    computations = []
     for model in model_names or ("",):
-        if model == baseline:
-            continue
-        models = (model,) if baseline is None else (model, baseline)
-        for output in output_names or ("",):
-            key = tfma.metrics.MetricKey(name=name, model_name=model, output_name=output)
-            computations.append(
-                tfma.metrics.MetricComputation(
-                    keys=[key],
-                    preprocessors=[_Values(value, eval_config, models, output, name)],
-                    combiner=combiner(key, paired=baseline is not None),
-                )
-            )
-    return computations
+        if model != baseline:
+            models = (model,) if baseline is None else (model, baseline)
+            for output in output_names or ("",):
+                yield models, output
 
 
 class _Values(tfma.metrics.Preprocessor):
